@@ -1,0 +1,16 @@
+//! The `authorizer` function.
+
+use ingest::{authorizer::AuthorizerFunction, config::AuthorizerConfig, token::Verifier};
+use shared::{
+    config::Settings,
+    start::{self, StartError},
+    telemetry,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), StartError> {
+    telemetry::init();
+    let config = AuthorizerConfig::read(Settings::from_env())?;
+    let function = AuthorizerFunction::new(Verifier::new(&config));
+    start::run(move |event| function.clone().handle(event)).await
+}

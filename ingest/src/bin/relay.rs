@@ -1,0 +1,25 @@
+//! The `relay` function.
+
+use aws_sdk_sqs::Client as Sqs;
+use ingest::{config::RelayConfig, relay::RelayFunction};
+use shared::{
+    aws,
+    clock::SystemClock,
+    config::Settings,
+    queue::{dead_letter::SqsDeadLetters, sqs::SqsQueue},
+    start::{self, StartError},
+    telemetry,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), StartError> {
+    telemetry::init();
+    let config = RelayConfig::read(Settings::from_env())?;
+    let sqs = Sqs::new(&aws::sdk_config().await);
+    let function = RelayFunction::new(
+        SqsQueue::new(sqs.clone(), &config.queue_url),
+        SqsDeadLetters::new(sqs, &config.dlq_url),
+        SystemClock,
+    );
+    start::run(move |event| function.clone().handle(event)).await
+}

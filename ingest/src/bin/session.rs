@@ -1,0 +1,24 @@
+//! The `session` function.
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use ingest::{config::SessionConfig, session::SessionFunction};
+use shared::{
+    aws,
+    clock::SystemClock,
+    config::Settings,
+    start::{self, StartError},
+    store::dynamodb::{DynamoConnections, DynamoLog},
+    telemetry,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), StartError> {
+    telemetry::init();
+    let config = SessionConfig::read(Settings::from_env())?;
+    let dynamodb = DynamoDb::new(&aws::sdk_config().await);
+    let function = SessionFunction::new(
+        DynamoConnections::new(dynamodb.clone(), &config.connections_table, SystemClock),
+        DynamoLog::new(dynamodb, &config.messages_table, SystemClock),
+    );
+    start::run(move |event| function.clone().handle(event)).await
+}

@@ -1,0 +1,151 @@
+//! What each function needs to know. Every configuration is read in one pass that names all bad variables.
+
+use shared::config::{ConfigError, Settings};
+
+/// Where the message route puts messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkConfig {
+    /// To the FIFO queue.
+    Sqs {
+        /// Its URL.
+        queue_url: String,
+    },
+    /// To the event bus.
+    EventBridge {
+        /// Its name.
+        bus: String,
+    },
+}
+
+/// The `message` function's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageConfig {
+    /// `INGEST_SINK` with `QUEUE_URL` or `EVENT_BUS_NAME`.
+    pub sink: SinkConfig,
+}
+
+impl MessageConfig {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When any variable is missing or wrong.
+    pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let sink = match settings.one_of("INGEST_SINK", &["sqs", "eventbridge"], "sqs") {
+            "eventbridge" => SinkConfig::EventBridge { bus: settings.required("EVENT_BUS_NAME") },
+            _ => SinkConfig::Sqs { queue_url: settings.url("QUEUE_URL") },
+        };
+        settings.finish(Self { sink })
+    }
+}
+
+/// The `session` function's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// `CONNECTIONS_TABLE`.
+    pub connections_table: String,
+    /// `MESSAGES_TABLE`.
+    pub messages_table: String,
+}
+
+impl SessionConfig {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When any variable is missing or wrong.
+    pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let config = Self {
+            connections_table: settings.required("CONNECTIONS_TABLE"),
+            messages_table: settings.required("MESSAGES_TABLE"),
+        };
+        settings.finish(config)
+    }
+}
+
+/// The `relay` function's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayConfig {
+    /// `QUEUE_URL`.
+    pub queue_url: String,
+    /// `DLQ_URL`.
+    pub dlq_url: String,
+}
+
+impl RelayConfig {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When any variable is missing or wrong.
+    pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let config = Self { queue_url: settings.url("QUEUE_URL"), dlq_url: settings.url("DLQ_URL") };
+        settings.finish(config)
+    }
+}
+
+/// Bytes that an HS256 secret must have at least: those of the hash (RFC 7518, section 3.2).
+const SECRET_BYTES: usize = 32;
+
+/// The `authorizer` function's configuration. No `Debug`: it holds a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthorizerConfig {
+    /// `AUTH_JWT_SECRET`: the key of HS256 tokens.
+    pub jwt_secret: String,
+    /// `AUTH_ISSUER`: what `iss` must be, if anything.
+    pub issuer: Option<String>,
+    /// `AUTH_AUDIENCE`: what `aud` must contain, if anything.
+    pub audience: Option<String>,
+}
+
+impl AuthorizerConfig {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When any variable is missing or wrong.
+    pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let jwt_secret = settings.required("AUTH_JWT_SECRET");
+        if !jwt_secret.is_empty() && jwt_secret.len() < SECRET_BYTES {
+            // The value itself is not told.
+            let problem = format!("must have at least {SECRET_BYTES} bytes, has {}", jwt_secret.len());
+            settings.refuse("AUTH_JWT_SECRET", problem);
+        }
+        let issuer = settings.optional("AUTH_ISSUER");
+        let audience = settings.optional("AUTH_AUDIENCE");
+        settings.finish(Self { jwt_secret, issuer, audience })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &'static [(&'static str, &'static str)]) -> Settings<impl Fn(&str) -> Option<String>> {
+        Settings::new(move |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_sink_decides_which_address_is_needed() {
+        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo")])).unwrap();
+        assert_eq!(sqs.sink, SinkConfig::Sqs { queue_url: "http://q/1/a.fifo".into() });
+        let bus = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b")])).unwrap();
+        assert_eq!(bus.sink, SinkConfig::EventBridge { bus: "b".into() });
+        let error = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q")]));
+        assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
+    }
+
+    #[test]
+    fn every_function_names_all_its_bad_variables() {
+        let error = SessionConfig::read(settings(&[("LOG_LEVEL", "x")])).unwrap_err().to_string();
+        assert!(
+            ["LOG_LEVEL", "CONNECTIONS_TABLE", "MESSAGES_TABLE"].iter().all(|name| error.contains(name)),
+            "{error}"
+        );
+        let error = RelayConfig::read(settings(&[("DLQ_URL", "sqs")])).unwrap_err().to_string();
+        assert!(["QUEUE_URL is missing", "DLQ_URL must be"].iter().all(|part| error.contains(part)), "{error}");
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_without_telling_it() {
+        let Err(error) = AuthorizerConfig::read(settings(&[("AUTH_JWT_SECRET", "hunter2")])) else { panic!() };
+        let expected = "bad configuration, 1 variable: AUTH_JWT_SECRET must have at least 32 bytes, has 7";
+        assert_eq!(error.to_string(), expected);
+    }
+}

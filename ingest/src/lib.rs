@@ -1,0 +1,13 @@
+//! The functions behind the WebSocket routes: `message` only validates and enqueues, `session` keeps the connection
+//! table and reads the log, `authorizer` decides who may connect, and `relay` brings events from the bus to the queue.
+
+pub mod authorizer;
+pub mod config;
+pub mod event;
+pub mod message;
+pub mod missed;
+pub mod relay;
+pub mod response;
+pub mod routes;
+pub mod session;
+pub mod token;

@@ -1,0 +1,107 @@
+//! The `relay` function: the target of the bus's rule. Same validation as the message route, same queue. EventBridge
+//! delivers at least once and in no order: the event's id makes a second delivery the same message.
+
+use std::sync::Arc;
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use lambda_runtime::LambdaEvent;
+use serde_json::value::RawValue;
+use shared::{
+    Message, RoomId,
+    clock::Clock,
+    fields::{FieldError, Fields},
+    limits::{NAME_CHARS, SUBJECT_BYTES},
+    message::Defaults,
+    queue::{
+        QueueError, Sink,
+        dead_letter::{DeadLetter, DeadLetters},
+    },
+};
+
+/// An event of the bus; its detail is not parsed before it is read as a message.
+pub type BusEvent = EventBridgeEvent<Box<RawValue>>;
+
+/// The dead-letter queue's group of events that name no valid room.
+const NO_ROOM: &str = "no-room";
+
+/// The function's state.
+#[derive(Debug)]
+pub struct RelayFunction<S, D, C> {
+    sink: S,
+    dead_letters: D,
+    clock: C,
+}
+
+impl<S: Sink, D: DeadLetters, C: Clock> RelayFunction<S, D, C> {
+    /// A function that enqueues to `sink`, and buries what can never be a message.
+    pub fn new(sink: S, dead_letters: D, clock: C) -> Arc<Self> {
+        Arc::new(Self { sink, dead_letters, clock })
+    }
+
+    /// Serves one event.
+    ///
+    /// # Errors
+    /// When a queue does not take it: Lambda tries the event again, and keeps it in the end.
+    pub async fn handle(self: Arc<Self>, event: LambdaEvent<BusEvent>) -> Result<(), QueueError> {
+        let event = event.payload;
+        match read(&event, self.clock.unix_millis()) {
+            Ok(message) => self.sink.put(&message).await,
+            Err(error) => self.bury(&event, &error).await,
+        }
+    }
+
+    async fn bury(&self, event: &BusEvent, error: &FieldError) -> Result<(), QueueError> {
+        tracing::warn!(%error, source = event.source, "event is no message");
+        let room = Fields::parse(event.detail.get()).and_then(|fields| fields.room());
+        let letter = DeadLetter {
+            id: event.id.clone().unwrap_or_default(),
+            group: room.as_ref().map_or(NO_ROOM, RoomId::as_str).to_owned(),
+            // The event as it came: an envelope of strings and raw JSON always serializes.
+            body: serde_json::to_string(event).unwrap_or_default(),
+            reason: error.to_string(),
+        };
+        self.dead_letters.bury(&[letter]).await.into_iter().collect()
+    }
+}
+
+/// Reads an event as a message; the event's own id and source stand in for what the detail leaves out.
+fn read(event: &BusEvent, now: u64) -> Result<Message, FieldError> {
+    let id = event.id.as_deref().filter(|id| id.chars().count() <= NAME_CHARS).ok_or(FieldError::Missing("id"))?;
+    if event.source.is_empty() || event.source.len() > SUBJECT_BYTES {
+        return Err(FieldError::Invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
+    }
+    let fields = Fields::parse(event.detail.get())?;
+    Message::from_producer(&fields, Defaults { id, from: &event.source, sent_at: now })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_detail(detail: &serde_json::Value) -> Result<Message, FieldError> {
+        let event = json!({"id": "e-1", "detail-type": "roomcast.message", "source": "prices.eu", "detail": detail});
+        read(&serde_json::from_str(&event.to_string()).unwrap(), 5)
+    }
+
+    #[test]
+    fn the_event_stands_in_for_what_the_detail_leaves_out() {
+        let message = read_detail(&json!({"roomId": "r", "data": 1})).unwrap();
+        assert_eq!((message.id.as_str(), message.from.as_str(), message.sent_at), ("e-1", "prices.eu", 5));
+        let message = read_detail(&json!({"roomId": "r", "data": 1, "id": "i", "from": "f", "key": "k", "version": 2}));
+        let message = message.unwrap();
+        assert_eq!((message.id.as_str(), message.from.as_str()), ("i", "f"));
+        assert_eq!((message.key.as_deref(), message.version), (Some("k"), Some(2)));
+    }
+
+    #[test]
+    fn a_detail_that_is_no_message_says_why() {
+        assert_eq!(read_detail(&json!({"data": 1})).unwrap_err().to_string(), "`roomId` is missing");
+        assert_eq!(read_detail(&json!({"roomId": "r"})).unwrap_err().to_string(), "`data` is missing");
+        assert_eq!(
+            read_detail(&json!({"roomId": "r", "data": 1, "from": ""})).unwrap_err().to_string(),
+            "`from` must have 1 to 256 bytes"
+        );
+    }
+}

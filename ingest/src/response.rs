@@ -1,0 +1,124 @@
+//! What a route answers.
+
+use serde::Serialize;
+use shared::{
+    fields::FieldError,
+    frame::{
+        client::{Refusal, RefusalReason},
+        server::{ErrorCode, Reply, ServerFrame},
+    },
+    queue::QueueError,
+    store::StoreError,
+};
+
+/// The proxy response of a WebSocket route. On `$connect` and `$disconnect` only the status counts; for a frame, the
+/// body is the route response, which API Gateway sends to the client without an @connections call.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// The status.
+    pub status_code: u16,
+    /// The frame for the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// Why a request was refused or could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The frame is wrong.
+    #[error(transparent)]
+    Refused(#[from] RefusalReason),
+    /// The subject may not do that.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A table did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The queue or bus did not take the message.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl From<FieldError> for RouteError {
+    fn from(error: FieldError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl RouteError {
+    /// The code and the text that the client gets. What is behind a route is no business of a client's.
+    fn to_reply(&self) -> Reply {
+        let (code, message) = match self {
+            Self::Refused(reason @ RefusalReason::UnknownAction(_)) => (ErrorCode::UnknownAction, reason.to_string()),
+            Self::Refused(reason @ RefusalReason::Field(FieldError::TooLarge { .. })) => {
+                (ErrorCode::TooLarge, reason.to_string())
+            }
+            Self::Refused(reason) => (ErrorCode::BadRequest, reason.to_string()),
+            Self::Forbidden(message) => (ErrorCode::Forbidden, message.clone()),
+            Self::Queue(QueueError::Throttled { .. }) => {
+                (ErrorCode::RateLimited, "too many messages at once, try again with the same id".to_owned())
+            }
+            Self::Queue(QueueError::Unavailable { .. }) => {
+                (ErrorCode::Unavailable, "the message was not accepted, try again with the same id".to_owned())
+            }
+            Self::Store(_) => (ErrorCode::Unavailable, "try again later".to_owned()),
+        };
+        Reply::Error { code, message }
+    }
+
+    /// The status with which the handshake is refused.
+    fn to_status(&self) -> u16 {
+        match self {
+            Self::Refused(_) => 400,
+            Self::Forbidden(_) => 403,
+            Self::Store(_) | Self::Queue(_) => 503,
+        }
+    }
+
+    /// Tells the operator what is theirs to know: not what clients do wrong.
+    fn log(&self) {
+        match self {
+            Self::Refused(_) | Self::Forbidden(_) => tracing::debug!(error = %self, "request refused"),
+            Self::Store(_) | Self::Queue(_) => tracing::error!(error = %self, "request not served"),
+        }
+    }
+}
+
+impl Response {
+    /// Answers `$connect` or `$disconnect`.
+    #[must_use]
+    pub fn to_lifecycle(result: Result<(), RouteError>) -> Self {
+        let status_code = match result {
+            Ok(()) => 200,
+            Err(error) => {
+                error.log();
+                error.to_status()
+            }
+        };
+        Self { status_code, body: None }
+    }
+
+    /// Answers a frame. The status is 200 for errors too: API Gateway passes the body on, and the frame has its own code.
+    #[must_use]
+    pub fn to_frame(request_id: Option<String>, result: Result<Reply, RouteError>) -> Self {
+        let reply = result.unwrap_or_else(|error| {
+            error.log();
+            error.to_reply()
+        });
+        Self { status_code: 200, body: Some(ServerFrame { reply, request_id }.to_json()) }
+    }
+
+    /// Answers a frame that could not be read.
+    #[must_use]
+    pub fn to_refused(refusal: Refusal) -> Self {
+        Self::to_frame(refusal.request_id, Err(refusal.reason.into()))
+    }
+
+    /// Answers a binary frame.
+    #[must_use]
+    pub fn to_binary() -> Self {
+        let error = FieldError::NotAnObject("frames must be text, not binary".into());
+        Self::to_frame(None, Err(error.into()))
+    }
+}

@@ -1,0 +1,23 @@
+//! `$connect`: with a `roomId`, the connection joins at once. A broadcast may reach for it before the handshake is
+//! complete, and is then answered 410; fan-out spares rows that young.
+
+use shared::{ConnectionId, RoomId, Subject, fields::FieldError, store::connections::ConnectionStore};
+
+use super::require_join;
+use crate::response::RouteError;
+
+/// Serves the route. An error refuses the upgrade.
+///
+/// # Errors
+/// When the room is no room id or another's, or the table does not answer.
+pub async fn connect(
+    connections: &impl ConnectionStore,
+    connection: &ConnectionId,
+    subject: &Subject,
+    room: Option<&str>,
+) -> Result<(), RouteError> {
+    let Some(room) = room else { return Ok(()) };
+    let room = RoomId::parse(room).map_err(|error| FieldError::Invalid("roomId", error.to_string()))?;
+    require_join(subject, &room)?;
+    Ok(connections.join(connection, &room, subject).await?)
+}

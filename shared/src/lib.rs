@@ -1,0 +1,22 @@
+//! What every Roomcast function shares: the vocabulary (rooms, connections, messages, frames and their limits),
+//! configuration and logs, and the I/O edge (the connection table, the room log, the queue).
+
+pub mod aws;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod fields;
+pub mod frame;
+pub mod limits;
+pub mod message;
+pub mod queue;
+pub mod room;
+pub mod start;
+pub mod store;
+pub mod subject;
+pub mod telemetry;
+
+pub use connection::ConnectionId;
+pub use message::{LoggedMessage, Message};
+pub use room::RoomId;
+pub use subject::Subject;

@@ -1,0 +1,38 @@
+//! Every limit of the wire protocol, with where it comes from.
+
+/// Longest room id, in characters (all of them ASCII). Ours: it is part of every index key and frame.
+pub const ROOM_ID_CHARS: usize = 100;
+
+/// Longest `id`, `key` and `requestId`, in characters. Ours: they are echoed in every frame.
+pub const NAME_CHARS: usize = 64;
+
+/// Longest subject (`sub`), in bytes. Ours: it is repeated in every message as `from`.
+pub const SUBJECT_BYTES: usize = 256;
+
+/// Bytes of a broadcast frame into which messages are packed: API Gateway bills WebSocket messages in units of
+/// 32 KB, and 32 KiB is the largest WebSocket frame it accepts ("Amazon API Gateway quotas").
+pub const FRAME_BYTES: usize = 32 * 1024;
+
+/// Bytes of a frame that carries a single message: the largest payload that @connections accepts ("Amazon API
+/// Gateway quotas": WebSocket message payload size, 128 KB).
+pub const MAX_FRAME_BYTES: usize = 128 * 1024;
+
+/// Rooms in one `sync`. Ours: each is a query, and the reply shares one frame.
+pub const SYNC_ROOMS: usize = 50;
+
+/// Messages in one `history` reply, at most. Ours.
+pub const HISTORY_MESSAGES: u32 = 100;
+
+/// Messages in one `history` reply when the request names no limit. Ours.
+pub const HISTORY_DEFAULT: u32 = 50;
+
+/// Largest `seq` and `version`: the largest integer that a JavaScript number holds exactly, 2^53 - 1.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+/// Largest row age of a connection, in seconds: API Gateway closes a WebSocket after two hours ("Amazon API Gateway
+/// quotas"), and the slack covers clocks that disagree and a handshake that was slow.
+pub const CONNECTION_TTL_SECONDS: u64 = 2 * 60 * 60 + 10 * 60;
+
+/// Bytes that one message may take inside a frame. Ours: [`MAX_FRAME_BYTES`] less 10 KiB for the largest envelope that
+/// can be around it, that of a `synced` reply of [`SYNC_ROOMS`] rooms with the longest names.
+pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES - 10 * 1024;

@@ -1,0 +1,96 @@
+//! Rooms.
+
+use std::{fmt, sync::Arc};
+
+use crate::{limits::ROOM_ID_CHARS, subject::Subject};
+
+/// A room's name: 1 to 100 characters of `A-Z a-z 0-9 _ - . :`. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(Arc<str>);
+
+/// Why a text is no room id; says the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRoomId {
+    /// It has no characters, or more than [`ROOM_ID_CHARS`].
+    #[error("must have 1 to {ROOM_ID_CHARS} characters, has {0}")]
+    Length(usize),
+    /// It has a character that is not allowed.
+    #[error("may only have the characters A-Z a-z 0-9 _ - . : (has {0:?})")]
+    Character(char),
+}
+
+/// The prefix of personal rooms; see [`RoomId::owner`].
+const PERSONAL: &str = "user:";
+
+impl RoomId {
+    /// Parses a room id.
+    ///
+    /// # Errors
+    /// When the length or a character is outside the limits.
+    pub fn parse(text: &str) -> Result<Self, InvalidRoomId> {
+        let length = text.chars().count();
+        if length == 0 || length > ROOM_ID_CHARS {
+            return Err(InvalidRoomId::Length(length));
+        }
+        let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+        match text.chars().find(|c| !allowed(c)) {
+            Some(c) => Err(InvalidRoomId::Character(c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// The room id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the personal room `user:<sub>` of somebody other than `subject`. Only its owner may join it.
+    #[must_use]
+    pub fn is_personal_room_of_another(&self, subject: &Subject) -> bool {
+        self.0.strip_prefix(PERSONAL).is_some_and(|owner| owner != subject.as_str())
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl serde::Serialize for RoomId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_every_allowed_character_and_the_longest_length() {
+        assert!(RoomId::parse("AZaz09_-.:").is_ok());
+        assert!(RoomId::parse(&"r".repeat(100)).is_ok());
+    }
+
+    #[test]
+    fn refuses_empty_long_and_foreign() {
+        assert_eq!(RoomId::parse(""), Err(InvalidRoomId::Length(0)));
+        assert_eq!(RoomId::parse(&"r".repeat(101)), Err(InvalidRoomId::Length(101)));
+        assert_eq!(RoomId::parse("a b"), Err(InvalidRoomId::Character(' ')));
+        assert_eq!(RoomId::parse("a/1"), Err(InvalidRoomId::Character('/')));
+        assert_eq!(RoomId::parse("é"), Err(InvalidRoomId::Character('é')));
+    }
+
+    #[test]
+    fn personal_rooms_belong_to_their_subject_only() {
+        let alice = Subject::parse("alice").unwrap();
+        let room = |text| RoomId::parse(text).unwrap();
+        assert!(!room("user:alice").is_personal_room_of_another(&alice));
+        assert!(room("user:bob").is_personal_room_of_another(&alice));
+        assert!(room("user:").is_personal_room_of_another(&alice));
+        assert!(room("user:alice:x").is_personal_room_of_another(&alice));
+        assert!(!room("users").is_personal_room_of_another(&alice));
+    }
+}

@@ -1,0 +1,50 @@
+//! The two ends of a `main`: running the function, and why it could not start.
+
+use std::{any::type_name, error::Error, fmt, future::Future};
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::config::ConfigError;
+
+/// Why a function did not start or stopped. `main` returns it, and the standard library prints it with `Debug`,
+/// which is therefore the message itself.
+#[derive(thiserror::Error)]
+pub enum StartError {
+    /// The configuration is bad.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The Lambda runtime ended.
+    #[error("the Lambda runtime ended: {0}")]
+    Runtime(#[source] lambda_runtime::Error),
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Serves invocations until the environment ends. An error of the handler fails its invocation only.
+///
+/// # Errors
+/// When the Lambda Runtime API does not answer.
+pub async fn run<A, R, E, H, F>(handler: H) -> Result<(), StartError>
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    E: Error,
+    H: Fn(LambdaEvent<A>) -> F,
+    F: Future<Output = Result<R, E>>,
+{
+    let service = service_fn(|event| {
+        let response = handler(event);
+        async {
+            response.await.map_err(|error| {
+                tracing::error!(%error, "invocation failed");
+                Diagnostic { error_type: type_name::<E>().to_owned(), error_message: error.to_string() }
+            })
+        }
+    });
+    lambda_runtime::run(service).await.map_err(StartError::Runtime)
+}
