@@ -1,0 +1,75 @@
+"""Creates the CloudFormation stack from infra/template.yaml and describes it to clients in stack.json."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from emulator import HOST, REGION
+from failure import Failure
+from functions import BUCKET, TEMPLATE_KEY
+
+STACK = "roomcast"
+CREATE_SECONDS = 120.0
+# The emulator takes the API's id from this tag, which CloudFormation hands from the stack to its resources. A known id
+# is needed because the endpoint that fanout posts to, a parameter here, contains it.
+API_ID = "roomcast"
+API_ID_TAG = "ms-custom-id"
+STAGE = "local"
+
+
+def connections_endpoint(endpoint: str) -> str:
+    return f"{endpoint}/_aws/execute-api/{API_ID}/{STAGE}"
+
+
+def create(cloudformation, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
+    """Creates the stack, waits for it and returns its outputs."""
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateURL=f"{endpoint}/{BUCKET}/{TEMPLATE_KEY}",
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Tags=[{"Key": API_ID_TAG, "Value": API_ID}],
+    )
+    deadline = time.monotonic() + CREATE_SECONDS
+    while time.monotonic() < deadline:
+        stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
+        if stack["StackStatus"] == "CREATE_COMPLETE":
+            return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        if stack["StackStatus"] != "CREATE_IN_PROGRESS":
+            raise Failure("\n".join([f"the stack ended in {stack['StackStatus']}:", *failed_resources(cloudformation)]))
+        time.sleep(0.1)
+    raise Failure(f"the stack was not complete after {CREATE_SECONDS:.0f} s")
+
+
+def failed_resources(cloudformation) -> list[str]:
+    events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+    return [
+        f"  {event['LogicalResourceId']}: {event.get('ResourceStatusReason', event['ResourceStatus'])}"
+        for event in reversed(events)
+        if event["ResourceStatus"].endswith("FAILED")
+    ]
+
+
+def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | None) -> dict[str, str | None]:
+    """What a client needs to know of the stack: the fields of stack.json."""
+    return {
+        "endpointUrl": endpoint,
+        "region": REGION,
+        # The template's own URL is that of the cloud; the emulator has one host name for everything.
+        "websocketUrl": f"ws://{HOST}:{port}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}",
+        "connectionsEndpoint": outputs["ConnectionsEndpoint"],
+        "connectionsTable": outputs["ConnectionsTable"],
+        "messagesTable": outputs["MessagesTable"],
+        "queueUrl": outputs["QueueUrl"],
+        "dlqUrl": outputs["DlqUrl"],
+        "eventBusName": outputs["EventBusName"],
+        "demoUrl": demo_url,
+    }
+
+
+def write_description(path: Path, description: dict[str, str | None]) -> None:
+    """All or nothing: who waits for the file never reads half of it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(description, indent=2) + "\n")
+    os.replace(partial, path)
