@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dev_token import mint
-from emulator import HOST
+from ports import HOST
 
 MAX_BODY = 4096
 MAX_SUBJECT = 256

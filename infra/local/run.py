@@ -25,8 +25,9 @@ import functions
 import stack
 from demo import Demo
 from dev_token import SECRET_FILE, make_secret
-from emulator import CREDENTIALS, HOST, REGION, Emulator, free_port, port_is_taken
+from emulator import CREDENTIALS, REGION, Emulator
 from failure import Failure
+from ports import HOST, free_port, is_taken, taken
 from prices import Prices
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -112,11 +113,11 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         name.unlink(missing_ok=True)
         cleanup.callback(name.unlink, missing_ok=True)
 
-    port = chosen_port(options.port, "PORT", "emulator")
+    port = chosen_port("PORT", options.port)
     secret = make_secret(state)
     demo = None
     if options.demo:
-        demo_port = chosen_port(options.demo_port, "DEMO_PORT", "demo page")
+        demo_port = chosen_port("DEMO_PORT", options.demo_port)
         demo = Demo(PROJECT / "client/demo/dist", demo_port, secret)
         cleanup.callback(demo.stop)
 
@@ -169,11 +170,11 @@ def lock(state: Path, cleanup: ExitStack) -> None:
         raise Failure(f"a local stack is running in {state} already: stop it, or choose another folder") from None
 
 
-def chosen_port(port: int, variable: str, what: str) -> int:
+def chosen_port(variable: str, port: int) -> int:
     if port == 0:
         return free_port()
-    if port_is_taken(port):
-        raise Failure(f"port {port} for the {what} is taken: choose another, make local {variable}={port + 1}")
+    if is_taken(port):
+        raise Failure(taken(variable, port))
     return port
 
 

@@ -5,9 +5,10 @@ import os
 import time
 from pathlib import Path
 
-from emulator import HOST, REGION
+from emulator import REGION
 from failure import Failure
 from functions import BUCKET, TEMPLATE_KEY
+from ports import HOST
 
 STACK = "roomcast"
 CREATE_SECONDS = 120.0

@@ -1,0 +1,168 @@
+# Everything that one does with Roomcast. Each target brings along what it needs and keeps it below target/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# Steps share the cargo folder and the terminal.
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# One folder for everything that is built, whatever the caller's own settings are.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export SAM_CLI_TELEMETRY := 0
+
+PORT ?= 4566
+DEMO_PORT ?= 8080
+LOCAL_STATE ?= target/local
+SUB ?=
+
+STACK ?= roomcast
+ARCH ?= x86_64
+PARAMS ?=
+
+FUNCTIONS := authorizer session message relay fanout
+TEMPLATE := infra/template.yaml
+STEP := infra/step
+
+VENV := target/venv
+LOCAL_PYTHON := $(VENV)/local/bin/python
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+# Node.js 20 or newer where there is one, else that of $(VENV)/node.
+NODE_IS_NEW := $(shell command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && echo yes)
+ifeq ($(NODE_IS_NEW),yes)
+NODE :=
+else
+NODE := $(VENV)/node/.ready
+export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
+endif
+CLIENT := $(wildcard client/package.json)
+CLIENT_MODULES := $(if $(CLIENT),client/node_modules/.package-lock.json)
+DEMO_PAGE := $(if $(CLIENT),client/demo/dist/index.html)
+CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
+
+STARTED := $(shell date +%s)
+
+##@ Try it
+
+.PHONY: local
+local: ## The whole system on this machine (PORT=4566 DEMO_PORT=8080); Ctrl-C stops it
+local: ports setup lambda $(VENV)/local/.ready $(DEMO_PAGE)
+	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT)
+
+.PHONY: token
+token: ## A token for the local stack: make token SUB=alice
+	@python3 infra/local/dev_token.py --state $(LOCAL_STATE) "$(SUB)"
+
+.PHONY: logs
+logs: ## The functions' logs on the local stack
+	@$(LOCAL_PYTHON) infra/local/logs.py --state $(LOCAL_STATE)
+
+##@ Build and check
+
+.PHONY: build
+build: setup ## All crates, in the profile that the tests use
+	@$(STEP) build cargo build --workspace --locked
+
+.PHONY: lambda
+lambda: setup ## The functions' bootstraps for the local stack, in target/lambda
+	@$(STEP) "functions" cargo build --workspace --bins --locked
+	@for name in $(FUNCTIONS); do \
+		mkdir -p target/lambda/$$name && ln -f target/debug/$$name target/lambda/$$name/bootstrap || exit 1; \
+	done
+
+.PHONY: test
+test: ## Every check and every test; installs what is missing first
+test: setup-test lint client rust-test
+	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
+
+.PHONY: lint
+lint: format clippy rustdoc licences template ## The checks that run no test
+
+.PHONY: format
+format: setup
+	@$(STEP) "format" cargo fmt --all --check
+
+.PHONY: clippy
+clippy: setup
+	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: rustdoc
+rustdoc: setup
+	@RUSTDOCFLAGS="-D warnings" $(STEP) "rustdoc" cargo doc --workspace --no-deps --locked
+
+.PHONY: licences
+licences: $(CARGO_DENY) ## Licences, bans and sources of the dependencies
+	@$(STEP) "crates of all platforms" cargo fetch --locked
+	@$(STEP) "licences" $(CARGO_DENY) --offline check licenses bans sources
+
+.PHONY: template
+template: $(VENV)/lint/.ready $(VENV)/checkov/.ready
+	@$(STEP) "cfn-lint" $(VENV)/lint/bin/cfn-lint $(TEMPLATE)
+	@$(STEP) "sam validate" $(VENV)/lint/bin/sam validate --lint --template $(TEMPLATE) --region us-east-1
+	@LOG_LEVEL=CRITICAL $(STEP) "checkov" $(VENV)/checkov/bin/checkov --config-file infra/checkov.yaml --file $(TEMPLATE)
+
+.PHONY: client
+client: $(CLIENT_MODULES)
+ifneq ($(CLIENT),)
+	@$(STEP) "client: types" npm --prefix client run check
+	@$(STEP) "client: tests" npm --prefix client test
+	@$(STEP) "client: browser tests" npm --prefix client run --if-present test:browser
+endif
+
+.PHONY: rust-test
+rust-test: lambda $(VENV)/local/.ready
+	@$(STEP) "tests" cargo test --workspace --locked
+
+##@ Run it in AWS
+
+.PHONY: deploy
+deploy: ## To your AWS account: AUTH_JWT_SECRET=... make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..."
+deploy: setup $(VENV)/deploy/.ready
+	@$(STEP) "functions for $(ARCH)" infra/deploy/build $(ARCH) $(FUNCTIONS)
+	@$(STEP) "deploy" $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" $(PARAMS)
+
+##@ Other
+
+.PHONY: setup
+setup: ## What is needed to build and cannot be had below target/ (C compiler, Python's venv)
+	@infra/system-packages build
+
+.PHONY: setup-test
+setup-test:
+	@infra/system-packages test
+
+.PHONY: clean
+clean: ## Removes all that was built or installed here
+	rm -rf target client/node_modules client/dist client/demo/dist
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# ---------------------------------------------------------------- what targets need
+
+.PHONY: ports
+ports:
+	@python3 infra/local/ports.py PORT=$(PORT) DEMO_PORT=$(DEMO_PORT)
+
+$(VENV)/%/.ready: infra/requirements/%.txt | setup
+	@$(STEP) "Python packages: $*" infra/python-packages $(VENV)/$* $<
+	@touch $@
+
+# The debug profile: it checks in a second all the same, and takes half as long to build.
+$(CARGO_DENY): | setup
+	@$(STEP) "cargo-deny $(CARGO_DENY_VERSION)" env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked \
+		--version $(CARGO_DENY_VERSION) --root target/tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny
+
+ifneq ($(CLIENT),)
+$(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)
+	@$(STEP) "client: packages" npm --prefix client ci --no-audit --no-fund
+	@touch $@
+
+$(DEMO_PAGE): $(CLIENT_MODULES) $(CLIENT_SOURCES)
+	@$(STEP) "demo page" npm --prefix client run build:demo
+	@touch $@
+endif

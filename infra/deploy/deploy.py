@@ -1,0 +1,154 @@
+"""Deploys infra/template.yaml and the bootstraps in target/lambda to the AWS account whose credentials are in force.
+
+`make deploy` calls it. Looks first at what makes a deployment fail half-way: settings of the account that a template
+cannot see. The rest is the SAM CLI's: upload, change set, events, rollback.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import boto3
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+
+TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
+RESERVED = (
+    "MessageConcurrency",
+    "SessionConcurrency",
+    "AuthorizerConcurrency",
+    "RelayConcurrency",
+    "FanoutMaximumConcurrency",
+)
+# Lambda keeps this much of an account's concurrency unreserved.
+UNRESERVED = 100
+SECRET = "AUTH_JWT_SECRET"
+
+
+class Refused(Exception):
+    """What would make the deployment fail, and what to do about it."""
+
+
+def parse_options() -> tuple[str, dict[str, str]]:
+    options = argparse.ArgumentParser(description="Deploys Roomcast to AWS.")
+    options.add_argument("--stack", required=True)
+    options.add_argument("--arch", required=True)
+    options.add_argument("parameters", nargs="*", metavar="NAME=VALUE")
+    asked = options.parse_args()
+    parameters = {}
+    for text in asked.parameters:
+        name, separator, value = text.partition("=")
+        if not (name and separator):
+            options.error(f"{text!r} is not NAME=VALUE")
+        parameters[name] = value
+    parameters["Architecture"] = asked.arch
+    if os.environ.get(SECRET):
+        parameters["AuthJwtSecret"] = os.environ[SECRET]
+    return asked.stack, parameters
+
+
+class Intrinsics(yaml.SafeLoader):
+    """Reads a template without minding !Ref and the like."""
+
+
+Intrinsics.add_multi_constructor("!", lambda *_: None)
+
+
+def defaults() -> dict[str, object]:
+    template = yaml.load(TEMPLATE.read_text(), Intrinsics)
+    return {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+
+
+def current(session, stack: str) -> dict[str, str] | None:
+    """The parameters of the stack as it is, None if there is none: those that are not given stay as they are."""
+    try:
+        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in found.get("Parameters", [])}
+
+
+def check(session, before: dict[str, str] | None, parameters: dict[str, str]) -> None:
+    known = defaults()
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(known))}")
+    wanted = {**known, **(before or {}), **parameters}
+    if before is None and "AuthJwtSecret" not in parameters:
+        raise Refused(f"set {SECRET} in the environment (32 characters or more): it signs the clients' tokens")
+    if before is None:
+        check_concurrency(session, wanted)
+    check_log_role(session, wanted)
+
+
+def check_concurrency(session, wanted: dict) -> None:
+    if wanted["ReserveConcurrency"] != "true":
+        return
+    reserved = sum(int(wanted[name]) for name in RESERVED)
+    free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    if reserved + UNRESERVED > free:
+        raise Refused(
+            f"the functions reserve a concurrency of {reserved}, and the account has {max(0, free - UNRESERVED)} left "
+            f"to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or, for a trial only, let the "
+            'functions compete for the account\'s: PARAMS="ReserveConcurrency=false"'
+        )
+
+
+def check_log_role(session, wanted: dict) -> None:
+    if wanted["AccessLogs"] != "true" or wanted["CreateApiGatewayLogRole"] == "true":
+        return
+    if not session.client("apigateway").get_account().get("cloudwatchRoleArn"):
+        raise Refused(
+            "API Gateway has no role for writing logs in this account and region, and would refuse the access log. "
+            'Have one made: PARAMS="CreateApiGatewayLogRole=true", or do without: PARAMS="AccessLogs=false"'
+        )
+
+
+def deploy(stack: str, region: str, parameters: dict[str, str]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        # In a file (of ours alone, mkdtemp sees to that): arguments can be read by every user of the machine.
+        overrides = Path(folder) / "parameters.json"
+        overrides.write_text(json.dumps(parameters))
+        return subprocess.run(
+            [
+                str(Path(sys.executable).with_name("sam")),
+                "deploy",
+                *("--template-file", str(TEMPLATE)),
+                *("--stack-name", stack),
+                *("--region", region),
+                *("--capabilities", "CAPABILITY_IAM"),
+                *("--parameter-overrides", f"file://{overrides}"),
+                "--resolve-s3",
+                "--no-confirm-changeset",
+                "--no-fail-on-empty-changeset",
+            ],
+            check=False,
+        ).returncode
+
+
+def main() -> int:
+    stack, parameters = parse_options()
+    try:
+        session = boto3.Session()
+        if not session.region_name:
+            raise Refused("no region: set AWS_REGION, or one in your AWS profile")
+        account = session.client("sts").get_caller_identity()["Account"]
+        print(f"stack {stack} in account {account}, {session.region_name}", flush=True)
+        check(session, current(session, stack), parameters)
+    except Refused as refused:
+        print(f"error: {refused}", file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"error: AWS could not be asked: {error}", file=sys.stderr)
+        return 1
+    return deploy(stack, session.region_name, parameters)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
