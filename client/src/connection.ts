@@ -1,0 +1,159 @@
+import { RoomcastError } from "./errors.js";
+import { type ClientFrame, decodeFrame, encodeFrame, type MessagesFrame, type Reply, type ReplyFrame } from "./frames.js";
+import { now } from "./timing.js";
+import type { WebSocketLike } from "./websocket.js";
+
+/** What a connection tells its owner; replies go to whoever asked. */
+export interface ConnectionPorts {
+  broadcast(frame: MessagesFrame): void;
+  /** An error that belongs to no request. */
+  error(error: RoomcastError): void;
+}
+
+interface PendingRequest {
+  expects: ReplyFrame["type"];
+  bytes: number;
+  resolve(frame: ReplyFrame): void;
+  reject(error: RoomcastError): void;
+  timer: ReturnType<typeof setTimeout>;
+}
+
+/** Close codes with a meaning for us (RFC 6455, section 7.4.1). */
+const NORMAL = 1000;
+const TOO_BIG = 1009;
+
+/** One open WebSocket: matches replies to requests. It is used until it is lost and then thrown away. */
+export class Connection {
+  /** Resolves, once, with the reason for which the connection is of no more use. */
+  readonly lost: Promise<RoomcastError>;
+  readonly openedAt = now();
+  readonly #socket: WebSocketLike;
+  readonly #ports: ConnectionPorts;
+  readonly #pending = new Map<string, PendingRequest>();
+  #nextRequest = 1;
+  #end: RoomcastError | undefined;
+  #resolveLost!: (reason: RoomcastError) => void;
+
+  /** Takes over an open socket. */
+  constructor(socket: WebSocketLike, ports: ConnectionPorts) {
+    this.#socket = socket;
+    this.#ports = ports;
+    this.lost = new Promise((resolve) => (this.#resolveLost = resolve));
+    socket.onmessage = (event) => this.#onMessage(event.data);
+    socket.onclose = (event) => this.#onClose(event.code, event.reason);
+    // An error event is always followed by a close event; Node's `ws` throws if nobody listens.
+    socket.onerror = () => {};
+  }
+
+  /** Why the connection was lost; `undefined` while it is not. */
+  get end(): RoomcastError | undefined {
+    return this.#end;
+  }
+
+  /** Requests without a reply. */
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  /**
+   * Sends a frame and waits for its reply. Rejects with the server's error, with `timeout`, or with `disconnected`;
+   * with `too_large` or `bad_request` if the frame cannot be sent at all.
+   */
+  async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
+    if (this.#end !== undefined) throw this.#end;
+    const requestId = `r${this.#nextRequest++}`;
+    const text = encodeFrame(frame, requestId);
+    return new Promise<Reply<T>>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#settle(requestId)?.reject(new RoomcastError("timeout", `no reply to ${frame.action} within ${timeoutMs} ms`));
+      }, timeoutMs);
+      // The compiler cannot see that `expects` and the reply's type are compared before this is called.
+      const accept = resolve as (frame: ReplyFrame) => void;
+      this.#pending.set(requestId, { expects, bytes: text.length, resolve: accept, reject, timer });
+      try {
+        this.#socket.send(text);
+      } catch (cause) {
+        // The socket is closing and its close event is still to come.
+        this.#settle(requestId);
+        reject(new RoomcastError("disconnected", "the connection is closing", { cause }));
+      }
+    });
+  }
+
+  /** Closes the connection. `reason` is what its requests are rejected with. */
+  close(reason: RoomcastError): void {
+    this.#finish(reason);
+    try {
+      this.#socket.close(NORMAL);
+    } catch {
+      // Some implementations throw when the socket is already closed: then there is nothing to do.
+    }
+  }
+
+  /** Drops a connection that no longer answers, without waiting for a closing handshake that will not come. */
+  drop(reason: RoomcastError): void {
+    this.close(reason);
+    this.#socket.terminate?.();
+  }
+
+  #onMessage(data: unknown): void {
+    if (this.#end !== undefined) return;
+    const decoded = decodeFrame(data);
+    if ("ignored" in decoded) return;
+    if ("malformed" in decoded) {
+      return this.#ports.error(new RoomcastError("protocol", `the server sent ${decoded.malformed}`));
+    }
+    const { frame } = decoded;
+    if (frame.type === "messages") return this.#ports.broadcast(frame);
+    const request = this.#settle(frame.requestId ?? this.#onlyRequest(frame.type));
+    if (frame.type === "error") {
+      const error = new RoomcastError(frame.code, frame.message);
+      return request === undefined ? this.#ports.error(error) : request.reject(error);
+    }
+    // A reply that nobody waits for any more: its request has timed out.
+    if (request === undefined) return;
+    if (frame.type === request.expects) return request.resolve(frame);
+    request.reject(new RoomcastError("protocol", `expected ${request.expects}, got ${frame.type}`));
+  }
+
+  /**
+   * API Gateway's own errors do not say which request they answer, unless there is only one. A wrong guess is harmless:
+   * every request can be repeated.
+   */
+  #onlyRequest(type: string): string | undefined {
+    if (type !== "error" || this.#pending.size !== 1) return undefined;
+    return this.#pending.keys().next().value;
+  }
+
+  #onClose(code: number, reason: string): void {
+    if (this.#end !== undefined) return;
+    if (code === TOO_BIG) this.#rejectLargest();
+    const text = reason === "" ? `code ${code}` : `code ${code}, ${reason}`;
+    this.#finish(new RoomcastError("disconnected", `the connection was closed (${text})`));
+  }
+
+  /** Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too. */
+  #rejectLargest(): void {
+    let largest: string | undefined;
+    for (const [id, { bytes }] of this.#pending) {
+      if (largest === undefined || bytes > (this.#pending.get(largest)?.bytes ?? 0)) largest = id;
+    }
+    this.#settle(largest)?.reject(new RoomcastError("too_large", "the server closed the connection for a frame too large"));
+  }
+
+  #finish(reason: RoomcastError): void {
+    if (this.#end !== undefined) return;
+    this.#end = reason;
+    for (const requestId of [...this.#pending.keys()]) this.#settle(requestId)?.reject(reason);
+    this.#resolveLost(reason);
+  }
+
+  #settle(requestId: string | undefined): PendingRequest | undefined {
+    if (requestId === undefined) return undefined;
+    const request = this.#pending.get(requestId);
+    if (request === undefined) return undefined;
+    this.#pending.delete(requestId);
+    clearTimeout(request.timer);
+    return request;
+  }
+}

@@ -1,0 +1,73 @@
+/** Codes that the server sends in its `error` frames. */
+export type ServerErrorCode =
+  | "bad_request"
+  | "unknown_action"
+  | "forbidden"
+  | "too_large"
+  | "rate_limited"
+  | "unavailable";
+
+/**
+ * Codes that the library adds:
+ *
+ * - `timeout`: no reply in time. A message whose `send` timed out may still appear in the room.
+ * - `disconnected`: the connection was lost before the reply.
+ * - `connect_failed`: the WebSocket could not be opened (network, or the handshake was refused: browsers do not say which).
+ * - `token_failed`: the token provider rejected.
+ * - `protocol`: the server sent something that the library does not understand.
+ * - `closed`: the client is closed, or was closed before the operation ended.
+ * - `left`: the room was left before the operation ended.
+ */
+export type ClientErrorCode =
+  | "timeout"
+  | "disconnected"
+  | "connect_failed"
+  | "token_failed"
+  | "protocol"
+  | "closed"
+  | "left";
+
+/** Every known code; a newer server may send others, hence the open end. */
+export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});
+
+const RETRYABLE: ReadonlySet<string> = new Set([
+  "rate_limited",
+  "unavailable",
+  "timeout",
+  "disconnected",
+  "connect_failed",
+  "token_failed",
+]);
+
+/** The one error type of this library. */
+export class RoomcastError extends Error {
+  /** What went wrong, for programs. */
+  readonly code: ErrorCode;
+  /** Whether the same call, made again later and unchanged, can succeed. */
+  readonly retryable: boolean;
+  /** The room that the error is about, if it is about one. */
+  readonly roomId: string | undefined;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    details: { retryable?: boolean; roomId?: string | undefined; cause?: unknown } = {},
+  ) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "RoomcastError";
+    this.code = code;
+    this.retryable = details.retryable ?? RETRYABLE.has(code);
+    this.roomId = details.roomId;
+  }
+}
+
+/** Wraps anything thrown into a `RoomcastError`; one that already is passes unchanged. */
+export function asRoomcastError(thrown: unknown, code: ErrorCode): RoomcastError {
+  if (thrown instanceof RoomcastError) return thrown;
+  return new RoomcastError(code, describe(thrown), { cause: thrown });
+}
+
+/** A short text for anything that can be thrown. */
+export function describe(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

@@ -1,0 +1,10 @@
+export { Roomcast, type ClientEvents } from "./client.js";
+export { RoomcastError, type ClientErrorCode, type ErrorCode, type ServerErrorCode } from "./errors.js";
+export type { ConnectionState, StateChange } from "./lifecycle.js";
+export type { Message } from "./message.js";
+export type { RoomcastOptions, TokenProvider, TokenRequest } from "./options.js";
+export type { HistoryOptions, HistoryPage, JoinOptions, Room, RoomEvents, RoomState } from "./room.js";
+export type { Accepted, SendOptions } from "./send.js";
+export type { Gap, Recovery, Truncation } from "./subscription.js";
+export type { Backoff } from "./timing.js";
+export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

@@ -1,0 +1,221 @@
+import { asRoomcastError, RoomcastError } from "./errors.js";
+import type { Link } from "./link.js";
+import type { Settings } from "./options.js";
+import { abortable, backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
+
+/**
+ * - `connecting`: the first connection is being opened.
+ * - `open`: connected. After a recovery: and every room has what it missed.
+ * - `recovering`: the connection was lost; a new one is being opened, or rooms are catching up on it.
+ * - `closed`: not connected and not trying: before `connect()`, after `close()`, or after an error that retrying cannot cure.
+ */
+export type ConnectionState = "connecting" | "open" | "recovering" | "closed";
+
+export interface StateChange {
+  state: ConnectionState;
+  previous: ConnectionState;
+  /** Why, when the change is for the worse. */
+  error?: RoomcastError;
+}
+
+export interface LifecyclePorts {
+  /** Opens a connection and begins to join every room on it. */
+  dial(signal: AbortSignal): Promise<Link>;
+  /** `link` carries everything from now on; `undefined`: there is none. */
+  carry(link: Link | undefined): void;
+  /** Resolves when no room is known to miss anything. */
+  caughtUp(): Promise<void>;
+  changed(change: StateChange): void;
+  error(error: RoomcastError): void;
+  /** The end, by `close()` or by an error that retrying cannot cure. */
+  ended(reason: RoomcastError): void;
+}
+
+/** A connection that lived this long shows that the server is well: the backoff starts anew. */
+const STABLE_MS = 5_000;
+
+interface Run {
+  abort: AbortController;
+  opened: Deferred<void>;
+}
+
+/** Keeps a connection open: connects, reconnects with backoff, and hands over to a new connection in time. */
+export class Lifecycle {
+  readonly #settings: Settings;
+  readonly #ports: LifecyclePorts;
+  #state: ConnectionState = "closed";
+  #run: Run | undefined;
+  /** The connection that carries everything. */
+  #link: Link | undefined;
+  #attempt = 0;
+  /** Ends the current backoff. */
+  #wake: (() => void) | undefined;
+
+  constructor(settings: Settings, ports: LifecyclePorts) {
+    this.#settings = settings;
+    this.#ports = ports;
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /** Aborted, with the reason, when the client is closed; `undefined` when it is. */
+  get signal(): AbortSignal | undefined {
+    return this.#run?.abort.signal;
+  }
+
+  /** Starts, if need be; resolves at the first open connection, rejects when there will be none. */
+  connect(): Promise<void> {
+    if (this.#run !== undefined) return this.#run.opened.promise;
+    const run = { abort: new AbortController(), opened: deferred<void>() };
+    this.#run = run;
+    this.#attempt = 0;
+    this.#setState("connecting");
+    void this.#drive(run);
+    return run.opened.promise;
+  }
+
+  /** Ends everything; `reason` is what operations under way are rejected with. */
+  close(reason: RoomcastError, error?: RoomcastError): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    this.#run = this.#link = undefined;
+    run.abort.abort(reason);
+    run.opened.reject(reason);
+    this.#ports.carry(undefined);
+    this.#ports.ended(reason);
+    this.#setState("closed", error);
+  }
+
+  /** The network is back: do not wait for the rest of a backoff. */
+  hurry(): void {
+    this.#attempt = 0;
+    this.#wake?.();
+  }
+
+  async #drive(run: Run): Promise<void> {
+    const { signal } = run.abort;
+    try {
+      let link = await this.#dialUntilOpen(signal);
+      for (;;) {
+        this.#adopt(link, run);
+        link = await this.#replacement(link, signal);
+      }
+    } catch (thrown) {
+      if (signal.aborted) return;
+      const error = asRoomcastError(thrown, "protocol");
+      this.#ports.error(error);
+      this.close(error, error);
+    }
+  }
+
+  /** Tries until a connection is open. Rejects with an error that retrying cannot cure, or when the run ends. */
+  async #dialUntilOpen(signal: AbortSignal): Promise<Link> {
+    for (;;) {
+      try {
+        return await this.#dial(signal);
+      } catch (thrown) {
+        signal.throwIfAborted();
+        const error = asRoomcastError(thrown, "connect_failed");
+        if (!error.retryable) throw error;
+        this.#ports.error(error);
+      }
+      await this.#backOff(signal);
+    }
+  }
+
+  async #dial(signal: AbortSignal): Promise<Link> {
+    const link = await this.#ports.dial(signal);
+    const { connection } = link;
+    const onAbort = () => connection.close(signal.reason as RoomcastError);
+    if (signal.aborted) onAbort();
+    signal.throwIfAborted();
+    signal.addEventListener("abort", onAbort, { once: true });
+    void connection.lost.then(() => signal.removeEventListener("abort", onAbort));
+    return link;
+  }
+
+  /** Makes `link` the connection that carries everything. */
+  #adopt(link: Link, run: Run): void {
+    this.#link = link;
+    this.#ports.carry(link);
+    void link.connection.lost.then((reason) => {
+      if (run !== this.#run || this.#link !== link) return;
+      this.#link = undefined;
+      this.#ports.carry(undefined);
+      this.#setState("recovering", reason);
+    });
+    run.opened.resolve();
+    if (this.#state === "connecting") this.#setState("open");
+    else if (this.#state === "recovering") void this.#openWhenRecovered(link);
+  }
+
+  async #openWhenRecovered(link: Link): Promise<void> {
+    await link.settled();
+    await this.#ports.caughtUp();
+    if (this.#link === link && this.#state === "recovering") this.#setState("open");
+  }
+
+  /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
+  async #replacement(link: Link, signal: AbortSignal): Promise<Link> {
+    const age = this.#settings.handoverAfterMs * (1 - Math.random() / 10);
+    let due = await outlives(link, sleep(age, link.lost));
+    while (due) {
+      try {
+        return await this.#handOver(link, signal);
+      } catch (thrown) {
+        signal.throwIfAborted();
+        // Even when the token provider gives up for good: the old connection still works, its loss is time enough to end.
+        this.#ports.error(asRoomcastError(thrown, "connect_failed"));
+      }
+      due = await outlives(link, this.#backOff(link.lost));
+    }
+    signal.throwIfAborted();
+    if (now() - link.connection.openedAt >= STABLE_MS) this.#attempt = 0;
+    await this.#backOff(signal);
+    return this.#dialUntilOpen(signal);
+  }
+
+  async #handOver(old: Link, signal: AbortSignal): Promise<Link> {
+    const next = await this.#dial(signal);
+    // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
+    await abortable(Promise.race([next.settled(), old.connection.lost]), signal);
+    if (next.connection.end !== undefined) throw next.connection.end;
+    void this.#retire(old);
+    return next;
+  }
+
+  /** Lets frames and replies under way come in before the old connection is closed. */
+  async #retire(old: Link): Promise<void> {
+    await outlives(old, sleep(this.#settings.drainMs, old.lost));
+    old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
+  }
+
+  /** Waits; rejects when the signal is aborted. */
+  async #backOff(signal: AbortSignal): Promise<void> {
+    const early = new AbortController();
+    this.#wake = () => early.abort();
+    const onAbort = () => early.abort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    await sleep(backoffDelay(this.#settings.reconnect, this.#attempt++), early.signal).catch(() => {});
+    signal.removeEventListener("abort", onAbort);
+    this.#wake = undefined;
+    signal.throwIfAborted();
+  }
+
+  #setState(state: ConnectionState, error?: RoomcastError): void {
+    const previous = this.#state;
+    if (state === previous) return;
+    this.#state = state;
+    this.#ports.changed({ state, previous, ...(error !== undefined && { error }) });
+  }
+}
+
+/** Whether `wait` ends while the connection is still there. */
+function outlives(link: Link, wait: Promise<void>): Promise<boolean> {
+  return wait.then(
+    () => link.connection.end === undefined,
+    () => false,
+  );
+}

@@ -1,0 +1,35 @@
+// Limits of the protocol and of API Gateway, with their source.
+
+/** Largest WebSocket frame that API Gateway accepts; a larger one closes the connection with 1009. */
+export const MAX_FRAME_BYTES = 32 * 1024;
+
+/** Largest number of rooms in one `sync` frame (protocol). */
+export const MAX_SYNC_ROOMS = 50;
+
+/** Largest page of `getHistory` (protocol). */
+export const MAX_HISTORY_LIMIT = 100;
+
+/** Longest `id` and `key`, in characters (protocol). */
+export const MAX_FIELD_LENGTH = 64;
+
+/** Longest idle time of a connection: API Gateway closes it after ten minutes without a frame. */
+export const MAX_IDLE_MS = 10 * 60_000;
+
+/** Longest life of a connection: API Gateway closes it after two hours, whatever it does. */
+export const MAX_CONNECTION_MS = 2 * 60 * 60_000;
+
+/**
+ * SQS FIFO forgets a deduplication id after five minutes, so a retry of a message is only known to be idempotent within
+ * that time. A minute is left for the last attempt to get through.
+ */
+export const MAX_SEND_TIMEOUT_MS = 4 * 60_000;
+
+/** `setTimeout` fires at once for delays beyond 32 bits. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
+const ROOM_ID = /^[A-Za-z0-9_.:-]{1,100}$/;
+
+/** Whether `roomId` is 1 to 100 characters of `A-Z a-z 0-9 _ - . :`. */
+export function isRoomId(roomId: unknown): roomId is string {
+  return typeof roomId === "string" && ROOM_ID.test(roomId);
+}

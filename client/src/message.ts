@@ -1,0 +1,37 @@
+import type { LoggedMessage } from "./frames.js";
+
+/** A message of a room. */
+export interface Message<T = unknown> {
+  roomId: string;
+  /** Its number in the room's log; consecutive, except where retention has emptied the log in between. */
+  seq: number;
+  /** The sender's id for it, or the server's. */
+  id: string;
+  /** Who sent it, as the server authenticated them. */
+  from: string;
+  /** When the server accepted it, in Unix milliseconds by the server's clock. */
+  sentAt: number;
+  /** What was sent. Not checked: `T` is what the application trusts its senders to send. */
+  data: T;
+  /** What the message is about: of several with the same key, a broadcast may carry only the one with the newest version. */
+  key?: string;
+  version?: number;
+  /** It was read from the log: its broadcast did not arrive, or was sent before the room was joined. */
+  recovered: boolean;
+}
+
+/** The application's view of a message of the log. */
+export function messageOf<T>(roomId: string, logged: LoggedMessage, recovered: boolean): Message<T> {
+  const { seq, id, from, sentAt, data, key, version } = logged;
+  return {
+    roomId,
+    seq,
+    id,
+    from,
+    sentAt,
+    data: data as T,
+    ...(key !== undefined && { key }),
+    ...(version !== undefined && { version }),
+    recovered,
+  };
+}

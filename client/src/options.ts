@@ -1,0 +1,130 @@
+import { describe, RoomcastError } from "./errors.js";
+import { MAX_CONNECTION_MS, MAX_IDLE_MS, MAX_SEND_TIMEOUT_MS, MAX_TIMER_MS } from "./limits.js";
+import type { Backoff } from "./timing.js";
+import type { WebSocketConstructor } from "./websocket.js";
+
+/** What the token provider is told. */
+export interface TokenRequest {
+  /**
+   * The last handshake failed. Browsers do not say whether because of the network or of the token, so do not answer from a
+   * cache.
+   */
+  refused: boolean;
+}
+
+/**
+ * Returns a token for a new connection. It is called for each connection: when connecting, reconnecting and handing over.
+ * When it rejects, the library tries again, unless the error has a property `retryable` that is `false`.
+ */
+export type TokenProvider = (request: TokenRequest) => string | Promise<string>;
+
+export interface RoomcastOptions {
+  /** The WebSocket API's address, `wss://…`. The token is added to its query. */
+  url: string;
+  /** A token, or better a function that returns one. */
+  token: string | TokenProvider;
+  /** The WebSocket class to use. Default: the global one, which Node has from version 22 on; pass that of `ws` before. */
+  WebSocket?: WebSocketConstructor;
+  /** How long the token provider and then the handshake may take. Default 10 s. */
+  connectTimeoutMs?: number;
+  /** How long one attempt of a request waits for its reply. Default 10 s. */
+  requestTimeoutMs?: number;
+  /** How long `join`, `leave` and `history` try in total. Default 30 s. */
+  operationTimeoutMs?: number;
+  /** How long `send` tries in total. Default 30 s; at most four minutes, the time for which a retry is sure to be idempotent. */
+  sendTimeoutMs?: number;
+  /** How often the rooms are compared with their logs, which is also the heartbeat. Default 30 s, below ten minutes. */
+  syncIntervalMs?: number;
+  /** How long a heartbeat waits for its reply before the connection counts as dead. Default 10 s. */
+  syncTimeoutMs?: number;
+  /** How long frames may be out of order before what is missing is asked for. Default 100 ms. */
+  reorderWindowMs?: number;
+  /** Bounds of the delays between attempts to connect. Default 500 ms and 30 s. */
+  reconnect?: Partial<Backoff>;
+  /** Bounds of the delays between attempts of a request. Default 200 ms and 10 s. */
+  retry?: Partial<Backoff>;
+  /**
+   * Age at which a connection is replaced, before API Gateway cuts it at two hours. Default 110 minutes. Each connection
+   * goes up to a tenth earlier, so that clients that connected together are not replaced together.
+   */
+  handoverAfterMs?: number;
+  /** How many rooms are joined at a time on a new connection. Default 8. */
+  joinConcurrency?: number;
+  /** How many messages of a room may wait for the application before the library stops fetching more. Default 1,000. */
+  bufferSize?: number;
+}
+
+/** Options with their defaults, checked. */
+export interface Settings {
+  url: string;
+  token: TokenProvider;
+  WebSocket: WebSocketConstructor | undefined;
+  connectTimeoutMs: number;
+  requestTimeoutMs: number;
+  operationTimeoutMs: number;
+  sendTimeoutMs: number;
+  syncIntervalMs: number;
+  syncTimeoutMs: number;
+  reorderWindowMs: number;
+  reconnect: Backoff;
+  retry: Backoff;
+  handoverAfterMs: number;
+  joinConcurrency: number;
+  bufferSize: number;
+  /** Not an option: see `Subscription.onJoined`. Longer than a DynamoDB index lags behind its table. */
+  confirmJoinMs: number;
+  /** Not an option: how long a replaced connection lives on, for frames under way and requests without a reply. */
+  drainMs: number;
+}
+
+/** Applies the defaults; throws one `bad_request` that names every bad option. */
+export function settingsOf(options: RoomcastOptions): Settings {
+  const bad: string[] = [];
+  const number = (name: keyof RoomcastOptions, fallback: number, min: number, max: number): number => {
+    const value: unknown = options[name] ?? fallback;
+    if (typeof value === "number" && value >= min && value <= max) return value;
+    bad.push(`${name} must be a number from ${min} to ${max}`);
+    return fallback;
+  };
+  const backoff = (name: "reconnect" | "retry", fallback: Backoff): Backoff => {
+    const value = { ...fallback, ...options[name] };
+    if (value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS) return value;
+    bad.push(`${name} must have 0 < base <= cap`);
+    return fallback;
+  };
+  const { token } = options;
+  if (typeof token !== "string" && typeof token !== "function") bad.push("token must be a string or a function");
+  if (options.WebSocket !== undefined && typeof options.WebSocket !== "function") bad.push("WebSocket must be a class");
+  const settings: Settings = {
+    url: webSocketUrl(options.url, bad),
+    token: typeof token === "string" ? () => token : token,
+    WebSocket: options.WebSocket,
+    connectTimeoutMs: number("connectTimeoutMs", 10_000, 1, MAX_TIMER_MS),
+    requestTimeoutMs: number("requestTimeoutMs", 10_000, 1, MAX_TIMER_MS),
+    operationTimeoutMs: number("operationTimeoutMs", 30_000, 1, MAX_TIMER_MS),
+    sendTimeoutMs: number("sendTimeoutMs", 30_000, 1, MAX_SEND_TIMEOUT_MS),
+    syncIntervalMs: number("syncIntervalMs", 30_000, 1, MAX_IDLE_MS - 1),
+    syncTimeoutMs: number("syncTimeoutMs", 10_000, 1, MAX_IDLE_MS),
+    reorderWindowMs: number("reorderWindowMs", 100, 0, 60_000),
+    reconnect: backoff("reconnect", { base: 500, cap: 30_000 }),
+    retry: backoff("retry", { base: 200, cap: 10_000 }),
+    handoverAfterMs: number("handoverAfterMs", 110 * 60_000, 1, MAX_CONNECTION_MS),
+    joinConcurrency: number("joinConcurrency", 8, 1, 1_000),
+    bufferSize: number("bufferSize", 1_000, 1, 1_000_000),
+    confirmJoinMs: 1_000,
+    drainMs: 3_000,
+  };
+  if (bad.length > 0) throw new RoomcastError("bad_request", `bad options: ${bad.join("; ")}`);
+  return settings;
+}
+
+function webSocketUrl(text: unknown, bad: string[]): string {
+  try {
+    const url = new URL(text as string);
+    if (url.protocol === "ws:" || url.protocol === "wss:") return url.href;
+    bad.push("url must start with ws:// or wss://");
+  } catch (error) {
+    bad.push(`url is not a URL (${describe(error)})`);
+  }
+  return "";
+}

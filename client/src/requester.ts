@@ -1,0 +1,93 @@
+import type { Connection } from "./connection.js";
+import { asRoomcastError, RoomcastError } from "./errors.js";
+import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
+import { type Backoff, backoffDelay, now, sleep } from "./timing.js";
+
+export interface RequesterTimes {
+  /** How long one attempt waits for its reply. */
+  requestTimeoutMs: number;
+  retry: Backoff;
+}
+
+/** Makes a request until it is answered, over as many connections as it takes, within a time. */
+export class Requester {
+  readonly #times: RequesterTimes;
+  readonly #suspect: () => void;
+  #connection: Connection | undefined;
+  #waiting = new Set<(connection: Connection) => void>();
+
+  /** `suspect` is called when a reply does not come: the connection may be dead. */
+  constructor(times: RequesterTimes, suspect: () => void) {
+    this.#times = times;
+    this.#suspect = suspect;
+  }
+
+  /** Sends over `connection` from now on; `undefined`: wait for one. */
+  use(connection: Connection | undefined): void {
+    this.#connection = connection;
+    if (connection === undefined) return;
+    const waiting = this.#waiting;
+    this.#waiting = new Set();
+    for (const resume of waiting) resume(connection);
+  }
+
+  /**
+   * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with the
+   * signal's reason. The frame must be safe to repeat.
+   */
+  async request<T extends ReplyFrame["type"]>(
+    frame: ClientFrame,
+    expects: T,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<Reply<T>> {
+    const deadline = new AbortController();
+    const onAbort = () => deadline.abort(signal.reason);
+    if (signal.aborted) throw signal.reason;
+    signal.addEventListener("abort", onAbort, { once: true });
+    let last: RoomcastError | undefined;
+    const timer = setTimeout(() => {
+      const why = last === undefined ? "not connected" : last.message;
+      deadline.abort(new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${why}`, { cause: last }));
+    }, timeoutMs);
+    const end = now() + timeoutMs;
+    try {
+      for (let attempt = 0; ; attempt++) {
+        const connection = await this.#current(deadline.signal);
+        const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - now()));
+        try {
+          return await connection.request(frame, expects, attemptMs);
+        } catch (thrown) {
+          last = asRoomcastError(thrown, "protocol");
+        }
+        // Closing the client ends its connections too; its reason is the one to report.
+        if (signal.aborted) throw signal.reason;
+        if (!last.retryable) throw last;
+        if (last.code === "timeout") this.#suspect();
+        // The wait for the next connection has its own backoff.
+        if (last.code !== "disconnected") await sleep(backoffDelay(this.#times.retry, attempt), deadline.signal);
+      }
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #current(signal: AbortSignal): Promise<Connection> {
+    const connection = this.#connection;
+    if (connection !== undefined && connection.end === undefined) return Promise.resolve(connection);
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.#waiting.delete(resume);
+        reject(signal.reason as Error);
+      };
+      const resume = (next: Connection) => {
+        signal.removeEventListener("abort", onAbort);
+        resolve(next);
+      };
+      if (signal.aborted) return onAbort();
+      this.#waiting.add(resume);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+}

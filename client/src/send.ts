@@ -1,0 +1,98 @@
+import { RoomcastError } from "./errors.js";
+import { type AcceptedFrame, type ClientFrame, encodeFrame, type Reply } from "./frames.js";
+import { MAX_FIELD_LENGTH, MAX_SEND_TIMEOUT_MS } from "./limits.js";
+import { now, within } from "./timing.js";
+
+export interface SendOptions {
+  /**
+   * Makes the message idempotent: of several with the same id from the same subject within five minutes, one is logged.
+   * Default: a random one, kept through the library's own retries. Pass one to retry a failed `send` yourself.
+   */
+  id?: string;
+  /** What the message is about; lets a broadcast leave out all but the newest version of it. At most 64 characters. */
+  key?: string;
+  /** With `key`: a larger one replaces a smaller one. A whole number. */
+  version?: number;
+  /** How long to try. Default: the client's `sendTimeoutMs`. */
+  timeoutMs?: number;
+  /** Do not wait for the messages sent to this room before. Faster, but the log may have them in another order. */
+  unordered?: boolean;
+}
+
+/** The server has the message: it will be logged and broadcast. */
+export interface Accepted {
+  roomId: string;
+  id: string;
+}
+
+/** An id that nobody else uses. */
+export function newMessageId(): string {
+  // `randomUUID` exists in secure contexts only.
+  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */
+export function sendFrame(roomId: string, data: unknown, options: SendOptions): ClientFrame & { action: "sendMessage" } {
+  const { id = newMessageId(), key, version } = options;
+  checkField("id", id);
+  if (key !== undefined) checkField("key", key);
+  if (version !== undefined && !(Number.isSafeInteger(version) && version >= 0)) {
+    throw new RoomcastError("bad_request", "version must be a whole number from 0 to 2^53 - 1", { roomId });
+  }
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(data);
+  } catch (cause) {
+    throw new RoomcastError("bad_request", "data is not JSON", { roomId, cause });
+  }
+  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON", { roomId });
+  const frame = {
+    action: "sendMessage",
+    roomId,
+    id,
+    ...(key !== undefined && { key }),
+    ...(version !== undefined && { version }),
+    // A copy: it may be sent much later, and the caller's object may have changed by then.
+    data: JSON.parse(text) as unknown,
+  } as const;
+  // As long as any request id gets, so that what passes here also passes when it is sent.
+  encodeFrame(frame, "r".padEnd(12, "0"));
+  return frame;
+}
+
+/** Checks `timeoutMs` of a `send`. */
+export function sendTimeout(options: SendOptions, fallback: number): number {
+  const { timeoutMs = fallback } = options;
+  if (timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT_MS) return timeoutMs;
+  throw new RoomcastError("bad_request", `timeoutMs must be from 1 to ${MAX_SEND_TIMEOUT_MS}`);
+}
+
+type Request = (frame: ClientFrame, timeoutMs: number) => Promise<Reply<"accepted">>;
+
+/**
+ * Sends a room's messages one after another: API Gateway runs the frames of a connection side by side, so only a message
+ * whose predecessor was accepted is sure to follow it in the log.
+ */
+export class SendLine {
+  readonly #request: Request;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(request: Request) {
+    this.#request = request;
+  }
+
+  send(frame: ClientFrame, timeoutMs: number, unordered: boolean): Promise<AcceptedFrame> {
+    if (unordered) return this.#request(frame, timeoutMs);
+    const end = now() + timeoutMs;
+    const late = () => new RoomcastError("timeout", `the messages before this one were not accepted within ${timeoutMs} ms`);
+    const turn = within(this.#last, timeoutMs, late).then(() => this.#request(frame, Math.max(1, end - now())));
+    this.#last = Promise.allSettled([this.#last, turn]);
+    return turn;
+  }
+}
+
+function checkField(name: string, value: unknown): void {
+  if (typeof value === "string" && value.length >= 1 && value.length <= MAX_FIELD_LENGTH) return;
+  throw new RoomcastError("bad_request", `${name} must be a string of 1 to ${MAX_FIELD_LENGTH} characters`);
+}

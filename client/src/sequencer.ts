@@ -1,0 +1,132 @@
+import type { LoggedMessage } from "./frames.js";
+
+/** A stretch of the log: it holds every message with `after < seq of message <= seq`, except conflated ones. */
+export interface Span {
+  after: number;
+  seq: number;
+  messages: LoggedMessage[];
+  /** Read from the log, and not broadcast. */
+  recovered: boolean;
+}
+
+/** A message in its place. */
+export interface Sequenced {
+  message: LoggedMessage;
+  /** It came from the log, and no broadcast has brought it. */
+  recovered: boolean;
+}
+
+/** How much is kept while an earlier part is missing. What does not fit is read from the log later, so nothing is lost. */
+const MAX_SPANS = 256;
+const MAX_MESSAGES = 2_000;
+
+/**
+ * Puts the frames of one room in order: drops what was seen, holds what came too early, tells when something is missing.
+ * No clock and no network: when to ask for what is missing is the caller's decision.
+ */
+export class Sequencer {
+  #position: number | undefined;
+  #highest = 0;
+  #emptied = false;
+  #early: Span[] = [];
+  #earlyMessages = 0;
+
+  /** Everything up to this `seq` has been taken. `undefined` until the first `joined` reply says where the room starts. */
+  get position(): number | undefined {
+    return this.#position;
+  }
+
+  /**
+   * The `after` to ask the log for. 0, meaning all that is retained, when the log was last seen empty: whatever it holds by
+   * then is new, and asking from an expired position would report a truncation that did not happen.
+   */
+  get resumeFrom(): number | undefined {
+    return this.#emptied ? 0 : this.#position;
+  }
+
+  /** The log was last seen empty, so the first message of a broadcast need not be the first of the log. */
+  get emptied(): boolean {
+    return this.#emptied;
+  }
+
+  /** The largest `seq` known to exist. */
+  get highest(): number {
+    return this.#highest;
+  }
+
+  /** Something up to `highest` has not been taken. */
+  get behind(): boolean {
+    return this.#position !== undefined && this.#highest > this.#position;
+  }
+
+  /** Starts the room at `position`; what came before it is none of ours. */
+  begin(position: number): void {
+    this.#position = position;
+    if (position === 0) this.#emptied = true;
+  }
+
+  /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */
+  offer(span: Span): void {
+    this.noteHead(span.seq);
+    if (this.#position !== undefined && span.seq <= this.#position) return;
+    const next = this.#position !== undefined && span.after <= this.#position;
+    const full = this.#early.length >= MAX_SPANS || this.#earlyMessages + span.messages.length > MAX_MESSAGES;
+    if (full && !next) return;
+    const at = this.#early.findIndex((other) => other.after > span.after);
+    this.#early.splice(at === -1 ? this.#early.length : at, 0, span);
+    this.#earlyMessages += span.messages.length;
+  }
+
+  /** The log is known to reach `seq`. */
+  noteHead(seq: number): void {
+    this.#highest = Math.max(this.#highest, seq);
+    if (seq === this.#position && seq > 0) this.#emptied = false;
+  }
+
+  /** The log is empty: retention has dropped everything, or nothing was ever sent. */
+  noteEmpty(): void {
+    this.#emptied = true;
+  }
+
+  /** Takes everything that follows the position without a gap. */
+  take(): Sequenced[] {
+    const taken: Sequenced[] = [];
+    while (this.#position !== undefined) {
+      const span = this.#early[0];
+      if (span === undefined || span.after > this.#position) break;
+      this.#shift();
+      this.#append(span, this.#position, taken);
+    }
+    return taken;
+  }
+
+  /** Takes everything that is held, gaps or not, and gives up what is missing: the log no longer has it. */
+  surrender(): Sequenced[] {
+    const taken: Sequenced[] = [];
+    for (let span = this.#shift(); span !== undefined && this.#position !== undefined; span = this.#shift()) {
+      this.#append(span, this.#position, taken);
+    }
+    this.#position = Math.max(this.#position ?? 0, this.#highest);
+    return taken;
+  }
+
+  #append(span: Span, position: number, to: Sequenced[]): void {
+    if (span.seq <= position) return;
+    const broadcast = span.recovered ? this.#broadcastSeqs() : undefined;
+    for (const message of span.messages) {
+      if (message.seq > position) to.push({ message, recovered: broadcast?.has(message.seq) === false });
+    }
+    this.#position = span.seq;
+    this.#emptied = false;
+  }
+
+  #broadcastSeqs(): Set<number> {
+    return new Set(this.#early.filter((span) => !span.recovered).flatMap((span) => span.messages.map((m) => m.seq)));
+  }
+
+  #shift(): Span | undefined {
+    const span = this.#early.shift();
+    if (span !== undefined) this.#earlyMessages -= span.messages.length;
+    return span;
+  }
+}

@@ -1,0 +1,75 @@
+import { MAX_TIMER_MS } from "./limits.js";
+
+/** A promise with its two ends. */
+export interface Deferred<T> {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (error: unknown) => void;
+}
+
+/** A `Deferred` whose rejection may go unobserved: it is always reported in another way too. */
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
+
+/** Resolves after `ms`, or rejects with the signal's reason as soon as it is aborted. */
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason as Error);
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    }, Math.min(ms, MAX_TIMER_MS));
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/** `promise`, or a rejection with the signal's reason if that comes first. */
+export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason as Error);
+    const onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+/** `promise`, or a rejection with `late()` after `ms`. */
+export function within<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(late()), Math.min(ms, MAX_TIMER_MS));
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+/** Milliseconds on a clock that never goes back. */
+export function now(): number {
+  return performance.now();
+}
+
+/** Bounds of an exponential backoff, in milliseconds. */
+export interface Backoff {
+  /** Upper bound of the first delay. */
+  base: number;
+  /** Upper bound of any delay. */
+  cap: number;
+}
+
+/**
+ * Delay before retry number `attempt` (from 0): anywhere between 0 and the exponential bound. Full jitter, because the
+ * clients of a room lose their connections together and must not come back together.
+ */
+export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
+  return Math.random() * Math.min(cap, base * 2 ** Math.min(attempt, 30));
+}

@@ -1,0 +1,68 @@
+import { RoomcastError } from "./errors.js";
+
+/**
+ * The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it.
+ *
+ * Event parameters are `any` because every implementation has its own event classes.
+ */
+export interface WebSocketLike {
+  /* eslint-disable @typescript-eslint/no-explicit-any */
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  /* eslint-enable @typescript-eslint/no-explicit-any */
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+  /** Node's `ws`: closes without the closing handshake. */
+  terminate?(): void;
+}
+
+/** A WebSocket class. */
+export type WebSocketConstructor = new (url: string) => WebSocketLike;
+
+/** The global WebSocket, or an error that says what to do. */
+export function globalWebSocket(): WebSocketConstructor {
+  const found = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
+  if (found !== undefined) return found;
+  throw new RoomcastError("bad_request", "there is no global WebSocket here (Node < 22): pass the `WebSocket` option, e.g. of the ws package");
+}
+
+/** Opens a socket: resolves when it is open, rejects with `connect_failed`. Aborting the signal closes it. */
+export function openSocket(WebSocket: WebSocketConstructor, url: string, signal: AbortSignal): Promise<WebSocketLike> {
+  return new Promise((resolve, reject) => {
+    let socket: WebSocketLike;
+    try {
+      socket = new WebSocket(url);
+    } catch (cause) {
+      // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
+      return reject(new RoomcastError("connect_failed", "the WebSocket cannot be created", { cause, retryable: false }));
+    }
+    let cause: unknown;
+    const settle = () => {
+      signal.removeEventListener("abort", onAbort);
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      // Kept: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
+      socket.onerror = () => {};
+    };
+    const onAbort = () => {
+      settle();
+      socket.close();
+      reject(signal.reason as Error);
+    };
+    socket.onopen = () => {
+      settle();
+      resolve(socket);
+    };
+    socket.onerror = (event: { message?: string; error?: unknown } | undefined) => {
+      cause = event?.error ?? event?.message;
+    };
+    socket.onclose = (event: { code: number; reason: string }) => {
+      settle();
+      const detail = cause instanceof Error ? `: ${cause.message}` : "";
+      const text = `the WebSocket could not be opened (code ${event.code}${detail}); the network, or the token was refused`;
+      reject(new RoomcastError("connect_failed", text, { cause }));
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
