@@ -1,7 +1,5 @@
 //! The `authorizer` function: decides on `$connect` who somebody is. What they may do in a room is decided there.
 
-use std::sync::Arc;
-
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
@@ -66,16 +64,16 @@ impl Policy {
 impl AuthorizerFunction {
     /// A function that asks `verifier`.
     #[must_use]
-    pub fn new(verifier: Verifier) -> Arc<Self> {
-        Arc::new(Self { verifier })
+    pub fn new(verifier: Verifier) -> Self {
+        Self { verifier }
     }
 
     /// Serves one event.
     ///
     /// # Errors
     /// When the event is no authorizer's: the function is wired wrongly.
-    pub async fn handle(
-        self: Arc<Self>,
+    pub fn handle(
+        &self,
         event: LambdaEvent<ApiGatewayCustomAuthorizerRequestTypeRequest>,
     ) -> Result<Decision, NotAnAuthorizerEvent> {
         let event = event.payload;

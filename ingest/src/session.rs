@@ -1,4 +1,4 @@
-//! The `session` function: connections come and go, join and leave rooms, and read the log. `DynamoDB` only.
+//! The `session` function: connections come and go, join and leave rooms, and read the log. DynamoDB only.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! The `authorizer` function.
 
+use std::future::ready;
+
 use ingest::{authorizer::AuthorizerFunction, config::AuthorizerConfig, token::Verifier};
 use shared::{
     config::Settings,
@@ -12,5 +14,5 @@ async fn main() -> Result<(), StartError> {
     telemetry::init();
     let config = AuthorizerConfig::read(Settings::from_env())?;
     let function = AuthorizerFunction::new(Verifier::new(&config));
-    start::run(move |event| function.clone().handle(event)).await
+    start::run(move |event| ready(function.handle(event))).await
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, future::Future, sync::Arc};
 
 use aws_sdk_sqs::{
     Client,
-    types::{MessageAttributeValue, SendMessageBatchRequestEntry},
+    types::{BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageBatchResultEntry},
 };
 
 use super::QueueError;
@@ -69,7 +69,7 @@ impl SqsDeadLetters {
             }
         };
         // The call succeeds when entries fail; and an entry that is in neither list is not stored.
-        let stored: HashSet<&str> = output.successful().iter().map(|entry| entry.id()).collect();
+        let stored: HashSet<&str> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
         let result = |index: usize| {
             let id = index.to_string();
             if stored.contains(id.as_str()) {
@@ -78,8 +78,8 @@ impl SqsDeadLetters {
             let failed = output.failed().iter().find(|entry| entry.id() == id);
             Err(QueueError::entry(
                 OPERATION,
-                failed.map(|entry| entry.code()),
-                failed.and_then(|entry| entry.message()),
+                failed.map(BatchResultErrorEntry::code),
+                failed.and_then(BatchResultErrorEntry::message),
             ))
         };
         (0..letters.len()).map(result).collect()

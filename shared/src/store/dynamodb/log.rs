@@ -203,7 +203,7 @@ fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, StoreError> {
 impl<C: Clock> LogStore for DynamoLog<C> {
     async fn latest(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
         let last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
-        if last <= START_ROW {
+        if last == START_ROW {
             return Ok(LogPage { entries: Vec::new(), more: false });
         }
         let (page, _) = self.page(room, (START_ROW + 1, last), Direction::Descending, limit).await?;

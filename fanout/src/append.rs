@@ -1,0 +1,201 @@
+//! The room log's writer: numbers a batch and appends it, before the first post.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use shared::{
+    LoggedMessage, Message, RoomId,
+    clock::Clock,
+    store::{
+        StoreError,
+        log::{Append, AppendError as StoreAppendError, LogStore},
+    },
+};
+
+use crate::tail::{Head, Tail};
+
+/// Attempts to append one batch. Each one that fails means that another writer has succeeded, or is at it.
+const ATTEMPTS: u32 = 10;
+
+/// The longest wait after the first conflict; doubled for each further one.
+const CONFLICT_BACKOFF: Duration = Duration::from_millis(10);
+
+/// Entries that are read of a log that is not known yet.
+const READ: u32 = 25;
+
+/// Entries that are read at once when a batch may be in the log already.
+const READ_BACK: u32 = 250;
+
+/// Entries at most that are searched for a batch that may be in the log already.
+const SEARCH: usize = 2_000;
+
+/// Entries that are remembered of a room's log while the environment is warm.
+const REMEMBERED: usize = 32;
+
+/// Rooms whose logs' ends are remembered while the environment is warm.
+const ROOMS: usize = 1_024;
+
+/// By how much the clocks of whoever stamped a message and of whoever logged it may differ, in milliseconds.
+const CLOCK_SKEW: u64 = 60_000;
+
+/// For this long a FIFO queue drops what it has accepted before, in milliseconds ("Exactly-once processing in Amazon
+/// SQS").
+const DEDUPLICATION: u64 = 5 * 60 * 1000;
+
+/// The longest time that a log is started anew before its last entry expires, in seconds: an environment that was
+/// stopped between looking at the head and writing after it (at most the 15 minutes of an invocation) must not
+/// write into a log that has come to its end meanwhile.
+const MARGIN_SECONDS: u64 = 15 * 60;
+
+/// A batch as it came from the queue.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The messages, in the order of the queue.
+    pub messages: Vec<Message>,
+    /// Whether the queue has delivered any of them before.
+    pub redelivered: bool,
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The table did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Other writers were quicker each time.
+    #[error("another writer was quicker {ATTEMPTS} times")]
+    Contended,
+}
+
+/// Writes room logs. One for each environment.
+#[derive(Debug)]
+pub struct RoomLog<S, C> {
+    store: S,
+    clock: C,
+    retention: Duration,
+    tails: Mutex<HashMap<RoomId, Tail>>,
+}
+
+impl<S: LogStore, C: Clock> RoomLog<S, C> {
+    /// A writer that keeps messages for `retention`.
+    pub fn new(store: S, clock: C, retention: Duration) -> Self {
+        Self { store, clock, retention, tails: Mutex::default() }
+    }
+
+    /// Appends a batch of one room, as far as it is not in the log yet, and says how it stands there.
+    ///
+    /// # Errors
+    /// When the table does not answer, or other writers are quicker again and again. Some of the batch may be in
+    /// the log; a redelivery finds it there.
+    pub async fn append(&self, room: &RoomId, batch: Batch) -> Result<Vec<LoggedMessage>, AppendError> {
+        // Out of the cache while it is worked on: after an error nobody knows what the log looks like.
+        let mut tail = match self.recall(room) {
+            Some(tail) => tail,
+            None => self.read_tail(room).await?,
+        };
+        self.search_back(room, &mut tail, &batch).await?;
+        for attempt in 0..ATTEMPTS {
+            let now = self.clock.unix_seconds();
+            let (next, how) = match tail.head() {
+                Some(head) if !self.is_ending(head, now) => (head.seq + 1, Append::Continue),
+                _ => {
+                    let previous = self.store.start(room).await?;
+                    // Only what is read after the start was read says that nobody has started the log since.
+                    tail = self.read_tail(room).await?;
+                    match tail.head() {
+                        Some(head) if !self.is_ending(head, now) => (head.seq + 1, Append::Continue),
+                        head => (self.first_number(head), Append::Start { previous }),
+                    }
+                }
+            };
+            let plan = tail.plan(&batch.messages, next);
+            // An entry never expires before the one ahead of it, whatever the retention was then: so the newest
+            // entry is the last to go, and as long as it is there it is the head.
+            let expires_at = (now + self.retention.as_secs()).max(tail.head().map_or(0, |head| head.expires_at));
+            let entries = plan.entries(&batch.messages, self.clock.unix_millis(), expires_at);
+            match self.store.append(room, &entries, how).await {
+                Ok(()) => {
+                    tail.extend(&entries);
+                    self.remember(room, tail);
+                    return Ok(plan.number(batch.messages));
+                }
+                Err(StoreAppendError::Conflict) => {
+                    tokio::time::sleep(CONFLICT_BACKOFF.mul_f64(f64::from(1 << attempt) * fastrand::f64())).await;
+                    self.catch_up(room, &mut tail).await?;
+                }
+                Err(StoreAppendError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(AppendError::Contended)
+    }
+
+    /// Whether the log is about to come to its end.
+    fn is_ending(&self, head: Head, now: u64) -> bool {
+        head.expires_at <= now + MARGIN_SECONDS.min(self.retention.as_secs() / 4)
+    }
+
+    /// Where a log starts: at the time, so that it starts beyond any log that was.
+    fn first_number(&self, previous_head: Option<Head>) -> u64 {
+        let now = self.clock.unix_micros();
+        previous_head.map_or(now, |head| now.max(head.seq + 1))
+    }
+
+    async fn read_tail(&self, room: &RoomId) -> Result<Tail, StoreError> {
+        let page = self.store.latest(room, None, READ).await?;
+        Ok(Tail::from_latest(&page.entries, page.more))
+    }
+
+    /// Reads back as far as the batch could be in the log. A record that the queue delivers for the first time within
+    /// its deduplication window is new; one that it delivers again, or that comes back from the dead-letter queue,
+    /// may have been logged at any time since it was accepted.
+    async fn search_back(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(), StoreError> {
+        let Some(oldest) = batch.messages.iter().map(|message| message.sent_at).min() else { return Ok(()) };
+        let aged = self.clock.unix_millis().saturating_sub(oldest) > DEDUPLICATION - CLOCK_SKEW;
+        if !batch.redelivered && !aged {
+            return Ok(());
+        }
+        let mut searched = 0;
+        while !tail.goes_back_to(oldest.saturating_sub(CLOCK_SKEW)) && searched < SEARCH {
+            let page = self.store.latest(room, tail.oldest(), READ_BACK).await?;
+            searched += page.entries.len();
+            tail.extend_back(&page.entries, page.more);
+        }
+        Ok(())
+    }
+
+    /// Reads what others have appended meanwhile. The batch, as far as it is there, is among it.
+    async fn catch_up(&self, room: &RoomId, tail: &mut Tail) -> Result<(), StoreError> {
+        let Some(head) = tail.head() else {
+            *tail = self.read_tail(room).await?;
+            return Ok(());
+        };
+        let mut next = head.seq + 1;
+        loop {
+            let page = self.store.from(room, next, READ_BACK).await?;
+            tail.extend(&page.entries);
+            match page.entries.last() {
+                Some(last) if page.more => next = last.seq() + 1,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn recall(&self, room: &RoomId) -> Option<Tail> {
+        // A poisoned lock only means that a panic was unwound elsewhere; the map is whole.
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(room)
+    }
+
+    fn remember(&self, room: &RoomId, mut tail: Tail) {
+        tail.truncate(REMEMBERED);
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if tails.len() >= ROOMS {
+            // Whichever comes first: a room that is forgotten costs one read.
+            let forgotten = tails.keys().next().cloned();
+            forgotten.and_then(|room| tails.remove(&room));
+        }
+        tails.insert(room.clone(), tail);
+    }
+}

@@ -1,0 +1,131 @@
+//! What the `fanout` function needs to know.
+
+use std::time::Duration;
+
+use shared::{
+    config::{ConfigError, Settings},
+    store::dynamodb::ROOM_INDEX,
+};
+
+/// The `fanout` function's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `CONNECTIONS_TABLE`.
+    pub connections_table: String,
+    /// `ROOM_INDEX`: the index of the connection table by room.
+    pub room_index: String,
+    /// `MESSAGES_TABLE`.
+    pub messages_table: String,
+    /// `QUEUE_URL`: where shard jobs go.
+    pub queue_url: String,
+    /// `DLQ_URL`: where records go that can never succeed.
+    pub dlq_url: String,
+    /// `CONNECTIONS_ENDPOINT`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
+    pub connections_endpoint: String,
+    /// `RETENTION_SECONDS`: how long the log keeps a message.
+    pub retention: Duration,
+    /// How posts are made.
+    pub posts: PostConfig,
+}
+
+/// How posts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PostConfig {
+    /// `FANOUT_CONCURRENCY`: posts in flight at most.
+    pub concurrency: usize,
+    /// `FANOUT_MAX_POSTS_PER_SECOND`: posts started in a second at most; 0 is no cap.
+    pub max_per_second: u64,
+    /// `FANOUT_POST_TIMEOUT_MS`: time for one attempt.
+    pub timeout: Duration,
+    /// `FANOUT_MAX_ATTEMPTS`: attempts for one frame and connection, the first included.
+    pub max_attempts: u32,
+    /// `FANOUT_DEADLINE_RESERVE_MS`: time kept before the invocation's deadline for finishing up.
+    pub deadline_reserve: Duration,
+    /// `GONE_GRACE_MS`: rows younger than this are not deleted on 410, since a handshake still under way answers 410 too.
+    pub gone_grace: Duration,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When any variable is missing or wrong.
+    pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let config = Self {
+            connections_table: settings.required("CONNECTIONS_TABLE"),
+            room_index: settings.or("ROOM_INDEX", ROOM_INDEX),
+            messages_table: settings.required("MESSAGES_TABLE"),
+            queue_url: settings.url("QUEUE_URL"),
+            dlq_url: settings.url("DLQ_URL"),
+            connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
+            // Shorter than an invocation can last, a log could be started anew by two writers at once; longer than
+            // ten years is a mistake.
+            retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
+            posts: PostConfig {
+                concurrency: usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=1024, 64)).unwrap_or(64),
+                max_per_second: settings.integer("FANOUT_MAX_POSTS_PER_SECOND", 0..=1_000_000, 0),
+                timeout: settings.millis("FANOUT_POST_TIMEOUT_MS", 50..=29_000, 3_000),
+                max_attempts: u32::try_from(settings.integer("FANOUT_MAX_ATTEMPTS", 1..=10, 4)).unwrap_or(4),
+                deadline_reserve: settings.millis("FANOUT_DEADLINE_RESERVE_MS", 500..=60_000, 2_000),
+                gone_grace: settings.millis("GONE_GRACE_MS", 0..=600_000, 10_000),
+            },
+        };
+        settings.finish(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: [(&str, &str); 5] = [
+        ("CONNECTIONS_TABLE", "c"),
+        ("MESSAGES_TABLE", "m"),
+        ("QUEUE_URL", "https://sqs/1/q.fifo"),
+        ("DLQ_URL", "https://sqs/1/d.fifo"),
+        ("CONNECTIONS_ENDPOINT", "https://a.execute-api.eu-west-1.amazonaws.com/live/"),
+    ];
+
+    fn read(extra: &[(&'static str, &'static str)]) -> Result<Config, ConfigError> {
+        let all: Vec<_> = extra.iter().chain(&GOOD).copied().collect();
+        Config::read(Settings::new(move |name| {
+            all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        }))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.room_index, "roomId-index");
+        assert_eq!(config.connections_endpoint, "https://a.execute-api.eu-west-1.amazonaws.com/live");
+        assert_eq!(config.retention, Duration::from_secs(86_400));
+        let expected = PostConfig {
+            concurrency: 64,
+            max_per_second: 0,
+            timeout: Duration::from_secs(3),
+            max_attempts: 4,
+            deadline_reserve: Duration::from_secs(2),
+            gone_grace: Duration::from_secs(10),
+        };
+        assert_eq!(config.posts, expected);
+    }
+
+    #[test]
+    fn every_bad_variable_is_named() {
+        let bad = [
+            ("CONNECTIONS_TABLE", ""),
+            ("QUEUE_URL", "queue"),
+            ("FANOUT_CONCURRENCY", "0"),
+            ("FANOUT_MAX_POSTS_PER_SECOND", "-1"),
+            ("FANOUT_POST_TIMEOUT_MS", "1s"),
+            ("FANOUT_MAX_ATTEMPTS", "11"),
+            ("FANOUT_DEADLINE_RESERVE_MS", "1"),
+            ("GONE_GRACE_MS", "x"),
+            ("RETENTION_SECONDS", "59"),
+            ("LOG_LEVEL", "loud"),
+        ];
+        let error = read(&bad).unwrap_err().to_string();
+        assert!(error.starts_with("bad configuration, 10 variables:"), "{error}");
+        assert!(bad.iter().all(|(name, _)| error.contains(name)), "{error}");
+    }
+}

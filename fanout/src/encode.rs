@@ -1,0 +1,187 @@
+//! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use bytes::Bytes;
+use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
+
+/// Encodes a room's part of a batch, ascending by seq, into broadcast frames. Of several messages with the same key
+/// only the newest is in them; a frame says which numbers it stands for where its messages do not.
+#[must_use]
+pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<Bytes> {
+    let kept = conflate(logged);
+    // A redelivered batch may have come with messages from elsewhere in the log: a frame never claims to stand for
+    // numbers that are not in the batch.
+    let runs = logged.chunk_by(|one, next| one.seq + 1 == next.seq);
+    runs.flat_map(|run| encode_run(room, run, &kept)).collect()
+}
+
+/// The numbers of the messages that are broadcast.
+fn conflate(logged: &[LoggedMessage]) -> Vec<u64> {
+    let mut newest: HashMap<&str, &LoggedMessage> = HashMap::new();
+    for candidate in logged {
+        if let Some(key) = &candidate.message.key {
+            let current = newest.entry(key).or_insert(candidate);
+            if !is_older(candidate, current) {
+                *current = candidate;
+            }
+        }
+    }
+    let is_kept = |candidate: &&LoggedMessage| match &candidate.message.key {
+        Some(key) => newest[key.as_str()].seq == candidate.seq,
+        None => true,
+    };
+    logged.iter().filter(is_kept).map(|logged| logged.seq).collect()
+}
+
+/// Whether `candidate`, which comes later in the log, is the older one of two with the same key.
+fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
+    match (candidate.message.version, current.message.version) {
+        (Some(candidate), Some(current)) => candidate < current,
+        _ => false,
+    }
+}
+
+/// A frame that is being packed.
+struct Packing {
+    entries: Vec<Vec<u8>>,
+    bytes: usize,
+    first: u64,
+    last: u64,
+}
+
+fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Bytes> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return Vec::new() };
+    let envelope = broadcast::envelope_len(room);
+    let mut frames: Vec<Packing> = Vec::new();
+    for logged in run.iter().filter(|logged| kept.binary_search(&logged.seq).is_ok()) {
+        let entry = broadcast::encode_entry(logged.seq, &logged.message);
+        let bytes = entry.len() + 1;
+        match frames.last_mut() {
+            Some(frame) if frame.bytes + bytes <= FRAME_BYTES => {
+                frame.entries.push(entry);
+                frame.bytes += bytes;
+                frame.last = logged.seq;
+            }
+            previous => {
+                let first = previous.map_or(first.seq, |frame| frame.last + 1);
+                frames.push(Packing { entries: vec![entry], bytes: envelope + bytes, first, last: logged.seq });
+            }
+        }
+    }
+    // The last frame also stands for what was conflated after it.
+    if let Some(frame) = frames.last_mut() {
+        frame.last = last.seq;
+    }
+    frames.iter().map(|frame| frame.finish(room)).collect()
+}
+
+impl Packing {
+    fn finish(&self, room: &RoomId) -> Bytes {
+        let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
+        broadcast::frame(room, &entries, self.covered()).into()
+    }
+
+    /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.
+    fn covered(&self) -> Option<RangeInclusive<u64>> {
+        let all_there = self.last - self.first + 1 == self.entries.len() as u64;
+        (!all_there).then_some(self.first..=self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, value::RawValue};
+    use shared::{Message, limits::MAX_FRAME_BYTES};
+
+    use super::*;
+
+    fn room() -> RoomId {
+        RoomId::parse("r").unwrap()
+    }
+
+    fn logged(seq: u64, key: Option<&str>, version: Option<u64>, bytes: usize) -> LoggedMessage {
+        let message = Message {
+            room: room(),
+            id: format!("m{seq}"),
+            from: "alice".into(),
+            sent_at: 0,
+            data: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap(),
+            key: key.map(str::to_owned),
+            version,
+        };
+        LoggedMessage { seq, message }
+    }
+
+    fn keyed(seq: u64, key: &str, version: Option<u64>) -> LoggedMessage {
+        logged(seq, Some(key), version, 1)
+    }
+
+    /// A frame's messages, and its `after` and `seq` where it has them.
+    type Read = (Vec<u64>, Option<(u64, u64)>);
+
+    fn read(frames: &[Bytes]) -> Vec<Read> {
+        let read_one = |frame: &Bytes| {
+            let frame: Value = serde_json::from_slice(frame).unwrap();
+            let messages = frame["messages"].as_array().unwrap();
+            let numbers = messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect();
+            (numbers, frame["after"].as_u64().zip(frame["seq"].as_u64()))
+        };
+        frames.iter().map(read_one).collect()
+    }
+
+    #[test]
+    fn a_batch_of_small_messages_is_one_frame() {
+        let batch: Vec<_> = (5..15).map(|seq| logged(seq, None, None, 100)).collect();
+        assert_eq!(read(&encode(&room(), &batch)), [((5..15).collect(), None)]);
+    }
+
+    #[test]
+    fn frames_are_filled_up_to_32_kib_and_a_larger_message_has_one_alone() {
+        let sizes = [15_000, 15_000, 15_000, 100_000, 10];
+        let batch: Vec<_> = (1_u64..).zip(sizes).map(|(seq, bytes)| logged(seq, None, None, bytes)).collect();
+        let frames = encode(&room(), &batch);
+        assert_eq!(read(&frames), [(vec![1, 2], None), (vec![3], None), (vec![4], None), (vec![5], None)]);
+        assert!(frames.iter().all(|frame| frame.len() <= MAX_FRAME_BYTES));
+    }
+
+    #[test]
+    fn only_the_newest_version_of_a_key_is_broadcast() {
+        let batch = [keyed(1, "a", Some(5)), keyed(2, "b", Some(1)), keyed(3, "a", Some(6))];
+        assert_eq!(read(&encode(&room(), &batch)), [(vec![2, 3], Some((0, 3)))]);
+        let out_of_order = [keyed(1, "a", Some(6)), keyed(2, "a", Some(5))];
+        assert_eq!(read(&encode(&room(), &out_of_order)), [(vec![1], Some((0, 2)))]);
+        let no_versions = [keyed(1, "a", None), keyed(2, "a", None)];
+        assert_eq!(read(&encode(&room(), &no_versions)), [(vec![2], Some((0, 2)))]);
+        let same_version = [keyed(1, "a", Some(1)), keyed(2, "a", Some(1))];
+        assert_eq!(read(&encode(&room(), &same_version)), [(vec![2], Some((0, 2)))]);
+    }
+
+    #[test]
+    fn a_frame_never_stands_for_numbers_outside_the_batch() {
+        let batch = [logged(1, None, None, 1), logged(2, None, None, 1), logged(9, None, None, 1)];
+        assert_eq!(read(&encode(&room(), &batch)), [(vec![1, 2], None), (vec![9], None)]);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_stand_for_the_whole_batch_in_order(
+            shape in prop::collection::vec((0_usize..4, prop::option::of(0_u64..4), 0_usize..20_000), 1..10)
+        ) {
+            let keys = [None, Some("a"), Some("b"), Some("c")];
+            let batch: Vec<_> = (100_u64..).zip(shape).map(|(seq, (key, version, bytes))| logged(seq, keys[key], version, bytes)).collect();
+            let frames = encode(&room(), &batch);
+            let mut covered = 99;
+            for (frame, (numbers, range)) in frames.iter().zip(read(&frames)) {
+                prop_assert!(numbers.len() == 1 || frame.len() <= FRAME_BYTES);
+                prop_assert!(numbers.is_sorted());
+                let (after, seq) = range.unwrap_or((numbers[0] - 1, numbers[numbers.len() - 1]));
+                prop_assert_eq!(after, covered);
+                prop_assert!(range.is_some() || numbers.len() as u64 == seq - after);
+                covered = seq;
+            }
+            prop_assert_eq!(covered, 99 + batch.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The `fanout` function: a batch of the queue, from its records to what of it must stay in the queue.
+
+use std::cell::Cell;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use futures::{FutureExt, future::join_all};
+use lambda_runtime::LambdaEvent;
+use shared::{
+    ConnectionId, RoomId,
+    clock::Clock,
+    queue::dead_letter::{DeadLetter, DeadLetters},
+    store::{
+        StoreError,
+        connections::{ALL_SLOTS, ConnectionStore},
+        log::LogStore,
+    },
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    append::{AppendError, Batch, RoomLog},
+    board::{Board, Broadcast, PostingFailed},
+    deadline::Deadline,
+    decode::{Content, Group, NotARecord, decode},
+    encode::encode,
+    gone::{channel, delete_gone},
+    page::Pages,
+    post::{PostState, Workers},
+    poster::Poster,
+    tally::Tally,
+};
+
+/// Connections that are closed at the end of one invocation at the most.
+const CLOSES: usize = 100;
+
+/// The function's state.
+pub struct FanoutFunction<S, L, D, P, C> {
+    /// The connection table.
+    pub connections: S,
+    /// The room logs.
+    pub log: RoomLog<L, C>,
+    /// The dead-letter queue.
+    pub dead_letters: D,
+    /// The @connections API.
+    pub poster: P,
+    /// The time.
+    pub clock: C,
+    /// What is remembered about posting.
+    pub posts: PostState,
+    /// Time kept before an invocation's deadline for finishing up.
+    pub deadline_reserve: std::time::Duration,
+}
+
+/// Why a room's messages stay in the queue.
+#[derive(Debug, thiserror::Error)]
+enum RoomError {
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Page(#[from] StoreError),
+    #[error(transparent)]
+    Posting(#[from] PostingFailed),
+}
+
+/// The position of the first record of a group that must stay in the queue, with all after it. Everything does, until
+/// it is known to be done.
+type FirstFailed = Cell<Option<usize>>;
+
+impl<S, L, D, P, C> FanoutFunction<S, L, D, P, C>
+where
+    S: ConnectionStore,
+    L: LogStore,
+    D: DeadLetters,
+    P: Poster,
+    C: Clock,
+{
+    /// Serves one batch. Says which of its records must stay in the queue: of each group, those from the first failed one on.
+    ///
+    /// # Errors
+    /// When the event is none of a queue's: the function is wired wrongly.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, NotARecord> {
+        let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
+        let groups = decode(event.payload.records)?;
+        let first_failed: Vec<FirstFailed> = groups.iter().map(|_| Cell::new(Some(0))).collect();
+        let (gone, gone_receiver) = channel();
+        let (failing, failing_receiver) = mpsc::unbounded_channel();
+        let work = deadline.work(async {
+            let board = Board::default();
+            let workers =
+                Workers { state: &self.posts, poster: &self.poster, clock: &self.clock, board: &board, gone, failing };
+            let groups = groups.iter().zip(&first_failed).map(|(group, failed)| self.serve(group, failed, &board));
+            let serving = join_all(groups).map(|_| board.close());
+            // Workers own the senders: when they leave, or the time is up, the channels end.
+            tokio::join!(serving, workers.run());
+        });
+        let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
+        let (worked, deleted) = tokio::join!(work, deleting);
+        if worked.is_err() {
+            tracing::warn!("the invocation's time was up before its work was done");
+        }
+        if deleted.is_err() {
+            tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
+        }
+        let _ = deadline.finish(self.close(failing_receiver)).await;
+        Ok(respond(&groups, &first_failed))
+    }
+
+    /// Does everything for one group, and notes how far it got.
+    async fn serve(&self, group: &Group, first_failed: &FirstFailed, board: &Board) {
+        let first_message = group.first_message();
+        if let Some(first) = first_message {
+            first_failed.set(Some(self.bury(group, 0..first).await.unwrap_or(first)));
+            if first_failed.get() != first_message {
+                return;
+            }
+            if let Err(error) = self.broadcast(group, board).await {
+                tracing::error!(group = group.id, %error, "a room's messages stay in the queue");
+                return;
+            }
+        }
+        let rest = first_message.unwrap_or(0)..group.records.len();
+        first_failed.set(self.bury(group, rest).await);
+    }
+
+    /// Brings what can never be broadcast to the dead-letter queue. Returns the position of the first record that
+    /// the dead-letter queue did not take.
+    async fn bury(&self, group: &Group, positions: std::ops::Range<usize>) -> Option<usize> {
+        let letters = group.dead_letters().filter(|(position, _)| positions.contains(position));
+        let (positions, letters): (Vec<usize>, Vec<DeadLetter>) = letters.unzip();
+        if letters.is_empty() {
+            return None;
+        }
+        let mut first_failed = None;
+        for ((position, letter), result) in positions.iter().zip(&letters).zip(self.dead_letters.bury(&letters).await) {
+            match result {
+                Ok(()) => tracing::warn!(group = group.id, record = letter.id, reason = letter.reason, "dead letter"),
+                Err(error) => {
+                    tracing::error!(group = group.id, record = letter.id, %error, "dead letter not taken");
+                    first_failed = first_failed.or(Some(*position));
+                }
+            }
+        }
+        first_failed
+    }
+
+    /// Logs a group's messages, then posts them to everybody in the room.
+    async fn broadcast(&self, group: &Group, board: &Board) -> Result<(), RoomError> {
+        let Some((room, batch)) = batch_of(group) else { return Ok(()) };
+        let messages = batch.messages.len();
+        let logged = self.log.append(&room, batch).await?;
+        let frames = encode(&room, &logged);
+        let tally = self.post(&room, frames, board).await?;
+        log_broadcast(&room, messages, &tally);
+        Ok(())
+    }
+
+    async fn post(&self, room: &RoomId, frames: Vec<bytes::Bytes>, board: &Board) -> Result<Tally, RoomError> {
+        let key = board.open(Broadcast { room: room.clone(), frames });
+        let now = self.clock.unix_seconds();
+        let mut pages = Pages::new(&self.connections, room, ALL_SLOTS);
+        while let Some(mut members) = pages.next().await? {
+            let read = members.len();
+            // The table deletes expired rows in its own time; their connections are closed by then.
+            members.retain(|member| member.expires_at > now);
+            board.count(key, |tally| tally.expired += (read - members.len()) as u64);
+            // The next page has been read by now, and waits until the workers want it.
+            board.wait_for_space(key).await;
+            if !board.put(key, members) {
+                break;
+            }
+        }
+        Ok(board.finish(key).await?)
+    }
+
+    async fn close(&self, mut failing: mpsc::UnboundedReceiver<ConnectionId>) {
+        let mut connections = Vec::new();
+        while let Some(connection) = failing.recv().await {
+            connections.push(connection);
+        }
+        connections.truncate(CLOSES);
+        join_all(connections.iter().map(|connection| async move {
+            let outcome = self.poster.close(connection).await;
+            tracing::info!(%connection, ?outcome, "closed a connection that missed several broadcasts");
+        }))
+        .await;
+    }
+}
+
+/// A group's messages; its room is that of any of them.
+fn batch_of(group: &Group) -> Option<(RoomId, Batch)> {
+    let mut batch = Batch { messages: Vec::with_capacity(group.records.len()), redelivered: false };
+    for record in &group.records {
+        if let Content::Message(message) = &record.content {
+            batch.messages.push(message.clone());
+            batch.redelivered |= record.redelivered;
+        }
+    }
+    Some((batch.messages.first()?.room.clone(), batch))
+}
+
+fn log_broadcast(room: &RoomId, messages: usize, tally: &Tally) {
+    tracing::info!(
+        %room,
+        messages,
+        posts = tally.posts,
+        delivered = tally.delivered,
+        gone = tally.gone,
+        spared = tally.spared,
+        undelivered = tally.undelivered,
+        too_large = tally.too_large,
+        throttled = tally.throttled,
+        retries = tally.retries,
+        expired = tally.expired,
+        "broadcast"
+    );
+}
+
+fn respond(groups: &[Group], first_failed: &[FirstFailed]) -> SqsBatchResponse {
+    let failed = groups.iter().zip(first_failed).flat_map(|(group, first)| {
+        let first = first.get().unwrap_or(group.records.len());
+        &group.records[first..]
+    });
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failed
+        .map(|record| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier.clone_from(&record.id);
+            failure
+        })
+        .collect();
+    response
+}

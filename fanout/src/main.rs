@@ -1,0 +1,41 @@
+//! The `fanout` function.
+
+use std::rc::Rc;
+
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
+use fanout::{append::RoomLog, config::Config, function::FanoutFunction, post::PostState, poster::sdk::SdkPoster};
+use shared::{
+    aws,
+    clock::SystemClock,
+    config::Settings,
+    queue::dead_letter::SqsDeadLetters,
+    start::{self, StartError},
+    store::dynamodb::{DynamoConnections, DynamoLog},
+    telemetry,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), StartError> {
+    telemetry::init();
+    let config = Config::read(Settings::from_env())?;
+    let sdk = aws::sdk_config().await;
+    let dynamodb = DynamoDb::new(&sdk);
+    let log = DynamoLog::new(dynamodb.clone(), &config.messages_table, SystemClock);
+    let connections =
+        DynamoConnections::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
+    let function = Rc::new(FanoutFunction {
+        connections,
+        log: RoomLog::new(log, SystemClock, config.retention),
+        dead_letters: SqsDeadLetters::new(Sqs::new(&sdk), &config.dlq_url),
+        poster: SdkPoster::new(&sdk, &config.connections_endpoint, config.posts.timeout),
+        clock: SystemClock,
+        posts: PostState::new(config.posts),
+        deadline_reserve: config.posts.deadline_reserve,
+    });
+    start::run(move |event| {
+        let function = function.clone();
+        async move { function.handle(event).await }
+    })
+    .await
+}

@@ -1,0 +1,54 @@
+//! Paging a room's index: the next page is read while the current one is being posted to, and no more than that.
+
+use std::ops::RangeInclusive;
+
+use shared::{
+    RoomId,
+    store::{
+        StoreError,
+        connections::{ConnectionStore, Member},
+    },
+};
+
+/// Members in a page: enough that reading is rarely waited for, few enough that two pages are nothing.
+pub const PAGE: u32 = 1_000;
+
+/// Reads a room's members, a page at a time.
+#[derive(Debug)]
+pub struct Pages<'a, S: ConnectionStore> {
+    store: &'a S,
+    room: &'a RoomId,
+    slots: RangeInclusive<u16>,
+    next: Next<S::Cursor>,
+}
+
+#[derive(Debug)]
+enum Next<C> {
+    First,
+    From(C),
+    End,
+}
+
+impl<'a, S: ConnectionStore> Pages<'a, S> {
+    /// The members of a room whose slots lie in a range.
+    pub fn new(store: &'a S, room: &'a RoomId, slots: RangeInclusive<u16>) -> Self {
+        Self { store, room, slots, next: Next::First }
+    }
+
+    /// The next page; `None` after the last.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn next(&mut self) -> Result<Option<Vec<Member>>, StoreError> {
+        let cursor = match std::mem::replace(&mut self.next, Next::End) {
+            Next::First => None,
+            Next::From(cursor) => Some(cursor),
+            Next::End => return Ok(None),
+        };
+        let page = self.store.page(self.room, self.slots.clone(), cursor, PAGE).await?;
+        if let Some(cursor) = page.next {
+            self.next = Next::From(cursor);
+        }
+        Ok(Some(page.members))
+    }
+}
