@@ -35,8 +35,8 @@ CHECK_SECONDS = 0.5
 STARTED = time.monotonic()
 
 
-class Stopped(Exception):
-    """Somebody wants the stack to end."""
+class Stopped(BaseException):
+    """Somebody wants the stack to end. Like KeyboardInterrupt not an Exception, which libraries catch and wrap."""
 
 
 def say(line: str) -> None:
@@ -212,8 +212,11 @@ def main() -> int:
     forget_the_callers_aws()
     try:
         with ExitStack() as cleanup:
-            cleanup.callback(lambda: say("stopping"))
-            run(options, cleanup)
+            try:
+                run(options, cleanup)
+            except Stopped:
+                say("stopping")
+                raise
     except Stopped:
         say("stopped")
         return 0
