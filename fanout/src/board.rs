@@ -10,14 +10,13 @@ use std::{
     rc::Rc,
 };
 
-use bytes::Bytes;
 use shared::{RoomId, store::connections::Member};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
-use crate::{outcome::Misconfiguration, tally::Tally};
+use crate::{encode::Frame, outcome::Misconfiguration, tally::Tally};
 
 /// Members left at which a room's next page is put on the board.
 const LOW_WATER: usize = 256;
@@ -35,7 +34,7 @@ pub struct Broadcast {
     /// The room.
     pub room: RoomId,
     /// The encoded frames, in order.
-    pub frames: Vec<Bytes>,
+    pub frames: Vec<Frame>,
 }
 
 /// A connection that is to get a broadcast, from one of its frames on.

@@ -22,6 +22,8 @@ pub struct Config {
     pub dlq_url: String,
     /// `CONNECTIONS_ENDPOINT`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
     pub connections_endpoint: String,
+    /// `AWS_REGION`: what requests are signed for. Lambda sets it.
+    pub region: String,
     /// `RETENTION_SECONDS`: how long the log keeps a message.
     pub retention: Duration,
     /// How posts are made.
@@ -58,6 +60,7 @@ impl Config {
             queue_url: settings.url("QUEUE_URL"),
             dlq_url: settings.url("DLQ_URL"),
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
+            region: settings.required("AWS_REGION"),
             // Shorter than an invocation can last, a log could be started anew by two writers at once; longer than
             // ten years is a mistake.
             retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
@@ -78,7 +81,8 @@ impl Config {
 mod tests {
     use super::*;
 
-    const GOOD: [(&str, &str); 5] = [
+    const GOOD: [(&str, &str); 6] = [
+        ("AWS_REGION", "eu-west-1"),
         ("CONNECTIONS_TABLE", "c"),
         ("MESSAGES_TABLE", "m"),
         ("QUEUE_URL", "https://sqs/1/q.fifo"),

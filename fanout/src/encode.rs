@@ -1,14 +1,47 @@
 //! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::{collections::HashMap, fmt::Write as _, ops::RangeInclusive};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
+
+/// An encoded frame. Cheap to clone: every post shares its bytes, and the hash that its signature is made from.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    body: Bytes,
+    sha256: String,
+}
+
+impl Frame {
+    /// A frame of these bytes.
+    #[must_use]
+    pub fn new(body: Bytes) -> Self {
+        let sha256 = Sha256::digest(&body).iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Self { body, sha256 }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The bytes' SHA-256, in lowercase hexadecimal digits.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
 
 /// Encodes a room's part of a batch, ascending by seq, into broadcast frames. Of several messages with the same key
 /// only the newest is in them; a frame says which numbers it stands for where its messages do not.
 #[must_use]
-pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<Bytes> {
+pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<Frame> {
     let kept = conflate(logged);
     // A redelivered batch may have come with messages from elsewhere in the log: a frame never claims to stand for
     // numbers that are not in the batch.
@@ -50,7 +83,7 @@ struct Packing {
     last: u64,
 }
 
-fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Bytes> {
+fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Vec::new() };
     let envelope = broadcast::envelope_len(room);
     let mut frames: Vec<Packing> = Vec::new();
@@ -77,9 +110,9 @@ fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Bytes> 
 }
 
 impl Packing {
-    fn finish(&self, room: &RoomId) -> Bytes {
+    fn finish(&self, room: &RoomId) -> Frame {
         let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
-        broadcast::frame(room, &entries, self.covered()).into()
+        Frame::new(broadcast::frame(room, &entries, self.covered()).into())
     }
 
     /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.
@@ -121,9 +154,9 @@ mod tests {
     /// A frame's messages, and its `after` and `seq` where it has them.
     type Read = (Vec<u64>, Option<(u64, u64)>);
 
-    fn read(frames: &[Bytes]) -> Vec<Read> {
-        let read_one = |frame: &Bytes| {
-            let frame: Value = serde_json::from_slice(frame).unwrap();
+    fn read(frames: &[Frame]) -> Vec<Read> {
+        let read_one = |frame: &Frame| {
+            let frame: Value = serde_json::from_slice(frame.body()).unwrap();
             let messages = frame["messages"].as_array().unwrap();
             let numbers = messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect();
             (numbers, frame["after"].as_u64().zip(frame["seq"].as_u64()))
@@ -143,7 +176,7 @@ mod tests {
         let batch: Vec<_> = (1_u64..).zip(sizes).map(|(seq, bytes)| logged(seq, None, None, bytes)).collect();
         let frames = encode(&room(), &batch);
         assert_eq!(read(&frames), [(vec![1, 2], None), (vec![3], None), (vec![4], None), (vec![5], None)]);
-        assert!(frames.iter().all(|frame| frame.len() <= MAX_FRAME_BYTES));
+        assert!(frames.iter().all(|frame| frame.body().len() <= MAX_FRAME_BYTES));
     }
 
     #[test]
@@ -174,7 +207,7 @@ mod tests {
             let frames = encode(&room(), &batch);
             let mut covered = 99;
             for (frame, (numbers, range)) in frames.iter().zip(read(&frames)) {
-                prop_assert!(numbers.len() == 1 || frame.len() <= FRAME_BYTES);
+                prop_assert!(numbers.len() == 1 || frame.body().len() <= FRAME_BYTES);
                 prop_assert!(numbers.is_sorted());
                 let (after, seq) = range.unwrap_or((numbers[0] - 1, numbers[numbers.len() - 1]));
                 prop_assert_eq!(after, covered);

@@ -22,7 +22,7 @@ use crate::{
     board::{Board, Broadcast, PostingFailed},
     deadline::Deadline,
     decode::{Content, Group, NotARecord, decode},
-    encode::encode,
+    encode::{Frame, encode},
     gone::{channel, delete_gone},
     page::Pages,
     post::{PostState, Workers},
@@ -154,7 +154,7 @@ where
         Ok(())
     }
 
-    async fn post(&self, room: &RoomId, frames: Vec<bytes::Bytes>, board: &Board) -> Result<Tally, RoomError> {
+    async fn post(&self, room: &RoomId, frames: Vec<Frame>, board: &Board) -> Result<Tally, RoomError> {
         let key = board.open(Broadcast { room: room.clone(), frames });
         let now = self.clock.unix_seconds();
         let mut pages = Pages::new(&self.connections, room, ALL_SLOTS);

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
-use fanout::{append::RoomLog, config::Config, function::FanoutFunction, post::PostState, poster::sdk::SdkPoster};
+use fanout::{
+    append::RoomLog, config::Config, function::FanoutFunction, post::PostState, poster::direct::DirectPoster,
+};
 use shared::{
     aws,
     clock::SystemClock,
@@ -24,11 +26,13 @@ async fn main() -> Result<(), StartError> {
     let log = DynamoLog::new(dynamodb.clone(), &config.messages_table, SystemClock);
     let connections =
         DynamoConnections::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
+    let poster = DirectPoster::new(&sdk, &config.region, &config.connections_endpoint, config.posts.timeout)
+        .map_err(StartError::client)?;
     let function = Rc::new(FanoutFunction {
         connections,
         log: RoomLog::new(log, SystemClock, config.retention),
         dead_letters: SqsDeadLetters::new(Sqs::new(&sdk), &config.dlq_url),
-        poster: SdkPoster::new(&sdk, &config.connections_endpoint, config.posts.timeout),
+        poster,
         clock: SystemClock,
         posts: PostState::new(config.posts),
         deadline_reserve: config.posts.deadline_reserve,

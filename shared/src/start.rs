@@ -14,9 +14,19 @@ pub enum StartError {
     /// The configuration is bad.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A client cannot be set up.
+    #[error("a client cannot be set up: {0}")]
+    Client(#[source] Box<dyn Error + Send + Sync>),
     /// The Lambda runtime ended.
     #[error("the Lambda runtime ended: {0}")]
     Runtime(#[source] lambda_runtime::Error),
+}
+
+impl StartError {
+    /// A client that cannot be set up.
+    pub fn client(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Client(Box::new(error))
+    }
 }
 
 impl fmt::Debug for StartError {

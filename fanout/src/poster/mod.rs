@@ -1,13 +1,15 @@
 //! Posting to connections.
 
+pub mod direct;
 pub mod sdk;
+mod signer;
+mod wire;
 
 use std::future::Future;
 
-use bytes::Bytes;
 use shared::ConnectionId;
 
-use crate::outcome::Outcome;
+use crate::{encode::Frame, outcome::Outcome};
 
 /// The @connections API, as the fan-out sees it.
 pub trait Poster {
@@ -27,5 +29,5 @@ pub trait Poster {
 /// What one worker posts with, one post after the other.
 pub trait Lane {
     /// Posts a frame to a connection: one attempt, within the time for an attempt.
-    fn post(&mut self, connection: &ConnectionId, frame: &Bytes) -> impl Future<Output = Outcome>;
+    fn post(&mut self, connection: &ConnectionId, frame: &Frame) -> impl Future<Output = Outcome>;
 }

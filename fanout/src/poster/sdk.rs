@@ -5,11 +5,13 @@ use std::{error::Error, time::Duration};
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_apigatewaymanagement::{Client, config::Builder, error::SdkError, primitives::Blob};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use bytes::Bytes;
 use shared::ConnectionId;
 
 use super::{Lane, Poster};
-use crate::outcome::{Misconfiguration, Outcome};
+use crate::{
+    encode::Frame,
+    outcome::{Misconfiguration, Outcome},
+};
 
 /// Posts through `aws-sdk-apigatewaymanagement`.
 #[derive(Clone, Debug)]
@@ -48,8 +50,8 @@ impl Poster for SdkPoster {
 }
 
 impl Lane for SdkPoster {
-    async fn post(&mut self, connection: &ConnectionId, frame: &Bytes) -> Outcome {
-        let data = Blob::new(frame.as_ref());
+    async fn post(&mut self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+        let data = Blob::new(frame.body().as_ref());
         match self.client.post_to_connection().connection_id(connection.as_str()).data(data).send().await {
             Ok(_) => Outcome::Delivered,
             Err(error) => classify(&error),

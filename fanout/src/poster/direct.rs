@@ -1,0 +1,197 @@
+//! The poster that the function uses: a signed request straight onto a connection that its worker owns. It costs a
+//! fraction of the stock client's time, which spends most of its on what a fan-out has no use for: endpoint rules, a retry
+//! strategy, an interceptor chain and a connection pool for each call.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use aws_config::SdkConfig;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request,
+    header::{CONTENT_TYPE, HOST},
+};
+use http_body_util::Full;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use shared::ConnectionId;
+use tokio::time::timeout;
+
+use super::{
+    Lane, Poster,
+    sdk::SdkPoster,
+    signer::{Held, Signer},
+    wire::{Answer, Target, TargetError, Wire, WireError},
+};
+use crate::{
+    encode::Frame,
+    outcome::{Misconfiguration, Outcome},
+};
+
+/// Characters of a connection id that stand in a URL as they are (RFC 3986, "unreserved"); base64's `=`, `+` and `/` do not.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const OCTETS: &str = "application/octet-stream";
+
+/// Posts signed requests directly.
+pub struct DirectPoster {
+    shared: Rc<Shared>,
+    idle: RefCell<Vec<DirectLane>>,
+    reference: SdkPoster,
+}
+
+/// What all lanes share.
+struct Shared {
+    target: Target,
+    signer: Signer,
+    timeout: Duration,
+    /// `https://host`
+    origin: String,
+    host: HeaderValue,
+    /// `/stage/@connections/`
+    path: String,
+}
+
+/// One worker's connection.
+pub struct DirectLane {
+    shared: Rc<Shared>,
+    wire: Option<Wire>,
+}
+
+/// Why there is no poster.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectError {
+    /// The endpoint is no URL.
+    #[error("CONNECTIONS_ENDPOINT {0}")]
+    Url(#[from] http::uri::InvalidUri),
+    /// The endpoint's host is no header value.
+    #[error("CONNECTIONS_ENDPOINT {0}")]
+    Host(#[from] http::header::InvalidHeaderValue),
+    /// The endpoint cannot be connected to.
+    #[error("CONNECTIONS_ENDPOINT {0}")]
+    Target(#[from] TargetError),
+    /// The SDK's configuration has no credentials provider.
+    #[error("there is no credentials provider")]
+    Credentials,
+}
+
+impl DirectPoster {
+    /// A poster to an @connections endpoint; each attempt has `timeout`.
+    ///
+    /// # Errors
+    /// When the endpoint is no URL of a server, or there is nobody to ask for credentials.
+    pub fn new(sdk: &SdkConfig, region: &str, endpoint: &str, timeout: Duration) -> Result<Self, DirectError> {
+        let url: http::Uri = endpoint.parse()?;
+        let provider = sdk.credentials_provider().ok_or(DirectError::Credentials)?;
+        let target = Target::new(&url)?;
+        let scheme = url.scheme_str().unwrap_or("http");
+        let host = match (url.host().unwrap_or_default(), url.port_u16(), scheme) {
+            (host, None, _) | (host, Some(443), "https") | (host, Some(80), "http") => host.to_owned(),
+            (host, Some(port), _) => format!("{host}:{port}"),
+        };
+        let shared = Shared {
+            target,
+            signer: Signer::new(provider, region),
+            timeout,
+            origin: format!("{scheme}://{host}"),
+            host: HeaderValue::from_str(&host)?,
+            path: format!("{}/@connections/", url.path().trim_end_matches('/')),
+        };
+        let reference = SdkPoster::new(sdk, endpoint, timeout);
+        Ok(Self { shared: Rc::new(shared), idle: RefCell::default(), reference })
+    }
+}
+
+impl Poster for DirectPoster {
+    type Lane = DirectLane;
+
+    fn lane(&self) -> DirectLane {
+        let idle = self.idle.borrow_mut().pop();
+        idle.unwrap_or_else(|| DirectLane { shared: self.shared.clone(), wire: None })
+    }
+
+    fn put_back(&self, lane: DirectLane) {
+        self.idle.borrow_mut().push(lane);
+    }
+
+    async fn close(&self, connection: &ConnectionId) -> Outcome {
+        self.reference.close(connection).await
+    }
+}
+
+impl Lane for DirectLane {
+    async fn post(&mut self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+        let shared = self.shared.clone();
+        // Taken out: when the attempt is dropped half-way, its connection is of no more use.
+        let wire = self.wire.take();
+        match timeout(shared.timeout, shared.post(wire, connection, frame)).await {
+            Ok((wire, outcome)) => {
+                self.wire = wire.filter(Wire::is_open);
+                outcome
+            }
+            Err(_) => Outcome::TimedOut,
+        }
+    }
+}
+
+impl Shared {
+    async fn post(&self, wire: Option<Wire>, connection: &ConnectionId, frame: &Frame) -> (Option<Wire>, Outcome) {
+        let mut wire = wire;
+        let mut replaced = false;
+        loop {
+            let Ok(held) = self.signer.credentials().await else {
+                return (wire, Outcome::Misconfigured(Misconfiguration::Credentials));
+            };
+            let Some(request) = self.request(&held, connection, frame) else {
+                return (wire, Outcome::Rejected);
+            };
+            let (used, answer) = self.exchange(wire.take(), request).await;
+            wire = used;
+            let Ok(answer) = answer else { return (None, Outcome::Failed) };
+            let outcome = Outcome::of_response(answer.status.as_u16(), answer.retry_after.as_deref());
+            // Credentials can be revoked before they expire: once, others are tried.
+            let is_refused = outcome == Outcome::Misconfigured(Misconfiguration::Forbidden);
+            if !is_refused || replaced || !self.signer.replace(&held).await {
+                return (wire, outcome);
+            }
+            replaced = true;
+        }
+    }
+
+    /// A signed request; `None` when the connection id cannot stand in one.
+    fn request(&self, held: &Held, connection: &ConnectionId, frame: &Frame) -> Option<Request<Full<Bytes>>> {
+        let path = format!("{}{}", self.path, utf8_percent_encode(connection.as_str(), ENCODED));
+        let url = format!("{}{path}", self.origin);
+        let headers = [(CONTENT_TYPE.as_str(), OCTETS)];
+        let signature = self.signer.sign(held, (Method::POST.as_str(), &url), headers.into_iter(), frame.sha256())?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, &self.host)
+            .header(CONTENT_TYPE, HeaderValue::from_static(OCTETS))
+            .body(Full::new(frame.body().clone()))
+            .ok()?;
+        signature.apply_to_request_http1x(&mut request);
+        Some(request)
+    }
+
+    /// Sends a request over the lane's connection, or over a new one. Servers close connections that were idle; a
+    /// request that meets one of those is sent again at once, which is safe: clients drop frames that they have seen.
+    async fn exchange(
+        &self,
+        wire: Option<Wire>,
+        request: Request<Full<Bytes>>,
+    ) -> (Option<Wire>, Result<Answer, WireError>) {
+        if let Some(mut wire) = wire.filter(Wire::is_open) {
+            let answer = wire.exchange(request.clone()).await;
+            if answer.is_ok() || !wire.is_used() {
+                return (Some(wire), answer);
+            }
+        }
+        match self.target.connect().await {
+            Ok(mut wire) => {
+                let answer = wire.exchange(request).await;
+                (Some(wire), answer)
+            }
+            Err(error) => (None, Err(error)),
+        }
+    }
+}
