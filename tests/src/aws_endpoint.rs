@@ -1,0 +1,202 @@
+//! A recording, faulty front of any AWS service that speaks a JSON protocol.
+//!
+//! Each call is recorded with its operation and its body; the first [`Rule`] that matches decides what goes wrong;
+//! what is left of the call goes to a [`Backend`]: a real implementation behind it, or one that is made up.
+
+mod fault;
+mod forward;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::http_server::{Answer, Handler, HttpServer, Reply, Request};
+
+pub use fault::{Fault, Partial, Rule};
+pub use forward::Forward;
+
+/// One call as it was recorded.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its place in the order of arrival of all calls, from 0.
+    pub number: usize,
+    /// The part of `x-amz-target` after the dot, as in `SendMessage`; `{method} {path}` of a call without a target.
+    pub operation: String,
+    /// The body; `null` when it is not JSON.
+    pub body: Value,
+    /// The whole request.
+    pub request: Request,
+    /// When it arrived, since the endpoint's start.
+    pub arrived: Duration,
+    /// The status of its answer; `None` while it is under way, and when it got none.
+    pub status: Option<u16>,
+    /// Whether a rule decided about it.
+    pub faulted: bool,
+}
+
+/// Answers calls that no fault has answered.
+pub trait Backend: Send + Sync + 'static {
+    /// Answers one call.
+    fn call(&self, operation: &str, body: &Value, request: &Request) -> impl Future<Output = Reply> + Send;
+}
+
+/// The running endpoint.
+#[derive(Debug)]
+pub struct AwsEndpoint {
+    server: HttpServer,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    calls: Mutex<Vec<Call>>,
+    rules: Mutex<Vec<Rule>>,
+}
+
+impl AwsEndpoint {
+    /// Starts on a free port.
+    pub fn start(backend: impl Backend) -> Self {
+        let shared = Arc::new(Shared { started: Instant::now(), calls: Mutex::default(), rules: Mutex::default() });
+        let server = HttpServer::start(0, Front { backend, shared: Arc::clone(&shared) }).expect("a free port");
+        Self { server, shared }
+    }
+
+    /// Starts in front of the service at this URL.
+    pub fn in_front_of(url: &str) -> Self {
+        Self::start(Forward::new(url))
+    }
+
+    /// What `AWS_ENDPOINT_URL` should be.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Adds a rule. Of several that match a call, the one added first decides.
+    pub fn fault(&self, rule: Rule) {
+        self.shared.rules.lock().unwrap().push(rule);
+    }
+
+    /// Takes every rule away.
+    pub fn clear_faults(&self) {
+        self.shared.rules.lock().unwrap().clear();
+    }
+
+    /// Every call so far, in order of arrival.
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.calls.lock().unwrap().clone()
+    }
+
+    /// The calls of one operation, in order of arrival.
+    pub fn calls_of(&self, operation: &str) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| call.operation == operation).collect()
+    }
+
+    /// How many calls of one operation have arrived.
+    pub fn count(&self, operation: &str) -> usize {
+        self.shared.calls.lock().unwrap().iter().filter(|call| call.operation == operation).count()
+    }
+
+    /// The operations called so far, in order of arrival: what a test of "exactly these calls" compares.
+    pub fn operations(&self) -> Vec<String> {
+        self.shared.calls.lock().unwrap().iter().map(|call| call.operation.clone()).collect()
+    }
+
+    /// Forgets the calls so far; rules stay.
+    pub fn clear_calls(&self) {
+        self.shared.calls.lock().unwrap().clear();
+    }
+}
+
+struct Front<B> {
+    backend: B,
+    shared: Arc<Shared>,
+}
+
+impl<B: Backend> Handler for Front<B> {
+    async fn handle(&self, request: Request) -> Answer {
+        let body = serde_json::from_slice(&request.body).unwrap_or_default();
+        let call = Call {
+            number: 0,
+            operation: operation(&request),
+            body,
+            arrived: request.arrived.saturating_duration_since(self.shared.started),
+            request,
+            status: None,
+            faulted: false,
+        };
+        let fault = self.shared.rules.lock().unwrap().iter_mut().find_map(|rule| rule.decide(&call));
+        let number = self.shared.record(&call, fault.is_some());
+        let answer = self.answer(&call, fault).await;
+        if let Answer::Reply(reply) = &answer {
+            self.shared.set_status(number, reply.status);
+        }
+        answer
+    }
+}
+
+impl<B: Backend> Front<B> {
+    async fn answer(&self, call: &Call, fault: Option<Fault>) -> Answer {
+        match fault {
+            None => self.forward(call, &call.body).await.into(),
+            Some(Fault::Reply(reply)) => reply.into(),
+            Some(Fault::Delay(delay)) => {
+                tokio::time::sleep(delay).await;
+                self.forward(call, &call.body).await.into()
+            }
+            Some(Fault::Hang) => Answer::Hang,
+            Some(Fault::DropBefore) => Answer::Reset,
+            Some(Fault::DropAfter) => {
+                self.forward(call, &call.body).await;
+                Answer::Reset
+            }
+            Some(Fault::Partial(partial)) => {
+                let (body, held_back) = partial.hold_back(&call.operation, &call.body);
+                let reply = if Partial::nothing_left(&body) {
+                    Partial::empty_reply(&call.operation)
+                } else {
+                    self.forward(call, &body).await
+                };
+                held_back.add_to(&call.operation, reply).into()
+            }
+        }
+    }
+
+    async fn forward(&self, call: &Call, body: &Value) -> Reply {
+        self.backend.call(&call.operation, body, &call.request).await
+    }
+}
+
+impl Shared {
+    fn record(&self, call: &Call, faulted: bool) -> usize {
+        let mut calls = self.calls.lock().unwrap();
+        let number = calls.len();
+        calls.push(Call { number, faulted, ..call.clone() });
+        number
+    }
+
+    fn set_status(&self, number: usize, status: u16) {
+        // The call is gone when the record was cleared while it was under way.
+        if let Some(call) = self.calls.lock().unwrap().get_mut(number) {
+            call.status = Some(status);
+        }
+    }
+}
+
+fn operation(request: &Request) -> String {
+    let target = request.header("x-amz-target").and_then(|target| target.rsplit_once('.'));
+    target.map_or_else(|| format!("{} {}", request.method, request.path()), |(_, operation)| operation.to_owned())
+}
+
+/// An error in the form of AWS's JSON protocols.
+pub fn error_reply(status: u16, kind: &str, message: &str) -> Reply {
+    let body = serde_json::json!({ "__type": kind, "message": message });
+    json_reply(status, &body)
+}
+
+/// A JSON response.
+pub fn json_reply(status: u16, body: &Value) -> Reply {
+    Reply::with_body(status, "application/x-amz-json-1.0", body.to_string())
+}

@@ -1,0 +1,208 @@
+//! A made-up SQS and EventBridge: takes messages and events, and keeps them where a test can look.
+//!
+//! It is a [`Backend`] behind an [`AwsEndpoint`], so every call is counted and may be made to fail; a call of
+//! anything else (a table, a connection) is recorded too and refused.
+
+mod checksum;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::aws_endpoint::{AwsEndpoint, Backend, Call, Rule, error_reply, json_reply};
+use crate::http_server::{Reply, Request};
+
+pub use checksum::md5_of_attributes;
+
+/// A message that a queue has taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueuedMessage {
+    /// The queue.
+    pub queue_url: String,
+    /// The id given to the message.
+    pub message_id: String,
+    /// The body.
+    pub body: String,
+    /// The message group.
+    pub group_id: Option<String>,
+    /// The deduplication id.
+    pub deduplication_id: Option<String>,
+    /// The attributes as they were sent: `{name: {DataType, StringValue}}`.
+    pub attributes: Value,
+}
+
+impl QueuedMessage {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The value of a String attribute.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name)?.get("StringValue")?.as_str()
+    }
+}
+
+/// The running endpoint.
+#[derive(Debug)]
+pub struct AwsServer {
+    endpoint: AwsEndpoint,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    messages: Vec<QueuedMessage>,
+    events: Vec<Value>,
+    /// The message id by queue, group and deduplication id, of FIFO queues.
+    seen: HashMap<(String, String, String), String>,
+    sequence: u64,
+}
+
+impl AwsServer {
+    /// Starts on a free port.
+    pub fn start() -> Self {
+        let taken = Arc::new(Mutex::new(Taken::default()));
+        Self { endpoint: AwsEndpoint::start(QueuesAndBuses(Arc::clone(&taken))), taken }
+    }
+
+    /// What `AWS_ENDPOINT_URL` should be.
+    pub fn url(&self) -> String {
+        self.endpoint.url()
+    }
+
+    /// A queue's URL; any name will do, and with `.fifo` at its end the queue is a FIFO queue.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}/000000000000/{name}", self.endpoint.url())
+    }
+
+    /// The messages that a queue has taken, in order, by the queue's name or URL. A FIFO queue takes a message only
+    /// once for each deduplication id and group, as one with `DeduplicationScope: messageGroup` does.
+    pub fn messages(&self, queue: &str) -> Vec<QueuedMessage> {
+        let taken = self.taken.lock().unwrap();
+        let is_queue = |message: &&QueuedMessage| {
+            message.queue_url == queue || message.queue_url.rsplit('/').next() == Some(queue)
+        };
+        taken.messages.iter().filter(is_queue).cloned().collect()
+    }
+
+    /// The event entries that buses have taken, as they were put.
+    pub fn events(&self) -> Vec<Value> {
+        self.taken.lock().unwrap().events.clone()
+    }
+
+    /// Adds a rule for calls that are to fail.
+    pub fn fault(&self, rule: Rule) {
+        self.endpoint.fault(rule);
+    }
+
+    /// Every call so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.endpoint.calls()
+    }
+
+    /// The operations called so far, in order: what a test of "exactly one call" compares.
+    pub fn operations(&self) -> Vec<String> {
+        self.endpoint.operations()
+    }
+
+    /// The endpoint itself, for everything else that it can do.
+    pub fn endpoint(&self) -> &AwsEndpoint {
+        &self.endpoint
+    }
+}
+
+struct QueuesAndBuses(Arc<Mutex<Taken>>);
+
+impl Backend for QueuesAndBuses {
+    async fn call(&self, operation: &str, body: &Value, _: &Request) -> Reply {
+        let mut taken = self.0.lock().unwrap();
+        match operation {
+            "SendMessage" => match taken.send(&body["QueueUrl"], body) {
+                Ok(sent) => json_reply(200, &sent),
+                Err(refusal) => error_reply(400, "com.amazonaws.sqs#MissingParameter", refusal),
+            },
+            "SendMessageBatch" => taken.send_batch(body),
+            "PutEvents" => taken.put_events(body),
+            _ => error_reply(400, "UnknownOperationException", &format!("this endpoint has no {operation}")),
+        }
+    }
+}
+
+impl Taken {
+    fn send(&mut self, queue_url: &Value, entry: &Value) -> Result<Value, &'static str> {
+        let text = |name: &str| entry[name].as_str().map(str::to_owned);
+        let queue_url = queue_url.as_str().ok_or("The request must contain the parameter QueueUrl.")?.to_owned();
+        let body = text("MessageBody").ok_or("The request must contain the parameter MessageBody.")?;
+        let (group_id, deduplication_id) = (text("MessageGroupId"), text("MessageDeduplicationId"));
+        let attributes = entry.get("MessageAttributes").cloned().unwrap_or_else(|| json!({}));
+        let mut sent = json!({ "MD5OfMessageBody": checksum::md5_hex(body.as_bytes()) });
+        if attributes.as_object().is_some_and(|attributes| !attributes.is_empty()) {
+            sent["MD5OfMessageAttributes"] = json!(md5_of_attributes(&attributes));
+        }
+        let mut message_id = format!("00000000-0000-4000-8000-{:012}", self.messages.len());
+        let mut repeated = false;
+        if queue_url.strip_suffix(".fifo").is_some() {
+            let group = group_id.clone().ok_or("The request must contain the parameter MessageGroupId.")?;
+            let deduplication = deduplication_id.clone();
+            let deduplication = deduplication.ok_or(
+                "The queue should either have ContentBasedDeduplication enabled or \
+                                     MessageDeduplicationId provided explicitly",
+            )?;
+            self.sequence += 1;
+            sent["SequenceNumber"] = json!(format!("{:020}", self.sequence));
+            let key = (queue_url.clone(), group, deduplication);
+            match self.seen.get(&key) {
+                Some(earlier) => {
+                    repeated = true;
+                    message_id.clone_from(earlier);
+                }
+                None => drop(self.seen.insert(key, message_id.clone())),
+            }
+        }
+        sent["MessageId"] = json!(message_id);
+        if !repeated {
+            let message = QueuedMessage { queue_url, message_id, body, group_id, deduplication_id, attributes };
+            self.messages.push(message);
+        }
+        Ok(sent)
+    }
+
+    fn send_batch(&mut self, batch: &Value) -> Reply {
+        let (mut successful, mut failed) = (Vec::new(), Vec::new());
+        for entry in batch["Entries"].as_array().into_iter().flatten() {
+            match self.send(&batch["QueueUrl"], entry) {
+                Ok(mut sent) => {
+                    sent["Id"] = entry["Id"].clone();
+                    successful.push(sent);
+                }
+                Err(refusal) => failed.push(json!({
+                    "Id": entry["Id"], "SenderFault": true, "Code": "MissingParameter", "Message": refusal,
+                })),
+            }
+        }
+        if successful.is_empty() && failed.is_empty() {
+            let kind = "com.amazonaws.sqs#EmptyBatchRequest";
+            return error_reply(400, kind, "There should be at least one SendMessageBatchRequestEntry in the request.");
+        }
+        let mut body = json!({ "Successful": successful });
+        if !failed.is_empty() {
+            body["Failed"] = Value::Array(failed);
+        }
+        json_reply(200, &body)
+    }
+
+    fn put_events(&mut self, body: &Value) -> Reply {
+        let entries = body["Entries"].as_array().cloned().unwrap_or_default();
+        let first = self.events.len();
+        let results: Vec<_> = (first..first + entries.len())
+            .map(|number| json!({ "EventId": format!("10000000-0000-4000-8000-{number:012}") }))
+            .collect();
+        self.events.extend(entries);
+        json_reply(200, &json!({ "FailedEntryCount": 0, "Entries": results }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The outcomes that a connection's posts meet, one after another.
+
+use std::collections::VecDeque;
+
+use super::Outcome;
+
+/// First the queued outcomes in turn, then another one for ever.
+#[derive(Clone, Debug)]
+pub struct Script {
+    queue: VecDeque<Outcome>,
+    then: Then,
+}
+
+#[derive(Clone, Debug)]
+enum Then {
+    Always(Outcome),
+    Random { generator: fastrand::Rng, rate: f64, hit: Outcome, otherwise: Outcome },
+}
+
+impl Script {
+    /// The same outcome every time.
+    pub fn always(outcome: Outcome) -> Self {
+        Self { queue: VecDeque::new(), then: Then::Always(outcome) }
+    }
+
+    /// These outcomes, then 200.
+    pub fn queue(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        Self { queue: outcomes.into_iter().collect(), then: Then::Always(Outcome::ok()) }
+    }
+
+    /// `hit` for this share of the posts (0 to 1), otherwise 200. The same seed gives the same outcomes.
+    pub fn random(seed: u64, rate: f64, hit: Outcome) -> Self {
+        let generator = fastrand::Rng::with_seed(seed);
+        Self { queue: VecDeque::new(), then: Then::Random { generator, rate, hit, otherwise: Outcome::ok() } }
+    }
+
+    /// Like [`random`](Self::random), with a seed of each connection's own, so that what a connection meets does
+    /// not depend on the order in which connections are posted to.
+    pub fn random_for(connection_id: &str, seed: u64, rate: f64, hit: Outcome) -> Self {
+        let mixed = connection_id.bytes().fold(seed, |mixed, byte| {
+            // The multiplier of FNV-1a; any that spreads ids over seeds will do.
+            (mixed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        Self::random(mixed, rate, hit)
+    }
+
+    /// What follows the queue, instead of 200.
+    #[must_use]
+    pub fn then(mut self, outcome: Outcome) -> Self {
+        self.then = Then::Always(outcome);
+        self
+    }
+
+    pub(super) fn next(&mut self) -> Outcome {
+        if let Some(outcome) = self.queue.pop_front() {
+            return outcome;
+        }
+        match &mut self.then {
+            Then::Always(outcome) => outcome.clone(),
+            Then::Random { generator, rate, hit, otherwise } => {
+                if generator.f64() < *rate {
+                    hit.clone()
+                } else {
+                    otherwise.clone()
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statuses(script: &mut Script, count: usize) -> Vec<u16> {
+        (0..count).filter_map(|_| script.next().status()).collect()
+    }
+
+    #[test]
+    fn a_queue_is_followed_by_its_end() {
+        let queue = || Script::queue([Outcome::throttled(), Outcome::internal_error()]);
+        assert_eq!(statuses(&mut queue(), 4), [429, 500, 200, 200]);
+        assert_eq!(statuses(&mut queue().then(Outcome::gone()), 4), [429, 500, 410, 410]);
+    }
+
+    #[test]
+    fn random_outcomes_repeat_with_their_seed_and_keep_their_rate() {
+        let mut script = Script::random_for("a", 7, 0.3, Outcome::gone());
+        let first = statuses(&mut script, 1_000);
+        assert_eq!(first, statuses(&mut Script::random_for("a", 7, 0.3, Outcome::gone()), 1_000));
+        assert_ne!(first, statuses(&mut Script::random_for("b", 7, 0.3, Outcome::gone()), 1_000));
+        let gone = first.iter().filter(|status| **status == 410).count();
+        assert!((250..350).contains(&gone), "{gone}");
+    }
+}

@@ -1,0 +1,201 @@
+//! The events that AWS hands to the functions.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+fn unix_millis() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// The body of a queued message, version 1.
+pub fn queued_message(room: &str, id: &str, from: &str, data: &Value) -> Value {
+    json!({ "v": 1, "roomId": room, "id": id, "from": from, "sentAt": unix_millis(), "data": data })
+}
+
+/// A record of the FIFO queue.
+#[derive(Clone, Debug)]
+pub struct QueueRecord {
+    /// The id by which the function reports it as failed.
+    pub message_id: String,
+    /// The message group.
+    pub group: String,
+    /// The body.
+    pub body: String,
+    /// How often the queue has delivered it, this time included.
+    pub receive_count: u32,
+}
+
+impl QueueRecord {
+    /// A record delivered for the first time.
+    pub fn new(message_id: &str, group: &str, body: impl ToString) -> Self {
+        Self { message_id: message_id.to_owned(), group: group.to_owned(), body: body.to_string(), receive_count: 1 }
+    }
+
+    /// A message from `alice` for a room; the record has the message's id.
+    pub fn message(room: &str, id: &str, data: &Value) -> Self {
+        Self::new(id, room, queued_message(room, id, "alice", data))
+    }
+
+    /// The same record, delivered this often.
+    #[must_use]
+    pub fn received(mut self, times: u32) -> Self {
+        self.receive_count = times;
+        self
+    }
+
+    fn to_json(&self, position: usize) -> Value {
+        let now = unix_millis().to_string();
+        json!({
+            "messageId": self.message_id,
+            "receiptHandle": format!("handle-of-{}", self.message_id),
+            "body": self.body,
+            "attributes": {
+                "ApproximateReceiveCount": self.receive_count.to_string(),
+                "SentTimestamp": now,
+                "SequenceNumber": format!("{position:020}"),
+                "MessageGroupId": self.group,
+                "SenderId": "AIDATEST",
+                "MessageDeduplicationId": format!("deduplication-of-{}", self.message_id),
+                "ApproximateFirstReceiveTimestamp": now,
+            },
+            "messageAttributes": {},
+            "md5OfBody": format!("{:x}", md5::compute(&self.body)),
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:broadcasts.fifo",
+            "awsRegion": "us-east-1",
+        })
+    }
+}
+
+/// A batch of the queue.
+pub fn queue_batch(records: &[QueueRecord]) -> Value {
+    let records: Vec<_> = records.iter().enumerate().map(|(position, record)| record.to_json(position)).collect();
+    json!({ "Records": records })
+}
+
+/// The ids that a function's response to a batch reports as failed.
+pub fn batch_item_failures(response: &Value) -> Vec<String> {
+    let failures = response["batchItemFailures"].as_array().expect("a batch response");
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().expect("an id").to_owned()).collect()
+}
+
+/// `$connect`, authorized for a subject.
+pub fn connect(connection: &str, subject: &str, room: Option<&str>) -> Value {
+    let mut event = socket_event("CONNECT", "$connect", connection, subject);
+    if let Some(room) = room {
+        event["queryStringParameters"] = json!({ "roomId": room });
+        event["multiValueQueryStringParameters"] = json!({ "roomId": [room] });
+    }
+    event
+}
+
+/// `$disconnect`.
+pub fn disconnect(connection: &str, subject: &str) -> Value {
+    let mut event = socket_event("DISCONNECT", "$disconnect", connection, subject);
+    event["requestContext"]["disconnectStatusCode"] = json!(1005);
+    event["requestContext"]["disconnectReason"] = json!("Client-side close frame status not set");
+    event
+}
+
+/// A frame from a client, with the route that API Gateway would take: the frame's `action`, else `$default`.
+pub fn frame(connection: &str, subject: &str, text: &str) -> Value {
+    let action = serde_json::from_str::<Value>(text).ok().and_then(|frame| Some(frame["action"].as_str()?.to_owned()));
+    let routes = ["joinRoom", "leaveRoom", "sendMessage", "sync", "getHistory"];
+    let route = action.as_deref().filter(|action| routes.contains(action)).unwrap_or("$default");
+    let mut event = socket_event("MESSAGE", route, connection, subject);
+    event["requestContext"]["messageId"] = json!(format!("message-{}=", fastrand::u32(..)));
+    event["body"] = json!(text);
+    event
+}
+
+fn socket_event(kind: &str, route: &str, connection: &str, subject: &str) -> Value {
+    json!({
+        "requestContext": {
+            "routeKey": route,
+            "eventType": kind,
+            "extendedRequestId": "request=",
+            "requestTime": "21/Nov/2026:00:00:00 +0000",
+            "messageDirection": "IN",
+            "stage": "production",
+            "connectedAt": unix_millis(),
+            "requestTimeEpoch": unix_millis(),
+            "identity": { "sourceIp": "127.0.0.1" },
+            "requestId": "request=",
+            "domainName": "api.execute-api.us-east-1.amazonaws.com",
+            "connectionId": connection,
+            "apiId": "api",
+            // API Gateway hands the authorizer's context on as texts.
+            "authorizer": { "principalId": subject, "sub": subject, "integrationLatency": 1 },
+        },
+        "isBase64Encoded": false,
+    })
+}
+
+/// What the REQUEST authorizer of `$connect` is asked.
+pub fn authorizer_request(query: &Value, headers: &Value) -> Value {
+    json!({
+        "type": "REQUEST",
+        "methodArn": "arn:aws:execute-api:us-east-1:000000000000:api/production/$connect",
+        "headers": headers,
+        "multiValueHeaders": multi_value(headers),
+        "queryStringParameters": query,
+        "multiValueQueryStringParameters": multi_value(query),
+        "stageVariables": {},
+        "requestContext": {
+            "routeKey": "$connect",
+            "eventType": "CONNECT",
+            "stage": "production",
+            "identity": { "sourceIp": "127.0.0.1" },
+            "requestId": "request=",
+            "connectionId": "connection=",
+            "apiId": "api",
+        },
+    })
+}
+
+fn multi_value(single: &Value) -> Value {
+    let values = single.as_object().into_iter().flatten();
+    Value::Object(values.map(|(name, value)| (name.clone(), json!([value]))).collect())
+}
+
+/// A producer's event as a rule hands it to its target.
+pub fn bus_event(id: &str, source: &str, detail: &Value) -> Value {
+    json!({
+        "version": "0",
+        "id": id,
+        "detail-type": "roomcast.message",
+        "source": source,
+        "account": "000000000000",
+        "time": "2026-11-21T00:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": detail,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_take_the_route_of_their_action() {
+        let route = |text: &str| frame("c", "alice", text)["requestContext"]["routeKey"].clone();
+        assert_eq!(route(r#"{"action":"joinRoom"}"#), "joinRoom");
+        assert_eq!(route(r#"{"action":"$connect"}"#), "$default");
+        assert_eq!(route("not json"), "$default");
+    }
+
+    #[test]
+    fn a_batch_carries_its_records_in_order() {
+        let batch = queue_batch(&[
+            QueueRecord::message("room", "a", &json!(1)),
+            QueueRecord::new("b", "room", "poison").received(3),
+        ]);
+        assert_eq!(batch["Records"][0]["attributes"]["MessageGroupId"], "room");
+        assert_eq!(batch["Records"][1]["body"], "poison");
+        assert_eq!(batch["Records"][1]["attributes"]["ApproximateReceiveCount"], "3");
+        let response = json!({ "batchItemFailures": [{ "itemIdentifier": "b" }] });
+        assert_eq!(batch_item_failures(&response), ["b"]);
+    }
+}

@@ -1,0 +1,385 @@
+//! The Lambda Runtime API: runs a real bootstrap as Lambda would, feeds it events and measures it.
+//!
+//! A [`Function`] says what to run and with which variables; each [`Environment`] started from it is one process
+//! with an API server of its own, which handles one event at a time. Several side by side are what Lambda scales to.
+
+mod process;
+mod usage;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::http_server::{Answer, Handler, HttpServer, Reply, Request};
+use process::Process;
+
+pub use usage::Usage;
+
+/// How long a bootstrap may take to ask for its first event; Lambda's own limit.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What to run, and with which environment variables.
+#[derive(Clone, Debug)]
+pub struct Function {
+    program: PathBuf,
+    arguments: Vec<String>,
+    variables: BTreeMap<String, String>,
+    timeout: Duration,
+}
+
+impl Function {
+    /// A program with the variables that Lambda sets, dummy credentials among them, and none of the caller's.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let program = program.into();
+        let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let variables = [
+            ("AWS_LAMBDA_FUNCTION_NAME", name.as_str()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/test"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "test"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023"),
+            ("_HANDLER", "bootstrap"),
+            ("LANG", "en_US.UTF-8"),
+            ("TZ", ":UTC"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
+            ("AWS_SECRET_ACCESS_KEY", "test-secret"),
+            ("AWS_SESSION_TOKEN", "test-session"),
+            // What is missing above must fail, not be looked for elsewhere.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { program, arguments: Vec::new(), variables, timeout: Duration::from_secs(30) }
+    }
+
+    /// A function of this workspace (`message`, `session`, `authorizer`, `relay`, `fanout`) as built in the profile of
+    /// the running test.
+    ///
+    /// # Panics
+    /// When it has not been built.
+    pub fn of_workspace(name: &str) -> Self {
+        let test = std::env::current_exe().unwrap();
+        // target/{profile}/deps/{test} for tests, target/{profile}/{program} for programs.
+        let folder = test.parent().unwrap();
+        let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+        let program = profile.join(name);
+        assert!(program.is_file(), "{} is missing: cargo build -p ingest -p fanout", program.display());
+        Self::new(program)
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Takes a variable away.
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    /// Adds a command line argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// The function's timeout, from which the deadline of each invocation comes. 30 s unless set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Starts an environment, and waits until it is ready for its first event.
+    ///
+    /// # Errors
+    /// When the process ends, reports an error of its initialisation, or is not ready within ten seconds.
+    pub async fn start(&self) -> Result<Environment, InitError> {
+        let started = Instant::now();
+        let (events, queue) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            queue: tokio::sync::Mutex::new(queue),
+            waiting: Mutex::default(),
+            ready: Notify::new(),
+            init_error: Mutex::default(),
+        });
+        let server = HttpServer::start(0, Api(Arc::clone(&shared))).expect("a free port");
+        let mut variables = self.variables.clone();
+        variables.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), server.address().to_string());
+        let process = Process::start(&self.program, &self.arguments, &variables);
+        let process = process.unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        tokio::select! {
+            () = shared.ready.notified() => {}
+            status = process.ended() => return Err(init_error(&process, &shared, Some(status))),
+            () = tokio::time::sleep(INIT_TIMEOUT) => return Err(init_error(&process, &shared, None)),
+        }
+        let init_error_reported = shared.init_error.lock().unwrap().is_some();
+        if init_error_reported {
+            // It should end by itself now; Lambda ends it otherwise.
+            let status = tokio::time::timeout(Duration::from_secs(1), process.ended()).await;
+            return Err(init_error(&process, &shared, status.ok()));
+        }
+        let init = started.elapsed();
+        Ok(Environment { process, server, shared, events, timeout: self.timeout, init, invoked: Mutex::default() })
+    }
+}
+
+fn init_error(process: &Process, shared: &Shared, status: Option<ExitStatus>) -> InitError {
+    let reported = shared.init_error.lock().unwrap().take();
+    InitError { status, reported, output: process.output().join("\n") }
+}
+
+/// Why an environment did not start.
+#[derive(Clone, Debug)]
+pub struct InitError {
+    /// How the process ended; `None` when it was still running after ten seconds.
+    pub status: Option<ExitStatus>,
+    /// The error that it reported to the Runtime API, if it did.
+    pub reported: Option<Value>,
+    /// What it wrote to standard output and standard error.
+    pub output: String,
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            Some(status) => write!(formatter, "the bootstrap ended with {status}: {}", self.output),
+            None => write!(formatter, "the bootstrap asked for no event within {INIT_TIMEOUT:?}: {}", self.output),
+        }
+    }
+}
+
+impl std::error::Error for InitError {}
+
+/// One event handled.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// What the function returned, or how it failed.
+    pub result: Result<Value, InvocationError>,
+    /// From the event's being taken to the response's arrival.
+    pub wall: Duration,
+    /// What the process used between the two.
+    pub usage: Usage,
+}
+
+impl Invocation {
+    /// The response.
+    ///
+    /// # Panics
+    /// When the invocation failed.
+    pub fn response(&self) -> &Value {
+        self.result.as_ref().unwrap_or_else(|error| panic!("the invocation failed: {error}"))
+    }
+}
+
+/// How an invocation failed.
+#[derive(Clone, Debug)]
+pub enum InvocationError {
+    /// The function returned an error: `{errorType, errorMessage, ...}`.
+    Function(Value),
+    /// No response before the deadline. Lambda ends the environment, and so does this one.
+    TimedOut,
+    /// The process ended; its status and output.
+    Ended(ExitStatus, String),
+}
+
+impl fmt::Display for InvocationError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(error) => write!(formatter, "the function returned {error}"),
+            Self::TimedOut => formatter.write_str("no response before the deadline"),
+            Self::Ended(status, output) => write!(formatter, "the process ended with {status}: {output}"),
+        }
+    }
+}
+
+impl std::error::Error for InvocationError {}
+
+/// One running process, as Lambda's execution environments are. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Environment {
+    // Before the server: a bootstrap whose Runtime API is gone complains.
+    process: Process,
+    server: HttpServer,
+    shared: Arc<Shared>,
+    events: mpsc::UnboundedSender<Event>,
+    timeout: Duration,
+    init: Duration,
+    invoked: Mutex<u64>,
+}
+
+impl Environment {
+    /// Hands the process an event and waits for the outcome.
+    pub async fn invoke(&self, event: &Value) -> Invocation {
+        self.invoke_within(event, self.timeout).await
+    }
+
+    /// Like [`invoke`](Self::invoke), with a deadline of its own.
+    pub async fn invoke_within(&self, event: &Value, timeout: Duration) -> Invocation {
+        let request_id = {
+            let mut invoked = self.invoked.lock().unwrap();
+            *invoked += 1;
+            format!("00000000-0000-4000-9000-{:012}", *invoked)
+        };
+        let (sender, outcome) = oneshot::channel();
+        self.shared.waiting.lock().unwrap().insert(request_id.clone(), Waiting { taken: None, sender });
+        let before = self.usage();
+        let deadline = SystemTime::now() + timeout;
+        let body = event.to_string();
+        let started = Instant::now();
+        self.events.send(Event { request_id: request_id.clone(), deadline, body }).expect("the server runs");
+        let ended = |result| (result, started.elapsed());
+        let (result, wall) = tokio::select! {
+            // The outcome goes first: a process may answer and end.
+            biased;
+            outcome = outcome => {
+                let outcome = outcome.expect("the server runs");
+                (outcome.result.map_err(InvocationError::Function), outcome.wall)
+            }
+            status = self.process.ended() => {
+                ended(Err(InvocationError::Ended(status, self.process.output().join("\n"))))
+            }
+            () = tokio::time::sleep(timeout) => {
+                self.process.kill();
+                ended(Err(InvocationError::TimedOut))
+            }
+        };
+        self.shared.waiting.lock().unwrap().remove(&request_id);
+        Invocation { result, wall, usage: self.usage().since(&before) }
+    }
+
+    /// From the process's start to its being ready for the first event.
+    pub fn init_time(&self) -> Duration {
+        self.init
+    }
+
+    /// What the process has used since its start; the last known values once it has ended.
+    pub fn usage(&self) -> Usage {
+        self.process.usage()
+    }
+
+    /// Starts the measurement of the peak memory anew. Linux only does so where the kernel lets it; elsewhere the
+    /// peak stays that of the whole life.
+    pub fn reset_peak_memory(&self) {
+        self.process.reset_peak_memory();
+    }
+
+    /// The lines that the process has written to standard output and standard error, in order.
+    pub fn output(&self) -> Vec<String> {
+        self.process.output()
+    }
+
+    /// Those lines that are JSON objects: the structured log.
+    pub fn log(&self) -> Vec<Value> {
+        let lines = self.process.output();
+        lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(Value::is_object).collect()
+    }
+
+    /// Where the environment's Runtime API listens.
+    pub fn api_url(&self) -> String {
+        self.server.url()
+    }
+}
+
+#[derive(Debug)]
+struct Event {
+    request_id: String,
+    deadline: SystemTime,
+    body: String,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    taken: Option<Instant>,
+    sender: oneshot::Sender<Outcome>,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    result: Result<Value, Value>,
+    wall: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
+    waiting: Mutex<HashMap<String, Waiting>>,
+    ready: Notify,
+    init_error: Mutex<Option<Value>>,
+}
+
+struct Api(Arc<Shared>);
+
+impl Handler for Api {
+    async fn handle(&self, request: Request) -> Answer {
+        let path = request.path().strip_prefix("/2018-06-01/runtime/").unwrap_or_default().to_owned();
+        match path.split('/').collect::<Vec<_>>()[..] {
+            ["invocation", "next"] => self.next().await,
+            ["invocation", request_id, "response"] => self.finish(request_id, &request, Ok),
+            ["invocation", request_id, "error"] => self.finish(request_id, &request, Err),
+            ["init", "error"] => {
+                *self.0.init_error.lock().unwrap() = Some(json(&request));
+                self.0.ready.notify_one();
+                Reply::with_body(202, "application/json", r#"{"status":"OK"}"#).into()
+            }
+            _ => Reply::empty(404).into(),
+        }
+    }
+}
+
+impl Api {
+    async fn next(&self) -> Answer {
+        self.0.ready.notify_one();
+        let Some(event) = self.0.queue.lock().await.recv().await else {
+            // The environment is being dropped.
+            return Answer::Close;
+        };
+        if let Some(waiting) = self.0.waiting.lock().unwrap().get_mut(&event.request_id) {
+            waiting.taken = Some(Instant::now());
+        }
+        let deadline = event.deadline.duration_since(UNIX_EPOCH).unwrap().as_millis().to_string();
+        let reply = Reply::with_body(200, "application/json", event.body)
+            .header("lambda-runtime-aws-request-id", &event.request_id)
+            .header("lambda-runtime-deadline-ms", &deadline)
+            .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:test")
+            .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0");
+        reply.into()
+    }
+
+    fn finish(&self, request_id: &str, request: &Request, result: fn(Value) -> Result<Value, Value>) -> Answer {
+        let Some(waiting) = self.0.waiting.lock().unwrap().remove(request_id) else {
+            let body = r#"{"errorType":"InvalidRequestID","errorMessage":"no such invocation is under way"}"#;
+            return Reply::with_body(400, "application/json", body).into();
+        };
+        let taken = waiting.taken.unwrap_or(request.arrived);
+        let wall = request.arrived.saturating_duration_since(taken);
+        // The test may have stopped waiting.
+        let _ = waiting.sender.send(Outcome { result: result(json(request)), wall });
+        Reply::with_body(202, "application/json", r#"{"status":"OK"}"#).into()
+    }
+}
+
+/// A response need not be JSON; then it is the text that it is.
+fn json(request: &Request) -> Value {
+    let text = || Value::String(String::from_utf8_lossy(&request.body).into_owned());
+    serde_json::from_slice(&request.body).unwrap_or_else(|_| text())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! A child process: its output collected, its end awaited, killed when dropped.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::usage::Usage;
+
+/// Between two looks at whether the process has ended.
+const POLL: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Mutex<Child>,
+    pid: u32,
+    output: Arc<Mutex<Vec<String>>>,
+    readers: Mutex<Vec<JoinHandle<()>>>,
+    last_usage: Mutex<Usage>,
+}
+
+impl Process {
+    /// Starts a program with these variables and no others.
+    pub(super) fn start(
+        program: &Path,
+        arguments: &[String],
+        variables: &BTreeMap<String, String>,
+    ) -> io::Result<Self> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let readers = [
+            child.stdout.take().map(|stream| collect_lines(stream, Arc::clone(&output))),
+            child.stderr.take().map(|stream| collect_lines(stream, Arc::clone(&output))),
+        ];
+        let readers = Mutex::new(readers.into_iter().flatten().collect());
+        Ok(Self { pid: child.id(), child: Mutex::new(child), output, readers, last_usage: Mutex::default() })
+    }
+
+    /// Waits until the process has ended and its output is complete. Its end is not to be missed, so this may be
+    /// called again and by several at once.
+    pub(super) async fn ended(&self) -> ExitStatus {
+        loop {
+            let status = self.child.lock().unwrap().try_wait().expect("a child to wait for");
+            if let Some(status) = status {
+                self.join_readers();
+                return status;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn output(&self) -> Vec<String> {
+        self.output.lock().unwrap().clone()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let mut last = self.last_usage.lock().unwrap();
+        if let Some(usage) = Usage::of_process(self.pid) {
+            *last = usage;
+        }
+        *last
+    }
+
+    pub(super) fn reset_peak_memory(&self) {
+        // Not every kernel is built with it; the peak is that of the whole life then.
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.pid), "5");
+    }
+
+    pub(super) fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        // Fails when the process has ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    fn join_readers(&self) {
+        for reader in self.readers.lock().unwrap().drain(..) {
+            reader.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn collect_lines(stream: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            // The pipe breaks when the process is killed.
+            let Ok(line) = line else { return };
+            lines.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+        }
+    })
+}

@@ -1,0 +1,151 @@
+//! The local stack as users start it: emulator, the template, the real functions; and tokens for it.
+
+mod runner;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_config::SdkConfig;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::aws_sdk::sdk_config;
+use crate::websocket::{Client, Handshake, Refused};
+use runner::Runner;
+
+/// How long it may take until the stack is up.
+const START_WITHIN: Duration = Duration::from_mins(3);
+
+/// What `stack.json` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// The emulator, which is every AWS service.
+    pub endpoint_url: String,
+    /// The region.
+    pub region: String,
+    /// Where WebSocket clients connect.
+    pub websocket_url: String,
+    /// The `@connections` endpoint.
+    pub connections_endpoint: String,
+    /// The table of connections.
+    pub connections_table: String,
+    /// The table of the room logs.
+    pub messages_table: String,
+    /// The FIFO queue.
+    pub queue_url: String,
+    /// Its dead-letter queue.
+    pub dlq_url: String,
+    /// The event bus.
+    pub event_bus_name: String,
+    /// The demo page; none in tests.
+    pub demo_url: Option<String>,
+}
+
+/// A running stack; dropping it ends all of its processes. So does the end of the test's own process, however it ends.
+#[derive(Debug)]
+pub struct LocalStack {
+    description: Description,
+    secret: String,
+    runner: Runner,
+    // After the runner, which writes to it until it has ended.
+    state: StateFolder,
+}
+
+impl LocalStack {
+    /// Starts a stack on a free port, with parameters of `infra/template.yaml` that differ from their defaults.
+    ///
+    /// # Panics
+    /// When it does not start: the functions or the Python environment are missing (`make rust-test` makes both), or
+    /// the deployment fails.
+    pub async fn start(parameters: &[(&str, &str)]) -> Self {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
+        let state = StateFolder::new(workspace);
+        let mut arguments = vec!["--state".to_owned(), state.0.display().to_string()];
+        arguments.extend(["--port", "0", "--no-demo", "--exit-on-stdin-eof"].map(str::to_owned));
+        for (name, value) in parameters {
+            arguments.extend(["--param".to_owned(), format!("{name}={value}")]);
+        }
+        let runner = Runner::start(workspace, &arguments);
+        runner.wait_for_line("stack ready:", START_WITHIN).await;
+        let description = std::fs::read_to_string(state.0.join("stack.json")).expect("stack.json");
+        Self {
+            description: serde_json::from_str(&description).expect("stack.json as the design has it"),
+            secret: std::fs::read_to_string(state.0.join("jwt-secret")).expect("the secret of tokens"),
+            runner,
+            state,
+        }
+    }
+
+    /// What `stack.json` says.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// A token of a subject, good for an hour.
+    pub fn token(&self, subject: &str) -> String {
+        let expiry = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(1);
+        mint(&self.secret, &json!({ "sub": subject, "exp": expiry.as_secs() }))
+    }
+
+    /// A token with any claims, signed with the stack's secret.
+    pub fn token_with(&self, claims: &Value) -> String {
+        mint(&self.secret, claims)
+    }
+
+    /// Connects as a subject.
+    ///
+    /// # Errors
+    /// When the handshake is refused.
+    pub async fn connect(&self, subject: &str) -> Result<Client, Refused> {
+        self.connect_with(&Handshake::token(&self.token(subject))).await
+    }
+
+    /// Connects with any handshake.
+    ///
+    /// # Errors
+    /// When the handshake is refused.
+    pub async fn connect_with(&self, handshake: &Handshake) -> Result<Client, Refused> {
+        Client::connect(&self.description.websocket_url, handshake).await
+    }
+
+    /// For the AWS SDKs' clients of any service of the stack.
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(&self.description.endpoint_url)
+    }
+
+    /// What the runner has printed, and the emulator's log: for a report of a failure.
+    pub fn log(&self) -> String {
+        let emulator = std::fs::read_to_string(self.state.0.join("emulator.log")).unwrap_or_default();
+        format!("{}\n{emulator}", self.runner.output().join("\n"))
+    }
+}
+
+/// An HS256 token of any claims.
+pub fn mint(secret: &str, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).expect("a token")
+}
+
+/// A new folder below `target` for everything that one stack writes; removed with it.
+#[derive(Debug)]
+struct StateFolder(PathBuf);
+
+impl StateFolder {
+    fn new(workspace: &Path) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        Self(workspace.join("target/test-stacks").join(name))
+    }
+}
+
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        // Kept for a look at its logs when the test has failed.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}

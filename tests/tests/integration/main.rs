@@ -1,0 +1,10 @@
+//! The functions' real binaries against fakes of the services around them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test a broken expectation must stop the test, loudly and where it broke"
+)]
+
+mod broadcast;
+mod ingest;
