@@ -26,6 +26,8 @@ pub struct Config {
     pub region: String,
     /// `RETENTION_SECONDS`: how long the log keeps a message.
     pub retention: Duration,
+    /// `FANOUT_SHARD_SIZE`: connections above which a room is broadcast in shards; 0 is never.
+    pub shard_size: u64,
     /// How posts are made.
     pub posts: PostConfig,
 }
@@ -64,6 +66,7 @@ impl Config {
             // Shorter than an invocation can last, a log could be started anew by two writers at once; longer than
             // ten years is a mistake.
             retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
+            shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
             posts: PostConfig {
                 concurrency: usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=1024, 64)).unwrap_or(64),
                 max_per_second: settings.integer("FANOUT_MAX_POSTS_PER_SECOND", 0..=1_000_000, 0),

@@ -2,11 +2,13 @@
 
 use aws_lambda_events::sqs::SqsMessage;
 use shared::{
-    Message, RoomId,
+    Message,
     fields::{FieldError, Fields},
     message::Defaults,
     queue::dead_letter::DeadLetter,
 };
+
+use crate::shard::ShardJob;
 
 /// The sender of messages that producers write to the queue themselves without naming one.
 const PRODUCER: &str = "producer";
@@ -36,6 +38,8 @@ pub struct Record {
 pub enum Content {
     /// A message for the group's room.
     Message(Message),
+    /// A part of a broadcast to a large room.
+    Shard(ShardJob),
     /// Nothing that could ever be broadcast.
     Poison {
         /// The record as it came.
@@ -54,7 +58,7 @@ impl Group {
     /// What of the group can never be broadcast, with its position.
     pub fn dead_letters(&self) -> impl Iterator<Item = (usize, DeadLetter)> {
         self.records.iter().enumerate().filter_map(|(position, record)| match &record.content {
-            Content::Message(_) => None,
+            Content::Message(_) | Content::Shard(_) => None,
             Content::Poison { body, reason } => Some((
                 position,
                 DeadLetter {
@@ -65,12 +69,6 @@ impl Group {
                 },
             )),
         })
-    }
-
-    /// The position of the first message.
-    #[must_use]
-    pub fn first_message(&self) -> Option<usize> {
-        self.records.iter().position(|record| matches!(record.content, Content::Message(_)))
     }
 }
 
@@ -88,7 +86,7 @@ pub fn decode(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let sent_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or_default();
         let body = record.body.unwrap_or_default();
         let content = match read(&body, &group_id, Defaults { id: &id, from: PRODUCER, sent_at }) {
-            Ok(message) => Content::Message(message),
+            Ok(content) => content,
             Err(error) => Content::Poison { body, reason: error.to_string() },
         };
         let record = Record { id, redelivered, content };
@@ -102,15 +100,14 @@ pub fn decode(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
 }
 
 /// Reads a body. The group must be the room's: another one could be consumed at the same time, out of order.
-fn read(body: &str, group_id: &str, defaults: Defaults<'_>) -> Result<Message, FieldError> {
-    let message = Message::from_producer(&Fields::parse(body)?, defaults)?;
-    require_group(&message.room, group_id)?;
-    Ok(message)
-}
-
-fn require_group(room: &RoomId, group_id: &str) -> Result<(), FieldError> {
-    if room.as_str() == group_id {
-        return Ok(());
+fn read(body: &str, group_id: &str, defaults: Defaults<'_>) -> Result<Content, FieldError> {
+    let fields = Fields::parse(body)?;
+    if let Some(job) = ShardJob::read(&fields, group_id) {
+        return job.map(Content::Shard);
+    }
+    let message = Message::from_producer(&fields, defaults)?;
+    if message.room.as_str() == group_id {
+        return Ok(Content::Message(message));
     }
     Err(FieldError::Invalid("roomId", format!("is not the record's MessageGroupId, {group_id:?}")))
 }

@@ -8,39 +8,49 @@ use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
-    queue::dead_letter::{DeadLetter, DeadLetters},
+    queue::{
+        QueueError,
+        dead_letter::{DeadLetter, DeadLetters},
+        shards::ShardQueue,
+    },
     store::{
         StoreError,
-        connections::{ALL_SLOTS, ConnectionStore},
+        connections::{ALL_SLOTS, ConnectionStore, Member},
         log::LogStore,
     },
 };
 use tokio::sync::mpsc;
 
 use crate::{
-    append::{AppendError, Batch, RoomLog},
+    append::{AppendError, RoomLog},
     board::{Board, Broadcast, PostingFailed},
     deadline::Deadline,
-    decode::{Content, Group, NotARecord, decode},
+    decode::{Group, NotARecord, decode},
     encode::{Frame, encode},
     gone::{channel, delete_gone},
     page::Pages,
     post::{PostState, Workers},
     poster::Poster,
+    shard::{self, Sharding},
     tally::Tally,
+    work::{Step, Task, steps},
 };
 
 /// Connections that are closed at the end of one invocation at the most.
 const CLOSES: usize = 100;
 
 /// The function's state.
-pub struct FanoutFunction<S, L, D, P, C> {
+pub struct FanoutFunction<S, L, D, Q, P, C> {
     /// The connection table.
     pub connections: S,
     /// The room logs.
     pub log: RoomLog<L, C>,
     /// The dead-letter queue.
     pub dead_letters: D,
+    /// Where the parts of broadcasts to large rooms go.
+    pub shard_queue: Q,
+    /// Which rooms are large.
+    pub sharding: Sharding,
     /// The @connections API.
     pub poster: P,
     /// The time.
@@ -60,17 +70,22 @@ enum RoomError {
     Page(#[from] StoreError),
     #[error(transparent)]
     Posting(#[from] PostingFailed),
+    #[error(transparent)]
+    Shards(#[from] QueueError),
+    #[error("a frame is no JSON: {0}")]
+    Frame(#[from] serde_json::Error),
 }
 
 /// The position of the first record of a group that must stay in the queue, with all after it. Everything does, until
 /// it is known to be done.
 type FirstFailed = Cell<Option<usize>>;
 
-impl<S, L, D, P, C> FanoutFunction<S, L, D, P, C>
+impl<S, L, D, Q, P, C> FanoutFunction<S, L, D, Q, P, C>
 where
     S: ConnectionStore,
     L: LogStore,
     D: DeadLetters,
+    Q: ShardQueue,
     P: Poster,
     C: Clock,
 {
@@ -107,19 +122,19 @@ where
 
     /// Does everything for one group, and notes how far it got.
     async fn serve(&self, group: &Group, first_failed: &FirstFailed, board: &Board) {
-        let first_message = group.first_message();
-        if let Some(first) = first_message {
-            first_failed.set(Some(self.bury(group, 0..first).await.unwrap_or(first)));
-            if first_failed.get() != first_message {
+        let mut done = 0;
+        for Step { first, room, task } in steps(group) {
+            first_failed.set(self.bury(group, done..first).await.or(Some(first)));
+            if first_failed.get() != Some(first) {
                 return;
             }
-            if let Err(error) = self.broadcast(group, board).await {
-                tracing::error!(group = group.id, %error, "a room's messages stay in the queue");
+            if let Err(error) = self.broadcast(&room, task, board).await {
+                tracing::error!(group = group.id, %error, "a room's records stay in the queue");
                 return;
             }
+            done = first;
         }
-        let rest = first_message.unwrap_or(0)..group.records.len();
-        first_failed.set(self.bury(group, rest).await);
+        first_failed.set(self.bury(group, done..group.records.len()).await);
     }
 
     /// Brings what can never be broadcast to the dead-letter queue. Returns the position of the first record that
@@ -143,31 +158,53 @@ where
         first_failed
     }
 
-    /// Logs a group's messages, then posts them to everybody in the room.
-    async fn broadcast(&self, group: &Group, board: &Board) -> Result<(), RoomError> {
-        let Some((room, batch)) = batch_of(group) else { return Ok(()) };
-        let messages = batch.messages.len();
-        let logged = self.log.append(&room, batch).await?;
-        let frames = encode(&room, &logged);
-        let tally = self.post(&room, frames, board).await?;
-        log_broadcast(&room, messages, &tally);
+    /// Logs messages, then posts them to everybody in the room, or has them posted in shards.
+    async fn broadcast(&self, room: &RoomId, task: Task, board: &Board) -> Result<(), RoomError> {
+        let (frames, slots, whole) = match task {
+            Task::Messages(batch) => (encode(room, &self.log.append(room, batch).await?), ALL_SLOTS, true),
+            Task::Frames { slots, frames } => (frames, slots, false),
+        };
+        let mut pages = Pages::new(&self.connections, room, slots);
+        let first_page = pages.next().await?.unwrap_or_default();
+        let shards = if whole { self.sharding.decide(room, &first_page, pages.is_at_end()) } else { 1 };
+        if shards > 1 {
+            return self.enqueue_shards(room, &frames, shards).await;
+        }
+        let frame_count = frames.len();
+        let tally = self.post(room, frames, first_page, pages, board).await?;
+        log_broadcast(room, frame_count, &tally);
         Ok(())
     }
 
-    async fn post(&self, room: &RoomId, frames: Vec<Frame>, board: &Board) -> Result<Tally, RoomError> {
+    async fn enqueue_shards(&self, room: &RoomId, frames: &[Frame], shards: u32) -> Result<(), RoomError> {
+        let records = shard::records(room, frames, shards)?;
+        self.shard_queue.enqueue(&records).await.into_iter().collect::<Result<(), _>>()?;
+        tracing::info!(%room, shards, jobs = records.len(), "broadcast in shards");
+        Ok(())
+    }
+
+    async fn post(
+        &self,
+        room: &RoomId,
+        frames: Vec<Frame>,
+        first_page: Vec<Member>,
+        mut pages: Pages<'_, S>,
+        board: &Board,
+    ) -> Result<Tally, RoomError> {
         let key = board.open(Broadcast { room: room.clone(), frames });
         let now = self.clock.unix_seconds();
-        let mut pages = Pages::new(&self.connections, room, ALL_SLOTS);
-        while let Some(mut members) = pages.next().await? {
+        let mut page = Some(first_page);
+        while let Some(mut members) = page {
             let read = members.len();
             // The table deletes expired rows in its own time; their connections are closed by then.
             members.retain(|member| member.expires_at > now);
             board.count(key, |tally| tally.expired += (read - members.len()) as u64);
-            // The next page has been read by now, and waits until the workers want it.
-            board.wait_for_space(key).await;
             if !board.put(key, members) {
                 break;
             }
+            page = pages.next().await?;
+            // The next page is there by now, and waits until the workers want it.
+            board.wait_for_space(key).await;
         }
         Ok(board.finish(key).await?)
     }
@@ -186,22 +223,10 @@ where
     }
 }
 
-/// A group's messages; its room is that of any of them.
-fn batch_of(group: &Group) -> Option<(RoomId, Batch)> {
-    let mut batch = Batch { messages: Vec::with_capacity(group.records.len()), redelivered: false };
-    for record in &group.records {
-        if let Content::Message(message) = &record.content {
-            batch.messages.push(message.clone());
-            batch.redelivered |= record.redelivered;
-        }
-    }
-    Some((batch.messages.first()?.room.clone(), batch))
-}
-
-fn log_broadcast(room: &RoomId, messages: usize, tally: &Tally) {
+fn log_broadcast(room: &RoomId, frames: usize, tally: &Tally) {
     tracing::info!(
         %room,
-        messages,
+        frames,
         posts = tally.posts,
         delivered = tally.delivered,
         gone = tally.gone,

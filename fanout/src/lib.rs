@@ -17,6 +17,8 @@ pub mod page;
 pub mod post;
 pub mod poster;
 pub mod retry;
+pub mod shard;
 pub mod strikes;
 pub mod tail;
 pub mod tally;
+pub mod work;

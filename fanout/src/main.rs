@@ -6,12 +6,13 @@ use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fanout::{
     append::RoomLog, config::Config, function::FanoutFunction, post::PostState, poster::direct::DirectPoster,
+    shard::Sharding,
 };
 use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
-    queue::dead_letter::SqsDeadLetters,
+    queue::{dead_letter::SqsDeadLetters, shards::SqsShardQueue},
     start::{self, StartError},
     store::dynamodb::{DynamoConnections, DynamoLog},
     telemetry,
@@ -22,7 +23,7 @@ async fn main() -> Result<(), StartError> {
     telemetry::init();
     let config = Config::read(Settings::from_env())?;
     let sdk = aws::sdk_config().await;
-    let dynamodb = DynamoDb::new(&sdk);
+    let (dynamodb, sqs) = (DynamoDb::new(&sdk), Sqs::new(&sdk));
     let log = DynamoLog::new(dynamodb.clone(), &config.messages_table, SystemClock);
     let connections =
         DynamoConnections::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
@@ -31,7 +32,9 @@ async fn main() -> Result<(), StartError> {
     let function = Rc::new(FanoutFunction {
         connections,
         log: RoomLog::new(log, SystemClock, config.retention),
-        dead_letters: SqsDeadLetters::new(Sqs::new(&sdk), &config.dlq_url),
+        dead_letters: SqsDeadLetters::new(sqs.clone(), &config.dlq_url),
+        shard_queue: SqsShardQueue::new(sqs, &config.queue_url),
+        sharding: Sharding::new(config.shard_size),
         poster,
         clock: SystemClock,
         posts: PostState::new(config.posts),

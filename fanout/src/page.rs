@@ -35,6 +35,12 @@ impl<'a, S: ConnectionStore> Pages<'a, S> {
         Self { store, room, slots, next: Next::First }
     }
 
+    /// Whether the last page has been read.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        matches!(self.next, Next::End)
+    }
+
     /// The next page; `None` after the last.
     ///
     /// # Errors

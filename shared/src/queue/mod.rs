@@ -1,8 +1,11 @@
 //! Where accepted messages go, and where those go that can never succeed.
 
+mod batch;
 pub mod dead_letter;
 pub mod eventbridge;
+pub mod shards;
 pub mod sqs;
+pub use batch::REASON;
 
 use std::{error::Error, future::Future};
 
