@@ -105,11 +105,12 @@ export class Connection {
     }
     const { frame } = decoded;
     if (frame.type === "messages") return this.#ports.broadcast(frame);
-    const request = this.#settle(frame.requestId ?? this.#onlyRequest(frame.type));
     if (frame.type === "error") {
       const error = new RoomcastError(frame.code, frame.message);
+      const request = this.#settle(frame.requestId ?? this.#guessRequest(error));
       return request === undefined ? this.#ports.error(error) : request.reject(error);
     }
+    const request = this.#settle(frame.requestId);
     // A reply that nobody waits for any more: its request has timed out.
     if (request === undefined) return;
     if (frame.type === request.expects) return request.resolve(frame);
@@ -117,11 +118,11 @@ export class Connection {
   }
 
   /**
-   * API Gateway's own errors do not say which request they answer, unless there is only one. A wrong guess is harmless:
-   * every request can be repeated.
+   * API Gateway's own errors do not say which request they answer, unless there is only one. When the guess is wrong a request
+   * is repeated for nothing, hence only for errors that lead to that.
    */
-  #onlyRequest(type: string): string | undefined {
-    if (type !== "error" || this.#pending.size !== 1) return undefined;
+  #guessRequest(error: RoomcastError): string | undefined {
+    if (!error.retryable || this.#pending.size !== 1) return undefined;
     return this.#pending.keys().next().value;
   }
 

@@ -1,7 +1,8 @@
+import { Cancellation } from "./cancellation.js";
 import { Connection, type ConnectionPorts } from "./connection.js";
 import { describe, RoomcastError } from "./errors.js";
 import type { Settings } from "./options.js";
-import { abortable, within } from "./timing.js";
+import { unlessCancelled, within } from "./timing.js";
 import { globalWebSocket, openSocket } from "./websocket.js";
 
 /** Opens connections, each with a token of its own. */
@@ -13,39 +14,38 @@ export class Dialer {
     this.#settings = settings;
   }
 
-  /** Rejects with `token_failed` or `connect_failed`, or with the signal's reason. */
-  async dial(ports: ConnectionPorts, signal: AbortSignal): Promise<Connection> {
+  /** Rejects with `token_failed` or `connect_failed`, or with the reason when it is cancelled. */
+  async dial(ports: ConnectionPorts, cancellation: Cancellation): Promise<Connection> {
     const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
     const url = new URL(this.#settings.url);
-    url.searchParams.set("token", await this.#token(signal));
-    signal.throwIfAborted();
-    const attempt = new AbortController();
-    const onAbort = () => attempt.abort(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
+    url.searchParams.set("token", await this.#token(cancellation));
+    cancellation.throwIfCancelled();
+    const attempt = new Cancellation();
+    const forget = cancellation.onCancel((reason) => attempt.cancel(reason));
     const timer = setTimeout(() => {
-      attempt.abort(new RoomcastError("connect_failed", `no connection within ${this.#settings.connectTimeoutMs} ms`));
+      attempt.cancel(new RoomcastError("connect_failed", `no connection within ${this.#settings.connectTimeoutMs} ms`));
     }, this.#settings.connectTimeoutMs);
     this.#refused = true;
     try {
-      const socket = await openSocket(WebSocket, url.href, attempt.signal);
+      const socket = await openSocket(WebSocket, url.href, attempt);
       this.#refused = false;
       return new Connection(socket, ports);
     } finally {
       clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
+      forget();
     }
   }
 
-  async #token(signal: AbortSignal): Promise<string> {
+  async #token(cancellation: Cancellation): Promise<string> {
     const ms = this.#settings.connectTimeoutMs;
     const late = () => new RoomcastError("token_failed", `no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
     const provided = Promise.resolve({ refused: this.#refused }).then(this.#settings.token);
     let token: unknown;
     try {
-      token = await within(abortable(provided, signal), ms, late);
+      token = await within(unlessCancelled(provided, cancellation), ms, late);
     } catch (cause) {
-      if (signal.aborted) throw signal.reason;
+      cancellation.throwIfCancelled();
       const retryable = (cause as { retryable?: unknown } | null | undefined)?.retryable !== false;
       throw new RoomcastError("token_failed", `the token provider failed: ${describe(cause)}`, { cause, retryable });
     }

@@ -1,7 +1,8 @@
+import { Cancellation } from "./cancellation.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { Link } from "./link.js";
 import type { Settings } from "./options.js";
-import { abortable, backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
+import { backoffDelay, type Deferred, deferred, now, sleep, unlessCancelled } from "./timing.js";
 
 /**
  * - `connecting`: the first connection is being opened.
@@ -20,7 +21,7 @@ export interface StateChange {
 
 export interface LifecyclePorts {
   /** Opens a connection and begins to join every room on it. */
-  dial(signal: AbortSignal): Promise<Link>;
+  dial(cancellation: Cancellation): Promise<Link>;
   /** `link` carries everything from now on; `undefined`: there is none. */
   carry(link: Link | undefined): void;
   /** Resolves when no room is known to miss anything. */
@@ -35,7 +36,7 @@ export interface LifecyclePorts {
 const STABLE_MS = 5_000;
 
 interface Run {
-  abort: AbortController;
+  cancellation: Cancellation;
   opened: Deferred<void>;
 }
 
@@ -60,15 +61,15 @@ export class Lifecycle {
     return this.#state;
   }
 
-  /** Aborted, with the reason, when the client is closed; `undefined` when it is. */
-  get signal(): AbortSignal | undefined {
-    return this.#run?.abort.signal;
+  /** Cancelled when the client is closed; `undefined` when it is. */
+  get cancellation(): Cancellation | undefined {
+    return this.#run?.cancellation;
   }
 
   /** Starts, if need be; resolves at the first open connection, rejects when there will be none. */
   connect(): Promise<void> {
     if (this.#run !== undefined) return this.#run.opened.promise;
-    const run = { abort: new AbortController(), opened: deferred<void>() };
+    const run = { cancellation: new Cancellation(), opened: deferred<void>() };
     this.#run = run;
     this.#attempt = 0;
     this.#setState("connecting");
@@ -81,7 +82,7 @@ export class Lifecycle {
     const run = this.#run;
     if (run === undefined) return;
     this.#run = this.#link = undefined;
-    run.abort.abort(reason);
+    run.cancellation.cancel(reason);
     run.opened.reject(reason);
     this.#ports.carry(undefined);
     this.#ports.ended(reason);
@@ -95,15 +96,16 @@ export class Lifecycle {
   }
 
   async #drive(run: Run): Promise<void> {
-    const { signal } = run.abort;
+    const { cancellation } = run;
     try {
-      let link = await this.#dialUntilOpen(signal);
+      let link = await this.#dialUntilOpen(cancellation);
       for (;;) {
+        cancellation.throwIfCancelled();
         this.#adopt(link, run);
-        link = await this.#replacement(link, signal);
+        link = await this.#replacement(link, cancellation);
       }
     } catch (thrown) {
-      if (signal.aborted) return;
+      if (cancellation.reason !== undefined) return;
       const error = asRoomcastError(thrown, "protocol");
       this.#ports.error(error);
       this.close(error, error);
@@ -111,28 +113,26 @@ export class Lifecycle {
   }
 
   /** Tries until a connection is open. Rejects with an error that retrying cannot cure, or when the run ends. */
-  async #dialUntilOpen(signal: AbortSignal): Promise<Link> {
+  async #dialUntilOpen(cancellation: Cancellation): Promise<Link> {
     for (;;) {
       try {
-        return await this.#dial(signal);
+        return await this.#dial(cancellation);
       } catch (thrown) {
-        signal.throwIfAborted();
+        cancellation.throwIfCancelled();
         const error = asRoomcastError(thrown, "connect_failed");
         if (!error.retryable) throw error;
         this.#ports.error(error);
       }
-      await this.#backOff(signal);
+      await this.#backOff(cancellation);
     }
   }
 
-  async #dial(signal: AbortSignal): Promise<Link> {
-    const link = await this.#ports.dial(signal);
+  async #dial(cancellation: Cancellation): Promise<Link> {
+    const link = await this.#ports.dial(cancellation);
     const { connection } = link;
-    const onAbort = () => connection.close(signal.reason as RoomcastError);
-    if (signal.aborted) onAbort();
-    signal.throwIfAborted();
-    signal.addEventListener("abort", onAbort, { once: true });
-    void connection.lost.then(() => signal.removeEventListener("abort", onAbort));
+    const forget = cancellation.onCancel((reason) => connection.close(reason as RoomcastError));
+    cancellation.throwIfCancelled();
+    void connection.lost.then(forget);
     return link;
   }
 
@@ -158,29 +158,29 @@ export class Lifecycle {
   }
 
   /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
-  async #replacement(link: Link, signal: AbortSignal): Promise<Link> {
-    const age = this.#settings.handoverAfterMs * (1 - Math.random() / 10);
-    let due = await outlives(link, sleep(age, link.lost));
+  async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
+    const handoverAt = link.connection.openedAt + this.#settings.handoverAfterMs * (1 - Math.random() / 10);
+    let due = await outlives(link, sleep(Math.max(0, handoverAt - now()), link.lost));
     while (due) {
       try {
-        return await this.#handOver(link, signal);
+        return await this.#handOver(link, cancellation);
       } catch (thrown) {
-        signal.throwIfAborted();
+        cancellation.throwIfCancelled();
         // Even when the token provider gives up for good: the old connection still works, its loss is time enough to end.
         this.#ports.error(asRoomcastError(thrown, "connect_failed"));
       }
       due = await outlives(link, this.#backOff(link.lost));
     }
-    signal.throwIfAborted();
+    cancellation.throwIfCancelled();
     if (now() - link.connection.openedAt >= STABLE_MS) this.#attempt = 0;
-    await this.#backOff(signal);
-    return this.#dialUntilOpen(signal);
+    await this.#backOff(cancellation);
+    return this.#dialUntilOpen(cancellation);
   }
 
-  async #handOver(old: Link, signal: AbortSignal): Promise<Link> {
-    const next = await this.#dial(signal);
+  async #handOver(old: Link, cancellation: Cancellation): Promise<Link> {
+    const next = await this.#dial(cancellation);
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
-    await abortable(Promise.race([next.settled(), old.connection.lost]), signal);
+    await unlessCancelled(Promise.race([next.settled(), old.connection.lost]), cancellation);
     if (next.connection.end !== undefined) throw next.connection.end;
     void this.#retire(old);
     return next;
@@ -192,16 +192,15 @@ export class Lifecycle {
     old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
   }
 
-  /** Waits; rejects when the signal is aborted. */
-  async #backOff(signal: AbortSignal): Promise<void> {
-    const early = new AbortController();
-    this.#wake = () => early.abort();
-    const onAbort = () => early.abort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    await sleep(backoffDelay(this.#settings.reconnect, this.#attempt++), early.signal).catch(() => {});
-    signal.removeEventListener("abort", onAbort);
+  /** Waits; rejects when it is cancelled. */
+  async #backOff(cancellation: Cancellation): Promise<void> {
+    const early = new Cancellation();
+    this.#wake = () => early.cancel(new Error("no need to wait"));
+    const forget = cancellation.onCancel((reason) => early.cancel(reason));
+    await sleep(backoffDelay(this.#settings.reconnect, this.#attempt++), early).catch(() => {});
+    forget();
     this.#wake = undefined;
-    signal.throwIfAborted();
+    cancellation.throwIfCancelled();
   }
 
   #setState(state: ConnectionState, error?: RoomcastError): void {

@@ -1,3 +1,4 @@
+import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { Subscription } from "./subscription.js";
@@ -15,8 +16,8 @@ export interface LinkPorts {
   error(error: RoomcastError): void;
 }
 
-/** A `leaveRoom` that gets no answer is not worth more: the membership ends with the connection. */
-const LEAVE_ATTEMPTS = 3;
+/** A `leaveRoom` that fails this often is given up: the room may be wanted again, and the membership ends with the connection. */
+const LEAVE_ATTEMPTS = 8;
 
 /**
  * A connection and the rooms joined over it. During a hand-over there are two, each with its own memberships.
@@ -28,7 +29,7 @@ export class Link {
   readonly connection: Connection;
   readonly #times: LinkTimes;
   readonly #ports: LinkPorts;
-  readonly #lost = new AbortController();
+  readonly #lost = new Cancellation();
   readonly #requested = new Set<string>();
   readonly #joined = new Set<string>();
   readonly #lastOf = new Map<string, Promise<void>>();
@@ -39,12 +40,12 @@ export class Link {
     this.connection = connection;
     this.#times = times;
     this.#ports = ports;
-    void connection.lost.then((reason) => this.#lost.abort(reason));
+    void connection.lost.then((reason) => this.#lost.cancel(reason));
   }
 
-  /** Aborted when the connection is lost. */
-  get lost(): AbortSignal {
-    return this.#lost.signal;
+  /** Cancelled when the connection is lost. */
+  get lost(): Cancellation {
+    return this.#lost;
   }
 
   /** Whether the server has confirmed the room on this connection. */
@@ -83,7 +84,7 @@ export class Link {
     try {
       for (let attempt = 0; !subscription.stopped && this.connection.end === undefined; attempt++) {
         if (await this.#tryJoin(subscription)) return;
-        await sleep(backoffDelay(this.#times.retry, attempt), this.#lost.signal);
+        await sleep(backoffDelay(this.#times.retry, attempt), this.#lost);
       }
     } catch {
       // Only the wait is left to reject: the connection was lost, and the next one joins the room.
@@ -128,7 +129,7 @@ export class Link {
         const error = aboutRoom(roomId, thrown);
         if (!error.retryable || attempt === LEAVE_ATTEMPTS) throw error;
       }
-      await sleep(backoffDelay(this.#times.retry, attempt), this.#lost.signal).catch(() => {});
+      await sleep(backoffDelay(this.#times.retry, attempt), this.#lost).catch(() => {});
     }
   }
 

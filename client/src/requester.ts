@@ -1,3 +1,4 @@
+import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
@@ -33,27 +34,26 @@ export class Requester {
 
   /**
    * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with the
-   * signal's reason. The frame must be safe to repeat.
+   * reason when it is cancelled. The frame must be safe to repeat.
    */
   async request<T extends ReplyFrame["type"]>(
     frame: ClientFrame,
     expects: T,
     timeoutMs: number,
-    signal: AbortSignal,
+    cancellation: Cancellation,
   ): Promise<Reply<T>> {
-    const deadline = new AbortController();
-    const onAbort = () => deadline.abort(signal.reason);
-    if (signal.aborted) throw signal.reason;
-    signal.addEventListener("abort", onAbort, { once: true });
+    cancellation.throwIfCancelled();
+    const deadline = new Cancellation();
+    const forget = cancellation.onCancel((reason) => deadline.cancel(reason));
     let last: RoomcastError | undefined;
     const timer = setTimeout(() => {
       const why = last === undefined ? "not connected" : last.message;
-      deadline.abort(new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${why}`, { cause: last }));
+      deadline.cancel(new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${why}`, { cause: last }));
     }, timeoutMs);
     const end = now() + timeoutMs;
     try {
       for (let attempt = 0; ; attempt++) {
-        const connection = await this.#current(deadline.signal);
+        const connection = await this.#current(deadline);
         const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - now()));
         try {
           return await connection.request(frame, expects, attemptMs);
@@ -61,33 +61,31 @@ export class Requester {
           last = asRoomcastError(thrown, "protocol");
         }
         // Closing the client ends its connections too; its reason is the one to report.
-        if (signal.aborted) throw signal.reason;
+        cancellation.throwIfCancelled();
         if (!last.retryable) throw last;
         if (last.code === "timeout") this.#suspect();
         // The wait for the next connection has its own backoff.
-        if (last.code !== "disconnected") await sleep(backoffDelay(this.#times.retry, attempt), deadline.signal);
+        if (last.code !== "disconnected") await sleep(backoffDelay(this.#times.retry, attempt), deadline);
       }
     } finally {
       clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
+      forget();
     }
   }
 
-  #current(signal: AbortSignal): Promise<Connection> {
+  #current(cancellation: Cancellation): Promise<Connection> {
     const connection = this.#connection;
     if (connection !== undefined && connection.end === undefined) return Promise.resolve(connection);
     return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        this.#waiting.delete(resume);
-        reject(signal.reason as Error);
-      };
       const resume = (next: Connection) => {
-        signal.removeEventListener("abort", onAbort);
+        forget();
         resolve(next);
       };
-      if (signal.aborted) return onAbort();
       this.#waiting.add(resume);
-      signal.addEventListener("abort", onAbort, { once: true });
+      const forget = cancellation.onCancel((reason) => {
+        this.#waiting.delete(resume);
+        reject(reason);
+      });
     });
   }
 }

@@ -36,14 +36,6 @@ export class Sequencer {
     return this.#position;
   }
 
-  /**
-   * The `after` to ask the log for. 0, meaning all that is retained, when the log was last seen empty: whatever it holds by
-   * then is new, and asking from an expired position would report a truncation that did not happen.
-   */
-  get resumeFrom(): number | undefined {
-    return this.#emptied ? 0 : this.#position;
-  }
-
   /** The log was last seen empty, so the first message of a broadcast need not be the first of the log. */
   get emptied(): boolean {
     return this.#emptied;

@@ -1,3 +1,4 @@
+import type { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { Dialer } from "./dial.js";
 import { RoomcastError } from "./errors.js";
@@ -37,7 +38,7 @@ export class Session {
       error: ports.error,
     });
     this.#lifecycle = new Lifecycle(settings, {
-      dial: (signal) => this.#dial(signal),
+      dial: (cancellation) => this.#dial(cancellation),
       carry: (link) => this.#carry(link?.connection),
       caughtUp: async () => {
         await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
@@ -68,10 +69,10 @@ export class Session {
   }
 
   /** Throws `closed` if the client is not connected and not trying to be. */
-  assertOpen(): AbortSignal {
-    const { signal } = this.#lifecycle;
-    if (signal === undefined) throw new RoomcastError("closed", "the client is closed: call connect() first");
-    return signal;
+  assertOpen(): Cancellation {
+    const { cancellation } = this.#lifecycle;
+    if (cancellation === undefined) throw new RoomcastError("closed", "the client is closed: call connect() first");
+    return cancellation;
   }
 
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
@@ -95,9 +96,9 @@ export class Session {
     this.#syncer.ask(subscription);
   }
 
-  async #dial(signal: AbortSignal): Promise<Link> {
+  async #dial(cancellation: Cancellation): Promise<Link> {
     const broadcast = (frame: MessagesFrame) => this.#broadcast(frame);
-    const connection = await this.#dialer.dial({ broadcast, error: this.#ports.error }, signal);
+    const connection = await this.#dialer.dial({ broadcast, error: this.#ports.error }, cancellation);
     const link = new Link(connection, this.settings, this.#ports);
     this.#links.add(link);
     void connection.lost.then(() => this.#lost(link));

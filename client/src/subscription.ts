@@ -1,7 +1,7 @@
 import { RoomcastError } from "./errors.js";
 import type { LogPage, MessagesFrame } from "./frames.js";
 import { Sequencer, type Sequenced } from "./sequencer.js";
-import { type Backoff, backoffDelay, deferred } from "./timing.js";
+import { type Backoff, backoffDelay, deferred, now } from "./timing.js";
 
 /** Why an application cannot have a stretch of a room. */
 export interface Truncation {
@@ -59,6 +59,12 @@ export interface SubscriptionTimes {
  */
 const SURRENDER_AFTER = 5;
 
+/**
+ * How long a log seen empty vouches for its later content being complete. Retention is much longer, but how much is the
+ * server's secret.
+ */
+const TRUST_EMPTY_MS = 10 * 60_000;
+
 /** One room from a join until it is left: decides what the application sees next, and when to ask the log. */
 export class Subscription {
   readonly roomId: string;
@@ -70,6 +76,8 @@ export class Subscription {
   #state: "joining" | "live" | "stopped" = "joining";
   /** The connection was lost, and no other one has joined the room yet. */
   #lost = false;
+  /** When the log was last seen empty. */
+  #emptyAt = 0;
   #syncing = false;
   #more = false;
   #attempts = 0;
@@ -96,9 +104,15 @@ export class Subscription {
     return this.#sequencer.position;
   }
 
-  /** The `after` for the next question to the log; `undefined`: start at its head. */
+  /**
+   * The `after` for the next question to the log; `undefined`: start at its head. 0, meaning all that is retained, if the log
+   * was empty a moment ago: what it holds now is new, and asking from an expired position would report a loss that did not
+   * happen.
+   */
   get resumeFrom(): number | undefined {
-    return this.#sequencer.resumeFrom ?? this.#after;
+    const { position, emptied } = this.#sequencer;
+    if (position === undefined) return this.#after;
+    return emptied && now() - this.#emptyAt < TRUST_EMPTY_MS ? 0 : position;
   }
 
   get stopped(): boolean {
@@ -132,6 +146,7 @@ export class Subscription {
     this.#state = "live";
     this.#lost = false;
     if (first) this.#sequencer.begin(asked ?? page.seq);
+    if (page.seq === 0) this.#emptyAt = now();
     if (first || rejoined) this.#ports.joined(page.seq, rejoined);
     if (first && asked !== undefined) this.#startRecovery(asked, true);
     this.#joined.resolve(page.seq);
@@ -214,7 +229,10 @@ export class Subscription {
     // With no room for it, the page is read again when the application has caught up.
     if (this.#ports.full()) return this.#releaseIfSettled();
     if (page.truncated) this.#reportTruncation(asked, page);
-    if (page.seq === 0 && end === undefined && asked === this.#sequencer.resumeFrom) this.#sequencer.noteEmpty();
+    if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
+      this.#sequencer.noteEmpty();
+      this.#emptyAt = now();
+    }
     if (end !== undefined) this.#sequencer.offer({ after: asked, seq: end, messages: page.messages, recovered: true });
     this.#advance();
     if (!this.#incomplete || this.#ports.full()) return;

@@ -1,3 +1,4 @@
+import type { Cancellation } from "./cancellation.js";
 import { MAX_TIMER_MS } from "./limits.js";
 
 /** A promise with its two ends. */
@@ -19,29 +20,24 @@ export function deferred<T>(): Deferred<T> {
   return { promise, resolve, reject };
 }
 
-/** Resolves after `ms`, or rejects with the signal's reason as soon as it is aborted. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason as Error);
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, Math.min(ms, MAX_TIMER_MS));
-    signal.addEventListener("abort", onAbort, { once: true });
+/** Resolves after `ms`, or rejects with the reason as soon as it is cancelled. */
+export async function sleep(ms: number, cancellation: Cancellation): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const waited = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS));
   });
+  try {
+    await unlessCancelled(waited, cancellation);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
-/** `promise`, or a rejection with the signal's reason if that comes first. */
-export function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+/** `promise`, or a rejection with the reason if it is cancelled first. */
+export function unlessCancelled<T>(promise: Promise<T>, cancellation: Cancellation): Promise<T> {
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason as Error);
-    const onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    const forget = cancellation.onCancel(reject);
+    promise.then(resolve, reject).finally(forget);
   });
 }
 

@@ -1,3 +1,4 @@
+import type { Cancellation } from "./cancellation.js";
 import { RoomcastError } from "./errors.js";
 
 /**
@@ -28,9 +29,14 @@ export function globalWebSocket(): WebSocketConstructor {
   throw new RoomcastError("bad_request", "there is no global WebSocket here (Node < 22): pass the `WebSocket` option, e.g. of the ws package");
 }
 
-/** Opens a socket: resolves when it is open, rejects with `connect_failed`. Aborting the signal closes it. */
-export function openSocket(WebSocket: WebSocketConstructor, url: string, signal: AbortSignal): Promise<WebSocketLike> {
+/** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
+export function openSocket(
+  WebSocket: WebSocketConstructor,
+  url: string,
+  cancellation: Cancellation,
+): Promise<WebSocketLike> {
   return new Promise((resolve, reject) => {
+    if (cancellation.reason !== undefined) return reject(cancellation.reason);
     let socket: WebSocketLike;
     try {
       socket = new WebSocket(url);
@@ -40,15 +46,10 @@ export function openSocket(WebSocket: WebSocketConstructor, url: string, signal:
     }
     let cause: unknown;
     const settle = () => {
-      signal.removeEventListener("abort", onAbort);
+      forget();
       socket.onopen = socket.onmessage = socket.onclose = null;
       // Kept: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
       socket.onerror = () => {};
-    };
-    const onAbort = () => {
-      settle();
-      socket.close();
-      reject(signal.reason as Error);
     };
     socket.onopen = () => {
       settle();
@@ -63,6 +64,10 @@ export function openSocket(WebSocket: WebSocketConstructor, url: string, signal:
       const text = `the WebSocket could not be opened (code ${event.code}${detail}); the network, or the token was refused`;
       reject(new RoomcastError("connect_failed", text, { cause }));
     };
-    signal.addEventListener("abort", onAbort, { once: true });
+    const forget = cancellation.onCancel((reason) => {
+      settle();
+      socket.close();
+      reject(reason);
+    });
   });
 }

@@ -81,6 +81,8 @@ fn tls_config() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
+type Http1 = Connection<Box<dyn Io>, Full<Bytes>>;
+
 trait Io: hyper::rt::Read + hyper::rt::Write + Unpin {}
 
 impl<T: hyper::rt::Read + hyper::rt::Write + Unpin> Io for T {}
@@ -88,7 +90,7 @@ impl<T: hyper::rt::Read + hyper::rt::Write + Unpin> Io for T {}
 /// An open connection.
 pub(super) struct Wire {
     sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Connection<Box<dyn Io>, Full<Bytes>>>>,
+    connection: Pin<Box<Http1>>,
     is_over: bool,
     used: bool,
 }
@@ -149,11 +151,7 @@ impl Wire {
 
 /// Drives a connection while an exchange goes on over it. The exchange is polled again right after the connection,
 /// which has then mostly brought it what it waits for.
-async fn drive<F: Future>(
-    mut connection: Pin<&mut Connection<Box<dyn Io>, Full<Bytes>>>,
-    is_over: &mut bool,
-    exchange: F,
-) -> F::Output {
+async fn drive<F: Future>(mut connection: Pin<&mut Http1>, is_over: &mut bool, exchange: F) -> F::Output {
     let mut exchange = pin!(exchange);
     poll_fn(move |cx| {
         if let Poll::Ready(output) = exchange.as_mut().poll(cx) {
