@@ -62,7 +62,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   readonly #session: Session;
   readonly #events = new Emitter<RoomEvents<T>>();
   readonly #delivery: Delivery<Message<T>>;
-  readonly #line: SendLine;
+  readonly #line = new SendLine();
   #state: RoomState = "left";
   #subscription: Subscription | undefined;
   #joining: Promise<{ seq: number }> | undefined;
@@ -73,7 +73,6 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     if (!isRoomId(id)) throw new RoomcastError("bad_request", "a room id is 1 to 100 characters of A-Z a-z 0-9 _ - . :");
     this.id = id;
     this.#session = session;
-    this.#line = new SendLine((frame, timeoutMs) => session.request(frame, "accepted", timeoutMs));
     this.#delivery = new Delivery<Message<T>>(session.settings.bufferSize, {
       listening: () => this.#events.has("message"),
       emit: (message) => this.#events.emit("message", message),
@@ -127,8 +126,10 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   async send(data: unknown, options: SendOptions = {}): Promise<Accepted> {
     const frame = sendFrame(this.id, data, options);
     const timeoutMs = sendTimeout(options, this.#session.settings.sendTimeoutMs);
-    this.#session.assertOpen();
-    const { roomId, id } = await this.#line.send(frame, timeoutMs, options.unordered ?? false);
+    // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
+    const cancellation = this.#session.assertOpen();
+    const send = (ms: number) => this.#session.request(frame, "accepted", ms, cancellation);
+    const { roomId, id } = await (options.unordered === true ? send(timeoutMs) : this.#line.add(send, timeoutMs));
     return { roomId, id };
   }
 

@@ -1,5 +1,5 @@
 import { RoomcastError } from "./errors.js";
-import { type AcceptedFrame, type ClientFrame, encodeFrame, type Reply } from "./frames.js";
+import { type ClientFrame, encodeFrame } from "./frames.js";
 import { MAX_FIELD_LENGTH, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { now, within } from "./timing.js";
 
@@ -68,25 +68,18 @@ export function sendTimeout(options: SendOptions, fallback: number): number {
   throw new RoomcastError("bad_request", `timeoutMs must be from 1 to ${MAX_SEND_TIMEOUT_MS}`);
 }
 
-type Request = (frame: ClientFrame, timeoutMs: number) => Promise<Reply<"accepted">>;
-
 /**
  * Sends a room's messages one after another: API Gateway runs the frames of a connection side by side, so only a message
  * whose predecessor was accepted is sure to follow it in the log.
  */
 export class SendLine {
-  readonly #request: Request;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(request: Request) {
-    this.#request = request;
-  }
-
-  send(frame: ClientFrame, timeoutMs: number, unordered: boolean): Promise<AcceptedFrame> {
-    if (unordered) return this.#request(frame, timeoutMs);
+  /** Calls `send`, with the time that is left, when everything before it has ended, well or not. */
+  add<T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number): Promise<T> {
     const end = now() + timeoutMs;
     const late = () => new RoomcastError("timeout", `the messages before this one were not accepted within ${timeoutMs} ms`);
-    const turn = within(this.#last, timeoutMs, late).then(() => this.#request(frame, Math.max(1, end - now())));
+    const turn = within(this.#last, timeoutMs, late).then(() => send(Math.max(1, end - now())));
     this.#last = Promise.allSettled([this.#last, turn]);
     return turn;
   }

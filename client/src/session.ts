@@ -75,8 +75,14 @@ export class Session {
     return cancellation;
   }
 
-  async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
-    return this.#requester.request(frame, expects, timeoutMs, this.assertOpen());
+  /** See `Requester.request`. */
+  async request<T extends ReplyFrame["type"]>(
+    frame: ClientFrame,
+    expects: T,
+    timeoutMs: number,
+    cancellation = this.assertOpen(),
+  ): Promise<Reply<T>> {
+    return this.#requester.request(frame, expects, timeoutMs, cancellation);
   }
 
   /** Keeps the subscription's room joined, on every connection, until it is removed. */

@@ -1,0 +1,36 @@
+/**
+ * Tells any number of waiters, once, that they wait in vain. An `AbortController` without its events: Node warns of a leak
+ * when more than ten wait on one signal, and here hundreds of calls may.
+ */
+export class Cancellation {
+  #reason: Error | undefined;
+  readonly #callbacks = new Set<(reason: Error) => void>();
+
+  /** Why; `undefined` as long as there is no reason. */
+  get reason(): Error | undefined {
+    return this.#reason;
+  }
+
+  /** The first reason stays. */
+  cancel(reason: Error): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    const callbacks = [...this.#callbacks];
+    this.#callbacks.clear();
+    for (const callback of callbacks) callback(reason);
+  }
+
+  /** Calls back once, at once if it is cancelled already; returns a function that forgets the callback. */
+  onCancel(callback: (reason: Error) => void): () => void {
+    if (this.#reason !== undefined) {
+      callback(this.#reason);
+      return () => {};
+    }
+    this.#callbacks.add(callback);
+    return () => this.#callbacks.delete(callback);
+  }
+
+  throwIfCancelled(): void {
+    if (this.#reason !== undefined) throw this.#reason;
+  }
+}

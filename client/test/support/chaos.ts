@@ -1,0 +1,245 @@
+import { vi } from "vitest";
+import { type Message, type Room, Roomcast, type RoomcastError } from "../../src/index.js";
+import { CALM, FakeNetwork, type FakeSocket, type Weather } from "./fake-network.js";
+import { type History, violations } from "./history-checker.js";
+import type { Random } from "./random.js";
+import { ScriptedServer } from "./scripted-server.js";
+
+const ROOMS = ["chat", "prices"];
+const RETENTION_MS = 120_000;
+
+/** Codes with which a chaotic run may reject a call; anything else is a bug. */
+const EXPECTED = ["timeout", "left", "closed"];
+
+interface Participant {
+  name: string;
+  client: Roomcast;
+  /** The current history of each room that it is in. */
+  current: Map<string, History>;
+}
+
+/** A random run of clients, a producer, and a network and a server that fail. Everything follows from the generator. */
+export class Chaos {
+  readonly #random: Random;
+  readonly #server = new ScriptedServer();
+  readonly #network = new FakeNetwork(this.#server);
+  readonly #participants: Participant[] = [];
+  readonly #histories: { roomId: string; history: History; closed: boolean }[] = [];
+  readonly #floors = new Map<string, number>();
+  readonly #accepted: { roomId: string; id: string }[] = [];
+  readonly #unexpected: string[] = [];
+  readonly #retention: boolean;
+  #errorRate = 0;
+  #silenceRate = 0;
+  #sent = 0;
+
+  constructor(random: Random, options: { retention: boolean }) {
+    this.#random = random;
+    this.#retention = options.retention;
+    const server = this.#server;
+    server.pageSize = random.int(1, 20);
+    server.packSize = random.int(1, 10);
+    const lag = random.int(0, 500);
+    server.indexLag = () => random.int(0, lag);
+    server.broadcastDelay = () => random.int(0, 300);
+    server.script = (frame, peer) => {
+      if (frame.action === "joinRoom" && frame["after"] === undefined && server.log(frame.roomId ?? "").head === 0) {
+        const last = server.log(frame.roomId ?? "").all.at(-1)?.seq ?? 0;
+        this.#floors.set(`${peer.sub}/${frame.roomId}`, last);
+      }
+      if (random.chance(this.#silenceRate)) return "silence";
+      if (random.chance(this.#errorRate)) return { code: random.pick(["rate_limited", "unavailable"]) };
+      return undefined;
+    };
+    this.#setWeather();
+    for (let n = 0; n < random.int(2, 3); n++) this.#participants.push(this.#participant(`client${n}`));
+  }
+
+  /** Runs `steps` random steps, then lets the network heal, and returns what is wrong. */
+  async run(steps: number): Promise<string[]> {
+    for (const { client } of this.#participants) void client.connect();
+    for (let step = 0; step < steps; step++) {
+      this.#act();
+      if (this.#random.chance(0.05)) this.#setWeather();
+      await vi.advanceTimersByTimeAsync(this.#random.int(0, 3_000));
+      if (this.#retention) for (const log of this.#server.logs.values()) log.expireBefore(Date.now() - RETENTION_MS);
+    }
+    this.#heal();
+    // Enough for a dead connection to be noticed, a capped backoff and a round of heartbeats.
+    await vi.advanceTimersByTimeAsync(75_000);
+    const wrong = this.#verdict();
+    for (const { client } of this.#participants) client.close();
+    await vi.advanceTimersByTimeAsync(60_000);
+    if (vi.getTimerCount() > 0) wrong.push(`${vi.getTimerCount()} timers survive close()`);
+    return wrong;
+  }
+
+  /** How much the applications saw: a run in which nothing happens proves nothing. */
+  get activity(): { seen: number; recovered: number; connections: number } {
+    const seen = this.#histories.flatMap(({ history }) => history.seen);
+    const recovered = seen.filter((message) => message.recovered).length;
+    return { seen: seen.length, recovered, connections: this.#network.sockets.length };
+  }
+
+  #participant(name: string): Participant {
+    const random = this.#random;
+    const client = new Roomcast({
+      url: "ws://fake",
+      token: () => {
+        if (random.chance(0.05)) throw new Error("the token service is down");
+        return name;
+      },
+      WebSocket: this.#network.WebSocket,
+      reconnect: { base: 200, cap: 5_000 },
+      retry: { base: 100, cap: 5_000 },
+      syncIntervalMs: random.int(5_000, 30_000),
+      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
+      reorderWindowMs: random.int(0, 200),
+      joinConcurrency: random.int(1, 4),
+      bufferSize: random.chance(0.3) ? random.int(1, 10) : 1_000,
+    });
+    client.on("error", (error: RoomcastError) => {
+      if (!error.retryable) this.#unexpected.push(`${name}: ${error.code} ${error.message}`);
+    });
+    return { name, client, current: new Map() };
+  }
+
+  #setWeather(): void {
+    const random = this.#random;
+    const slowest = random.int(1, 400);
+    const loss = random.chance(0.5) ? 0 : random.next() * 0.4;
+    const repeat = random.next() * 0.3;
+    const refuse = random.next() * 0.4;
+    const stall = random.next() * 0.1;
+    const weather: Weather = {
+      latency: () => random.int(0, slowest),
+      losesBroadcast: () => random.chance(loss),
+      repeatsBroadcast: () => random.chance(repeat),
+      refuses: () => random.chance(refuse),
+      stalls: () => random.chance(stall),
+      losesReply: () => random.chance(loss / 8),
+    };
+    this.#network.weather = weather;
+    this.#errorRate = random.chance(0.5) ? 0 : random.next() * 0.2;
+    this.#silenceRate = random.chance(0.7) ? 0 : random.next() * 0.1;
+  }
+
+  #heal(): void {
+    this.#network.weather = CALM;
+    this.#errorRate = this.#silenceRate = 0;
+    this.#server.indexLag = () => 0;
+  }
+
+  #act(): void {
+    const random = this.#random;
+    const who = random.pick(this.#participants);
+    const roomId = random.pick(ROOMS);
+    const action = random.int(1, 100);
+    if (action <= 40) this.#send(who, roomId, random.int(1, 4));
+    else if (action <= 65) this.#produce(roomId, random.int(1, 15));
+    else if (action <= 80) void this.#join(who, roomId);
+    else if (action <= 84) void this.#leave(who, roomId);
+    else this.#hurt(action);
+  }
+
+  #hurt(action: number): void {
+    const { open } = this.#network;
+    if (open.length === 0) return;
+    const socket: FakeSocket = this.#random.pick(open);
+    const known = this.#random.chance(0.7);
+    if (action <= 95) socket.cut(this.#random.pick([1001, 1006, 1011]), known);
+    else socket.freeze(known);
+  }
+
+  #send(who: Participant, roomId: string, count: number): void {
+    for (let n = 0; n < count; n++) {
+      const data = { n: this.#sent++ };
+      who.client.room(roomId).send(data, { unordered: this.#random.chance(0.2) }).then(
+        ({ id }) => this.#accepted.push({ roomId, id }),
+        (error: RoomcastError) => this.#rejected(who, error),
+      );
+    }
+  }
+
+  #produce(roomId: string, count: number): void {
+    const drafts = Array.from({ length: count }, () => {
+      const data = { n: this.#sent++ };
+      return this.#random.chance(0.5) ? { data, key: this.#random.pick(["a", "b"]), version: this.#random.int(0, 9) } : { data };
+    });
+    this.#server.publish(roomId, drafts);
+  }
+
+  async #join(who: Participant, roomId: string): Promise<void> {
+    const room = who.client.room(roomId);
+    if (who.current.has(roomId)) return;
+    const resume = room.seq !== undefined && this.#random.chance(0.5) ? room.seq : undefined;
+    const all = !this.#retention && this.#random.chance(0.3) ? 0 : undefined;
+    const after = resume ?? all;
+    const history: History = { who: `${who.name}/${roomId}`, start: after ?? 0, seen: [], truncated: [] };
+    const stop = this.#record(room, history);
+    who.current.set(roomId, history);
+    try {
+      const { seq } = await room.join(after === undefined ? {} : { after });
+      if (after === undefined) history.start = seq === 0 ? (this.#floors.get(history.who) ?? 0) : seq;
+      this.#histories.push({ roomId, history, closed: false });
+      room.once("left", stop);
+    } catch (error) {
+      stop();
+      who.current.delete(roomId);
+      this.#rejected(who, error as RoomcastError);
+    }
+  }
+
+  /** Collects what the application sees, by events or by a loop that may be slow. */
+  #record(room: Room, history: History): () => void {
+    const log = this.#server.log(room.id);
+    const stopTruncated = room.on("truncated", (hole) => {
+      // An empty log can only have dropped what it had until now.
+      history.truncated.push({ ...hole, seq: hole.seq === 0 ? (log.all.at(-1)?.seq ?? 0) + 1 : hole.seq });
+    });
+    if (this.#random.chance(0.5)) {
+      const stop = room.on("message", (message: Message) => history.seen.push(message));
+      return () => (stop(), stopTruncated());
+    }
+    const pause = this.#random.chance(0.5) ? 0 : this.#random.int(1, 50);
+    const iterator = room[Symbol.asyncIterator]();
+    const read = async () => {
+      for await (const message of iterator) {
+        history.seen.push(message);
+        if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    };
+    // It ends as the join does, which is where the error is looked at.
+    read().catch(() => {});
+    return () => (void iterator.return?.(), stopTruncated());
+  }
+
+  async #leave(who: Participant, roomId: string): Promise<void> {
+    const history = who.current.get(roomId);
+    const entry = this.#histories.find((other) => other.history === history);
+    if (entry === undefined) return;
+    entry.closed = true;
+    who.current.delete(roomId);
+    await who.client.room(roomId).leave().catch((error: RoomcastError) => this.#rejected(who, error));
+  }
+
+  #rejected(who: Participant, error: RoomcastError): void {
+    if (!EXPECTED.includes(error.code)) this.#unexpected.push(`${who.name}: ${error.code} ${error.message}`);
+  }
+
+  #verdict(): string[] {
+    const wrong = [...this.#unexpected];
+    for (const { roomId, history, closed } of this.#histories) {
+      const log = this.#server.log(roomId);
+      wrong.push(...violations(history, log, closed ? (history.seen.at(-1)?.seq ?? 0) : undefined));
+    }
+    for (const { roomId, id } of this.#accepted) {
+      const times = this.#server.log(roomId).all.filter((message) => message.id === id).length;
+      if (times !== 1) wrong.push(`message ${id} was accepted and is in the log of ${roomId} ${times} times`);
+    }
+    for (const { name, client } of this.#participants) {
+      if (client.state !== "open") wrong.push(`${name} is ${client.state}`);
+    }
+    return wrong;
+  }
+}

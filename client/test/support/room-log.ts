@@ -1,0 +1,60 @@
+import type { LoggedMessage, LogPage } from "../../src/frames.js";
+
+/** A message before it has a number. */
+export interface Draft {
+  id: string;
+  from: string;
+  data: unknown;
+  key?: string;
+  version?: number;
+}
+
+/** One room's log as the protocol describes it: consecutive numbers, starting at Unix microseconds when it is empty. */
+export class RoomLog {
+  /** What retention has left. */
+  retained: LoggedMessage[] = [];
+  /** Everything that was ever appended, for checkers. */
+  readonly all: LoggedMessage[] = [];
+  /** Numbers of messages that a broadcast left out because of a newer version. */
+  readonly conflated = new Set<number>();
+
+  get head(): number {
+    return this.retained.at(-1)?.seq ?? 0;
+  }
+
+  append(drafts: readonly Draft[]): LoggedMessage[] {
+    const batch = drafts.map((draft, index) => ({ ...draft, sentAt: Date.now(), seq: this.#next() + index }));
+    this.retained.push(...batch);
+    this.all.push(...batch);
+    return batch;
+  }
+
+  /** Drops all but the newest `keep` messages. */
+  expire(keep = 0): void {
+    this.retained = keep === 0 ? [] : this.retained.slice(-keep);
+  }
+
+  /** Drops what was sent before `time`. */
+  expireBefore(time: number): void {
+    this.retained = this.retained.filter(({ sentAt }) => sentAt >= time);
+  }
+
+  page(after: number, size: number): LogPage {
+    const missed = this.retained.filter((message) => message.seq > after);
+    const messages = missed.slice(0, size);
+    const first = this.retained[0]?.seq;
+    const truncated = after > 0 && (first === undefined || first > after + 1);
+    return { seq: this.head, messages, more: missed.length > messages.length, truncated };
+  }
+
+  history(before: number, limit: number): { messages: LoggedMessage[]; more: boolean } {
+    const older = this.retained.filter((message) => message.seq < before);
+    return { messages: older.slice(-limit), more: older.length > limit };
+  }
+
+  #next(): number {
+    const start = Date.now() * 1_000;
+    // Numbers never go back, also when the clock stands still between an expiry and the next message.
+    return this.retained.length > 0 ? this.head + 1 : Math.max(start, (this.all.at(-1)?.seq ?? 0) + 1);
+  }
+}

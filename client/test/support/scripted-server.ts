@@ -1,0 +1,169 @@
+import type { LoggedMessage } from "../../src/frames.js";
+import { type Draft, RoomLog } from "./room-log.js";
+
+/** A connection, as the server sees it. */
+export interface Peer {
+  readonly sub: string;
+  /** Receives a broadcast. */
+  deliver(text: string): void;
+}
+
+/** What a script makes of a client frame: an error reply, no reply, or (undefined) the normal course. */
+export type Script = (frame: ClientFields, peer: Peer) => { code: string; message?: string } | "silence" | undefined;
+
+export interface ClientFields {
+  action: string;
+  requestId?: string;
+  roomId?: string;
+  [field: string]: unknown;
+}
+
+interface Membership {
+  /** Broadcasts before this time do not reach the member: the index lags behind the table. */
+  visibleFrom: number;
+}
+
+/** The server's side of the protocol, in memory, without a transport. Tests script what goes wrong. */
+export class ScriptedServer {
+  readonly logs = new Map<string, RoomLog>();
+  readonly frames: ClientFields[] = [];
+  script: Script = () => undefined;
+  /** Messages in one reply for one room. */
+  pageSize = 100;
+  /** Messages in one broadcast frame. */
+  packSize = 10;
+  /** Milliseconds from a message's acceptance to its broadcast. */
+  broadcastDelay: () => number = () => 1;
+  /** Milliseconds from a join until broadcasts reach the member. */
+  indexLag: () => number = () => 0;
+  readonly #members = new Map<string, Map<Peer, Membership>>();
+  readonly #queues = new Map<string, Draft[]>();
+  readonly #accepted = new Set<string>();
+  #nextId = 1;
+
+  log(roomId: string): RoomLog {
+    let log = this.logs.get(roomId);
+    if (log === undefined) this.logs.set(roomId, (log = new RoomLog()));
+    return log;
+  }
+
+  members(roomId: string): Peer[] {
+    return [...this.#membersOf(roomId).keys()];
+  }
+
+  /** Frames of one action that have come in. */
+  received(action: string): ClientFields[] {
+    return this.frames.filter((frame) => frame.action === action);
+  }
+
+  /** Handles a client frame; the reply, if there is one. */
+  handle(peer: Peer, text: string): string | undefined {
+    const frame = JSON.parse(text) as ClientFields;
+    this.frames.push(frame);
+    const scripted = this.script(frame, peer);
+    if (scripted === "silence") return undefined;
+    const reply =
+      scripted === undefined
+        ? this.#reply(peer, frame)
+        : { type: "error", code: scripted.code, message: scripted.message ?? scripted.code };
+    return JSON.stringify({ ...reply, requestId: frame.requestId });
+  }
+
+  /** `$disconnect`. */
+  disconnect(peer: Peer): void {
+    for (const members of this.#members.values()) members.delete(peer);
+  }
+
+  /** Appends a batch and broadcasts it at once, as fanout does. */
+  publish(roomId: string, drafts: readonly (Partial<Draft> & { data: unknown })[]): LoggedMessage[] {
+    const full = drafts.map((draft) => ({ id: `m${this.#nextId++}`, from: "producer", ...draft }));
+    const batch = this.log(roomId).append(full);
+    this.broadcast(roomId, batch);
+    return batch;
+  }
+
+  /** Posts messages of the log to every member, packed and conflated. */
+  broadcast(roomId: string, batch: readonly LoggedMessage[]): void {
+    for (let at = 0; at < batch.length; at += this.packSize) {
+      const frame = this.#pack(roomId, batch.slice(at, at + this.packSize));
+      for (const [peer, { visibleFrom }] of this.#membersOf(roomId)) {
+        if (visibleFrom <= Date.now()) peer.deliver(frame);
+      }
+    }
+  }
+
+  #pack(roomId: string, batch: readonly LoggedMessage[]): string {
+    const newest = new Map<string, LoggedMessage>();
+    for (const message of batch) {
+      const other = message.key === undefined ? undefined : newest.get(message.key);
+      if (message.key !== undefined && (other === undefined || (message.version ?? 0) >= (other.version ?? 0))) {
+        newest.set(message.key, message);
+      }
+    }
+    const messages = batch.filter(({ key, seq }) => key === undefined || newest.get(key)?.seq === seq);
+    const first = batch[0]?.seq ?? 0;
+    const last = batch.at(-1)?.seq ?? 0;
+    const implied = messages.length === batch.length;
+    for (const { seq } of batch) {
+      if (!messages.some((message) => message.seq === seq)) this.log(roomId).conflated.add(seq);
+    }
+    return JSON.stringify({ type: "messages", roomId, messages, ...(!implied && { after: first - 1, seq: last }) });
+  }
+
+  #reply(peer: Peer, frame: ClientFields): object {
+    const roomId = frame.roomId ?? "";
+    switch (frame.action) {
+      case "joinRoom": {
+        this.#membersOf(roomId).set(peer, { visibleFrom: Date.now() + this.indexLag() });
+        const after = frame["after"] as number | undefined;
+        const log = this.log(roomId);
+        const page = after === undefined ? { seq: log.head, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
+        return { type: "joined", roomId, ...page };
+      }
+      case "leaveRoom":
+        this.#membersOf(roomId).delete(peer);
+        return { type: "left", roomId };
+      case "sendMessage":
+        return this.#accept(peer, roomId, frame);
+      case "sync": {
+        const asked = Object.entries(frame["rooms"] as Record<string, number>);
+        if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
+        const rooms = Object.fromEntries(asked.map(([id, after]) => [id, this.log(id).page(after, this.pageSize)]));
+        return { type: "synced", rooms };
+      }
+      case "getHistory": {
+        const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
+        return { type: "history", roomId, ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50) };
+      }
+      default:
+        return { type: "error", code: "unknown_action", message: frame.action };
+    }
+  }
+
+  #accept(peer: Peer, roomId: string, frame: ClientFields): object {
+    const id = (frame["id"] as string | undefined) ?? `m${this.#nextId++}`;
+    const deduplication = JSON.stringify([roomId, peer.sub, id]);
+    if (!this.#accepted.has(deduplication)) {
+      this.#accepted.add(deduplication);
+      const { data, key, version } = frame as { data?: unknown; key?: string; version?: number };
+      const queue = this.#queues.get(roomId) ?? [];
+      this.#queues.set(roomId, queue);
+      queue.push({ id, from: peer.sub, data, ...(key !== undefined && { key }), ...(version !== undefined && { version }) });
+      if (queue.length === 1) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
+    }
+    return { type: "accepted", roomId, id };
+  }
+
+  #drain(roomId: string): void {
+    const queue = this.#queues.get(roomId) ?? [];
+    const batch = queue.splice(0, 10);
+    if (queue.length > 0) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
+    this.publish(roomId, batch);
+  }
+
+  #membersOf(roomId: string): Map<Peer, Membership> {
+    let members = this.#members.get(roomId);
+    if (members === undefined) this.#members.set(roomId, (members = new Map()));
+    return members;
+  }
+}

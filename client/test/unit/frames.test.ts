@@ -1,0 +1,93 @@
+import { describe, expect, it } from "vitest";
+import { byteLength, decodeFrame, encodeFrame } from "../../src/frames.js";
+import { MAX_FRAME_BYTES } from "../../src/limits.js";
+
+const message = { seq: 5, id: "a", from: "alice", sentAt: 1, data: null };
+const page = { seq: 5, messages: [message], more: false, truncated: false };
+
+function decode(value: unknown): unknown {
+  return decodeFrame(JSON.stringify(value));
+}
+
+describe("encodeFrame", () => {
+  it("counts bytes of UTF-8, not characters", () => {
+    const frame = (data: string) => ({ action: "sendMessage", roomId: "r", id: "i", data }) as const;
+    const overhead = byteLength(encodeFrame(frame(""), "r1"));
+    const room = MAX_FRAME_BYTES - overhead;
+    expect(byteLength(encodeFrame(frame("x".repeat(room)), "r1"))).toBe(MAX_FRAME_BYTES);
+    expect(() => encodeFrame(frame("x".repeat(room + 1)), "r1")).toThrowError(/32769 bytes/);
+    expect(() => encodeFrame(frame("é".repeat(room / 2 + 1)), "r1")).toThrowError(expect.objectContaining({ code: "too_large" }));
+    expect(() => encodeFrame(frame("🎈".repeat(room / 4)), "r1")).not.toThrow();
+  });
+
+  it("refuses what JSON cannot hold", () => {
+    expect(() => encodeFrame({ action: "sendMessage", roomId: "r", id: "i", data: 1n }, "r1")).toThrowError(
+      expect.objectContaining({ code: "bad_request", retryable: false }),
+    );
+  });
+});
+
+describe("decodeFrame", () => {
+  it("writes the bounds that a broadcast implies into it", () => {
+    expect(decode({ type: "messages", roomId: "r", messages: [message] })).toMatchObject({ frame: { after: 4, seq: 5 } });
+    expect(decode({ type: "messages", roomId: "r", messages: [message], after: 2, seq: 9 })).toMatchObject({
+      frame: { after: 2, seq: 9 },
+    });
+    expect(decode({ type: "messages", roomId: "r", messages: [], after: 2, seq: 9 })).toMatchObject({ frame: { after: 2 } });
+  });
+
+  it.each([
+    { type: "joined", roomId: "r", ...page },
+    { type: "joined", roomId: "r", seq: 0, messages: [], more: false, truncated: false, requestId: "r1" },
+    { type: "synced", rooms: { a: page, b: page } },
+    { type: "synced", rooms: {} },
+    { type: "history", roomId: "r", messages: [message], more: true },
+    { type: "accepted", roomId: "r", id: "a" },
+    { type: "left", roomId: "r" },
+    { type: "error", code: "forbidden", message: "no" },
+  ])("accepts $type", (frame) => {
+    expect(decode(frame)).toEqual({ frame });
+  });
+
+  it.each([
+    { type: "messages", roomId: "r", messages: [] },
+    { type: "messages", roomId: "r", messages: [message, message] },
+    { type: "messages", roomId: "r", messages: [message], after: 5, seq: 9 },
+    { type: "messages", roomId: "r", messages: [message], after: 2, seq: 4 },
+    { type: "messages", roomId: "r", messages: [{ ...message, seq: 1.5 }] },
+    { type: "messages", roomId: "r", messages: [{ ...message, seq: 2 ** 60 }] },
+    { type: "messages", messages: [message] },
+    { type: "joined", roomId: "r", seq: 1 },
+    { type: "synced", rooms: { a: { seq: 1 } } },
+    { type: "accepted", roomId: "r" },
+    { type: "error", message: "no" },
+    [],
+    null,
+    7,
+  ])("calls %j malformed", (frame) => {
+    expect(decode(frame)).toHaveProperty("malformed");
+  });
+
+  it("calls what is not JSON, or not text, malformed", () => {
+    expect(decodeFrame("{")).toHaveProperty("malformed");
+    expect(decodeFrame(new Uint8Array(3))).toHaveProperty("malformed");
+  });
+
+  it("ignores types of a later version", () => {
+    expect(decode({ type: "presence", roomId: "r" })).toEqual({ ignored: true });
+    expect(decode({ type: "constructor" })).toEqual({ ignored: true });
+    expect(decode({})).toEqual({ ignored: true });
+  });
+
+  it.each([
+    ["Too Many Requests", "rate_limited"],
+    ["Limit Exceeded", "rate_limited"],
+    ["Forbidden", "forbidden"],
+    ["Internal server error", "unavailable"],
+    ["Endpoint request timed out", "unavailable"],
+  ])("reads API Gateway's own error %j as %s, without its request id", (text, code) => {
+    expect(decode({ message: text, connectionId: "c=", requestId: "aws" })).toEqual({
+      frame: { type: "error", code, message: text },
+    });
+  });
+});

@@ -1,0 +1,427 @@
+import { describe, expect, it } from "vitest";
+import type { Room } from "../../src/index.js";
+import { violations } from "../support/history-checker.js";
+import { collect, during, failure, inFakeTime, pass } from "../support/world.js";
+
+const fake = inFakeTime();
+
+function data(seen: readonly { data: unknown }[]): unknown[] {
+  return seen.map((message) => message.data);
+}
+
+/** A frame as fanout would send it, straight to the client. */
+function inject(roomId: string, batch: readonly object[], bounds: object = {}): void {
+  fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId, messages: batch, ...bounds }));
+}
+
+/** Appends to the log without broadcasting. */
+function append(roomId: string, ...values: unknown[]): { seq: number }[] {
+  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
+}
+
+function events(room: Room): string[] {
+  const seen: string[] = [];
+  room.on("state", ({ state }) => seen.push(state));
+  room.on("gap", () => seen.push("gap!"));
+  room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
+  room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
+  return seen;
+}
+
+describe("join", () => {
+  it("starts after the head of the log", async () => {
+    const [old] = fake.world.server.publish("lobby", [{ data: "old" }]);
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const seen = collect(room);
+    expect(await during(room.join())).toEqual({ seq: old?.seq });
+    expect(room.state).toBe("joined");
+    expect(room.seq).toBe(old?.seq);
+    fake.world.server.publish("lobby", [{ data: "new" }]);
+    await pass(50);
+    expect(seen).toMatchObject([{ data: "new", from: "producer", roomId: "lobby", recovered: false }]);
+  });
+
+  it("delivers what came after `after`, over as many pages as it takes", async () => {
+    fake.world.server.pageSize = 3;
+    const [first] = append("lobby", ..."0123456789");
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const seen = collect(room);
+    const order = events(room);
+    await during(room.join({ after: first?.seq ?? 0 }));
+    await pass(500);
+    expect(data(seen)).toEqual([..."123456789"]);
+    expect(order).toEqual(["joining", "joined", "recovering", "joined", "recovered 9!"]);
+  });
+
+  it("delivers all that is retained with `after: 0`", async () => {
+    append("lobby", "a", "b");
+    const client = await fake.world.connected();
+    const seen = collect(client.room("lobby"));
+    await during(client.room("lobby").join({ after: 0 }));
+    await pass(50);
+    expect(data(seen)).toEqual(["a", "b"]);
+  });
+
+  it("keeps a broadcast that overtakes the joined reply", async () => {
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const seen = collect(room);
+    const latencies = [5, 50, 1];
+    fake.world.network.weather = { ...fake.world.network.weather, latency: () => latencies.shift() ?? 5 };
+    const joining = room.join();
+    await pass(6);
+    fake.world.server.publish("lobby", [{ data: "overtakes" }]);
+    await during(joining);
+    await pass(200);
+    expect(data(seen)).toEqual(["overtakes"]);
+  });
+
+  it("is one join, however often it is called", async () => {
+    const { room } = await fake.world.joined();
+    await Promise.all([room.join(), room.join()]);
+    expect(fake.world.server.received("joinRoom")).toHaveLength(1);
+    expect(await failure(room.join({ after: 5 }))).toMatchObject({ code: "bad_request" });
+  });
+
+  it("rejects when the server refuses, and ends the iterators", async () => {
+    const client = await fake.world.connected();
+    fake.world.server.script = (frame) => (frame.action === "joinRoom" ? { code: "forbidden" } : undefined);
+    const room = client.room("user:bob");
+    const errors: unknown[] = [];
+    room.on("error", (error) => errors.push(error));
+    const next = failure(room[Symbol.asyncIterator]().next());
+    expect(await failure(room.join())).toMatchObject({ code: "forbidden", retryable: false, roomId: "user:bob" });
+    expect(await next).toMatchObject({ code: "forbidden" });
+    expect(errors).toHaveLength(1);
+    expect(room.state).toBe("left");
+    expect(client.state).toBe("open");
+  });
+
+  it("retries errors that pass, tells the client, and gives up in the end", async () => {
+    const client = await fake.world.connected();
+    let failures = 2;
+    fake.world.server.script = (frame) => (frame.action === "joinRoom" && failures-- > 0 ? { code: "rate_limited" } : undefined);
+    const errors: unknown[] = [];
+    client.on("error", ({ code, roomId }) => errors.push([code, roomId]));
+    await during(client.room("lobby").join());
+    expect(errors).toEqual([
+      ["rate_limited", "lobby"],
+      ["rate_limited", "lobby"],
+    ]);
+    failures = Number.POSITIVE_INFINITY;
+    const start = Date.now();
+    expect(await failure(client.room("other").join())).toMatchObject({ code: "timeout", retryable: true });
+    expect(Date.now() - start).toBe(30_000);
+    expect(client.room("other").state).toBe("left");
+  });
+
+  it("needs a client that is connecting", async () => {
+    const client = fake.world.client();
+    expect(await failure(client.room("lobby").join())).toMatchObject({ code: "closed", retryable: false });
+    void client.connect();
+    await during(client.room("lobby").join());
+  });
+
+  it.each(["", "a b", "ä", "x".repeat(101), "a/b"])("does not take %j for a room id", (id) => {
+    expect(() => fake.world.client().room(id)).toThrowError(expect.objectContaining({ code: "bad_request" }));
+  });
+});
+
+describe("leave", () => {
+  it("ends the iterators and the membership", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const iterator = room[Symbol.asyncIterator]();
+    const next = iterator.next();
+    await during(room.leave());
+    expect(await next).toEqual({ done: true, value: undefined });
+    expect(fake.world.server.members("lobby")).toHaveLength(0);
+    fake.world.server.publish("lobby", [{ data: "unseen" }]);
+    await pass(60_000);
+    expect(seen).toEqual([]);
+    expect(room.state).toBe("left");
+    await room.leave();
+  });
+
+  it("and a join after it take effect in this order, whatever overtakes what", async () => {
+    const { room } = await fake.world.joined();
+    const latencies = [100, 5, 5, 5];
+    fake.world.network.weather = { ...fake.world.network.weather, latency: () => latencies.shift() ?? 5 };
+    const leaving = room.leave();
+    const joining = room.join();
+    await during(Promise.all([leaving, joining]));
+    expect(fake.world.server.members("lobby")).toHaveLength(1);
+  });
+
+  it("ends a join under way", async () => {
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const joining = room.join();
+    const leaving = room.leave();
+    expect(await failure(joining)).toMatchObject({ code: "left" });
+    await during(leaving);
+    expect(fake.world.server.members("lobby")).toHaveLength(0);
+  });
+
+  it("is done when the connection is lost", async () => {
+    const { room } = await fake.world.joined();
+    fake.world.server.script = (frame) => (frame.action === "leaveRoom" ? "silence" : undefined);
+    const leaving = room.leave();
+    await pass(100);
+    fake.world.network.last.cut();
+    await during(leaving);
+    await pass(5_000);
+    expect(fake.world.server.members("lobby")).toHaveLength(0);
+  });
+
+  it("allows to join again where it ended", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(50);
+    await during(room.leave());
+    fake.world.server.publish("lobby", [{ data: 2 }]);
+    await during(room.join({ after: room.seq ?? 0 }));
+    await pass(50);
+    expect(data(seen)).toEqual([1, 2]);
+  });
+});
+
+describe("order", () => {
+  it("is restored within the reorder window without asking the log", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    await pass(2_000);
+    const syncs = fake.world.server.received("sync").length;
+    const [a, b, c] = append("lobby", "a", "b", "c");
+    inject("lobby", [{ ...c }]);
+    inject("lobby", [{ ...b }]);
+    await pass(50);
+    expect(seen).toEqual([]);
+    inject("lobby", [{ ...a }]);
+    inject("lobby", [{ ...b }]);
+    await pass(500);
+    expect(data(seen)).toEqual(["a", "b", "c"]);
+    expect(fake.world.server.received("sync")).toHaveLength(syncs);
+  });
+
+  it("is restored from the log when a frame does not come", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    await pass(2_000);
+    const [, b] = append("lobby", "a", "b");
+    inject("lobby", [{ ...b }]);
+    await pass(150);
+    expect(seen.map(({ data, recovered }) => [data, recovered])).toEqual([
+      ["a", true],
+      ["b", false],
+    ]);
+    expect(order).toEqual(["recovering", "gap!", "joined", "recovered 1!"]);
+  });
+
+  it("does not see a gap in conflated frames", async () => {
+    append("prices", "old");
+    const { room } = await fake.world.joined({}, "prices");
+    const seen = collect(room);
+    const order = events(room);
+    await pass(2_000);
+    const syncs = fake.world.server.received("sync").length;
+    fake.world.server.publish("prices", [
+      { data: 1, key: "A", version: 1 },
+      { data: 2, key: "A", version: 3 },
+      { data: 3, key: "A", version: 2 },
+      { data: 4, key: "B", version: 1 },
+    ]);
+    fake.world.server.publish("prices", [{ data: 5 }]);
+    await pass(500);
+    expect(data(seen)).toEqual([2, 4, 5]);
+    expect(order).toEqual([]);
+    expect(fake.world.server.received("sync")).toHaveLength(syncs);
+    expect(seen[0]).toMatchObject({ key: "A", version: 3 });
+  });
+
+  it("begins with the first message of a room that was empty, even if its frame is lost", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    expect(room.seq).toBe(0);
+    await pass(2_000);
+    const [, second] = append("lobby", "first", "second");
+    inject("lobby", [{ ...second }]);
+    // Not even a reorder window: one question to the log, there and back.
+    await pass(20);
+    expect(data(seen)).toEqual(["first", "second"]);
+    expect(fake.world.server.received("sync").at(-1)?.["rooms"]).toEqual({ lobby: 0 });
+  });
+
+  it("asks again when a read lags behind a broadcast", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    await pass(2_000);
+    const log = fake.world.server.log("lobby");
+    const [a, b] = append("lobby", "a", "b");
+    log.retained.splice(-2);
+    inject("lobby", [{ ...b }]);
+    await pass(300);
+    expect(seen).toEqual([]);
+    log.retained.push(a as never, b as never);
+    await pass(3_000);
+    expect(data(seen)).toEqual(["a", "b"]);
+  });
+
+  it("goes on, and says so, when the log has lost what a frame announced", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    await pass(2_000);
+    const [, b] = append("lobby", "a", "b");
+    fake.world.server.log("lobby").expire();
+    inject("lobby", [{ ...b }]);
+    await pass(20_000);
+    expect(data(seen)).toEqual(["b"]);
+    expect(order).toContain("truncated!");
+    const [c] = append("lobby", "c");
+    inject("lobby", [{ ...c }], { after: (b?.seq ?? 0), seq: c?.seq });
+    await pass(2_000);
+    expect(data(seen)).toEqual(["b", "c"]);
+  });
+
+  it("ignores frames of rooms that are not joined, and frames that make no sense", async () => {
+    const { client, room } = await fake.world.joined();
+    const seen = collect(room);
+    const errors: string[] = [];
+    client.on("error", ({ code }) => errors.push(code));
+    inject("elsewhere", [{ seq: 5, id: "a", from: "b", sentAt: 1, data: 1 }]);
+    inject("lobby", []);
+    fake.world.network.last.inject("garbage");
+    fake.world.network.last.inject(JSON.stringify({ type: "later version" }));
+    await pass(100);
+    expect(seen).toEqual([]);
+    expect(errors).toEqual(["protocol", "protocol"]);
+    expect(client.state).toBe("open");
+  });
+});
+
+describe("a lost connection", () => {
+  it("costs no message: the room is rejoined with `after`", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    const joined: unknown[] = [];
+    room.on("joined", (event) => joined.push(event.rejoined));
+    const start = room.seq ?? 0;
+    fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(50);
+    const after = room.seq;
+    fake.world.network.last.cut();
+    fake.world.server.publish("lobby", [{ data: 2 }, { data: 3 }]);
+    await pass(5_000);
+    fake.world.server.publish("lobby", [{ data: 4 }]);
+    await pass(50);
+    expect(data(seen)).toEqual([1, 2, 3, 4]);
+    expect(order).toEqual(["recovering", "joined", "recovered 2!"]);
+    expect(joined).toEqual([true]);
+    expect(fake.world.server.received("joinRoom").at(-1)).toMatchObject({ after });
+    expect(violations({ who: "alice", start, seen, truncated: [] }, fake.world.server.log("lobby"))).toEqual([]);
+  });
+
+  it("before the join was confirmed does not lose the join", async () => {
+    const client = await fake.world.connected();
+    fake.world.server.script = (frame) => (frame.action === "joinRoom" ? "silence" : undefined);
+    const joining = client.room("lobby").join();
+    await pass(100);
+    fake.world.server.script = () => undefined;
+    fake.world.network.last.cut();
+    await during(joining);
+    expect(client.room("lobby").state).toBe("joined");
+  });
+
+  it("is told as `recovered` even if nothing was missed", async () => {
+    const { room } = await fake.world.joined();
+    const order = events(room);
+    fake.world.network.last.cut();
+    await pass(5_000);
+    expect(order).toEqual(["recovering", "joined", "recovered 0!"]);
+  });
+
+  it("ends only the room that the server no longer allows", async () => {
+    const { client, room } = await fake.world.joined();
+    await during(client.room("other").join());
+    fake.world.server.script = (frame) =>
+      frame.action === "joinRoom" && frame.roomId === "lobby" ? { code: "forbidden" } : undefined;
+    const left: unknown[] = [];
+    room.on("left", ({ error }) => left.push(error?.code));
+    fake.world.network.last.cut();
+    await pass(5_000);
+    expect(left).toEqual(["forbidden"]);
+    expect(client.room("other").state).toBe("joined");
+    expect(client.state).toBe("open");
+  });
+});
+
+describe("retention", () => {
+  it("is reported when it dropped what a join asks for", async () => {
+    const [first] = append("lobby", "a", "b", "c", "d");
+    fake.world.server.log("lobby").expire(1);
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const holes: unknown[] = [];
+    room.on("truncated", (hole) => holes.push(hole));
+    const seen = collect(room);
+    const after = first?.seq ?? 0;
+    await during(room.join({ after }));
+    await pass(100);
+    expect(data(seen)).toEqual(["d"]);
+    expect(holes).toEqual([{ after, seq: after + 3, certain: true }]);
+  });
+
+  it("is reported once, and as a possibility, when the log is empty; then a silent room goes on as if new", async () => {
+    append("lobby", "a");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    fake.world.server.log("lobby").expire();
+    await pass(95_000);
+    expect(order).toEqual(["perhaps truncated!"]);
+    fake.world.server.publish("lobby", [{ data: "again" }]);
+    await pass(50);
+    fake.world.server.publish("lobby", [{ data: "and again" }]);
+    await pass(50);
+    expect(data(seen)).toEqual(["again", "and again"]);
+    expect(order).toEqual(["perhaps truncated!"]);
+  });
+});
+
+describe("history", () => {
+  it("pages backwards", async () => {
+    append("lobby", ..."abcde");
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const newest = await during(room.history({ limit: 2 }));
+    expect([data(newest.messages), newest.more]).toEqual([["d", "e"], true]);
+    const older = await during(room.history({ before: newest.messages[0]?.seq ?? 0, limit: 10 }));
+    expect([data(older.messages), older.more]).toEqual([["a", "b", "c"], false]);
+  });
+
+  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }])("does not take %j", async (options) => {
+    const client = await fake.world.connected();
+    expect(await failure(client.room("lobby").history(options))).toMatchObject({ code: "bad_request" });
+  });
+
+  it("retries over a lost connection", async () => {
+    append("lobby", "a");
+    const client = await fake.world.connected();
+    fake.world.server.script = () => "silence";
+    const reading = client.room("lobby").history();
+    await pass(100);
+    fake.world.server.script = () => undefined;
+    fake.world.network.last.cut();
+    expect(data((await during(reading)).messages)).toEqual(["a"]);
+  });
+});
