@@ -25,9 +25,11 @@ def connections_endpoint(endpoint: str) -> str:
 
 def create(cloudformation, endpoint: str, parameters: dict[str, str]) -> dict[str, str]:
     """Creates the stack, waits for it and returns its outputs."""
+    template = f"{endpoint}/{BUCKET}/{TEMPLATE_KEY}"
+    refuse_unknown(cloudformation, template, parameters)
     cloudformation.create_stack(
         StackName=STACK,
-        TemplateURL=f"{endpoint}/{BUCKET}/{TEMPLATE_KEY}",
+        TemplateURL=template,
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         Tags=[{"Key": API_ID_TAG, "Value": API_ID}],
@@ -41,6 +43,14 @@ def create(cloudformation, endpoint: str, parameters: dict[str, str]) -> dict[st
             raise Failure("\n".join([f"the stack ended in {stack['StackStatus']}:", *failed_resources(cloudformation)]))
         time.sleep(0.1)
     raise Failure(f"the stack was not complete after {CREATE_SECONDS:.0f} s")
+
+
+def refuse_unknown(cloudformation, template: str, parameters: dict[str, str]) -> None:
+    """AWS refuses parameters that the template does not have; the emulator ignores them."""
+    known = {entry["ParameterKey"] for entry in cloudformation.validate_template(TemplateURL=template)["Parameters"]}
+    unknown = sorted(set(parameters) - known)
+    if unknown:
+        raise Failure(f"infra/template.yaml has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}")
 
 
 def failed_resources(cloudformation) -> list[str]:
