@@ -60,8 +60,8 @@ export function openSocket(
     };
     socket.onclose = (event: { code: number; reason: string }) => {
       settle();
-      const detail = cause instanceof Error ? `: ${cause.message}` : "";
-      const text = `the WebSocket could not be opened (code ${event.code}${detail}); the network, or the token was refused`;
+      const detail = cause instanceof Error ? `, ${cause.message}` : "";
+      const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or the token was refused`;
       reject(new RoomcastError("connect_failed", text, { cause }));
     };
     const forget = cancellation.onCancel((reason) => {

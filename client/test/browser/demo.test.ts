@@ -1,0 +1,200 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { SocketServer } from "../support/socket-server.js";
+
+const CHROMIUM = process.env["ROOMCAST_CHROMIUM"] ?? "/usr/bin/chromium";
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** The demo page in a real browser: at `ROOMCAST_DEMO_URL`, or else on the scripted server. */
+describe("the demo page", () => {
+  const problems: string[] = [];
+  const room = `test-${Date.now()}`;
+  let profile: string;
+  let context: BrowserContext;
+  let scripted: SocketServer | undefined;
+  let producer: ReturnType<typeof setInterval> | undefined;
+  let url: string;
+  let alice: Page;
+  let bob: Page;
+
+  beforeAll(async () => {
+    if (!existsSync(CHROMIUM)) throw new Error(`no Chromium at ${CHROMIUM}: install it, or set ROOMCAST_CHROMIUM`);
+    const given = process.env["ROOMCAST_DEMO_URL"];
+    if (given === undefined) {
+      scripted = await SocketServer.start(at("demo/dist"));
+      producer = producePrices(scripted);
+    }
+    url = given ?? `${scripted?.origin ?? ""}/`;
+    profile = mkdtempSync(join(tmpdir(), "roomcast-browser-"));
+    context = await chromium.launchPersistentContext(profile, {
+      executablePath: CHROMIUM,
+      args: FLAGS,
+      viewport: { width: 1200, height: 940 },
+      colorScheme: "light",
+    });
+    alice = await open("alice");
+    bob = await open("bob");
+  });
+
+  afterAll(async () => {
+    clearInterval(producer);
+    await context?.close();
+    await scripted?.stop();
+    if (profile !== undefined) rmSync(profile, { recursive: true, force: true });
+  });
+
+  async function open(name: string): Promise<Page> {
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    page.on("pageerror", (error) => problems.push(`${name}: ${error.message}`));
+    // Includes what the content security policy refuses.
+    page.on("console", (message) => {
+      if (message.type() === "error") problems.push(`${name}: ${message.text()}`);
+    });
+    await page.goto(`${url}?name=${name}&room=${room}`);
+    await page.locator('#state[data-state="open"]').waitFor();
+    await page.locator("#events", { hasText: `Joined ${room}` }).waitFor();
+    return page;
+  }
+
+  async function say(page: Page, text: string): Promise<void> {
+    await page.fill("#text", text);
+    await page.press("#text", "Enter");
+  }
+
+  const texts = (page: Page) => page.locator("#message-list .text").allTextContents();
+  const figure = async (page: Page, id: string) => Number.parseInt((await page.locator(`#${id}`).textContent()) ?? "", 10);
+  const until = (page: Page, text: string) => page.locator("#message-list .text", { hasText: text }).first().waitFor();
+
+  it("shows two tabs the same chat, live", async () => {
+    await say(alice, "Hello from tab one");
+    await until(bob, "Hello from tab one");
+    await say(bob, "Hi! I see you");
+    await until(alice, "Hi! I see you");
+    for (const page of [alice, bob]) expect(await texts(page)).toEqual(["Hello from tab one", "Hi! I see you"]);
+    expect(await bob.locator("#message-list .from").allTextContents()).toEqual(["alice", "bob"]);
+    expect(await figure(bob, "latency")).toBeGreaterThanOrEqual(0);
+    expect(await figure(bob, "chat-seq")).toBeGreaterThan(1e15);
+  });
+
+  it("draws the prices as they come", async () => {
+    await alice.locator("#legend li").nth(2).waitFor();
+    const before = await figure(alice, "received");
+    await expect.poll(() => figure(alice, "received"), { timeout: 20_000 }).toBeGreaterThan(before + 5);
+    const lines = await alice.locator("#chart path.line").evaluateAll((paths) => paths.map((path) => path.getAttribute("d") ?? ""));
+    expect(lines.length).toBeGreaterThanOrEqual(3);
+    for (const line of lines) expect(line).toMatch(/^M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)+$/);
+  });
+
+  it("recovers what was missed while the connection was dropped", async () => {
+    const [seen, recovered] = [await texts(alice), await figure(alice, "recovered")];
+    await alice.click("#drop");
+    await alice.locator('#state[data-state="recovering"]').waitFor();
+    const missed = ["Are you there?", "You cannot see this yet", "But you will"];
+    for (const text of missed) {
+      await say(bob, text);
+      await until(bob, text);
+    }
+    expect(await texts(alice)).toEqual(seen);
+    await alice.locator('#state[data-state="open"]').waitFor();
+    await until(alice, "But you will");
+    expect(await texts(alice)).toEqual([...seen, ...missed]);
+    expect(await figure(alice, "recovered")).toBeGreaterThanOrEqual(recovered + 3);
+    expect(await alice.locator("#message-list .badge").count()).toBe(3);
+    expect(await figure(alice, "connections")).toBe(2);
+    await say(alice, "There it all is, in order");
+    await until(bob, "There it all is, in order");
+    await alice.locator("#drop:enabled").waitFor();
+  });
+
+  it("sends what was written during an outage when it is over", async () => {
+    await bob.click("#drop");
+    await bob.locator('#state[data-state="recovering"]').waitFor();
+    await say(bob, "Written while offline");
+    await until(alice, "Written while offline");
+    expect((await texts(alice)).filter((text) => text === "Written while offline")).toHaveLength(1);
+    await bob.locator('#state[data-state="open"]').waitFor();
+  });
+
+  it("looks as it should", async () => {
+    const folder = at("../target/screenshots");
+    await alice.bringToFront();
+    await alice.waitForTimeout(2_000);
+    await alice.screenshot({ path: join(folder, "demo.png"), fullPage: true });
+    await alice.emulateMedia({ colorScheme: "dark" });
+    await alice.screenshot({ path: join(folder, "demo-dark.png"), fullPage: true });
+    await alice.setViewportSize({ width: 390, height: 844 });
+    await alice.screenshot({ path: join(folder, "demo-narrow.png"), fullPage: true });
+    const overflow = await alice.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(overflow).toBe(0);
+  });
+
+  it("shows what users send as text", async () => {
+    const attack = '<img src=x onerror="document.title=1"><b>bold</b>';
+    await say(alice, attack);
+    await until(bob, "onerror");
+    expect((await texts(bob)).at(-1)).toBe(attack);
+    expect(await bob.locator("#message-list img, #message-list b").count()).toBe(0);
+    expect(await bob.title()).toBe("Roomcast demo");
+  });
+
+  it("changes rooms, and finds the history again", async () => {
+    await alice.setViewportSize({ width: 1200, height: 940 });
+    await alice.fill("#room", `${room}-other`);
+    await alice.press("#room", "Enter");
+    await alice.locator("#events", { hasText: `Joined ${room}-other` }).waitFor();
+    expect(await texts(alice)).toEqual([]);
+    await say(bob, "Not for the other room");
+    await alice.fill("#room", room);
+    await alice.press("#room", "Enter");
+    await until(alice, "Not for the other room");
+    expect((await texts(alice))[0]).toBe("Hello from tab one");
+  });
+
+  it("has a name for every control, and no errors", async () => {
+    const nameless = await alice.locator("input, button").evaluateAll((controls) =>
+      controls
+        .map((control) => control as HTMLInputElement | HTMLButtonElement)
+        .filter((control) => (control.labels?.length ?? 0) === 0 && control.textContent?.trim() === "")
+        .map(({ id }) => id),
+    );
+    expect(nameless).toEqual([]);
+    expect(problems).toEqual([]);
+  });
+});
+
+/** Puts three prices, like the producer of the local stack. */
+function producePrices({ server }: SocketServer): ReturnType<typeof setInterval> {
+  const prices = new Map([
+    ["ACME", 120],
+    ["GLOBEX", 45.5],
+    ["INITECH", 310],
+  ]);
+  let version = 0;
+  const put = () => {
+    version++;
+    for (const [symbol, price] of prices) prices.set(symbol, price * (1 + (Math.random() - 0.5) / 100));
+    const drafts = [...prices].map(([symbol, price]) => ({ data: { symbol, price }, key: symbol, version }));
+    server.publish("prices", drafts);
+  };
+  // A minute of the past, so that the chart has something to show from the start.
+  const start = Date.now() - 60_000;
+  for (let second = 0; second < 60; second++) {
+    put();
+    for (const message of server.log("prices").retained.slice(-prices.size)) message.sentAt = start + second * 1_000;
+  }
+  return setInterval(put, 500);
+}
