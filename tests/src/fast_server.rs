@@ -59,6 +59,8 @@ pub struct Stats {
     pub max_tcp_connections: u64,
     /// The mean time between a post's arrival and its answer, in microseconds: what `latency` really was.
     pub mean_latency_micros: u64,
+    /// With a bucket, the time between the first post ever and the last one: what has flowed into the bucket.
+    pub bucket_micros: u64,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ struct Counters {
     tcp_open: Gauge,
     tcp_connections: AtomicU64,
     latency_micros: AtomicU64,
+    bucket_micros: AtomicU64,
 }
 
 /// A number that goes up and down, and its maximum.
@@ -112,6 +115,7 @@ impl Counters {
             tcp_connections: get(&self.tcp_connections),
             max_tcp_connections: get(&self.tcp_open.max),
             mean_latency_micros: get(&self.latency_micros).checked_div(get(&self.delivered)).unwrap_or_default(),
+            bucket_micros: get(&self.bucket_micros),
         }
     }
 
@@ -155,7 +159,7 @@ impl FastServer {
         let service = Arc::new(Service {
             counters: Arc::clone(&counters),
             delay: (options.latency > Duration::ZERO).then(|| DelayLine::start(options.latency)),
-            bucket: options.bucket.map(|(rate, burst)| Mutex::new(TokenBucket::new(rate, burst, Instant::now()))),
+            bucket: options.bucket.map(Throttle::new),
         });
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("fast-server".to_owned()).spawn(move || {
@@ -206,7 +210,26 @@ impl Drop for FastServer {
 struct Service {
     counters: Arc<Counters>,
     delay: Option<DelayLine>,
-    bucket: Option<Mutex<TokenBucket>>,
+    bucket: Option<Throttle>,
+}
+
+/// The account's bucket, full until the first post.
+struct Throttle {
+    size: (f64, f64),
+    opened: Mutex<Option<(Instant, TokenBucket)>>,
+}
+
+impl Throttle {
+    fn new(size: (f64, f64)) -> Self {
+        Self { size, opened: Mutex::default() }
+    }
+
+    /// Takes a token, when there is one; and says since when the bucket has been in use.
+    fn try_take(&self, now: Instant) -> (bool, Instant) {
+        let mut opened = self.opened.lock().unwrap();
+        let (since, bucket) = opened.get_or_insert_with(|| (now, TokenBucket::new(self.size.0, self.size.1, now)));
+        (bucket.try_take(now), *since)
+    }
 }
 
 async fn accept(listener: TcpListener, service: Arc<Service>) {
@@ -259,13 +282,17 @@ impl Service {
             let length = frame.ok().and_then(|frame| Some(frame.data_ref()?.len())).unwrap_or_default();
             self.counters.body_bytes.fetch_add(length as u64, Ordering::Relaxed);
         }
-        if let Some(bucket) = &self.bucket
-            && !bucket.lock().unwrap().try_take(Instant::now())
-        {
-            self.counters.throttled.fetch_add(1, Ordering::Relaxed);
-            let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
-            response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static("LimitExceededException"));
-            return response;
+        if let Some(bucket) = &self.bucket {
+            let now = Instant::now();
+            let (taken, since) = bucket.try_take(now);
+            let micros = u64::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u64::MAX);
+            self.counters.bucket_micros.fetch_max(micros, Ordering::Relaxed);
+            if !taken {
+                self.counters.throttled.fetch_add(1, Ordering::Relaxed);
+                let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
+                response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static("LimitExceededException"));
+                return response;
+            }
         }
         if let (Some(delay), Some(arrived)) = (&self.delay, arrived) {
             delay.wait(arrived).await;

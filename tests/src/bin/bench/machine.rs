@@ -1,0 +1,96 @@
+//! What the measured function talks to: the `@connections` endpoint in a process of its own, and the rest of AWS here.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tests::aws_server::AwsServer;
+use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use tests::fast_server::Stats;
+use tests::runtime_api::Function;
+
+/// A program that was built along with this one.
+pub(crate) fn program(name: &str) -> PathBuf {
+    std::env::current_exe().expect("the path of this program").with_file_name(name)
+}
+
+/// The running `connections-server`; dropping it ends it.
+pub(crate) struct ConnectionsServer {
+    child: Child,
+    url: String,
+}
+
+impl ConnectionsServer {
+    pub(crate) fn start(latency: Duration, bucket: Option<(f64, f64)>) -> Self {
+        let mut command = Command::new(program("connections-server"));
+        command.args(["--latency-ms", &(latency.as_secs_f64() * 1_000.0).to_string()]);
+        if let Some((rate, burst)) = bucket {
+            command.args(["--rate", &rate.to_string(), "--burst", &burst.to_string()]);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("connections-server, built along with this");
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).expect("the server's address");
+        Self { child, url: url.trim_end().to_owned() }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        serde_json::from_str(&self.request("GET /stats")).expect("the server's counts")
+    }
+
+    fn request(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("the server runs");
+        let request = format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for ConnectionsServer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The tables and queues, in this process.
+pub(crate) struct Backing {
+    pub(crate) dynamodb: DynamoDb,
+    pub(crate) aws: AwsServer,
+}
+
+impl Backing {
+    pub(crate) fn start() -> Self {
+        Self { dynamodb: DynamoDb::start(), aws: AwsServer::start() }
+    }
+
+    /// Fills a room. The ids look like API Gateway's, with a character that has to be escaped in a URL.
+    pub(crate) fn seed_room(&self, room: &str, number: usize, connections: usize) {
+        let rows = (0..connections).map(|index| ConnectionRow::new(&format!("{number:02}L{index:07}oAMFcg="), room));
+        self.dynamodb.seed(rows);
+    }
+
+    /// The `fanout` function, posting to a server; not sharded, so that one environment makes all posts of a room.
+    pub(crate) fn fanout(&self, server: &ConnectionsServer, concurrency: usize) -> Function {
+        Function::of_workspace("fanout")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
+            .env("AWS_ENDPOINT_URL_SQS", self.aws.url())
+            .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
+            .env("ROOM_INDEX", ROOM_INDEX)
+            .env("MESSAGES_TABLE", MESSAGES_TABLE)
+            .env("QUEUE_URL", self.aws.queue_url("broadcasts.fifo"))
+            .env("DLQ_URL", self.aws.queue_url("dead-letters.fifo"))
+            .env("CONNECTIONS_ENDPOINT", server.url())
+            .env("FANOUT_CONCURRENCY", concurrency)
+            .env("FANOUT_SHARD_SIZE", 0)
+            .timeout(Duration::from_secs(120))
+    }
+}

@@ -1,0 +1,40 @@
+//! The benchmarks: `make bench` runs them all. A part alone, of the release build:
+//!
+//! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    reason = "a command that prints figures, and ends when it cannot measure"
+)]
+
+mod arguments;
+mod machine;
+mod rate;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+
+const USAGE: &str = "usage: bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let part = arguments.next();
+    let done = match (part.as_deref(), Arguments::parse(arguments)) {
+        (Some("rate"), Ok(arguments)) => rate::run(&arguments).await,
+        (_, Err(error)) => Err(error),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Rate control: environments side by side that know nothing of each other, against one account's token bucket.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::json;
+use tests::events::{QueueRecord, queue_batch};
+use tests::fast_server::Stats;
+
+use crate::arguments::Arguments;
+use crate::machine::{Backing, ConnectionsServer};
+
+/// The account's default quota: requests a second, and burst.
+const BUCKET: (f64, f64) = (10_000.0, 5_000.0);
+
+/// Between two lines of a trace.
+const STEP: Duration = Duration::from_millis(250);
+
+/// What is measured.
+pub(crate) struct Scenario {
+    pub(crate) environments: usize,
+    /// How long the server takes for each post.
+    pub(crate) latency: Duration,
+    /// `FANOUT_CONCURRENCY`.
+    pub(crate) concurrency: usize,
+    /// Connections of each environment's room.
+    pub(crate) room: usize,
+    /// Whether to print what happens in each step of the time.
+    pub(crate) trace: bool,
+}
+
+/// What came of it.
+pub(crate) struct Goodput {
+    /// Posts delivered, as a share of what the bucket had from the first post to the last.
+    pub(crate) goodput: f64,
+    /// The same until the first environment was done: while all were side by side.
+    pub(crate) side_by_side: f64,
+    /// The share of posts that were answered 429.
+    pub(crate) waste: f64,
+    /// From the first post to the last.
+    pub(crate) time: Duration,
+    /// Connections that got nothing.
+    pub(crate) undelivered: u64,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
+    let backing = Backing::start();
+    let counts = arguments.numbers("environments", vec![1, 2, 4])?;
+    let room = arguments.number("room", 60_000)?;
+    seed(&backing, counts.iter().copied().max().unwrap_or_default(), room);
+    for environments in counts {
+        let scenario = Scenario {
+            environments,
+            latency: Duration::from_secs_f64(arguments.number("latency-ms", 0.0)? / 1_000.0),
+            concurrency: arguments.number("concurrency", 64)?,
+            room,
+            trace: arguments.is_set("trace"),
+        };
+        let Goodput { goodput, side_by_side, waste, time, undelivered } = measure(&backing, &scenario).await;
+        println!(
+            "{environments} environments: goodput {goodput:.4} (side by side {side_by_side:.4}), waste {waste:.4}, \
+             undelivered {undelivered}, {:.2} s",
+            time.as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+/// Fills one room for each environment.
+pub(crate) fn seed(backing: &Backing, environments: usize, room: usize) {
+    for number in 0..environments {
+        backing.seed_room(&room_of(number), number, room);
+    }
+}
+
+fn room_of(environment: usize) -> String {
+    format!("rate-{environment}")
+}
+
+/// Broadcasts one message to each environment's room at the same moment, all of them from a cold start.
+pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Goodput {
+    let server = ConnectionsServer::start(scenario.latency, Some(BUCKET));
+    let function = backing.fanout(&server, scenario.concurrency);
+    let starts = (0..scenario.environments).map(|_| function.start());
+    let environments: Vec<_> = join_all(starts).await.into_iter().map(|started| started.expect("fanout")).collect();
+    let first_done = std::cell::OnceCell::new();
+    let id = format!("message-{}", fastrand::u64(..));
+    let invocations = environments.iter().enumerate().map(async |(number, environment)| {
+        let record = QueueRecord::message(&room_of(number), &id, &json!("x".repeat(100)));
+        let invocation = environment.invoke(&queue_batch(&[record])).await;
+        first_done.get_or_init(|| server.stats());
+        assert_eq!(invocation.response()["batchItemFailures"], json!([]), "{:?}", environment.log());
+    });
+    let work = join_all(invocations);
+    if scenario.trace {
+        tokio::select! { _ = work => {}, () = trace(&server) => {} }
+    } else {
+        work.await;
+    }
+    let all = server.stats();
+    let together = first_done.get().copied().unwrap_or(all);
+    let connections = (scenario.environments * scenario.room) as u64;
+    Goodput {
+        goodput: share(&all),
+        side_by_side: share(&together),
+        waste: all.throttled as f64 / (all.delivered + all.throttled) as f64,
+        time: Duration::from_micros(all.bucket_micros),
+        undelivered: connections.saturating_sub(all.delivered),
+    }
+}
+
+fn share(stats: &Stats) -> f64 {
+    let available = Duration::from_micros(stats.bucket_micros).as_secs_f64().mul_add(BUCKET.0, BUCKET.1);
+    stats.delivered as f64 / available
+}
+
+async fn trace(server: &ConnectionsServer) {
+    let started = Instant::now();
+    let mut last = server.stats();
+    loop {
+        tokio::time::sleep(STEP).await;
+        let now = server.stats();
+        let (delivered, throttled) = (now.delivered - last.delivered, now.throttled - last.throttled);
+        println!("{:7.2} s {delivered:6} delivered {throttled:6} throttled", started.elapsed().as_secs_f64());
+        last = now;
+    }
+}
