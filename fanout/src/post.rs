@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     board::{Board, Delivery},
     config::PostConfig,
-    control::Control,
+    control::{Admission, Control},
     gone::Gone,
     outcome::Outcome,
     poster::{Lane, Poster},
@@ -95,10 +95,10 @@ impl<P: Poster, C: Clock> Workers<'_, P, C> {
 
     async fn deliver(&self, lane: &mut P::Lane, mut delivery: Delivery) {
         while let Some(frame) = delivery.broadcast.frames.get(delivery.frame) {
-            self.state.control.admit().await;
+            let admission = self.state.control.admit().await;
             delivery.attempts += 1;
             let outcome = lane.post(&delivery.member.connection, frame).await;
-            self.note(&delivery, outcome);
+            self.note(&delivery, admission, outcome);
             match self.judge(&delivery, outcome).await {
                 Next::Frame => {
                     delivery.frame += 1;
@@ -121,9 +121,9 @@ impl<P: Poster, C: Clock> Workers<'_, P, C> {
         self.board.settle(delivery.room);
     }
 
-    fn note(&self, delivery: &Delivery, outcome: Outcome) {
+    fn note(&self, delivery: &Delivery, admission: Admission, outcome: Outcome) {
         let first = delivery.attempts == 1;
-        self.state.control.record(outcome, first);
+        self.state.control.record(admission, outcome, first);
         self.state.budget.deposit();
         self.board.count(delivery.room, |tally| {
             tally.posts += 1;
