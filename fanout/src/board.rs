@@ -280,7 +280,10 @@ impl Board {
 
     /// Gives up a room: its deliveries are dropped, other rooms go on.
     pub fn fail(&self, key: RoomKey, failure: Misconfiguration) {
-        let room = &mut self.state.borrow_mut().rooms[key.0];
+        let mut state = self.state.borrow_mut();
+        // Nobody waits for retries that will not be made.
+        state.parked.retain(|Reverse(parked)| parked.delivery.room != key);
+        let room = &mut state.rooms[key.0];
         room.failure.get_or_insert(failure);
         room.ready.clear();
         room.changed.notify_one();
@@ -289,6 +292,16 @@ impl Board {
     /// Counts something in a room's tally.
     pub fn count(&self, key: RoomKey, count: impl FnOnce(&mut Tally)) {
         count(&mut self.state.borrow_mut().rooms[key.0].tally);
+    }
+
+    /// Whether so many connections, of all rooms together, missed their broadcasts that it is no single one's fault.
+    #[must_use]
+    pub fn is_widely_missed(&self) -> bool {
+        let mut sum = Tally::default();
+        for room in &self.state.borrow().rooms {
+            sum += room.tally;
+        }
+        sum.is_widely_missed()
     }
 }
 
@@ -389,6 +402,18 @@ mod tests {
         assert!(!board.put(bad, members("b", 9)));
         assert_eq!(board.finish(bad).now_or_never().unwrap(), Err(Misconfiguration::Forbidden.into()));
         assert_eq!(next(&board).member.connection.as_str(), "g0");
+    }
+
+    #[tokio::test]
+    async fn a_failed_rooms_retries_keep_nobody() {
+        let board = Board::default();
+        let room = open(&board);
+        board.put(room, members("c", 2));
+        let (waiting, _) = (next(&board), next(&board));
+        board.park(waiting, Instant::now() + Duration::from_secs(9)).unwrap();
+        board.fail(room, Misconfiguration::Forbidden);
+        board.close();
+        assert!(board.next().now_or_never().unwrap().is_none());
     }
 
     #[tokio::test]

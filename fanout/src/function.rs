@@ -99,8 +99,8 @@ where
         let first_failed: Vec<FirstFailed> = groups.iter().map(|_| Cell::new(Some(0))).collect();
         let (gone, gone_receiver) = channel();
         let (failing, failing_receiver) = mpsc::unbounded_channel();
+        let board = Board::default();
         let work = deadline.work(async {
-            let board = Board::default();
             let workers =
                 Workers { state: &self.posts, poster: &self.poster, clock: &self.clock, board: &board, gone, failing };
             let groups = groups.iter().zip(&first_failed).map(|(group, failed)| self.serve(group, failed, &board));
@@ -116,7 +116,9 @@ where
         if deleted.is_err() {
             tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
         }
-        let _ = deadline.finish(self.close(failing_receiver)).await;
+        if !board.is_widely_missed() {
+            let _ = deadline.finish(self.close(failing_receiver)).await;
+        }
         Ok(respond(&groups, &first_failed))
     }
 

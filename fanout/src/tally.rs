@@ -1,5 +1,7 @@
 //! What became of a broadcast, counted.
 
+use std::ops::AddAssign;
+
 /// Counts of a room's broadcast. Connections, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -23,10 +25,65 @@ pub struct Tally {
     pub expired: u64,
 }
 
+/// Connections that must have missed a broadcast before that can be widespread: fewer may just be bad connections.
+const WIDESPREAD: u64 = 3;
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        let Self { posts, delivered, gone, spared, undelivered, too_large, throttled, retries, expired } = other;
+        self.posts += posts;
+        self.delivered += delivered;
+        self.gone += gone;
+        self.spared += spared;
+        self.undelivered += undelivered;
+        self.too_large += too_large;
+        self.throttled += throttled;
+        self.retries += retries;
+        self.expired += expired;
+    }
+}
+
 impl Tally {
+    /// Whether so many connections missed the broadcast (a tenth, and at least a few) that it is no single one's fault:
+    /// closing them would bring all their clients back at once, to whatever is in trouble.
+    #[must_use]
+    pub fn is_widely_missed(&self) -> bool {
+        self.undelivered >= WIDESPREAD && self.undelivered * 10 >= self.connections()
+    }
+
     /// Connections that were tried.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.delivered + self.gone + self.spared + self.undelivered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_misses_or_a_small_part_are_not_widespread() {
+        let of = |undelivered, delivered| Tally { undelivered, delivered, ..Tally::default() }.is_widely_missed();
+        assert!(!of(0, 0) && !of(2, 0) && !of(99, 901));
+        assert!(of(3, 0) && of(100, 900));
+    }
+
+    #[test]
+    fn tallies_add_up() {
+        let one = Tally {
+            posts: 1,
+            delivered: 2,
+            gone: 3,
+            spared: 4,
+            undelivered: 5,
+            too_large: 6,
+            throttled: 7,
+            retries: 8,
+            expired: 9,
+        };
+        let mut sum = one;
+        sum += one;
+        assert_eq!((sum.posts, sum.connections(), sum.expired), (2, 28, 18));
     }
 }
