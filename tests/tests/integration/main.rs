@@ -1,4 +1,4 @@
-//! The functions' real binaries against fakes of the services around them.
+//! The functions' real binaries, and the poster, against fakes of the services around them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,5 +6,5 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
-mod broadcast;
+mod fanout;
 mod ingest;

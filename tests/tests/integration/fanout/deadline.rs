@@ -1,0 +1,94 @@
+//! The invocation's time is up.
+
+use std::time::{Duration, Instant};
+
+use tests::connections_server::Outcome;
+use tests::events::{batch_item_failures, queue_batch};
+
+use super::{World, logged, message};
+
+/// Rooms that are done at once, one that has gone connections, and one that hangs.
+fn world() -> World {
+    let world = World::start();
+    world.seed("done", "done", 3);
+    world.seed("slow", "gone", 30);
+    world.seed("slow", "hangs", 3);
+    world.connections.script_others(|id| {
+        let outcome = match id.trim_end_matches(char::is_numeric) {
+            "gone" => Outcome::gone(),
+            "hangs" => Outcome::hang(),
+            _ => Outcome::ok(),
+        };
+        tests::connections_server::Script::always(outcome)
+    });
+    world
+}
+
+#[tokio::test]
+async fn before_the_deadline_what_is_unfinished_is_returned_and_what_is_done_is_kept() {
+    let world = world();
+    let fanout = world
+        .fanout()
+        .env("FANOUT_POST_TIMEOUT_MS", 20_000)
+        .env("FANOUT_DEADLINE_RESERVE_MS", 1_500)
+        .start()
+        .await
+        .unwrap();
+    let records = [("slow", "s1"), ("done", "d1"), ("slow", "s2"), ("done", "d2")].map(|(room, id)| message(room, id));
+    let started = Instant::now();
+    let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(4)).await;
+
+    assert_eq!(batch_item_failures(invocation.response()), ["s1", "s2"]);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!(world.received("done0"), ["d1", "d2"]);
+    let left = world.dynamodb.connections_of_room("slow");
+    assert_eq!(left, ["hangs0", "hangs1", "hangs2"], "the gone that were found are removed");
+    let warnings = logged(&fanout, 1, |line| line["level"] == "WARN").await;
+    assert!(warnings[0]["message"].as_str().unwrap().contains("time was up"), "{warnings:?}");
+
+    // The posts that were given up do not linger.
+    world.connections.wait_until("no post is in flight", Duration::from_secs(2), |record| record.in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn a_room_that_ran_out_of_time_is_finished_by_the_next_delivery() {
+    let world = world();
+    let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 20_000).start().await.unwrap();
+    fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(3)).await;
+    for connection in ["hangs0", "hangs1", "hangs2"] {
+        world.connections.script(connection, tests::connections_server::Script::always(Outcome::ok()));
+    }
+    let again = fanout.invoke(&queue_batch(&[message("slow", "m").received(2)])).await;
+    assert_eq!(batch_item_failures(again.response()), Vec::<String>::new());
+    assert_eq!(world.received("hangs0"), ["m"]);
+    assert_eq!(world.dynamodb.log("slow").len(), 1);
+}
+
+#[tokio::test]
+async fn with_no_time_left_everything_is_returned() {
+    let world = world();
+    // All of the time is reserve.
+    let fanout = world.fanout().env("FANOUT_DEADLINE_RESERVE_MS", 60_000).start().await.unwrap();
+    let records = [("done", "d1"), ("slow", "s1"), ("done", "d2")].map(|(room, id)| message(room, id));
+    let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(10)).await;
+    assert_eq!(batch_item_failures(invocation.response()), ["d1", "d2", "s1"]);
+    assert_eq!(world.connections.record().posts, 0);
+    assert!(invocation.wall < Duration::from_secs(5), "{:?}", invocation.wall);
+}
+
+#[tokio::test]
+async fn a_table_that_hangs_while_deleting_does_not_keep_the_answer() {
+    use tests::aws_endpoint::{Fault, Rule};
+    let world = world();
+    world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
+    let fanout = world
+        .fanout()
+        .env("FANOUT_POST_TIMEOUT_MS", 100)
+        .env("FANOUT_MAX_ATTEMPTS", 1)
+        .env("FANOUT_DEADLINE_RESERVE_MS", 1_000)
+        .start()
+        .await
+        .unwrap();
+    let invocation = fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(3)).await;
+    assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new(), "the room's posts were all made");
+}

@@ -1,0 +1,121 @@
+//! `fanout`, its real bootstrap between a queue's batch and posts, deletes and dead letters.
+
+mod batch;
+mod broadcast;
+mod deadline;
+mod failures;
+mod frames;
+mod outcomes;
+mod pacing;
+mod shards;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::aws_server::{AwsServer, QueuedMessage};
+use tests::connections_server::{ConnectionsServer, Outcome, Script};
+use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use tests::events::{QueueRecord, batch_item_failures, queue_batch};
+use tests::runtime_api::{Environment, Function};
+use tests::sigv4::{Credentials, Expected};
+
+/// Everything around the function.
+pub(crate) struct World {
+    pub(crate) dynamodb: DynamoDb,
+    pub(crate) queues: AwsServer,
+    pub(crate) connections: ConnectionsServer,
+}
+
+impl World {
+    pub(crate) fn start() -> Self {
+        let connections = ConnectionsServer::start();
+        connections.verify_signatures(Expected {
+            credentials: Credentials::temporary("AKIDTEST", "test-secret", "test-session"),
+            region: "us-east-1".to_owned(),
+            service: "execute-api".to_owned(),
+            now: None,
+        });
+        Self { dynamodb: DynamoDb::start(), queues: AwsServer::start(), connections }
+    }
+
+    /// The function as the template configures it.
+    pub(crate) fn fanout(&self) -> Function {
+        Function::of_workspace("fanout")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
+            .env("AWS_ENDPOINT_URL_SQS", self.queues.url())
+            .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
+            .env("ROOM_INDEX", ROOM_INDEX)
+            .env("MESSAGES_TABLE", MESSAGES_TABLE)
+            .env("QUEUE_URL", self.queues.queue_url("broadcasts.fifo"))
+            .env("DLQ_URL", self.queues.queue_url("dead.fifo"))
+            .env("CONNECTIONS_ENDPOINT", self.connections.endpoint())
+    }
+
+    /// Seeds connections `{prefix}0`, `{prefix}1`, ... of a room.
+    pub(crate) fn seed(&self, room: &str, prefix: &str, count: usize) {
+        self.dynamodb.seed(ConnectionRow::many(prefix, count, room));
+    }
+
+    /// Scripts what every post meets whose connection's id starts with `prefix`; all others are answered 200.
+    pub(crate) fn script_prefix(&self, prefix: &'static str, outcome: Outcome) {
+        self.connections.script_others(move |id| {
+            Script::always(if id.starts_with(prefix) { outcome.clone() } else { Outcome::ok() })
+        });
+    }
+
+    /// The frames delivered to a connection.
+    pub(crate) fn frames(&self, connection: &str) -> Vec<Value> {
+        self.connections.delivered(connection).iter().map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+
+    /// The ids of the messages delivered to a connection, in order.
+    pub(crate) fn received(&self, connection: &str) -> Vec<String> {
+        self.frames(connection).iter().flat_map(ids).collect()
+    }
+
+    pub(crate) fn dead_letters(&self) -> Vec<QueuedMessage> {
+        self.queues.messages("dead.fifo")
+    }
+
+    pub(crate) fn jobs(&self) -> Vec<QueuedMessage> {
+        self.queues.messages("broadcasts.fifo")
+    }
+}
+
+/// The ids of a frame's messages.
+pub(crate) fn ids(frame: &Value) -> Vec<String> {
+    let messages = frame["messages"].as_array().unwrap();
+    messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A message for a room, with its id for data.
+pub(crate) fn message(room: &str, id: &str) -> QueueRecord {
+    QueueRecord::message(room, id, &json!(id))
+}
+
+/// Hands the function a batch; returns the ids that it reports as failed.
+pub(crate) async fn invoke(fanout: &Environment, records: &[QueueRecord]) -> Vec<String> {
+    batch_item_failures(fanout.invoke(&queue_batch(records)).await.response())
+}
+
+/// The lines of the function's log that are as wished, once there are this many: its output comes through a pipe, and
+/// may be read after its response.
+pub(crate) async fn logged(fanout: &Environment, count: usize, wished: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let started = Instant::now();
+    loop {
+        let mut log = fanout.log();
+        log.retain(&wished);
+        if log.len() >= count {
+            return log;
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "of {count} lines there are {log:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The counts that the function logged of its only broadcast to the room `room`.
+pub(crate) async fn tally(fanout: &Environment) -> Value {
+    let broadcasts = logged(fanout, 1, |line| line["message"] == "broadcast" && line["room"] == "room").await;
+    assert_eq!(broadcasts.len(), 1);
+    broadcasts[0].clone()
+}

@@ -1,0 +1,201 @@
+//! What each outcome of a post leads to: attempts, waits, what is given up, what is closed.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::connections_server::{Outcome, Script};
+use tests::events::QueueRecord;
+use tests::http_server::Framing;
+use tests::runtime_api::Environment;
+
+use super::{World, invoke, message, tally};
+
+/// A room with one connection that always meets this outcome, and three that are well.
+async fn broadcast_to_one_that_meets(outcome: Outcome) -> (World, Environment) {
+    let world = World::start();
+    world.seed("room", "live", 3);
+    world.seed("room", "bad", 1);
+    world.connections.script("bad0", Script::always(outcome));
+    let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 150).env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new(), "undelivered is not failed");
+    for live in ["live0", "live1", "live2"] {
+        assert_eq!(world.received(live), ["m"]);
+    }
+    (world, fanout)
+}
+
+/// The attempts made for the connection that is not well, and what the broadcast's tally says of it.
+async fn attempts(world: &World, fanout: &Environment) -> (usize, u64) {
+    let tally = tally(fanout).await;
+    assert_eq!(tally["delivered"], 3);
+    (world.connections.connection("bad0").posts, tally["undelivered"].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn what_may_succeed_later_is_tried_as_often_as_configured() {
+    let outcomes = [
+        Outcome::throttled(),
+        Outcome::internal_error(),
+        Outcome::bad_gateway(),
+        Outcome::unavailable(),
+        Outcome::gateway_timeout(),
+        Outcome::hang(),
+    ];
+    let tried = outcomes.map(|outcome| async move {
+        let (world, fanout) = broadcast_to_one_that_meets(outcome.clone()).await;
+        assert_eq!(attempts(&world, &fanout).await, (3, 1), "{outcome:?}");
+    });
+    futures::future::join_all(tried).await;
+}
+
+#[tokio::test]
+async fn what_never_succeeds_is_tried_once() {
+    let (world, fanout) = broadcast_to_one_that_meets(Outcome::bad_request()).await;
+    assert_eq!(attempts(&world, &fanout).await, (1, 1));
+    assert_eq!(world.dynamodb.connections_of_room("room").len(), 4, "only 410 deletes");
+    let (world, fanout) = broadcast_to_one_that_meets(Outcome::gone()).await;
+    assert_eq!(attempts(&world, &fanout).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_tried_as_often_as_configured() {
+    for outcome in [
+        Outcome::reset(),
+        Outcome::close(),
+        Outcome::ok().body("{}").framed(Framing::CutShort),
+        Outcome::ok().body("{}").framed(Framing::ResetMidway),
+    ] {
+        let world = World::start();
+        world.seed("room", "bad", 1);
+        world.connections.script("bad0", Script::always(outcome.clone()));
+        // One worker whose HTTP connection is never an old one: each attempt is one request.
+        let fanout = world.fanout().env("FANOUT_CONCURRENCY", 1).env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
+        assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+        assert_eq!(world.connections.connection("bad0").posts, 3, "{outcome:?}");
+        assert_eq!(tally(&fanout).await["undelivered"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_recovers_within_its_attempts_is_delivered_to_once() {
+    let world = World::start();
+    world.seed("room", "c", 1);
+    world.connections.script("c0", Script::queue([Outcome::reset(), Outcome::throttled(), Outcome::internal_error()]));
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+    assert_eq!(world.received("c0"), ["m"]);
+    assert_eq!(tally(&fanout).await["retries"], 3);
+}
+
+#[tokio::test]
+async fn retry_after_is_waited_for_and_others_go_on_meanwhile() {
+    let world = World::start();
+    world.seed("room", "live", 50);
+    world.seed("room", "slow", 1);
+    world.connections.script("slow0", Script::queue([Outcome::throttled().retry_after("1")]));
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 2).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+
+    let attempts = world.connections.connection("slow0").attempts;
+    let [first, second] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
+    assert!(second.arrived - first.arrived >= Duration::from_secs(1));
+    assert_eq!(second.number, 51, "the worker did not wait in place");
+}
+
+#[tokio::test]
+async fn a_retry_after_beyond_all_patience_is_given_up() {
+    let (world, fanout) = broadcast_to_one_that_meets(Outcome::throttled().retry_after("60")).await;
+    assert_eq!(attempts(&world, &fanout).await, (1, 1));
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_large_is_skipped_and_the_next_one_sent() {
+    let world = World::start();
+    world.seed("room", "c", 1);
+    world.connections.script("c0", Script::queue([Outcome::payload_too_large()]));
+    let large = |id: &str| QueueRecord::message("room", id, &json!("x".repeat(20_000)));
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[large("a"), large("b")]).await, Vec::<String>::new());
+    assert_eq!(world.connections.connection("c0").posts, 2);
+    assert_eq!(world.received("c0"), ["b"]);
+    assert_eq!(tally(&fanout).await["too_large"], 1);
+}
+
+#[tokio::test]
+async fn after_a_frame_that_was_given_up_no_later_one_of_the_batch_is_sent() {
+    let world = World::start();
+    world.seed("room", "c", 1);
+    world.connections.script("c0", Script::queue([Outcome::internal_error(), Outcome::internal_error()]));
+    let large = |id: &str| QueueRecord::message("room", id, &json!("x".repeat(20_000)));
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 2).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[large("a"), large("b")]).await, Vec::<String>::new());
+    assert_eq!(world.connections.connection("c0").posts, 2);
+    assert_eq!(world.received("c0"), Vec::<String>::new(), "the client recovers both from the log");
+}
+
+#[tokio::test]
+async fn a_connection_that_misses_several_broadcasts_is_closed() {
+    let world = World::start();
+    world.seed("room", "live", 20);
+    world.seed("room", "bad", 1);
+    world.connections.script("bad0", Script::always(Outcome::internal_error()));
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    for (number, closed) in [("1", 0), ("2", 0), ("3", 1)] {
+        assert_eq!(invoke(&fanout, &[message("room", number)]).await, Vec::<String>::new());
+        assert_eq!(world.connections.record().deletes(), closed, "after broadcast {number}");
+    }
+    assert_eq!(world.connections.connection("bad0").deletes, 1);
+    // Closed means gone: the next broadcast removes its row.
+    invoke(&fanout, &[message("room", "4")]).await;
+    assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
+}
+
+#[tokio::test]
+async fn a_connection_that_misses_broadcasts_now_and_then_is_not_closed() {
+    let world = World::start();
+    world.seed("room", "live", 20);
+    world.seed("room", "bad", 1);
+    let miss = Outcome::internal_error;
+    world.connections.script("bad0", Script::queue([miss(), miss(), Outcome::ok(), miss(), miss()]));
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    for number in 0..6 {
+        invoke(&fanout, &[message("room", &format!("m{number}"))]).await;
+    }
+    assert_eq!(world.received("bad0"), ["m2", "m5"]);
+    assert_eq!(world.connections.record().deletes(), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_closed_when_failures_are_widespread() {
+    for outcome in [Outcome::internal_error(), Outcome::throttled(), Outcome::hang()] {
+        let world = World::start();
+        world.seed("room", "bad", 30);
+        world.seed("room", "live", 10);
+        world.script_prefix("bad", outcome.clone());
+        let fanout =
+            world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).env("FANOUT_POST_TIMEOUT_MS", 50).start().await.unwrap();
+        for number in 0..4 {
+            let failed = invoke(&fanout, &[message("room", &format!("m{number}"))]).await;
+            assert_eq!(failed, Vec::<String>::new());
+        }
+        assert_eq!(world.connections.record().deletes(), 0, "{outcome:?}");
+        assert_eq!(world.received("live0").len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn when_everything_fails_retries_are_a_share_of_the_posts() {
+    let world = World::start();
+    world.seed("room", "bad", 3_000);
+    world.script_prefix("bad", Outcome::unavailable());
+    world.connections.keep_counts_only();
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 4).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+
+    let record = world.connections.record();
+    assert!(record.connections.values().all(|connection| connection.posts >= 1) && record.connections.len() == 3_000);
+    // 3,000 first attempts; then a fifth of all posts, and the 256 that are always kept ready.
+    let most = (3_000 + 256) * 5 / 4;
+    assert!((3_256..=most).contains(&record.posts), "{} posts", record.posts);
+    assert_eq!(tally(&fanout).await["undelivered"], 3_000);
+}

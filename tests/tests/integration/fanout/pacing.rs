@@ -1,0 +1,86 @@
+//! How posts share the function: rooms with each other, and all of them one rate.
+
+use std::time::Duration;
+
+use super::{World, invoke, message, tally};
+
+/// The places of a connection prefix's posts in the order of arrival.
+fn places(world: &World, prefix: &str) -> Vec<usize> {
+    let record = world.connections.record();
+    let of_room = record.connections.iter().filter(|(id, _)| id.starts_with(prefix));
+    of_room.flat_map(|(_, connection)| connection.attempts.iter().map(|attempt| attempt.number)).collect()
+}
+
+#[tokio::test]
+async fn a_small_room_does_not_wait_behind_a_big_one() {
+    let world = World::start();
+    world.seed("big", "big", 3_000);
+    world.seed("small", "small", 10);
+    world.connections.set_latency(Duration::from_millis(3));
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 8).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("big", "b"), message("small", "s")]).await, Vec::<String>::new());
+
+    assert_eq!(world.connections.record().delivered(), 3_010);
+    let last = places(&world, "small").into_iter().max().unwrap();
+    assert!(last < 1_000, "the small room's last post was number {last} of 3,010");
+}
+
+#[tokio::test]
+async fn many_rooms_finish_side_by_side() {
+    let world = World::start();
+    let rooms: Vec<String> = (0..10).map(|number| format!("room-{number}")).collect();
+    for room in &rooms {
+        world.seed(room, &format!("{room}."), 60);
+    }
+    world.connections.set_latency(Duration::from_millis(2));
+    let records: Vec<_> = rooms.iter().map(|room| message(room, &format!("m-{room}"))).collect();
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
+
+    let record = world.connections.record();
+    assert_eq!((record.posts, record.delivered()), (600, 600));
+    assert!(record.max_in_flight <= 4, "the rooms share one limit, {}", record.max_in_flight);
+    // Had they been served one after another, the first would have ended at 60.
+    for room in &rooms {
+        let last = places(&world, &format!("{room}.")).into_iter().max().unwrap();
+        assert!(last > 120, "{room} was done after {last} posts");
+    }
+}
+
+#[tokio::test]
+async fn a_cap_on_the_rate_is_kept_over_rooms_and_invocations() {
+    let world = World::start();
+    world.seed("a", "a", 30);
+    world.seed("b", "b", 30);
+    let fanout = world.fanout().env("FANOUT_MAX_POSTS_PER_SECOND", 100).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("a", "1"), message("b", "1")]).await, Vec::<String>::new());
+    assert_eq!(invoke(&fanout, &[message("a", "2")]).await, Vec::<String>::new());
+
+    let record = world.connections.record();
+    assert_eq!(record.delivered(), 90);
+    let attempts = record.connections.values().flat_map(|connection| &connection.attempts);
+    let mut arrivals: Vec<_> = attempts.map(|attempt| attempt.arrived).collect();
+    arrivals.sort_unstable();
+    // A post may be held up on its way, never sent early: over any span of posts the cap holds but for that.
+    for posts in [20, 45, 89] {
+        for pair in arrivals.windows(posts + 1) {
+            let least = Duration::from_millis(10) * u32::try_from(posts).unwrap() - Duration::from_millis(100);
+            assert!(pair[posts] - pair[0] >= least, "{posts} posts within {:?}", pair[posts] - pair[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_throttles_everybody_loses_nobody() {
+    let world = World::start();
+    world.seed("room", "c", 800);
+    world.connections.limit_rate(400.0, 50.0);
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+
+    let record = world.connections.record();
+    assert!(record.connections.values().all(|connection| connection.delivered == 1));
+    assert_eq!((record.delivered(), record.deletes()), (800, 0));
+    assert_eq!(tally(&fanout).await["undelivered"], 0);
+    assert!(record.over_rate > 0, "the rate was exceeded at first");
+}

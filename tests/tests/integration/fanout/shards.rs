@@ -1,0 +1,186 @@
+//! Large rooms: cut into jobs on the queue, which are posted by whoever takes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::aws_endpoint::{Fault, Rule};
+use tests::connections_server::Outcome;
+use tests::events::QueueRecord;
+use tests::runtime_api::Environment;
+
+use super::{World, invoke, message};
+
+const SHARD_SIZE: usize = 100;
+
+async fn start(world: &World) -> Environment {
+    world.fanout().env("FANOUT_SHARD_SIZE", SHARD_SIZE).start().await.unwrap()
+}
+
+/// The queue's jobs as it delivers them: each group's in order, one batch for each group.
+fn batches(world: &World) -> BTreeMap<String, Vec<QueueRecord>> {
+    let mut batches: BTreeMap<String, Vec<QueueRecord>> = BTreeMap::new();
+    for job in world.jobs() {
+        let group = job.group_id.clone().unwrap();
+        let record = QueueRecord::new(&job.message_id, &group, &job.body);
+        batches.entry(group).or_default().push(record);
+    }
+    batches
+}
+
+#[tokio::test]
+async fn a_large_room_is_cut_into_jobs_that_post_to_everybody_once() {
+    let world = World::start();
+    world.seed("room", "c", 350);
+    let fanout = start(&world).await;
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+    assert_eq!(world.connections.record().posts, 0, "the jobs do it");
+    assert_eq!(world.queues.operations(), ["SendMessageBatch"]);
+
+    let batches = batches(&world);
+    assert_eq!(batches.keys().collect::<Vec<_>>(), ["room/0", "room/1", "room/2", "room/3"]);
+    let logged = world.dynamodb.log("room");
+    for records in batches.values() {
+        // On another environment, as a large room's jobs mostly are.
+        assert_eq!(invoke(&start(&world).await, records).await, Vec::<String>::new());
+    }
+    let record = world.connections.record();
+    assert_eq!((record.posts, record.delivered(), record.connections.len()), (350, 350, 350));
+    let bodies: BTreeSet<_> = (0..350).flat_map(|number| world.connections.delivered(&format!("c{number}"))).collect();
+    assert_eq!(bodies.len(), 1, "the same frame for all");
+    let frame: Value = serde_json::from_str(bodies.first().unwrap()).unwrap();
+    assert_eq!((&frame["roomId"], &frame["messages"][0]["id"]), (&json!("room"), &json!("m")));
+    assert_eq!(frame["messages"][0]["seq"], logged[0]["seq"]);
+    assert_eq!(world.dynamodb.log("room"), logged, "jobs do not touch the log");
+}
+
+#[tokio::test]
+async fn a_room_of_several_pages_is_judged_by_its_first() {
+    let world = World::start();
+    world.seed("room", "c", 2_500);
+    let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 1_000).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+    let pages = world.dynamodb.calls_of("Query").iter().filter(|call| call.body["IndexName"].is_string()).count();
+    assert_eq!((pages, world.jobs().len()), (1, 4));
+
+    let records: Vec<_> = batches(&world).into_values().flatten().collect();
+    assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
+    let record = world.connections.record();
+    assert_eq!((record.posts, record.connections.len()), (2_500, 2_500));
+}
+
+#[tokio::test]
+async fn jobs_of_two_messages_keep_every_connections_order() {
+    for in_one_batch in [true, false] {
+        let world = World::start();
+        world.seed("room", "c", 250);
+        world.connections.set_latency(Duration::from_millis(1));
+        let fanout = start(&world).await;
+        for id in ["m1", "m2"] {
+            assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
+        }
+        for records in batches(&world).values() {
+            assert_eq!(records.len(), 2);
+            for batch in records.chunks(if in_one_batch { 2 } else { 1 }) {
+                assert_eq!(invoke(&fanout, batch).await, Vec::<String>::new());
+            }
+        }
+        for connection in 0..250 {
+            assert_eq!(world.received(&format!("c{connection}")), ["m1", "m2"]);
+        }
+        assert_eq!(world.connections.record().overlapped(), Vec::<&str>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_redelivered_message_enqueues_the_same_jobs() {
+    let world = World::start();
+    world.seed("room", "c", 150);
+    let fanout = start(&world).await;
+    let record = message("room", "m");
+    invoke(&fanout, std::slice::from_ref(&record)).await;
+    invoke(&fanout, &[record.clone().received(2)]).await;
+    invoke(&start(&world).await, &[record.received(3)]).await;
+
+    assert_eq!(world.queues.operations().len(), 3);
+    assert_eq!(world.jobs().len(), 2, "the queue drops what it has seen");
+    invoke(&fanout, &[message("room", "n")]).await;
+    assert_eq!(world.jobs().len(), 4, "and takes what is new");
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_taken_keeps_the_message() {
+    let world = World::start();
+    world.seed("room", "c", 350);
+    world.seed("small", "s", 1);
+    world.queues.fault(Rule::on("SendMessageBatch", Fault::failed_entries(&[2], "InternalError")).times(1));
+    let fanout = start(&world).await;
+    let records = [message("room", "m1"), message("small", "s1"), message("room", "m2")];
+    assert_eq!(invoke(&fanout, &records).await, ["m1", "m2"]);
+    assert_eq!(world.received("s0"), ["s1"]);
+    assert_eq!(world.jobs().len(), 3);
+
+    let again = [records[0].clone().received(2), records[2].clone().received(2)];
+    assert_eq!(invoke(&fanout, &again).await, Vec::<String>::new());
+    assert_eq!(batches(&world).len(), 4, "and now they are all there, none of them twice");
+    assert_eq!(world.jobs().len(), 4);
+}
+
+#[tokio::test]
+async fn small_rooms_pay_nothing_for_sharding() {
+    let calls = |size: usize| async move {
+        let world = World::start();
+        world.seed("room", "c", 60);
+        let fanout = world.fanout().env("FANOUT_SHARD_SIZE", size).start().await.unwrap();
+        for id in ["a", "b"] {
+            invoke(&fanout, &[message("room", id)]).await;
+        }
+        assert_eq!((world.connections.record().posts, world.queues.operations().len()), (120, 0));
+        world.dynamodb.endpoint().operations()
+    };
+    let (with, without) = (calls(60).await, calls(0).await);
+    assert_eq!(with, without);
+    assert_eq!(with, ["Query", "GetItem", "Query", "TransactWriteItems", "Query", "PutItem", "Query"]);
+}
+
+#[tokio::test]
+async fn jobs_sweep_the_gone_and_fail_by_themselves() {
+    let world = World::start();
+    world.seed("room", "live", 150);
+    world.seed("room", "gone", 60);
+    let fanout = start(&world).await;
+    invoke(&fanout, &[message("room", "m")]).await;
+    let records: Vec<_> = batches(&world).into_values().flatten().collect();
+    assert_eq!(records.len(), 4);
+    // One live connection of the first quarter of the slots is refused, and with it that job.
+    let rows = world.dynamodb.rows_of_room("room");
+    let refused = rows.iter().find(|row| row.slot < 0x4000 && row.connection_id.starts_with("live")).unwrap();
+    world.script_prefix("gone", Outcome::gone());
+    world.connections.script(
+        &refused.connection_id,
+        tests::connections_server::Script::queue([Outcome::forbidden()]).then(Outcome::ok()),
+    );
+    assert_eq!(invoke(&fanout, &records).await, [records[0].message_id.clone()]);
+    assert_eq!(invoke(&fanout, &[records[0].clone().received(2)]).await, Vec::<String>::new());
+
+    assert_eq!(world.dynamodb.connections_of_room("room").len(), 150);
+    for number in 0..150 {
+        assert!(!world.received(&format!("live{number}")).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn frames_too_large_for_one_job_go_into_several_and_stay_in_order() {
+    let world = World::start();
+    world.seed("room", "c", 150);
+    let large = |id: &str| QueueRecord::message("room", id, &json!("x".repeat(110_000)));
+    let fanout = start(&world).await;
+    assert_eq!(invoke(&fanout, &[large("a"), large("b"), large("c")]).await, Vec::<String>::new());
+    for records in batches(&world).values() {
+        assert!(records.len() > 1 && records.iter().all(|record| record.body.len() <= 256 * 1024));
+        assert_eq!(invoke(&fanout, records).await, Vec::<String>::new());
+    }
+    for connection in 0..150 {
+        assert_eq!(world.received(&format!("c{connection}")), ["a", "b", "c"]);
+    }
+}
