@@ -96,7 +96,8 @@ export class Syncer {
   }
 
   async #sync(connection: Connection, candidates: Subscription[]): Promise<void> {
-    const rooms: Record<string, number> = {};
+    // Without a prototype, because rooms may be called `__proto__` and `constructor`.
+    const rooms = Object.create(null) as Record<string, number>;
     // While the frames before this one were answered, a room may have been left or asked for by itself.
     const asked = candidates.filter((room) => room.resumeFrom !== undefined && room.connected && !this.#asked.has(room));
     for (const room of asked) {
@@ -107,7 +108,7 @@ export class Syncer {
       const reply = await connection.request({ action: "sync", rooms }, "synced", this.#times.syncTimeoutMs);
       this.#done(connection, asked);
       for (const room of asked) {
-        const page = reply.rooms[room.roomId];
+        const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
         if (page === undefined) room.onSyncFailed();
         else room.onSynced(rooms[room.roomId] ?? 0, page);
       }

@@ -46,6 +46,20 @@ describe("the heartbeat", () => {
     expect(fake.world.network.sockets).toHaveLength(1);
   });
 
+  it.each(["__proto__", "constructor", "hasOwnProperty"])("works for a room called %s", async (roomId) => {
+    const { room } = await fake.world.joined({}, roomId);
+    const seen = collect(room);
+    await pass(2_000);
+    fake.world.network.weather = { ...fake.world.network.weather, losesBroadcast: () => true };
+    fake.world.server.publish(roomId, [{ data: 1 }]);
+    fake.world.server.unsynced.add(roomId);
+    await pass(30_000);
+    fake.world.server.unsynced.delete(roomId);
+    expect(seen).toEqual([]);
+    await pass(30_000);
+    expect(seen).toHaveLength(1);
+  });
+
   it("asks for at most 50 rooms in one frame, one frame after another", async () => {
     const client = await fake.world.connected();
     const joins = Array.from({ length: 120 }, (_, n) => client.room(`room-${n}`).join());

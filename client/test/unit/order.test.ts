@@ -1,0 +1,179 @@
+import { describe, expect, it } from "vitest";
+import type { Room } from "../../src/index.js";
+import { collect, during, inFakeTime, pass } from "../support/world.js";
+
+const fake = inFakeTime();
+
+function data(seen: readonly { data: unknown }[]): unknown[] {
+  return seen.map((message) => message.data);
+}
+
+/** A frame as fanout would send it, straight to the client. */
+function inject(roomId: string, batch: readonly object[], bounds: object = {}): void {
+  fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId, messages: batch, ...bounds }));
+}
+
+/** Appends to the log without broadcasting. */
+function append(roomId: string, ...values: unknown[]): { seq: number }[] {
+  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
+}
+
+function events(room: Room): string[] {
+  const seen: string[] = [];
+  room.on("state", ({ state }) => seen.push(state));
+  room.on("gap", () => seen.push("gap!"));
+  room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
+  room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
+  return seen;
+}
+
+describe("order", () => {
+  it("is restored within the reorder window without asking the log", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    await pass(2_000);
+    const syncs = fake.world.server.received("sync").length;
+    const [a, b, c] = append("lobby", "a", "b", "c");
+    inject("lobby", [{ ...c }]);
+    inject("lobby", [{ ...b }]);
+    await pass(50);
+    expect(seen).toEqual([]);
+    inject("lobby", [{ ...a }]);
+    inject("lobby", [{ ...b }]);
+    await pass(500);
+    expect(data(seen)).toEqual(["a", "b", "c"]);
+    expect(fake.world.server.received("sync")).toHaveLength(syncs);
+  });
+
+  it("is restored from the log when a frame does not come", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    await pass(2_000);
+    const [, b] = append("lobby", "a", "b");
+    inject("lobby", [{ ...b }]);
+    await pass(150);
+    expect(seen.map(({ data, recovered }) => [data, recovered])).toEqual([
+      ["a", true],
+      ["b", false],
+    ]);
+    expect(order).toEqual(["recovering", "gap!", "joined", "recovered 1!"]);
+  });
+
+  it("does not see a gap in conflated frames", async () => {
+    append("prices", "old");
+    const { room } = await fake.world.joined({}, "prices");
+    const seen = collect(room);
+    const order = events(room);
+    await pass(2_000);
+    const syncs = fake.world.server.received("sync").length;
+    fake.world.server.publish("prices", [
+      { data: 1, key: "A", version: 1 },
+      { data: 2, key: "A", version: 3 },
+      { data: 3, key: "A", version: 2 },
+      { data: 4, key: "B", version: 1 },
+    ]);
+    fake.world.server.publish("prices", [{ data: 5 }]);
+    await pass(500);
+    expect(data(seen)).toEqual([2, 4, 5]);
+    expect(order).toEqual([]);
+    expect(fake.world.server.received("sync")).toHaveLength(syncs);
+    expect(seen[0]).toMatchObject({ key: "A", version: 3 });
+  });
+
+  it("begins with the first message of a room that was empty, even if its frame is lost", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    expect(room.seq).toBe(0);
+    await pass(2_000);
+    const [, second] = append("lobby", "first", "second");
+    inject("lobby", [{ ...second }]);
+    // Not even a reorder window: one question to the log, there and back.
+    await pass(20);
+    expect(data(seen)).toEqual(["first", "second"]);
+    expect(fake.world.server.received("sync").at(-1)?.["rooms"]).toEqual({ lobby: 0 });
+  });
+
+  it("asks again when a read lags behind a broadcast", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    await pass(2_000);
+    const log = fake.world.server.log("lobby");
+    const [a, b] = append("lobby", "a", "b");
+    log.retained.splice(-2);
+    inject("lobby", [{ ...b }]);
+    await pass(300);
+    expect(seen).toEqual([]);
+    log.retained.push(a as never, b as never);
+    await pass(3_000);
+    expect(data(seen)).toEqual(["a", "b"]);
+  });
+
+  it("goes on, and says so, when the log has lost what a frame announced", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    await pass(2_000);
+    const [, b] = append("lobby", "a", "b");
+    fake.world.server.log("lobby").expire();
+    inject("lobby", [{ ...b }]);
+    await pass(20_000);
+    expect(data(seen)).toEqual(["b"]);
+    expect(order).toContain("truncated!");
+    const [c] = append("lobby", "c");
+    inject("lobby", [{ ...c }], { after: (b?.seq ?? 0), seq: c?.seq });
+    await pass(2_000);
+    expect(data(seen)).toEqual(["b", "c"]);
+  });
+
+  it("ignores frames of rooms that are not joined, and frames that make no sense", async () => {
+    const { client, room } = await fake.world.joined();
+    const seen = collect(room);
+    const errors: string[] = [];
+    client.on("error", ({ code }) => errors.push(code));
+    inject("elsewhere", [{ seq: 5, id: "a", from: "b", sentAt: 1, data: 1 }]);
+    inject("lobby", []);
+    fake.world.network.last.inject("garbage");
+    fake.world.network.last.inject(JSON.stringify({ type: "later version" }));
+    await pass(100);
+    expect(seen).toEqual([]);
+    expect(errors).toEqual(["protocol", "protocol"]);
+    expect(client.state).toBe("open");
+  });
+});
+
+describe("retention", () => {
+  it("is reported when it dropped what a join asks for", async () => {
+    const [first] = append("lobby", "a", "b", "c", "d");
+    fake.world.server.log("lobby").expire(1);
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const holes: unknown[] = [];
+    room.on("truncated", (hole) => holes.push(hole));
+    const seen = collect(room);
+    const after = first?.seq ?? 0;
+    await during(room.join({ after }));
+    await pass(100);
+    expect(data(seen)).toEqual(["d"]);
+    expect(holes).toEqual([{ after, seq: after + 3, certain: true }]);
+  });
+
+  it("is reported once, and as a possibility, when the log is empty; then a silent room goes on as if new", async () => {
+    append("lobby", "a");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    fake.world.server.log("lobby").expire();
+    await pass(95_000);
+    expect(order).toEqual(["perhaps truncated!"]);
+    fake.world.server.publish("lobby", [{ data: "again" }]);
+    await pass(50);
+    fake.world.server.publish("lobby", [{ data: "and again" }]);
+    await pass(50);
+    expect(data(seen)).toEqual(["again", "and again"]);
+    expect(order).toEqual(["perhaps truncated!"]);
+  });
+});
