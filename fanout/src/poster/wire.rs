@@ -65,7 +65,7 @@ impl Target {
             None => Box::new(TokioIo::new(stream)),
         };
         let (sender, connection) = handshake(io).await?;
-        Ok(Wire { sender, connection: Box::pin(connection), is_over: false, used: false })
+        Ok(Wire { sender, connection: Some(Box::pin(connection)), used: false })
     }
 }
 
@@ -90,8 +90,8 @@ impl<T: hyper::rt::Read + hyper::rt::Write + Unpin> Io for T {}
 /// An open connection.
 pub(super) struct Wire {
     sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Http1>>,
-    is_over: bool,
+    /// `None` when it is over.
+    connection: Option<Pin<Box<Http1>>>,
     used: bool,
 }
 
@@ -120,12 +120,12 @@ impl Wire {
 
     /// Whether it can be used again.
     pub(super) fn is_open(&self) -> bool {
-        !self.is_over && !self.sender.is_closed()
+        self.connection.is_some() && !self.sender.is_closed()
     }
 
     /// Sends a request and reads the response to its end.
     pub(super) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, WireError> {
-        let Self { sender, connection, is_over, used } = self;
+        let Self { sender, connection, used } = self;
         let exchange = async {
             sender.ready().await?;
             let response = sender.send_request(request).await?;
@@ -143,7 +143,7 @@ impl Wire {
             }
             Ok(answer)
         };
-        let answer = drive(connection.as_mut(), is_over, exchange).await;
+        let answer = drive(connection, exchange).await;
         *used |= answer.is_ok();
         answer
     }
@@ -151,15 +151,15 @@ impl Wire {
 
 /// Drives a connection while an exchange goes on over it. The exchange is polled again right after the connection,
 /// which has then mostly brought it what it waits for.
-async fn drive<F: Future>(mut connection: Pin<&mut Http1>, is_over: &mut bool, exchange: F) -> F::Output {
+async fn drive<F: Future>(connection: &mut Option<Pin<Box<Http1>>>, exchange: F) -> F::Output {
     let mut exchange = pin!(exchange);
     poll_fn(move |cx| {
         if let Poll::Ready(output) = exchange.as_mut().poll(cx) {
             return Poll::Ready(output);
         }
-        // An error of the connection reaches the exchange as its own.
-        if !*is_over && connection.as_mut().poll(cx).is_ready() {
-            *is_over = true;
+        if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+            // Dropped at once: only then does an exchange that it has not taken up yet, or not finished, learn of its end.
+            *connection = None;
         }
         exchange.as_mut().poll(cx)
     })
