@@ -39,12 +39,13 @@ pub(super) struct Held {
     identity: Identity,
     access_key_id: String,
     session_token: Option<String>,
-    refresh_at: Option<SystemTime>,
+    expires_at: Option<SystemTime>,
 }
 
 impl Held {
-    fn is_fresh(&self, now: SystemTime) -> bool {
-        self.refresh_at.is_none_or(|refresh_at| now < refresh_at)
+    /// Whether they are good for this much longer.
+    fn lasts(&self, time: Duration) -> bool {
+        self.expires_at.is_none_or(|expires_at| SystemTime::now() + time < expires_at)
     }
 }
 
@@ -53,7 +54,7 @@ impl From<Credentials> for Held {
         Self {
             access_key_id: credentials.access_key_id().to_owned(),
             session_token: credentials.session_token().map(str::to_owned),
-            refresh_at: credentials.expiry().map(|expiry| expiry.checked_sub(REFRESH_BEFORE).unwrap_or(expiry)),
+            expires_at: credentials.expiry(),
             identity: credentials.into(),
         }
     }
@@ -66,15 +67,19 @@ impl Signer {
 
     /// The credentials to sign with: the held ones, or new ones before those expire.
     pub(super) async fn credentials(&self) -> Result<Rc<Held>, CredentialsError> {
-        if let Some(held) = self.fresh() {
+        if let Some(held) = self.held_for(REFRESH_BEFORE) {
             return Ok(held);
         }
         let _fetching = self.fetching.lock().await;
         // Another worker may have fetched them while this one waited.
-        if let Some(held) = self.fresh() {
+        if let Some(held) = self.held_for(REFRESH_BEFORE) {
             return Ok(held);
         }
-        self.fetch().await
+        match self.fetch().await {
+            Ok(held) => Ok(held),
+            // There is time to try again: the held ones are still good.
+            Err(error) => self.held_for(Duration::ZERO).ok_or(error),
+        }
     }
 
     /// Fetches credentials anew, because the server refused what was signed with `refused`. Says whether there are
@@ -87,9 +92,10 @@ impl Signer {
         replaced || self.fetch().await.is_ok_and(|held| is_other(&held))
     }
 
-    fn fresh(&self) -> Option<Rc<Held>> {
+    /// The held credentials, if they are good for this much longer.
+    fn held_for(&self, time: Duration) -> Option<Rc<Held>> {
         let held = self.held.borrow();
-        held.as_ref().filter(|held| held.is_fresh(SystemTime::now())).cloned()
+        held.as_ref().filter(|held| held.lasts(time)).cloned()
     }
 
     async fn fetch(&self) -> Result<Rc<Held>, CredentialsError> {
