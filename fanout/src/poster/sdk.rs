@@ -3,8 +3,9 @@
 use std::{error::Error, time::Duration};
 
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_apigatewaymanagement::{Client, config::Builder, error::SdkError, primitives::Blob};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::ConnectorError};
 use shared::ConnectionId;
 
 use super::{Lane, Poster};
@@ -66,11 +67,17 @@ fn classify<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>)
     match error {
         SdkError::TimeoutError(_) => Outcome::TimedOut,
         SdkError::DispatchFailure(failure) if failure.is_timeout() => Outcome::TimedOut,
-        // Neither an answer nor a broken connection: the request was not made, for want of credentials.
-        SdkError::ConstructionFailure(_) => Outcome::Misconfigured(Misconfiguration::Credentials),
-        SdkError::DispatchFailure(failure) if failure.is_user() => {
+        // The request could not even be made.
+        SdkError::ConstructionFailure(_) => Outcome::Rejected,
+        // It was not made, for want of credentials.
+        SdkError::DispatchFailure(failure) if failure.as_connector_error().is_some_and(is_of_credentials) => {
             Outcome::Misconfigured(Misconfiguration::Credentials)
         }
         _ => Outcome::Failed,
     }
+}
+
+/// Whether credentials, which the SDK fetches before it connects, are what is missing.
+fn is_of_credentials(error: &ConnectorError) -> bool {
+    error.source().is_some_and(|source| source.is::<CredentialsError>())
 }
