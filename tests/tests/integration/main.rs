@@ -8,3 +8,4 @@
 
 mod fanout;
 mod ingest;
+mod poster;

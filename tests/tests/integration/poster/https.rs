@@ -1,0 +1,113 @@
+//! The function's posts over TLS, to a server whose certificate it is told to trust.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tests::connections_server::{Outcome, Script};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::fanout::{World, invoke, message, tally};
+
+/// TLS in front of a plain server, with a certificate for `localhost` of its own making.
+struct TlsFront {
+    address: SocketAddr,
+    certificate: PathBuf,
+    serving: JoinHandle<()>,
+}
+
+impl TlsFront {
+    async fn start(server: SocketAddr) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let certificate = std::env::temp_dir().join(format!("roomcast-test-{}.pem", address.port()));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // A client that does not trust the certificate ends the handshake.
+                    let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                    let mut inside = TcpStream::connect(server).await.unwrap();
+                    // Either side may go away first.
+                    let _ = copy_bidirectional(&mut outside, &mut inside).await;
+                });
+            }
+        });
+        Self { address, certificate, serving }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("https://localhost:{}/production", self.address.port())
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        self.serving.abort();
+        // A file that stays behind harms nobody.
+        let _ = std::fs::remove_file(&self.certificate);
+    }
+}
+
+async fn world() -> (World, TlsFront) {
+    let world = World::start();
+    world.seed("room", "c", 40);
+    let endpoint = world.connections.endpoint();
+    let authority = endpoint.trim_start_matches("http://").split('/').next().unwrap();
+    let front = TlsFront::start(authority.parse().unwrap()).await;
+    (world, front)
+}
+
+#[tokio::test]
+async fn posts_and_closes_go_over_tls_to_a_server_that_is_trusted() {
+    let (world, front) = world().await;
+    world.connections.script("c7", Script::always(Outcome::internal_error()));
+    let fanout = world
+        .fanout()
+        .env("CONNECTIONS_ENDPOINT", front.endpoint())
+        .env("SSL_CERT_FILE", front.certificate.display())
+        .env("FANOUT_CONCURRENCY", 4)
+        .env("FANOUT_MAX_ATTEMPTS", 1)
+        .start()
+        .await
+        .unwrap();
+    for id in ["m1", "m2", "m3"] {
+        assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
+    }
+    assert_eq!(world.received("c0"), ["m1", "m2", "m3"]);
+    let record = world.connections.record();
+    assert_eq!((record.posts, record.delivered(), record.signature_errors), (120, 117, Vec::new()));
+    assert_eq!(world.connections.connection("c7").deletes, 1);
+    assert!(world.connections.tcp_connections() <= 5, "four lanes and the SDK's connection, kept over invocations");
+}
+
+#[tokio::test]
+async fn nothing_is_posted_to_a_server_that_is_not_trusted() {
+    let (world, front) = world().await;
+    let fanout = world
+        .fanout()
+        .env("CONNECTIONS_ENDPOINT", front.endpoint())
+        .env("FANOUT_MAX_ATTEMPTS", 1)
+        .start()
+        .await
+        .unwrap();
+    invoke(&fanout, &[message("room", "m")]).await;
+    assert_eq!(world.connections.tcp_connections(), 0);
+    assert_eq!(tally(&fanout).await["undelivered"], 40);
+}
