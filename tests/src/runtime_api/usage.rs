@@ -38,7 +38,7 @@ impl Usage {
     }
 
     /// What a process has used so far; `None` once it has ended.
-    pub(super) fn of_process(pid: u32) -> Option<Self> {
+    pub fn of_process(pid: u32) -> Option<Self> {
         let (user, system) = ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Some(Self {

@@ -22,6 +22,10 @@ impl Arguments {
         self.0.contains_key(name)
     }
 
+    pub(crate) fn text(&self, name: &str) -> Result<&str, String> {
+        self.0.get(name).and_then(Option::as_deref).ok_or_else(|| format!("--{name} is missing"))
+    }
+
     pub(crate) fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T, String> {
         match self.0.get(name) {
             None => Ok(default),

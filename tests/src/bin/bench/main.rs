@@ -13,6 +13,7 @@
 
 mod arguments;
 mod machine;
+mod post;
 mod rate;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
     let part = arguments.next();
     let done = match (part.as_deref(), Arguments::parse(arguments)) {
         (Some("rate"), Ok(arguments)) => rate::run(&arguments).await,
+        (Some("post"), Ok(arguments)) => post::run(&arguments).await,
         (_, Err(error)) => Err(error),
         _ => Err(USAGE.to_owned()),
     };
