@@ -45,9 +45,10 @@ const CLOCK_SKEW: u64 = 60_000;
 /// SQS").
 const DEDUPLICATION: u64 = 5 * 60 * 1000;
 
-/// The longest time that a log is started anew before its last entry expires, in seconds: an environment that was
-/// stopped between looking at the head and writing after it (at most the 15 minutes of an invocation) must not
-/// write into a log that has come to its end meanwhile.
+/// The time before its last entry expires from which on a log is written to under the lock of its start row, in seconds.
+/// An environment that was stopped between looking at the head and writing after it (at most the 15 minutes of an
+/// invocation) must not write into a log that has come to its end meanwhile: before the margin its number is still the
+/// next one, whoever takes it; within the margin, and when the log begins anew, the start row has changed.
 const MARGIN_SECONDS: u64 = 15 * 60;
 
 /// A batch as it came from the queue.
@@ -93,10 +94,12 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
     pub async fn append(&self, room: &RoomId, batch: Batch) -> Result<Vec<LoggedMessage>, AppendError> {
         // Out of the cache while it is worked on: after an error nobody knows what the log looks like.
         let mut tail = match self.recall(room) {
-            Some(tail) => tail,
-            None => self.read_tail(room).await?,
+            Some(mut tail) => {
+                self.search_back(room, &mut tail, &batch).await?;
+                tail
+            }
+            None => self.read_tail(room, &batch).await?,
         };
-        self.search_back(room, &mut tail, &batch).await?;
         for attempt in 0..ATTEMPTS {
             let now = self.clock.unix_seconds();
             let (next, how) = match tail.head() {
@@ -104,10 +107,13 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
                 _ => {
                     let previous = self.store.start(room).await?;
                     // Only what is read after the start was read says that nobody has started the log since.
-                    tail = self.read_tail(room).await?;
+                    tail = self.read_tail(room, &batch).await?;
                     match tail.head() {
                         Some(head) if !self.is_ending(head, now) => (head.seq + 1, Append::Continue),
-                        head => (self.first_number(head), Append::Start { previous }),
+                        // As long as any of it is there, the log goes on without a jump.
+                        Some(head) => (head.seq + 1, Append::Start { previous }),
+                        // At the time, so that it starts beyond any log that was.
+                        None => (self.clock.unix_micros(), Append::Start { previous }),
                     }
                 }
             };
@@ -124,7 +130,7 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
                 }
                 Err(StoreAppendError::Conflict) => {
                     tokio::time::sleep(CONFLICT_BACKOFF.mul_f64(f64::from(1 << attempt) * fastrand::f64())).await;
-                    self.catch_up(room, &mut tail).await?;
+                    self.catch_up(room, &mut tail, &batch).await?;
                 }
                 Err(StoreAppendError::Store(error)) => return Err(error.into()),
             }
@@ -137,15 +143,12 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
         head.expires_at <= now + MARGIN_SECONDS.min(self.retention.as_secs() / 4)
     }
 
-    /// Where a log starts: at the time, so that it starts beyond any log that was.
-    fn first_number(&self, previous_head: Option<Head>) -> u64 {
-        let now = self.clock.unix_micros();
-        previous_head.map_or(now, |head| now.max(head.seq + 1))
-    }
-
-    async fn read_tail(&self, room: &RoomId) -> Result<Tail, StoreError> {
+    /// Reads the end of a log, as far back as the batch could be in it.
+    async fn read_tail(&self, room: &RoomId, batch: &Batch) -> Result<Tail, StoreError> {
         let page = self.store.latest(room, None, READ).await?;
-        Ok(Tail::from_latest(&page.entries, page.more))
+        let mut tail = Tail::from_latest(&page.entries, page.more);
+        self.search_back(room, &mut tail, batch).await?;
+        Ok(tail)
     }
 
     /// Reads back as far as the batch could be in the log. A record that the queue delivers for the first time within
@@ -167,9 +170,9 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
     }
 
     /// Reads what others have appended meanwhile. The batch, as far as it is there, is among it.
-    async fn catch_up(&self, room: &RoomId, tail: &mut Tail) -> Result<(), StoreError> {
+    async fn catch_up(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(), StoreError> {
         let Some(head) = tail.head() else {
-            *tail = self.read_tail(room).await?;
+            *tail = self.read_tail(room, batch).await?;
             return Ok(());
         };
         let mut next = head.seq + 1;

@@ -52,10 +52,10 @@ pub enum AppendError {
 pub enum Append {
     /// The entries follow the head.
     Continue,
-    /// The log is empty, or all of it has expired: the entries start it anew. `previous` is the start that the
-    /// writer read with [`LogStore::start`].
+    /// The log is empty, or about to be: the entries start it anew, or carry it on. `previous` is the start that the
+    /// writer read with [`LogStore::start`]; the first entry's number takes its place.
     Start {
-        /// The first number of the log that was, if it is still known.
+        /// What the last such append has left, if it is still known.
         previous: Option<u64>,
     },
 }
@@ -74,7 +74,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// The oldest entries from `seq` on, ascending.
     fn from(&self, room: &RoomId, seq: u64, limit: u32) -> impl Future<Output = Result<LogPage, StoreError>> + Send;
 
-    /// The first number of the current or last log of the room, if it is still known.
+    /// The first number of the last append that started the room's log or carried it on, if it is still known.
     fn start(&self, room: &RoomId) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
     /// Appends all entries (at most [`APPEND_BATCH`]) or none; their numbers must be free.

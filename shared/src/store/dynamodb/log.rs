@@ -1,5 +1,5 @@
-//! The `Messages` table: PK `roomId`, SK `seq`. The row with `seq` 0 is not a message: it says where the log starts, so
-//! that two writers who both find a log empty cannot both start it.
+//! The `Messages` table: PK `roomId`, SK `seq`. The row with `seq` 0 is not a message: it says where the log was started
+//! last, or carried on near its end, so that of two writers who find it so only one writes.
 
 use std::sync::Arc;
 
