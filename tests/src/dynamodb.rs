@@ -3,6 +3,7 @@
 //! What a test itself writes and reads goes past that endpoint, straight to the database: it is neither counted nor
 //! made to fail, and it is fast enough for rooms of 100,000 rows.
 
+mod expiry;
 mod rows;
 
 use std::net::{Ipv4Addr, TcpListener};

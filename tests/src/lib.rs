@@ -12,16 +12,20 @@
 )]
 #![allow(clippy::must_use_candidate, reason = "a getter whose value is not used harms no test")]
 
+pub mod application;
 pub mod aws_endpoint;
 pub mod aws_sdk;
 pub mod aws_server;
+pub mod clock;
 pub mod connections_server;
 pub mod dynamodb;
 pub mod events;
 pub mod fast_server;
+pub mod fifo_queue;
 pub mod history;
 pub mod http_server;
 pub mod runtime_api;
+pub mod seeds;
 pub mod sigv4;
 pub mod stack;
 pub mod token_bucket;

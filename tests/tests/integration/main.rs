@@ -8,4 +8,5 @@
 
 mod fanout;
 mod ingest;
+mod log;
 mod poster;

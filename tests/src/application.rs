@@ -1,0 +1,186 @@
+//! What an application sees of a room when its client does what the protocol asks of clients: drops what it has seen,
+//! holds back what comes after a gap, and reads from the log what is missing. A second reading of the protocol, in
+//! as few lines as may be, next to the client library's.
+
+use serde_json::Value;
+
+use crate::history::Seen;
+
+/// One room as one client sees it, over all its connections.
+#[derive(Clone, Debug)]
+pub struct RoomView {
+    room: String,
+    position: Option<u64>,
+    early: Vec<Span>,
+    seen: Vec<Seen>,
+    gives_up: Vec<Truncation>,
+    incomplete: bool,
+}
+
+/// Every message with `after < seq <= through`, except conflated ones.
+#[derive(Clone, Debug)]
+struct Span {
+    after: u64,
+    through: u64,
+    messages: Vec<(u64, String)>,
+}
+
+/// A stretch of the log that the application was told it cannot have, because retention has dropped some of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Truncation {
+    /// The last message that it has.
+    pub after: u64,
+    /// The next one that it gets; none when the log was empty.
+    pub before: Option<u64>,
+}
+
+impl RoomView {
+    /// A room that has not been joined yet.
+    pub fn new(room: &str) -> Self {
+        let room = room.to_owned();
+        Self { room, position: None, early: vec![], seen: vec![], gives_up: vec![], incomplete: false }
+    }
+
+    /// The last message that it has: the `after` to join or sync with. `None` before it has joined.
+    pub fn position(&self) -> Option<u64> {
+        self.position
+    }
+
+    /// Whether it knows that something is missing, and must sync.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete || !self.early.is_empty()
+    }
+
+    /// What the application has seen, in order.
+    pub fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    /// What it was told it cannot have.
+    pub fn gives_up(&self) -> &[Truncation] {
+        &self.gives_up
+    }
+
+    /// Takes a `messages` frame.
+    ///
+    /// # Panics
+    /// When the frame is not what the protocol says.
+    pub fn broadcast(&mut self, frame: &Value) {
+        assert_eq!((&frame["type"], &frame["roomId"]), (&Value::from("messages"), &Value::from(self.room.as_str())));
+        let messages = messages(frame);
+        let (first, last) = (messages.first().expect("messages").0, messages.last().expect("messages").0);
+        let after = frame["after"].as_u64().unwrap_or(first - 1);
+        let through = frame["seq"].as_u64().unwrap_or(last);
+        let all_there = (after + 1..=through).eq(messages.iter().map(|(seq, _)| *seq));
+        assert!(all_there || frame.get("after").is_some(), "a frame has holes and does not say so: {frame}");
+        assert!(after < first && last <= through, "a frame's messages are not what it stands for: {frame}");
+        self.early.push(Span { after, through, messages });
+        self.advance();
+    }
+
+    /// Takes a page of the log, in a `joined` or `synced` reply to a request that asked for what comes after `asked`.
+    ///
+    /// # Panics
+    /// When the page is not what the protocol says.
+    pub fn page(&mut self, asked: Option<u64>, page: &Value) {
+        let head = page["seq"].as_u64().expect("a seq");
+        let messages = messages(page);
+        let position = *self.position.get_or_insert(asked.unwrap_or(head));
+        let first = messages.first().map(|message| message.0);
+        let last = messages.last().map(|message| message.0);
+        assert!(first > asked || first.is_none(), "a page starts before what was asked for: {page}");
+        self.incomplete = page["more"].as_bool().expect("more");
+        assert!(self.incomplete || last.is_none() || last == Some(head), "a last page ends before the head: {page}");
+        if page["truncated"].as_bool().expect("truncated") && first.is_none_or(|first| first > position + 1) {
+            self.gives_up.push(Truncation { after: position, before: first });
+        }
+        if let (Some(after), Some(through)) = (asked, last) {
+            self.early.push(Span { after, through, messages });
+        }
+        self.advance();
+    }
+
+    /// Gives up what may have been between a log that was empty too long ago and now: who resumes from 0 is never told.
+    pub fn give_up_since_empty(&mut self) {
+        self.gives_up.push(Truncation { after: self.position.unwrap_or_default(), before: None });
+    }
+
+    fn advance(&mut self) {
+        let Some(mut position) = self.position else { return };
+        self.early.sort_by_key(|span| span.after);
+        while self.early.first().is_some_and(|span| span.after <= position) {
+            let span = self.early.remove(0);
+            let new = span.messages.iter().filter(|(seq, _)| *seq > position);
+            self.seen.extend(new.map(|(seq, id)| Seen::new(&self.room, *seq, id)));
+            position = position.max(span.through);
+        }
+        self.position = Some(position);
+    }
+}
+
+fn messages(frame: &Value) -> Vec<(u64, String)> {
+    let entries = frame["messages"].as_array().expect("messages");
+    let read = |entry: &Value| (entry["seq"].as_u64().expect("a seq"), entry["id"].as_str().expect("an id").to_owned());
+    let messages: Vec<_> = entries.iter().map(read).collect();
+    assert!(messages.is_sorted_by(|one, next| one.0 < next.0), "not ascending: {frame}");
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entries(seqs: &[u64]) -> Value {
+        seqs.iter().map(|seq| json!({ "seq": seq, "id": format!("m{seq}") })).collect()
+    }
+
+    fn broadcast(seqs: &[u64]) -> Value {
+        json!({ "type": "messages", "roomId": "r", "messages": entries(seqs) })
+    }
+
+    fn page(seq: u64, seqs: &[u64], more: bool, truncated: bool) -> Value {
+        json!({ "seq": seq, "messages": entries(seqs), "more": more, "truncated": truncated })
+    }
+
+    fn seen(view: &RoomView) -> Vec<u64> {
+        view.seen().iter().map(|seen| seen.seq).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_waited_for_and_what_is_known_is_dropped() {
+        let mut view = RoomView::new("r");
+        view.broadcast(&broadcast(&[5, 6]));
+        view.page(None, &page(5, &[], false, false));
+        assert_eq!(seen(&view), [6]);
+        view.broadcast(&broadcast(&[9]));
+        assert!(view.is_incomplete());
+        view.page(Some(6), &page(9, &[7], true, false));
+        view.broadcast(&broadcast(&[6, 7]));
+        view.page(Some(7), &page(9, &[8, 9], false, false));
+        assert_eq!((seen(&view), view.is_incomplete()), (vec![6, 7, 8, 9], false));
+        assert_eq!(view.gives_up(), []);
+    }
+
+    #[test]
+    fn conflated_messages_leave_no_gap() {
+        let mut view = RoomView::new("r");
+        view.page(None, &page(5, &[], false, false));
+        let mut frame = broadcast(&[7]);
+        frame["after"] = json!(5);
+        frame["seq"] = json!(8);
+        view.broadcast(&frame);
+        assert_eq!((seen(&view), view.position(), view.is_incomplete()), (vec![7], Some(8), false));
+    }
+
+    #[test]
+    fn what_retention_has_dropped_is_given_up_and_noted() {
+        let mut view = RoomView::new("r");
+        view.page(None, &page(5, &[], false, false));
+        view.broadcast(&broadcast(&[900]));
+        view.page(Some(5), &page(901, &[899, 900, 901], false, true));
+        assert_eq!((seen(&view), view.is_incomplete()), (vec![899, 900, 901], false));
+        assert_eq!(view.gives_up(), [Truncation { after: 5, before: Some(899) }]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The room log and who reads it, on an embedded DynamoDB through the real SDK.
+
+mod numbering;
+mod races;
+mod reads;
+mod session;
+mod writer;

@@ -1,0 +1,190 @@
+//! Several writers on one room, and calls that end in every way they can.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use tests::aws_endpoint::{Fault, Rule};
+use tests::clock::TestClock;
+use tests::dynamodb::DynamoDb;
+
+use super::writer::{append, batch, ids, numbers, redelivered, rows, writer};
+
+const RETENTION: u64 = 86_400;
+
+fn assert_consecutive(dynamodb: &DynamoDb) {
+    let numbers: Vec<_> = rows(dynamodb).into_iter().map(|row| row.0).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+}
+
+#[tokio::test]
+async fn an_empty_log_that_two_start_at_once_does_not_fork() {
+    for ahead in [-2_000, 0, 2_000] {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let logs = [clock.clone(), clock.ahead_by_millis(ahead)].map(|clock| writer(&dynamodb, &clock, RETENTION));
+        // Both have found it empty before either writes.
+        dynamodb.fault(Rule::on("TransactWriteItems", Fault::Delay(Duration::from_millis(50))).times(2));
+        let (mine, theirs) = (batch(&["a", "b"], &clock), batch(&["c", "d"], &clock));
+        let (mine, theirs) = join(numbers(&logs[0], &mine), numbers(&logs[1], &theirs)).await;
+        assert_eq!((mine.len(), theirs.len()), (2, 2));
+        assert_eq!(rows(&dynamodb).len(), 4);
+        assert_consecutive(&dynamodb);
+    }
+}
+
+/// Nor does one that both find to be ending, one continuing it while the other starts it anew.
+#[tokio::test]
+async fn a_log_that_ends_by_one_clock_and_not_by_the_other_does_not_fork() {
+    for left in 850..950 {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let behind = writer(&dynamodb, &clock.ahead_by_millis(-1_500), RETENTION);
+        let ahead = writer(&dynamodb, &clock.ahead_by_millis(1_500), RETENTION);
+        append(&behind, &batch(&["a"], &clock)).await.unwrap();
+        clock.advance(Duration::from_secs(RETENTION - left));
+        let second = numbers(&ahead, &batch(&["b"], &clock)).await[0];
+        let third = numbers(&behind, &batch(&["c"], &clock)).await[0];
+        assert!(second < third, "{left} s before its end, {third} was given after {second}");
+        assert_eq!(ids(&dynamodb), ["a", "b", "c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_head_is_corrected() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let (log, other) = (writer(&dynamodb, &clock, RETENTION), writer(&dynamodb, &clock, RETENTION));
+    append(&log, &batch(&["a"], &clock)).await.unwrap();
+    let theirs = batch(&["b", "c"], &clock);
+    append(&other, &theirs).await.unwrap();
+    // Its head is `a` still; and what another environment has logged, it recognises.
+    append(&log, &batch(&["d"], &clock)).await.unwrap();
+    append(&other, &batch(&["e", "f"], &clock)).await.unwrap();
+    append(&log, &redelivered(&theirs)).await.unwrap();
+    append(&log, &batch(&["g"], &clock)).await.unwrap();
+    assert_eq!(ids(&dynamodb), ["a", "b", "c", "d", "e", "f", "g"]);
+    assert_consecutive(&dynamodb);
+}
+
+#[tokio::test]
+async fn many_writers_at_once_make_one_log() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let logs: Vec<_> = (0..4).map(|_| writer(&dynamodb, &clock, RETENTION)).collect();
+    join_all(logs.iter().enumerate().map(|(writer, log)| {
+        let clock = &clock;
+        async move {
+            for round in 0..5 {
+                let name = |place| format!("{writer}-{round}-{place}");
+                append(log, &batch(&[&name(0), &name(1)], clock)).await.unwrap();
+            }
+        }
+    }))
+    .await;
+    assert_eq!(rows(&dynamodb).len(), 40);
+    assert_consecutive(&dynamodb);
+    // Each writer's messages are in its order.
+    for writer in 0..4 {
+        let ids = ids(&dynamodb);
+        let mine: Vec<_> = ids.iter().filter(|id| id.starts_with(&format!("{writer}-"))).collect();
+        assert!(mine.is_sorted(), "{mine:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_batch_at_two_writers_at_once_is_logged_once() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let (log, other) = (writer(&dynamodb, &clock, RETENTION), writer(&dynamodb, &clock, RETENTION));
+    let mine = batch(&["a", "b", "c"], &clock);
+    let again = redelivered(&mine);
+    let (first, second) = join(numbers(&log, &mine), numbers(&other, &again)).await;
+    assert_eq!(first, second);
+    assert_eq!(ids(&dynamodb), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn reasons_that_name_another_writer_are_conflicts_whichever_entry_they_stand_at() {
+    for codes in [["None", "ConditionalCheckFailed"], ["TransactionConflict", "None"]] {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let log = writer(&dynamodb, &clock, RETENTION);
+        append(&log, &batch(&["a"], &clock)).await.unwrap();
+        dynamodb.fault(Rule::on("TransactWriteItems", Fault::transaction_cancelled(&codes)).times(2));
+        append(&log, &batch(&["b", "c"], &clock)).await.unwrap();
+        assert_eq!(ids(&dynamodb), ["a", "b", "c"]);
+        assert_consecutive(&dynamodb);
+    }
+}
+
+#[tokio::test]
+async fn reasons_that_are_nobodys_doing_are_errors_and_nothing_is_logged() {
+    for code in ["ThrottlingError", "ProvisionedThroughputExceeded", "ItemCollectionSizeLimitExceeded"] {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let log = writer(&dynamodb, &clock, RETENTION);
+        append(&log, &batch(&["a"], &clock)).await.unwrap();
+        dynamodb.fault(Rule::on("TransactWriteItems", Fault::transaction_cancelled(&["None", code])).times(1));
+        let mine = batch(&["b", "c"], &clock);
+        assert!(append(&log, &mine).await.is_err(), "{code}");
+        assert_eq!(ids(&dynamodb), ["a"]);
+        append(&log, &redelivered(&mine)).await.unwrap();
+        assert_eq!(ids(&dynamodb), ["a", "b", "c"]);
+    }
+}
+
+#[tokio::test]
+async fn throttling_beyond_the_sdks_patience_is_an_error() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let log = writer(&dynamodb, &clock, RETENTION);
+    append(&log, &batch(&["a"], &clock)).await.unwrap();
+    dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).times(3));
+    let mine = batch(&["b"], &clock);
+    assert!(append(&log, &mine).await.is_err());
+    assert_eq!(dynamodb.count("PutItem"), 3, "the SDK's attempts");
+    append(&log, &redelivered(&mine)).await.unwrap();
+    assert_eq!(ids(&dynamodb), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_writer_that_always_loses_gives_up() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let log = writer(&dynamodb, &clock, RETENTION);
+    append(&log, &batch(&["a"], &clock)).await.unwrap();
+    dynamodb.fault(Rule::on("PutItem", Fault::condition_failed()));
+    let error = append(&log, &batch(&["b"], &clock)).await.unwrap_err();
+    assert!(error.to_string().contains("another writer"), "{error}");
+    assert_eq!(ids(&dynamodb), ["a"]);
+}
+
+/// The write is applied and its answer lost: the SDK writes again, and meets its own entries.
+#[tokio::test]
+async fn a_lost_answer_does_not_log_twice() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let log = writer(&dynamodb, &clock, RETENTION);
+    dynamodb.fault(Rule::on("TransactWriteItems", Fault::DropAfter).times(1));
+    let start = numbers(&log, &batch(&["a", "b"], &clock)).await[0];
+    dynamodb.fault(Rule::on("PutItem", Fault::DropAfter).times(1));
+    assert_eq!(numbers(&log, &batch(&["c"], &clock)).await, [start + 2]);
+    dynamodb.fault(Rule::on("TransactWriteItems", Fault::DropAfter).times(3));
+    let mine = batch(&["d", "e"], &clock);
+    // However it ended, the batch comes again.
+    let _ = append(&log, &mine).await;
+    assert_eq!(numbers(&log, &redelivered(&mine)).await, [start + 3, start + 4]);
+    assert_eq!(ids(&dynamodb), ["a", "b", "c", "d", "e"]);
+    assert_consecutive(&dynamodb);
+}
+
+/// A writer is stopped between looking at the log and writing to it, for as long as an invocation may last. Meanwhile the
+/// log comes near its end, and another writer goes on with it.
+#[tokio::test]
+async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanwhile() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let (sleeper, other) = (writer(&dynamodb, &clock, 3_600), writer(&dynamodb, &clock, 3_600));
+    append(&sleeper, &batch(&["a"], &clock)).await.unwrap();
+    clock.advance(Duration::from_secs(3_600 - 901));
+    dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_millis(300))).times(1));
+    let sleeping = async { numbers(&sleeper, &batch(&["slept"], &clock)).await[0] };
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        clock.advance(Duration::from_secs(890));
+        numbers(&other, &batch(&["b"], &clock)).await[0]
+    };
+    let (slept, new) = join(sleeping, meanwhile).await;
+    assert!(new < slept, "{slept} was given after {new}");
+    assert_eq!(ids(&dynamodb), ["a", "b", "slept"]);
+    assert_consecutive(&dynamodb);
+}

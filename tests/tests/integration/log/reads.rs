@@ -1,0 +1,198 @@
+//! What clients read of a log: `joinRoom` with `after`, `sync` and `getHistory`.
+
+use std::time::Duration;
+
+use fanout::append::Batch;
+use serde_json::{Value, json, value::RawValue};
+use shared::clock::Clock;
+use tests::clock::TestClock;
+use tests::dynamodb::DynamoDb;
+
+use super::session::Session;
+use super::writer::{ROOM, append, batch, message, numbers, writer};
+
+const RETENTION: u64 = 3_600;
+
+struct Room {
+    dynamodb: DynamoDb,
+    clock: TestClock,
+    session: Session,
+}
+
+impl Room {
+    fn new() -> Self {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let session = Session::new(&dynamodb, &clock);
+        Self { dynamodb, clock, session }
+    }
+
+    /// Logs messages a minute apart; returns their numbers.
+    async fn log(&self, ids: &[&str]) -> Vec<u64> {
+        let log = writer(&self.dynamodb, &self.clock, RETENTION);
+        let mut logged = Vec::new();
+        for id in ids {
+            logged.extend(numbers(&log, &batch(&[id], &self.clock)).await);
+            self.clock.advance(Duration::from_secs(60));
+        }
+        logged
+    }
+
+    async fn sync(&self, after: u64) -> Value {
+        let frame = json!({ "action": "sync", "rooms": { ROOM: after } });
+        self.session.request("c=", "alice", &frame).await["rooms"][ROOM].take()
+    }
+
+    async fn history(&self, before: Option<u64>, limit: u32) -> Value {
+        let mut frame = json!({ "action": "getHistory", "roomId": ROOM, "limit": limit });
+        if let Some(before) = before {
+            frame["before"] = json!(before);
+        }
+        self.session.request("c=", "alice", &frame).await
+    }
+}
+
+fn seqs(page: &Value) -> Vec<u64> {
+    page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
+}
+
+fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
+    (page["seq"].as_u64().unwrap(), seqs(page), page["more"] == true, page["truncated"] == true)
+}
+
+#[tokio::test]
+async fn an_empty_log_has_no_head() {
+    let room = Room::new();
+    assert_eq!(facts(&room.sync(0).await), (0, vec![], false, false));
+    assert_eq!(facts(&room.sync(17).await), (0, vec![], false, true), "whatever came after 17 may be gone");
+    let joined = room.session.request("c=", "alice", &json!({ "action": "joinRoom", "roomId": ROOM })).await;
+    assert_eq!(facts(&joined), (0, vec![], false, false));
+}
+
+#[tokio::test]
+async fn a_reader_gets_what_comes_after_what_it_has() {
+    let room = Room::new();
+    let log = room.log(&["a", "b", "c"]).await;
+    assert_eq!(facts(&room.sync(log[0]).await), (log[2], log[1..].to_vec(), false, false));
+    assert_eq!(facts(&room.sync(log[2]).await), (log[2], vec![], false, false));
+    assert_eq!(facts(&room.sync(0).await), (log[2], log.clone(), false, false));
+    let join = json!({ "action": "joinRoom", "roomId": ROOM, "after": log[1] });
+    assert_eq!(facts(&room.session.request("c=", "alice", &join).await), (log[2], vec![log[2]], false, false));
+}
+
+#[tokio::test]
+async fn what_has_expired_is_never_returned_though_the_table_still_has_it() {
+    let room = Room::new();
+    let log = room.log(&["a", "b", "c", "d"]).await;
+    // `a` and `b` expire; `c` and `d` do not yet.
+    room.clock.advance(Duration::from_secs(RETENTION - 150));
+    assert_eq!(room.dynamodb.log(ROOM).len(), 4);
+    assert_eq!(facts(&room.sync(0).await), (log[3], log[2..].to_vec(), false, false));
+    let history = room.history(None, 10).await;
+    assert_eq!((seqs(&history), &history["more"]), (log[2..].to_vec(), &json!(false)));
+    let history = room.history(Some(log[2]), 10).await;
+    assert_eq!((seqs(&history), &history["more"]), (vec![], &json!(false)));
+    room.clock.advance(Duration::from_secs(300));
+    assert_eq!(facts(&room.sync(0).await), (0, vec![], false, false));
+    assert_eq!(seqs(&room.history(None, 10).await), Vec::<u64>::new());
+}
+
+/// Whatever of it the table has deleted: it deletes in any order.
+#[tokio::test]
+async fn truncation_is_told_exactly_while_the_readers_last_message_is_there() {
+    for share in [0.0, 0.5, 1.0] {
+        let room = Room::new();
+        let log = room.log(&["a", "b", "c", "d"]).await;
+        room.clock.advance(Duration::from_secs(RETENTION - 150));
+        let mut random = fastrand::Rng::with_seed(3);
+        room.dynamodb.delete_expired(ROOM, room.clock.unix_seconds(), share, &mut random);
+        let rest = log[2..].to_vec();
+        assert_eq!(facts(&room.sync(log[0]).await), (log[3], rest.clone(), false, true), "b was dropped");
+        assert_eq!(facts(&room.sync(log[1]).await), (log[3], rest, false, false), "nothing that comes after b was");
+        assert_eq!(facts(&room.sync(log[2]).await), (log[3], vec![log[3]], false, false));
+        assert_eq!(facts(&room.sync(log[3]).await), (log[3], vec![], false, false));
+        assert_eq!(facts(&room.sync(log[3] + 9).await).3, true, "of another log");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_began_anew_is_read_across_the_jump() {
+    let room = Room::new();
+    let old = room.log(&["a", "b"]).await;
+    room.clock.advance(Duration::from_secs(RETENTION));
+    let new = room.log(&["c", "d"]).await;
+    assert!(new[0] > old[1] + 1_000_000);
+    // Whether anything came after `b` is not known any more.
+    assert_eq!(facts(&room.sync(old[1]).await), (new[1], new.clone(), false, true));
+    assert_eq!(facts(&room.sync(0).await), (new[1], new.clone(), false, false));
+    assert_eq!(facts(&room.sync(new[0] - 1).await), (new[1], new.clone(), false, false));
+}
+
+/// The log goes on without a jump while any of it is there: nobody is told that something was dropped.
+#[tokio::test]
+async fn a_log_that_goes_on_in_its_last_minutes_has_no_jump() {
+    let room = Room::new();
+    let old = room.log(&["a"]).await;
+    room.clock.advance(Duration::from_secs(RETENTION - 90));
+    let new = room.log(&["b"]).await;
+    assert_eq!(new, [old[0] + 1]);
+    assert_eq!(facts(&room.sync(old[0]).await), (new[0], new.clone(), false, false));
+}
+
+#[tokio::test]
+async fn a_backlog_of_several_replies_is_read_to_its_end() {
+    let room = Room::new();
+    let log = writer(&room.dynamodb, &room.clock, RETENTION);
+    let large = RawValue::from_string(format!("\"{}\"", "x".repeat(10_000))).unwrap();
+    let mut first = None;
+    for round in 0..25 {
+        let mut messages: Vec<_> = (0..10).map(|place| message(&format!("{round}-{place}"), &room.clock)).collect();
+        messages[3].data = large.clone();
+        let logged = append(&log, &Batch { messages, redelivered: false }).await.unwrap();
+        first.get_or_insert(logged[0].seq);
+    }
+    let first = first.unwrap();
+    let (mut after, mut replies, mut read) = (first - 1, 0, Vec::new());
+    loop {
+        let page = room.sync(after).await;
+        let (head, new, more, truncated) = facts(&page);
+        assert!(head == first + 249 && !truncated && page.to_string().len() <= 32 * 1024);
+        after = *new.last().expect("at least one message in each reply");
+        read.extend(new);
+        replies += 1;
+        if !more {
+            break;
+        }
+    }
+    assert!(read.into_iter().eq(first..first + 250), "all, once and in order");
+    assert!((8..=15).contains(&replies), "{replies}");
+}
+
+#[tokio::test]
+async fn history_is_paged_from_the_newest_and_crosses_a_jump() {
+    let room = Room::new();
+    let mut log = room.log(&["a", "b", "c"]).await;
+    // Deployments before may have let numbers jump while the log still had entries.
+    let row = |seq: u64| {
+        let expires_at = room.clock.unix_seconds() + RETENTION;
+        json!({
+            "roomId": ROOM, "seq": seq, "id": format!("m{seq}"), "from": "alice", "sentAt": 1, "data": "1",
+            "appendedAt": 1, "expiresAt": expires_at,
+        })
+    };
+    log.extend([log[2] + 5_000_000, log[2] + 5_000_001]);
+    room.dynamodb.seed_log(log[3..].iter().map(|seq| row(*seq)));
+    let (mut before, mut read) = (None, Vec::new());
+    loop {
+        let page = room.history(before, 2).await;
+        let mut newer = seqs(&page);
+        assert!(newer.is_sorted());
+        before = newer.first().copied();
+        newer.extend(read);
+        read = newer;
+        if page["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(read, log);
+    assert_eq!(facts(&room.sync(log[2]).await), (log[4], log[3..].to_vec(), false, false), "nothing was dropped");
+}

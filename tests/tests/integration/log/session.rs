@@ -1,0 +1,41 @@
+//! The session function itself, on the embedded tables, with the events that API Gateway makes of frames.
+
+use std::sync::Arc;
+
+use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+use ingest::session::SessionFunction;
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::Value;
+use shared::store::dynamodb::{DynamoConnections, DynamoLog};
+use tests::clock::TestClock;
+use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb};
+use tests::events;
+
+use super::writer::{client, store};
+
+#[derive(Clone)]
+pub(super) struct Session(Arc<SessionFunction<DynamoConnections<TestClock>, DynamoLog<TestClock>>>);
+
+impl Session {
+    pub(super) fn new(dynamodb: &DynamoDb, clock: &TestClock) -> Self {
+        let connections = DynamoConnections::new(client(dynamodb), CONNECTIONS_TABLE, clock.clone());
+        Self(SessionFunction::new(connections, store(dynamodb, clock)))
+    }
+
+    /// Sends a frame; returns the reply.
+    pub(super) async fn request(&self, connection: &str, subject: &str, frame: &Value) -> Value {
+        let event = event(events::frame(connection, subject, &frame.to_string()));
+        let response = Arc::clone(&self.0).handle(event).await.unwrap();
+        serde_json::from_str(&response.body.expect("a reply")).unwrap()
+    }
+
+    /// Tells that a connection is gone.
+    pub(super) async fn disconnect(&self, connection: &str, subject: &str) {
+        let response = Arc::clone(&self.0).handle(event(events::disconnect(connection, subject))).await.unwrap();
+        assert_eq!(response.status_code, 200);
+    }
+}
+
+pub(super) fn event(event: Value) -> LambdaEvent<ApiGatewayWebsocketProxyRequest> {
+    LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default())
+}

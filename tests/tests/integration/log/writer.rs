@@ -1,0 +1,82 @@
+//! What the tests of the log share: writers as different Lambda environments have them, and messages.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use fanout::append::{AppendError, Batch, RoomLog};
+use serde_json::value::RawValue;
+use shared::clock::Clock;
+use shared::store::dynamodb::DynamoLog;
+use shared::{LoggedMessage, Message, RoomId};
+use tests::aws_sdk;
+use tests::clock::TestClock;
+use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
+
+/// A writer of logs, with a cache of its own: a Lambda environment.
+pub(super) type Writer = RoomLog<DynamoLog<TestClock>, TestClock>;
+
+pub(super) const ROOM: &str = "room";
+
+/// A client as the functions have it, except that it waits less before it tries again.
+pub(super) fn client(dynamodb: &DynamoDb) -> Client {
+    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(5));
+    Client::from_conf(
+        aws_sdk_dynamodb::Config::from(&aws_sdk::sdk_config(&dynamodb.url()))
+            .to_builder()
+            .retry_config(retries)
+            .build(),
+    )
+}
+
+pub(super) fn store(dynamodb: &DynamoDb, clock: &TestClock) -> DynamoLog<TestClock> {
+    DynamoLog::new(client(dynamodb), MESSAGES_TABLE, clock.clone())
+}
+
+pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: u64) -> Writer {
+    RoomLog::new(store(dynamodb, clock), clock.clone(), Duration::from_secs(retention_seconds))
+}
+
+pub(super) fn room() -> RoomId {
+    RoomId::parse(ROOM).unwrap()
+}
+
+/// A message that is accepted now.
+pub(super) fn message(id: &str, clock: &TestClock) -> Message {
+    Message {
+        room: room(),
+        id: id.to_owned(),
+        from: "alice".to_owned(),
+        sent_at: clock.unix_millis(),
+        data: RawValue::from_string("1".to_owned()).unwrap(),
+        key: None,
+        version: None,
+    }
+}
+
+pub(super) fn batch(ids: &[&str], clock: &TestClock) -> Batch {
+    Batch { messages: ids.iter().map(|id| message(id, clock)).collect(), redelivered: false }
+}
+
+pub(super) fn redelivered(batch: &Batch) -> Batch {
+    Batch { redelivered: true, ..batch.clone() }
+}
+
+pub(super) async fn append(writer: &Writer, batch: &Batch) -> Result<Vec<LoggedMessage>, AppendError> {
+    writer.append(&room(), batch.clone()).await
+}
+
+/// Appends and returns the numbers, in the order of the log.
+pub(super) async fn numbers(writer: &Writer, batch: &Batch) -> Vec<u64> {
+    append(writer, batch).await.unwrap().iter().map(|logged| logged.seq).collect()
+}
+
+/// The numbers and ids of the table's rows, expired or not.
+pub(super) fn rows(dynamodb: &DynamoDb) -> Vec<(u64, String)> {
+    let row = |row: &serde_json::Value| (row["seq"].as_u64().unwrap(), row["id"].as_str().unwrap().to_owned());
+    dynamodb.log(ROOM).iter().map(row).collect()
+}
+
+pub(super) fn ids(dynamodb: &DynamoDb) -> Vec<String> {
+    rows(dynamodb).into_iter().map(|row| row.1).collect()
+}
