@@ -28,8 +28,19 @@ pub struct Config {
     pub retention: Duration,
     /// `FANOUT_SHARD_SIZE`: connections above which a room is broadcast in shards; 0 is never.
     pub shard_size: u64,
+    /// `FANOUT_HTTP_VERSION`.
+    pub http_version: HttpVersion,
     /// How posts are made.
     pub posts: PostConfig,
+}
+
+/// The version of HTTP that posts are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1: a connection for each post in flight.
+    Http1,
+    /// HTTP/2: a connection for a hundred posts in flight.
+    Http2,
 }
 
 /// How posts are made.
@@ -67,6 +78,10 @@ impl Config {
             // ten years is a mistake.
             retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
+            http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["1.1", "2"], "1.1") {
+                "2" => HttpVersion::Http2,
+                _ => HttpVersion::Http1,
+            },
             posts: PostConfig {
                 concurrency: usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=1024, 64)).unwrap_or(64),
                 max_per_second: settings.integer("FANOUT_MAX_POSTS_PER_SECOND", 0..=1_000_000, 0),
@@ -106,6 +121,7 @@ mod tests {
         assert_eq!(config.room_index, "roomId-index");
         assert_eq!(config.connections_endpoint, "https://a.execute-api.eu-west-1.amazonaws.com/live");
         assert_eq!(config.retention, Duration::from_secs(86_400));
+        assert_eq!((config.shard_size, config.http_version), (10_000, HttpVersion::Http1));
         let expected = PostConfig {
             concurrency: 64,
             max_per_second: 0,
@@ -128,11 +144,12 @@ mod tests {
             ("FANOUT_MAX_ATTEMPTS", "11"),
             ("FANOUT_DEADLINE_RESERVE_MS", "1"),
             ("GONE_GRACE_MS", "x"),
+            ("FANOUT_HTTP_VERSION", "3"),
             ("RETENTION_SECONDS", "59"),
             ("LOG_LEVEL", "loud"),
         ];
         let error = read(&bad).unwrap_err().to_string();
-        assert!(error.starts_with("bad configuration, 10 variables:"), "{error}");
+        assert!(error.starts_with("bad configuration, 11 variables:"), "{error}");
         assert!(bad.iter().all(|(name, _)| error.contains(name)), "{error}");
     }
 }

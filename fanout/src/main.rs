@@ -27,8 +27,9 @@ async fn main() -> Result<(), StartError> {
     let log = DynamoLog::new(dynamodb.clone(), &config.messages_table, SystemClock);
     let connections =
         DynamoConnections::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
-    let poster = DirectPoster::new(&sdk, &config.region, &config.connections_endpoint, config.posts.timeout)
-        .map_err(StartError::client)?;
+    let (endpoint, timeout) = (&config.connections_endpoint, config.posts.timeout);
+    let poster =
+        DirectPoster::new(&sdk, &config.region, endpoint, timeout, config.http_version).map_err(StartError::client)?;
     let function = Rc::new(FanoutFunction {
         connections,
         log: RoomLog::new(log, SystemClock, config.retention),

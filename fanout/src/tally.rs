@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_few_misses_or_a_small_part_are_not_widespread() {
-        let of = |undelivered, delivered| Tally { undelivered, delivered, ..Tally::default() }.is_widely_missed();
+        let of = |undelivered, delivered| Tally { delivered, undelivered, ..Tally::default() }.is_widely_missed();
         assert!(!of(0, 0) && !of(2, 0) && !of(99, 901));
         assert!(of(3, 0) && of(100, 900));
     }

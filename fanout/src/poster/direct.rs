@@ -2,7 +2,11 @@
 //! fraction of the stock client's time, which spends most of its on what a fan-out has no use for: endpoint rules, a retry
 //! strategy, an interceptor chain and a connection pool for each call.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use aws_config::SdkConfig;
 use bytes::Bytes;
@@ -17,11 +21,13 @@ use tokio::time::timeout;
 
 use super::{
     Lane, Poster,
+    multiplexed::Multiplexed,
     sdk::SdkPoster,
     signer::{Held, Signer},
     wire::{Answer, Target, TargetError, Wire, WireError},
 };
 use crate::{
+    config::HttpVersion,
     encode::Frame,
     outcome::{Misconfiguration, Outcome},
 };
@@ -35,6 +41,7 @@ const OCTETS: &str = "application/octet-stream";
 pub struct DirectPoster {
     shared: Rc<Shared>,
     idle: RefCell<Vec<DirectLane>>,
+    lanes: Cell<usize>,
     reference: SdkPoster,
 }
 
@@ -43,6 +50,8 @@ struct Shared {
     target: Target,
     signer: Signer,
     timeout: Duration,
+    /// The connections, where workers share them.
+    multiplexed: Option<Multiplexed>,
     /// `https://host`
     origin: String,
     host: HeaderValue,
@@ -50,9 +59,10 @@ struct Shared {
     path: String,
 }
 
-/// One worker's connection.
+/// One worker's connection, or its part of one.
 pub struct DirectLane {
     shared: Rc<Shared>,
+    number: usize,
     wire: Option<Wire>,
 }
 
@@ -78,10 +88,16 @@ impl DirectPoster {
     ///
     /// # Errors
     /// When the endpoint is no URL of a server, or there is nobody to ask for credentials.
-    pub fn new(sdk: &SdkConfig, region: &str, endpoint: &str, timeout: Duration) -> Result<Self, DirectError> {
+    pub fn new(
+        sdk: &SdkConfig,
+        region: &str,
+        endpoint: &str,
+        timeout: Duration,
+        version: HttpVersion,
+    ) -> Result<Self, DirectError> {
         let url: http::Uri = endpoint.parse()?;
         let provider = sdk.credentials_provider().ok_or(DirectError::Credentials)?;
-        let target = Target::new(&url)?;
+        let target = Target::new(&url, version)?;
         let scheme = url.scheme_str().unwrap_or("http");
         let host = match (url.host().unwrap_or_default(), url.port_u16(), scheme) {
             (host, None, _) | (host, Some(443), "https") | (host, Some(80), "http") => host.to_owned(),
@@ -91,12 +107,13 @@ impl DirectPoster {
             target,
             signer: Signer::new(provider, region),
             timeout,
+            multiplexed: (version == HttpVersion::Http2).then(Multiplexed::default),
             origin: format!("{scheme}://{host}"),
             host: HeaderValue::from_str(&host)?,
             path: format!("{}/@connections/", url.path().trim_end_matches('/')),
         };
         let reference = SdkPoster::new(sdk, endpoint, timeout);
-        Ok(Self { shared: Rc::new(shared), idle: RefCell::default(), reference })
+        Ok(Self { shared: Rc::new(shared), idle: RefCell::default(), lanes: Cell::new(0), reference })
     }
 }
 
@@ -105,7 +122,11 @@ impl Poster for DirectPoster {
 
     fn lane(&self) -> DirectLane {
         let idle = self.idle.borrow_mut().pop();
-        idle.unwrap_or_else(|| DirectLane { shared: self.shared.clone(), wire: None })
+        idle.unwrap_or_else(|| {
+            let number = self.lanes.get();
+            self.lanes.set(number + 1);
+            DirectLane { shared: self.shared.clone(), number, wire: None }
+        })
     }
 
     fn put_back(&self, lane: DirectLane) {
@@ -122,7 +143,7 @@ impl Lane for DirectLane {
         let shared = self.shared.clone();
         // Taken out: when the attempt is dropped half-way, its connection is of no more use.
         let wire = self.wire.take();
-        match timeout(shared.timeout, shared.post(wire, connection, frame)).await {
+        match timeout(shared.timeout, shared.post(self.number, wire, connection, frame)).await {
             Ok((wire, outcome)) => {
                 self.wire = wire.filter(Wire::is_open);
                 outcome
@@ -133,7 +154,13 @@ impl Lane for DirectLane {
 }
 
 impl Shared {
-    async fn post(&self, wire: Option<Wire>, connection: &ConnectionId, frame: &Frame) -> (Option<Wire>, Outcome) {
+    async fn post(
+        &self,
+        lane: usize,
+        wire: Option<Wire>,
+        connection: &ConnectionId,
+        frame: &Frame,
+    ) -> (Option<Wire>, Outcome) {
         let mut wire = wire;
         let mut replaced = false;
         loop {
@@ -143,8 +170,13 @@ impl Shared {
             let Some(request) = self.request(&held, connection, frame) else {
                 return (wire, Outcome::Rejected);
             };
-            let (used, answer) = self.exchange(wire.take(), request).await;
-            wire = used;
+            let answer = if let Some(connections) = &self.multiplexed {
+                connections.exchange(&self.target, lane, request).await
+            } else {
+                let (used, answer) = self.exchange(wire.take(), request).await;
+                wire = used;
+                answer
+            };
             let Ok(answer) = answer else { return (None, Outcome::Failed) };
             let outcome = Outcome::of_response(answer.status.as_u16(), answer.retry_after.as_deref());
             // Credentials can be revoked before they expire: once, others are tried.
@@ -164,11 +196,16 @@ impl Shared {
         let signature = self.signer.sign(held, (Method::POST.as_str(), &url), headers.into_iter(), frame.sha256())?;
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(path)
-            .header(HOST, &self.host)
             .header(CONTENT_TYPE, HeaderValue::from_static(OCTETS))
             .body(Full::new(frame.body().clone()))
             .ok()?;
+        if self.multiplexed.is_some() {
+            // HTTP/2 takes scheme and host from here.
+            *request.uri_mut() = url.parse().ok()?;
+        } else {
+            *request.uri_mut() = path.parse().ok()?;
+            request.headers_mut().insert(HOST, self.host.clone());
+        }
         signature.apply_to_request_http1x(&mut request);
         Some(request)
     }

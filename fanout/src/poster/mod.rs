@@ -1,6 +1,7 @@
 //! Posting to connections.
 
 pub mod direct;
+mod multiplexed;
 pub mod sdk;
 mod signer;
 mod wire;

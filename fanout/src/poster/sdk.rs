@@ -79,5 +79,5 @@ fn classify<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>)
 
 /// Whether credentials, which the SDK fetches before it connects, are what is missing.
 fn is_of_credentials(error: &ConnectorError) -> bool {
-    error.source().is_some_and(|source| source.is::<CredentialsError>())
+    error.source().is_some_and(<dyn Error>::is::<CredentialsError>)
 }

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fanout::config::HttpVersion;
 use fanout::encode::Frame;
 use fanout::outcome::Outcome;
 use fanout::poster::direct::DirectPoster;
@@ -35,7 +36,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     let sdk = aws::sdk_config().await;
     match arguments.text("poster")? {
         "direct" => {
-            let poster = DirectPoster::new(&sdk, "us-east-1", url, TIMEOUT).map_err(|error| error.to_string())?;
+            let poster = DirectPoster::new(&sdk, "us-east-1", url, TIMEOUT, HttpVersion::Http1)
+                .map_err(|error| error.to_string())?;
             measure(&poster, lanes, time).await;
         }
         "sdk" => measure(&SdkPoster::new(&sdk, url, TIMEOUT), lanes, time).await,

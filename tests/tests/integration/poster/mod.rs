@@ -20,6 +20,7 @@ macro_rules! for_both_posters {
 
 mod answers;
 mod credentials;
+mod http2;
 mod https;
 mod keep_alive;
 mod requests;
@@ -30,6 +31,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use bytes::Bytes;
+use fanout::config::HttpVersion;
 use fanout::encode::Frame;
 use fanout::outcome::Outcome;
 use fanout::poster::{Lane, Poster, direct::DirectPoster, sdk::SdkPoster};
@@ -55,7 +57,7 @@ impl Kind for Direct {
     type Poster = DirectPoster;
 
     fn poster(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> DirectPoster {
-        DirectPoster::new(sdk, REGION, endpoint, timeout).unwrap()
+        DirectPoster::new(sdk, REGION, endpoint, timeout, HttpVersion::Http1).unwrap()
     }
 }
 
