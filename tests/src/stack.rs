@@ -3,7 +3,7 @@
 mod runner;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::SdkConfig;
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use crate::aws_sdk::sdk_config;
 use crate::websocket::{Client, Handshake, Refused};
 use runner::Runner;
+
+/// The functions of the template.
+const FUNCTIONS: [&str; 5] = ["authorizer", "session", "message", "relay", "fanout"];
 
 /// How long it may take until the stack is up.
 const START_WITHIN: Duration = Duration::from_mins(3);
@@ -63,17 +66,20 @@ impl LocalStack {
     pub async fn start(parameters: &[(&str, &str)]) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
         let state = StateFolder::new(workspace);
-        let mut arguments = vec!["--state".to_owned(), state.0.display().to_string()];
+        let code = state.folder.join("code");
+        stage_functions(&workspace.join("target/debug"), &code);
+        let mut arguments = vec!["--state".to_owned(), state.folder.display().to_string()];
+        arguments.extend(["--code".to_owned(), code.display().to_string()]);
         arguments.extend(["--port", "0", "--no-demo", "--exit-on-stdin-eof"].map(str::to_owned));
         for (name, value) in parameters {
             arguments.extend(["--param".to_owned(), format!("{name}={value}")]);
         }
         let runner = Runner::start(workspace, &arguments);
         runner.wait_for_line("stack ready:", START_WITHIN).await;
-        let description = std::fs::read_to_string(state.0.join("stack.json")).expect("stack.json");
+        let description = std::fs::read_to_string(state.folder.join("stack.json")).expect("stack.json");
         Self {
             description: serde_json::from_str(&description).expect("stack.json as the design has it"),
-            secret: std::fs::read_to_string(state.0.join("jwt-secret")).expect("the secret of tokens"),
+            secret: std::fs::read_to_string(state.folder.join("jwt-secret")).expect("the secret of tokens"),
             runner,
             state,
         }
@@ -82,6 +88,17 @@ impl LocalStack {
     /// What `stack.json` says.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Where it keeps everything that it writes: `stack.json`, `jwt-secret`, its logs.
+    pub fn state(&self) -> &Path {
+        &self.state.folder
+    }
+
+    /// Leaves the folder behind for a look at its logs; otherwise it goes with the stack.
+    pub fn keep_state(&self) -> &Path {
+        self.state.keep.store(true, Ordering::Relaxed);
+        self.state()
     }
 
     /// A token of a subject, good for an hour.
@@ -118,8 +135,20 @@ impl LocalStack {
 
     /// What the runner has printed, and the emulator's log: for a report of a failure.
     pub fn log(&self) -> String {
-        let emulator = std::fs::read_to_string(self.state.0.join("emulator.log")).unwrap_or_default();
+        let emulator = std::fs::read_to_string(self.state.folder.join("emulator.log")).unwrap_or_default();
         format!("{}\n{emulator}", self.runner.output().join("\n"))
+    }
+}
+
+/// Links what `cargo build` made to where the runner looks for it. Not from `target/lambda`, where a deployment puts
+/// functions for another machine.
+fn stage_functions(built: &Path, code: &Path) {
+    for name in FUNCTIONS {
+        let folder = code.join(name);
+        std::fs::create_dir_all(&folder).expect("a folder for a function");
+        let built = built.join(name);
+        let link = std::fs::hard_link(&built, folder.join("bootstrap"));
+        link.unwrap_or_else(|error| panic!("{}: {error}; `cargo build --workspace --bins` makes it", built.display()));
     }
 }
 
@@ -131,21 +160,24 @@ pub fn mint(secret: &str, claims: &Value) -> String {
 
 /// A new folder below `target` for everything that one stack writes; removed with it.
 #[derive(Debug)]
-struct StateFolder(PathBuf);
+struct StateFolder {
+    folder: PathBuf,
+    keep: AtomicBool,
+}
 
 impl StateFolder {
     fn new(workspace: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        Self(workspace.join("target/test-stacks").join(name))
+        Self { folder: workspace.join("target/test-stacks").join(name), keep: AtomicBool::new(false) }
     }
 }
 
 impl Drop for StateFolder {
     fn drop(&mut self) {
         // Kept for a look at its logs when the test has failed.
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.0);
+        if !std::thread::panicking() && !self.keep.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::history::Seen;
 use connection::Command;
@@ -135,8 +135,17 @@ impl Client {
 
     /// Sends a text frame as it is. A connection that has ended swallows it.
     pub fn send_text(&self, text: &str) {
+        self.command(Command::Send(Message::text(text)));
+    }
+
+    /// Sends a binary frame.
+    pub fn send_binary(&self, bytes: &[u8]) {
+        self.command(Command::Send(Message::binary(bytes.to_vec())));
+    }
+
+    fn command(&self, command: Command) {
         // The task ends with the connection.
-        let _ = self.commands.send(Command::Send(text.to_owned()));
+        let _ = self.commands.send(command);
     }
 
     /// Sends a JSON frame.
@@ -252,13 +261,13 @@ impl Client {
 
     /// Closes with a close frame, in good order.
     pub async fn close(self) {
-        let _ = self.commands.send(Command::Close);
+        self.command(Command::Close);
         self.ended().await;
     }
 
     /// Ends the TCP connection without a close frame, as the end of a client's process does.
     pub async fn kill(self) {
-        let _ = self.commands.send(Command::Kill);
+        self.command(Command::Kill);
         self.ended().await;
     }
 

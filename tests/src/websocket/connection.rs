@@ -16,7 +16,7 @@ pub(super) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// What the client's owner wants.
 #[derive(Debug)]
 pub(super) enum Command {
-    Send(String),
+    Send(Message),
     Close,
     Kill,
 }
@@ -33,8 +33,8 @@ pub(super) async fn run(
         let message = tokio::select! {
             command = commands.recv(), if !closing => {
                 match command {
-                    Some(Command::Send(text)) => {
-                        if stream.send(Message::text(text)).await.is_err() {
+                    Some(Command::Send(message)) => {
+                        if stream.send(message).await.is_err() {
                             break End::Broken;
                         }
                     }

@@ -1,4 +1,9 @@
-//! The whole system on the local stack, seen by real WebSocket clients.
+//! The whole system on the local stack: the template, the real functions with their roles' policies enforced, and real
+//! WebSocket clients.
+//!
+//! A stack takes seconds to start, so scenarios share it and keep apart by their rooms and subjects; only parameters
+//! that must differ are worth another one (see [`stacks`]). The standard harness has no place to stop a stack at the
+//! end, hence a `main`; names and options on the command line work as with any test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,39 +11,100 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod broadcast;
+mod bus_sink;
+mod client_library;
+mod contract;
+mod events;
+mod faults;
+mod gone;
+mod handshake;
+mod personal;
+mod posts;
+mod producers;
+mod reader;
+mod refusals;
+mod resume;
+mod retention;
+mod stacks;
+mod tables;
+mod wait;
+
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-use tests::history::{Delivery, History, Membership, RoomLog, assert_clean};
-use tests::stack::LocalStack;
-use tests::websocket::{Handshake, Refused};
+use libtest_mimic::{Arguments, Failed, Trial};
+use stacks::Stacks;
 
-#[tokio::test]
-async fn a_message_reaches_everyone_in_the_room_and_nobody_else() {
-    let stack = LocalStack::start(&[]).await;
-    let alice = stack.connect("alice").await.unwrap();
-    let bob = stack.connect_with(&Handshake::token(&stack.token("bob")).room("lobby")).await.unwrap();
-    let carol = stack.connect("carol").await.unwrap();
-    alice.join("lobby").await;
-    carol.join("elsewhere").await;
-    let mut ids = Vec::new();
-    for number in 0..3 {
-        ids.push(alice.say("lobby", json!({ "number": number })).await);
-    }
-    for client in [&alice, &bob] {
-        let messages = client.expect_messages("lobby", 3, Duration::from_secs(30)).await;
-        assert_eq!(messages.iter().map(|message| &message["id"]).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
-        assert!(messages.iter().all(|message| message["from"] == "alice"));
-    }
-    assert!(carol.seen().is_empty());
+/// Scenarios at once. They wait more than they work, but the emulator is one Python process.
+const THREADS: usize = 4;
 
-    let log = RoomLog::new("lobby", bob.seen().into_iter().map(|seen| (seen.seq, seen.id)));
-    let histories = [&alice, &bob].map(|client| History {
-        connection: "client".to_owned(),
-        memberships: vec![Membership::since("lobby", 0)],
-        seen: client.seen(),
-    });
-    assert_clean(&[log], &histories, Delivery::AtLeastOnce);
-    assert_eq!(stack.connect_with(&Handshake::token("x.y.z")).await.unwrap_err(), Refused(Some(403)));
-    carol.kill().await;
+/// How long one scenario may take, the start of its stack included. On an idle machine none takes 30 seconds.
+const SCENARIO_WITHIN: Duration = Duration::from_mins(4);
+
+/// A trial for each scenario, with its path as its name.
+macro_rules! scenarios {
+    ($runtime:expr, $stacks:expr; $($module:ident::$scenario:ident,)*) => {
+        vec![$({
+            let (runtime, stacks) = ($runtime.handle().clone(), Arc::clone(&$stacks));
+            Trial::test(concat!(stringify!($module), "::", stringify!($scenario)), move || {
+                runtime.block_on(in_time($module::$scenario(&stacks)))
+            })
+        }),*]
+    };
+}
+
+async fn in_time(scenario: impl Future<Output = ()>) -> Result<(), Failed> {
+    let done = tokio::time::timeout(SCENARIO_WITHIN, scenario).await;
+    done.map_err(|_| format!("not done within {SCENARIO_WITHIN:?}").into())
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let stacks = Arc::new(Stacks::default());
+    // Those that take longest come first.
+    let mut trials = scenarios![runtime, stacks;
+        faults::killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered,
+        broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
+        resume::a_client_cut_at_random_moments_sees_every_message_once,
+        broadcast::a_room_cut_into_shards_receives_everything_in_order,
+        faults::sending_is_answered_while_every_post_hangs,
+        faults::clients_converge_when_a_fifth_of_all_posts_is_lost,
+        bus_sink::a_message_sent_through_the_bus_reaches_the_room_once,
+        bus_sink::a_token_must_be_of_the_issuer_and_for_the_audience,
+        broadcast::a_retry_with_the_same_id_arrives_once,
+        contract::the_description_has_every_field,
+        contract::a_token_made_on_the_command_line_connects,
+        events::an_event_of_a_producer_reaches_the_room_once,
+        events::an_event_that_is_no_message_goes_to_the_dead_letter_queue_with_its_reason,
+        gone::a_killed_client_leaves_no_row_after_the_next_broadcast,
+        gone::rows_whose_disconnect_was_lost_go_with_the_next_broadcast_but_young_ones_stay,
+        handshake::tokens_that_prove_nothing_are_refused,
+        handshake::a_token_in_the_authorization_header_connects,
+        handshake::connecting_with_a_room_joins_it_at_once,
+        handshake::connecting_with_a_room_that_may_not_be_joined_is_refused,
+        personal::a_direct_message_reaches_every_device_of_its_owner_and_nobody_else,
+        personal::a_personal_room_is_closed_to_others,
+        personal::all_devices_log_out_at_a_message_to_the_personal_room,
+        producers::records_written_to_the_queue_arrive_in_order,
+        producers::poison_in_the_queue_goes_to_the_dead_letter_queue_and_blocks_nothing,
+        producers::of_messages_with_a_key_all_are_logged_and_the_newest_arrives,
+        refusals::every_bad_frame_gets_its_error_and_the_connection_stays_usable,
+        resume::history_comes_in_pages_newest_first,
+        resume::one_sync_tells_what_was_missed_in_several_rooms,
+        retention::what_has_expired_is_reported_as_truncated,
+        retention::a_room_silent_past_its_retention_starts_anew,
+    ];
+    trials.push(client_library::trial(runtime.handle(), &stacks));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if conclusion.has_failed() {
+        stacks.keep_logs();
+    }
+    // Every trial is gone, so this ends the stacks, while their runtime still serves.
+    drop(stacks);
+    drop(runtime);
+    conclusion.exit_code()
 }

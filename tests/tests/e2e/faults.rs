@@ -1,0 +1,146 @@
+//! Posts that hang, posts that are lost, and the end of fan-out in the middle of a broadcast.
+
+use std::fs;
+use std::process::Command;
+
+use futures::future::join_all;
+use serde_json::json;
+use tests::history::{Delivery, History, Membership, assert_clean};
+use tests::stack::LocalStack;
+use tests::websocket::{Client, Handshake};
+
+use crate::reader::Reader;
+use crate::stacks::{Behaviour, Stacks};
+use crate::tables::{log, set_visibility_timeout, whole_log};
+use crate::wait::{PATIENCE, seed, until};
+
+/// Clients of each room.
+const CLIENTS: usize = 12;
+
+async fn connect_all(stack: &LocalStack, room: &str) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for client in 0..CLIENTS {
+        let token = stack.token(&format!("{room}-{client}"));
+        clients.push(stack.connect_with(&Handshake::token(&token).room(room)).await.unwrap());
+    }
+    clients
+}
+
+/// Every client catches up with the log; then every application must have seen all of it, once and in order.
+async fn assert_converge(stack: &LocalStack, room: &str, messages: usize, clients: &[Client]) {
+    let log = whole_log(stack, room, messages).await;
+    let before_first = log.head() - messages as u64;
+    let histories = join_all(clients.iter().enumerate().map(|(number, client)| async move {
+        // It was there before the first message.
+        let mut reader = Reader::new(room, before_first);
+        reader.read_broadcasts(client);
+        // Fan-out closes connections that fail again and again.
+        if client.end().is_some() {
+            let again = stack.connect(&format!("{room}-{number}")).await.unwrap();
+            reader.join(&again).await;
+        } else {
+            reader.sync(client).await;
+        }
+        let connection = format!("client {number}");
+        History { connection, memberships: vec![Membership::since(room, 0)], seen: reader.seen }
+    }))
+    .await;
+    assert_clean(&[log], &histories, Delivery::Once);
+}
+
+pub(crate) async fn sending_is_answered_while_every_post_hangs(stacks: &Stacks) {
+    let faulty = stacks.faulty().await;
+    let clients = connect_all(&faulty.stack, "hang").await;
+    faulty.posts.behave(Behaviour::Hang);
+    let mut ids = vec![clients[0].say("hang", json!("the first")).await];
+    until("posts hang", async || (faulty.posts.hanging() > 0).then_some(())).await;
+    // Answers come though fan-out is stuck, and also for another room.
+    for number in 0..5 {
+        ids.push(clients[number].say("hang", json!(number)).await);
+        clients[number].say("hang:other", json!(number)).await;
+    }
+    assert!(clients.iter().all(|client| client.seen().is_empty()), "a post got through");
+    faulty.posts.behave(Behaviour::Pass);
+    for client in &clients {
+        client.expect_messages("hang", ids.len(), PATIENCE).await;
+    }
+    assert_converge(&faulty.stack, "hang", ids.len(), &clients).await;
+}
+
+pub(crate) async fn clients_converge_when_a_fifth_of_all_posts_is_lost(stacks: &Stacks) {
+    const MESSAGES: usize = 20;
+    let faulty = stacks.faulty().await;
+    let seed = seed();
+    let clients = connect_all(&faulty.stack, "lossy").await;
+    faulty.posts.behave(Behaviour::Lose { share: 0.2, random: fastrand::Rng::with_seed(seed.0) });
+    for number in 0..MESSAGES {
+        clients[number % CLIENTS].say("lossy", json!(number)).await;
+    }
+    until("all is logged", async || (log(&faulty.stack, "lossy").await.len() == MESSAGES).then_some(())).await;
+    for client in &clients {
+        client.expect_messages("lossy", 1, PATIENCE).await;
+    }
+    assert_converge(&faulty.stack, "lossy", MESSAGES, &clients).await;
+    faulty.posts.behave(Behaviour::Pass);
+}
+
+/// What a client had before stays with it, what it did not get comes with the redelivery, under the same numbers.
+pub(crate) async fn killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered(stacks: &Stacks) {
+    const DELIVERED: usize = 5;
+    let faulty = stacks.faulty().await;
+    let stack = &faulty.stack;
+    // Six times the function's timeout is AWS's advice; here one is enough, and nobody has to wait half a minute.
+    set_visibility_timeout(stack, 6).await;
+    let clients = connect_all(stack, "killed").await;
+    let mut ids = vec![clients[0].say("killed", json!("before")).await];
+    for client in &clients {
+        client.expect_messages("killed", 1, PATIENCE).await;
+    }
+    faulty.posts.behave(Behaviour::HangAfter(DELIVERED));
+    ids.push(clients[0].say("killed", json!("cut")).await);
+    until("the broadcast is in its middle", async || (faulty.posts.hanging() == CLIENTS - DELIVERED).then_some(()))
+        .await;
+    kill_fanout(stack);
+    faulty.posts.behave(Behaviour::Pass);
+    for number in 0..5 {
+        ids.push(clients[number].say("killed", json!(number)).await);
+    }
+    until("all is logged", async || (log(stack, "killed").await.len() == ids.len()).then_some(())).await;
+    for client in &clients {
+        let last = ids.last().unwrap().as_str();
+        client
+            .expect("the last message", |frame| {
+                frame["messages"]
+                    .as_array()
+                    .is_some_and(|messages| messages.iter().any(|message| message["id"] == last))
+            })
+            .await;
+        let mut seen = client.seen();
+        seen.dedup();
+        seen.sort_by_key(|seen| seen.seq);
+        seen.dedup();
+        assert_eq!(seen.iter().map(|seen| &seen.id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    }
+    assert_converge(stack, "killed", ids.len(), &clients).await;
+}
+
+/// Kills every environment of fan-out. They are found by their environment variables, which the emulator sets.
+fn kill_fanout(stack: &LocalStack) {
+    let state = stack.state().display().to_string();
+    let is_fanout = |environment: &[u8]| {
+        let text = String::from_utf8_lossy(environment);
+        let variable =
+            |name: &str, part: &str| text.split('\0').any(|entry| entry.starts_with(name) && entry.contains(part));
+        variable("AWS_LAMBDA_FUNCTION_NAME=", "Fanout") && variable("LAMBDA_TASK_ROOT=", &state)
+    };
+    let mut killed = 0;
+    for process in fs::read_dir("/proc").expect("processes are looked for in /proc, as Linux has it").flatten() {
+        let id = process.file_name();
+        // Those of others cannot be read, and some end meanwhile.
+        if fs::read(process.path().join("environ")).is_ok_and(|environment| is_fanout(&environment)) {
+            assert!(Command::new("kill").arg("-KILL").arg(id).status().unwrap().success());
+            killed += 1;
+        }
+    }
+    assert!(killed > 0, "there is no environment of fan-out");
+}

@@ -1,0 +1,150 @@
+//! The way of fan-out's posts to the emulator's `@connections` API, with faults on it.
+
+use std::sync::{Arc, Mutex};
+
+use http::header::CONNECTION;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tests::http_server::{Answer, Handler, HttpServer, Reply, Request};
+
+/// What happens to posts.
+#[derive(Debug)]
+pub(crate) enum Behaviour {
+    /// They arrive.
+    Pass,
+    /// They are never answered and do not arrive.
+    Hang,
+    /// The next so many arrive, the others hang.
+    HangAfter(usize),
+    /// This share of them fails; half of those arrive all the same.
+    Lose { share: f64, random: fastrand::Rng },
+}
+
+/// What becomes of one request.
+enum Fate {
+    Arrives,
+    Hangs,
+    Lost { arrives: bool },
+}
+
+/// The running endpoint.
+#[derive(Debug)]
+pub(crate) struct Posts {
+    server: HttpServer,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The emulator, when its port is known.
+    api: Option<Arc<Api>>,
+    behaviour: Behaviour,
+    hanging: usize,
+}
+
+impl Posts {
+    pub(crate) fn start() -> Self {
+        let state = State { api: None, behaviour: Behaviour::Pass, hanging: 0 };
+        let state = Arc::new(Mutex::new(state));
+        let server = HttpServer::start(0, Way(Arc::clone(&state))).expect("a free port");
+        Self { server, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Where posts go; before, they are answered 503.
+    pub(crate) fn lead_to(&self, url: &str) {
+        self.state.lock().unwrap().api = Some(Arc::new(Api::at(url)));
+    }
+
+    /// What happens from now on.
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        let mut state = self.state.lock().unwrap();
+        state.behaviour = behaviour;
+        state.hanging = 0;
+    }
+
+    /// Posts that hang since the behaviour was set.
+    pub(crate) fn hanging(&self) -> usize {
+        self.state.lock().unwrap().hanging
+    }
+}
+
+impl State {
+    fn decide(&mut self) -> Fate {
+        let fate = match &mut self.behaviour {
+            Behaviour::Pass => Fate::Arrives,
+            Behaviour::Hang | Behaviour::HangAfter(0) => Fate::Hangs,
+            Behaviour::HangAfter(left) => {
+                *left -= 1;
+                Fate::Arrives
+            }
+            Behaviour::Lose { share, random } => {
+                if random.f64() < *share {
+                    Fate::Lost { arrives: random.bool() }
+                } else {
+                    Fate::Arrives
+                }
+            }
+        };
+        self.hanging += usize::from(matches!(fate, Fate::Hangs));
+        fate
+    }
+}
+
+/// The emulator's API. Requests pass as they came: their signature covers the `Host`, and is verified.
+#[derive(Debug)]
+struct Api {
+    client: Client<HttpConnector, Full<bytes::Bytes>>,
+    url: String,
+}
+
+impl Api {
+    fn at(url: &str) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), url: url.to_owned() }
+    }
+
+    async fn call(&self, request: &Request) -> Reply {
+        let mut outgoing = http::Request::new(Full::new(request.body.clone()));
+        *outgoing.method_mut() = request.method.clone();
+        *outgoing.uri_mut() = format!("{}{}", self.url, request.target).parse().expect("a URL");
+        *outgoing.headers_mut() = request.headers.clone();
+        outgoing.headers_mut().remove(CONNECTION);
+        // Only a stack that is being stopped does not answer.
+        let Ok(response) = self.client.request(outgoing).await else { return Reply::empty(502) };
+        let (head, body) = response.into_parts();
+        let Ok(body) = body.collect().await else { return Reply::empty(502) };
+        let mut reply = Reply::with_body(head.status.as_u16(), "application/json", body.to_bytes());
+        if let Some(kind) = head.headers.get("x-amzn-errortype") {
+            reply = reply.header("x-amzn-errortype", kind.to_str().expect("text"));
+        }
+        reply
+    }
+}
+
+struct Way(Arc<Mutex<State>>);
+
+impl Handler for Way {
+    async fn handle(&self, request: Request) -> Answer {
+        let (api, fate) = {
+            let mut state = self.0.lock().unwrap();
+            (state.api.clone(), state.decide())
+        };
+        let Some(api) = api else { return Reply::empty(503).into() };
+        let pass = async || api.call(&request).await;
+        match fate {
+            Fate::Arrives => pass().await.into(),
+            Fate::Hangs => Answer::Hang,
+            Fate::Lost { arrives } => {
+                if arrives {
+                    pass().await;
+                }
+                Answer::Reset
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The stacks that the scenarios share. Each is started by the first scenario that wants it.
+
+use tests::stack::LocalStack;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+pub(crate) use crate::posts::Behaviour;
+use crate::posts::Posts;
+
+/// Connections above which the shared stack's rooms are cut into shards. Rooms of the other scenarios are smaller.
+pub(crate) const SHARD_SIZE: usize = 12;
+
+/// The issuer that the bus stack's tokens must name.
+pub(crate) const ISSUER: &str = "https://issuer.example";
+
+/// The audience that the bus stack's tokens must name.
+pub(crate) const AUDIENCE: &str = "roomcast";
+
+/// Every stack of the run; `None` is one that did not start, which nobody tries again.
+#[derive(Debug, Default)]
+pub(crate) struct Stacks {
+    shared: OnceCell<Option<LocalStack>>,
+    bus: OnceCell<Option<LocalStack>>,
+    faulty: OnceCell<Option<Mutex<FaultyStack>>>,
+}
+
+impl Stacks {
+    /// The stack of most scenarios. They run side by side: other rooms and subjects for each, and no faults.
+    pub(crate) async fn shared(&self) -> &LocalStack {
+        let shard_size = SHARD_SIZE.to_string();
+        started(&self.shared, async move { LocalStack::start(&[("FanoutShardSize", &shard_size)]).await }).await
+    }
+
+    /// A stack that sends messages through the event bus, and asks tokens for issuer and audience.
+    pub(crate) async fn bus(&self) -> &LocalStack {
+        let parameters = [("IngestSink", "eventbridge"), ("AuthIssuer", ISSUER), ("AuthAudience", AUDIENCE)];
+        started(&self.bus, async move { LocalStack::start(&parameters).await }).await
+    }
+
+    /// The stack whose posts can be made to fail. One scenario has it at a time, and finds it without faults.
+    pub(crate) async fn faulty(&self) -> MutexGuard<'_, FaultyStack> {
+        let start = async { Mutex::new(FaultyStack::start().await) };
+        let stack = started(&self.faulty, start).await.lock().await;
+        stack.posts.behave(Behaviour::Pass);
+        stack
+    }
+
+    /// Keeps the folders of all stacks, and says where they are.
+    pub(crate) fn keep_logs(&self) {
+        let faulty = self.faulty.get().and_then(Option::as_ref).and_then(|stack| stack.try_lock().ok());
+        let [shared, bus] = [&self.shared, &self.bus].map(|stack| stack.get().and_then(Option::as_ref));
+        let stacks = [shared, bus, faulty.as_ref().map(|faulty| &faulty.stack)];
+        for stack in stacks.into_iter().flatten() {
+            let folder = stack.keep_state();
+            // The test's own report, as that of the harness.
+            #[allow(clippy::print_stderr, reason = "said once, at the end of a run that failed")]
+            {
+                eprintln!("a stack's logs are in {}", folder.display());
+            }
+        }
+    }
+}
+
+/// The stack, which the first scenario to ask for it starts. In a task, so that a start that fails panics there, once.
+async fn started<T>(stack: &OnceCell<Option<T>>, start: impl Future<Output = T> + Send + 'static) -> &T
+where
+    T: Send + 'static,
+{
+    let stack = stack.get_or_init(async || tokio::spawn(start).await.ok()).await;
+    stack.as_ref().expect("the stack did not start: the reason stands above")
+}
+
+/// A stack whose fan-out posts through an endpoint that can be told to fail; what it does not fail arrives.
+#[derive(Debug)]
+pub(crate) struct FaultyStack {
+    /// The stack.
+    pub(crate) stack: LocalStack,
+    /// The way of every post.
+    pub(crate) posts: Posts,
+}
+
+impl FaultyStack {
+    async fn start() -> Self {
+        let posts = Posts::start();
+        let endpoint = format!("{}/_aws/execute-api/roomcast/local", posts.url());
+        let stack = LocalStack::start(&[
+            ("ConnectionsEndpoint", endpoint.as_str()),
+            // The emulator notices the end of an environment when the function's time is up.
+            ("FanoutTimeout", "5"),
+            ("FanoutDeadlineReserveMs", "500"),
+            // Two, so that some posts are lost for good.
+            ("FanoutMaxAttempts", "2"),
+        ])
+        .await;
+        posts.lead_to(&stack.description().endpoint_url);
+        Self { stack, posts }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the tables and queues of a stack hold, read with the AWS SDK past all of Roomcast.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, QueueAttributeName};
+use tests::history::RoomLog;
+use tests::stack::LocalStack;
+
+use crate::wait::until;
+
+/// A row of the table of connections.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) connection: String,
+    pub(crate) user: String,
+}
+
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap()
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn read_text(item: &HashMap<String, AttributeValue>, name: &str) -> String {
+    item[name].as_s().unwrap().clone()
+}
+
+/// Everybody in a room, read from the table itself: an index may lag behind.
+pub(crate) async fn rows(stack: &LocalStack, room: &str) -> Vec<Row> {
+    let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+    let scan = client.scan().table_name(&stack.description().connections_table).consistent_read(true);
+    let scan = scan.filter_expression("roomId = :room").expression_attribute_values(":room", text(room));
+    let items = scan.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
+    items
+        .iter()
+        .map(|item| Row { connection: read_text(item, "connectionId"), user: read_text(item, "userId") })
+        .collect()
+}
+
+/// Who is in a room, sorted.
+pub(crate) async fn users(stack: &LocalStack, room: &str) -> Vec<String> {
+    let mut users: Vec<_> = rows(stack, room).await.into_iter().map(|row| row.user).collect();
+    users.sort();
+    users
+}
+
+/// Puts a row as it is left behind when API Gateway loses a `$disconnect`: there is no such connection.
+pub(crate) async fn plant_row(stack: &LocalStack, room: &str, connection: &str, slot: u64, age: Duration) {
+    let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+    let put = client.put_item().table_name(&stack.description().connections_table);
+    let put = put.item("connectionId", text(connection)).item("roomId", text(room)).item("userId", text("nobody"));
+    let put = put.item("slot", number(slot)).item("joinedAt", number(millis(now().checked_sub(age).unwrap())));
+    put.item("expiresAt", number(now().as_secs() + 3600)).send().await.unwrap();
+}
+
+/// The numbers and ids of a room's log, ascending.
+pub(crate) async fn log(stack: &LocalStack, room: &str) -> Vec<(u64, String)> {
+    let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+    let query = client.query().table_name(&stack.description().messages_table).consistent_read(true);
+    // Under 0 is not a message, but where the log started.
+    let query = query.key_condition_expression("roomId = :room AND seq > :start");
+    let query = query.expression_attribute_values(":room", text(room)).expression_attribute_values(":start", number(0));
+    let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
+    let entry =
+        |item: &HashMap<_, AttributeValue>| (item["seq"].as_n().unwrap().parse().unwrap(), read_text(item, "id"));
+    items.iter().map(entry).collect()
+}
+
+/// The log of a room that must have this many messages, numbered one after another.
+pub(crate) async fn whole_log(stack: &LocalStack, room: &str, count: usize) -> RoomLog {
+    let entries = log(stack, room).await;
+    assert_eq!(entries.len(), count, "the log of {room}: {entries:?}");
+    let consecutive = entries.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+    assert!(consecutive, "the numbers of {room} are not consecutive: {entries:?}");
+    RoomLog::new(room, entries)
+}
+
+/// Makes a message of a log expire, which reads respect at once and the table's TTL some time later.
+pub(crate) async fn expire(stack: &LocalStack, room: &str, seq: u64) {
+    let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+    let update = client.update_item().table_name(&stack.description().messages_table);
+    let update = update.key("roomId", text(room)).key("seq", number(seq));
+    let update = update.update_expression("SET expiresAt = :past");
+    update.expression_attribute_values(":past", number(now().as_secs() - 1)).send().await.unwrap();
+}
+
+/// Puts a message into a log that has expired, and that fan-out has no memory of.
+pub(crate) async fn plant_expired(stack: &LocalStack, room: &str, seq: u64) {
+    let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+    let put = client.put_item().table_name(&stack.description().messages_table);
+    let put = put.item("roomId", text(room)).item("seq", number(seq)).item("id", text(&seq.to_string()));
+    let put = put.item("from", text("nobody")).item("sentAt", number(0)).item("data", text("null"));
+    put.item("appendedAt", number(0)).item("expiresAt", number(now().as_secs() - 1)).send().await.unwrap();
+}
+
+/// Writes to the queue as a producer does.
+pub(crate) async fn enqueue(stack: &LocalStack, group: &str, deduplication: &str, body: &str) {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let send = client.send_message().queue_url(&stack.description().queue_url).message_body(body);
+    send.message_group_id(group).message_deduplication_id(deduplication).send().await.unwrap();
+}
+
+/// Waits for a dead letter whose body has this text; its reason. The letter stays, since scenarios share the queue.
+pub(crate) async fn reason_of_dead_letter(stack: &LocalStack, text: &str) -> String {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let found = |message: &Message| message.body().is_some_and(|body| body.contains(text));
+    let letter = until(&format!("a dead letter with {text}"), async || {
+        let receive = client.receive_message().queue_url(&stack.description().dlq_url).max_number_of_messages(10);
+        let received = receive.visibility_timeout(0).message_attribute_names("All").send().await.unwrap();
+        received.messages().iter().find(|message| found(message)).cloned()
+    })
+    .await;
+    let reason = letter.message_attributes().and_then(|attributes| attributes.get("reason"));
+    reason.and_then(MessageAttributeValue::string_value).expect("the attribute `reason`").to_owned()
+}
+
+/// Changes how long the queue keeps a record invisible that was received and not deleted.
+pub(crate) async fn set_visibility_timeout(stack: &LocalStack, seconds: u32) {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let set = client.set_queue_attributes().queue_url(&stack.description().queue_url);
+    set.attributes(QueueAttributeName::VisibilityTimeout, seconds.to_string()).send().await.unwrap();
+}
