@@ -3,7 +3,7 @@
 use shared::{
     Message, RoomId,
     frame::{broadcast, server::Missed},
-    limits::{FRAME_BYTES, MAX_FRAME_BYTES},
+    limits::{FRAME_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, ROOM_ID_CHARS, SYNC_ROOMS},
     store::{
         StoreError,
         log::{LogEntry, LogStore},
@@ -16,8 +16,15 @@ pub const ENTRIES: u32 = 100;
 /// Bytes that a reply keeps for what is around its rooms: type, `requestId`, braces.
 const ENVELOPE: usize = 1024;
 
-/// Bytes that a reply keeps for each room, besides its name.
-const ROOM_ENVELOPE: usize = 90;
+/// Bytes that a reply keeps for each room, besides its name:
+/// `"":{"seq":9007199254740991,"messages":[],"more":false,"truncated":false},`.
+const ROOM_ENVELOPE: usize = 80;
+
+// The largest message fits the largest reply, comma included: else a client would ask for it for ever.
+const _: () = assert!(
+    ENVELOPE + SYNC_ROOMS * (ROOM_ID_CHARS + ROOM_ENVELOPE) + MAX_MESSAGE_BYTES < MAX_FRAME_BYTES,
+    "the largest message does not fit the largest reply"
+);
 
 /// Bytes left in a reply. Messages are packed up to the size of a broadcast frame; one alone may be larger, since
 /// otherwise it would never arrive.
