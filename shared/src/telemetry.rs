@@ -1,6 +1,7 @@
 //! Structured logs: one JSON object per line, which CloudWatch Logs Insights reads field by field.
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The environment variable that names the log level.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
@@ -9,11 +10,9 @@ pub const LOG_LEVEL: &str = "LOG_LEVEL";
 /// the configuration, which is read next, refuses it by name together with every other bad variable.
 pub fn init() {
     let level = std::env::var(LOG_LEVEL).ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_max_level(level)
-        .init();
+    // At `trace` the runtime writes down every event as it came: tokens, and what people say.
+    let targets = Targets::new().with_default(level).with_target("lambda_runtime", level.min(LevelFilter::DEBUG));
+    let format =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    tracing_subscriber::registry().with(format).with(targets).init();
 }
