@@ -1,0 +1,45 @@
+//! The functions behind the routes, the authorizer and the relay: their real bootstraps.
+
+mod authorizer;
+mod history;
+mod message;
+mod relay;
+mod rooms;
+mod start;
+
+use serde_json::Value;
+use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
+use tests::events;
+use tests::runtime_api::{Environment, Function};
+
+/// The `session` function over both tables.
+fn session(dynamodb: &DynamoDb) -> Function {
+    Function::of_workspace("session")
+        .env("AWS_ENDPOINT_URL", dynamodb.url())
+        .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
+        .env("MESSAGES_TABLE", MESSAGES_TABLE)
+}
+
+/// Sends a frame from `alice` on the connection `c=`; returns the reply.
+async fn send(function: &Environment, frame: &Value) -> Value {
+    send_text(function, &frame.to_string()).await
+}
+
+/// Like [`send`], for a frame that may be no JSON.
+async fn send_text(function: &Environment, text: &str) -> Value {
+    let invocation = function.invoke(&events::frame("c=", "alice", text)).await;
+    reply(invocation.response())
+}
+
+/// The frame of a route response.
+fn reply(response: &Value) -> Value {
+    assert_eq!(response["statusCode"], 200, "{response}");
+    serde_json::from_str(response["body"].as_str().unwrap()).unwrap()
+}
+
+/// Asserts that a reply is an error of this code, and that its text has all these parts.
+fn assert_error(reply: &Value, code: &str, parts: &[&str]) {
+    assert_eq!((&reply["type"], &reply["code"]), (&"error".into(), &code.into()), "{reply}");
+    let text = reply["message"].as_str().unwrap();
+    assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} in {text}");
+}

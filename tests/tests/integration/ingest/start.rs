@@ -1,0 +1,69 @@
+//! Bad configuration: one message that names every bad variable, and no secret.
+
+use tests::runtime_api::Function;
+
+/// Starts a function with these variables, and expects one message that names them all.
+async fn assert_all_are_named(function: &str, variables: &[(&str, &str)], unset: &[&str]) {
+    let mut started = Function::of_workspace(function);
+    for (name, value) in variables {
+        started = started.env(name, value);
+    }
+    for name in unset {
+        started = started.without_env(name);
+    }
+    let error = started.start().await.expect_err(function);
+    assert!(error.status.is_some_and(|status| !status.success()), "{function}: {error}");
+    assert_eq!(error.output.lines().count(), 1, "{function}: {}", error.output);
+    let count = variables.len() + unset.len();
+    assert!(error.output.contains(&format!("bad configuration, {count} variables:")), "{}", error.output);
+    for name in variables.iter().map(|(name, _)| name).chain(unset) {
+        assert!(error.output.contains(name), "{function} does not name {name}: {}", error.output);
+    }
+}
+
+#[tokio::test]
+async fn message_names_every_bad_variable() {
+    assert_all_are_named("message", &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")], &["QUEUE_URL"]).await;
+    let variables = [("QUEUE_URL", "queue"), ("LOG_LEVEL", "7")];
+    assert_all_are_named("message", &variables, &[]).await;
+}
+
+#[tokio::test]
+async fn session_names_every_bad_variable() {
+    assert_all_are_named("session", &[("CONNECTIONS_TABLE", " "), ("LOG_LEVEL", "loud")], &["MESSAGES_TABLE"]).await;
+}
+
+#[tokio::test]
+async fn relay_names_every_bad_variable() {
+    assert_all_are_named("relay", &[("QUEUE_URL", "ftp://queue"), ("LOG_LEVEL", "x")], &["DLQ_URL"]).await;
+}
+
+#[tokio::test]
+async fn authorizer_names_every_bad_variable_and_never_the_secret() {
+    let secret = "hunter2-is-too-short";
+    assert_all_are_named("authorizer", &[("AUTH_JWT_SECRET", secret), ("LOG_LEVEL", "loud")], &[]).await;
+    let function = Function::of_workspace("authorizer").env("AUTH_JWT_SECRET", secret).env("LOG_LEVEL", "trace");
+    let error = function.start().await.unwrap_err();
+    assert!(!error.output.contains(secret) && error.output.contains("at least 32 bytes"), "{}", error.output);
+    let error = Function::of_workspace("authorizer").start().await.unwrap_err();
+    assert!(error.output.contains("AUTH_JWT_SECRET is missing"), "{}", error.output);
+}
+
+#[tokio::test]
+async fn fanout_names_every_bad_variable() {
+    let variables = [
+        ("QUEUE_URL", "queue"),
+        ("CONNECTIONS_ENDPOINT", "http://"),
+        ("FANOUT_CONCURRENCY", "0"),
+        ("FANOUT_MAX_POSTS_PER_SECOND", "-1"),
+        ("FANOUT_POST_TIMEOUT_MS", "3s"),
+        ("FANOUT_MAX_ATTEMPTS", "99"),
+        ("FANOUT_DEADLINE_RESERVE_MS", "1"),
+        ("FANOUT_SHARD_SIZE", "many"),
+        ("GONE_GRACE_MS", "-5"),
+        ("RETENTION_SECONDS", "0"),
+        ("LOG_LEVEL", "loud"),
+    ];
+    let unset = ["CONNECTIONS_TABLE", "MESSAGES_TABLE", "DLQ_URL", "AWS_REGION"];
+    assert_all_are_named("fanout", &variables, &unset).await;
+}
