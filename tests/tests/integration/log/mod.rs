@@ -1,6 +1,7 @@
 //! The room log and who reads it, on an embedded DynamoDB through the real SDK.
 
 mod numbering;
+mod properties;
 mod races;
 mod reads;
 mod session;

@@ -9,7 +9,7 @@ use tests::clock::TestClock;
 use tests::dynamodb::DynamoDb;
 
 use super::session::Session;
-use super::writer::{ROOM, append, batch, message, numbers, writer};
+use super::writer::{ROOM, append, batch, client, message, numbers, writer};
 
 const RETENTION: u64 = 3_600;
 
@@ -22,7 +22,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
-        let session = Session::new(&dynamodb, &clock);
+        let session = Session::new(client(&dynamodb), &clock);
         Self { dynamodb, clock, session }
     }
 

@@ -3,23 +3,22 @@
 use std::sync::Arc;
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+use aws_sdk_dynamodb::Client;
 use ingest::session::SessionFunction;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
 use shared::store::dynamodb::{DynamoConnections, DynamoLog};
 use tests::clock::TestClock;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb};
+use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
 use tests::events;
-
-use super::writer::{client, store};
 
 #[derive(Clone)]
 pub(super) struct Session(Arc<SessionFunction<DynamoConnections<TestClock>, DynamoLog<TestClock>>>);
 
 impl Session {
-    pub(super) fn new(dynamodb: &DynamoDb, clock: &TestClock) -> Self {
-        let connections = DynamoConnections::new(client(dynamodb), CONNECTIONS_TABLE, clock.clone());
-        Self(SessionFunction::new(connections, store(dynamodb, clock)))
+    pub(super) fn new(client: Client, clock: &TestClock) -> Self {
+        let connections = DynamoConnections::new(client.clone(), CONNECTIONS_TABLE, clock.clone());
+        Self(SessionFunction::new(connections, DynamoLog::new(client, MESSAGES_TABLE, clock.clone())))
     }
 
     /// Sends a frame; returns the reply.

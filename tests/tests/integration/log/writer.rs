@@ -29,12 +29,14 @@ pub(super) fn client(dynamodb: &DynamoDb) -> Client {
     )
 }
 
-pub(super) fn store(dynamodb: &DynamoDb, clock: &TestClock) -> DynamoLog<TestClock> {
-    DynamoLog::new(client(dynamodb), MESSAGES_TABLE, clock.clone())
+pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: u64) -> Writer {
+    writer_over(client(dynamodb), clock, retention_seconds)
 }
 
-pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: u64) -> Writer {
-    RoomLog::new(store(dynamodb, clock), clock.clone(), Duration::from_secs(retention_seconds))
+/// A writer over a client that others use too: making one takes longer than most tests' calls.
+pub(super) fn writer_over(client: Client, clock: &TestClock, retention_seconds: u64) -> Writer {
+    let store = DynamoLog::new(client, MESSAGES_TABLE, clock.clone());
+    RoomLog::new(store, clock.clone(), Duration::from_secs(retention_seconds))
 }
 
 pub(super) fn room() -> RoomId {
