@@ -9,7 +9,7 @@ use tests::websocket::{Client, Handshake};
 
 use crate::stacks::{SHARD_SIZE, Stacks};
 use crate::tables::whole_log;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, until};
 
 /// Handshakes at once.
 const CONNECTS: usize = 8;
@@ -106,6 +106,8 @@ pub(crate) async fn a_room_cut_into_shards_receives_everything_in_order(stacks: 
     for client in &clients {
         client.expect_messages("sharded", SENDERS * EACH, PATIENCE).await;
     }
+    let cut = |line: &str| line.contains(r#""broadcast in shards""#) && line.contains(r#""room":"sharded","shards":4"#);
+    until("fan-out says that it cut the room", async || stack.log().lines().any(cut).then_some(())).await;
     let log = whole_log(stack, "sharded", SENDERS * EACH).await;
     let histories = clients.iter().enumerate().map(|(number, client)| History {
         connection: format!("client {number}"),

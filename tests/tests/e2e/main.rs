@@ -103,8 +103,6 @@ fn main() -> ExitCode {
     if conclusion.has_failed() {
         stacks.keep_logs();
     }
-    // Every trial is gone, so this ends the stacks, while their runtime still serves.
-    drop(stacks);
-    drop(runtime);
+    Arc::into_inner(stacks).expect("every trial is gone").stop();
     conclusion.exit_code()
 }

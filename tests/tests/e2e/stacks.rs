@@ -44,6 +44,17 @@ impl Stacks {
         stack
     }
 
+    /// Stops all stacks, side by side.
+    pub(crate) fn stop(self) {
+        let faulty = self.faulty.into_inner().flatten().map(|faulty| faulty.into_inner().stack);
+        let stacks = [self.shared.into_inner().flatten(), self.bus.into_inner().flatten(), faulty];
+        std::thread::scope(|scope| {
+            for stack in stacks.into_iter().flatten() {
+                scope.spawn(move || drop(stack));
+            }
+        });
+    }
+
     /// Keeps the folders of all stacks, and says where they are.
     pub(crate) fn keep_logs(&self) {
         let faulty = self.faulty.get().and_then(Option::as_ref).and_then(|stack| stack.try_lock().ok());

@@ -57,11 +57,11 @@ pub(crate) async fn users(stack: &LocalStack, room: &str) -> Vec<String> {
 }
 
 /// Puts a row as it is left behind when API Gateway loses a `$disconnect`: there is no such connection.
-pub(crate) async fn plant_row(stack: &LocalStack, room: &str, connection: &str, slot: u64, age: Duration) {
+pub(crate) async fn plant_row(stack: &LocalStack, room: &str, connection: &str, slot: u64, joined: Duration) {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let put = client.put_item().table_name(&stack.description().connections_table);
     let put = put.item("connectionId", text(connection)).item("roomId", text(room)).item("userId", text("nobody"));
-    let put = put.item("slot", number(slot)).item("joinedAt", number(millis(now().checked_sub(age).unwrap())));
+    let put = put.item("slot", number(slot)).item("joinedAt", number(millis(joined)));
     put.item("expiresAt", number(now().as_secs() + 3600)).send().await.unwrap();
 }
 
