@@ -1,0 +1,240 @@
+//! A client over all its connections: it joins, sends, is cut off, comes back and resumes.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use tests::application::{RoomView, Truncation};
+
+use super::moment;
+use super::world::{ROOMS, World};
+
+/// What a client does before it rests, at the most.
+const ACTIONS: u32 = 12;
+
+/// How long a log that was seen empty vouches for what it holds later being all there was; less than retention.
+const TRUST_EMPTY: Duration = Duration::from_secs(600);
+
+/// Answers of the server that were delivered to the connection, but never reached the client.
+const LOST_FRAMES: f64 = 0.08;
+
+pub(super) struct ChaosClient {
+    world: Rc<World>,
+    pub(super) subject: String,
+    random: Rng,
+    connection: Option<Connection>,
+    rooms: Vec<&'static str>,
+    pub(super) views: BTreeMap<&'static str, View>,
+    sent: u32,
+}
+
+struct Connection {
+    id: String,
+    joined: Vec<&'static str>,
+    /// How many of the server's attempts have been looked at.
+    read: usize,
+}
+
+/// One room as the client sees it, and what it may expect of it.
+pub(super) struct View {
+    pub(super) room: RoomView,
+    /// Everything numbered above is its to see.
+    pub(super) since: u64,
+    /// Each truncation that it was told of, with the time.
+    pub(super) truncations: Vec<(Truncation, u64)>,
+    seen_empty: u64,
+}
+
+impl ChaosClient {
+    pub(super) fn new(world: Rc<World>, number: usize, mut random: Rng) -> Self {
+        let mut rooms = ROOMS.to_vec();
+        if random.bool() {
+            rooms.remove(random.usize(..rooms.len()));
+        }
+        let subject = format!("client-{number}");
+        Self { world, subject, random, connection: None, rooms, views: BTreeMap::new(), sent: 0 }
+    }
+
+    /// Lives through a time of faults.
+    pub(super) async fn live(&mut self) {
+        for _ in 0..self.random.u32(ACTIONS / 2..=ACTIONS) {
+            self.world.clock.advance(Duration::from_millis(self.random.u64(1..3_000)));
+            match self.random.u32(..10) {
+                0..=4 => self.send().await,
+                5 => self.cut().await,
+                6 => self.sync().await,
+                _ => {}
+            }
+            moment(&mut self.random).await;
+            self.come_back().await;
+            self.receive();
+            if self.random.bool() && self.views.values().any(|view| view.room.is_incomplete()) {
+                self.sync().await;
+            }
+        }
+        // Some are away when the silence comes.
+        if self.random.u32(..3) == 0 {
+            self.cut().await;
+        }
+    }
+
+    /// The faults have stopped: with one sync it has everything.
+    pub(super) async fn converge(&mut self) {
+        if let Some(connection) = &self.connection {
+            self.world.mend(&connection.id);
+        }
+        self.come_back().await;
+        self.receive();
+        self.sync().await;
+        for (room, view) in &self.views {
+            assert!(!view.room.is_incomplete(), "{} still misses something of {room}: {:?}", self.subject, view.room);
+        }
+    }
+
+    /// Sends a message or two, and sometimes again, as a client does that has waited for its answer in vain.
+    async fn send(&mut self) {
+        let Some(connection) = self.connection.as_ref().map(|connection| connection.id.clone()) else { return };
+        for _ in 0..self.random.u32(1..=3) {
+            self.sent += 1;
+            let room = self.rooms[self.random.usize(..self.rooms.len())];
+            let id = format!("{}-{}", self.subject, self.sent);
+            let mut frame = json!({ "action": "sendMessage", "roomId": room, "id": id, "data": self.sent });
+            if self.random.u32(..3) == 0 {
+                frame["key"] = json!("price");
+                if self.random.bool() {
+                    frame["version"] = json!(self.random.u32(..20));
+                }
+            }
+            if self.random.u32(..30) == 0 {
+                frame["data"] = json!("x".repeat(20_000));
+            }
+            for _ in 0..self.random.u32(1..=2) {
+                self.world.send(&connection, &self.subject, &frame).await;
+            }
+        }
+    }
+
+    /// Loses its connection. Sometimes it is told; `$disconnect` is best effort.
+    async fn cut(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        self.world.cut(&connection.id);
+        if self.random.bool() {
+            self.world.session.disconnect(&connection.id, &self.subject).await;
+        }
+    }
+
+    /// Connects, unless it is connected, and joins its rooms, resuming where it was.
+    async fn come_back(&mut self) {
+        // `fanout` may have closed the connection of a client that missed too much.
+        let closed = |connection: &Connection| self.world.connections.connection(&connection.id).deletes > 0;
+        if self.connection.as_ref().is_some_and(closed) {
+            self.cut().await;
+        }
+        if self.connection.is_none() && (!self.world.is_faulty() || self.random.u32(..3) > 0) {
+            let id = self.world.connect(&mut self.random);
+            self.connection = Some(Connection { id, joined: Vec::new(), read: 0 });
+        }
+        for room in self.rooms.clone() {
+            self.join(room).await;
+        }
+    }
+
+    async fn join(&mut self, room: &'static str) {
+        let Some(connection) = self.connection.as_mut().filter(|connection| !connection.joined.contains(&room)) else {
+            return;
+        };
+        let started = self.world.clock.unix_micros();
+        let after = self.views.get(room).and_then(|view| view.room.position());
+        let mut frame = json!({ "action": "joinRoom", "roomId": room });
+        if let Some(after) = after {
+            frame["after"] = json!(after);
+        }
+        let reply = self.world.session.request(&connection.id, &self.subject, &frame).await;
+        assert_eq!(reply["type"], "joined", "{reply}");
+        // The answer may be lost, or be overtaken by broadcasts.
+        if self.world.is_faulty() && self.random.u32(..10) == 0 {
+            return;
+        }
+        connection.joined.push(room);
+        let head = reply["seq"].as_u64().unwrap();
+        self.views.entry(room).or_insert_with(|| View::new(room, if head == 0 { started } else { head }));
+        if self.random.bool() {
+            moment(&mut self.random).await;
+            self.receive();
+        }
+        self.take_page(room, after, &reply).await;
+    }
+
+    /// Asks for what it has missed, as often as there is more.
+    async fn sync(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        let id = connection.id.clone();
+        for _ in 0..100 {
+            let known = self.views.iter().filter_map(|(room, view)| Some((*room, view.room.position()?)));
+            let rooms: BTreeMap<&'static str, u64> = known.collect();
+            let frame = json!({ "action": "sync", "rooms": rooms });
+            let reply = self.world.session.request(&id, &self.subject, &frame).await;
+            assert_eq!(reply["type"], "synced", "{reply}");
+            for (room, after) in &rooms {
+                self.take_page(room, Some(*after), &reply["rooms"][room]).await;
+            }
+            if rooms.keys().all(|room| reply["rooms"][room]["more"] == false) {
+                return;
+            }
+        }
+        panic!("there is always more");
+    }
+
+    async fn take_page(&mut self, room: &'static str, asked: Option<u64>, page: &Value) {
+        self.world.observe();
+        let now = self.world.clock.unix_seconds();
+        let view = self.views.get_mut(room).expect("a room that was joined");
+        // A log seen empty too long ago does not vouch for what it holds now, and asking from 0 is never answered
+        // with `truncated`.
+        if asked == Some(0) && view.seen_empty + TRUST_EMPTY.as_secs() < now {
+            view.room.give_up_since_empty();
+        }
+        if page["seq"] == 0 {
+            view.seen_empty = now;
+        }
+        if page["truncated"] == true {
+            let expiry = asked.and_then(|asked| self.world.expiry(room, asked));
+            assert!(expiry.is_none_or(|expiry| expiry <= now), "truncated, though {asked:?} is still there: {page}");
+        }
+        view.room.page(asked, page);
+        let known = view.truncations.len();
+        view.truncations.extend(view.room.gives_up()[known..].iter().map(|truncation| (*truncation, now)));
+    }
+
+    /// Takes what the server has delivered to its connection meanwhile. Some of it is lost on the last mile, and some
+    /// that was answered with an error has arrived all the same.
+    fn receive(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let record = self.world.connections.connection(&connection.id);
+        for attempt in &record.attempts[connection.read..] {
+            if attempt.ended.is_none() {
+                break;
+            }
+            connection.read += 1;
+            let chance = if self.world.is_faulty() { self.random.f64() } else { 0.5 };
+            let arrives = if attempt.delivered() { chance >= LOST_FRAMES } else { chance < LOST_FRAMES };
+            let frame: Value = serde_json::from_slice(&attempt.request.body).unwrap();
+            let room = frame["roomId"].as_str().unwrap();
+            if arrives {
+                // A broadcast can overtake the answer to the first join; who does not know the room yet drops it.
+                if let Some(view) = self.views.get_mut(room) {
+                    view.room.broadcast(&frame);
+                }
+            }
+        }
+    }
+}
+
+impl View {
+    fn new(room: &str, since: u64) -> Self {
+        Self { room: RoomView::new(room), since, truncations: Vec::new(), seen_empty: 0 }
+    }
+}

@@ -1,0 +1,71 @@
+//! What must be true in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tests::history::{Delivery, History, Membership, RoomLog, assert_clean};
+
+use super::client::{ChaosClient, View};
+use super::world::{ROOMS, Row, World};
+
+pub(super) fn check(world: &World, clients: &[ChaosClient]) {
+    world.observe();
+    assert!(world.queue.dead_letters().is_empty());
+    for room in ROOMS {
+        let log = world.log(room);
+        let conflated = conflated(world, room, &log);
+        for client in clients {
+            if let Some(view) = client.views.get(room) {
+                let seen = view.room.seen().to_vec();
+                let memberships = vec![Membership::since(room, view.since).nothing_before(view.since)];
+                let history = History { connection: client.subject.clone(), memberships, seen };
+                let owed = owed(room, &log, &conflated, view);
+                assert_clean(&[owed], &[history], Delivery::Once);
+            }
+        }
+    }
+}
+
+/// The log as one client must have seen it: except what was conflated, and what it was told it cannot have because
+/// it had expired by then.
+fn owed(room: &str, log: &BTreeMap<u64, Row>, conflated: &BTreeSet<u64>, view: &View) -> RoomLog {
+    let mut owed = RoomLog::new(room, log.iter().map(|(seq, row)| (*seq, row.id.clone())));
+    for (seq, row) in log {
+        let given_up = view.truncations.iter().any(|(truncation, told_at)| {
+            let within = *seq > truncation.after && truncation.before.is_none_or(|before| *seq < before);
+            within && row.expires_at <= *told_at
+        });
+        if given_up || conflated.contains(seq) {
+            owed.skippable(*seq);
+        }
+    }
+    owed
+}
+
+/// The messages that a frame stands for and does not hold. Each must have given way to one with the same key.
+fn conflated(world: &World, room: &str, log: &BTreeMap<u64, Row>) -> BTreeSet<u64> {
+    let record = world.connections.record();
+    let bodies = record.connections.values().flat_map(|connection| connection.bodies());
+    let frames =
+        bodies.collect::<BTreeSet<_>>().into_iter().map(|body| serde_json::from_slice::<Value>(&body).unwrap());
+    let mut conflated = BTreeSet::new();
+    for frame in frames.filter(|frame| frame["roomId"] == room) {
+        let held: BTreeSet<_> =
+            frame["messages"].as_array().unwrap().iter().filter_map(|one| one["seq"].as_u64()).collect();
+        if let (Some(after), Some(through)) = (frame["after"].as_u64(), frame["seq"].as_u64()) {
+            conflated.extend((after + 1..=through).filter(|seq| !held.contains(seq)));
+        }
+    }
+    for seq in &conflated {
+        let row = &log[seq];
+        let gives_way_to = |other: &u64, newer: &Row| {
+            let is_newer = match (row.version, newer.version) {
+                (Some(mine), Some(theirs)) if mine != theirs => mine < theirs,
+                _ => other > seq,
+            };
+            row.key.is_some() && newer.key == row.key && is_newer
+        };
+        assert!(log.iter().any(|(other, newer)| gives_way_to(other, newer)), "{seq} of {room} is in no frame: {row:?}");
+    }
+    conflated
+}

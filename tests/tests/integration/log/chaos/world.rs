@@ -1,0 +1,181 @@
+//! Everything that is not a client: tables, queue, functions, the network, the time, and the faults.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use ingest::message::MessageFunction;
+use serde_json::Value;
+use shared::clock::Clock;
+use tests::clock::TestClock;
+use tests::connections_server::{ConnectionsServer, Outcome, Script};
+use tests::dynamodb::DynamoDb;
+use tests::events;
+use tests::fifo_queue::FifoQueue;
+
+use crate::log::session::{Session, event};
+use crate::log::writer::client;
+
+pub(super) const ROOMS: [&str; 2] = ["a", "b"];
+
+/// How long messages are kept, in seconds.
+pub(super) const RETENTION: u64 = 900;
+
+/// Posts that go wrong while there are faults.
+const BAD_POSTS: f64 = 0.2;
+
+pub(super) struct World {
+    pub(super) dynamodb: DynamoDb,
+    pub(super) dynamodb_client: aws_sdk_dynamodb::Client,
+    pub(super) clock: TestClock,
+    pub(super) connections: ConnectionsServer,
+    pub(super) queue: FifoQueue,
+    pub(super) session: Session,
+    message: Arc<MessageFunction<FifoQueue, TestClock>>,
+    /// Connections above which a room is cut into shards; 0 is never.
+    pub(super) shard_size: u64,
+    logs: RefCell<BTreeMap<&'static str, BTreeMap<u64, Row>>>,
+    faulty: Cell<bool>,
+    closed: Cell<bool>,
+    connected: Cell<u32>,
+}
+
+/// A row of a log, as long as it was there.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) key: Option<String>,
+    pub(super) version: Option<u64>,
+    pub(super) expires_at: u64,
+}
+
+impl World {
+    pub(super) fn new(random: &mut Rng) -> Self {
+        let (dynamodb, clock, queue) = (DynamoDb::start(), TestClock::start(), FifoQueue::default());
+        let dynamodb_client = client(&dynamodb);
+        Self {
+            session: Session::new(dynamodb_client.clone(), &clock),
+            message: MessageFunction::new(queue.clone(), clock.clone()),
+            connections: ConnectionsServer::start(),
+            shard_size: if random.u32(..4) == 0 { 1 } else { 0 },
+            logs: RefCell::default(),
+            faulty: Cell::new(true),
+            closed: Cell::new(false),
+            connected: Cell::new(0),
+            dynamodb,
+            dynamodb_client,
+            clock,
+            queue,
+        }
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.faulty.get()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// No more work comes.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// A new connection, whose posts go wrong now and then.
+    pub(super) fn connect(&self, random: &mut Rng) -> String {
+        self.connected.set(self.connected.get() + 1);
+        let connection = format!("connection-{}=", self.connected.get());
+        let script = if self.is_faulty() { bad_network(random) } else { Script::always(Outcome::ok()) };
+        self.connections.script(&connection, script);
+        connection
+    }
+
+    /// The connection is gone for good.
+    pub(super) fn cut(&self, connection: &str) {
+        self.connections.script(connection, Script::always(Outcome::gone()));
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(super) fn stop_faults(&self) {
+        self.faulty.set(false);
+    }
+
+    pub(super) fn mend(&self, connection: &str) {
+        self.connections.script(connection, Script::always(Outcome::ok()));
+    }
+
+    /// Sends a message, as the `message` function takes it from API Gateway.
+    pub(super) async fn send(&self, connection: &str, subject: &str, frame: &Value) {
+        let frame = event(events::frame(connection, subject, &frame.to_string()));
+        let response = Arc::clone(&self.message).handle(frame).await.unwrap();
+        let reply: Value = serde_json::from_str(&response.body.unwrap()).unwrap();
+        assert_eq!(reply["type"], "accepted");
+    }
+
+    pub(super) async fn wait_until_silent(&self) {
+        let silent = async {
+            while !self.queue.is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), silent).await.expect("the queue is drained within a minute");
+        self.observe();
+    }
+
+    /// Nothing is sent for a while: often for so long that the logs end.
+    pub(super) fn stay_silent(&self, random: &mut Rng) {
+        let seconds = match random.u32(..3) {
+            0 => random.u64(1..RETENTION),
+            1 => random.u64(RETENTION - 5..=RETENTION + 5),
+            _ => random.u64(RETENTION..2 * RETENTION),
+        };
+        self.clock.advance(Duration::from_secs(seconds));
+        let share = random.f64();
+        for room in ROOMS {
+            self.dynamodb.delete_expired(room, self.clock.unix_seconds(), share, random);
+        }
+    }
+
+    /// Notes what is in the logs.
+    pub(super) fn observe(&self) {
+        let mut logs = self.logs.borrow_mut();
+        for room in ROOMS {
+            let log = logs.entry(room).or_default();
+            for row in self.dynamodb.log(room) {
+                let text = |name: &str| row[name].as_str().map(str::to_owned);
+                let noted = Row {
+                    id: text("id").unwrap(),
+                    key: text("key"),
+                    version: row["version"].as_u64(),
+                    expires_at: row["expiresAt"].as_u64().unwrap(),
+                };
+                log.insert(row["seq"].as_u64().unwrap(), noted);
+            }
+        }
+    }
+
+    /// Everything that ever was in a room's log, as far as it has been noted.
+    pub(super) fn log(&self, room: &str) -> BTreeMap<u64, Row> {
+        self.logs.borrow().get(room).cloned().unwrap_or_default()
+    }
+
+    /// When an entry expires, if it was in the table when last noted.
+    pub(super) fn expiry(&self, room: &str, seq: u64) -> Option<u64> {
+        self.logs.borrow().get(room)?.get(&seq).map(|row| row.expires_at)
+    }
+}
+
+fn bad_network(random: &mut Rng) -> Script {
+    let outcome = |random: &mut Rng| match random.u32(..6) {
+        _ if random.f64() >= BAD_POSTS => Outcome::ok().after(Duration::from_millis(random.u64(..4))),
+        0 => Outcome::hang(),
+        1 => Outcome::reset(),
+        2 => Outcome::throttled(),
+        3 => Outcome::unavailable(),
+        _ => Outcome::internal_error(),
+    };
+    Script::queue((0..100).map(|_| outcome(random)).collect::<Vec<_>>())
+}
