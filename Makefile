@@ -43,6 +43,8 @@ CLIENT_MODULES := $(if $(CLIENT),client/node_modules/.package-lock.json)
 DEMO_PAGE := $(if $(CLIENT),client/demo/dist/index.html)
 CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
 
+BENCH_MODULES := tests/benches/node/node_modules/.package-lock.json
+
 STARTED := $(shell date +%s)
 
 ##@ Try it
@@ -116,6 +118,14 @@ endif
 rust-test: lambda $(VENV)/local/.ready
 	@$(STEP) "tests" cargo test --workspace --locked
 
+##@ Measure
+
+.PHONY: bench
+bench: ## The benchmarks, about ten minutes after building: tests/benches/RESULTS.md, target/bench/results.json
+bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
+	@$(STEP) "optimised build" cargo build --release --workspace --bins --locked
+	@$(STEP) "benchmarks" target/release/bench all
+
 ##@ Run it in AWS
 
 .PHONY: deploy
@@ -134,9 +144,13 @@ setup: ## What is needed to build and cannot be had below target/ (C compiler, P
 setup-test:
 	@infra/system-packages test
 
+.PHONY: setup-bench
+setup-bench:
+	@infra/system-packages bench
+
 .PHONY: clean
 clean: ## Removes all that was built or installed here
-	rm -rf target client/node_modules client/dist client/demo/dist
+	rm -rf target client/node_modules client/dist client/demo/dist tests/benches/node/node_modules
 
 .PHONY: help
 help: ## This list
@@ -156,6 +170,10 @@ $(VENV)/%/.ready: infra/requirements/%.txt | setup
 $(CARGO_DENY): | setup
 	@$(STEP) "cargo-deny $(CARGO_DENY_VERSION)" env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked \
 		--version $(CARGO_DENY_VERSION) --root target/tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny
+
+$(BENCH_MODULES): tests/benches/node/package.json tests/benches/node/package-lock.json $(NODE)
+	@$(STEP) "AWS SDK for JavaScript" npm --prefix tests/benches/node ci --no-audit --no-fund
+	@touch $@
 
 ifneq ($(CLIENT),)
 $(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)

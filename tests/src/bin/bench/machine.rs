@@ -43,6 +43,10 @@ impl ConnectionsServer {
         serde_json::from_str(&self.request("GET /stats")).expect("the server's counts")
     }
 
+    pub(crate) fn reset(&self) {
+        self.request("POST /stats/reset");
+    }
+
     fn request(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("the server runs");
         let request = format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");

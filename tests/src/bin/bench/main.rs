@@ -1,5 +1,7 @@
-//! The benchmarks: `make bench` runs them all. A part alone, of the release build:
+//! The benchmarks: `make bench` runs them all. From the repository's root, of the release build:
 //!
+//! - `bench all [--runs N] [--seconds N]`
+//! - `bench post --poster direct|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
     clippy::print_stdout,
@@ -11,16 +13,27 @@
     reason = "a command that prints figures, and ends when it cannot measure"
 )]
 
+mod all;
 mod arguments;
+mod bars;
+mod broadcasts;
+mod clients;
+mod figures;
+mod functions;
 mod machine;
+mod plot;
 mod post;
+mod provenance;
 mod rate;
+mod report;
 
 use std::process::ExitCode;
 
 use arguments::Arguments;
 
-const USAGE: &str = "usage: bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
+const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
+       bench post --poster direct|sdk --url URL [--connections N] [--seconds N]
+       bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -28,6 +41,7 @@ async fn main() -> ExitCode {
     let part = arguments.next();
     let done = match (part.as_deref(), Arguments::parse(arguments)) {
         (Some("rate"), Ok(arguments)) => rate::run(&arguments).await,
+        (Some("all"), Ok(arguments)) => all::run(&arguments).await,
         (Some("post"), Ok(arguments)) => post::run(&arguments).await,
         (_, Err(error)) => Err(error),
         _ => Err(USAGE.to_owned()),

@@ -30,7 +30,7 @@ pub(crate) struct Scenario {
 }
 
 /// What came of it.
-pub(crate) struct Goodput {
+pub(crate) struct Throughput {
     /// Posts delivered, as a share of what the bucket had from the first post to the last.
     pub(crate) goodput: f64,
     /// The same until the first environment was done: while all were side by side.
@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
             room,
             trace: arguments.is_set("trace"),
         };
-        let Goodput { goodput, side_by_side, waste, time, undelivered } = measure(&backing, &scenario).await;
+        let Throughput { goodput, side_by_side, waste, time, undelivered } = measure(&backing, &scenario).await;
         println!(
             "{environments} environments: goodput {goodput:.4} (side by side {side_by_side:.4}), waste {waste:.4}, \
              undelivered {undelivered}, {:.2} s",
@@ -78,7 +78,7 @@ fn room_of(environment: usize) -> String {
 }
 
 /// Broadcasts one message to each environment's room at the same moment, all of them from a cold start.
-pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Goodput {
+pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Throughput {
     let server = ConnectionsServer::start(scenario.latency, Some(BUCKET));
     let function = backing.fanout(&server, scenario.concurrency);
     let starts = (0..scenario.environments).map(|_| function.start());
@@ -100,7 +100,7 @@ pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Goodput {
     let all = server.stats();
     let together = first_done.get().copied().unwrap_or(all);
     let connections = (scenario.environments * scenario.room) as u64;
-    Goodput {
+    Throughput {
         goodput: share(&all),
         side_by_side: share(&together),
         waste: all.throttled as f64 / (all.delivered + all.throttled) as f64,

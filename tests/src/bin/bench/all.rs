@@ -1,0 +1,88 @@
+//! All benchmarks, and what is written about them.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::arguments::Arguments;
+use crate::broadcasts::{self, Broadcasts};
+use crate::clients::{self, Posting};
+use crate::figures::Series;
+use crate::functions::{self, ColdStart, Ingest};
+use crate::machine::{Backing, ConnectionsServer};
+use crate::{bars, plot, provenance, rate, report};
+
+/// Environments side by side.
+pub(crate) const SIDE_BY_SIDE: [usize; 3] = [1, 2, 4];
+
+/// Connections of each of their rooms: at the account's rate, several seconds.
+pub(crate) const RATE_ROOM: usize = 60_000;
+
+/// Everything measured.
+pub(crate) struct Measured {
+    pub(crate) runs: usize,
+    pub(crate) clients: Vec<Posting>,
+    pub(crate) broadcasts: Broadcasts,
+    pub(crate) ingest: Ingest,
+    pub(crate) starts: Vec<ColdStart>,
+    pub(crate) rates: Vec<Rate>,
+}
+
+/// What came of the token bucket.
+#[derive(Default)]
+pub(crate) struct Rate {
+    pub(crate) environments: usize,
+    pub(crate) goodput: Series,
+    pub(crate) side_by_side: Series,
+    pub(crate) waste: Series,
+    pub(crate) seconds: Series,
+    pub(crate) undelivered: Series,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
+    let runs = arguments.number("runs", 5)?;
+    let time = Duration::from_secs(arguments.number("seconds", 2)?);
+    let clients = clients::measure(runs, time)?;
+    let backing = Backing::start();
+    let broadcasts = broadcasts::measure(&backing, runs).await;
+    let ingest = functions::measure_ingest(&backing, runs).await;
+    let server = ConnectionsServer::start(Duration::ZERO, None);
+    let starts = functions::measure_starts(&backing, &server, runs.max(10)).await?;
+    let rates = measure_rates(&backing, runs).await;
+    let measured = Measured { runs, clients, broadcasts, ingest, starts, rates };
+
+    let bars = bars::of(&measured);
+    let report = report::markdown(&measured, &bars, &provenance::lines());
+    println!("{report}");
+    write("target/bench/results.json", &format!("{:#}\n", report::json(&bars)))?;
+    write("tests/benches/RESULTS.md", &report)?;
+    write("tests/benches/rooms.svg", &plot::rooms(&measured.broadcasts.rooms))
+}
+
+async fn measure_rates(backing: &Backing, runs: usize) -> Vec<Rate> {
+    rate::seed(backing, SIDE_BY_SIDE.into_iter().max().unwrap_or_default(), RATE_ROOM);
+    let mut rates: Vec<_> = SIDE_BY_SIDE.map(|environments| Rate { environments, ..Rate::default() }).into();
+    for run in 0..runs {
+        for rate in &mut rates {
+            let scenario = rate::Scenario {
+                environments: rate.environments,
+                latency: Duration::ZERO,
+                concurrency: 64,
+                room: RATE_ROOM,
+                trace: false,
+            };
+            let measured = rate::measure(backing, &scenario).await;
+            rate.goodput.push(measured.goodput);
+            rate.side_by_side.push(measured.side_by_side);
+            rate.waste.push(measured.waste);
+            rate.seconds.push(measured.time.as_secs_f64());
+            rate.undelivered.push(measured.undelivered as f64);
+        }
+        eprintln!("rate control: run {} of {runs}", run + 1);
+    }
+    rates
+}
+
+fn write(path: &str, text: &str) -> Result<(), String> {
+    let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+    fs::create_dir_all(folder).and_then(|()| fs::write(path, text)).map_err(|error| format!("{path}: {error}"))
+}

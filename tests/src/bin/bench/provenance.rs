@@ -1,0 +1,50 @@
+//! Where and with what was measured.
+
+use std::fs;
+use std::process::Command;
+
+/// One line each: `name: value`.
+pub(crate) fn lines() -> Vec<String> {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let changed = if said("git", &["status", "--porcelain", "--", "*.rs", "*.toml", "*.lock"]).is_empty() {
+        ""
+    } else {
+        ", with changes that are not committed"
+    };
+    vec![
+        format!("date: {}", said("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])),
+        format!("commit: {}{changed}", said("git", &["rev-parse", "--short=12", "HEAD"])),
+        format!("machine: {}, {cores} cores, {}", of_file("/proc/cpuinfo", "model name"), memory()),
+        format!("system: Linux {}", said("uname", &["-rm"])),
+        format!(
+            "versions: {}, Node.js {}, {}, wrk {}",
+            said("rustc", &["--version"]),
+            said("node", &["--version"]),
+            said("target/venv/bench/bin/python", &["--version"]),
+            // It exits with an error after saying so.
+            said("wrk", &["--version"]).split_whitespace().nth(1).unwrap_or("?"),
+        ),
+        format!("load of the machine when it was done: {}", load()),
+    ]
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or_else(|_| "?".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn of_file(path: &str, name: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.split_once(':').filter(|(key, _)| key.trim() == name));
+    value.map_or("?", |(_, value)| value.trim()).to_owned()
+}
+
+fn memory() -> String {
+    let kib: f64 = of_file("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
+    format!("{:.0} GiB of memory", kib / 1_048_576.0)
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,164 @@
+//! What is printed and written about the results.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use crate::all::Measured;
+use crate::bars::{Bar, Limit};
+use crate::broadcasts::IDEAL;
+use crate::clients::{CLIENTS, CONNECTIONS, Client, of};
+use crate::figures::short;
+
+/// The figures by their keys.
+pub(crate) fn json(bars: &[Bar]) -> Value {
+    let figures = bars.iter().map(|bar| (bar.key.clone(), bar.measured.median().into()));
+    Value::Object(figures.collect::<Map<_, _>>())
+}
+
+/// The page about them.
+pub(crate) fn markdown(measured: &Measured, bars: &[Bar], provenance: &[String]) -> String {
+    let mut page = format!(
+        "# What `make bench` measured\n\nWritten by `make bench`. Medians of {} runs, with the least and the greatest in \
+         brackets. All servers are on the same machine and share its cores with what is measured, so what counts is the \
+         ratios: those are taken within each run.\n\n",
+        measured.runs
+    );
+    for line in provenance {
+        let _ = writeln!(page, "- {line}");
+    }
+    must_reach(&mut page, bars);
+    clients(&mut page, measured);
+    rooms(&mut page, measured);
+    latency_and_packing(&mut page, measured);
+    rates(&mut page, measured);
+    functions(&mut page, measured);
+    page
+}
+
+fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    page.push_str(&line(&head.map(str::to_owned)));
+    page.push_str(&line(&head.map(|_| "---".to_owned())));
+    for row in rows {
+        page.push_str(&line(&row));
+    }
+}
+
+fn must_reach(page: &mut String, bars: &[Bar]) {
+    page.push_str("\n## Must reach\n\n");
+    let rows = bars.iter().map(|bar| {
+        let limit = match bar.limit {
+            Limit::AtMost(most) => format!("at most {}", short(most)),
+            Limit::AtLeast(least) => format!("at least {}", short(least)),
+            Limit::Below(bound) => format!("under {}", short(bound)),
+            Limit::Exactly(value) => short(value),
+        };
+        let reached = if bar.is_reached() { "yes" } else { "**no**" };
+        [bar.what.clone(), limit, bar.measured.to_string(), reached.to_owned(), format!("`{}`", bar.key)]
+    });
+    table(page, ["what", "bar", "measured", "reached", "key"], rows);
+}
+
+fn clients(page: &mut String, measured: &Measured) {
+    let _ = write!(
+        page,
+        "\n## Clients\n\n200-byte bodies, one server in a process of its own, {CONNECTIONS} connections (boto3's loop uses \
+         one), each client in one process that takes turns with the others. CPU is the client's own.\n\n"
+    );
+    let ours = of(&measured.clients, Client::Direct);
+    let rows = CLIENTS.iter().zip(&measured.clients).map(|(client, posting)| {
+        [
+            client.name().to_owned(),
+            posting.per_second.to_string(),
+            posting.cpu.to_string(),
+            short(posting.cpu.over(&ours.cpu).median()),
+        ]
+    });
+    table(page, ["client", "posts/s", "CPU for each post (us)", "CPU, ours = 1"], rows);
+}
+
+fn rooms(page: &mut String, measured: &Measured) {
+    page.push_str(
+        "\n## One broadcast\n\nA whole invocation of the real function through the Lambda Runtime API, in an environment of its \
+         own that has just started; one message, no sharding. Time includes what the embedded DynamoDB takes for the pages. \
+         Log writes are `PutItem` and `TransactWriteItems`.\n\n![Time and memory against the room's size](rooms.svg)\n\n",
+    );
+    let rows = measured.broadcasts.rooms.iter().map(|room| {
+        [
+            short(room.connections as f64),
+            room.milliseconds.to_string(),
+            room.cpu_milliseconds.to_string(),
+            room.peak_mib.to_string(),
+            room.posts.to_string(),
+            room.queries.to_string(),
+            room.writes.to_string(),
+        ]
+    });
+    table(page, ["connections", "time (ms)", "CPU (ms)", "peak memory (MiB)", "posts", "`Query`", "log writes"], rows);
+}
+
+fn latency_and_packing(page: &mut String, measured: &Measured) {
+    let latency = &measured.broadcasts.latency;
+    let (concurrency, connections, _) = IDEAL;
+    let _ = write!(
+        page,
+        "\n## At 10 ms latency\n\n{} connections, `FANOUT_CONCURRENCY={concurrency}`; the ideal is connections x the latency \
+         that the server measured / concurrency. The bar holds for the first invocation of an environment.\n\n",
+        short(connections as f64)
+    );
+    let row = [
+        latency.server_milliseconds.to_string(),
+        latency.milliseconds.to_string(),
+        latency.cold.to_string(),
+        latency.warm.to_string(),
+    ];
+    let head = ["server's latency (ms)", "time (ms)", "first invocation / ideal", "second invocation / ideal"];
+    table(page, head, [row]);
+    let packing = &measured.broadcasts.packing;
+    page.push_str("\n## Packing\n\n");
+    let rows =
+        [("1", &packing.one), ("10", &packing.ten)].map(|(messages, posts)| [messages.to_owned(), posts.to_string()]);
+    table(page, ["queued messages of a room", "posts for each connection"], rows);
+}
+
+fn rates(page: &mut String, measured: &Measured) {
+    page.push_str(
+        "\n## Rate control\n\nA token bucket of 10,000 requests/s with a burst of 5,000, and environments side by side that know \
+         nothing of each other, from a cold start: one message to a room of 60,000 each. Goodput is what was delivered, as a \
+         share of what the bucket had between the first post and the last; \"side by side\" counts until the first \
+         environment was done.\n\n",
+    );
+    let rows = measured.rates.iter().map(|rate| {
+        [
+            rate.environments.to_string(),
+            rate.goodput.to_string(),
+            rate.side_by_side.to_string(),
+            rate.waste.to_string(),
+            rate.undelivered.to_string(),
+            rate.seconds.to_string(),
+        ]
+    });
+    let head = ["environments", "goodput", "side by side", "posts answered 429", "undelivered", "time (s)"];
+    table(page, head, rows);
+}
+
+fn functions(page: &mut String, measured: &Measured) {
+    let ingest = &measured.ingest;
+    let _ = write!(
+        page,
+        "\n## The way in\n\n`message`, one frame to the queue: {} us of CPU, {} us of time, for each message.\n\n\
+         ## Cold start and size\n\nFrom the process's start to its asking for the first event; the zip holds the stripped \
+         bootstrap alone.\n\n",
+        ingest.cpu_micros, ingest.wall_micros
+    );
+    let rows = measured.starts.iter().map(|start| {
+        [
+            format!("`{}`", start.name),
+            start.init_milliseconds.to_string(),
+            start.peak_mib.to_string(),
+            short(start.zip_mb),
+        ]
+    });
+    table(page, ["function", "init (ms)", "memory (MiB)", "zip (MB)"], rows);
+}
