@@ -11,7 +11,7 @@ use tests::websocket::{Client, Handshake};
 
 use crate::reader::Reader;
 use crate::stacks::{Behaviour, Stacks};
-use crate::tables::{log, set_visibility_timeout, whole_log};
+use crate::tables::{log, whole_log};
 use crate::wait::{PATIENCE, seed, until};
 
 /// Clients of each room.
@@ -55,9 +55,9 @@ pub(crate) async fn sending_is_answered_while_every_post_hangs(stacks: &Stacks) 
     let mut ids = vec![clients[0].say("hang", json!("the first")).await];
     until("posts hang", async || (faulty.posts.hanging() > 0).then_some(())).await;
     // Answers come though fan-out is stuck, and also for another room.
-    for number in 0..5 {
-        ids.push(clients[number].say("hang", json!(number)).await);
-        clients[number].say("hang:other", json!(number)).await;
+    for (number, client) in clients.iter().take(5).enumerate() {
+        ids.push(client.say("hang", json!(number)).await);
+        client.say("hang:other", json!(number)).await;
     }
     assert!(clients.iter().all(|client| client.seen().is_empty()), "a post got through");
     faulty.posts.behave(Behaviour::Pass);
@@ -89,8 +89,6 @@ pub(crate) async fn killed_in_mid_broadcast_fanout_still_delivers_everything_onc
     const DELIVERED: usize = 5;
     let faulty = stacks.faulty().await;
     let stack = &faulty.stack;
-    // Six times the function's timeout is AWS's advice; here one is enough, and nobody has to wait half a minute.
-    set_visibility_timeout(stack, 6).await;
     let clients = connect_all(stack, "killed").await;
     let mut ids = vec![clients[0].say("killed", json!("before")).await];
     for client in &clients {
@@ -102,13 +100,13 @@ pub(crate) async fn killed_in_mid_broadcast_fanout_still_delivers_everything_onc
     let had = |client: &Client| client.seen().iter().filter(|seen| seen.id == cut).count();
     until("the broadcast is in its middle", async || {
         let delivered = clients.iter().map(had).sum::<usize>();
-        (delivered == DELIVERED && faulty.posts.hanging() == CLIENTS - DELIVERED).then_some(())
+        (delivered == DELIVERED && faulty.posts.hanging() >= CLIENTS - DELIVERED).then_some(())
     })
     .await;
     kill_fanout(stack);
     faulty.posts.behave(Behaviour::Pass);
-    for number in 0..5 {
-        ids.push(clients[number].say("killed", json!(number)).await);
+    for (number, client) in clients.iter().take(5).enumerate() {
+        ids.push(client.say("killed", json!(number)).await);
     }
     let has_all = |client: &Client| client.seen().last().is_some_and(|seen| Some(&seen.id) == ids.last());
     until("everybody has the last", async || clients.iter().all(has_all).then_some(())).await;
@@ -136,7 +134,7 @@ fn kill_fanout(stack: &LocalStack) {
         variable("AWS_LAMBDA_FUNCTION_NAME=", "Fanout") && variable("LAMBDA_TASK_ROOT=", &state)
     };
     let mut killed = 0;
-    for process in fs::read_dir("/proc").expect("processes are looked for in /proc, as Linux has it").flatten() {
+    for process in fs::read_dir("/proc").expect("/proc, as Linux has it").flatten() {
         let id = process.file_name();
         // Those of others cannot be read, and some end meanwhile.
         if fs::read(process.path().join("environ")).is_ok_and(|environment| is_fanout(&environment)) {

@@ -5,6 +5,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 pub(crate) use crate::posts::Behaviour;
 use crate::posts::Posts;
+use crate::tables::set_visibility_timeout;
 
 /// Connections above which the shared stack's rooms are cut into shards. Rooms of the other scenarios are smaller.
 pub(crate) const SHARD_SIZE: usize = 12;
@@ -102,6 +103,8 @@ impl FaultyStack {
             ("FanoutMaxAttempts", "2"),
         ])
         .await;
+        // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.
+        set_visibility_timeout(&stack, 6).await;
         posts.lead_to(&stack.description().endpoint_url);
         Self { stack, posts }
     }
