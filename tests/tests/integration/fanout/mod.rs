@@ -38,7 +38,7 @@ impl World {
         Self { dynamodb: DynamoDb::start(), queues: AwsServer::start(), connections }
     }
 
-    /// The function as the template configures it.
+    /// The function, with more time for an answer and for an invocation than a busy machine needs.
     pub(crate) fn fanout(&self) -> Function {
         Function::of_workspace("fanout")
             .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
@@ -49,6 +49,8 @@ impl World {
             .env("QUEUE_URL", self.queues.queue_url("broadcasts.fifo"))
             .env("DLQ_URL", self.queues.queue_url("dead.fifo"))
             .env("CONNECTIONS_ENDPOINT", self.connections.endpoint())
+            .env("FANOUT_POST_TIMEOUT_MS", 20_000)
+            .timeout(Duration::from_secs(120))
     }
 
     /// Seeds connections `{prefix}0`, `{prefix}1`, ... of a room.

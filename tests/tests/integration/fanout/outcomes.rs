@@ -16,7 +16,7 @@ async fn broadcast_to_one_that_meets(outcome: Outcome) -> (World, Environment) {
     world.seed("room", "live", 3);
     world.seed("room", "bad", 1);
     world.connections.script("bad0", Script::always(outcome));
-    let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 150).env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
+    let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 500).env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new(), "undelivered is not failed");
     for live in ["live0", "live1", "live2"] {
         assert_eq!(world.received(live), ["m"]);
@@ -98,7 +98,7 @@ async fn retry_after_is_waited_for_and_others_go_on_meanwhile() {
 
     let attempts = world.connections.connection("slow0").attempts;
     let [first, second] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
-    assert!(second.arrived - first.arrived >= Duration::from_secs(1));
+    assert!(second.arrived >= first.arrived + Duration::from_secs(1));
     assert_eq!(second.number, 51, "the worker did not wait in place");
 }
 
@@ -173,7 +173,7 @@ async fn nobody_is_closed_when_failures_are_widespread() {
         world.seed("room", "live", 10);
         world.script_prefix("bad", outcome.clone());
         let fanout =
-            world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).env("FANOUT_POST_TIMEOUT_MS", 50).start().await.unwrap();
+            world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).env("FANOUT_POST_TIMEOUT_MS", 300).start().await.unwrap();
         for number in 0..4 {
             let failed = invoke(&fanout, &[message("room", &format!("m{number}"))]).await;
             assert_eq!(failed, Vec::<String>::new());

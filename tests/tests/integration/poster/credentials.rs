@@ -70,13 +70,13 @@ impl ProvideCredentials for Sequence {
     }
 }
 
-fn credentials(access_key: &str) -> Result<Credentials, &'static str> {
-    Ok(Credentials::new(access_key, "secret", None, None, "test"))
+fn credentials(access_key: &str) -> Credentials {
+    Credentials::new(access_key, "secret", None, None, "test")
 }
 
-fn expiring(access_key: &str, in_seconds: u64) -> Result<Credentials, &'static str> {
+fn expiring(access_key: &str, in_seconds: u64) -> Credentials {
     let expiry = SystemTime::now() + Duration::from_secs(in_seconds);
-    Ok(Credentials::new(access_key, "secret", None, Some(expiry), "test"))
+    Credentials::new(access_key, "secret", None, Some(expiry), "test")
 }
 
 /// The access keys of a connection's posts, in order.
@@ -96,7 +96,7 @@ async fn without_credentials_nothing_is_posted<K: Kind>() {
 async fn credentials_that_stay_refused_are_a_misconfiguration<K: Kind>() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
-    let provider = Sequence::new([credentials("OLD")]);
+    let provider = Sequence::new([Ok(credentials("OLD"))]);
     let mut lane = K::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
     assert_eq!(post(&mut lane, "c").await, Outcome::Misconfigured(Misconfiguration::Forbidden));
     assert_eq!(keys(&server, "c"), ["OLD"], "the same would be refused again");
@@ -105,7 +105,7 @@ async fn credentials_that_stay_refused_are_a_misconfiguration<K: Kind>() {
 async fn credentials_are_fetched_once_for_many_posts<K: Kind>() {
     for credentials in [credentials("KEY"), expiring("KEY", 3_600)] {
         let server = ConnectionsServer::start();
-        let provider = Sequence::new([credentials]);
+        let provider = Sequence::new([Ok(credentials)]);
         let poster = K::poster(&provider.config(), &server.endpoint(), TIMEOUT);
         let posts = join_all((0..8).map(|number| {
             let mut lane = poster.lane();
@@ -118,7 +118,7 @@ async fn credentials_are_fetched_once_for_many_posts<K: Kind>() {
 
 async fn credentials_are_replaced_before_they_expire<K: Kind>() {
     let server = ConnectionsServer::start();
-    let provider = Sequence::new([expiring("FIRST", 5), expiring("SECOND", 3_600)]);
+    let provider = Sequence::new([Ok(expiring("FIRST", 5)), Ok(expiring("SECOND", 3_600))]);
     let mut lane = K::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
     for _ in 0..3 {
         assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
@@ -132,7 +132,7 @@ async fn credentials_are_replaced_before_they_expire<K: Kind>() {
 async fn revoked_credentials_are_replaced_and_the_post_made_once_more() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
-    let provider = Sequence::new([credentials("OLD"), credentials("NEW")]);
+    let provider = Sequence::new([Ok(credentials("OLD")), Ok(credentials("NEW"))]);
     let mut lane = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
     assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
     assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
@@ -144,7 +144,7 @@ async fn new_credentials_that_are_refused_too_are_a_misconfiguration() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
     server.expire_access_key("NEW");
-    let provider = Sequence::new([credentials("OLD"), credentials("NEW"), credentials("NEWEST")]);
+    let provider = Sequence::new([Ok(credentials("OLD")), Ok(credentials("NEW")), Ok(credentials("NEWEST"))]);
     let mut lane = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
     assert_eq!(post(&mut lane, "c").await, Outcome::Misconfigured(Misconfiguration::Forbidden));
     assert_eq!(keys(&server, "c"), ["OLD", "NEW"], "once more, and not for ever");
@@ -154,7 +154,7 @@ async fn new_credentials_that_are_refused_too_are_a_misconfiguration() {
 async fn workers_that_are_refused_together_fetch_new_credentials_together() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
-    let provider = Sequence::new([credentials("OLD"), credentials("NEW")]);
+    let provider = Sequence::new([Ok(credentials("OLD")), Ok(credentials("NEW"))]);
     let poster = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT);
     let posts = join_all((0..8).map(|number| {
         let mut lane = poster.lane();
@@ -167,7 +167,7 @@ async fn workers_that_are_refused_together_fetch_new_credentials_together() {
 #[tokio::test]
 async fn credentials_that_cannot_be_replaced_are_used_until_they_expire() {
     let server = ConnectionsServer::start();
-    let provider = Sequence::new([expiring("FIRST", 120), Err("not now"), expiring("SECOND", 3_600)]);
+    let provider = Sequence::new([Ok(expiring("FIRST", 120)), Err("not now"), Ok(expiring("SECOND", 3_600))]);
     let mut lane = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
     for _ in 0..3 {
         assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
