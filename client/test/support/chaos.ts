@@ -172,7 +172,8 @@ export class Chaos {
   async #join(who: Participant, roomId: string): Promise<void> {
     const room = who.client.room(roomId);
     if (who.current.has(roomId)) return;
-    const resume = room.seq !== undefined && this.#random.chance(0.5) ? room.seq : undefined;
+    // 0 is no position but "all that is retained", which tells of no loss: with a retention it proves nothing.
+    const resume = room.seq !== undefined && (room.seq > 0 || !this.#retention) && this.#random.chance(0.5) ? room.seq : undefined;
     const all = !this.#retention && this.#random.chance(0.3) ? 0 : undefined;
     const after = resume ?? all;
     const history: History = { who: `${who.name}/${roomId}`, start: after ?? 0, seen: [], truncated: [] };
