@@ -176,10 +176,12 @@ async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanw
     let (sleeper, other) = (writer(&dynamodb, &clock, 3_600), writer(&dynamodb, &clock, 3_600));
     append(&sleeper, &batch(&["a"], &clock)).await.unwrap();
     clock.advance(Duration::from_secs(3_600 - 901));
-    dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_millis(300))).times(1));
+    dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_secs(1))).times(1));
     let sleeping = async { numbers(&sleeper, &batch(&["slept"], &clock)).await[0] };
     let meanwhile = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while dynamodb.count("PutItem") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         clock.advance(Duration::from_secs(890));
         numbers(&other, &batch(&["b"], &clock)).await[0]
     };

@@ -110,7 +110,7 @@ async fn truncation_is_told_exactly_while_the_readers_last_message_is_there() {
         assert_eq!(facts(&room.sync(log[1]).await), (log[3], rest, false, false), "nothing that comes after b was");
         assert_eq!(facts(&room.sync(log[2]).await), (log[3], vec![log[3]], false, false));
         assert_eq!(facts(&room.sync(log[3]).await), (log[3], vec![], false, false));
-        assert_eq!(facts(&room.sync(log[3] + 9).await).3, true, "of another log");
+        assert!(facts(&room.sync(log[3] + 9).await).3, "of another log");
     }
 }
 

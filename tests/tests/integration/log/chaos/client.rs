@@ -165,7 +165,7 @@ impl ChaosClient {
             moment(&mut self.random).await;
             self.receive();
         }
-        self.take_page(room, after, &reply).await;
+        self.take_page(room, after, &reply);
     }
 
     /// Asks for what it has missed, as often as there is more.
@@ -179,7 +179,7 @@ impl ChaosClient {
             let reply = self.world.session.request(&id, &self.subject, &frame).await;
             assert_eq!(reply["type"], "synced", "{reply}");
             for (room, after) in &rooms {
-                self.take_page(room, Some(*after), &reply["rooms"][room]).await;
+                self.take_page(room, Some(*after), &reply["rooms"][room]);
             }
             if rooms.keys().all(|room| reply["rooms"][room]["more"] == false) {
                 return;
@@ -188,7 +188,7 @@ impl ChaosClient {
         panic!("there is always more");
     }
 
-    async fn take_page(&mut self, room: &'static str, asked: Option<u64>, page: &Value) {
+    fn take_page(&mut self, room: &'static str, asked: Option<u64>, page: &Value) {
         self.world.observe();
         let now = self.world.clock.unix_seconds();
         let view = self.views.get_mut(room).expect("a room that was joined");

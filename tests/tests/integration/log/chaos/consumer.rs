@@ -43,13 +43,12 @@ async fn serve(world: &World, fanout: &mut Fanout, batch: &Batch, random: &mut R
         0 | 1 => {
             let killed_after = Duration::from_millis(random.u64(..60));
             let done = tokio::time::timeout(killed_after, handle(fanout, &batch.records, 10_000)).await;
-            match done {
-                Ok(failures) => world.queue.settle(batch, &failures),
-                Err(_) => {
-                    *fanout = environment(world);
-                    moment(random).await;
-                    world.queue.expire(batch);
-                }
+            if let Ok(failures) = done {
+                world.queue.settle(batch, &failures);
+            } else {
+                *fanout = environment(world);
+                moment(random).await;
+                world.queue.expire(batch);
             }
         }
         // So slow that the batch's time expires meanwhile: somebody else has it too.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tests::connections_server::ConnectionRecord;
 use tests::history::{Delivery, History, Membership, RoomLog, assert_clean};
 
 use super::client::{ChaosClient, View};
@@ -11,6 +12,12 @@ use super::world::{ROOMS, Row, World};
 pub(super) fn check(world: &World, clients: &[ChaosClient]) {
     world.observe();
     assert!(world.queue.dead_letters().is_empty());
+    let logged = |room: &'static str| world.log(room).into_values().map(move |row| (room.to_owned(), row.id));
+    assert_eq!(
+        world.accepted(),
+        ROOMS.into_iter().flat_map(logged).collect(),
+        "what was accepted, and what was logged"
+    );
     for room in ROOMS {
         let log = world.log(room);
         let conflated = conflated(world, room, &log);
@@ -45,7 +52,7 @@ fn owed(room: &str, log: &BTreeMap<u64, Row>, conflated: &BTreeSet<u64>, view: &
 /// The messages that a frame stands for and does not hold. Each must have given way to one with the same key.
 fn conflated(world: &World, room: &str, log: &BTreeMap<u64, Row>) -> BTreeSet<u64> {
     let record = world.connections.record();
-    let bodies = record.connections.values().flat_map(|connection| connection.bodies());
+    let bodies = record.connections.values().flat_map(ConnectionRecord::bodies);
     let frames =
         bodies.collect::<BTreeSet<_>>().into_iter().map(|body| serde_json::from_slice::<Value>(&body).unwrap());
     let mut conflated = BTreeSet::new();

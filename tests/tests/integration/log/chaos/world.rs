@@ -1,7 +1,7 @@
 //! Everything that is not a client: tables, queue, functions, the network, the time, and the faults.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ pub(super) struct World {
     /// Connections above which a room is cut into shards; 0 is never.
     pub(super) shard_size: u64,
     logs: RefCell<BTreeMap<&'static str, BTreeMap<u64, Row>>>,
+    accepted: RefCell<BTreeSet<(String, String)>>,
     faulty: Cell<bool>,
     closed: Cell<bool>,
     connected: Cell<u32>,
@@ -59,8 +60,9 @@ impl World {
             session: Session::new(dynamodb_client.clone(), &clock),
             message: MessageFunction::new(queue.clone(), clock.clone()),
             connections: ConnectionsServer::start(),
-            shard_size: if random.u32(..4) == 0 { 1 } else { 0 },
+            shard_size: u64::from(random.u32(..4) == 0),
             logs: RefCell::default(),
+            accepted: RefCell::default(),
             faulty: Cell::new(true),
             closed: Cell::new(false),
             connected: Cell::new(0),
@@ -113,6 +115,13 @@ impl World {
         let response = Arc::clone(&self.message).handle(frame).await.unwrap();
         let reply: Value = serde_json::from_str(&response.body.unwrap()).unwrap();
         assert_eq!(reply["type"], "accepted");
+        let text = |name: &str| reply[name].as_str().unwrap().to_owned();
+        self.accepted.borrow_mut().insert((text("roomId"), text("id")));
+    }
+
+    /// Room and id of every message that was accepted.
+    pub(super) fn accepted(&self) -> BTreeSet<(String, String)> {
+        self.accepted.borrow().clone()
     }
 
     pub(super) async fn wait_until_silent(&self) {
