@@ -19,9 +19,9 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::oneshot;
 
 use crate::token_bucket::TokenBucket;
@@ -245,11 +245,26 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
         tokio::spawn(async move {
             service.counters.tcp_connections.fetch_add(1, Ordering::Relaxed);
             let _open = service.counters.tcp_open.raise();
-            let answer = service_fn(|request| service.answer(request));
             // A benchmark's client may end its connections as it likes.
-            let _ = http1::Builder::new().pipeline_flush(true).serve_connection(TokioIo::new(stream), answer).await;
+            let _ = if is_http2(&stream).await {
+                let streams = Arc::clone(&service);
+                let answer = service_fn(move |request| {
+                    let service = Arc::clone(&streams);
+                    async move { service.answer(request).await }
+                });
+                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await
+            } else {
+                let answer = service_fn(|request| service.answer(request));
+                http1::Builder::new().pipeline_flush(true).serve_connection(TokioIo::new(stream), answer).await
+            };
         });
     }
+}
+
+/// Whether a connection begins as those of HTTP/2 do: `PRI * HTTP/2.0`, which no post does.
+async fn is_http2(stream: &tokio::net::TcpStream) -> bool {
+    let mut start = [0; 3];
+    stream.peek(&mut start).await.is_ok_and(|length| length == start.len() && start == *b"PRI")
 }
 
 impl Service {

@@ -11,8 +11,8 @@ use std::{
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request,
-    header::{CONTENT_TYPE, HOST},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -23,6 +23,7 @@ use super::{
     Lane, Poster,
     multiplexed::Multiplexed,
     sdk::SdkPoster,
+    signature::OCTETS,
     signer::{Held, Signer},
     wire::{Answer, Target, TargetError, Wire, WireError},
 };
@@ -35,7 +36,11 @@ use crate::{
 /// Characters of a connection id that stand in a URL as they are (RFC 3986, "unreserved"); base64's `=`, `+` and `/` do not.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-const OCTETS: &str = "application/octet-stream";
+/// Characters of a path that stand in what is signed as they are: there, a path's own escapes are escaped once more.
+const CANONICAL: &AsciiSet = &ENCODED.remove(b'/');
+
+const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// Posts signed requests directly.
 pub struct DirectPoster {
@@ -57,6 +62,8 @@ struct Shared {
     host: HeaderValue,
     /// `/stage/@connections/`
     path: String,
+    /// The same as it is signed.
+    canonical_path: String,
 }
 
 /// One worker's connection, or its part of one.
@@ -95,7 +102,7 @@ impl DirectPoster {
         timeout: Duration,
         version: HttpVersion,
     ) -> Result<Self, DirectError> {
-        let url: http::Uri = endpoint.parse()?;
+        let url: Uri = endpoint.parse()?;
         let provider = sdk.credentials_provider().ok_or(DirectError::Credentials)?;
         let target = Target::new(&url, version)?;
         let scheme = url.scheme_str().unwrap_or("http");
@@ -103,14 +110,16 @@ impl DirectPoster {
             (host, None, _) | (host, Some(443), "https") | (host, Some(80), "http") => host.to_owned(),
             (host, Some(port), _) => format!("{host}:{port}"),
         };
+        let path = format!("{}/@connections/", url.path().trim_end_matches('/'));
         let shared = Shared {
             target,
-            signer: Signer::new(provider, region),
+            signer: Signer::new(provider, region, &host),
             timeout,
             multiplexed: (version == HttpVersion::Http2).then(Multiplexed::default),
             origin: format!("{scheme}://{host}"),
             host: HeaderValue::from_str(&host)?,
-            path: format!("{}/@connections/", url.path().trim_end_matches('/')),
+            canonical_path: utf8_percent_encode(&path, CANONICAL).to_string(),
+            path,
         };
         let reference = SdkPoster::new(sdk, endpoint, timeout);
         Ok(Self { shared: Rc::new(shared), idle: RefCell::default(), lanes: Cell::new(0), reference })
@@ -190,23 +199,27 @@ impl Shared {
 
     /// A signed request; `None` when the connection id cannot stand in one.
     fn request(&self, held: &Held, connection: &ConnectionId, frame: &Frame) -> Option<Request<Full<Bytes>>> {
-        let path = format!("{}{}", self.path, utf8_percent_encode(connection.as_str(), ENCODED));
-        let url = format!("{}{path}", self.origin);
-        let headers = [(CONTENT_TYPE.as_str(), OCTETS)];
-        let signature = self.signer.sign(held, (Method::POST.as_str(), &url), headers.into_iter(), frame.sha256())?;
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .header(CONTENT_TYPE, HeaderValue::from_static(OCTETS))
-            .body(Full::new(frame.body().clone()))
-            .ok()?;
-        if self.multiplexed.is_some() {
-            // HTTP/2 takes scheme and host from here.
-            *request.uri_mut() = url.parse().ok()?;
-        } else {
-            *request.uri_mut() = path.parse().ok()?;
-            request.headers_mut().insert(HOST, self.host.clone());
+        let id = utf8_percent_encode(connection.as_str(), ENCODED).to_string();
+        let stamp = self.signer.stamp(held)?;
+        let canonical_path = [self.canonical_path.as_str(), &id.replace('%', "%25")].concat();
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
+        headers.insert(X_AMZ_DATE, stamp.date.clone());
+        headers.insert(AUTHORIZATION, stamp.authorization(&canonical_path, frame.sha256())?);
+        if let Some(token) = &stamp.token {
+            headers.insert(X_AMZ_SECURITY_TOKEN, token.clone());
         }
-        signature.apply_to_request_http1x(&mut request);
+        let uri = if self.multiplexed.is_some() {
+            // HTTP/2 takes scheme and host from here.
+            [self.origin.as_str(), &self.path, &id].concat()
+        } else {
+            headers.insert(HOST, self.host.clone());
+            [self.path.as_str(), &id].concat()
+        };
+        let mut request = Request::new(Full::new(frame.body().clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::try_from(uri).ok()?;
+        *request.headers_mut() = headers;
         Some(request)
     }
 

@@ -3,6 +3,7 @@
 pub mod direct;
 mod multiplexed;
 pub mod sdk;
+mod signature;
 mod signer;
 mod wire;
 

@@ -1,4 +1,4 @@
-//! Signing requests with AWS Signature Version 4.
+//! The credentials that posts are signed with.
 
 use std::{
     cell::RefCell,
@@ -10,59 +10,46 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
 };
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningInstructions, SigningSettings, sign},
-    sign::v4,
-};
-use aws_smithy_runtime_api::client::identity::Identity;
 use tokio::sync::Mutex;
 
-/// The service's name for signing.
-const SERVICE: &str = "execute-api";
+use super::signature::{Stamp, unix_second};
 
 /// How long before they expire credentials are replaced.
 const REFRESH_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// Signs requests with the credentials of the SDK's provider.
-#[derive(Debug)]
+/// Holds the credentials of the SDK's provider, for posts to one host.
 pub(super) struct Signer {
     provider: SharedCredentialsProvider,
     region: String,
+    host: String,
     held: RefCell<Option<Rc<Held>>>,
     /// Held while credentials are fetched: workers that need them too wait for the same ones.
     fetching: Mutex<()>,
 }
 
 /// Credentials, ready for signing.
-#[derive(Debug)]
 pub(super) struct Held {
-    identity: Identity,
-    access_key_id: String,
-    session_token: Option<String>,
-    expires_at: Option<SystemTime>,
+    credentials: Credentials,
+    stamp: RefCell<Option<Rc<Stamp>>>,
 }
 
 impl Held {
     /// Whether they are good for this much longer.
     fn lasts(&self, time: Duration) -> bool {
-        self.expires_at.is_none_or(|expires_at| SystemTime::now() + time < expires_at)
+        self.credentials.expiry().is_none_or(|expires_at| SystemTime::now() + time < expires_at)
     }
 }
 
 impl From<Credentials> for Held {
     fn from(credentials: Credentials) -> Self {
-        Self {
-            access_key_id: credentials.access_key_id().to_owned(),
-            session_token: credentials.session_token().map(str::to_owned),
-            expires_at: credentials.expiry(),
-            identity: credentials.into(),
-        }
+        Self { credentials, stamp: RefCell::default() }
     }
 }
 
 impl Signer {
-    pub(super) fn new(provider: SharedCredentialsProvider, region: &str) -> Self {
-        Self { provider, region: region.to_owned(), held: RefCell::default(), fetching: Mutex::default() }
+    pub(super) fn new(provider: SharedCredentialsProvider, region: &str, host: &str) -> Self {
+        let (region, host) = (region.to_owned(), host.to_owned());
+        Self { provider, region, host, held: RefCell::default(), fetching: Mutex::default() }
     }
 
     /// The credentials to sign with: the held ones, or new ones before those expire.
@@ -86,8 +73,11 @@ impl Signer {
     /// others now.
     pub(super) async fn replace(&self, refused: &Held) -> bool {
         let _fetching = self.fetching.lock().await;
-        let is_other =
-            |held: &Held| held.access_key_id != refused.access_key_id || held.session_token != refused.session_token;
+        let identity = |held: &Held| {
+            let credentials = &held.credentials;
+            (credentials.access_key_id().to_owned(), credentials.session_token().map(str::to_owned))
+        };
+        let is_other = |held: &Held| identity(held) != identity(refused);
         let replaced = self.held.borrow().as_deref().is_some_and(is_other);
         replaced || self.fetch().await.is_ok_and(|held| is_other(&held))
     }
@@ -104,26 +94,13 @@ impl Signer {
         Ok(held)
     }
 
-    /// Signs a request: the headers to add to it. `None` when it cannot be signed, since it is no valid request.
-    pub(super) fn sign<'a>(
-        &self,
-        held: &Held,
-        (method, url): (&'a str, &'a str),
-        headers: impl Iterator<Item = (&'a str, &'a str)>,
-        body_sha256: &str,
-    ) -> Option<SigningInstructions> {
-        let params = v4::SigningParams::builder()
-            .identity(&held.identity)
-            .region(&self.region)
-            .name(SERVICE)
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .ok()?;
-        // The hash is made once for each frame, not for each connection.
-        let body = SignableBody::Precomputed(body_sha256.to_owned());
-        let request = SignableRequest::new(method, url, headers, body).ok()?;
-        let (instructions, _) = sign(request, &params.into()).ok()?.into_parts();
-        Some(instructions)
+    /// What posts made now are signed with. `None` when these credentials cannot sign a request.
+    pub(super) fn stamp(&self, held: &Held) -> Option<Rc<Stamp>> {
+        let second = unix_second();
+        let mut stamp = held.stamp.borrow_mut();
+        if stamp.as_ref().is_none_or(|stamp| !stamp.is_of(second)) {
+            *stamp = Stamp::new(&held.credentials, &self.region, &self.host, second).map(Rc::new);
+        }
+        stamp.clone()
     }
 }

@@ -11,20 +11,22 @@ use serde_json::Value;
 use crate::figures::Series;
 use crate::machine::{ConnectionsServer, program};
 
-/// Connections that each client opens; boto3's loop needs but one.
+/// Connections that each client opens; boto3's loop needs but one, and HTTP/2 carries as many requests on one.
 pub(crate) const CONNECTIONS: usize = 64;
 
-/// The five clients.
+/// The clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     Direct,
+    DirectHttp2,
     RustSdk,
     Node,
     Boto3,
     Wrk,
 }
 
-pub(crate) const CLIENTS: [Client; 5] = [Client::Direct, Client::RustSdk, Client::Node, Client::Boto3, Client::Wrk];
+pub(crate) const CLIENTS: [Client; 6] =
+    [Client::Direct, Client::DirectHttp2, Client::RustSdk, Client::Node, Client::Boto3, Client::Wrk];
 
 /// What one client did in all of its runs.
 pub(crate) struct Posting {
@@ -37,6 +39,7 @@ impl Client {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "Roomcast, signed",
+            Self::DirectHttp2 => "Roomcast, signed, `FANOUT_HTTP_VERSION=2`",
             Self::RustSdk => "AWS SDK for Rust, same workers",
             Self::Node => "AWS SDK for JavaScript v3, `Promise.all`",
             Self::Boto3 => "boto3, one after the other",
@@ -54,7 +57,8 @@ impl Client {
             command
         };
         match self {
-            Self::Direct => poster("direct"),
+            Self::Direct => poster("http1"),
+            Self::DirectHttp2 => poster("http2"),
             Self::RustSdk => poster("sdk"),
             Self::Node => {
                 let mut command = Command::new("node");

@@ -1,7 +1,7 @@
 //! The benchmarks: `make bench` runs them all. From the repository's root, of the release build:
 //!
 //! - `bench all [--runs N] [--seconds N]`
-//! - `bench post --poster direct|sdk --url URL [--connections N] [--seconds N]`
+//! - `bench post --poster http1|http2|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
     clippy::print_stdout,
@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
-       bench post --poster direct|sdk --url URL [--connections N] [--seconds N]
+       bench post --poster http1|http2|sdk --url URL [--connections N] [--seconds N]
        bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
 
 #[tokio::main(flavor = "current_thread")]

@@ -34,14 +34,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     let lanes = arguments.number("connections", 64)?;
     let time = Duration::from_secs_f64(arguments.number("seconds", 2.0)?);
     let sdk = aws::sdk_config().await;
+    let direct =
+        |version| DirectPoster::new(&sdk, "us-east-1", url, TIMEOUT, version).map_err(|error| error.to_string());
     match arguments.text("poster")? {
-        "direct" => {
-            let poster = DirectPoster::new(&sdk, "us-east-1", url, TIMEOUT, HttpVersion::Http1)
-                .map_err(|error| error.to_string())?;
-            measure(&poster, lanes, time).await;
-        }
+        "http1" => measure(&direct(HttpVersion::Http1)?, lanes, time).await,
+        "http2" => measure(&direct(HttpVersion::Http2)?, lanes, time).await,
         "sdk" => measure(&SdkPoster::new(&sdk, url, TIMEOUT), lanes, time).await,
-        other => return Err(format!("--poster {other}: direct or sdk")),
+        other => return Err(format!("--poster {other}: http1, http2 or sdk")),
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ fn clients(page: &mut String, measured: &Measured) {
     let _ = write!(
         page,
         "\n## Clients\n\n200-byte bodies, one server in a process of its own, {CONNECTIONS} connections (boto3's loop uses \
-         one), each client in one process that takes turns with the others. CPU is the client's own.\n\n"
+         one, HTTP/2 as many requests at a time on one), each client in one process that takes turns with the others. CPU is the client's own.\n\n"
     );
     let ours = of(&measured.clients, Client::Direct);
     let rows = CLIENTS.iter().zip(&measured.clients).map(|(client, posting)| {
