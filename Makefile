@@ -59,7 +59,7 @@ token: ## A token for the local stack: make token SUB=alice
 	@python3 infra/local/dev_token.py --state $(LOCAL_STATE) "$(SUB)"
 
 .PHONY: logs
-logs: ## The functions' logs on the local stack
+logs: $(VENV)/local/.ready ## The functions' logs on the local stack
 	@$(LOCAL_PYTHON) infra/local/logs.py --state $(LOCAL_STATE)
 
 ##@ Build and check

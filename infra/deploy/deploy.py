@@ -1,11 +1,10 @@
-"""Deploys infra/template.yaml and the bootstraps in target/lambda to the AWS account whose credentials are in force.
+"""Deploys what infra/deploy/build has made to the AWS account whose credentials are in force.
 
-`make deploy` calls it. Looks first at what makes a deployment fail half-way: settings of the account that a template
+`make deploy` calls both. Looks first at what makes a deployment fail half-way: settings of the account that a template
 cannot see. The rest is the SAM CLI's: upload, change set, events, rollback.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "target/deploy/infra/template.yaml"
 RESERVED = (
     "MessageConcurrency",
     "SessionConcurrency",
@@ -113,8 +112,8 @@ def check_log_role(session, wanted: dict) -> None:
 def deploy(stack: str, region: str, parameters: dict[str, str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         # In a file (of ours alone, mkdtemp sees to that): arguments can be read by every user of the machine.
-        overrides = Path(folder) / "parameters.json"
-        overrides.write_text(json.dumps(parameters))
+        overrides = Path(folder) / "parameters.yaml"
+        overrides.write_text(yaml.safe_dump(parameters))
         return subprocess.run(
             [
                 str(Path(sys.executable).with_name("sam")),
@@ -135,7 +134,8 @@ def deploy(stack: str, region: str, parameters: dict[str, str]) -> int:
 def main() -> int:
     stack, parameters = parse_options()
     try:
-        session = boto3.Session()
+        # The Rust and JavaScript SDKs read AWS_REGION, boto3 only AWS_DEFAULT_REGION.
+        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
         if not session.region_name:
             raise Refused("no region: set AWS_REGION, or one in your AWS profile")
         account = session.client("sts").get_caller_identity()["Account"]
