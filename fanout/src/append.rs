@@ -47,9 +47,14 @@ const DEDUPLICATION: u64 = 5 * 60 * 1000;
 
 /// The time before its last entry expires from which on a log is written to under the lock of its start row, in seconds.
 /// An environment that was stopped between looking at the head and writing after it (at most the 15 minutes of an
-/// invocation) must not write into a log that has come to its end meanwhile: before the margin its number is still the
-/// next one, whoever takes it; within the margin, and when the log begins anew, the start row has changed.
-const MARGIN_SECONDS: u64 = 15 * 60;
+/// invocation) must not write into a log that has come to its end meanwhile: until then its number is still the next one,
+/// whoever takes it, and after that the start row has changed. A third of the retention, if that is less.
+const MARGIN_SECONDS: u64 = 20 * 60;
+
+/// The time before its last entry expires from which on a log starts anew, at the time, in seconds: by the table's clock
+/// the head may have expired, what came after it may be deleted, and the next number would be given a second time. Far
+/// less than the margin of whoever has another retention, while a deployment changes it.
+const LAST_SECONDS: u64 = 5;
 
 /// A batch as it came from the queue.
 #[derive(Clone, Debug)]
@@ -103,17 +108,14 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
         for attempt in 0..ATTEMPTS {
             let now = self.clock.unix_seconds();
             let (next, how) = match tail.head() {
-                Some(head) if !self.is_ending(head, now) => (head.seq + 1, Append::Continue),
+                Some(head) if head.expires_at > now + self.margin() => (head.seq + 1, Append::Continue),
                 _ => {
                     let previous = self.store.start(room).await?;
                     // Only what is read after the start was read says that nobody has started the log since.
                     tail = self.read_tail(room, &batch).await?;
                     match tail.head() {
-                        Some(head) if !self.is_ending(head, now) => (head.seq + 1, Append::Continue),
-                        // As long as any of it is there, the log goes on without a jump.
-                        Some(head) => (head.seq + 1, Append::Start { previous }),
-                        // At the time, so that it starts beyond any log that was.
-                        None => (self.clock.unix_micros(), Append::Start { previous }),
+                        Some(head) if head.expires_at > now + self.margin() => (head.seq + 1, Append::Continue),
+                        head => (self.first_number(head, now), Append::Start { previous }),
                     }
                 }
             };
@@ -126,7 +128,12 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
                 Ok(()) => {
                     tail.extend(&entries);
                     self.remember(room, tail);
-                    return Ok(plan.number(batch.messages));
+                    let known = plan.known();
+                    let logged = plan.number(batch.messages);
+                    return Ok(match known {
+                        Some(range) => self.reread(room, logged, range).await?,
+                        None => logged,
+                    });
                 }
                 Err(StoreAppendError::Conflict) => {
                     tokio::time::sleep(CONFLICT_BACKOFF.mul_f64(f64::from(1 << attempt) * fastrand::f64())).await;
@@ -138,9 +145,36 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
         Err(AppendError::Contended)
     }
 
-    /// Whether the log is about to come to its end.
-    fn is_ending(&self, head: Head, now: u64) -> bool {
-        head.expires_at <= now + MARGIN_SECONDS.min(self.retention.as_secs() / 4)
+    /// Takes what was in the log already from there: a sender that tries again under the same id may say something else,
+    /// and a broadcast never differs from the log.
+    async fn reread(
+        &self,
+        room: &RoomId,
+        mut logged: Vec<LoggedMessage>,
+        (first, last): (u64, u64),
+    ) -> Result<Vec<LoggedMessage>, StoreError> {
+        let limit = u32::try_from(last - first + 1).unwrap_or(READ_BACK).min(READ_BACK);
+        for entry in self.store.from(room, first, limit).await?.entries {
+            if let Ok(position) = logged.binary_search_by_key(&entry.seq(), |logged| logged.seq) {
+                logged[position] = entry.logged;
+            }
+        }
+        Ok(logged)
+    }
+
+    fn margin(&self) -> u64 {
+        MARGIN_SECONDS.min(self.retention.as_secs() / 3)
+    }
+
+    /// The number under which a log near its end goes on, or a new one starts: at the time, so that it starts beyond any
+    /// log that was.
+    fn first_number(&self, head: Option<Head>, now: u64) -> u64 {
+        let time = self.clock.unix_micros();
+        match head {
+            Some(head) if head.expires_at > now + LAST_SECONDS => head.seq + 1,
+            Some(head) => time.max(head.seq + 1),
+            None => time,
+        }
     }
 
     /// Reads the end of a log, as far back as the batch could be in it.

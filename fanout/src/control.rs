@@ -216,7 +216,8 @@ impl Control {
     /// Whether 429s are widespread.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
-        self.adaptive.borrow().curve.is_some()
+        let now = Instant::now();
+        self.adaptive.borrow().curve.is_some_and(|curve| curve.age(now) <= FORGET)
     }
 
     /// Whether so much goes wrong that it is no single connection's fault.

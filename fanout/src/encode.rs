@@ -3,6 +3,8 @@
 use std::{collections::HashMap, fmt::Write as _, ops::RangeInclusive};
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
 
@@ -75,12 +77,51 @@ fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
     }
 }
 
+/// Packs frames that were encoded one batch at a time, those of a large room's shard, into as few as may be. Frames
+/// that do not follow each other in the log stay as they are.
+///
+/// # Errors
+/// When a frame is none of [`encode`]'s.
+pub fn repack(room: &RoomId, frames: &[Frame]) -> Result<Vec<Frame>, serde_json::Error> {
+    let envelope = broadcast::envelope_len(room);
+    let mut packed: Vec<Packing> = Vec::new();
+    for frame in frames {
+        let Some(next) = Packing::unpack(frame, envelope)? else { continue };
+        match packed.last_mut() {
+            Some(previous)
+                if previous.last + 1 == next.first && previous.bytes + next.bytes - envelope <= FRAME_BYTES =>
+            {
+                previous.bytes += next.bytes - envelope;
+                previous.last = next.last;
+                previous.entries.extend(next.entries);
+            }
+            _ => packed.push(next),
+        }
+    }
+    Ok(packed.iter().map(|frame| frame.finish(room)).collect())
+}
+
 /// A frame that is being packed.
 struct Packing {
     entries: Vec<Vec<u8>>,
     bytes: usize,
     first: u64,
     last: u64,
+}
+
+/// What is read of an encoded frame to pack it again.
+#[derive(Deserialize)]
+struct Encoded<'a> {
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
+    after: Option<u64>,
+    seq: Option<u64>,
+}
+
+/// What is read of an encoded message.
+#[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
 }
 
 fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> {
@@ -110,6 +151,18 @@ fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> 
 }
 
 impl Packing {
+    /// Takes an encoded frame apart; `None` when it is empty.
+    fn unpack(frame: &Frame, envelope: usize) -> Result<Option<Self>, serde_json::Error> {
+        let Encoded { messages, after, seq } = serde_json::from_slice(frame.body())?;
+        let number = |entry: &&RawValue| serde_json::from_str::<Numbered>(entry.get()).map(|numbered| numbered.seq);
+        let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return Ok(None) };
+        let first = after.map_or_else(|| number(first), |after| Ok(after + 1))?;
+        let last = seq.map_or_else(|| number(last), Ok)?;
+        let entries: Vec<Vec<u8>> = messages.iter().map(|entry| entry.get().as_bytes().to_vec()).collect();
+        let bytes = envelope + entries.iter().map(|entry| entry.len() + 1).sum::<usize>();
+        Ok(Some(Self { entries, bytes, first, last }))
+    }
+
     fn finish(&self, room: &RoomId) -> Frame {
         let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
         Frame::new(broadcast::frame(room, &entries, self.covered()).into())
@@ -125,7 +178,7 @@ impl Packing {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, value::RawValue};
+    use serde_json::Value;
     use shared::{Message, limits::MAX_FRAME_BYTES};
 
     use super::*;
@@ -195,6 +248,22 @@ mod tests {
     fn a_frame_never_stands_for_numbers_outside_the_batch() {
         let batch = [logged(1, None, None, 1), logged(2, None, None, 1), logged(9, None, None, 1)];
         assert_eq!(read(&encode(&room(), &batch)), [(vec![1, 2], None), (vec![9], None)]);
+    }
+
+    #[test]
+    fn frames_of_several_batches_are_packed_again() {
+        let batch = |numbers: std::ops::Range<u64>, bytes| {
+            let batch: Vec<_> = numbers.map(|seq| logged(seq, None, None, bytes)).collect();
+            encode(&room(), &batch)
+        };
+        let conflated = encode(&room(), &[keyed(4, "a", Some(2)), keyed(5, "a", Some(1))]);
+        let small = [batch(1..2, 9), batch(2..4, 9), conflated, batch(6..7, 9)].concat();
+        assert_eq!(read(&repack(&room(), &small).unwrap()), [(vec![1, 2, 3, 4, 6], Some((0, 6)))]);
+        let large = [batch(1..2, 20_000), batch(2..3, 20_000), batch(3..4, 100)].concat();
+        assert_eq!(read(&repack(&room(), &large).unwrap()), [(vec![1], None), (vec![2, 3], None)]);
+        let apart = [batch(1..2, 9), batch(5..6, 9), batch(1..2, 9)].concat();
+        assert_eq!(read(&repack(&room(), &apart).unwrap()), [(vec![1], None), (vec![5], None), (vec![1], None)]);
+        assert!(repack(&room(), &[Frame::new("[]".into())]).is_err());
     }
 
     proptest! {

@@ -26,7 +26,7 @@ use crate::{
     board::{Board, Broadcast, PostingFailed},
     deadline::Deadline,
     decode::{Group, NotARecord, decode},
-    encode::{Frame, encode},
+    encode::{Frame, encode, repack},
     gone::{channel, delete_gone},
     page::Pages,
     post::{PostState, Workers},
@@ -164,7 +164,7 @@ where
     async fn broadcast(&self, room: &RoomId, task: Task, board: &Board) -> Result<(), RoomError> {
         let (frames, slots, whole) = match task {
             Task::Messages(batch) => (encode(room, &self.log.append(room, batch).await?), ALL_SLOTS, true),
-            Task::Frames { slots, frames } => (frames, slots, false),
+            Task::Frames { slots, frames } => (repack(room, &frames)?, slots, false),
         };
         let mut pages = Pages::new(&self.connections, room, slots);
         let first_page = pages.next().await?.unwrap_or_default();

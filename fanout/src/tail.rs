@@ -127,6 +127,14 @@ impl Plan {
         self.new.iter().map(|index| LogEntry { logged: logged(index), appended_at, expires_at }).collect()
     }
 
+    /// The first and the last number of what was in the log already.
+    #[must_use]
+    pub fn known(&self) -> Option<(u64, u64)> {
+        let is_known = |(index, number): (usize, &u64)| self.new.binary_search(&index).is_err().then_some(*number);
+        let known = || self.numbers.iter().enumerate().filter_map(is_known);
+        known().min().zip(known().max())
+    }
+
     /// The batch as it stands in the log: ascending, each message once.
     #[must_use]
     pub fn number(self, messages: Vec<Message>) -> Vec<LoggedMessage> {

@@ -51,8 +51,7 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
         };
         let result = match request {
             Request::SendMessage { fields } => send_message(&self.sink, &self.clock, &frame, &fields).await,
-            // API Gateway selects the route by the first `action` it finds; a frame that names two is nobody's.
-            _ => Err(RefusalReason::UnknownAction("of another route".into()).into()),
+            _ => Err(RefusalReason::AmbiguousAction.into()),
         };
         Ok(Response::to_frame(request_id, result))
     }

@@ -11,7 +11,7 @@ use shared::{
     clock::Clock,
     fields::{FieldError, Fields},
     limits::{NAME_CHARS, SUBJECT_BYTES},
-    message::Defaults,
+    message::{Defaults, Identity},
     queue::{
         QueueError, Sink,
         dead_letter::{DeadLetter, DeadLetters},
@@ -54,7 +54,12 @@ impl<S: Sink, D: DeadLetters, C: Clock> RelayFunction<S, D, C> {
         tracing::warn!(%error, source = event.source, "event is no message");
         let room = Fields::parse(event.detail.get()).and_then(|fields| fields.room());
         let letter = DeadLetter {
-            id: event.id.clone().unwrap_or_default(),
+            // Every event of EventBridge has an id; one that somebody made up may not.
+            id: event
+                .id
+                .clone()
+                .filter(|id| !id.is_empty())
+                .unwrap_or_else(|| Identity::of(&event.source, event.detail.get()).to_deduplication_id()),
             group: room.as_ref().map_or(NO_ROOM, RoomId::as_str).to_owned(),
             // The event as it came: an envelope of strings and raw JSON always serializes.
             body: serde_json::to_string(event).unwrap_or_default(),

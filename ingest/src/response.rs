@@ -50,7 +50,9 @@ impl RouteError {
     /// The code and the text that the client gets. What is behind a route is no business of a client's.
     fn to_reply(&self) -> Reply {
         let (code, message) = match self {
-            Self::Refused(reason @ RefusalReason::UnknownAction(_)) => (ErrorCode::UnknownAction, reason.to_string()),
+            Self::Refused(reason @ (RefusalReason::UnknownAction(_) | RefusalReason::AmbiguousAction)) => {
+                (ErrorCode::UnknownAction, reason.to_string())
+            }
             Self::Refused(reason @ RefusalReason::Field(FieldError::TooLarge { .. })) => {
                 (ErrorCode::TooLarge, reason.to_string())
             }

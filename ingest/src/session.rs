@@ -71,8 +71,7 @@ impl<C: ConnectionStore, L: LogStore> SessionFunction<C, L> {
             Request::GetHistory { room, before, limit } => {
                 get_history(&self.log, &frame.subject, room, before, limit).await
             }
-            // API Gateway selects the route by the first `action` it finds; a frame that names two is nobody's.
-            Request::SendMessage { .. } => Err(RefusalReason::UnknownAction("of another route".into()).into()),
+            Request::SendMessage { .. } => Err(RefusalReason::AmbiguousAction.into()),
         }
     }
 }

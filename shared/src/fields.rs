@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
         RoomId::parse(&text).map_err(|error| FieldError::Invalid("roomId", error.to_string()))
     }
 
-    /// The entries of a field that is an object of integers, in the order in which they stand.
+    /// The entries of a field that is an object of integers, ordered by name.
     ///
     /// # Errors
     /// When it is missing or anything else.

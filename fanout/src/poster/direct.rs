@@ -232,7 +232,7 @@ impl Shared {
     ) -> (Option<Wire>, Result<Answer, WireError>) {
         if let Some(mut wire) = wire.filter(Wire::is_open) {
             let answer = wire.exchange(request.clone()).await;
-            if answer.is_ok() || !wire.is_used() {
+            if matches!(answer, Ok(_) | Err(WireError::Midway(_))) || !wire.is_used() {
                 return (Some(wire), answer);
             }
         }

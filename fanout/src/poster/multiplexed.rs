@@ -38,7 +38,12 @@ impl Multiplexed {
         if let Some(sender) = self.open(number) {
             match send(sender, request.clone()).await {
                 Ok(answer) => return Ok(answer),
-                Err(_) => self.forget(number),
+                Err(error) => {
+                    self.forget(number);
+                    if matches!(error, WireError::Midway(_)) {
+                        return Err(error);
+                    }
+                }
             }
         }
         let sender = self.connect(target, number).await?;

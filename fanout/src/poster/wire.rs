@@ -123,6 +123,9 @@ pub(super) enum WireError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    /// After the response had begun: the server has taken the request.
+    #[error(transparent)]
+    Midway(hyper::Error),
 }
 
 impl Wire {
@@ -158,7 +161,7 @@ pub(super) async fn read_answer(response: Response<Incoming>) -> Result<Answer, 
     let mut body = response.into_body();
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        read += frame?.data_ref().map_or(0, Bytes::len);
+        read += frame.map_err(WireError::Midway)?.data_ref().map_or(0, Bytes::len);
         if read > DRAINED {
             // Dropping the body closes the connection.
             break;

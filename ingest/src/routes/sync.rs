@@ -27,7 +27,7 @@ pub async fn sync(log: &impl LogStore, subject: &Subject, rooms: Vec<(RoomId, u6
     }
     let limit = if rooms.len() == 1 { crate::missed::ENTRIES } else { ENTRIES_OF_EACH };
     let mut budget = ReplyBudget::for_rooms(rooms.iter().map(|(room, _)| room));
-    // In the order of the request: the budget goes to the first rooms, and `more` sends the client back for the rest.
+    // The budget goes to the first rooms by name, and `more` sends the client back for the rest.
     let reads = stream::iter(rooms).map(|(room, after)| async move {
         let found = read(log, &room, after, limit).await;
         found.map(|found| (room, found))

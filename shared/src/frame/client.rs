@@ -66,6 +66,9 @@ pub enum RefusalReason {
     /// No such action.
     #[error("unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync and getHistory")]
     UnknownAction(String),
+    /// The action is another route's: API Gateway has read another one in the frame.
+    #[error("the frame must have one `action`, at its top level")]
+    AmbiguousAction,
     /// A field is missing or wrong, or the frame is no JSON object.
     #[error(transparent)]
     Field(#[from] FieldError),
