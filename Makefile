@@ -31,7 +31,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
 # Node.js 20 or newer where there is one, else that of $(VENV)/node.
-NODE_IS_NEW := $(shell command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && echo yes)
+NODE_IS_NEW := $(shell command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && echo yes)
 ifeq ($(NODE_IS_NEW),yes)
 NODE :=
 else
@@ -115,7 +115,8 @@ ifneq ($(CLIENT),)
 endif
 
 .PHONY: rust-test
-rust-test: lambda $(VENV)/local/.ready
+# With the client's packages: its tests against the stack are among the end-to-end tests.
+rust-test: lambda $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
 
 ##@ Measure
