@@ -98,6 +98,19 @@ impl RoomView {
             self.early.push(Span { after, through, messages });
         }
         self.advance();
+        if head == 0 {
+            self.surrender();
+        }
+    }
+
+    /// The log is empty: what is held back is all that is left, and what is missing before it will never come.
+    fn surrender(&mut self) {
+        while let Some(span) = self.early.first() {
+            let before = span.messages.first().map(|message| message.0);
+            self.gives_up.push(Truncation { after: self.position.unwrap_or_default(), before });
+            self.position = Some(span.after);
+            self.advance();
+        }
     }
 
     /// Gives up what may have been between a log that was empty too long ago and now: who resumes from 0 is never told.
@@ -172,6 +185,20 @@ mod tests {
         frame["seq"] = json!(8);
         view.broadcast(&frame);
         assert_eq!((seen(&view), view.position(), view.is_incomplete()), (vec![7], Some(8), false));
+    }
+
+    #[test]
+    fn what_is_held_back_when_the_log_is_empty_is_all_there_is() {
+        let mut view = RoomView::new("r");
+        view.page(None, &page(0, &[], false, false));
+        view.broadcast(&broadcast(&[5, 6]));
+        view.broadcast(&broadcast(&[9]));
+        view.page(Some(0), &page(0, &[], false, false));
+        assert_eq!((seen(&view), view.is_incomplete()), (vec![5, 6, 9], false));
+        assert_eq!(
+            view.gives_up(),
+            [Truncation { after: 0, before: Some(5) }, Truncation { after: 6, before: Some(9) }]
+        );
     }
 
     #[test]

@@ -137,6 +137,23 @@ async fn a_log_that_retention_emptied_starts_anew_above_every_number_before() {
     }
 }
 
+/// The table's clock may be ahead of the writer's: it has deleted what was last, and not yet what was ahead of that.
+#[tokio::test]
+async fn a_number_is_not_given_again_when_the_last_entry_is_deleted_first() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let log = writer(&dynamodb, &clock, 60);
+    let given = [numbers(&log, &batch(&["a"], &clock)).await, numbers(&log, &batch(&["b"], &clock)).await].concat();
+    clock.advance(Duration::from_secs(58));
+    dynamodb.expire_log(ROOM, given[1]);
+    let row = serde_json::json!({
+        "roomId": ROOM, "seq": given[0], "id": "a", "from": "alice", "sentAt": 1, "data": "1", "appendedAt": 1,
+        "expiresAt": clock.unix_seconds() + 2,
+    });
+    dynamodb.seed_log([row]);
+    let next = numbers(&writer(&dynamodb, &clock, 60), &batch(&["c"], &clock)).await;
+    assert!(next[0] > given[1], "{next:?} after {given:?}");
+}
+
 #[tokio::test]
 async fn an_entry_never_expires_before_the_one_ahead_of_it() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());

@@ -34,7 +34,7 @@ async fn an_empty_log_that_two_start_at_once_does_not_fork() {
 /// Nor does one that both find to be ending, one continuing it while the other starts it anew.
 #[tokio::test]
 async fn a_log_that_ends_by_one_clock_and_not_by_the_other_does_not_fork() {
-    for left in 850..950 {
+    for left in (1_190..1_210).chain(0..12) {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let behind = writer(&dynamodb, &clock.ahead_by_millis(-1_500), RETENTION);
         let ahead = writer(&dynamodb, &clock.ahead_by_millis(1_500), RETENTION);
@@ -44,6 +44,21 @@ async fn a_log_that_ends_by_one_clock_and_not_by_the_other_does_not_fork() {
         let third = numbers(&behind, &batch(&["c"], &clock)).await[0];
         assert!(second < third, "{left} s before its end, {third} was given after {second}");
         assert_eq!(ids(&dynamodb), ["a", "b", "c"]);
+    }
+}
+
+/// Nor while a deployment makes retention longer, and what is a long time to one writer is no time to the other.
+#[tokio::test]
+async fn a_log_that_writers_keep_for_different_times_does_not_fork() {
+    for left in (0..60).step_by(3) {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let (short, long) = (writer(&dynamodb, &clock, 60), writer(&dynamodb, &clock, RETENTION));
+        append(&short, &batch(&["a"], &clock)).await.unwrap();
+        clock.advance(Duration::from_secs(60 - left));
+        let second = numbers(&long, &batch(&["b"], &clock)).await[0];
+        let third = numbers(&short, &batch(&["c"], &clock)).await[0];
+        assert!(second < third, "{left} s before its end, {third} was given after {second}");
+        assert!(ids(&dynamodb).ends_with(&["b".to_owned(), "c".to_owned()]));
     }
 }
 
@@ -175,7 +190,7 @@ async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanw
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
     let (sleeper, other) = (writer(&dynamodb, &clock, 3_600), writer(&dynamodb, &clock, 3_600));
     append(&sleeper, &batch(&["a"], &clock)).await.unwrap();
-    clock.advance(Duration::from_secs(3_600 - 901));
+    clock.advance(Duration::from_secs(3_600 - 1_202));
     dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_secs(1))).times(1));
     let sleeping = async { numbers(&sleeper, &batch(&["slept"], &clock)).await[0] };
     let meanwhile = async {
