@@ -182,7 +182,7 @@ def instructions(description: dict, state: Path) -> str:
     shown = os.path.relpath(state)
     event = '[{"EventBusName":"%s","Source":"me","DetailType":"roomcast.message","Detail":"%s"}]' % (
         description["eventBusName"],
-        r"{\"roomId\":\"lobby\",\"data\":\"hello\"}",
+        r"{\"roomId\":\"lobby\",\"data\":{\"text\":\"hello\"}}",
     )
     return f"""
 Roomcast is running on this machine.
@@ -193,12 +193,13 @@ Roomcast is running on this machine.
   its log     {shown}/emulator.log
 
 Try:
-  - Open the demo page in two tabs, join the same room in both and send a message.
+  - Open the demo page in two tabs and send a message.
   - Watch the room `prices`: a producer puts three events a second on the event bus.
   - make token SUB=alice       prints a token, for a WebSocket client of your own (in another terminal)
   - Put an event yourself, with the AWS CLI:
-      AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION={description["region"]} \\
-      aws --endpoint-url {description["endpointUrl"]} events put-events --entries '{event}'
+      AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
+      aws --region {description["region"]} --endpoint-url {description["endpointUrl"]} events put-events --entries \\
+      '{event}'
 
 Ctrl-C stops everything.
 """
