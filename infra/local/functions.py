@@ -1,4 +1,4 @@
-"""The Lambda functions' code, as `aws cloudformation package` would deliver it: zipped, uploaded, named in the template."""
+"""The Lambda functions' code, as `aws cloudformation package` delivers it: zipped, uploaded, named in the template."""
 
 import hashlib
 import io

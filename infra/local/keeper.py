@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-# Nothing that the emulator holds is kept, so there is nothing to wait for: it would serve the $disconnect of every client.
+# Nothing that the emulator holds is kept, so there is nothing to wait for; it would serve every client's $disconnect.
 TERM_SECONDS = 1.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.2

@@ -1,7 +1,5 @@
-"""Ports on loopback. Run as a program it says which of the given ones are taken, before anything slow begins:
-
-    ports.py PORT=4566 DEMO_PORT=8080
-"""
+"""Ports on loopback. Run as a program, `ports.py PORT=4566 DEMO_PORT=8080`, it says which of them are taken, before
+anything slow begins."""
 
 import socket
 import sys

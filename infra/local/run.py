@@ -8,6 +8,7 @@ Progress goes to standard output, one line a step. When everything is up, <state
 
 import argparse
 import fcntl
+import json
 import os
 import platform
 import signal
@@ -180,10 +181,12 @@ def chosen_port(variable: str, port: int) -> int:
 
 def instructions(description: dict, state: Path) -> str:
     shown = os.path.relpath(state)
-    event = '[{"EventBusName":"%s","Source":"me","DetailType":"roomcast.message","Detail":"%s"}]' % (
-        description["eventBusName"],
-        r"{\"roomId\":\"lobby\",\"data\":{\"text\":\"hello\"}}",
-    )
+    entry = {
+        "EventBusName": description["eventBusName"],
+        "Source": "me",
+        "DetailType": "roomcast.message",
+        "Detail": json.dumps({"roomId": "lobby", "data": {"text": "hello"}}),
+    }
     return f"""
 Roomcast is running on this machine.
 
@@ -199,7 +202,7 @@ Try:
   - Put an event yourself, with the AWS CLI:
       AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
       aws --region {description["region"]} --endpoint-url {description["endpointUrl"]} events put-events --entries \\
-      '{event}'
+      '{json.dumps([entry])}'
 
 Ctrl-C stops everything.
 """
