@@ -246,6 +246,10 @@ impl Board {
                 room.changed.notify_one();
             }
             let broadcast = room.broadcast.clone();
+            if !state.parked.is_empty() {
+                // This worker may be the one that watched for the next retry.
+                self.work.notify_one();
+            }
             return Found::Work(Delivery { room: key, broadcast, member, frame: 0, attempts: 0 });
         }
         let next_due = state.parked.peek().map(|Reverse(parked)| parked.due);

@@ -74,8 +74,7 @@ impl Config {
             dlq_url: settings.url("DLQ_URL"),
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
             region: settings.required("AWS_REGION"),
-            // Shorter than an invocation can last, a log could be started anew by two writers at once; longer than
-            // ten years is a mistake.
+            // Shorter, and clients could not recover what they miss; longer than ten years is a mistake.
             retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
             http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["1.1", "2"], "1.1") {

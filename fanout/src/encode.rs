@@ -1,12 +1,17 @@
 //! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
 
-use std::{collections::HashMap, fmt::Write as _, ops::RangeInclusive};
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
+use shared::{
+    LoggedMessage, RoomId,
+    frame::broadcast,
+    limits::{FRAME_BYTES, MAX_INTEGER},
+    text::hex,
+};
 
 /// An encoded frame. Cheap to clone: every post shares its bytes, and the hash that its signature is made from.
 #[derive(Clone, Debug)]
@@ -19,11 +24,7 @@ impl Frame {
     /// A frame of these bytes.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        let sha256 = Sha256::digest(&body).iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let sha256 = hex(&Sha256::digest(&body));
         Self { body, sha256 }
     }
 
@@ -77,16 +78,19 @@ fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
     }
 }
 
+/// Whether a frame is such as [`encode`] makes.
+#[must_use]
+pub fn is_encoded(frame: &Frame) -> bool {
+    Packing::unpack(frame, 0).is_some()
+}
+
 /// Packs frames that were encoded one batch at a time, those of a large room's shard, into as few as may be. Frames
-/// that do not follow each other in the log stay as they are.
-///
-/// # Errors
-/// When a frame is none of [`encode`]'s.
-pub fn repack(room: &RoomId, frames: &[Frame]) -> Result<Vec<Frame>, serde_json::Error> {
+/// that do not follow each other in the log stay apart; what [`is_encoded`] refuses is left out.
+#[must_use]
+pub fn repack(room: &RoomId, frames: &[Frame]) -> Vec<Frame> {
     let envelope = broadcast::envelope_len(room);
     let mut packed: Vec<Packing> = Vec::new();
-    for frame in frames {
-        let Some(next) = Packing::unpack(frame, envelope)? else { continue };
+    for next in frames.iter().filter_map(|frame| Packing::unpack(frame, envelope)) {
         match packed.last_mut() {
             Some(previous)
                 if previous.last + 1 == next.first && previous.bytes + next.bytes - envelope <= FRAME_BYTES =>
@@ -98,7 +102,7 @@ pub fn repack(room: &RoomId, frames: &[Frame]) -> Result<Vec<Frame>, serde_json:
             _ => packed.push(next),
         }
     }
-    Ok(packed.iter().map(|frame| frame.finish(room)).collect())
+    packed.iter().map(|frame| frame.finish(room)).collect()
 }
 
 /// A frame that is being packed.
@@ -151,16 +155,17 @@ fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> 
 }
 
 impl Packing {
-    /// Takes an encoded frame apart; `None` when it is empty.
-    fn unpack(frame: &Frame, envelope: usize) -> Result<Option<Self>, serde_json::Error> {
-        let Encoded { messages, after, seq } = serde_json::from_slice(frame.body())?;
-        let number = |entry: &&RawValue| serde_json::from_str::<Numbered>(entry.get()).map(|numbered| numbered.seq);
-        let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return Ok(None) };
-        let first = after.map_or_else(|| number(first), |after| Ok(after + 1))?;
-        let last = seq.map_or_else(|| number(last), Ok)?;
+    /// Takes an encoded frame apart; `None` when it is none.
+    fn unpack(frame: &Frame, envelope: usize) -> Option<Self> {
+        let Encoded { messages, after, seq } = serde_json::from_slice(frame.body()).ok()?;
+        let number = |entry: &RawValue| Some(serde_json::from_str::<Numbered>(entry.get()).ok()?.seq);
+        let (first, last) = (number(messages.first()?)?, number(messages.last()?)?);
+        let first = after.map_or(Some(first), |after| after.checked_add(1))?;
+        let last = seq.unwrap_or(last);
         let entries: Vec<Vec<u8>> = messages.iter().map(|entry| entry.get().as_bytes().to_vec()).collect();
         let bytes = envelope + entries.iter().map(|entry| entry.len() + 1).sum::<usize>();
-        Ok(Some(Self { entries, bytes, first, last }))
+        let is_possible = first <= last && last <= MAX_INTEGER && last - first >= entries.len() as u64 - 1;
+        is_possible.then_some(Self { entries, bytes, first, last })
     }
 
     fn finish(&self, room: &RoomId) -> Frame {
@@ -258,12 +263,28 @@ mod tests {
         };
         let conflated = encode(&room(), &[keyed(4, "a", Some(2)), keyed(5, "a", Some(1))]);
         let small = [batch(1..2, 9), batch(2..4, 9), conflated, batch(6..7, 9)].concat();
-        assert_eq!(read(&repack(&room(), &small).unwrap()), [(vec![1, 2, 3, 4, 6], Some((0, 6)))]);
+        assert_eq!(read(&repack(&room(), &small)), [(vec![1, 2, 3, 4, 6], Some((0, 6)))]);
         let large = [batch(1..2, 20_000), batch(2..3, 20_000), batch(3..4, 100)].concat();
-        assert_eq!(read(&repack(&room(), &large).unwrap()), [(vec![1], None), (vec![2, 3], None)]);
+        assert_eq!(read(&repack(&room(), &large)), [(vec![1], None), (vec![2, 3], None)]);
         let apart = [batch(1..2, 9), batch(5..6, 9), batch(1..2, 9)].concat();
-        assert_eq!(read(&repack(&room(), &apart).unwrap()), [(vec![1], None), (vec![5], None), (vec![1], None)]);
-        assert!(repack(&room(), &[Frame::new("[]".into())]).is_err());
+        assert_eq!(read(&repack(&room(), &apart)), [(vec![1], None), (vec![5], None), (vec![1], None)]);
+    }
+
+    #[test]
+    fn what_is_no_frame_is_known_as_such() {
+        assert!(is_encoded(&encode(&room(), &[logged(1, None, None, 9)])[0]));
+        let max = u64::MAX;
+        for body in [
+            "[]".to_owned(),
+            r#"{"messages":[]}"#.to_owned(),
+            r#"{"messages":[{}]}"#.to_owned(),
+            r#"{"messages":[{"seq":2},{"seq":1}]}"#.to_owned(),
+            r#"{"messages":[{"seq":1},{"seq":1}]}"#.to_owned(),
+            format!(r#"{{"messages":[{{"seq":{max}}}]}}"#),
+            format!(r#"{{"messages":[{{"seq":1}}],"after":{max},"seq":{max}}}"#),
+        ] {
+            assert!(!is_encoded(&Frame::new(body.clone().into())), "{body}");
+        }
     }
 
     proptest! {

@@ -36,6 +36,9 @@ use crate::{
     work::{Step, Task, steps},
 };
 
+/// Shard jobs that are made and enqueued together: as many as SQS takes in one call.
+const SHARD_BATCH: usize = 10;
+
 /// Connections that are closed at the end of one invocation at the most.
 const CLOSES: usize = 100;
 
@@ -72,8 +75,6 @@ enum RoomError {
     Posting(#[from] PostingFailed),
     #[error(transparent)]
     Shards(#[from] QueueError),
-    #[error("a frame is no JSON: {0}")]
-    Frame(#[from] serde_json::Error),
 }
 
 /// The position of the first record of a group that must stay in the queue, with all after it. Everything does, until
@@ -164,7 +165,7 @@ where
     async fn broadcast(&self, room: &RoomId, task: Task, board: &Board) -> Result<(), RoomError> {
         let (frames, slots, whole) = match task {
             Task::Messages(batch) => (encode(room, &self.log.append(room, batch).await?), ALL_SLOTS, true),
-            Task::Frames { slots, frames } => (repack(room, &frames)?, slots, false),
+            Task::Frames { slots, frames } => (repack(room, &frames), slots, false),
         };
         let mut pages = Pages::new(&self.connections, room, slots);
         let first_page = pages.next().await?.unwrap_or_default();
@@ -179,9 +180,17 @@ where
     }
 
     async fn enqueue_shards(&self, room: &RoomId, frames: &[Frame], shards: u32) -> Result<(), RoomError> {
-        let records = shard::records(room, frames, shards)?;
-        self.shard_queue.enqueue(&records).await.into_iter().collect::<Result<(), _>>()?;
-        tracing::info!(%room, shards, jobs = records.len(), "broadcast in shards");
+        let mut records = shard::records(room, frames, shards);
+        let mut jobs = 0;
+        loop {
+            let batch: Vec<_> = records.by_ref().take(SHARD_BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            jobs += batch.len();
+            self.shard_queue.enqueue(&batch).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        tracing::info!(%room, shards, jobs, "broadcast in shards");
         Ok(())
     }
 
@@ -226,6 +235,9 @@ where
 }
 
 fn log_broadcast(room: &RoomId, frames: usize, tally: &Tally) {
+    if tally.is_widely_missed() {
+        tracing::warn!(%room, undelivered = tally.undelivered, "many connections did not get a broadcast");
+    }
     tracing::info!(
         %room,
         frames,

@@ -4,7 +4,6 @@
 
 use std::{cell::RefCell, collections::HashMap, ops::RangeInclusive};
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::{
     RoomId,
@@ -12,9 +11,10 @@ use shared::{
     message::Identity,
     queue::shards::ShardRecord,
     store::connections::Member,
+    text::escape_noncharacters,
 };
 
-use crate::encode::Frame;
+use crate::encode::{Frame, is_encoded};
 
 /// Shards of a room at the most: 2^8 ranges of 2^8 slots.
 const MOST_SHARDS: u32 = 256;
@@ -104,41 +104,25 @@ fn slots(shard: u32, shards: u32) -> RangeInclusive<u16> {
     first..=last
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    v: u32,
-    room_id: &'a RoomId,
-    shard: Slots,
-    frames: Vec<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Slots {
-    first: u16,
-    last: u16,
-}
-
-/// The records of a broadcast that is cut into `shards` shards.
-///
-/// # Errors
-/// When a frame is no JSON, which the encoder does not make.
-pub fn records(room: &RoomId, frames: &[Frame], shards: u32) -> Result<Vec<ShardRecord>, serde_json::Error> {
-    let mut records = Vec::new();
-    for chunk in chunks(frames) {
+/// The records of a broadcast that is cut into `shards` shards, those of one shard in order. Made one by one: together they
+/// may be many times the size of the broadcast.
+pub fn records<'a>(room: &'a RoomId, frames: &'a [Frame], shards: u32) -> impl Iterator<Item = ShardRecord> + 'a {
+    chunks(frames).into_iter().flat_map(move |chunk| {
         let hashes: String = chunk.iter().map(Frame::sha256).collect();
-        let raw =
-            chunk.iter().map(|frame| serde_json::from_slice(frame.body())).collect::<Result<Vec<&RawValue>, _>>()?;
-        for shard in 0..shards {
+        // The encoder makes JSON, which is UTF-8.
+        let bodies: Vec<_> = chunk.iter().map(|frame| String::from_utf8_lossy(frame.body())).collect();
+        let frames = escape_noncharacters(bodies.join(","));
+        (0..shards).map(move |shard| {
             let slots = slots(shard, shards);
+            let (first, last) = (slots.start(), slots.end());
             let group = format!("{room}/{shard}");
             let identity = Identity::of(&format!("{group}:{slots:?}"), &hashes);
-            let shard = Slots { first: *slots.start(), last: *slots.end() };
-            let body = serde_json::to_string(&Body { v: 1, room_id: room, shard, frames: raw.clone() })?;
-            records.push(ShardRecord { group, deduplication: identity.to_deduplication_id(), body });
-        }
-    }
-    Ok(records)
+            // A room id has no characters that JSON escapes.
+            let body =
+                format!(r#"{{"v":1,"roomId":"{room}","shard":{{"first":{first},"last":{last}}},"frames":[{frames}]}}"#);
+            ShardRecord { group, deduplication: identity.to_deduplication_id(), body }
+        })
+    })
 }
 
 /// Frames that fit one job together.
@@ -176,10 +160,16 @@ impl ShardJob {
             Ok::<u16, FieldError>(u16::try_from(slot).unwrap_or(u16::MAX))
         };
         let slots = bound("first")?..=bound("last")?;
+        if slots.is_empty() {
+            return Err(FieldError::Invalid("shard", "must have `first` no larger than `last`".to_owned()));
+        }
         let raw = fields.raw("frames").ok_or(FieldError::Missing("frames"))?;
         let frames: Vec<&RawValue> = serde_json::from_str(raw.get())
             .map_err(|_| FieldError::Invalid("frames", "must be an array of frames".to_owned()))?;
-        let frames = frames.into_iter().map(|frame| Frame::new(frame.get().to_owned().into())).collect();
+        let frames: Vec<_> = frames.into_iter().map(|frame| Frame::new(frame.get().to_owned().into())).collect();
+        if frames.is_empty() || !frames.iter().all(is_encoded) {
+            return Err(FieldError::Invalid("frames", "must be broadcast frames".to_owned()));
+        }
         Ok(Self { room, slots, frames })
     }
 }
@@ -234,9 +224,14 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_the_same_job() {
-        let frame = |bytes: usize| Frame::new(format!(r#"{{"x":"{}"}}"#, "y".repeat(bytes)).into());
+        let frame = |bytes: usize| {
+            let (id, data) = ('\u{fffe}', "y".repeat(bytes));
+            let body = format!(r#"{{"messages":[{{"seq":1,"id":"{id}","data":"{data}"}}]}}"#);
+            Frame::new(body.into())
+        };
         let frames = [frame(10), frame(120_000), frame(120_000), frame(5)];
-        let records = records(&room(), &frames, 4).unwrap();
+        let records: Vec<_> = records(&room(), &frames, 4).collect();
+        assert!(records.iter().all(|record| !record.body.contains('\u{fffe}')));
         // Two jobs of at most 200 KiB for each of four shards, and each shard's in order.
         assert_eq!(records.len(), 8);
         let of_shard = |group: &str| {
@@ -248,17 +243,22 @@ mod tests {
         };
         let jobs = of_shard("r/3");
         assert!(jobs.iter().all(|job| job.room == room() && job.slots == (49_152..=65_535)));
-        let sent: Vec<_> = jobs.iter().flat_map(|job| &job.frames).map(Frame::body).collect();
-        assert_eq!(sent, frames.iter().map(Frame::body).collect::<Vec<_>>());
+        let value = |frame: &Frame| serde_json::from_slice::<serde_json::Value>(frame.body()).unwrap();
+        let sent: Vec<_> = jobs.iter().flat_map(|job| &job.frames).map(value).collect();
+        assert_eq!(sent, frames.iter().map(value).collect::<Vec<_>>());
         let ids: std::collections::HashSet<_> = records.iter().map(|record| &record.deduplication).collect();
         assert_eq!(ids.len(), 8);
     }
 
     #[test]
     fn a_job_in_another_rooms_group_is_refused() {
-        let body = r#"{"roomId":"r","shard":{"first":0,"last":9},"frames":[]}"#;
+        let body = r#"{"roomId":"r","shard":{"first":0,"last":9},"frames":[{"messages":[{"seq":1}]}]}"#;
         let read = |group| ShardJob::read(&Fields::parse(body).unwrap(), group).unwrap();
         assert!(read("r/0").is_ok());
+        let read_text = |body: &str| ShardJob::read(&Fields::parse(body).unwrap(), "r/0").unwrap();
+        assert!(read_text(&body.replace("\"first\":0", "\"first\":10")).is_err());
+        assert!(read_text(&body.replace("{\"messages\":[{\"seq\":1}]}", "")).is_err());
+        assert!(read_text(&body.replace("\"seq\":1", "\"no\":1")).is_err());
         assert!(read("r").is_err() && read("room/0").is_err());
         assert!(ShardJob::read(&Fields::parse("{}").unwrap(), "r").is_none());
     }

@@ -44,15 +44,15 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
                 return Err(EventError::Type(Some("a connection's; those belong to the session function".into())));
             }
         };
-        let Some(body) = &frame.body else { return Ok(Response::to_binary()) };
+        let Some(body) = &frame.body else { return Ok(Response::for_binary()) };
         let ClientFrame { request_id, request } = match ClientFrame::parse(body) {
             Ok(parsed) => parsed,
-            Err(refusal) => return Ok(Response::to_refused(refusal)),
+            Err(refusal) => return Ok(Response::for_refused(refusal)),
         };
         let result = match request {
             Request::SendMessage { fields } => send_message(&self.sink, &self.clock, &frame, &fields).await,
             _ => Err(RefusalReason::AmbiguousAction.into()),
         };
-        Ok(Response::to_frame(request_id, result))
+        Ok(Response::for_frame(request_id, result))
     }
 }

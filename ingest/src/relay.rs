@@ -16,6 +16,7 @@ use shared::{
         QueueError, Sink,
         dead_letter::{DeadLetter, DeadLetters},
     },
+    text::escape_noncharacters,
 };
 
 /// An event of the bus; its detail is not parsed before it is read as a message.
@@ -62,7 +63,7 @@ impl<S: Sink, D: DeadLetters, C: Clock> RelayFunction<S, D, C> {
                 .unwrap_or_else(|| Identity::of(&event.source, event.detail.get()).to_deduplication_id()),
             group: room.as_ref().map_or(NO_ROOM, RoomId::as_str).to_owned(),
             // The event as it came: an envelope of strings and raw JSON always serializes.
-            body: serde_json::to_string(event).unwrap_or_default(),
+            body: escape_noncharacters(serde_json::to_string(event).unwrap_or_default()),
             reason: error.to_string(),
         };
         self.dead_letters.bury(&[letter]).await.into_iter().collect()

@@ -90,7 +90,7 @@ impl RouteError {
 impl Response {
     /// Answers `$connect` or `$disconnect`.
     #[must_use]
-    pub fn to_lifecycle(result: Result<(), RouteError>) -> Self {
+    pub fn for_lifecycle(result: Result<(), RouteError>) -> Self {
         let status_code = match result {
             Ok(()) => 200,
             Err(error) => {
@@ -103,7 +103,7 @@ impl Response {
 
     /// Answers a frame. The status is 200 for errors too: API Gateway passes the body on, and the frame has its own code.
     #[must_use]
-    pub fn to_frame(request_id: Option<String>, result: Result<Reply, RouteError>) -> Self {
+    pub fn for_frame(request_id: Option<String>, result: Result<Reply, RouteError>) -> Self {
         let reply = result.unwrap_or_else(|error| {
             error.log();
             error.to_reply()
@@ -113,14 +113,14 @@ impl Response {
 
     /// Answers a frame that could not be read.
     #[must_use]
-    pub fn to_refused(refusal: Refusal) -> Self {
-        Self::to_frame(refusal.request_id, Err(refusal.reason.into()))
+    pub fn for_refused(refusal: Refusal) -> Self {
+        Self::for_frame(refusal.request_id, Err(refusal.reason.into()))
     }
 
     /// Answers a binary frame.
     #[must_use]
-    pub fn to_binary() -> Self {
+    pub fn for_binary() -> Self {
         let error = FieldError::NotAnObject("frames must be text, not binary".into());
-        Self::to_frame(None, Err(error.into()))
+        Self::for_frame(None, Err(error.into()))
     }
 }

@@ -42,23 +42,23 @@ impl<C: ConnectionStore, L: LogStore> SessionFunction<C, L> {
     ) -> Result<Response, EventError> {
         Ok(match event.payload.try_into()? {
             SocketEvent::Connect { connection, subject, room } => {
-                Response::to_lifecycle(connect(&self.connections, &connection, &subject, room.as_deref()).await)
+                Response::for_lifecycle(connect(&self.connections, &connection, &subject, room.as_deref()).await)
             }
             SocketEvent::Disconnect { connection } => {
-                Response::to_lifecycle(disconnect(&self.connections, &connection).await)
+                Response::for_lifecycle(disconnect(&self.connections, &connection).await)
             }
             SocketEvent::Frame(frame) => self.serve(&frame).await,
         })
     }
 
     async fn serve(&self, frame: &Frame) -> Response {
-        let Some(body) = &frame.body else { return Response::to_binary() };
+        let Some(body) = &frame.body else { return Response::for_binary() };
         let ClientFrame { request_id, request } = match ClientFrame::parse(body) {
             Ok(parsed) => parsed,
             // Among them a frame whose action is `$connect` or `$disconnect`: API Gateway takes those routes for it.
-            Err(refusal) => return Response::to_refused(refusal),
+            Err(refusal) => return Response::for_refused(refusal),
         };
-        Response::to_frame(request_id, self.answer(frame, request).await)
+        Response::for_frame(request_id, self.answer(frame, request).await)
     }
 
     async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {

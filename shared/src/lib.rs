@@ -15,6 +15,7 @@ pub mod start;
 pub mod store;
 pub mod subject;
 pub mod telemetry;
+pub mod text;
 
 pub use connection::ConnectionId;
 pub use message::{LoggedMessage, Message};

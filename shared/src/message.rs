@@ -1,7 +1,5 @@
 //! Messages: as they wait in the queue, and as the log numbers them.
 
-use std::fmt::Write as _;
-
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -11,6 +9,7 @@ use crate::{
     frame::broadcast,
     limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES},
     room::RoomId,
+    text::{escape_noncharacters, hex},
 };
 
 /// An accepted message that has no number yet: the body of a queue record.
@@ -62,11 +61,7 @@ impl Identity {
     /// As a FIFO queue's deduplication id (at most 128 characters).
     #[must_use]
     pub fn to_deduplication_id(self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&self.0)
     }
 }
 
@@ -167,16 +162,6 @@ fn serialize_content<S: SerializeStruct>(out: &mut S, message: &Message) -> Resu
         out.serialize_field("version", version)?;
     }
     Ok(())
-}
-
-/// Writes U+FFFE and U+FFFF as JSON escapes: SQS refuses a body that has them ("`SendMessage`": invalid characters).
-/// In a JSON text they can only stand inside strings, where the escape means the same.
-fn escape_noncharacters(json: String) -> String {
-    if json.contains(['\u{fffe}', '\u{ffff}']) {
-        json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
-    } else {
-        json
-    }
 }
 
 #[cfg(test)]

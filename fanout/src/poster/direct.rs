@@ -5,7 +5,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use aws_config::SdkConfig;
@@ -17,7 +17,7 @@ use http::{
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::ConnectionId;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Lane, Poster,
@@ -42,10 +42,17 @@ const CANONICAL: &AsciiSet = &ENCODED.remove(b'/');
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
+/// How long a connection may have been idle. A server that has closed it since may not have been heard: each post over it
+/// would wait for its whole time.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Broken connections are told of once in this time.
+const TELL: Duration = Duration::from_secs(10);
+
 /// Posts signed requests directly.
 pub struct DirectPoster {
     shared: Rc<Shared>,
-    idle: RefCell<Vec<DirectLane>>,
+    idle: RefCell<Vec<(DirectLane, SystemTime)>>,
     lanes: Cell<usize>,
     reference: SdkPoster,
 }
@@ -64,6 +71,7 @@ struct Shared {
     path: String,
     /// The same as it is signed.
     canonical_path: String,
+    told: Cell<Option<Instant>>,
 }
 
 /// One worker's connection, or its part of one.
@@ -119,6 +127,7 @@ impl DirectPoster {
             origin: format!("{scheme}://{host}"),
             host: HeaderValue::from_str(&host)?,
             canonical_path: utf8_percent_encode(&path, CANONICAL).to_string(),
+            told: Cell::new(None),
             path,
         };
         let reference = SdkPoster::new(sdk, endpoint, timeout);
@@ -130,16 +139,20 @@ impl Poster for DirectPoster {
     type Lane = DirectLane;
 
     fn lane(&self) -> DirectLane {
-        let idle = self.idle.borrow_mut().pop();
-        idle.unwrap_or_else(|| {
+        let Some((mut lane, since)) = self.idle.borrow_mut().pop() else {
             let number = self.lanes.get();
             self.lanes.set(number + 1);
-            DirectLane { shared: self.shared.clone(), number, wire: None }
-        })
+            return DirectLane { shared: self.shared.clone(), number, wire: None };
+        };
+        if since.elapsed().is_ok_and(|idle| idle > IDLE) {
+            lane.wire = None;
+        }
+        lane
     }
 
     fn put_back(&self, lane: DirectLane) {
-        self.idle.borrow_mut().push(lane);
+        // The wall clock: an environment is frozen between invocations, and other clocks may be with it.
+        self.idle.borrow_mut().push((lane, SystemTime::now()));
     }
 
     async fn close(&self, connection: &ConnectionId) -> Outcome {
@@ -186,7 +199,13 @@ impl Shared {
                 wire = used;
                 answer
             };
-            let Ok(answer) = answer else { return (None, Outcome::Failed) };
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.tell(&error);
+                    return (None, Outcome::Failed);
+                }
+            };
             let outcome = Outcome::of_response(answer.status.as_u16(), answer.retry_after.as_deref());
             // Credentials can be revoked before they expire: once, others are tried.
             let is_refused = outcome == Outcome::Misconfigured(Misconfiguration::Forbidden);
@@ -221,6 +240,14 @@ impl Shared {
         *request.uri_mut() = Uri::try_from(uri).ok()?;
         *request.headers_mut() = headers;
         Some(request)
+    }
+
+    /// Tells the operator why posts fail: of an endpoint that cannot be reached nothing else would tell.
+    fn tell(&self, error: &WireError) {
+        if self.told.get().is_none_or(|told| told.elapsed() > TELL) {
+            self.told.set(Some(Instant::now()));
+            tracing::warn!(%error, endpoint = self.origin, "a connection to the endpoint failed");
+        }
     }
 
     /// Sends a request over the lane's connection, or over a new one. Servers close connections that were idle; a

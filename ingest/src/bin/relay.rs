@@ -6,7 +6,7 @@ use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
-    queue::{dead_letter::SqsDeadLetters, sqs::SqsQueue},
+    queue::sqs::SqsQueue,
     start::{self, StartError},
     telemetry,
 };
@@ -18,7 +18,7 @@ async fn main() -> Result<(), StartError> {
     let sqs = Sqs::new(&aws::sdk_config().await);
     let function = RelayFunction::new(
         SqsQueue::new(sqs.clone(), &config.queue_url),
-        SqsDeadLetters::new(sqs, &config.dlq_url),
+        SqsQueue::new(sqs, &config.dlq_url),
         SystemClock,
     );
     start::run(move |event| function.clone().handle(event)).await

@@ -1,12 +1,11 @@
 //! The dead-letter queue, for records that can never succeed.
 
-use std::{future::Future, sync::Arc};
-
-use aws_sdk_sqs::Client;
+use std::future::Future;
 
 use super::{
     QueueError,
     batch::{Outgoing, send},
+    sqs::SqsQueue,
 };
 
 /// A record that can never succeed.
@@ -28,22 +27,7 @@ pub trait DeadLetters: Send + Sync + 'static {
     fn bury(&self, letters: &[DeadLetter]) -> impl Future<Output = Vec<Result<(), QueueError>>> + Send;
 }
 
-/// The dead-letter queue in SQS, FIFO as its source is.
-#[derive(Clone, Debug)]
-pub struct SqsDeadLetters {
-    client: Client,
-    url: Arc<str>,
-}
-
-impl SqsDeadLetters {
-    /// The queue with this URL.
-    #[must_use]
-    pub fn new(client: Client, url: &str) -> Self {
-        Self { client, url: url.into() }
-    }
-}
-
-impl DeadLetters for SqsDeadLetters {
+impl DeadLetters for SqsQueue {
     async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), QueueError>> {
         let records = letters.iter().map(|letter| Outgoing {
             group: &letter.group,

@@ -1,12 +1,11 @@
 //! Shard jobs: parts of a broadcast to a large room, on the same queue, each in a group of its own.
 
-use std::{future::Future, sync::Arc};
-
-use aws_sdk_sqs::Client;
+use std::future::Future;
 
 use super::{
     QueueError,
     batch::{Outgoing, send},
+    sqs::SqsQueue,
 };
 
 /// A record that carries a shard job.
@@ -26,22 +25,7 @@ pub trait ShardQueue: Send + Sync + 'static {
     fn enqueue(&self, records: &[ShardRecord]) -> impl Future<Output = Vec<Result<(), QueueError>>> + Send;
 }
 
-/// The queue in SQS.
-#[derive(Clone, Debug)]
-pub struct SqsShardQueue {
-    client: Client,
-    url: Arc<str>,
-}
-
-impl SqsShardQueue {
-    /// The queue with this URL.
-    #[must_use]
-    pub fn new(client: Client, url: &str) -> Self {
-        Self { client, url: url.into() }
-    }
-}
-
-impl ShardQueue for SqsShardQueue {
+impl ShardQueue for SqsQueue {
     async fn enqueue(&self, records: &[ShardRecord]) -> Vec<Result<(), QueueError>> {
         let records = records.iter().map(|record| Outgoing {
             group: &record.group,

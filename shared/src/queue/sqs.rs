@@ -1,4 +1,4 @@
-//! The FIFO queue: one group for each room, so that a room has one consumer at a time.
+//! FIFO queues. In the main one there is a group for each room, so that a room has one consumer at a time.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use aws_sdk_sqs::Client;
 use super::{QueueError, Sink};
 use crate::message::Message;
 
-/// The FIFO queue.
+/// A FIFO queue: the main one, or the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
-    client: Client,
-    url: Arc<str>,
+    pub(super) client: Client,
+    pub(super) url: Arc<str>,
 }
 
 impl SqsQueue {

@@ -196,3 +196,25 @@ async fn history_is_paged_from_the_newest_and_crosses_a_jump() {
     assert_eq!(read, log);
     assert_eq!(facts(&room.sync(log[2]).await), (log[4], log[3..].to_vec(), false, false), "nothing was dropped");
 }
+
+#[tokio::test]
+async fn many_expired_rows_that_are_still_there_cost_few_reads() {
+    let room = Room::new();
+    let now = room.clock.unix_seconds();
+    // The table may take days to delete what has expired. One row in a hundred it has deleted already.
+    let row = |seq: u64| {
+        let expires_at = if seq <= 9_990 { now - 1 } else { now + RETENTION };
+        json!({
+            "roomId": ROOM, "seq": seq, "id": format!("m{seq}"), "from": "alice", "sentAt": 1, "data": "1",
+            "appendedAt": 1, "expiresAt": expires_at,
+        })
+    };
+    room.dynamodb.seed_log((1..=10_000).filter(|seq| seq % 100 != 50).map(row));
+    for after in [0, 5, 9_700] {
+        let before = room.dynamodb.count("Query");
+        let page = room.sync(after).await;
+        assert_eq!(facts(&page), (10_000, (9_991..=10_000).collect(), false, after > 0));
+        let queries = room.dynamodb.count("Query") - before;
+        assert!(queries <= 20, "{queries} queries");
+    }
+}
