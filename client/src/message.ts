@@ -3,7 +3,10 @@ import type { LoggedMessage } from "./frames.js";
 /** A message of a room. */
 export interface Message<T = unknown> {
   roomId: string;
-  /** Its number in the room's log; consecutive, except where retention has emptied the log in between. */
+  /**
+   * Its number in the room's log; consecutive. It restarts at Unix microseconds, higher than any before, when the room's log is
+   * started anew: after retention has emptied it, or in its last seconds. Such a jump alone does not mean that anything was lost.
+   */
   seq: number;
   /** The sender's id for it, or the server's. */
   id: string;

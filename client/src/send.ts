@@ -73,14 +73,15 @@ export function sendTimeout(options: SendOptions, fallback: number): number {
  * whose predecessor was accepted is sure to follow it in the log.
  */
 export class SendLine {
-  #last: Promise<unknown> = Promise.resolve();
+  #last: Promise<void> = Promise.resolve();
 
   /** Calls `send`, with the time that is left, when everything before it has ended, well or not. */
   add<T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number): Promise<T> {
     const end = now() + timeoutMs;
     const late = () => new RoomcastError("timeout", `the messages before this one were not accepted within ${timeoutMs} ms`);
     const turn = within(this.#last, timeoutMs, late).then(() => send(Math.max(1, end - now())));
-    this.#last = Promise.allSettled([this.#last, turn]);
+    // Without the results: each would hold the one before, for as long as the room lives.
+    this.#last = Promise.allSettled([this.#last, turn]).then(() => undefined);
     return turn;
   }
 }

@@ -104,16 +104,22 @@ export class Sequencer {
 
   #append(span: Span, position: number, to: Sequenced[]): void {
     if (span.seq <= position) return;
-    const broadcast = span.recovered ? this.#broadcastSeqs() : undefined;
-    for (const message of span.messages) {
-      if (message.seq > position) to.push({ message, recovered: broadcast?.has(message.seq) === false });
-    }
+    const messages = span.recovered ? this.#withBroadcast(span) : span.messages.map((message) => ({ message, recovered: false }));
+    to.push(...messages.filter(({ message }) => message.seq > position));
     this.#position = span.seq;
     this.#emptied = false;
   }
 
-  #broadcastSeqs(): Set<number> {
-    return new Set(this.#early.filter((span) => !span.recovered).flatMap((span) => span.messages.map((m) => m.seq)));
+  /**
+   * A page of the log with what broadcasts have brought of its stretch. They may have brought what the log has dropped since:
+   * a page can lead from an expired log into the one that was started anew.
+   */
+  #withBroadcast({ seq, messages }: Span): Sequenced[] {
+    const known = new Map(messages.map((message) => [message.seq, { message, recovered: true }]));
+    for (const message of this.#early.filter((span) => !span.recovered).flatMap((span) => span.messages)) {
+      if (message.seq <= seq) known.set(message.seq, { message, recovered: false });
+    }
+    return [...known.values()].sort((a, b) => a.message.seq - b.message.seq);
   }
 
   #shift(): Span | undefined {

@@ -17,13 +17,16 @@ export class RoomLog {
   readonly all: LoggedMessage[] = [];
   /** Numbers of messages that a broadcast left out because of a newer version. */
   readonly conflated = new Set<number>();
+  #anew = false;
 
   get head(): number {
     return this.retained.at(-1)?.seq ?? 0;
   }
 
   append(drafts: readonly Draft[]): LoggedMessage[] {
-    const batch = drafts.map((draft, index) => ({ ...draft, sentAt: Date.now(), seq: this.#next() + index }));
+    const first = this.#next();
+    const batch = drafts.map((draft, index) => ({ ...draft, sentAt: Date.now(), seq: first + index }));
+    this.#anew = false;
     this.retained.push(...batch);
     this.all.push(...batch);
     return batch;
@@ -52,9 +55,14 @@ export class RoomLog {
     return { messages: older.slice(-limit), more: older.length > limit };
   }
 
+  /** The next message starts the log anew although it is not empty, as in the last seconds before it expires. */
+  startAnew(): void {
+    this.#anew = true;
+  }
+
   #next(): number {
-    const start = Date.now() * 1_000;
+    if (this.retained.length > 0 && !this.#anew) return this.head + 1;
     // Numbers never go back, also when the clock stands still between an expiry and the next message.
-    return this.retained.length > 0 ? this.head + 1 : Math.max(start, (this.all.at(-1)?.seq ?? 0) + 1);
+    return Math.max(Date.now() * 1_000, (this.all.at(-1)?.seq ?? 0) + 1);
   }
 }

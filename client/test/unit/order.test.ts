@@ -161,6 +161,36 @@ describe("retention", () => {
     expect(holes).toEqual([{ after, seq: after + 3, certain: true }]);
   });
 
+  it("is not reported when the log was started anew before it was empty: nothing was lost at the jump", async () => {
+    append("lobby", "seen");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const order = events(room);
+    await pass(5_000);
+    const log = fake.world.server.log("lobby");
+    const before = log.head;
+    log.startAnew();
+    fake.world.server.publish("lobby", [{ data: "by broadcast" }]);
+    await pass(500);
+    expect(seen).toMatchObject([{ data: "by broadcast", recovered: false }]);
+    expect(room.seq).toBeGreaterThan(before + 1);
+    expect(order).toEqual(["recovering", "gap!", "joined", "recovered 0!"]);
+
+    // The same without a broadcast: the heartbeat finds it.
+    log.startAnew();
+    append("lobby", "by sync", "and the next");
+    await pass(31_000);
+    // And on a new connection.
+    log.startAnew();
+    append("lobby", "by join");
+    fake.world.network.last.cut();
+    await pass(5_000);
+    fake.world.server.publish("lobby", [{ data: "live" }]);
+    await pass(50);
+    expect(data(seen)).toEqual(["by broadcast", "by sync", "and the next", "by join", "live"]);
+    expect(order.filter((event) => event.endsWith("truncated!"))).toEqual([]);
+  });
+
   it("is reported once, and as a possibility, when the log is empty; then a silent room goes on as if new", async () => {
     append("lobby", "a");
     const { room } = await fake.world.joined();

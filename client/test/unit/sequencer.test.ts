@@ -90,6 +90,21 @@ describe("Sequencer", () => {
     expect(take(sequencer)).toEqual([900, 901]);
   });
 
+  it("keeps what it holds when a page leads over it into a log that was started anew", () => {
+    const sequencer = at(10);
+    sequencer.offer(span([12, 13]));
+    sequencer.offer(span([901, 902]));
+    sequencer.offer(span([900, 901], { after: 10, recovered: true }));
+    expect(sequencer.take().map(({ message: { seq }, recovered }) => [seq, recovered])).toEqual([
+      [12, false],
+      [13, false],
+      [900, true],
+      [901, false],
+      [902, false],
+    ]);
+    expect(sequencer.position).toBe(902);
+  });
+
   it("counts as recovered only what no broadcast brought", () => {
     const sequencer = at(10);
     sequencer.offer(span([12]));
