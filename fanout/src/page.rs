@@ -11,7 +11,7 @@ use shared::{
 };
 
 /// Members in a page: enough that reading is rarely waited for, few enough that two pages are nothing.
-pub const PAGE: u32 = 1_000;
+pub const PAGE: u32 = 500;
 
 /// Reads a room's members, a page at a time.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! HTTP/2 connections, each shared by many workers. Behind a setting: a request costs more CPU than over HTTP/1.1, and
-//! what it saves, connections, a fan-out has few of (`make bench` measures both).
+//! HTTP/2 connections, each shared by many workers. Behind a setting: a request costs about as much CPU as over HTTP/1.1
+//! (`make bench` measures both), and a connection that breaks takes the requests of all its workers with it.
 
 use std::cell::RefCell;
 

@@ -35,7 +35,7 @@ async fn a_room_of_ten_thousand_is_posted_to_once_and_swept_of_the_gone() {
     assert_eq!(world.dynamodb.connections_of_room("other").len(), 10);
     assert_eq!(world.dynamodb.count("BatchWriteItem"), 3_000 / 25);
     let pages = world.dynamodb.calls_of("Query").iter().filter(|call| call.body["IndexName"].is_string()).count();
-    assert!((10..=11).contains(&pages), "{pages} pages of 1,000");
+    assert!((20..=21).contains(&pages), "{pages} pages of 500");
     let tally = tally(&fanout).await;
     assert_eq!((&tally["delivered"], &tally["gone"], &tally["posts"]), (&7_000.into(), &3_000.into(), &10_000.into()));
 }

@@ -41,7 +41,7 @@ use tests::sigv4::{Credentials as ExpectedCredentials, Expected};
 
 const REGION: &str = "eu-central-1";
 
-/// Time for an attempt, in which this machine answers even when it is busy.
+/// Time for an attempt, enough for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A kind of poster.
