@@ -43,7 +43,7 @@ pub struct Description {
     pub dlq_url: String,
     /// The event bus.
     pub event_bus_name: String,
-    /// The demo page; none in tests.
+    /// The demo page, if there is one.
     pub demo_url: Option<String>,
 }
 
@@ -64,16 +64,29 @@ impl LocalStack {
     /// When it does not start: the functions or the Python environment are missing (`make rust-test` makes both), or
     /// the deployment fails.
     pub async fn start(parameters: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["--no-demo".to_owned()];
+        for (name, value) in parameters {
+            arguments.extend(["--param".to_owned(), format!("{name}={value}")]);
+        }
+        Self::run(arguments).await
+    }
+
+    /// Starts a stack as `make local` does: with the demo page and the producer of prices, on free ports.
+    ///
+    /// # Panics
+    /// As [`Self::start`] does.
+    pub async fn start_with_demo() -> Self {
+        Self::run(["--demo-port", "0"].map(str::to_owned).to_vec()).await
+    }
+
+    async fn run(mut arguments: Vec<String>) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
         let state = StateFolder::new(workspace);
         let code = state.folder.join("code");
         stage_functions(&workspace.join("target/debug"), &code);
-        let mut arguments = vec!["--state".to_owned(), state.folder.display().to_string()];
+        arguments.extend(["--state".to_owned(), state.folder.display().to_string()]);
         arguments.extend(["--code".to_owned(), code.display().to_string()]);
-        arguments.extend(["--port", "0", "--no-demo", "--exit-on-stdin-eof"].map(str::to_owned));
-        for (name, value) in parameters {
-            arguments.extend(["--param".to_owned(), format!("{name}={value}")]);
-        }
+        arguments.extend(["--port", "0", "--exit-on-stdin-eof"].map(str::to_owned));
         let runner = Runner::start(workspace, &arguments);
         runner.wait_for_line("stack ready:", START_WITHIN).await;
         let description = std::fs::read_to_string(state.folder.join("stack.json")).expect("stack.json");

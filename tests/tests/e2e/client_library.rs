@@ -1,31 +1,83 @@
-//! The client library's own tests against the shared stack.
+//! The client library's own tests against real stacks: its Node.js tests, and its demo page in Chromium.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Failed, Trial};
+use tests::stack::LocalStack;
 use tokio::process::Command;
 use tokio::runtime::Handle;
 
 use crate::stacks::Stacks;
-use std::sync::Arc;
 
-/// Skipped, visibly, where the library's packages are not installed (`make client` does it).
-pub(crate) fn trial(runtime: &Handle, stacks: &Arc<Stacks>) -> Trial {
-    let client = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("client");
-    let ready =
-        ["node_modules/.package-lock.json", "vitest.stack.config.ts"].iter().all(|file| client.join(file).exists());
-    let (runtime, stacks) = (runtime.clone(), Arc::clone(stacks));
-    let run = move || runtime.block_on(run(&client, &stacks)).map_err(Into::into);
-    Trial::test("client_library::its_tests_pass_on_the_stack", run).with_ignored_flag(!ready)
+/// Skipped, with the reason, where the library's packages (`make client` installs them) or a browser are missing.
+pub(crate) fn trials(runtime: &Handle, stacks: &Arc<Stacks>) -> [Trial; 2] {
+    let (node, stacks) = (runtime.clone(), Arc::clone(stacks));
+    let browser = runtime.clone();
+    [
+        Trial::ignorable_test("client_library::its_tests_pass_on_the_stack", move || {
+            node.block_on(its_tests_pass_on_the_stack(&stacks))
+        }),
+        Trial::ignorable_test("client_library::its_demo_page_works_in_chromium", move || {
+            browser.block_on(its_demo_page_works_in_chromium())
+        }),
+    ]
 }
 
-async fn run(client: &Path, stacks: &Stacks) -> Result<(), String> {
+async fn its_tests_pass_on_the_stack(stacks: &Stacks) -> Result<Completion, Failed> {
+    if !has_packages() {
+        return Ok(without_packages());
+    }
     let state = stacks.shared().await.state();
+    let stack_json = state.join("stack.json");
+    let secret = state.join("jwt-secret");
+    let variables = [("ROOMCAST_STACK_JSON", stack_json.as_os_str()), ("ROOMCAST_JWT_SECRET_FILE", secret.as_os_str())];
+    npm_run("test:stack", &variables).await?;
+    Ok(Completion::Completed)
+}
+
+/// On a stack of its own: no other scenario wants the producer of prices beside it.
+async fn its_demo_page_works_in_chromium() -> Result<Completion, Failed> {
+    if !has_packages() {
+        return Ok(without_packages());
+    }
+    let Some(chromium) = chromium().await? else {
+        return Ok(Completion::ignored_with("no Chromium on the PATH, and none in ROOMCAST_CHROMIUM"));
+    };
+    let stack = LocalStack::start_with_demo().await;
+    let url = stack.description().demo_url.clone().ok_or("the stack has no demo page")?;
+    // It builds the page first; the stack serves what is there when it is asked.
+    let variables = [("ROOMCAST_DEMO_URL", OsStr::new(&url)), ("ROOMCAST_CHROMIUM", OsStr::new(&chromium))];
+    let ended = npm_run("test:browser", &variables).await;
+    ended.map_err(|error| format!("{error}\nthe stack's logs are in {}", stack.keep_state().display()))?;
+    Ok(Completion::Completed)
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder").to_owned()
+}
+
+fn has_packages() -> bool {
+    workspace().join("client/node_modules/.package-lock.json").exists()
+}
+
+fn without_packages() -> Completion {
+    Completion::ignored_with("client/node_modules is missing: make client installs it")
+}
+
+/// The browser that `infra/chromium` finds.
+async fn chromium() -> Result<Option<String>, String> {
+    let script = workspace().join("infra/chromium");
+    let found = Command::new(&script).output().await.map_err(|error| format!("{}: {error}", script.display()))?;
+    Ok(found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned()))
+}
+
+async fn npm_run(script: &str, variables: &[(&str, &OsStr)]) -> Result<(), String> {
     let npm = Command::new("npm")
-        .args(["run", "--silent", "test:stack"])
-        .current_dir(client)
-        .env("ROOMCAST_STACK_JSON", state.join("stack.json"))
-        .env("ROOMCAST_JWT_SECRET_FILE", state.join("jwt-secret"))
+        .args(["run", "--silent", script])
+        .current_dir(workspace().join("client"))
+        .envs(variables.iter().copied())
         .kill_on_drop(true)
         .output()
         .await
@@ -34,5 +86,5 @@ async fn run(client: &Path, stacks: &Stacks) -> Result<(), String> {
         return Ok(());
     }
     let output = [npm.stdout, npm.stderr].map(|stream| String::from_utf8_lossy(&stream).into_owned());
-    Err(format!("npm run test:stack ended with {}:\n{}", npm.status, output.join("\n")))
+    Err(format!("npm run {script} ended with {}:\n{}", npm.status, output.join("\n")))
 }

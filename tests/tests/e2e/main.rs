@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         retention::what_has_expired_is_reported_as_truncated,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
-    trials.push(client_library::trial(runtime.handle(), &stacks));
+    trials.extend(client_library::trials(runtime.handle(), &stacks));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() {
         stacks.keep_logs();
