@@ -58,6 +58,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     write("tests/benches/rooms.svg", &plot::rooms(&measured.broadcasts.rooms))
 }
 
+/// The broadcasts alone.
+pub(crate) async fn run_broadcasts(arguments: &Arguments) -> Result<(), String> {
+    let broadcasts = broadcasts::measure(&Backing::start(), arguments.number("runs", 5)?).await;
+    println!("{}", report::broadcasts(&broadcasts));
+    Ok(())
+}
+
 async fn measure_rates(backing: &Backing, runs: usize) -> Vec<Rate> {
     rate::seed(backing, SIDE_BY_SIDE.into_iter().max().unwrap_or_default(), RATE_ROOM);
     let mut rates: Vec<_> = SIDE_BY_SIDE.map(|environments| Rate { environments, ..Rate::default() }).into();

@@ -1,6 +1,7 @@
 //! The benchmarks: `make bench` runs them all. From the repository's root, of the release build:
 //!
 //! - `bench all [--runs N] [--seconds N]`
+//! - `bench broadcasts [--runs N]`
 //! - `bench post --poster http1|http2|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
+       bench broadcasts [--runs N]
        bench post --poster http1|http2|sdk --url URL [--connections N] [--seconds N]
        bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
 
@@ -42,6 +44,7 @@ async fn main() -> ExitCode {
     let done = match (part.as_deref(), Arguments::parse(arguments)) {
         (Some("rate"), Ok(arguments)) => rate::run(&arguments).await,
         (Some("all"), Ok(arguments)) => all::run(&arguments).await,
+        (Some("broadcasts"), Ok(arguments)) => all::run_broadcasts(&arguments).await,
         (Some("post"), Ok(arguments)) => post::run(&arguments).await,
         (_, Err(error)) => Err(error),
         _ => Err(USAGE.to_owned()),

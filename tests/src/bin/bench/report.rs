@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::all::Measured;
 use crate::bars::{Bar, Limit};
-use crate::broadcasts::IDEAL;
+use crate::broadcasts::{Broadcasts, IDEAL};
 use crate::clients::{CLIENTS, CONNECTIONS, Client, of};
 use crate::figures::short;
 
@@ -29,8 +29,7 @@ pub(crate) fn markdown(measured: &Measured, bars: &[Bar], provenance: &[String])
     }
     must_reach(&mut page, bars);
     clients(&mut page, measured);
-    rooms(&mut page, measured);
-    latency_and_packing(&mut page, measured);
+    page.push_str(&broadcasts(&measured.broadcasts));
     rates(&mut page, measured);
     functions(&mut page, measured);
     page
@@ -78,13 +77,21 @@ fn clients(page: &mut String, measured: &Measured) {
     table(page, ["client", "posts/s", "CPU for each post (us)", "CPU, ours = 1"], rows);
 }
 
-fn rooms(page: &mut String, measured: &Measured) {
+/// The part about broadcasts.
+pub(crate) fn broadcasts(measured: &Broadcasts) -> String {
+    let mut page = String::new();
+    rooms(&mut page, measured);
+    latency_and_packing(&mut page, measured);
+    page
+}
+
+fn rooms(page: &mut String, measured: &Broadcasts) {
     page.push_str(
         "\n## One broadcast\n\nA whole invocation of the real function through the Lambda Runtime API, in an environment of its \
          own that has just started; one message, no sharding. Time includes what the embedded DynamoDB takes for the pages. \
          Log writes are `PutItem` and `TransactWriteItems`.\n\n![Time and memory against the room's size](rooms.svg)\n\n",
     );
-    let rows = measured.broadcasts.rooms.iter().map(|room| {
+    let rows = measured.rooms.iter().map(|room| {
         [
             short(room.connections as f64),
             room.milliseconds.to_string(),
@@ -98,8 +105,8 @@ fn rooms(page: &mut String, measured: &Measured) {
     table(page, ["connections", "time (ms)", "CPU (ms)", "peak memory (MiB)", "posts", "`Query`", "log writes"], rows);
 }
 
-fn latency_and_packing(page: &mut String, measured: &Measured) {
-    let latency = &measured.broadcasts.latency;
+fn latency_and_packing(page: &mut String, measured: &Broadcasts) {
+    let latency = &measured.latency;
     let (concurrency, connections, _) = IDEAL;
     let _ = write!(
         page,
@@ -115,7 +122,7 @@ fn latency_and_packing(page: &mut String, measured: &Measured) {
     ];
     let head = ["server's latency (ms)", "time (ms)", "first invocation / ideal", "second invocation / ideal"];
     table(page, head, [row]);
-    let packing = &measured.broadcasts.packing;
+    let packing = &measured.packing;
     page.push_str("\n## Packing\n\n");
     let rows =
         [("1", &packing.one), ("10", &packing.ten)].map(|(messages, posts)| [messages.to_owned(), posts.to_string()]);
