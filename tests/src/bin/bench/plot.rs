@@ -90,10 +90,11 @@ impl Panel<'_> {
         let _ = writeln!(svg, "<text class=\"title\" x=\"{}\" y=\"20\">{}</text>", self.left + 12.0, self.title);
         for tick in self.ticks {
             let at = y(*tick);
+            let label = if *tick < 100.0 { tick.to_string() } else { short(*tick) };
             let _ = writeln!(svg, "<path class=\"grid\" d=\"M{x0:.1} {at:.1}h{width:.1}\"/>");
             let _ = writeln!(
                 svg,
-                "<text class=\"quiet\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>",
+                "<text class=\"quiet\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
                 x0 - 6.0,
                 at + 4.0
             );
