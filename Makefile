@@ -68,9 +68,11 @@ logs: $(VENV)/local/.ready ## The functions' logs on the local stack
 build: setup ## All crates, in the profile that the tests use
 	@$(STEP) build cargo build --workspace --locked
 
+# --workspace, so that crates get the features that the tests build them with, and no second build; the names, so that
+# nothing is built that only the tests need.
 .PHONY: lambda
 lambda: setup ## The functions' bootstraps for the local stack, in target/lambda
-	@$(STEP) "functions" cargo build --workspace --bins --locked
+	@$(STEP) "functions" cargo build --workspace --locked $(addprefix --bin ,$(FUNCTIONS))
 	@for name in $(FUNCTIONS); do \
 		mkdir -p target/lambda/$$name && ln -f target/debug/$$name target/lambda/$$name/bootstrap || exit 1; \
 	done
