@@ -2,6 +2,7 @@
 //! configuration and logs, and the I/O edge (the connection table, the room log, the queue).
 
 pub mod aws;
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod connection;

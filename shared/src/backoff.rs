@@ -1,0 +1,57 @@
+//! How long to wait before another attempt.
+
+use std::time::Duration;
+
+/// Exponential backoff with full jitter: the wait is anywhere between nothing and a ceiling that doubles with each attempt. With
+/// full jitter those who were refused together do not come back together ("Exponential Backoff And Jitter", AWS
+/// Architecture Blog).
+///
+/// With `base` 50 ms and `cap` 300 ms the ceilings are 50, 100, 200, 300, 300, ... ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The ceiling of the first wait.
+    pub base: Duration,
+    /// The largest ceiling.
+    pub cap: Duration,
+}
+
+impl Backoff {
+    /// The wait after the failed attempt with this number, counted from 0.
+    #[must_use]
+    pub fn delay(self, attempt: u32) -> Duration {
+        self.ceiling(attempt).mul_f64(fastrand::f64())
+    }
+
+    fn ceiling(self, attempt: u32) -> Duration {
+        let factor = 2_u32.checked_pow(attempt).unwrap_or(u32::MAX);
+        self.base.saturating_mul(factor).min(self.cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(300) };
+
+    #[test]
+    fn ceilings_double_up_to_the_cap() {
+        let ceilings: Vec<_> = (0..5).map(|attempt| BACKOFF.ceiling(attempt).as_millis()).collect();
+        assert_eq!(ceilings, [50, 100, 200, 300, 300]);
+        assert_eq!(BACKOFF.ceiling(u32::MAX), BACKOFF.cap);
+        let long = Backoff { base: Duration::MAX, cap: Duration::from_secs(1) };
+        assert_eq!(long.ceiling(40), long.cap);
+    }
+
+    #[test]
+    fn waits_are_spread_from_nothing_to_the_ceiling() {
+        fastrand::seed(7);
+        let mut quarters = [0; 4];
+        for _ in 0..4_000 {
+            let wait = BACKOFF.delay(1);
+            assert!(wait <= Duration::from_millis(100));
+            quarters[usize::try_from(wait.as_micros() / 25_000).unwrap().min(3)] += 1;
+        }
+        assert!(quarters.iter().all(|count| (800..1_200).contains(count)), "{quarters:?}");
+    }
+}
