@@ -7,7 +7,11 @@ use serde_json::value::RawValue;
 use crate::{
     limits::{MAX_INTEGER, NAME_CHARS},
     room::RoomId,
+    text::cut,
 };
+
+/// Bytes of a JSON parser's complaint that are passed on: it may quote a string of the text whole.
+const COMPLAINT_BYTES: usize = 200;
 
 /// A JSON object whose values are not parsed before somebody asks for them; `data` never is.
 #[derive(Debug)]
@@ -41,7 +45,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When the text is not JSON, or not an object.
     pub fn parse(text: &'a str) -> Result<Self, FieldError> {
-        serde_json::from_str(text).map(Self).map_err(|error| FieldError::NotAnObject(error.to_string()))
+        let not_an_object =
+            |error: serde_json::Error| FieldError::NotAnObject(cut(&error.to_string(), COMPLAINT_BYTES));
+        serde_json::from_str(text).map(Self).map_err(not_an_object)
     }
 
     /// The field's JSON text, `null` included.
@@ -159,6 +165,13 @@ mod tests {
         assert_eq!(refusal(fields.counters("others")), "`others` is missing");
         assert!(refusal(Fields::parse("[]")).starts_with("not a JSON object: "));
         assert!(refusal(Fields::parse("{")).starts_with("not a JSON object: "));
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_the_text_at_length() {
+        let text = format!("\"{}\"", "x".repeat(100_000));
+        let told = refusal(Fields::parse(&text));
+        assert!(told.starts_with("not a JSON object: invalid type: string \"xxx") && told.len() < 250, "{told}");
     }
 
     #[test]

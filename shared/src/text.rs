@@ -1,26 +1,48 @@
 //! Text as the services around want it.
 
-use std::fmt::Write as _;
-
 /// Bytes in lowercase hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    // Digits are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// A text's beginning of at most `bytes` bytes, cut between two characters; an ellipsis says that there was more.
+#[must_use]
+pub fn cut(text: &str, bytes: usize) -> String {
+    const ELLIPSIS: char = '\u{2026}';
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let mut beginning = text[..text.floor_char_boundary(bytes.saturating_sub(ELLIPSIS.len_utf8()))].to_owned();
+    beginning.push(ELLIPSIS);
+    beginning
+}
+
+/// Bytes by which a JSON text grows when [`escape_noncharacters`] has escaped it.
+#[must_use]
+pub(crate) fn escape_growth(json: &[u8]) -> usize {
+    // The first byte of both characters in UTF-8; most texts have none, and looking for one byte is quick.
+    if !json.contains(&0xef) {
+        return 0;
+    }
+    let escaped = json.windows(3).filter(|bytes| matches!(bytes, [0xef, 0xbf, 0xbe | 0xbf])).count();
+    escaped * (r"\ufffe".len() - '\u{fffe}'.len_utf8())
 }
 
 /// Writes U+FFFE and U+FFFF as JSON escapes: SQS refuses a body that has them ("SendMessage": invalid characters). In a
 /// JSON text they can only stand inside strings, where the escape means the same.
 #[must_use]
 pub fn escape_noncharacters(json: String) -> String {
-    if json.contains(['\u{fffe}', '\u{ffff}']) {
-        json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
-    } else {
-        json
+    if escape_growth(json.as_bytes()) == 0 {
+        return json;
     }
+    json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
 }
 
 #[cfg(test)]
@@ -30,11 +52,22 @@ mod tests {
     #[test]
     fn bytes_become_digits() {
         assert_eq!(hex(&[0, 0x0f, 0xa5]), "000fa5");
+        assert_eq!(hex(&[]), "");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abc\u{2026}");
+        assert_eq!(cut("\u{e9}\u{e9}\u{e9}\u{e9}", 6), "\u{e9}\u{2026}");
     }
 
     #[test]
     fn characters_that_sqs_refuses_are_escaped() {
-        assert_eq!(escape_noncharacters("[\"\u{fffe}a\u{ffff}\"]".into()), r#"["\ufffea\uffff"]"#);
-        assert_eq!(escape_noncharacters("\"\u{fffd}\"".into()), "\"\u{fffd}\"");
+        let json = "[\"\u{fffe}a\u{ffff}\"]";
+        let escaped = escape_noncharacters(json.to_owned());
+        assert_eq!(escaped, r#"["\ufffea\uffff"]"#);
+        assert_eq!(escaped.len(), json.len() + escape_growth(json.as_bytes()));
+        assert_eq!(escape_noncharacters("\"\u{fffd}\u{1fffe}\"".into()), "\"\u{fffd}\u{1fffe}\"");
     }
 }
