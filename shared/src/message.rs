@@ -9,7 +9,7 @@ use crate::{
     frame::broadcast,
     limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES},
     room::RoomId,
-    text::{escape_noncharacters, hex},
+    text::{escape_growth, escape_noncharacters, hex},
 };
 
 /// An accepted message that has no number yet: the body of a queue record.
@@ -77,7 +77,7 @@ impl Message {
             id: fields.name("id")?.unwrap_or_else(|| defaults.id.to_owned()),
             from: defaults.from.to_owned(),
             sent_at: defaults.sent_at,
-            data: fields.raw("data").ok_or(FieldError::Missing("data"))?.to_owned(),
+            data: read_data(fields)?,
             key: fields.name("key")?,
             version: fields.counter("version")?,
         };
@@ -115,6 +115,18 @@ impl Message {
         // A struct of strings, integers and raw JSON always serializes.
         escape_noncharacters(serde_json::to_string(self).unwrap_or_default())
     }
+}
+
+/// The field `data` as it is stored, queued and posted: with the characters escaped that SQS refuses, so that it has
+/// the same size everywhere.
+fn read_data(fields: &Fields<'_>) -> Result<Box<RawValue>, FieldError> {
+    let data = fields.raw("data").ok_or(FieldError::Missing("data"))?;
+    if escape_growth(data.get().as_bytes()) == 0 {
+        return Ok(data.to_owned());
+    }
+    // What was JSON is JSON.
+    RawValue::from_string(escape_noncharacters(data.get().to_owned()))
+        .map_err(|error| FieldError::Invalid("data", error.to_string()))
 }
 
 impl Serialize for Message {
@@ -167,6 +179,7 @@ fn serialize_content<S: SerializeStruct>(out: &mut S, message: &Message) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_INTEGER;
 
     const DEFAULTS: Defaults<'static> = Defaults { id: "m-1", from: "alice", sent_at: 1_700_000_000_000 };
 
@@ -217,5 +230,20 @@ mod tests {
     fn characters_that_sqs_refuses_are_escaped() {
         let message = from_client("{\"roomId\":\"r\",\"data\":\"\u{fffe}\u{ffff}\"}").unwrap();
         assert!(message.to_body().contains(r#""data":"\ufffe\uffff""#));
+    }
+
+    #[test]
+    fn escapes_count_when_a_message_is_measured() {
+        let of = |count| from_client(&format!(r#"{{"roomId":"r","data":"{}"}}"#, "\u{fffe}".repeat(count)));
+        let overhead = broadcast::entry_len(&of(0).unwrap());
+        let fits = (MAX_MESSAGE_BYTES - overhead) / 6;
+        let largest = of(fits).unwrap();
+        assert_eq!(broadcast::encode_entry(MAX_INTEGER, &largest).len(), overhead + 6 * fits);
+        assert!(matches!(of(fits + 1), Err(FieldError::TooLarge { .. })));
+        // The names are escaped where they are written.
+        let named = from_client("{\"roomId\":\"r\",\"data\":1,\"id\":\"\u{fffe}\"}").unwrap();
+        let entry = broadcast::encode_entry(MAX_INTEGER, &named);
+        assert!(String::from_utf8(entry.clone()).unwrap().contains(r#""id":"\ufffe""#));
+        assert_eq!(entry.len(), broadcast::entry_len(&named));
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     limits::MAX_INTEGER,
     message::{Message, serialize_entry},
     room::RoomId,
+    text::{escape_growth, escape_noncharacters},
 };
 
 /// A message under a number, as it stands in a frame.
@@ -22,11 +23,11 @@ impl Serialize for Entry<'_> {
     }
 }
 
-/// Encodes one message as it stands in a frame.
+/// Encodes one message as it stands in a frame, without the characters that SQS refuses: a frame may go through a queue.
 #[must_use]
 pub fn encode_entry(seq: u64, message: &Message) -> Vec<u8> {
     // A struct of strings, integers and raw JSON always serializes.
-    serde_json::to_vec(&Entry(seq, message)).unwrap_or_default()
+    escape_noncharacters(serde_json::to_string(&Entry(seq, message)).unwrap_or_default()).into_bytes()
 }
 
 /// Bytes that a message takes in a frame under the longest number.
@@ -42,7 +43,8 @@ struct Counter(usize);
 
 impl Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
+        // The serializer never writes a part of a character.
+        self.0 += bytes.len() + escape_growth(bytes);
         Ok(bytes.len())
     }
 
