@@ -8,10 +8,11 @@ use std::{
 
 use shared::{
     LoggedMessage, Message, RoomId,
+    backoff::Backoff,
     clock::Clock,
     store::{
         StoreError,
-        log::{Append, AppendError as StoreAppendError, LogStore},
+        log::{Append, AppendError as StoreAppendError, LogTable},
     },
 };
 
@@ -20,8 +21,8 @@ use crate::tail::{Head, Tail};
 /// Attempts to append one batch. Each one that fails means that another writer has succeeded, or is at it.
 const ATTEMPTS: u32 = 10;
 
-/// The longest wait after the first conflict; doubled for each further one.
-const CONFLICT_BACKOFF: Duration = Duration::from_millis(10);
+/// The waits after conflicts.
+const CONFLICT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_secs(5) };
 
 /// Entries that are read of a log that is not known yet.
 const READ: u32 = 25;
@@ -45,10 +46,10 @@ const CLOCK_SKEW: u64 = 60_000;
 /// SQS").
 const DEDUPLICATION: u64 = 5 * 60 * 1000;
 
-/// The time before its last entry expires from which on a log is written to under the lock of its start row, in seconds.
+/// The time before its last entry expires from which on a log is written to under the lock of its fence, in seconds.
 /// An environment that was stopped between looking at the head and writing after it (at most the 15 minutes of an
 /// invocation) must not write into a log that has come to its end meanwhile: until then its number is still the next one,
-/// whoever takes it, and after that the start row has changed. A third of the retention, if that is less.
+/// whoever takes it, and after that the fence has changed. A third of the retention, if that is less.
 const MARGIN_SECONDS: u64 = 20 * 60;
 
 /// The time before its last entry expires from which on a log starts anew, at the time, in seconds: by the table's clock
@@ -78,16 +79,16 @@ pub enum AppendError {
 
 /// Writes room logs. One for each environment.
 #[derive(Debug)]
-pub struct RoomLog<S, C> {
-    store: S,
+pub struct RoomLog<C> {
+    store: LogTable<C>,
     clock: C,
     retention: Duration,
     tails: Mutex<HashMap<RoomId, Tail>>,
 }
 
-impl<S: LogStore, C: Clock> RoomLog<S, C> {
+impl<C: Clock> RoomLog<C> {
     /// A writer that keeps messages for `retention`.
-    pub fn new(store: S, clock: C, retention: Duration) -> Self {
+    pub fn new(store: LogTable<C>, clock: C, retention: Duration) -> Self {
         Self { store, clock, retention, tails: Mutex::default() }
     }
 
@@ -110,12 +111,12 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
             let (next, how) = match tail.head() {
                 Some(head) if head.expires_at > now + self.margin() => (head.seq + 1, Append::Continue),
                 _ => {
-                    let previous = self.store.start(room).await?;
-                    // Only what is read after the start was read says that nobody has started the log since.
+                    let expected = self.store.fence(room).await?;
+                    // Only what is read after the fence was read says that nobody has moved it since.
                     tail = self.read_tail(room, &batch).await?;
                     match tail.head() {
                         Some(head) if head.expires_at > now + self.margin() => (head.seq + 1, Append::Continue),
-                        head => (self.first_number(head, now), Append::Start { previous }),
+                        head => (self.first_number(head, now), Append::Fenced { expected }),
                     }
                 }
             };
@@ -136,7 +137,7 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
                     });
                 }
                 Err(StoreAppendError::Conflict) => {
-                    tokio::time::sleep(CONFLICT_BACKOFF.mul_f64(f64::from(1 << attempt) * fastrand::f64())).await;
+                    tokio::time::sleep(CONFLICT_BACKOFF.delay(attempt)).await;
                     self.catch_up(room, &mut tail, &batch).await?;
                 }
                 Err(StoreAppendError::Store(error)) => return Err(error.into()),
@@ -154,7 +155,7 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
         (first, last): (u64, u64),
     ) -> Result<Vec<LoggedMessage>, StoreError> {
         let limit = u32::try_from(last - first + 1).unwrap_or(READ_BACK).min(READ_BACK);
-        for entry in self.store.from(room, first, limit).await?.entries {
+        for entry in self.store.since(room, first, limit).await?.entries {
             if let Ok(position) = logged.binary_search_by_key(&entry.seq(), |logged| logged.seq) {
                 logged[position] = entry.logged;
             }
@@ -181,6 +182,7 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
     async fn read_tail(&self, room: &RoomId, batch: &Batch) -> Result<Tail, StoreError> {
         let page = self.store.latest(room, None, READ).await?;
         let mut tail = Tail::from_latest(&page.entries, page.more);
+        tail.skip(&page.unreadable);
         self.search_back(room, &mut tail, batch).await?;
         Ok(tail)
     }
@@ -211,8 +213,9 @@ impl<S: LogStore, C: Clock> RoomLog<S, C> {
         };
         let mut next = head.seq + 1;
         loop {
-            let page = self.store.from(room, next, READ_BACK).await?;
+            let page = self.store.since(room, next, READ_BACK).await?;
             tail.extend(&page.entries);
+            tail.skip(&page.unreadable);
             match page.entries.last() {
                 Some(last) if page.more => next = last.seq() + 1,
                 _ => return Ok(()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::{
     config::{ConfigError, Settings},
-    store::dynamodb::ROOM_INDEX,
+    store::connections::ROOM_INDEX,
 };
 
 /// The `fanout` function's configuration.

@@ -5,7 +5,7 @@ use shared::{
     Message,
     fields::{FieldError, Fields},
     message::Defaults,
-    queue::dead_letter::DeadLetter,
+    queue,
 };
 
 use crate::shard::ShardJob;
@@ -56,16 +56,16 @@ pub struct NotARecord;
 
 impl Group {
     /// What of the group can never be broadcast, with its position.
-    pub fn dead_letters(&self) -> impl Iterator<Item = (usize, DeadLetter)> {
+    pub fn dead_letters(&self) -> impl Iterator<Item = (usize, queue::Record)> {
         self.records.iter().enumerate().filter_map(|(position, record)| match &record.content {
             Content::Message(_) | Content::Shard(_) => None,
             Content::Poison { body, reason } => Some((
                 position,
-                DeadLetter {
-                    id: record.id.clone(),
-                    group: self.id.clone(),
+                queue::Record {
+                    group_id: self.id.clone(),
+                    deduplication_id: record.id.clone(),
                     body: body.clone(),
-                    reason: reason.clone(),
+                    reason: Some(reason.clone()),
                 },
             )),
         })
@@ -154,7 +154,7 @@ mod tests {
         let records = bodies.iter().map(|body| record("m", "r", "1", body)).collect();
         let groups = decode(records).unwrap();
         let letters: Vec<_> = groups[0].dead_letters().collect();
-        let reasons: Vec<_> = letters.iter().map(|(_, letter)| letter.reason.as_str()).collect();
+        let reasons: Vec<_> = letters.iter().map(|(_, letter)| letter.reason.as_deref().unwrap()).collect();
         assert_eq!(letters.len(), 5);
         assert!(reasons[0].starts_with("not a JSON object"));
         assert!(reasons[1].starts_with("not a JSON object"));

@@ -8,15 +8,10 @@ use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
-    queue::{
-        QueueError,
-        dead_letter::{DeadLetter, DeadLetters},
-        shards::ShardQueue,
-    },
+    queue::{Queue, QueueError, Record},
     store::{
         StoreError,
-        connections::{ALL_SLOTS, ConnectionStore, Member},
-        log::LogStore,
+        connections::{ALL_SLOTS, ConnectionTable, Member},
     },
 };
 use tokio::sync::mpsc;
@@ -43,13 +38,13 @@ const SHARD_BATCH: usize = 10;
 const CLOSES: usize = 100;
 
 /// The function's state.
-pub struct FanoutFunction<S, L, D, Q, P, C> {
+pub struct FanoutFunction<Q, P, C> {
     /// The connection table.
-    pub connections: S,
+    pub connections: ConnectionTable<C>,
     /// The room logs.
-    pub log: RoomLog<L, C>,
+    pub log: RoomLog<C>,
     /// The dead-letter queue.
-    pub dead_letters: D,
+    pub dead_letters: Q,
     /// Where the parts of broadcasts to large rooms go.
     pub shard_queue: Q,
     /// Which rooms are large.
@@ -81,15 +76,7 @@ enum RoomError {
 /// it is known to be done.
 type FirstFailed = Cell<Option<usize>>;
 
-impl<S, L, D, Q, P, C> FanoutFunction<S, L, D, Q, P, C>
-where
-    S: ConnectionStore,
-    L: LogStore,
-    D: DeadLetters,
-    Q: ShardQueue,
-    P: Poster,
-    C: Clock,
-{
+impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
     /// Serves one batch. Says which of its records must stay in the queue: of each group, those from the first failed one on.
     ///
     /// # Errors
@@ -144,16 +131,21 @@ where
     /// the dead-letter queue did not take.
     async fn bury(&self, group: &Group, positions: std::ops::Range<usize>) -> Option<usize> {
         let letters = group.dead_letters().filter(|(position, _)| positions.contains(position));
-        let (positions, letters): (Vec<usize>, Vec<DeadLetter>) = letters.unzip();
+        let (positions, letters): (Vec<usize>, Vec<Record>) = letters.unzip();
         if letters.is_empty() {
             return None;
         }
         let mut first_failed = None;
-        for ((position, letter), result) in positions.iter().zip(&letters).zip(self.dead_letters.bury(&letters).await) {
+        for ((position, letter), result) in positions.iter().zip(&letters).zip(self.dead_letters.send(&letters).await) {
             match result {
-                Ok(()) => tracing::warn!(group = group.id, record = letter.id, reason = letter.reason, "dead letter"),
+                Ok(()) => tracing::warn!(
+                    group = group.id,
+                    record = letter.deduplication_id,
+                    reason = letter.reason,
+                    "dead letter"
+                ),
                 Err(error) => {
-                    tracing::error!(group = group.id, record = letter.id, %error, "dead letter not taken");
+                    tracing::error!(group = group.id, record = letter.deduplication_id, %error, "dead letter not taken");
                     first_failed = first_failed.or(Some(*position));
                 }
             }
@@ -188,7 +180,7 @@ where
                 break;
             }
             jobs += batch.len();
-            self.shard_queue.enqueue(&batch).await.into_iter().collect::<Result<(), _>>()?;
+            self.shard_queue.send(&batch).await.into_iter().collect::<Result<(), _>>()?;
         }
         tracing::info!(%room, shards, jobs, "broadcast in shards");
         Ok(())
@@ -199,7 +191,7 @@ where
         room: &RoomId,
         frames: Vec<Frame>,
         first_page: Vec<Member>,
-        mut pages: Pages<'_, S>,
+        mut pages: Pages<'_, C>,
         board: &Board,
     ) -> Result<Tally, RoomError> {
         let key = board.open(Broadcast { room: room.clone(), frames });

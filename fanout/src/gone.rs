@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use shared::{
     ConnectionId, RoomId,
-    store::connections::{ConnectionStore, DELETE_BATCH},
+    clock::Clock,
+    store::connections::{ConnectionTable, DELETE_BATCH},
 };
 use tokio::sync::mpsc;
 
@@ -32,7 +33,7 @@ pub fn channel() -> (mpsc::Sender<Gone>, mpsc::Receiver<Gone>) {
 
 /// Deletes what comes through the channel until it is closed: `ceil(n / 25)` calls for `n` rows of a room. Rows that
 /// cannot be deleted are left for the next broadcast or their TTL; says how many were deleted.
-pub async fn delete_gone<S: ConnectionStore>(store: &S, mut gone: mpsc::Receiver<Gone>) -> usize {
+pub async fn delete_gone<C: Clock>(store: &ConnectionTable<C>, mut gone: mpsc::Receiver<Gone>) -> usize {
     let mut collected: BTreeMap<RoomId, Vec<ConnectionId>> = BTreeMap::new();
     let mut deletes = FuturesUnordered::new();
     let mut rows = 0;
@@ -58,7 +59,7 @@ pub async fn delete_gone<S: ConnectionStore>(store: &S, mut gone: mpsc::Receiver
     rows
 }
 
-async fn delete<S: ConnectionStore>(store: &S, room: RoomId, batch: Vec<ConnectionId>) -> usize {
+async fn delete<C: Clock>(store: &ConnectionTable<C>, room: RoomId, batch: Vec<ConnectionId>) -> usize {
     match store.remove(&room, &batch).await {
         Ok(()) => batch.len(),
         Err(error) => {

@@ -14,7 +14,7 @@ use shared::{
     config::Settings,
     queue::sqs::SqsQueue,
     start::{self, StartError},
-    store::dynamodb::{DynamoConnections, DynamoLog},
+    store::{connections::ConnectionTable, log::LogTable},
     telemetry,
 };
 
@@ -24,9 +24,9 @@ async fn main() -> Result<(), StartError> {
     let config = Config::read(Settings::from_env())?;
     let sdk = aws::sdk_config().await;
     let (dynamodb, sqs) = (DynamoDb::new(&sdk), Sqs::new(&sdk));
-    let log = DynamoLog::new(dynamodb.clone(), &config.messages_table, SystemClock);
+    let log = LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock);
     let connections =
-        DynamoConnections::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
+        ConnectionTable::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
     let (endpoint, timeout) = (&config.connections_endpoint, config.posts.timeout);
     let poster =
         DirectPoster::new(&sdk, &config.region, endpoint, timeout, config.http_version).map_err(StartError::client)?;

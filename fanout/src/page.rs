@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use shared::{
     RoomId,
+    clock::Clock,
     store::{
         StoreError,
-        connections::{ConnectionStore, Member},
+        connections::{ConnectionTable, Cursor, Member},
     },
 };
 
@@ -15,23 +16,23 @@ pub const PAGE: u32 = 500;
 
 /// Reads a room's members, a page at a time.
 #[derive(Debug)]
-pub struct Pages<'a, S: ConnectionStore> {
-    store: &'a S,
+pub struct Pages<'a, C> {
+    store: &'a ConnectionTable<C>,
     room: &'a RoomId,
     slots: RangeInclusive<u16>,
-    next: Next<S::Cursor>,
+    next: Next,
 }
 
 #[derive(Debug)]
-enum Next<C> {
+enum Next {
     First,
-    From(C),
+    From(Cursor),
     End,
 }
 
-impl<'a, S: ConnectionStore> Pages<'a, S> {
+impl<'a, C: Clock> Pages<'a, C> {
     /// The members of a room whose slots lie in a range.
-    pub fn new(store: &'a S, room: &'a RoomId, slots: RangeInclusive<u16>) -> Self {
+    pub fn new(store: &'a ConnectionTable<C>, room: &'a RoomId, slots: RangeInclusive<u16>) -> Self {
         Self { store, room, slots, next: Next::First }
     }
 

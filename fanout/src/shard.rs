@@ -9,7 +9,7 @@ use shared::{
     RoomId,
     fields::{FieldError, Fields},
     message::Identity,
-    queue::shards::ShardRecord,
+    queue::Record,
     store::connections::Member,
     text::escape_noncharacters,
 };
@@ -106,7 +106,7 @@ fn slots(shard: u32, shards: u32) -> RangeInclusive<u16> {
 
 /// The records of a broadcast that is cut into `shards` shards, those of one shard in order. Made one by one: together they
 /// may be many times the size of the broadcast.
-pub fn records<'a>(room: &'a RoomId, frames: &'a [Frame], shards: u32) -> impl Iterator<Item = ShardRecord> + 'a {
+pub fn records<'a>(room: &'a RoomId, frames: &'a [Frame], shards: u32) -> impl Iterator<Item = Record> + 'a {
     chunks(frames).into_iter().flat_map(move |chunk| {
         let hashes: String = chunk.iter().map(Frame::sha256).collect();
         // The encoder makes JSON, which is UTF-8.
@@ -115,12 +115,12 @@ pub fn records<'a>(room: &'a RoomId, frames: &'a [Frame], shards: u32) -> impl I
         (0..shards).map(move |shard| {
             let slots = slots(shard, shards);
             let (first, last) = (slots.start(), slots.end());
-            let group = format!("{room}/{shard}");
-            let identity = Identity::of(&format!("{group}:{slots:?}"), &hashes);
+            let group_id = format!("{room}/{shard}");
+            let identity = Identity::of(&format!("{group_id}:{slots:?}"), &hashes);
             // A room id has no characters that JSON escapes.
             let body =
                 format!(r#"{{"v":1,"roomId":"{room}","shard":{{"first":{first},"last":{last}}},"frames":[{frames}]}}"#);
-            ShardRecord { group, deduplication: identity.to_deduplication_id(), body }
+            Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None }
         })
     })
 }
@@ -237,7 +237,7 @@ mod tests {
         let of_shard = |group: &str| {
             let jobs = records
                 .iter()
-                .filter(|record| record.group == group)
+                .filter(|record| record.group_id == group)
                 .map(|record| ShardJob::read(&Fields::parse(&record.body).unwrap(), group).unwrap().unwrap());
             jobs.collect::<Vec<_>>()
         };
@@ -246,7 +246,7 @@ mod tests {
         let value = |frame: &Frame| serde_json::from_slice::<serde_json::Value>(frame.body()).unwrap();
         let sent: Vec<_> = jobs.iter().flat_map(|job| &job.frames).map(value).collect();
         assert_eq!(sent, frames.iter().map(value).collect::<Vec<_>>());
-        let ids: std::collections::HashSet<_> = records.iter().map(|record| &record.deduplication).collect();
+        let ids: std::collections::HashSet<_> = records.iter().map(|record| &record.deduplication_id).collect();
         assert_eq!(ids.len(), 8);
     }
 

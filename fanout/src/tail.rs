@@ -5,7 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use shared::{LoggedMessage, Message, message::Identity, store::log::LogEntry};
+use shared::{
+    LoggedMessage, Message,
+    message::Identity,
+    store::log::{Layout, LogEntry},
+};
 
 /// The end of a log.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +90,13 @@ impl Tail {
         }
     }
 
+    /// Numbers that are taken by entries which cannot be read: what comes next goes on beyond them.
+    pub fn skip(&mut self, unreadable: &[u64]) {
+        if let (Some(head), Some(last)) = (&mut self.head, unreadable.iter().max()) {
+            head.seq = head.seq.max(*last);
+        }
+    }
+
     /// Forgets all but the newest `most` entries.
     pub fn truncate(&mut self, most: usize) {
         if self.known.len() > most {
@@ -124,7 +135,10 @@ impl Plan {
     #[must_use]
     pub fn entries(&self, messages: &[Message], appended_at: u64, expires_at: u64) -> Vec<LogEntry> {
         let logged = |index: &usize| LoggedMessage { seq: self.numbers[*index], message: messages[*index].clone() };
-        self.new.iter().map(|index| LogEntry { logged: logged(index), appended_at, expires_at }).collect()
+        self.new
+            .iter()
+            .map(|index| LogEntry { logged: logged(index), appended_at, expires_at, layout: Layout::Direct, floor: 0 })
+            .collect()
     }
 
     /// The first and the last number of what was in the log already.
@@ -166,7 +180,8 @@ mod tests {
     }
 
     fn entry(seq: u64, id: &str) -> LogEntry {
-        LogEntry { logged: LoggedMessage { seq, message: message(id) }, appended_at: seq * 10, expires_at: seq + 1000 }
+        let logged = LoggedMessage { seq, message: message(id) };
+        LogEntry { logged, appended_at: seq * 10, expires_at: seq + 1000, layout: Layout::Direct, floor: 0 }
     }
 
     fn numbers(tail: &Tail, ids: &[&str], next: u64) -> (Vec<(u64, String)>, usize) {
@@ -202,6 +217,17 @@ mod tests {
         assert!(!tail.goes_back_to(60));
         assert_eq!(tail.oldest(), Some(7));
         assert_eq!(tail.head().map(|head| head.seq), Some(8));
+    }
+
+    #[test]
+    fn numbers_of_unreadable_entries_are_not_given_again() {
+        let mut tail = Tail::from_latest(&[entry(8, "b")], false);
+        tail.skip(&[7, 10, 9]);
+        assert_eq!(tail.head(), Some(Head { seq: 10, expires_at: 1008 }));
+        tail.skip(&[]);
+        let mut empty = Tail::from_latest(&[], false);
+        empty.skip(&[10]);
+        assert_eq!((tail.head().map(|head| head.seq), empty.head()), (Some(10), None));
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! The `message` function: the routes `sendMessage` and `$default`. Everything that is not a message to send is
 //! refused here; there is no table that this function could touch.
 
-use std::sync::Arc;
-
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
 use shared::{
@@ -26,18 +24,15 @@ pub struct MessageFunction<S, C> {
 
 impl<S: Sink, C: Clock> MessageFunction<S, C> {
     /// A function that enqueues to `sink`.
-    pub fn new(sink: S, clock: C) -> Arc<Self> {
-        Arc::new(Self { sink, clock })
+    pub fn new(sink: S, clock: C) -> Self {
+        Self { sink, clock }
     }
 
     /// Serves one event.
     ///
     /// # Errors
     /// When the event is none of a WebSocket API's: the function is wired wrongly.
-    pub async fn handle(
-        self: Arc<Self>,
-        event: LambdaEvent<ApiGatewayWebsocketProxyRequest>,
-    ) -> Result<Response, EventError> {
+    pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
         let frame = match event.payload.try_into()? {
             SocketEvent::Frame(frame) => frame,
             SocketEvent::Connect { .. } | SocketEvent::Disconnect { .. } => {

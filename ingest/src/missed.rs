@@ -2,11 +2,12 @@
 
 use shared::{
     Message, RoomId,
+    clock::Clock,
     frame::{broadcast, server::Missed},
     limits::{FRAME_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, ROOM_ID_CHARS, SYNC_ROOMS},
     store::{
         StoreError,
-        log::{LogEntry, LogStore},
+        log::{LogEntry, LogTable},
     },
 };
 
@@ -78,7 +79,7 @@ pub struct Found {
 ///
 /// # Errors
 /// When the table does not answer.
-pub async fn head(log: &impl LogStore, room: &RoomId) -> Result<Missed, StoreError> {
+pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Missed, StoreError> {
     let page = log.latest(room, None, 1).await?;
     Ok(Missed { seq: page.entries.first().map_or(0, LogEntry::seq), ..Missed::default() })
 }
@@ -87,9 +88,9 @@ pub async fn head(log: &impl LogStore, room: &RoomId) -> Result<Missed, StoreErr
 ///
 /// # Errors
 /// When the table does not answer.
-pub async fn read(log: &impl LogStore, room: &RoomId, after: u64, limit: u32) -> Result<Found, StoreError> {
+pub async fn read(log: &LogTable<impl Clock>, room: &RoomId, after: u64, limit: u32) -> Result<Found, StoreError> {
     // `after` itself is read too: while it is there, nothing after it can have expired.
-    let page = log.from(room, after, limit).await?;
+    let page = log.since(room, after, limit).await?;
     let first = page.entries.first().map(LogEntry::seq);
     let last = page.entries.last().map(LogEntry::seq);
     let head = match last {
@@ -121,7 +122,7 @@ pub fn fill(found: Found, budget: &mut ReplyBudget) -> Missed {
 /// # Errors
 /// When the table does not answer.
 pub async fn missed_since(
-    log: &impl LogStore,
+    log: &LogTable<impl Clock>,
     room: &RoomId,
     after: u64,
     budget: &mut ReplyBudget,

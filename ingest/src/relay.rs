@@ -1,8 +1,6 @@
 //! The `relay` function: the target of the bus's rule. Same validation as the message route, same queue. EventBridge
 //! delivers at least once and in no order: the event's id makes a second delivery the same message.
 
-use std::sync::Arc;
-
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
@@ -12,10 +10,7 @@ use shared::{
     fields::{FieldError, Fields},
     limits::{NAME_CHARS, SUBJECT_BYTES},
     message::{Defaults, Identity},
-    queue::{
-        QueueError, Sink,
-        dead_letter::{DeadLetter, DeadLetters},
-    },
+    queue::{Queue, QueueError, Record, Sink},
     text::escape_noncharacters,
 };
 
@@ -27,23 +22,23 @@ const NO_ROOM: &str = "no-room";
 
 /// The function's state.
 #[derive(Debug)]
-pub struct RelayFunction<S, D, C> {
+pub struct RelayFunction<S, Q, C> {
     sink: S,
-    dead_letters: D,
+    dead_letters: Q,
     clock: C,
 }
 
-impl<S: Sink, D: DeadLetters, C: Clock> RelayFunction<S, D, C> {
+impl<S: Sink, Q: Queue, C: Clock> RelayFunction<S, Q, C> {
     /// A function that enqueues to `sink`, and buries what can never be a message.
-    pub fn new(sink: S, dead_letters: D, clock: C) -> Arc<Self> {
-        Arc::new(Self { sink, dead_letters, clock })
+    pub fn new(sink: S, dead_letters: Q, clock: C) -> Self {
+        Self { sink, dead_letters, clock }
     }
 
     /// Serves one event.
     ///
     /// # Errors
     /// When a queue does not take it: Lambda tries the event again, and keeps it in the end.
-    pub async fn handle(self: Arc<Self>, event: LambdaEvent<BusEvent>) -> Result<(), QueueError> {
+    pub async fn handle(&self, event: LambdaEvent<BusEvent>) -> Result<(), QueueError> {
         let event = event.payload;
         match read(&event, self.clock.unix_millis()) {
             Ok(message) => self.sink.put(&message).await,
@@ -54,20 +49,23 @@ impl<S: Sink, D: DeadLetters, C: Clock> RelayFunction<S, D, C> {
     async fn bury(&self, event: &BusEvent, error: &FieldError) -> Result<(), QueueError> {
         tracing::warn!(%error, source = event.source, "event is no message");
         let room = Fields::parse(event.detail.get()).and_then(|fields| fields.room());
-        let letter = DeadLetter {
-            // Every event of EventBridge has an id; one that somebody made up may not.
-            id: event
-                .id
-                .clone()
-                .filter(|id| !id.is_empty())
-                .unwrap_or_else(|| Identity::of(&event.source, event.detail.get()).to_deduplication_id()),
-            group: room.as_ref().map_or(NO_ROOM, RoomId::as_str).to_owned(),
+        let letter = Record {
+            group_id: room.as_ref().map_or(NO_ROOM, RoomId::as_str).to_owned(),
+            deduplication_id: deduplication_id(event),
             // The event as it came: an envelope of strings and raw JSON always serializes.
             body: escape_noncharacters(serde_json::to_string(event).unwrap_or_default()),
-            reason: error.to_string(),
+            reason: Some(error.to_string()),
         };
-        self.dead_letters.bury(&[letter]).await.into_iter().collect()
+        self.dead_letters.send(&[letter]).await.into_iter().collect()
     }
+}
+
+/// What keeps a second delivery of an event apart from another event. Every event of EventBridge has an id; one that
+/// somebody made up may have none, or one that SQS does not take.
+fn deduplication_id(event: &BusEvent) -> String {
+    let is_usable = |id: &&str| (1..=NAME_CHARS).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let id = event.id.as_deref().filter(is_usable).map(str::to_owned);
+    id.unwrap_or_else(|| Identity::of(&event.source, event.detail.get()).to_deduplication_id())
 }
 
 /// Reads an event as a message; the event's own id and source stand in for what the detail leaves out.
@@ -99,6 +97,18 @@ mod tests {
         let message = message.unwrap();
         assert_eq!((message.id.as_str(), message.from.as_str()), ("i", "f"));
         assert_eq!((message.key.as_deref(), message.version), (Some("k"), Some(2)));
+    }
+
+    #[test]
+    fn an_event_has_a_deduplication_id_that_sqs_takes_whatever_its_own() {
+        let of = |id: &str| {
+            let event = json!({"id": id, "detail-type": "t", "source": "s", "detail": {}});
+            deduplication_id(&serde_json::from_str(&event.to_string()).unwrap())
+        };
+        assert_eq!(of("53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa"), "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa");
+        for id in ["", "a b", &"x".repeat(65), "\u{e9}"] {
+            assert_eq!(of(id).len(), 64, "{id}");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl RouteError {
             Self::Queue(QueueError::Throttled { .. }) => {
                 (ErrorCode::RateLimited, "too many messages at once, try again with the same id".to_owned())
             }
-            Self::Queue(QueueError::Unavailable { .. }) => {
+            Self::Queue(QueueError::Unavailable { .. } | QueueError::NotSent) => {
                 (ErrorCode::Unavailable, "the message was not accepted, try again with the same id".to_owned())
             }
             Self::Store(_) => (ErrorCode::Unavailable, "try again later".to_owned()),

@@ -1,13 +1,12 @@
 //! The `session` function: connections come and go, join and leave rooms, and read the log. DynamoDB only.
 
-use std::sync::Arc;
-
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
 use shared::{
+    clock::Clock,
     frame::client::{ClientFrame, RefusalReason, Request},
     frame::server::Reply,
-    store::{connections::ConnectionStore, log::LogStore},
+    store::{connections::ConnectionTable, log::LogTable},
 };
 
 use crate::{
@@ -21,25 +20,22 @@ use crate::{
 
 /// The function's state.
 #[derive(Debug)]
-pub struct SessionFunction<C, L> {
-    connections: C,
-    log: L,
+pub struct SessionFunction<C> {
+    connections: ConnectionTable<C>,
+    log: LogTable<C>,
 }
 
-impl<C: ConnectionStore, L: LogStore> SessionFunction<C, L> {
+impl<C: Clock> SessionFunction<C> {
     /// A function over the two tables.
-    pub fn new(connections: C, log: L) -> Arc<Self> {
-        Arc::new(Self { connections, log })
+    pub fn new(connections: ConnectionTable<C>, log: LogTable<C>) -> Self {
+        Self { connections, log }
     }
 
     /// Serves one event.
     ///
     /// # Errors
     /// When the event is none of a WebSocket API's: the function is wired wrongly.
-    pub async fn handle(
-        self: Arc<Self>,
-        event: LambdaEvent<ApiGatewayWebsocketProxyRequest>,
-    ) -> Result<Response, EventError> {
+    pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
         Ok(match event.payload.try_into()? {
             SocketEvent::Connect { connection, subject, room } => {
                 Response::for_lifecycle(connect(&self.connections, &connection, &subject, room.as_deref()).await)

@@ -1,11 +1,20 @@
-//! How every AWS client is set up.
+//! How every AWS client is set up, and what counts as being throttled.
 
-use std::time::Duration;
+use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_runtime_api::client::{
+    interceptors::context::InterceptorContext,
+    retries::classifiers::{ClassifyRetry, RetryAction},
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// Attempts that the SDK makes of one call, the first included.
 const ATTEMPTS: u32 = 3;
+
+/// The longest wait before the second attempt, doubled for the third, with full jitter. The SDK's own is a second, in which
+/// an environment serves nobody; a throttle of DynamoDB or SQS is often over in milliseconds.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Time for one attempt of a call. DynamoDB and SQS answer in milliseconds; a call that takes this long is on a
 /// dead connection, and another attempt is the cure.
@@ -22,9 +31,54 @@ pub async fn sdk_config() -> SdkConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts)
-        .load()
-        .await
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(INITIAL_BACKOFF);
+    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts).load().await
+}
+
+/// Whether an error code says that a rate is exceeded: those of DynamoDB, SQS and EventBridge, for calls and for the
+/// entries of batches.
+pub(crate) fn is_throttle(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequestsException"
+            | "KmsThrottled"
+    )
+}
+
+/// Keeps the SDK from trying a throttled call again: whoever waits for the answer is told at once, and decides. `E` is the
+/// error of the operation; all else is tried again as ever.
+pub(crate) struct ThrottlesAreFinal<E>(PhantomData<fn(E)>);
+
+impl<E> Default for ThrottlesAreFinal<E> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E> fmt::Debug for ThrottlesAreFinal<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ThrottlesAreFinal")
+    }
+}
+
+impl<E: Error + ProvideErrorMetadata + Send + Sync + 'static> ClassifyRetry for ThrottlesAreFinal<E> {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let code = operation_error::<E>(context).and_then(ProvideErrorMetadata::code);
+        if code.is_some_and(is_throttle) { RetryAction::RetryForbidden } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "throttles are final"
+    }
+}
+
+/// The error that an attempt's response was read as, if it was.
+pub(crate) fn operation_error<E: Error + Send + Sync + 'static>(context: &InterceptorContext) -> Option<&E> {
+    context.output_or_error()?.err()?.as_operation_error()?.downcast_ref()
 }

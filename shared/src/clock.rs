@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the time comes from.
-pub trait Clock: Send + Sync + 'static {
+pub trait Clock {
     /// Microseconds since the Unix epoch.
     fn unix_micros(&self) -> u64;
 

@@ -44,6 +44,17 @@ impl QueuedMessage {
     }
 }
 
+/// A change of a received message's visibility.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    /// The queue.
+    pub queue_url: String,
+    /// The message's receipt handle.
+    pub receipt_handle: String,
+    /// After how many seconds the message is visible again.
+    pub seconds: u64,
+}
+
 /// The running endpoint.
 #[derive(Debug)]
 pub struct AwsServer {
@@ -55,6 +66,7 @@ pub struct AwsServer {
 struct Taken {
     messages: Vec<QueuedMessage>,
     events: Vec<Value>,
+    postponed: Vec<Postponed>,
     /// The message id by queue, group and deduplication id, of FIFO queues.
     seen: HashMap<(String, String, String), String>,
     sequence: u64,
@@ -92,6 +104,11 @@ impl AwsServer {
         self.taken.lock().unwrap().events.clone()
     }
 
+    /// The changes of visibility that were carried out, in order.
+    pub fn postponed(&self) -> Vec<Postponed> {
+        self.taken.lock().unwrap().postponed.clone()
+    }
+
     /// Adds a rule for calls that are to fail.
     pub fn fault(&self, rule: Rule) {
         self.endpoint.fault(rule);
@@ -124,6 +141,7 @@ impl Backend for QueuesAndBuses {
                 Err(refusal) => error_reply(400, "com.amazonaws.sqs#MissingParameter", refusal),
             },
             "SendMessageBatch" => taken.send_batch(body),
+            "ChangeMessageVisibilityBatch" => taken.change_visibility(body),
             "PutEvents" => taken.put_events(body),
             _ => error_reply(400, "UnknownOperationException", &format!("this endpoint has no {operation}")),
         }
@@ -191,6 +209,19 @@ impl Taken {
             body["Failed"] = Value::Array(failed);
         }
         json_reply(200, &body)
+    }
+
+    /// Any receipt handle will do.
+    fn change_visibility(&mut self, batch: &Value) -> Reply {
+        let entries = batch["Entries"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        self.postponed.extend(entries.iter().map(|entry| Postponed {
+            queue_url: text(&batch["QueueUrl"]),
+            receipt_handle: text(&entry["ReceiptHandle"]),
+            seconds: entry["VisibilityTimeout"].as_u64().unwrap_or_default(),
+        }));
+        let successful: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
+        json_reply(200, &json!({ "Successful": successful, "Failed": [] }))
     }
 
     fn put_events(&mut self, body: &Value) -> Reply {

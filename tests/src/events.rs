@@ -44,11 +44,16 @@ impl QueueRecord {
         self
     }
 
+    /// What the queue has handed out with it, for changing its visibility.
+    pub fn receipt_handle(&self) -> String {
+        format!("handle-of-{}", self.message_id)
+    }
+
     fn to_json(&self, position: usize) -> Value {
         let now = unix_millis().to_string();
         json!({
             "messageId": self.message_id,
-            "receiptHandle": format!("handle-of-{}", self.message_id),
+            "receiptHandle": self.receipt_handle(),
             "body": self.body,
             "attributes": {
                 "ApproximateReceiveCount": self.receive_count.to_string(),

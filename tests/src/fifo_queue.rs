@@ -5,17 +5,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use shared::Message;
-use shared::queue::dead_letter::{DeadLetter, DeadLetters};
-use shared::queue::shards::{ShardQueue, ShardRecord};
-use shared::queue::{QueueError, Sink};
+use shared::queue::{Queue, QueueError, Record, Sink};
 
 use crate::events::QueueRecord;
 
 /// Records in one batch, as the template maps the queue to `fanout`.
 const BATCH: usize = 10;
 
-/// The queue; clones are the same queue. It is also where the message function and the fan-out of large rooms put
-/// their records, as they do in SQS.
+/// The queue; clones are the same queue.
 #[derive(Clone, Debug, Default)]
 pub struct FifoQueue(Arc<Mutex<State>>);
 
@@ -25,8 +22,8 @@ struct State {
     /// Groups of which a batch is in flight, with the batch.
     in_flight: HashMap<String, u64>,
     deduplicated: HashSet<(String, String)>,
-    dead_letters: Vec<DeadLetter>,
-    sent: u64,
+    sent: Vec<Record>,
+    postponed: Vec<(String, u32)>,
     batches: u64,
 }
 
@@ -40,12 +37,12 @@ pub struct Batch {
 
 impl FifoQueue {
     /// Adds a record, unless its group has had one with this deduplication id.
-    pub fn send(&self, group: &str, deduplication: &str, body: &str) {
+    pub fn add(&self, record: &Record) {
         let mut state = self.0.lock().unwrap();
-        if state.deduplicated.insert((group.to_owned(), deduplication.to_owned())) {
-            state.sent += 1;
-            let record = QueueRecord::new(&format!("record-{}", state.sent), group, body).received(0);
-            state.records.push_back(record);
+        if state.deduplicated.insert((record.group_id.clone(), record.deduplication_id.clone())) {
+            state.sent.push(record.clone());
+            let id = format!("record-{}", state.sent.len());
+            state.records.push_back(QueueRecord::new(&id, &record.group_id, &record.body).received(0));
         }
     }
 
@@ -93,9 +90,14 @@ impl FifoQueue {
         state.records.is_empty() && state.in_flight.is_empty()
     }
 
-    /// What consumers have put into the dead-letter queue.
-    pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.0.lock().unwrap().dead_letters.clone()
+    /// Every record that the queue has ever taken, in order.
+    pub fn sent(&self) -> Vec<Record> {
+        self.0.lock().unwrap().sent.clone()
+    }
+
+    /// The ids of records that were postponed, in order, each with the seconds.
+    pub fn postponed(&self) -> Vec<(String, u32)> {
+        self.0.lock().unwrap().postponed.clone()
     }
 }
 
@@ -107,22 +109,41 @@ impl State {
 
 impl Sink for FifoQueue {
     async fn put(&self, message: &Message) -> Result<(), QueueError> {
-        self.send(message.room.as_str(), &message.identity().to_deduplication_id(), &message.to_body());
+        self.add(&Record {
+            group_id: message.room.to_string(),
+            deduplication_id: message.identity().to_deduplication_id(),
+            body: message.to_body(),
+            reason: None,
+        });
         Ok(())
     }
 }
 
-impl ShardQueue for FifoQueue {
-    async fn enqueue(&self, records: &[ShardRecord]) -> Vec<Result<(), QueueError>> {
-        let send = |record: &ShardRecord| self.send(&record.group, &record.deduplication, &record.body);
-        records.iter().map(send).map(Ok).collect()
+impl Queue for FifoQueue {
+    async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
+        records.iter().for_each(|record| self.add(record));
+        vec![Ok(()); records.len()]
     }
-}
 
-impl DeadLetters for FifoQueue {
-    async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), QueueError>> {
-        self.0.lock().unwrap().dead_letters.extend_from_slice(letters);
-        letters.iter().map(|_| Ok(())).collect()
+    /// Notes it. The records are visible again when their consumer has answered: time passes when the test says so. A
+    /// record that is not in flight cannot be postponed.
+    async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
+        let mut state = self.0.lock().unwrap();
+        let State { records, in_flight, postponed, .. } = &mut *state;
+        let postpone = |handle: &String| {
+            let record = records.iter().find(|record| record.receipt_handle() == *handle);
+            match record.filter(|record| in_flight.contains_key(&record.group)) {
+                Some(record) => {
+                    postponed.push((record.message_id.clone(), seconds));
+                    Ok(())
+                }
+                None => {
+                    let reason = "MessageNotInflight: no such record is in flight".to_owned();
+                    Err(QueueError::Unavailable { operation: "ChangeMessageVisibilityBatch", reason })
+                }
+            }
+        };
+        receipt_handles.iter().map(postpone).collect()
     }
 }
 
@@ -133,7 +154,8 @@ mod tests {
     fn queue() -> (FifoQueue, fastrand::Rng) {
         let queue = FifoQueue::default();
         for (group, id) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "1")] {
-            queue.send(group, id, id);
+            let (group_id, deduplication_id, body) = (group.to_owned(), id.to_owned(), id.to_owned());
+            queue.add(&Record { group_id, deduplication_id, body, reason: None });
         }
         (queue, fastrand::Rng::with_seed(1))
     }
@@ -175,5 +197,15 @@ mod tests {
         let again = receive(&queue, &mut random, 1);
         queue.settle(&again, &[]);
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_in_flight_can_be_postponed() {
+        let (queue, mut random) = queue();
+        let first = receive(&queue, &mut random, 1);
+        let handles = [first.records[0].receipt_handle(), "handle-of-record-3".to_owned()];
+        let results = queue.postpone(&handles, 5).await;
+        assert!(results[0].is_ok() && matches!(results[1], Err(QueueError::Unavailable { .. })));
+        assert_eq!(queue.postponed(), [("record-1".to_owned(), 5)]);
     }
 }

@@ -1,7 +1,5 @@
 //! The `message` function.
 
-use aws_sdk_eventbridge::Client as EventBridge;
-use aws_sdk_sqs::Client as Sqs;
 use ingest::{
     config::{MessageConfig, SinkConfig},
     message::MessageFunction,
@@ -10,7 +8,7 @@ use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
-    queue::{AnySink, eventbridge::EventBus, sqs::SqsQueue},
+    queue::AnySink,
     start::{self, StartError},
     telemetry,
 };
@@ -21,9 +19,9 @@ async fn main() -> Result<(), StartError> {
     let config = MessageConfig::read(Settings::from_env())?;
     let sdk = aws::sdk_config().await;
     let sink = match config.sink {
-        SinkConfig::Sqs { queue_url } => AnySink::Sqs(SqsQueue::new(Sqs::new(&sdk), &queue_url)),
-        SinkConfig::EventBridge { bus } => AnySink::EventBridge(EventBus::new(EventBridge::new(&sdk), &bus)),
+        SinkConfig::Sqs { queue_url } => AnySink::queue(&sdk, &queue_url),
+        SinkConfig::EventBridge { bus } => AnySink::event_bus(&sdk, &bus),
     };
     let function = MessageFunction::new(sink, SystemClock);
-    start::run(move |event| function.clone().handle(event)).await
+    start::run(|event| function.handle(event)).await
 }

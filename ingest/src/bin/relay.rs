@@ -21,5 +21,5 @@ async fn main() -> Result<(), StartError> {
         SqsQueue::new(sqs, &config.dlq_url),
         SystemClock,
     );
-    start::run(move |event| function.clone().handle(event)).await
+    start::run(|event| function.handle(event)).await
 }

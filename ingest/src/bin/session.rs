@@ -7,7 +7,7 @@ use shared::{
     clock::SystemClock,
     config::Settings,
     start::{self, StartError},
-    store::dynamodb::{DynamoConnections, DynamoLog},
+    store::{connections::ConnectionTable, log::LogTable},
     telemetry,
 };
 
@@ -17,8 +17,8 @@ async fn main() -> Result<(), StartError> {
     let config = SessionConfig::read(Settings::from_env())?;
     let dynamodb = DynamoDb::new(&aws::sdk_config().await);
     let function = SessionFunction::new(
-        DynamoConnections::new(dynamodb.clone(), &config.connections_table, SystemClock),
-        DynamoLog::new(dynamodb, &config.messages_table, SystemClock),
+        ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
+        LogTable::new(dynamodb, &config.messages_table, SystemClock),
     );
-    start::run(move |event| function.clone().handle(event)).await
+    start::run(|event| function.handle(event)).await
 }

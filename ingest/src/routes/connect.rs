@@ -1,7 +1,7 @@
 //! `$connect`: with a `roomId`, the connection joins at once. A broadcast may reach for it before the handshake is
 //! complete, and is then answered 410; fan-out spares rows that young.
 
-use shared::{ConnectionId, RoomId, Subject, fields::FieldError, store::connections::ConnectionStore};
+use shared::{ConnectionId, RoomId, Subject, clock::Clock, fields::FieldError, store::connections::ConnectionTable};
 
 use super::require_join;
 use crate::response::RouteError;
@@ -11,7 +11,7 @@ use crate::response::RouteError;
 /// # Errors
 /// When the room is no room id or another's, or the table does not answer.
 pub async fn connect(
-    connections: &impl ConnectionStore,
+    connections: &ConnectionTable<impl Clock>,
     connection: &ConnectionId,
     subject: &Subject,
     room: Option<&str>,

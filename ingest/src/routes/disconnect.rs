@@ -1,6 +1,6 @@
 //! `$disconnect`: best effort on API Gateway's side. What it misses goes with the next broadcast or by TTL.
 
-use shared::{ConnectionId, store::connections::ConnectionStore};
+use shared::{ConnectionId, clock::Clock, store::connections::ConnectionTable};
 
 use crate::response::RouteError;
 
@@ -8,7 +8,9 @@ use crate::response::RouteError;
 ///
 /// # Errors
 /// When the table does not answer.
-pub async fn disconnect(connections: &impl ConnectionStore, connection: &ConnectionId) -> Result<(), RouteError> {
-    connections.leave_all(connection).await?;
-    Ok(())
+pub async fn disconnect(
+    connections: &ConnectionTable<impl Clock>,
+    connection: &ConnectionId,
+) -> Result<(), RouteError> {
+    Ok(connections.leave_all(connection).await?)
 }

@@ -1,6 +1,6 @@
 //! `getHistory`: a page of a room's log, the newest page first, ascending inside.
 
-use shared::{RoomId, Subject, frame::server::Reply, store::log::LogStore};
+use shared::{RoomId, Subject, clock::Clock, frame::server::Reply, store::log::LogTable};
 
 use super::require_join;
 use crate::{missed::ReplyBudget, response::RouteError};
@@ -10,7 +10,7 @@ use crate::{missed::ReplyBudget, response::RouteError};
 /// # Errors
 /// When the room is another's, or the table does not answer.
 pub async fn get_history(
-    log: &impl LogStore,
+    log: &LogTable<impl Clock>,
     subject: &Subject,
     room: RoomId,
     before: Option<u64>,

@@ -3,8 +3,9 @@
 
 use shared::{
     ConnectionId, RoomId, Subject,
+    clock::Clock,
     frame::server::Reply,
-    store::{connections::ConnectionStore, log::LogStore},
+    store::{connections::ConnectionTable, log::LogTable},
 };
 
 use super::require_join;
@@ -18,8 +19,8 @@ use crate::{
 /// # Errors
 /// When the room is another's, or a table does not answer.
 pub async fn join_room(
-    connections: &impl ConnectionStore,
-    log: &impl LogStore,
+    connections: &ConnectionTable<impl Clock>,
+    log: &LogTable<impl Clock>,
     connection: &ConnectionId,
     subject: &Subject,
     room: RoomId,

@@ -1,6 +1,6 @@
 //! `leaveRoom`: a broadcast that is under way may still arrive.
 
-use shared::{ConnectionId, RoomId, frame::server::Reply, store::connections::ConnectionStore};
+use shared::{ConnectionId, RoomId, clock::Clock, frame::server::Reply, store::connections::ConnectionTable};
 
 use crate::response::RouteError;
 
@@ -9,7 +9,7 @@ use crate::response::RouteError;
 /// # Errors
 /// When the table does not answer.
 pub async fn leave_room(
-    connections: &impl ConnectionStore,
+    connections: &ConnectionTable<impl Clock>,
     connection: &ConnectionId,
     room: RoomId,
 ) -> Result<Reply, RouteError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use shared::{RoomId, Subject, frame::server::Reply, store::log::LogStore};
+use shared::{RoomId, Subject, clock::Clock, frame::server::Reply, store::log::LogTable};
 
 use super::require_join;
 use crate::{
@@ -21,7 +21,11 @@ const ENTRIES_OF_EACH: u32 = 25;
 ///
 /// # Errors
 /// When a room is another's, or the table does not answer.
-pub async fn sync(log: &impl LogStore, subject: &Subject, rooms: Vec<(RoomId, u64)>) -> Result<Reply, RouteError> {
+pub async fn sync(
+    log: &LogTable<impl Clock>,
+    subject: &Subject,
+    rooms: Vec<(RoomId, u64)>,
+) -> Result<Reply, RouteError> {
     for (room, _) in &rooms {
         require_join(subject, room)?;
     }

@@ -1,128 +1,137 @@
-//! Sending several records to a FIFO queue with as few calls as may be; each record's fate is known on its own.
+//! Which records go into one call. Each group's records go out one after the other, those of different groups together.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
-use aws_sdk_sqs::{
-    Client,
-    types::{BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageBatchResultEntry},
+use super::{
+    QueueError, Record,
+    dead_letter::{RECORD_BYTES, Sendable},
 };
 
-use super::QueueError;
+/// Entries in one call: the limit of `SendMessageBatch` and `ChangeMessageVisibilityBatch`.
+pub(super) const ENTRIES: usize = 10;
 
-/// Records in one call: the limit of `SendMessageBatch`.
-const RECORDS: usize = 10;
+/// Bytes of all records in one call: one of the largest size always fits. Newer limits are larger; there is nothing to
+/// gain from them.
+const CALL_BYTES: usize = RECORD_BYTES;
 
-/// Bytes of all records in one call. SQS takes 1 MiB, and took 256 KiB before August 2025; there is nothing to gain from more.
-const BYTES: usize = 256 * 1024;
-
-/// The message attribute that says why a record is in the dead-letter queue.
-pub const REASON: &str = "reason";
-
-/// A record for a FIFO queue.
-#[derive(Clone, Debug)]
-pub(super) struct Outgoing<'a> {
-    pub(super) group: &'a str,
-    pub(super) deduplication: &'a str,
-    pub(super) body: &'a str,
-    pub(super) reason: Option<&'a str>,
+/// A record with its place among those that the caller gave.
+#[derive(Debug)]
+pub(super) struct Pending<'a> {
+    pub(super) position: usize,
+    pub(super) record: &'a Record,
+    pub(super) sendable: Sendable<'a>,
 }
 
-impl Outgoing<'_> {
-    fn bytes(&self) -> usize {
-        // The attribute's name, type and value count too.
-        self.body.len() + self.reason.map_or(0, |reason| REASON.len() + "String".len() + reason.len())
+/// Records that are being sent, and what became of each.
+#[derive(Debug)]
+pub(super) struct Sending<'a> {
+    waiting: VecDeque<Pending<'a>>,
+    results: Vec<Result<(), QueueError>>,
+}
+
+impl<'a> Sending<'a> {
+    /// Until it is known to be confirmed, a record counts as not sent.
+    pub(super) fn new(records: &'a [Record]) -> Self {
+        let pending = |(position, record)| Pending { position, record, sendable: Sendable::of(record) };
+        Self {
+            waiting: records.iter().enumerate().map(pending).collect(),
+            results: vec![Err(QueueError::NotSent); records.len()],
+        }
     }
 
-    fn entry(&self, id: usize) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
-        let entry = SendMessageBatchRequestEntry::builder()
-            .id(id.to_string())
-            .message_group_id(self.group)
-            .message_deduplication_id(self.deduplication)
-            .message_body(self.body);
-        match self.reason {
-            None => entry.build(),
-            Some(reason) => {
-                let value = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
-                entry.message_attributes(REASON, value).build()
+    /// The next call's records: of each group the first that waits, as many as fit. Empty when nothing waits any more.
+    pub(super) fn next_call(&mut self) -> Vec<Pending<'a>> {
+        let (mut call, mut later) = (Vec::new(), VecDeque::new());
+        let (mut groups, mut bytes) = (HashSet::new(), 0);
+        for pending in std::mem::take(&mut self.waiting) {
+            // A group whose record does not fit is taken as well: what follows in it must not overtake.
+            let is_first = groups.insert(pending.record.group_id.as_str());
+            let fits = call.is_empty() || bytes + pending.sendable.bytes() <= CALL_BYTES;
+            if is_first && fits && call.len() < ENTRIES {
+                bytes += pending.sendable.bytes();
+                call.push(pending);
+            } else {
+                later.push_back(pending);
             }
         }
+        self.waiting = later;
+        call
     }
-}
 
-/// Sends records in their order; says for each whether the queue has it.
-pub(super) async fn send(
-    client: &Client,
-    url: &str,
-    operation: &'static str,
-    records: &[Outgoing<'_>],
-) -> Vec<Result<(), QueueError>> {
-    let mut results = Vec::with_capacity(records.len());
-    let mut rest = records;
-    while !rest.is_empty() {
-        let (call, later) = rest.split_at(fitting(rest));
-        results.extend(send_call(client, url, operation, call).await);
-        rest = later;
+    /// Notes what became of a call's records. After one that was not confirmed, nothing of its group is sent any more.
+    pub(super) fn settle(&mut self, call: &[Pending<'a>], results: Vec<Result<(), QueueError>>) {
+        for (pending, result) in call.iter().zip(results) {
+            if result.is_err() {
+                self.waiting.retain(|waiting| waiting.record.group_id != pending.record.group_id);
+            }
+            self.results[pending.position] = result;
+        }
     }
-    results
-}
 
-/// How many of the records, at least one, go into one call.
-fn fitting(records: &[Outgoing<'_>]) -> usize {
-    let totals = records.iter().scan(0, |total, record| {
-        *total += record.bytes();
-        Some(*total)
-    });
-    totals.take(RECORDS).take_while(|total| *total <= BYTES).count().max(1)
-}
-
-async fn send_call(
-    client: &Client,
-    url: &str,
-    operation: &'static str,
-    records: &[Outgoing<'_>],
-) -> Vec<Result<(), QueueError>> {
-    let entries: Result<Vec<_>, _> = records.iter().enumerate().map(|(id, record)| record.entry(id)).collect();
-    let sent = match entries {
-        Ok(entries) => {
-            let call = client.send_message_batch().queue_url(url).set_entries(Some(entries));
-            call.send().await.map_err(QueueError::sdk(operation))
-        }
-        Err(error) => Err(QueueError::entry(operation, None, Some(&error.to_string()))),
-    };
-    let output = match sent {
-        Ok(output) => output,
-        Err(error) => {
-            // One call, one error: every record of it hears the same.
-            let text = error.to_string();
-            return records.iter().map(|_| Err(QueueError::entry(operation, None, Some(&text)))).collect();
-        }
-    };
-    // The call succeeds when entries fail; and an entry that is in neither list is not stored.
-    let stored: HashSet<&str> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
-    let result = |id: usize| {
-        let id = id.to_string();
-        if stored.contains(id.as_str()) {
-            return Ok(());
-        }
-        let failed = output.failed().iter().find(|entry| entry.id() == id);
-        let code = failed.map(BatchResultErrorEntry::code);
-        Err(QueueError::entry(operation, code, failed.and_then(BatchResultErrorEntry::message)))
-    };
-    (0..records.len()).map(result).collect()
+    pub(super) fn finish(self) -> Vec<Result<(), QueueError>> {
+        self.results
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn record(group_id: &str, body: &str) -> Record {
+        Record { group_id: group_id.to_owned(), deduplication_id: "d".to_owned(), body: body.to_owned(), reason: None }
+    }
+
+    /// The positions of each call's records, when every call succeeds.
+    fn calls(records: &[Record]) -> Vec<Vec<usize>> {
+        let mut sending = Sending::new(records);
+        let mut calls = Vec::new();
+        loop {
+            let call = sending.next_call();
+            if call.is_empty() {
+                assert!(sending.finish().iter().all(Result::is_ok));
+                return calls;
+            }
+            calls.push(call.iter().map(|pending| pending.position).collect());
+            sending.settle(&call, call.iter().map(|_| Ok(())).collect());
+        }
+    }
+
     #[test]
     fn a_call_takes_ten_records_or_256_kib() {
+        let groups: Vec<_> = (0..25).map(|group| record(&group.to_string(), "x")).collect();
+        assert_eq!(calls(&groups).iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
         let body = "x".repeat(100 * 1024);
-        let large = Outgoing { group: "g", deduplication: "d", body: &body, reason: None };
-        let small = Outgoing { body: "x", reason: Some("why"), ..large.clone() };
-        assert_eq!(fitting(&vec![small.clone(); 25]), 10);
-        assert_eq!(fitting(&vec![large; 5]), 2);
-        let huge = "x".repeat(300 * 1024);
-        assert_eq!(fitting(&vec![Outgoing { body: &huge, ..small }; 2]), 1);
+        let large: Vec<_> = (0..5).map(|group| record(&group.to_string(), &body)).collect();
+        assert_eq!(calls(&large), [vec![0, 1], vec![2, 3], vec![4]]);
+        let huge = [record("a", &"x".repeat(300 * 1024)), record("b", "x")];
+        assert_eq!(calls(&huge), [[0], [1]]);
+    }
+
+    #[test]
+    fn no_call_holds_two_records_of_a_group() {
+        let records = ["a", "a", "b", "a", "b", "c"].map(|group| record(group, "x"));
+        assert_eq!(calls(&records), [vec![0, 2, 5], vec![1, 4], vec![3]]);
+    }
+
+    #[test]
+    fn a_small_record_does_not_overtake_a_large_one_of_its_group() {
+        let large = "x".repeat(200 * 1024);
+        let records = [record("a", &large), record("b", &large), record("b", "x"), record("c", "x")];
+        assert_eq!(calls(&records), [vec![0, 3], vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn after_a_record_that_was_not_confirmed_its_group_ends() {
+        let records = ["a", "b", "a", "b", "a"].map(|group| record(group, "x"));
+        let mut sending = Sending::new(&records);
+        let throttled = || Err(QueueError::of_entry("call", Some("ThrottlingException"), None));
+        let first = sending.next_call();
+        sending.settle(&first, vec![throttled(), Ok(())]);
+        let second = sending.next_call();
+        assert_eq!(second.iter().map(|pending| pending.position).collect::<Vec<_>>(), [3]);
+        sending.settle(&second, vec![Ok(())]);
+        assert!(sending.next_call().is_empty());
+        let not_sent = Err(QueueError::NotSent);
+        assert_eq!(sending.finish(), [throttled(), Ok(()), not_sent.clone(), Ok(()), not_sent]);
     }
 }

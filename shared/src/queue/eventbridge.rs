@@ -38,12 +38,12 @@ impl Sink for EventBus {
             .detail_type(DETAIL_TYPE)
             .detail(message.to_body())
             .build();
-        let output = self.client.put_events().entries(entry).send().await.map_err(QueueError::sdk(OPERATION))?;
+        let output = self.client.put_events().entries(entry).send().await.map_err(QueueError::of_call(OPERATION))?;
         // The call succeeds when its entry fails.
         match output.entries().first() {
             Some(entry) if entry.event_id().is_some() => Ok(()),
-            Some(entry) => Err(QueueError::entry(OPERATION, entry.error_code(), entry.error_message())),
-            None => Err(QueueError::entry(OPERATION, None, Some("the response has no entry"))),
+            Some(entry) => Err(QueueError::of_entry(OPERATION, entry.error_code(), entry.error_message())),
+            None => Err(QueueError::of_entry(OPERATION, None, Some("the response has no entry"))),
         }
     }
 }

@@ -1,70 +1,55 @@
-//! Where accepted messages go, and where those go that can never succeed.
+//! Queues: where accepted messages and the parts of large broadcasts go, and those that can never succeed.
 
 mod batch;
-pub mod dead_letter;
+mod dead_letter;
+mod error;
 pub mod eventbridge;
-pub mod shards;
 pub mod sqs;
-pub use batch::REASON;
 
-use std::{error::Error, future::Future};
+use std::future::Future;
 
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_config::SdkConfig;
+use aws_sdk_eventbridge::operation::put_events::PutEventsError;
+use aws_sdk_sqs::operation::send_message::SendMessageError;
 
-use crate::message::Message;
+pub use dead_letter::REASON;
+pub use error::QueueError;
 
-/// The message was not accepted by the queue or bus, after all attempts. The sender may try again, with the same id.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// It takes no more for now: the sender should slow down.
-    #[error("{operation} was throttled: {reason}")]
-    Throttled {
-        /// The call.
-        operation: &'static str,
-        /// What the SDK or the entry's result said.
-        reason: String,
-    },
-    /// It did not answer, or refused.
-    #[error("{operation} failed: {reason}")]
-    Unavailable {
-        /// The call.
-        operation: &'static str,
-        /// What the SDK or the entry's result said.
-        reason: String,
-    },
+use crate::{aws::ThrottlesAreFinal, message::Message};
+
+/// A record for a FIFO queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its message group: records of one group are delivered in their order.
+    pub group_id: String,
+    /// Of the records of one group with the same deduplication id, the queue takes one in five minutes.
+    pub deduplication_id: String,
+    /// The body.
+    pub body: String,
+    /// Why it can never succeed, on its way to a dead-letter queue; goes into the message attribute [`REASON`].
+    pub reason: Option<String>,
 }
 
-impl QueueError {
-    fn sdk<E>(operation: &'static str) -> impl FnOnce(E) -> Self
-    where
-        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
-    {
-        move |error| {
-            let code = error.code().map(str::to_owned);
-            Self::of(operation, code.as_deref(), DisplayErrorContext(error).to_string())
-        }
-    }
+/// A FIFO queue.
+pub trait Queue {
+    /// Sends records; says for each whether the queue has it.
+    ///
+    /// Records of one group keep their order: no call holds two of them, and after one that was not confirmed the rest
+    /// of its group is not sent ([`QueueError::NotSent`]). A record that was not confirmed may be in the queue all the
+    /// same; sent again with the same deduplication id, it is there once.
+    ///
+    /// A dead letter (a record with a reason) is always small enough: its reason is cut, and its body if need be.
+    fn send(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
-    fn entry(operation: &'static str, code: Option<&str>, message: Option<&str>) -> Self {
-        let reason = format!("{}: {}", code.unwrap_or("no code"), message.unwrap_or("no message"));
-        Self::of(operation, code, reason)
-    }
-
-    /// The codes with which SQS and EventBridge say that a rate is exceeded.
-    fn of(operation: &'static str, code: Option<&str>, reason: String) -> Self {
-        match code {
-            Some("ThrottlingException" | "Throttling" | "RequestThrottled" | "TooManyRequestsException") => {
-                Self::Throttled { operation, reason }
-            }
-            _ => Self::Unavailable { operation, reason },
-        }
-    }
+    /// Makes received records visible again after so many seconds (at most 12 hours, SQS's limit); says for each whether
+    /// it is so.
+    fn postpone(&self, receipt_handles: &[String], seconds: u32) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 }
 
 /// Where the message route puts a message: exactly one network call.
-pub trait Sink: Send + Sync + 'static {
+pub trait Sink {
     /// Accepts a message: when this returns `Ok`, it is stored redundantly.
-    fn put(&self, message: &Message) -> impl Future<Output = Result<(), QueueError>> + Send;
+    fn put(&self, message: &Message) -> impl Future<Output = Result<(), QueueError>>;
 }
 
 /// The sink that the configuration names.
@@ -74,6 +59,25 @@ pub enum AnySink {
     Sqs(sqs::SqsQueue),
     /// The event bus.
     EventBridge(eventbridge::EventBus),
+}
+
+/// A client who waits for its reply is told of a throttle at once: it may try again, and the environment is free for others.
+impl AnySink {
+    /// The FIFO queue with this URL.
+    #[must_use]
+    pub fn queue(sdk: &SdkConfig, url: &str) -> Self {
+        let patient = aws_sdk_sqs::config::Builder::from(sdk);
+        let config = patient.retry_classifier(ThrottlesAreFinal::<SendMessageError>::default()).build();
+        Self::Sqs(sqs::SqsQueue::new(aws_sdk_sqs::Client::from_conf(config), url))
+    }
+
+    /// The event bus with this name.
+    #[must_use]
+    pub fn event_bus(sdk: &SdkConfig, name: &str) -> Self {
+        let patient = aws_sdk_eventbridge::config::Builder::from(sdk);
+        let config = patient.retry_classifier(ThrottlesAreFinal::<PutEventsError>::default()).build();
+        Self::EventBridge(eventbridge::EventBus::new(aws_sdk_eventbridge::Client::from_conf(config), name))
+    }
 }
 
 impl Sink for AnySink {

@@ -2,16 +2,32 @@
 
 use std::sync::Arc;
 
-use aws_sdk_sqs::Client;
+use aws_sdk_sqs::{
+    Client,
+    error::BuildError,
+    types::{
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
+        SendMessageBatchRequestEntry,
+    },
+};
 
-use super::{QueueError, Sink};
+use super::{
+    Queue, QueueError, REASON, Record, Sink,
+    batch::{ENTRIES, Pending, Sending},
+};
 use crate::message::Message;
 
-/// A FIFO queue: the main one, or the dead-letter queue.
+/// The longest visibility timeout, in seconds ("ChangeMessageVisibility": 12 hours).
+const LONGEST_VISIBILITY: u32 = 43_200;
+
+const SEND: &str = "SendMessageBatch";
+const POSTPONE: &str = "ChangeMessageVisibilityBatch";
+
+/// A FIFO queue: the main one, that of the shards, or a dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
-    pub(super) client: Client,
-    pub(super) url: Arc<str>,
+    client: Client,
+    url: Arc<str>,
 }
 
 impl SqsQueue {
@@ -19,6 +35,108 @@ impl SqsQueue {
     #[must_use]
     pub fn new(client: Client, url: &str) -> Self {
         Self { client, url: url.into() }
+    }
+
+    async fn send_call(&self, call: &[Pending<'_>]) -> Vec<Result<(), QueueError>> {
+        let entries: Result<Vec<_>, _> = call.iter().enumerate().map(|(id, pending)| send_entry(id, pending)).collect();
+        let sent = match entries {
+            Ok(entries) => {
+                let send = self.client.send_message_batch().queue_url(&*self.url).set_entries(Some(entries));
+                send.send().await.map_err(QueueError::of_call(SEND))
+            }
+            Err(error) => Err(not_built(SEND, &error)),
+        };
+        match sent {
+            Ok(output) => {
+                let confirmed: Vec<_> = output.successful().iter().map(|entry| entry.id()).collect();
+                results(SEND, call.len(), &confirmed, output.failed())
+            }
+            Err(error) => vec![Err(error); call.len()],
+        }
+    }
+
+    async fn postpone_call(&self, receipt_handles: &[String], seconds: i32) -> Vec<Result<(), QueueError>> {
+        let entry = |(id, handle): (usize, &String)| {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id.to_string());
+            entry.receipt_handle(handle).visibility_timeout(seconds).build()
+        };
+        let entries: Result<Vec<_>, _> = receipt_handles.iter().enumerate().map(entry).collect();
+        let changed = match entries {
+            Ok(entries) => {
+                let change = self.client.change_message_visibility_batch().queue_url(&*self.url);
+                change.set_entries(Some(entries)).send().await.map_err(QueueError::of_call(POSTPONE))
+            }
+            Err(error) => Err(not_built(POSTPONE, &error)),
+        };
+        match changed {
+            Ok(output) => {
+                let confirmed: Vec<_> = output.successful().iter().map(|entry| entry.id()).collect();
+                results(POSTPONE, receipt_handles.len(), &confirmed, output.failed())
+            }
+            Err(error) => vec![Err(error); receipt_handles.len()],
+        }
+    }
+}
+
+fn send_entry(id: usize, pending: &Pending<'_>) -> Result<SendMessageBatchRequestEntry, BuildError> {
+    let entry = SendMessageBatchRequestEntry::builder()
+        .id(id.to_string())
+        .message_group_id(&pending.record.group_id)
+        .message_deduplication_id(&pending.record.deduplication_id)
+        .message_body(&*pending.sendable.body);
+    match &pending.sendable.reason {
+        None => entry.build(),
+        Some(reason) => {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
+            entry.message_attributes(REASON, value).build()
+        }
+    }
+}
+
+fn not_built(operation: &'static str, error: &BuildError) -> QueueError {
+    QueueError::of_entry(operation, None, Some(&error.to_string()))
+}
+
+/// What became of each entry of a call. The call succeeds when entries fail; and an entry that is in neither list is not
+/// confirmed.
+fn results(
+    operation: &'static str,
+    entries: usize,
+    confirmed: &[&str],
+    failed: &[BatchResultErrorEntry],
+) -> Vec<Result<(), QueueError>> {
+    let result = |id: usize| {
+        let id = id.to_string();
+        if confirmed.contains(&id.as_str()) {
+            return Ok(());
+        }
+        let failed = failed.iter().find(|entry| entry.id() == id);
+        let code = failed.map(BatchResultErrorEntry::code);
+        Err(QueueError::of_entry(operation, code, failed.and_then(BatchResultErrorEntry::message)))
+    };
+    (0..entries).map(result).collect()
+}
+
+impl Queue for SqsQueue {
+    async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
+        let mut sending = Sending::new(records);
+        loop {
+            let call = sending.next_call();
+            if call.is_empty() {
+                return sending.finish();
+            }
+            let results = self.send_call(&call).await;
+            sending.settle(&call, results);
+        }
+    }
+
+    async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
+        let seconds = i32::try_from(seconds.min(LONGEST_VISIBILITY)).unwrap_or(i32::MAX);
+        let mut results = Vec::with_capacity(receipt_handles.len());
+        for call in receipt_handles.chunks(ENTRIES) {
+            results.extend(self.postpone_call(call, seconds).await);
+        }
+        results
     }
 }
 
@@ -33,7 +151,7 @@ impl Sink for SqsQueue {
             .message_body(message.to_body())
             .send()
             .await
-            .map_err(QueueError::sdk("SendMessage to the queue"))?;
+            .map_err(QueueError::of_call("SendMessage"))?;
         Ok(())
     }
 }

@@ -1,15 +1,39 @@
-//! Which connections are in which rooms.
+//! Which connections are in which rooms. The `Connections` table: PK `connectionId`, SK `roomId`; index `roomId-index`: HASH
+//! `roomId`, RANGE `slot`.
 
-use std::{future::Future, ops::RangeInclusive};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
-use super::StoreError;
-use crate::{connection::ConnectionId, room::RoomId, subject::Subject};
+use aws_sdk_dynamodb::{
+    Client,
+    error::BuildError,
+    types::{DeleteRequest, WriteRequest},
+};
+
+use super::{
+    StoreError,
+    item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
+};
+use crate::{
+    backoff::Backoff, clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, room::RoomId,
+    subject::Subject,
+};
+
+/// The name that the template gives the room index.
+pub const ROOM_INDEX: &str = "roomId-index";
 
 /// Every slot: a whole room.
 pub const ALL_SLOTS: RangeInclusive<u16> = 0..=u16::MAX;
 
 /// Rows in one delete request: the limit of `BatchWriteItem`.
 pub const DELETE_BATCH: usize = 25;
+
+/// Rounds of a batch delete: the first, and those for what the table did not process because it was throttling.
+const DELETE_ROUNDS: u32 = 8;
+
+/// The waits between those rounds.
+const DELETE_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
+
+const DELETE: &str = "BatchWriteItem of connections";
 
 /// A connection in a room, as the room's index shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,46 +48,189 @@ pub struct Member {
 
 /// Part of a room.
 #[derive(Debug)]
-pub struct MemberPage<C> {
-    /// The members.
+pub struct MemberPage {
+    /// The members, in the order of their slots.
     pub members: Vec<Member>,
     /// Where the next page starts, if there is one.
-    pub next: Option<C>,
+    pub next: Option<Cursor>,
 }
 
+/// Where a page of a room starts. Opaque.
+#[derive(Clone, Debug)]
+pub struct Cursor(Item);
+
 /// The connection table: one row for each connection and room.
-pub trait ConnectionStore: Send + Sync + 'static {
-    /// Where a page starts.
-    type Cursor: Send + 'static;
+#[derive(Clone, Debug)]
+pub struct ConnectionTable<C> {
+    client: Client,
+    table: Arc<str>,
+    room_index: Arc<str>,
+    clock: C,
+}
+
+impl<C: Clock> ConnectionTable<C> {
+    /// The table with this name; its room index has the usual one.
+    pub fn new(client: Client, table: &str, clock: C) -> Self {
+        Self { client, table: table.into(), room_index: ROOM_INDEX.into(), clock }
+    }
+
+    /// With a room index of another name.
+    #[must_use]
+    pub fn with_room_index(self, index: &str) -> Self {
+        Self { room_index: index.into(), ..self }
+    }
 
     /// Puts a connection into a room; again is fine.
-    fn join(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn join(&self, connection: &ConnectionId, room: &RoomId, subject: &Subject) -> Result<(), StoreError> {
+        self.client
+            .put_item()
+            .table_name(&*self.table)
+            .item("connectionId", text(connection.as_str()))
+            .item("roomId", text(room.as_str()))
+            .item("userId", text(subject.as_str()))
+            .item("joinedAt", number(self.clock.unix_millis()))
+            .item("slot", number(connection.slot()))
+            .item("expiresAt", number(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS))
+            .send()
+            .await
+            .map_err(StoreError::of_call("PutItem of a connection"))?;
+        Ok(())
+    }
 
     /// Takes a connection out of a room; again is fine.
-    fn leave(&self, connection: &ConnectionId, room: &RoomId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn leave(&self, connection: &ConnectionId, room: &RoomId) -> Result<(), StoreError> {
+        self.client
+            .delete_item()
+            .table_name(&*self.table)
+            .key("connectionId", text(connection.as_str()))
+            .key("roomId", text(room.as_str()))
+            .send()
+            .await
+            .map_err(StoreError::of_call("DeleteItem of a connection"))?;
+        Ok(())
+    }
 
-    /// Takes a connection out of every room. Says out of how many.
-    fn leave_all(&self, connection: &ConnectionId) -> impl Future<Output = Result<usize, StoreError>> + Send;
+    /// Takes a connection out of every room.
+    ///
+    /// # Errors
+    /// When the table does not answer; it may be out of some rooms already.
+    pub async fn leave_all(&self, connection: &ConnectionId) -> Result<(), StoreError> {
+        let rooms = self.rooms_of(connection).await?;
+        for batch in rooms.chunks(DELETE_BATCH) {
+            self.delete(batch.iter().map(|room| (connection.as_str(), room.as_str()))).await?;
+        }
+        Ok(())
+    }
 
     /// Reads at most `limit` members of a room whose slots lie in a range. The index follows the table within
     /// moments, not at once: a join that is not there yet is made good by the joiner's `sync`.
-    fn page(
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn page(
         &self,
         room: &RoomId,
         slots: RangeInclusive<u16>,
-        cursor: Option<Self::Cursor>,
+        cursor: Option<Cursor>,
         limit: u32,
-    ) -> impl Future<Output = Result<MemberPage<Self::Cursor>, StoreError>> + Send;
+    ) -> Result<MemberPage, StoreError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(&*self.room_index)
+            .key_condition_expression("roomId = :room AND slot BETWEEN :first AND :last")
+            .expression_attribute_values(":room", text(room.as_str()))
+            .expression_attribute_values(":first", number(slots.start()))
+            .expression_attribute_values(":last", number(slots.end()))
+            .projection_expression("connectionId, joinedAt, expiresAt")
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(cursor.map(|cursor| cursor.0))
+            .send()
+            .await
+            .map_err(StoreError::of_call("Query of a room"))?;
+        let mut members = Vec::with_capacity(page.items().len());
+        let mut unreadable = UnreadableRows::default();
+        for item in page.items() {
+            match read_member(item) {
+                Ok(member) => members.push(member),
+                Err(row) => unreadable.add(row),
+            }
+        }
+        unreadable.warn(room);
+        Ok(MemberPage { members, next: page.last_evaluated_key.map(Cursor) })
+    }
 
     /// Deletes the rows of at most [`DELETE_BATCH`] connections in a room, in one request where the table takes it.
-    fn remove(
-        &self,
-        room: &RoomId,
-        connections: &[ConnectionId],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ///
+    /// # Errors
+    /// When the table does not take it; some rows may be deleted.
+    pub async fn remove(&self, room: &RoomId, connections: &[ConnectionId]) -> Result<(), StoreError> {
+        self.delete(connections.iter().map(|connection| (connection.as_str(), room.as_str()))).await
+    }
+
+    async fn rooms_of(&self, connection: &ConnectionId) -> Result<Vec<String>, StoreError> {
+        let mut rooms = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("connectionId = :connection")
+                .expression_attribute_values(":connection", text(connection.as_str()))
+                .projection_expression("roomId")
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::of_call("Query of a connection's rooms"))?;
+            // The room is the sort key: it is there, and a text.
+            rooms.extend(page.items().iter().filter_map(|item| read_text(item, "roomId").ok()).map(str::to_owned));
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(rooms);
+            }
+        }
+    }
+
+    async fn delete(&self, keys: impl IntoIterator<Item = (&str, &str)>) -> Result<(), StoreError> {
+        let requests = keys.into_iter().map(|(connection, room)| delete_request(connection, room));
+        let mut pending = requests.collect::<Result<Vec<_>, _>>().map_err(StoreError::not_built(DELETE))?;
+        for round in 0..DELETE_ROUNDS {
+            if pending.is_empty() {
+                return Ok(());
+            }
+            if round > 0 {
+                tokio::time::sleep(DELETE_BACKOFF.delay(round - 1)).await;
+            }
+            let batch = self.client.batch_write_item().request_items(&*self.table, pending);
+            let output = batch.send().await.map_err(StoreError::of_call(DELETE))?;
+            pending = output.unprocessed_items.unwrap_or_default().remove(&*self.table).unwrap_or_default();
+        }
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let left = format!("{} rows were still unprocessed after {DELETE_ROUNDS} rounds", pending.len());
+        Err(StoreError::throttled(DELETE, left))
+    }
+}
+
+fn delete_request(connection: &str, room: &str) -> Result<WriteRequest, BuildError> {
+    let key = DeleteRequest::builder().key("connectionId", text(connection)).key("roomId", text(room)).build()?;
+    Ok(WriteRequest::builder().delete_request(key).build())
+}
+
+fn read_member(item: &Item) -> Result<Member, Unreadable> {
+    Ok(Member {
+        connection: ConnectionId::new(read_text(item, "connectionId")?),
+        joined_at: read_number(item, "joinedAt")?,
+        expires_at: read_number(item, "expiresAt")?,
+    })
 }

@@ -33,7 +33,7 @@ pub enum Partial {
         /// How many requests are carried out.
         processed: usize,
     },
-    /// `SendMessageBatch` and `PutEvents`: the entries at these places (from 0) fail.
+    /// `SendMessageBatch`, `ChangeMessageVisibilityBatch` and `PutEvents`: the entries at these places (from 0) fail.
     Entries {
         /// The places of the entries that fail.
         places: Vec<usize>,
@@ -94,7 +94,7 @@ impl Fault {
         Self::Partial(Partial::Unprocessed { processed })
     }
 
-    /// The entries at these places (from 0) of a `SendMessageBatch` or `PutEvents` fail, by the service's fault.
+    /// The entries at these places (from 0) of a `SendMessageBatch`, `ChangeMessageVisibilityBatch` or `PutEvents` fail, by the service's fault.
     pub fn failed_entries(places: &[usize], code: &str) -> Self {
         Self::Partial(Partial::Entries { places: places.to_vec(), code: code.to_owned(), sender_fault: false })
     }
@@ -223,7 +223,9 @@ impl Partial {
     /// What a service would have answered to a batch of nothing.
     pub(super) fn empty_reply(operation: &str) -> Reply {
         match operation {
-            "SendMessageBatch" => json_reply(200, &json!({ "Successful": [], "Failed": [] })),
+            "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
+                json_reply(200, &json!({ "Successful": [], "Failed": [] }))
+            }
             "PutEvents" => json_reply(200, &json!({ "Entries": [], "FailedEntryCount": 0 })),
             _ => json_reply(200, &json!({ "UnprocessedItems": {} })),
         }
@@ -254,7 +256,7 @@ impl HeldBack {
                     entries.insert(place, failure);
                 }
             }
-            "SendMessageBatch" => {
+            "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
                 body["Failed"] = self.entries.into_iter().map(|(_, failure)| failure).collect();
             }
             _ => panic!("{operation} has no partial failures"),

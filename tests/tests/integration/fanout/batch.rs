@@ -53,7 +53,11 @@ async fn poison_goes_to_the_dead_letter_queue_with_its_reason_and_is_acknowledge
         let told = letter.attribute("reason").unwrap();
         assert!(told.contains(reason), "{id}: {told}");
     }
-    assert_eq!(world.queues.operations(), ["SendMessageBatch"], "one call for the batch");
+    assert_eq!(
+        world.queues.operations(),
+        ["SendMessageBatch"; 6],
+        "one call after the other, so that they keep their order"
+    );
     assert_eq!(world.connections.record().posts, 0);
     assert!(world.dynamodb.endpoint().operations().is_empty());
 }
@@ -88,8 +92,9 @@ async fn a_dead_letter_that_is_not_taken_keeps_its_record_and_those_after_it() {
     world.seed("b", "b", 1);
     // Of the first room's two dead letters the second fails.
     world.queues.fault(
-        Rule::on("SendMessageBatch", Fault::failed_entries(&[1], "InternalError"))
-            .when(|call| call.body["Entries"][0]["MessageGroupId"] == "a"),
+        Rule::on("SendMessageBatch", Fault::failed_entries(&[0], "InternalError"))
+            .when(|call| call.body["Entries"][0]["MessageGroupId"] == "a")
+            .after(1),
     );
     let records =
         [poison("a", "a-p1"), poison("b", "b-p"), poison("a", "a-p2"), message("b", "b-m"), message("a", "a-m")];

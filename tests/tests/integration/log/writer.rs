@@ -7,14 +7,14 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use fanout::append::{AppendError, Batch, RoomLog};
 use serde_json::value::RawValue;
 use shared::clock::Clock;
-use shared::store::dynamodb::DynamoLog;
+use shared::store::log::LogTable;
 use shared::{LoggedMessage, Message, RoomId};
 use tests::aws_sdk;
 use tests::clock::TestClock;
 use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
 
 /// A writer of logs, with a cache of its own: a Lambda environment.
-pub(super) type Writer = RoomLog<DynamoLog<TestClock>, TestClock>;
+pub(super) type Writer = RoomLog<TestClock>;
 
 pub(super) const ROOM: &str = "room";
 
@@ -35,7 +35,7 @@ pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: 
 
 /// A writer over a client that others use too: making one takes longer than most tests' calls.
 pub(super) fn writer_over(client: Client, clock: &TestClock, retention_seconds: u64) -> Writer {
-    let store = DynamoLog::new(client, MESSAGES_TABLE, clock.clone());
+    let store = LogTable::new(client, MESSAGES_TABLE, clock.clone());
     RoomLog::new(store, clock.clone(), Duration::from_secs(retention_seconds))
 }
 

@@ -11,7 +11,7 @@ use fanout::poster::direct::DirectPoster;
 use fanout::shard::Sharding;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
-use shared::store::dynamodb::{DynamoConnections, DynamoLog};
+use shared::store::connections::ConnectionTable;
 use tests::aws_sdk;
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, ROOM_INDEX};
@@ -22,8 +22,7 @@ use super::moment;
 use super::world::{RETENTION, World};
 use crate::log::writer::writer_over;
 
-type Fanout =
-    FanoutFunction<DynamoConnections<TestClock>, DynamoLog<TestClock>, FifoQueue, FifoQueue, DirectPoster, TestClock>;
+type Fanout = FanoutFunction<FifoQueue, DirectPoster, TestClock>;
 
 /// Receives batches until the world is closed.
 pub(super) async fn run(world: Rc<World>, mut random: Rng) {
@@ -95,12 +94,12 @@ fn environment(world: &World) -> Fanout {
         gone_grace: Duration::from_secs(10),
     };
     let sdk = aws_sdk::sdk_config(&world.connections.endpoint());
-    let connections = DynamoConnections::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone())
+    let connections = ConnectionTable::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone())
         .with_room_index(ROOM_INDEX);
     FanoutFunction {
         connections,
         log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION),
-        dead_letters: world.queue.clone(),
+        dead_letters: world.dead_letters.clone(),
         shard_queue: world.queue.clone(),
         sharding: Sharding::new(world.shard_size),
         poster: DirectPoster::new(&sdk, "us-east-1", &world.connections.endpoint(), posts.timeout, HttpVersion::Http1)

@@ -11,7 +11,7 @@ use super::world::{ROOMS, Row, World};
 
 pub(super) fn check(world: &World, clients: &[ChaosClient]) {
     world.observe();
-    assert!(world.queue.dead_letters().is_empty());
+    assert!(world.dead_letters.sent().is_empty());
     let logged = |room: &'static str| world.log(room).into_values().map(move |row| (room.to_owned(), row.id));
     assert_eq!(
         world.accepted(),

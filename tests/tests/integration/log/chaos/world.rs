@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -32,8 +31,9 @@ pub(super) struct World {
     pub(super) clock: TestClock,
     pub(super) connections: ConnectionsServer,
     pub(super) queue: FifoQueue,
+    pub(super) dead_letters: FifoQueue,
     pub(super) session: Session,
-    message: Arc<MessageFunction<FifoQueue, TestClock>>,
+    message: MessageFunction<FifoQueue, TestClock>,
     /// Connections above which a room is cut into shards; 0 is never.
     pub(super) shard_size: u64,
     logs: RefCell<BTreeMap<&'static str, BTreeMap<u64, Row>>>,
@@ -70,6 +70,7 @@ impl World {
             dynamodb_client,
             clock,
             queue,
+            dead_letters: FifoQueue::default(),
         }
     }
 
@@ -112,7 +113,7 @@ impl World {
     /// Sends a message, as the `message` function takes it from API Gateway.
     pub(super) async fn send(&self, connection: &str, subject: &str, frame: &Value) {
         let frame = event(events::frame(connection, subject, &frame.to_string()));
-        let response = Arc::clone(&self.message).handle(frame).await.unwrap();
+        let response = self.message.handle(frame).await.unwrap();
         let reply: Value = serde_json::from_str(&response.body.unwrap()).unwrap();
         assert_eq!(reply["type"], "accepted");
         let text = |name: &str| reply[name].as_str().unwrap().to_owned();

@@ -1,0 +1,54 @@
+//! Why a queue or bus did not take something.
+
+use std::error::Error;
+
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
+
+use crate::aws::is_throttle;
+
+/// A record was not confirmed by the queue or bus, after all attempts. It may be sent again, under the same id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// It takes no more for now: the sender should slow down.
+    #[error("{operation} was throttled: {reason}")]
+    Throttled {
+        /// The call.
+        operation: &'static str,
+        /// What the SDK or the entry's result said.
+        reason: String,
+    },
+    /// It did not answer, or refused.
+    #[error("{operation} failed: {reason}")]
+    Unavailable {
+        /// The call.
+        operation: &'static str,
+        /// What the SDK or the entry's result said.
+        reason: String,
+    },
+    /// It was never asked, because a record ahead in the same group was not confirmed.
+    #[error("not sent, because a record ahead of it in its group was not confirmed")]
+    NotSent,
+}
+
+impl QueueError {
+    /// A whole call's error.
+    pub(super) fn of_call<E>(operation: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        move |error| {
+            let is_throttled = error.code().is_some_and(is_throttle);
+            Self::new(operation, is_throttled, DisplayErrorContext(error).to_string())
+        }
+    }
+
+    /// The error of one entry of a call that has succeeded.
+    pub(super) fn of_entry(operation: &'static str, code: Option<&str>, message: Option<&str>) -> Self {
+        let reason = format!("{}: {}", code.unwrap_or("no code"), message.unwrap_or("no message"));
+        Self::new(operation, code.is_some_and(is_throttle), reason)
+    }
+
+    fn new(operation: &'static str, is_throttled: bool, reason: String) -> Self {
+        if is_throttled { Self::Throttled { operation, reason } } else { Self::Unavailable { operation, reason } }
+    }
+}

@@ -1,0 +1,55 @@
+//! Why a table did not do what it was asked for.
+
+use std::error::Error;
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
+
+use crate::aws::is_throttle;
+
+/// A call to a table that did not succeed within its attempts.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The table or a partition of it takes no more for now: nothing was written, and the same call will succeed when
+    /// there is room again. Worth further attempts, with growing waits.
+    #[error("{operation} was throttled: {source}")]
+    Throttled {
+        /// The call.
+        operation: &'static str,
+        /// What the SDK said, its sources included.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The table did not answer, or refused. A write may have been carried out all the same. Callers can only give up for
+    /// now: a route answers `unavailable`, fan-out leaves the records in the queue.
+    #[error("{operation} failed: {source}")]
+    Unavailable {
+        /// The call.
+        operation: &'static str,
+        /// What the SDK said, its sources included.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    pub(super) fn throttled(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Throttled { operation, source: source.into() }
+    }
+
+    /// A request that could not even be built.
+    pub(super) fn not_built(operation: &'static str) -> impl FnOnce(aws_sdk_dynamodb::error::BuildError) -> Self {
+        move |error| Self::Unavailable { operation, source: error.into() }
+    }
+
+    /// A call's error. An SDK error's own text is only "service error", so its sources are told too.
+    pub(super) fn of_call<E>(operation: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        move |error| {
+            let is_throttled = error.code().is_some_and(is_throttle);
+            let source = DisplayErrorContext(error).to_string().into();
+            if is_throttled { Self::Throttled { operation, source } } else { Self::Unavailable { operation, source } }
+        }
+    }
+}

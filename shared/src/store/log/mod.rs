@@ -1,0 +1,110 @@
+//! The room log: numbered messages. The `Messages` table: PK `roomId`, SK `seq`.
+//!
+//! Entries have numbers from 1 on. Under numbers that are no entries' stand a room's other rows:
+//!
+//! | `seq` | row |
+//! |---|---|
+//! | 0 | the fence: where the log was started last, or carried on near its end |
+//! | -1 | how far the room's broadcasts are out |
+//! | -2 - k | how far those of shard k are out |
+
+mod append;
+mod progress;
+mod read;
+mod row;
+
+use std::{num::NonZeroU16, sync::Arc};
+
+use aws_sdk_dynamodb::Client;
+
+use super::StoreError;
+use crate::{clock::Clock, message::LoggedMessage};
+
+pub use progress::{Progress, ProgressOf};
+
+/// A message in the log.
+#[derive(Clone, Debug)]
+pub struct LogEntry {
+    /// The message and its number.
+    pub logged: LoggedMessage,
+    /// When it was appended, in milliseconds since the Unix epoch.
+    pub appended_at: u64,
+    /// When it expires, in seconds since the Unix epoch. Never earlier than the entry before it.
+    pub expires_at: u64,
+    /// How it goes out.
+    pub layout: Layout,
+    /// Every number below this one is finished with: acknowledged or given up. 0 says nothing.
+    pub floor: u64,
+}
+
+impl LogEntry {
+    /// The entry's number.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.logged.seq
+    }
+}
+
+/// How an entry goes out. It stands in the entry, so that whoever brings it out, now or on a redelivery, does the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// From the function that has appended it to every connection.
+    #[default]
+    Direct,
+    /// In jobs, one for each of so many shards of the room.
+    Shards(NonZeroU16),
+}
+
+/// Part of a log.
+#[derive(Debug, Default)]
+pub struct LogPage {
+    /// The entries, in the order asked for.
+    pub entries: Vec<LogEntry>,
+    /// Whether there are more in that direction.
+    pub more: bool,
+    /// About how many bytes the table has read for it, expired rows included.
+    pub bytes: usize,
+    /// Numbers in this part of the log that are taken by rows which cannot be read. Nobody gets them, and no other message
+    /// can have them.
+    pub unreadable: Vec<u64>,
+}
+
+/// Why entries were not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Another entry has one of the numbers, or another writer is at it: read the head again.
+    #[error("another writer has appended to the log")]
+    Conflict,
+    /// The table did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an append is written against, besides that its numbers are free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// Nothing: the entries follow the head.
+    Continue,
+    /// The fence. The log is empty, or about to be, and the entries start it anew or carry it on: of two writers who find
+    /// it so only one may write.
+    Fenced {
+        /// The fence that the writer has read with [`LogTable::fence`]; the first entry's number takes its place.
+        expected: Option<u64>,
+    },
+}
+
+/// The log table. All reads are strongly consistent and leave out what has expired, whether or not the table has
+/// deleted it already: entries expire in order, deletions come in any.
+#[derive(Clone, Debug)]
+pub struct LogTable<C> {
+    client: Client,
+    table: Arc<str>,
+    clock: C,
+}
+
+impl<C: Clock> LogTable<C> {
+    /// The table with this name.
+    pub fn new(client: Client, table: &str, clock: C) -> Self {
+        Self { client, table: table.into(), clock }
+    }
+}

@@ -1,0 +1,141 @@
+//! How far a room's broadcasts are out, kept beside its log for whoever goes on with them.
+
+use std::num::NonZeroU16;
+
+use super::LogTable;
+use crate::{
+    clock::Clock,
+    room::RoomId,
+    store::{
+        StoreError,
+        item::{Item, Unreadable, UnreadableRows, number, read_number, text},
+    },
+};
+
+/// How far one FIFO group has brought out the numbers of a room. Both sentences stay true for ever, so a row is worth
+/// reading as long as it is there.
+///
+/// `{done: 7, up_to: 9, slot: 40}`: every connection of the group has been posted the numbers up to 7, and those in
+/// slots below 40 have been posted 8 and 9 besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Every number up to this one is out.
+    pub done: u64,
+    /// The number up to which the slots below `slot` have everything.
+    pub up_to: u64,
+    /// The first slot that has nothing beyond `done`.
+    pub slot: u16,
+}
+
+/// Whose progress it is: which FIFO group's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProgressOf {
+    /// The room's own group.
+    Room,
+    /// That of one shard, counted from 0.
+    Shard(u16),
+}
+
+impl ProgressOf {
+    /// The row's sort key, below those of entries and fence.
+    fn sort_key(self) -> i64 {
+        match self {
+            Self::Room => -1,
+            Self::Shard(shard) => -2 - i64::from(shard),
+        }
+    }
+}
+
+impl<C: Clock> LogTable<C> {
+    /// How far a group got, if it has saved it. A row that cannot be read counts as none: then all is posted again.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn progress(&self, room: &RoomId, of: ProgressOf) -> Result<Option<Progress>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .key("roomId", text(room.as_str()))
+            .key("seq", number(of.sort_key()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::of_call("GetItem of a progress"))?;
+        let Some(item) = output.item else { return Ok(None) };
+        let mut unreadable = UnreadableRows::default();
+        let progress = read_progress(&item).map_err(|row| unreadable.add(row)).ok();
+        unreadable.warn(room);
+        Ok(progress)
+    }
+
+    /// Saves how far a group got, in place of what it saved before. `expires_at` is in seconds since the Unix epoch: when
+    /// no record of these numbers can come again.
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn save_progress(
+        &self,
+        room: &RoomId,
+        of: ProgressOf,
+        progress: &Progress,
+        expires_at: u64,
+    ) -> Result<(), StoreError> {
+        self.client
+            .put_item()
+            .table_name(&*self.table)
+            .item("roomId", text(room.as_str()))
+            .item("seq", number(of.sort_key()))
+            .item("done", number(progress.done))
+            .item("upTo", number(progress.up_to))
+            .item("slot", number(progress.slot))
+            .item("expiresAt", number(expires_at))
+            .send()
+            .await
+            .map_err(StoreError::of_call("PutItem of a progress"))?;
+        Ok(())
+    }
+
+    /// The number up to which everything is out in all of the first `shards` shards; 0 if one of them has saved nothing.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn shards_done(&self, room: &RoomId, shards: NonZeroU16) -> Result<u64, StoreError> {
+        let last = ProgressOf::Shard(shards.get() - 1);
+        let (mut lowest, mut rows, mut start) = (u64::MAX, 0, None);
+        let mut unreadable = UnreadableRows::default();
+        // One call for up to some thousands of shards: it reads 1 MiB.
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("roomId = :room AND seq BETWEEN :last AND :first")
+                .expression_attribute_values(":room", text(room.as_str()))
+                .expression_attribute_values(":last", number(last.sort_key()))
+                .expression_attribute_values(":first", number(ProgressOf::Shard(0).sort_key()))
+                .projection_expression("done")
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::of_call("Query of the shards' progress"))?;
+            for item in page.items() {
+                rows += 1;
+                let done = read_number(item, "done").map_err(|row| unreadable.add(row));
+                lowest = lowest.min(done.unwrap_or(0));
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        unreadable.warn(room);
+        Ok(if rows == u32::from(shards.get()) { lowest } else { 0 })
+    }
+}
+
+fn read_progress(item: &Item) -> Result<Progress, Unreadable> {
+    let slot = u16::try_from(read_number(item, "slot")?).map_err(|_| Unreadable("slot"))?;
+    Ok(Progress { done: read_number(item, "done")?, up_to: read_number(item, "upTo")?, slot })
+}
