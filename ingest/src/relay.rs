@@ -68,14 +68,16 @@ fn deduplication_id(event: &BusEvent) -> String {
     id.unwrap_or_else(|| Identity::of(&event.source, event.detail.get()).to_deduplication_id())
 }
 
-/// Reads an event as a message; the event's own id and source stand in for what the detail leaves out.
+/// Reads an event as a message; the event's own id, source and time stand in for what the detail leaves out. Its time and
+/// not the relay's, so that a second delivery, hours later perhaps, is as old as the first and recognised.
 fn read(event: &BusEvent, now: u64) -> Result<Message, FieldError> {
     let id = event.id.as_deref().filter(|id| id.chars().count() <= NAME_CHARS).ok_or(FieldError::Missing("id"))?;
     if event.source.is_empty() || event.source.len() > SUBJECT_BYTES {
         return Err(FieldError::Invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
     }
     let fields = Fields::parse(event.detail.get())?;
-    Message::from_producer(&fields, Defaults { id, from: &event.source, sent_at: now })
+    let put_at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
+    Message::from_producer(&fields, Defaults { id, from: &event.source, sent_at: put_at.unwrap_or(now) })
 }
 
 #[cfg(test)]
@@ -97,6 +99,19 @@ mod tests {
         let message = message.unwrap();
         assert_eq!((message.id.as_str(), message.from.as_str()), ("i", "f"));
         assert_eq!((message.key.as_deref(), message.version), (Some("k"), Some(2)));
+    }
+
+    #[test]
+    fn a_message_is_as_old_as_its_event_unless_it_says_otherwise() {
+        let read_at = |detail| {
+            let event = json!({
+                "id": "e-1", "detail-type": "roomcast.message", "source": "prices", "time": "2026-11-21T00:00:07Z",
+                "detail": detail,
+            });
+            read(&serde_json::from_str(&event.to_string()).unwrap(), 5).unwrap().sent_at
+        };
+        assert_eq!(read_at(json!({"roomId": "r", "data": 1})), 1_795_219_207_000);
+        assert_eq!(read_at(json!({"roomId": "r", "data": 1, "sentAt": 9})), 9);
     }
 
     #[test]
