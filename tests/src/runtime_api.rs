@@ -24,6 +24,10 @@ pub use usage::Usage;
 /// How long a bootstrap may take to ask for its first event; Lambda's own limit.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long something is waited for that comes by itself on a machine with anything else to do; a test that fails waits
+/// so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What to run, and with which environment variables.
 #[derive(Clone, Debug)]
 pub struct Function {
@@ -131,8 +135,8 @@ impl Function {
         }
         let init_error_reported = shared.init_error.lock().unwrap().is_some();
         if init_error_reported {
-            // It should end by itself now; Lambda ends it otherwise.
-            let status = tokio::time::timeout(Duration::from_secs(1), process.ended()).await;
+            // It ends by itself now; Lambda ends it otherwise.
+            let status = tokio::time::timeout(PATIENCE, process.ended()).await;
             return Err(init_error(&process, &shared, status.ok()));
         }
         let init = started.elapsed();
@@ -280,21 +284,44 @@ impl Environment {
         self.process.reset_peak_memory();
     }
 
-    /// The lines that the process has written to standard output and standard error, in order.
-    pub fn output(&self) -> Vec<String> {
-        self.process.output()
+    /// The lines of the structured log (JSON objects) that have been read so far. They come through a pipe, some time
+    /// after they were written, even after the response: to look for one, wait for it with [`logged`](Self::logged).
+    pub fn log(&self) -> Vec<Value> {
+        log_of(&self.process.output())
     }
 
-    /// Those lines that are JSON objects: the structured log.
-    pub fn log(&self) -> Vec<Value> {
-        let lines = self.process.output();
-        lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(Value::is_object).collect()
+    /// The lines of the structured log that are as wished, once there are so many.
+    ///
+    /// # Panics
+    /// When they do not come.
+    pub async fn logged(&self, count: usize, is_wished: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let wished = |lines: &[String]| {
+            let mut log = log_of(lines);
+            log.retain(&is_wished);
+            log
+        };
+        let all_there = self.process.wait_for_output(|lines| wished(lines).len() >= count);
+        let _ = tokio::time::timeout(PATIENCE, all_there).await;
+        let log = wished(&self.process.output());
+        assert!(log.len() >= count, "of {count} lines there are {log:?} in {:?}", self.process.output());
+        log
+    }
+
+    /// Ends the process; returns everything that it has written to standard output and standard error.
+    pub fn end(self) -> Vec<String> {
+        self.process.kill();
+        self.process.join_readers();
+        self.process.output()
     }
 
     /// Where the environment's Runtime API listens.
     pub fn api_url(&self) -> String {
         self.server.url()
     }
+}
+
+fn log_of(lines: &[String]) -> Vec<Value> {
+    lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(Value::is_object).collect()
 }
 
 #[derive(Debug)]

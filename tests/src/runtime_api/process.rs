@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::usage::Usage;
 
 /// Between two looks at whether the process has ended.
@@ -17,7 +19,7 @@ const POLL: Duration = Duration::from_millis(2);
 pub(super) struct Process {
     child: Mutex<Child>,
     pid: u32,
-    output: Arc<Mutex<Vec<String>>>,
+    output: watch::Receiver<Vec<String>>,
     readers: Mutex<Vec<JoinHandle<()>>>,
     last_usage: Mutex<Usage>,
 }
@@ -37,10 +39,11 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let output = Arc::new(Mutex::new(Vec::new()));
+        let (lines, output) = watch::channel(Vec::new());
+        let lines = Arc::new(lines);
         let readers = [
-            child.stdout.take().map(|stream| collect_lines(stream, Arc::clone(&output))),
-            child.stderr.take().map(|stream| collect_lines(stream, Arc::clone(&output))),
+            child.stdout.take().map(|stream| collect_lines(stream, Arc::clone(&lines))),
+            child.stderr.take().map(|stream| collect_lines(stream, Arc::clone(&lines))),
         ];
         let readers = Mutex::new(readers.into_iter().flatten().collect());
         Ok(Self { pid: child.id(), child: Mutex::new(child), output, readers, last_usage: Mutex::default() })
@@ -65,7 +68,13 @@ impl Process {
     }
 
     pub(super) fn output(&self) -> Vec<String> {
-        self.output.lock().unwrap().clone()
+        self.output.borrow().clone()
+    }
+
+    /// Waits until the lines that have come so far are as wished.
+    pub(super) async fn wait_for_output(&self, mut is_as_wished: impl FnMut(&[String]) -> bool) {
+        // An error means that the output is complete; the lines are then what they are.
+        let _ = self.output.clone().wait_for(|lines| is_as_wished(lines)).await;
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -88,7 +97,7 @@ impl Process {
         let _ = child.wait();
     }
 
-    fn join_readers(&self) {
+    pub(super) fn join_readers(&self) {
         for reader in self.readers.lock().unwrap().drain(..) {
             reader.join().unwrap();
         }
@@ -101,12 +110,12 @@ impl Drop for Process {
     }
 }
 
-fn collect_lines(stream: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+fn collect_lines(stream: impl Read + Send + 'static, lines: Arc<watch::Sender<Vec<String>>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
             // The pipe breaks when the process is killed.
             let Ok(line) = line else { return };
-            lines.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+            lines.send_modify(|lines| lines.push(String::from_utf8_lossy(&line).into_owned()));
         }
     })
 }

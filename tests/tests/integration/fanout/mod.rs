@@ -9,7 +9,7 @@ mod outcomes;
 mod pacing;
 mod shards;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::aws_server::{AwsServer, QueuedMessage};
@@ -100,19 +100,9 @@ pub(crate) async fn invoke(fanout: &Environment, records: &[QueueRecord]) -> Vec
     batch_item_failures(fanout.invoke(&queue_batch(records)).await.response())
 }
 
-/// The lines of the function's log that are as wished, once there are this many: its output comes through a pipe, and
-/// may be read after its response.
+/// The lines of the function's log that are as wished, once there are this many.
 pub(crate) async fn logged(fanout: &Environment, count: usize, wished: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let started = Instant::now();
-    loop {
-        let mut log = fanout.log();
-        log.retain(&wished);
-        if log.len() >= count {
-            return log;
-        }
-        assert!(started.elapsed() < Duration::from_secs(5), "of {count} lines there are {log:?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    fanout.logged(count, wished).await
 }
 
 /// The counts that the function logged of its only broadcast to the room `room`.

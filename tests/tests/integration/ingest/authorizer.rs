@@ -66,7 +66,7 @@ async fn every_other_token_is_denied_without_an_error_and_never_logged() {
     }
     assert_denied(&decide(&authorizer, &json!({}), &json!({})).await);
     assert_denied(&decide(&authorizer, &json!({}), &json!({ "Authorization": "Basic YWxpY2U6cHc=" })).await);
-    let output = authorizer.output().join("\n");
+    let output = authorizer.end().join("\n");
     assert!(!output.contains(SECRET) && !refused[..8].iter().any(|token| output.contains(token.as_str())), "{output}");
 }
 
