@@ -258,6 +258,12 @@ async fn answer<H: Handler>(
     ending: &Ending,
     last_response_written: &Arc<Notify>,
 ) -> io::Result<Response<ScriptedBody>> {
+    if let KeepAlive::Announced(last) | KeepAlive::Silent(last) = keep_alive
+        && number > last.into()
+    {
+        // It has met the connection's end on its way.
+        return Err(io::Error::other("the connection's last request was another one"));
+    }
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
