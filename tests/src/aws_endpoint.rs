@@ -5,17 +5,21 @@
 
 mod fault;
 mod forward;
+mod hold;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::http_server::{Answer, Handler, HttpServer, Reply, Request};
 
 pub use fault::{Fault, Partial, Rule};
 pub use forward::Forward;
+pub use hold::Hold;
 
 /// One call as it was recorded.
 #[derive(Clone, Debug)]
@@ -54,13 +58,24 @@ struct Shared {
     started: Instant,
     calls: Mutex<Vec<Call>>,
     rules: Mutex<Vec<Rule>>,
+    /// Calls that the backend is carrying out.
+    under_way: AtomicUsize,
 }
+
+/// The path of a request that is no call: it is answered when everything that was sent before it has been read.
+const BARRIER: &str = "/barrier";
 
 impl AwsEndpoint {
     /// Starts on a free port.
     pub fn start(backend: impl Backend) -> Self {
-        let shared = Arc::new(Shared { started: Instant::now(), calls: Mutex::default(), rules: Mutex::default() });
-        let server = HttpServer::start(0, Front { backend, shared: Arc::clone(&shared) }).expect("a free port");
+        let shared = Arc::new(Shared {
+            started: Instant::now(),
+            calls: Mutex::default(),
+            rules: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+        });
+        let server = HttpServer::start(0, Front { backend: Arc::new(backend), shared: Arc::clone(&shared) })
+            .expect("a free port");
         Self { server, shared }
     }
 
@@ -104,6 +119,26 @@ impl AwsEndpoint {
         self.shared.calls.lock().unwrap().iter().map(|call| call.operation.clone()).collect()
     }
 
+    /// Waits until everything that has been sent to the endpoint is carried out, though nobody may wait for the answer any
+    /// more. The server reads its connections in the order in which they become readable, so a request behind all others
+    /// says that these have been read; the first one lets the clients of this thread send what they have at hand.
+    ///
+    /// # Panics
+    /// When the endpoint does not answer.
+    pub async fn settled(&self) {
+        for _ in 0..2 {
+            let mut stream = tokio::net::TcpStream::connect(self.server.address()).await.unwrap();
+            let request = format!("GET {BARRIER} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+        }
+        while self.shared.under_way.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Forgets the calls so far; rules stay.
     pub fn clear_calls(&self) {
         self.shared.calls.lock().unwrap().clear();
@@ -111,12 +146,15 @@ impl AwsEndpoint {
 }
 
 struct Front<B> {
-    backend: B,
+    backend: Arc<B>,
     shared: Arc<Shared>,
 }
 
 impl<B: Backend> Handler for Front<B> {
     async fn handle(&self, request: Request) -> Answer {
+        if request.path() == BARRIER {
+            return Reply::empty(204).into();
+        }
         let body = serde_json::from_slice(&request.body).unwrap_or_default();
         let call = Call {
             number: 0,
@@ -146,6 +184,10 @@ impl<B: Backend> Front<B> {
                 tokio::time::sleep(delay).await;
                 self.forward(call, &call.body).await.into()
             }
+            Some(Fault::Held(hold)) => {
+                hold.released().await;
+                self.forward(call, &call.body).await.into()
+            }
             Some(Fault::Hang) => Answer::Hang,
             Some(Fault::DropBefore) => Answer::Reset,
             Some(Fault::DropAfter) => {
@@ -164,8 +206,17 @@ impl<B: Backend> Front<B> {
         }
     }
 
+    /// A service carries out what has reached it, whether or not its client waits for the answer: hence the task.
     async fn forward(&self, call: &Call, body: &Value) -> Reply {
-        self.backend.call(&call.operation, body, &call.request).await
+        let (backend, shared) = (Arc::clone(&self.backend), Arc::clone(&self.shared));
+        let (operation, body, request) = (call.operation.clone(), body.clone(), call.request.clone());
+        shared.under_way.fetch_add(1, Ordering::SeqCst);
+        let carried_out = tokio::spawn(async move {
+            let reply = backend.call(&operation, &body, &request).await;
+            shared.under_way.fetch_sub(1, Ordering::SeqCst);
+            reply
+        });
+        carried_out.await.expect("a backend that answers")
     }
 }
 

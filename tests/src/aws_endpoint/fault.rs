@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, error_reply, json_reply};
+use super::{Call, Hold, error_reply, json_reply};
 use crate::http_server::Reply;
 
 /// What happens to a call instead of its being carried out.
@@ -15,6 +15,8 @@ pub enum Fault {
     Reply(Reply),
     /// Carried out after this time.
     Delay(Duration),
+    /// Carried out when the test lets go of it.
+    Held(Hold),
     /// Never answered, never carried out.
     Hang,
     /// The connection is reset, and the call is not carried out.

@@ -189,8 +189,8 @@ impl Run {
                 None => {
                     self.pending.push(batch.clone());
                     self.writers[place] = self.environment();
-                    // What the table has been asked for is done by then, and not after time has been made to pass.
-                    tokio::time::sleep(Duration::from_millis(15)).await;
+                    // What the table has been asked for is done before time is made to pass.
+                    self.dynamodb.endpoint().settled().await;
                 }
             }
             self.batches.push(batch);
