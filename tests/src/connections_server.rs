@@ -178,6 +178,11 @@ impl ConnectionsServer {
         });
     }
 
+    /// The time since the server's start, by which posts say when they arrived.
+    pub fn now(&self) -> Duration {
+        self.state(|state| state.started.elapsed())
+    }
+
     /// Waits until the record is as wished.
     ///
     /// # Panics

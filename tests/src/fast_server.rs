@@ -368,9 +368,13 @@ mod tests {
         let latency = Duration::from_millis(10);
         let server = FastServer::start(Options { latency, ..Options::default() }).unwrap();
         let started = Instant::now();
+        let all_there = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| post(&server, 5));
+                scope.spawn(|| {
+                    all_there.wait();
+                    post(&server, 5)
+                });
             }
         });
         // No upper bounds: how much longer it takes is up to the machine's other work.

@@ -16,7 +16,7 @@ use crate::history::Seen;
 use connection::Command;
 
 /// How long a reply may take. The local stack runs dev binaries, and starts them at the first call.
-const REPLY_WITHIN: Duration = Duration::from_secs(20);
+const REPLY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A frame as it was received.
 #[derive(Clone, Debug)]

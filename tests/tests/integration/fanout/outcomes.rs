@@ -92,13 +92,13 @@ async fn retry_after_is_waited_for_and_others_go_on_meanwhile() {
     let world = World::start();
     world.seed("room", "live", 50);
     world.seed("room", "slow", 1);
-    world.connections.script("slow0", Script::queue([Outcome::throttled().retry_after("1")]));
+    world.connections.script("slow0", Script::queue([Outcome::throttled().retry_after("2")]));
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 2).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
 
     let attempts = world.connections.connection("slow0").attempts;
     let [first, second] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
-    assert!(second.arrived >= first.arrived + Duration::from_secs(1));
+    assert!(second.arrived >= first.arrived + Duration::from_secs(2));
     assert_eq!(second.number, 51, "the worker did not wait in place");
 }
 

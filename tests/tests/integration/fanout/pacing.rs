@@ -53,6 +53,7 @@ async fn a_cap_on_the_rate_is_kept_over_rooms_and_invocations() {
     world.seed("a", "a", 30);
     world.seed("b", "b", 30);
     let fanout = world.fanout().env("FANOUT_MAX_POSTS_PER_SECOND", 100).start().await.unwrap();
+    let start = world.connections.now();
     assert_eq!(invoke(&fanout, &[message("a", "1"), message("b", "1")]).await, Vec::<String>::new());
     assert_eq!(invoke(&fanout, &[message("a", "2")]).await, Vec::<String>::new());
 
@@ -61,13 +62,11 @@ async fn a_cap_on_the_rate_is_kept_over_rooms_and_invocations() {
     let attempts = record.connections.values().flat_map(|connection| &connection.attempts);
     let mut arrivals: Vec<_> = attempts.map(|attempt| attempt.arrived).collect();
     arrivals.sort_unstable();
-    // A post may be held up on its way, never sent early: over any span of posts the cap holds but for that.
-    for posts in [20, 45, 89] {
-        let shortest = Duration::from_millis(10) * u32::try_from(posts).unwrap();
-        for span in arrivals.windows(posts + 1) {
-            let (first, end) = (span[0], span[posts]);
-            assert!(end + Duration::from_millis(100) >= first + shortest, "{posts} posts from {first:?} to {end:?}");
-        }
+    // A post may be held up on its way, never sent early: so many have arrived by a time at the most.
+    for (posts, arrival) in (0_u32..).zip(arrivals) {
+        // A few may go out at once.
+        let earliest = start + Duration::from_millis(10) * posts.saturating_sub(5);
+        assert!(arrival >= earliest, "post {posts} arrived at {arrival:?}, not from {earliest:?} on");
     }
 }
 

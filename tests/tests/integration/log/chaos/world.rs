@@ -131,7 +131,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), silent).await.expect("the queue is drained within a minute");
+        tokio::time::timeout(Duration::from_secs(300), silent).await.expect("the queue is drained within minutes");
         self.observe();
     }
 
