@@ -15,6 +15,10 @@ use crate::http_server::{Reply, Request};
 
 pub use checksum::md5_of_attributes;
 
+/// Bytes of a message with its attributes, and of all messages of a batch: what every queue takes ("Amazon SQS message
+/// quotas"; newer queues take 1 MiB).
+pub const MAX_BYTES: usize = 256 * 1024;
+
 /// A message that a queue has taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueuedMessage {
@@ -155,6 +159,13 @@ impl Taken {
         let body = text("MessageBody").ok_or("The request must contain the parameter MessageBody.")?;
         let (group_id, deduplication_id) = (text("MessageGroupId"), text("MessageDeduplicationId"));
         let attributes = entry.get("MessageAttributes").cloned().unwrap_or_else(|| json!({}));
+        if bytes(entry) > MAX_BYTES {
+            return Err("One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes.");
+        }
+        let values = attributes.as_object().into_iter().flatten().map(|(_, attribute)| &attribute["StringValue"]);
+        if body.is_empty() || values.into_iter().any(|value| value == "") {
+            return Err("Neither a body nor an attribute's value may be empty.");
+        }
         let mut sent = json!({ "MD5OfMessageBody": checksum::md5_hex(body.as_bytes()) });
         if attributes.as_object().is_some_and(|attributes| !attributes.is_empty()) {
             sent["MD5OfMessageAttributes"] = json!(md5_of_attributes(&attributes));
@@ -188,6 +199,11 @@ impl Taken {
     }
 
     fn send_batch(&mut self, batch: &Value) -> Reply {
+        let entries = batch["Entries"].as_array().map_or(&[][..], Vec::as_slice);
+        if entries.iter().map(bytes).sum::<usize>() > MAX_BYTES {
+            let kind = "com.amazonaws.sqs#BatchRequestTooLong";
+            return error_reply(400, kind, "Batch requests cannot be longer than 262144 bytes.");
+        }
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for entry in batch["Entries"].as_array().into_iter().flatten() {
             match self.send(&batch["QueueUrl"], entry) {
@@ -233,6 +249,15 @@ impl Taken {
         self.events.extend(entries);
         json_reply(200, &json!({ "FailedEntryCount": 0, "Entries": results }))
     }
+}
+
+/// What SQS counts of an entry: its body, and of each attribute name, type and value.
+fn bytes(entry: &Value) -> usize {
+    let length = |value: &Value| value.as_str().map_or(0, str::len);
+    let attributes = entry["MessageAttributes"].as_object().into_iter().flatten();
+    let attributes = attributes
+        .map(|(name, attribute)| name.len() + length(&attribute["DataType"]) + length(&attribute["StringValue"]));
+    length(&entry["MessageBody"]) + attributes.sum::<usize>()
 }
 
 #[cfg(test)]

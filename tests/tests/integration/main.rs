@@ -10,3 +10,4 @@ mod fanout;
 mod ingest;
 mod log;
 mod poster;
+mod queue;
