@@ -2,8 +2,11 @@
 
 mod chaos;
 mod numbering;
+mod progress;
 mod properties;
 mod races;
 mod reads;
+mod rows;
 mod session;
+mod throttled;
 mod writer;
