@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use shared::limits::MAX_MESSAGE_BYTES;
-use tests::aws_endpoint::{Fault, Rule};
+use tests::aws_endpoint::{Fault, Rule, error_reply};
 use tests::aws_server::{AwsServer, QueuedMessage};
 use tests::connections_server::ConnectionsServer;
 use tests::dynamodb::DynamoDb;
@@ -178,6 +178,9 @@ async fn every_refusal_names_the_field_and_the_limit_and_costs_no_call() {
     for text in ["", "{", "[]", "\"sendMessage\"", "null"] {
         assert_error(&send_text(&message, text).await, "bad_request", &["not a JSON object"]);
     }
+    let reply = send_text(&message, &format!("\"{}\"", "x".repeat(30_000))).await;
+    assert_error(&reply, "bad_request", &["not a JSON object"]);
+    assert!(reply.to_string().len() < 400, "a refusal does not send the frame back");
     assert!(aws.operations().is_empty());
 }
 
@@ -206,18 +209,21 @@ async fn the_longest_of_everything_is_accepted() {
 #[tokio::test]
 async fn what_the_queue_does_not_take_is_told_apart() {
     let frame = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "requestId": "q" });
+    // Who is throttled is told at once; what may be over in a moment is tried again.
     let faults = [
-        (Fault::access_denied(), "unavailable"),
-        (Fault::internal_error(), "unavailable"),
-        (Fault::throttling(), "rate_limited"),
+        (Fault::access_denied(), "unavailable", 1),
+        (Fault::internal_error(), "unavailable", 3),
+        (Fault::throttling(), "rate_limited", 1),
+        (Fault::Reply(error_reply(400, "com.amazonaws.sqs#RequestThrottled", "slow down")), "rate_limited", 1),
     ];
-    for (fault, code) in faults {
+    for (fault, code, calls) in faults {
         let aws = AwsServer::start();
         aws.fault(Rule::on("SendMessage", fault));
         let message = to_queue(&aws).start().await.unwrap();
         let reply = send(&message, &frame).await;
         assert_error(&reply, code, &["try again with the same id"]);
         assert_eq!(reply["requestId"], "q");
+        assert_eq!(aws.operations().len(), calls, "{code}");
         assert!(
             !reply["message"].as_str().unwrap().contains("SendMessage"),
             "what is behind a route is no client's business"
@@ -233,6 +239,16 @@ async fn a_moments_failure_of_the_queue_is_not_the_clients() {
     let frame = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "id": "m" });
     assert_eq!(send(&message, &frame).await["type"], "accepted");
     assert_eq!(queued(&aws).len(), 1);
+}
+
+#[tokio::test]
+async fn a_throttled_bus_is_told_at_once() {
+    let aws = AwsServer::start();
+    aws.fault(Rule::on("PutEvents", Fault::throttling()));
+    let message = to_bus(&aws).start().await.unwrap();
+    let frame = json!({ "action": "sendMessage", "roomId": "room", "data": 1 });
+    assert_error(&send(&message, &frame).await, "rate_limited", &["try again"]);
+    assert_eq!(aws.operations(), ["PutEvents"]);
 }
 
 #[tokio::test]

@@ -44,6 +44,26 @@ async fn an_event_that_is_delivered_twice_is_one_message() {
     assert_eq!((aws.operations().len(), aws.messages("broadcasts.fifo").len()), (2, 1));
 }
 
+/// A second delivery may come hours later: by its age it is searched for in the log.
+#[tokio::test]
+async fn a_message_is_as_old_as_its_event() {
+    let aws = AwsServer::start();
+    let relay = relay(&aws).await;
+    let mut event = bus_event("e-1", "prices", &json!({ "roomId": "room", "data": 1 }));
+    event["time"] = json!("2026-11-21T00:00:07Z");
+    relay.invoke(&event).await.response();
+    assert_eq!(aws.messages("broadcasts.fifo")[0].json()["sentAt"], 1_795_219_207_000_u64);
+}
+
+#[tokio::test]
+async fn a_moments_throttle_is_waited_for() {
+    let aws = AwsServer::start();
+    aws.fault(Rule::on("SendMessage", Fault::throttling()).times(2));
+    let relay = relay(&aws).await;
+    relay.invoke(&bus_event("e-1", "prices", &json!({ "roomId": "room", "data": 1 }))).await.response();
+    assert_eq!((aws.operations().len(), aws.messages("broadcasts.fifo").len()), (3, 1));
+}
+
 #[tokio::test]
 async fn what_can_never_be_a_message_goes_to_the_dead_letter_queue_with_its_reason() {
     let aws = AwsServer::start();
