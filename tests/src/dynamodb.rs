@@ -142,8 +142,8 @@ impl DynamoDb {
         rooms
     }
 
-    /// A room's log in order of `seq`: plain JSON objects of what the rows hold. The row that marks where the log
-    /// starts (`seq` 0) is not a message and is left out.
+    /// A room's log in order of `seq`: plain JSON objects of what the rows hold. Rows that are no messages
+    /// (the fence under `seq` 0, progress below) are left out.
     pub fn log(&self, room_id: &str) -> Vec<Value> {
         let query = |start: &Value| {
             let request = json!({

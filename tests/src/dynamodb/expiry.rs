@@ -5,8 +5,8 @@ use serde_json::json;
 use super::{DynamoDb, MESSAGES_TABLE, all_pages, json_of, parse, with_start};
 
 impl DynamoDb {
-    /// Deletes from a room's log a random part of the rows that have expired at `now` (Unix seconds), the row that
-    /// marks where the log starts among them. Each is deleted with probability `share`.
+    /// Deletes from a room's log a random part of the rows that have expired at `now` (Unix seconds), the fence
+    /// and progress among them. Each is deleted with probability `share`.
     pub fn delete_expired(&self, room_id: &str, now: u64, share: f64, random: &mut fastrand::Rng) {
         let query = |start: &serde_json::Value| {
             let request = json!({
