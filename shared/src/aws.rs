@@ -3,11 +3,13 @@
 use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_smithy_runtime_api::client::{
-    interceptors::context::InterceptorContext,
-    retries::classifiers::{ClassifyRetry, RetryAction},
+use aws_sdk_sqs::{
+    config::{
+        interceptors::InterceptorContext,
+        retry::{ClassifyRetry, RetryAction},
+    },
+    error::ProvideErrorMetadata,
 };
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// Attempts that the SDK makes of one call, the first included.
 const ATTEMPTS: u32 = 3;
