@@ -29,7 +29,7 @@ pub struct RelayFunction<S, Q, C> {
 }
 
 impl<S: Sink, Q: Queue, C: Clock> RelayFunction<S, Q, C> {
-    /// A function that enqueues to `sink`, and buries what can never be a message.
+    /// A function that enqueues to `sink`, and sends to `dead_letters` what can never be a message.
     pub fn new(sink: S, dead_letters: Q, clock: C) -> Self {
         Self { sink, dead_letters, clock }
     }
@@ -42,11 +42,11 @@ impl<S: Sink, Q: Queue, C: Clock> RelayFunction<S, Q, C> {
         let event = event.payload;
         match read(&event, self.clock.unix_millis()) {
             Ok(message) => self.sink.put(&message).await,
-            Err(error) => self.bury(&event, &error).await,
+            Err(error) => self.send_to_dlq(&event, &error).await,
         }
     }
 
-    async fn bury(&self, event: &BusEvent, error: &FieldError) -> Result<(), QueueError> {
+    async fn send_to_dlq(&self, event: &BusEvent, error: &FieldError) -> Result<(), QueueError> {
         tracing::warn!(%error, source = event.source, "event is no message");
         let room = Fields::parse(event.detail.get()).and_then(|fields| fields.room());
         let letter = Record {

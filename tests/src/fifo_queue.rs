@@ -121,7 +121,9 @@ impl Sink for FifoQueue {
 
 impl Queue for FifoQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
-        records.iter().for_each(|record| self.add(record));
+        for record in records {
+            self.add(record);
+        }
         vec![Ok(()); records.len()]
     }
 
@@ -132,16 +134,12 @@ impl Queue for FifoQueue {
         let State { records, in_flight, postponed, .. } = &mut *state;
         let postpone = |handle: &String| {
             let record = records.iter().find(|record| record.receipt_handle() == *handle);
-            match record.filter(|record| in_flight.contains_key(&record.group)) {
-                Some(record) => {
-                    postponed.push((record.message_id.clone(), seconds));
-                    Ok(())
-                }
-                None => {
-                    let reason = "MessageNotInflight: no such record is in flight".to_owned();
-                    Err(QueueError::Unavailable { operation: "ChangeMessageVisibilityBatch", reason })
-                }
+            if let Some(record) = record.filter(|record| in_flight.contains_key(&record.group)) {
+                postponed.push((record.message_id.clone(), seconds));
+                return Ok(());
             }
+            let reason = "MessageNotInflight: no such record is in flight".to_owned();
+            Err(QueueError::Unavailable { operation: "ChangeMessageVisibilityBatch", reason })
         };
         receipt_handles.iter().map(postpone).collect()
     }

@@ -6,8 +6,8 @@ use aws_sdk_sqs::{
     Client,
     error::BuildError,
     types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue,
-        SendMessageBatchRequestEntry,
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, ChangeMessageVisibilityBatchResultEntry,
+        MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
 
@@ -48,7 +48,7 @@ impl SqsQueue {
         };
         match sent {
             Ok(output) => {
-                let confirmed: Vec<_> = output.successful().iter().map(|entry| entry.id()).collect();
+                let confirmed: Vec<_> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
                 results(SEND, call.len(), &confirmed, output.failed())
             }
             Err(error) => vec![Err(error); call.len()],
@@ -70,7 +70,8 @@ impl SqsQueue {
         };
         match changed {
             Ok(output) => {
-                let confirmed: Vec<_> = output.successful().iter().map(|entry| entry.id()).collect();
+                let confirmed: Vec<_> =
+                    output.successful().iter().map(ChangeMessageVisibilityBatchResultEntry::id).collect();
                 results(POSTPONE, receipt_handles.len(), &confirmed, output.failed())
             }
             Err(error) => vec![Err(error); receipt_handles.len()],
