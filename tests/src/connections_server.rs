@@ -150,6 +150,11 @@ impl ConnectionsServer {
         self.server.accepted()
     }
 
+    /// TCP connections that have not ended.
+    pub fn open_tcp_connections(&self) -> u64 {
+        self.server.open()
+    }
+
     /// A copy of everything recorded so far.
     pub fn record(&self) -> Record {
         self.state(|state| state.record.clone())

@@ -132,7 +132,7 @@ async fn a_message_is_in_the_log_before_the_first_post() {
     let fanout = world.fanout().start().await.unwrap();
     let records = [message("room", "m")];
     let check = async {
-        world.connections.wait_until("the post arrives", Duration::from_secs(5), |record| record.in_flight == 1).await;
+        world.connections.wait_until("the post arrives", Duration::from_secs(60), |record| record.in_flight == 1).await;
         assert_eq!(world.dynamodb.log("room")[0]["id"], "m");
         world.connections.release();
     };

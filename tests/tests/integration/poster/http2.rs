@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use shared::ConnectionId;
 use tests::http_server::Request;
 use tests::sigv4::{Credentials, verify};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
 
 use super::{REGION, expected, frame, sdk_config, temporary_credentials};
@@ -129,8 +129,9 @@ async fn a_connection_that_broke_is_replaced_within_the_attempt() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_failed_attempt() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets the port, and not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     assert_eq!(post_to_all(&poster(address), &ids(2)).await, [Outcome::Failed, Outcome::Failed]);
 }
