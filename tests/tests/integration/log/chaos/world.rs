@@ -132,6 +132,8 @@ impl World {
             }
         };
         tokio::time::timeout(Duration::from_secs(300), silent).await.expect("the queue is drained within minutes");
+        // What consumers that were killed have asked for is done before time is made to pass.
+        self.dynamodb.endpoint().settled().await;
         self.observe();
     }
 
