@@ -126,7 +126,7 @@ fn read_data(fields: &Fields<'_>) -> Result<Box<RawValue>, FieldError> {
     }
     // What was JSON is JSON.
     RawValue::from_string(escape_noncharacters(data.get().to_owned()))
-        .map_err(|error| FieldError::Invalid("data", error.to_string()))
+        .map_err(|_| FieldError::Invalid("data", "is no JSON".to_owned()))
 }
 
 impl Serialize for Message {
