@@ -60,13 +60,23 @@ pub enum Layout {
 pub struct LogPage {
     /// The entries, in the order asked for.
     pub entries: Vec<LogEntry>,
-    /// Whether there are more in that direction.
+    /// Whether there are more in that direction. A page of which there is more has at least one entry.
     pub more: bool,
     /// About how many bytes the table has read for it, expired rows included.
     pub bytes: usize,
     /// Numbers in this part of the log that are taken by rows which cannot be read. Nobody gets them, and no other message
     /// can have them.
     pub unreadable: Vec<u64>,
+}
+
+impl LogPage {
+    /// Adds what was read next.
+    fn add(&mut self, next: Self) {
+        self.entries.extend(next.entries);
+        self.more = next.more;
+        self.bytes += next.bytes;
+        self.unreadable.extend(next.unreadable);
+    }
 }
 
 /// Why entries were not appended.

@@ -35,12 +35,18 @@ impl<C: Clock> LogTable<C> {
     /// # Errors
     /// When the table does not answer.
     pub async fn latest(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
-        let last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
-        if last < FIRST {
-            return Ok(LogPage::default());
+        let mut last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
+        let mut found = LogPage::default();
+        while last >= FIRST {
+            let (page, last_read) = self.page(room, (FIRST, last), Direction::Descending, limit).await?;
+            found.add(page);
+            match last_read {
+                // Nothing but unreadable rows.
+                Some(last_read) if found.entries.is_empty() && found.more => last = last_read - 1,
+                _ => break,
+            }
         }
-        let (page, _) = self.page(room, (FIRST, last), Direction::Descending, limit).await?;
-        Ok(page)
+        Ok(found)
     }
 
     /// The oldest entries from `seq` on, ascending.
@@ -48,17 +54,23 @@ impl<C: Clock> LogTable<C> {
     /// # Errors
     /// When the table does not answer.
     pub async fn since(&self, room: &RoomId, seq: u64, limit: u32) -> Result<LogPage, StoreError> {
-        let first = seq.max(FIRST);
-        let (page, last_read) = self.page(room, (first, u64::MAX), Direction::Ascending, limit).await?;
-        match last_read {
+        let mut first = seq.max(FIRST);
+        let mut found = LogPage::default();
+        loop {
+            let (page, last_read) = self.page(room, (first, u64::MAX), Direction::Ascending, limit).await?;
+            let has_expired_only = page.unreadable.is_empty();
+            found.add(page);
+            let Some(last_read) = last_read.filter(|_| found.entries.is_empty() && found.more) else {
+                return Ok(found);
+            };
+            first = last_read + 1;
             // Going up, the living come after the expired, however many of those the table has not deleted yet.
-            Some(last_read) if page.entries.is_empty() && page.more => {
-                let mut living = self.oldest_living(room, last_read + 1, limit).await?;
-                living.bytes += page.bytes;
-                living.unreadable.splice(..0, page.unreadable);
-                Ok(living)
+            if has_expired_only {
+                let Some(living) = self.first_living(room, first).await? else {
+                    return Ok(LogPage { more: false, ..found });
+                };
+                first = living;
             }
-            _ => Ok(page),
         }
     }
 
@@ -131,11 +143,11 @@ impl<C: Clock> LogTable<C> {
         Ok((page, last_read))
     }
 
-    /// The oldest living entries from `first` on, beyond many that have expired. Entries expire in order, so the first
-    /// living one is found by halving: in about twenty small reads where there may be a hundred thousand rows.
-    async fn oldest_living(&self, room: &RoomId, first: u64, limit: u32) -> Result<LogPage, StoreError> {
+    /// The number from which on rows live, beyond many that have expired. Entries expire in order, so it is found by
+    /// halving: in about twenty small reads where there may be a hundred thousand rows.
+    async fn first_living(&self, room: &RoomId, first: u64) -> Result<Option<u64>, StoreError> {
         let newest = self.outermost(room, (first, u64::MAX), Direction::Descending).await?;
-        let Some(newest) = newest.filter(|row| row.is_living) else { return Ok(LogPage::default()) };
+        let Some(newest) = newest.filter(|row| row.is_living) else { return Ok(None) };
         // The first row from `high` on lives; the first living one is not below `low`.
         let (mut low, mut high) = (first, newest.seq);
         while low < high {
@@ -145,8 +157,7 @@ impl<C: Clock> LogTable<C> {
                 _ => high = middle,
             }
         }
-        let (page, _) = self.page(room, (low, u64::MAX), Direction::Ascending, limit).await?;
-        Ok(page)
+        Ok(Some(low))
     }
 
     /// The first row of a range in a direction. One that does not say when it expires lives.

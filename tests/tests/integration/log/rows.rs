@@ -108,6 +108,26 @@ async fn a_row_that_cannot_be_read_is_left_out() {
     assert_eq!((seqs(&page.entries), page.unreadable), (vec![2], vec![]), "what has expired is nobody's concern");
 }
 
+/// Who goes on from the last entry of a page always gets further.
+#[tokio::test]
+async fn a_page_of_which_there_is_more_has_an_entry_however_many_cannot_be_read() {
+    let log = Log::new();
+    let own = |seq| match seq {
+        1..=20 => json!({ "expiresAt": 1 }),
+        21..=60 => json!({ "data": "{" }),
+        _ => json!({}),
+    };
+    log.dynamodb.seed_log((1..=62).map(|seq| log.row(seq, own(seq))));
+    let page = log.table.since(&room(), 1, 10).await.unwrap();
+    assert_eq!((seqs(&page.entries), page.more, page.unreadable.len()), (vec![61, 62], false, 40));
+    log.dynamodb.seed_log([log.row(63, json!({}))]);
+    let page = log.table.since(&room(), 25, 2).await.unwrap();
+    assert_eq!((seqs(&page.entries), page.more), (vec![61, 62], true));
+    log.dynamodb.seed_log([log.row(20, json!({}))]);
+    let page = log.table.latest(&room(), Some(61), 10).await.unwrap();
+    assert_eq!((seqs(&page.entries), page.more, page.unreadable.len()), (vec![20], false, 40));
+}
+
 /// Its number is taken: the log goes on beyond it.
 #[tokio::test]
 async fn a_log_goes_on_after_a_row_that_cannot_be_read() {
@@ -124,7 +144,9 @@ async fn a_log_goes_on_after_a_row_that_cannot_be_read() {
 async fn a_log_of_nothing_but_unreadable_rows_starts_anew() {
     let log = Log::new();
     log.dynamodb.seed_log((1..=40).map(|seq| log.row(seq, json!({ "data": "{" }))));
-    assert!(log.table.since(&room(), 1, 10).await.unwrap().entries.is_empty());
+    for page in [log.table.since(&room(), 1, 15).await.unwrap(), log.table.latest(&room(), None, 15).await.unwrap()] {
+        assert_eq!((page.entries.len(), page.more, page.unreadable.len()), (0, false, 40));
+    }
     let writer = writer(&log.dynamodb, &log.clock, RETENTION);
     let logged = append(&writer, &batch(&["a"], &log.clock)).await.unwrap();
     assert!(logged[0].seq > 1_000_000, "at the time");
