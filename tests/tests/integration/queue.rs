@@ -6,7 +6,8 @@ use shared::queue::sqs::SqsQueue;
 use shared::queue::{Queue, QueueError, Record};
 use tests::aws_endpoint::{Fault, Rule};
 use tests::aws_sdk::sdk_config;
-use tests::aws_server::{AwsServer, MAX_BYTES};
+use tests::aws_server::{AwsServer, MAX_BYTES, QueuedMessage};
+use tests::fifo_queue::FifoQueue;
 
 const QUEUE: &str = "jobs.fifo";
 
@@ -46,6 +47,41 @@ fn letters(results: &[Result<(), QueueError>]) -> String {
         Err(QueueError::NotSent) => 'n',
     };
     results.iter().map(letter).collect()
+}
+
+/// What every queue does; `taken` tells what it has taken so far.
+async fn assert_is_a_queue(queue: impl Queue, taken: impl Fn() -> Vec<Record>) {
+    assert!(queue.send(&[]).await.is_empty());
+    let mut records: Vec<_> = (0..15).map(|number| record(["a", "b", "c"][number % 3], &number.to_string())).collect();
+    records[4].reason = Some("why".to_owned());
+    assert_eq!(letters(&queue.send(&records).await), "c".repeat(15));
+    let of_group = |group: &str, records: &[Record]| {
+        records.iter().filter(|record| record.group_id == group).cloned().collect::<Vec<_>>()
+    };
+    for group in ["a", "b", "c"] {
+        assert_eq!(of_group(group, &taken()), of_group(group, &records), "a group's records, whole and in their order");
+    }
+    // A record that was sent before is confirmed again, and there once; in another group it is another one.
+    let again = [records[0].clone(), record("b", "0")];
+    assert_eq!(letters(&queue.send(&again).await), "cc");
+    assert_eq!(taken().len(), 16);
+}
+
+#[tokio::test]
+async fn every_queue_does_the_same() {
+    let fifo = FifoQueue::default();
+    assert_is_a_queue(fifo.clone(), || fifo.sent()).await;
+    let aws = AwsServer::start();
+    let taken = || {
+        let record = |message: QueuedMessage| Record {
+            reason: message.attribute("reason").map(str::to_owned),
+            group_id: message.group_id.unwrap(),
+            deduplication_id: message.deduplication_id.unwrap(),
+            body: message.body,
+        };
+        aws.messages(QUEUE).into_iter().map(record).collect()
+    };
+    assert_is_a_queue(queue(&aws), taken).await;
 }
 
 #[tokio::test]
