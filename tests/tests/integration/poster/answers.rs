@@ -70,15 +70,18 @@ async fn retry_after_is_read<K: Kind>() {
     }
 }
 
+/// Short for a test that waits for it to be over; other posts are answered within it on a busy machine too.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
+
 async fn no_answer_in_time_is_a_timeout<K: Kind>() {
     let server = server();
     let config = sdk_config(temporary_credentials());
-    let mut lane = K::poster(&config, &server.endpoint(), Duration::from_millis(300)).lane();
+    let mut lane = K::poster(&config, &server.endpoint(), SHORT_TIMEOUT).lane();
     server.script("hangs", Script::always(Scripted::hang()));
     assert_eq!(post(&mut lane, "before").await, Outcome::Delivered);
     let started = Instant::now();
     assert_eq!(post(&mut lane, "hangs").await, Outcome::TimedOut);
-    assert!(started.elapsed() >= Duration::from_millis(290), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= SHORT_TIMEOUT.mul_f64(0.99), "{:?}", started.elapsed());
     assert_eq!(post(&mut lane, "after").await, Outcome::Delivered);
     // What was given up is not left open.
     server.wait_until("no post is in flight", Duration::from_secs(60), |record| record.in_flight == 0).await;

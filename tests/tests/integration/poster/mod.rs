@@ -42,7 +42,7 @@ use tests::sigv4::{Credentials as ExpectedCredentials, Expected};
 const REGION: &str = "eu-central-1";
 
 /// Time for an attempt, enough for a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A kind of poster.
 pub(crate) trait Kind {
