@@ -1,5 +1,7 @@
 //! When posts may start, and what comes of those that fail.
 
 mod backoff;
+mod retry_budget;
 
 pub use backoff::{Backoff, LONGEST_RETRY_AFTER};
+pub use retry_budget::RetryBudget;
