@@ -22,6 +22,8 @@ mod pacer;
 mod queue;
 mod rate;
 mod retry_budget;
+#[cfg(test)]
+mod simulation;
 mod suspect;
 #[cfg(test)]
 mod tests;
