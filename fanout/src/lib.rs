@@ -12,6 +12,7 @@ pub mod decode;
 pub mod encode;
 pub mod function;
 pub mod gone;
+pub mod limit;
 pub mod outcome;
 pub mod page;
 pub mod post;

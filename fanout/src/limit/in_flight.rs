@@ -1,0 +1,150 @@
+//! How many posts may be in flight: fewer when timeouts are widespread, and one by one more afterwards.
+
+use tokio::time::Instant;
+
+/// Timeouts from which on they may be widespread. Fewer are single clients that hang.
+const WIDESPREAD: u64 = 8;
+
+/// The share of posts that time out, as one in so many, from which on timeouts are widespread.
+const ONE_IN: u64 = 10;
+
+/// Posts in flight that are always allowed: below, nothing would be learnt any more.
+const FLOOR: usize = 4;
+
+/// Answers after which one more post may be in flight.
+const ANSWERS_PER_RAISE: u32 = 8;
+
+/// The places of posts in flight.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    most: usize,
+    limit: usize,
+    taken: usize,
+    started: u64,
+    timed_out: u64,
+    halved: Option<Instant>,
+    answers: u32,
+}
+
+/// What had happened when a post started, to compare with when it has timed out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    started: u64,
+    timed_out: u64,
+}
+
+impl InFlight {
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.max(1);
+        Self { most, limit: most, taken: 0, started: 0, timed_out: 0, halved: None, answers: 0 }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit < self.most
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.taken < self.limit
+    }
+
+    /// Takes a place.
+    pub(super) fn take(&mut self) -> Before {
+        let before = Before { started: self.started, timed_out: self.timed_out };
+        self.taken += 1;
+        self.started += 1;
+        before
+    }
+
+    /// Gives a place back.
+    pub(super) fn free(&mut self) {
+        self.taken -= 1;
+    }
+
+    /// Notes that a post was answered, whatever the answer.
+    pub(super) fn answered(&mut self) {
+        self.answers += 1;
+        if self.answers >= ANSWERS_PER_RAISE {
+            self.answers = 0;
+            self.limit = (self.limit + 1).min(self.most);
+        }
+    }
+
+    /// Notes that a post timed out. Timeouts are judged against the posts that were started in the time of this one:
+    /// four connections that hang for three seconds among thousands that do not are nothing. Posts from before the
+    /// latest cut say nothing about what it has brought, so there is one cut at most in the time of a post.
+    pub(super) fn timed_out(&mut self, now: Instant, post_started: Instant, before: Before) {
+        self.timed_out += 1;
+        self.answers = 0;
+        let (started, timed_out) = (self.started - before.started, self.timed_out - before.timed_out);
+        let is_widespread = timed_out >= WIDESPREAD && timed_out * ONE_IN >= started;
+        if is_widespread && self.halved.is_none_or(|halved| post_started >= halved) {
+            self.limit = (self.limit / 2).max(FLOOR.min(self.most));
+            self.halved = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// Posts that start together, of which the first `hanging` time out.
+    fn round(in_flight: &mut InFlight, start: Instant, posts: usize, hanging: usize) {
+        let befores: Vec<Before> = (0..posts).map(|_| in_flight.take()).collect();
+        befores[hanging..].iter().for_each(|_| in_flight.answered());
+        befores[..hanging].iter().for_each(|before| in_flight.timed_out(start + TIMEOUT, start, *before));
+        for _ in &befores {
+            in_flight.free();
+        }
+    }
+
+    #[test]
+    fn widespread_timeouts_halve_it_once_in_the_time_of_a_post() {
+        let mut in_flight = InFlight::new(64);
+        let mut start = Instant::now();
+        for expected in [32, 16, 8, 4, 4] {
+            round(&mut in_flight, start, 40, 40);
+            assert_eq!(in_flight.limit(), expected);
+            start += TIMEOUT;
+        }
+    }
+
+    #[test]
+    fn a_few_that_hang_are_not_widespread() {
+        let mut in_flight = InFlight::new(64);
+        let start = Instant::now();
+        round(&mut in_flight, start, 10, 4);
+        round(&mut in_flight, start + TIMEOUT, 5_000, 20);
+        assert!(!in_flight.is_limited());
+    }
+
+    #[test]
+    fn answers_bring_it_back_one_by_one() {
+        let mut in_flight = InFlight::new(16);
+        round(&mut in_flight, Instant::now(), 16, 16);
+        assert_eq!(in_flight.limit(), 8);
+        let steps: Vec<usize> = (0..64)
+            .map(|_| {
+                in_flight.answered();
+                in_flight.limit()
+            })
+            .collect();
+        assert!(steps.windows(2).all(|step| step[1] <= step[0] + 1));
+        assert_eq!(steps.last(), Some(&16));
+    }
+
+    #[test]
+    fn a_small_limit_is_never_raised_to_the_floor() {
+        let mut in_flight = InFlight::new(2);
+        round(&mut in_flight, Instant::now(), 16, 16);
+        assert_eq!(in_flight.limit(), 2);
+    }
+}

@@ -1,0 +1,223 @@
+//! When posts may start: how many in flight, how fast, and whose turn it is.
+//!
+//! - `FANOUT_CONCURRENCY` and `FANOUT_MAX_POSTS_PER_SECOND` are never exceeded.
+//! - Without a 429 there is no limit in between: nothing is paced, and small rooms pay nothing.
+//! - When 429s are the account's, posts are paced at a rate that is learnt from the answers.
+//! - When timeouts are widespread, fewer posts are kept in flight.
+//!
+//! Posts wait in one queue, of which only the head waits for a place in flight and for its moment, at the rate of that
+//! moment. A moment is never promised to a post that still waits: rates change meanwhile, and waiters go away.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+mod backoff;
+mod in_flight;
+mod misses;
+mod pacer;
+mod queue;
+mod rate;
+mod retry_budget;
+#[cfg(test)]
+mod simulation;
+mod suspect;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+pub use backoff::{Backoff, LONGEST_RETRY_AFTER};
+pub use misses::ConsecutiveMisses;
+pub use queue::Order;
+pub use retry_budget::RetryBudget;
+
+use crate::outcome::Outcome;
+use in_flight::{Before, InFlight};
+use pacer::Pacer;
+use queue::{Place, Queue, Room};
+use rate::LearntRate;
+
+/// Attempts for a post while the account is throttled, at the least. A refusal is not the connection's fault then, and
+/// at the rate that is being learnt nearly all pass.
+const ATTEMPTS_WHILE_THROTTLED: u32 = 8;
+
+/// Decides when posts start. One for each environment; what it learns outlives invocations.
+#[derive(Debug)]
+pub struct RateLimiter {
+    /// Posts per second that are never exceeded; `None` is no cap.
+    cap: Option<f64>,
+    cap_pacer: RefCell<Pacer>,
+    learnt: RefCell<LearntRate>,
+    in_flight: RefCell<InFlight>,
+    queue: Queue,
+    /// Whether the head of the queue waits for a place in flight.
+    is_place_wanted: Cell<bool>,
+}
+
+/// The turns of one broadcast among all those under way.
+#[derive(Debug)]
+pub struct Turns<'a> {
+    limiter: &'a RateLimiter,
+    room: Rc<Room>,
+}
+
+/// A post that may start now. It holds a place in flight, which dropping it frees, and has used up its moment.
+#[derive(Debug)]
+#[must_use = "a post is made with it"]
+pub struct Permit<'a> {
+    limiter: &'a RateLimiter,
+    started: Instant,
+    epoch: u32,
+    before: Before,
+}
+
+/// The head of the queue, looking whether its post may start.
+enum Head<'a> {
+    Starts(Permit<'a>),
+    WaitsFor(Instant),
+    WaitsForPlace,
+}
+
+impl RateLimiter {
+    /// A limiter that keeps at most `max_in_flight` posts in flight (1 at least) and starts at most
+    /// `max_posts_per_second`, and 5 ms' worth more when it wakes up late; 0 is no cap.
+    #[must_use]
+    pub fn new(max_in_flight: usize, max_posts_per_second: u64) -> Self {
+        let per_second = u32::try_from(max_posts_per_second).unwrap_or(u32::MAX);
+        Self {
+            cap: (per_second > 0).then(|| f64::from(per_second)),
+            cap_pacer: RefCell::default(),
+            learnt: RefCell::new(LearntRate::new()),
+            in_flight: RefCell::new(InFlight::new(max_in_flight)),
+            queue: Queue::default(),
+            is_place_wanted: Cell::new(false),
+        }
+    }
+
+    /// The turns of a broadcast that begins.
+    #[must_use]
+    pub fn turns(&self) -> Turns<'_> {
+        Turns { limiter: self, room: Rc::default() }
+    }
+
+    /// Posts that may be in flight now.
+    #[must_use]
+    pub fn in_flight_limit(&self) -> usize {
+        self.in_flight.borrow().limit()
+    }
+
+    /// Whether the account is throttled.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.learnt.borrow().is_throttled(Instant::now())
+    }
+
+    /// Whether so much goes wrong that a missed broadcast is no single connection's fault.
+    #[must_use]
+    pub fn is_struggling(&self) -> bool {
+        self.is_throttled() || self.in_flight.borrow().is_limited()
+    }
+
+    /// Whether a connection that has been answered 429 ever since `refused_since` (when its first refused attempt
+    /// started) is slow itself: posts to others, started since then, passed. When in doubt it is the account, which
+    /// must cost no connection anything.
+    #[must_use]
+    pub fn is_slow_connection(&self, refused_since: Instant) -> bool {
+        !self.is_throttled() && self.learnt.borrow().is_slow_connection(refused_since)
+    }
+
+    /// Attempts for a post, of which `configured` are `FANOUT_MAX_ATTEMPTS`.
+    #[must_use]
+    pub fn max_attempts(&self, configured: u32) -> u32 {
+        if self.is_throttled() { configured.max(ATTEMPTS_WHILE_THROTTLED) } else { configured }
+    }
+
+    /// Starts a post, if there is a place in flight and it is the moment.
+    fn start(&self) -> Head<'_> {
+        let mut in_flight = self.in_flight.borrow_mut();
+        if !in_flight.has_room() {
+            self.is_place_wanted.set(true);
+            return Head::WaitsForPlace;
+        }
+        let now = Instant::now();
+        let (mut learnt, mut cap_pacer) = (self.learnt.borrow_mut(), self.cap_pacer.borrow_mut());
+        let learnt_due = learnt.due(now);
+        if learnt_due.is_some() {
+            learnt.hold(now);
+        }
+        let cap_due = self.cap.and_then(|cap| cap_pacer.due(now, cap));
+        if let Some(due) = learnt_due.max(cap_due) {
+            return Head::WaitsFor(due);
+        }
+        if let Some(cap) = self.cap {
+            cap_pacer.take(now, cap);
+        }
+        Head::Starts(Permit { limiter: self, started: now, epoch: learnt.take(now), before: in_flight.take() })
+    }
+}
+
+impl<'a> Turns<'a> {
+    /// Waits for the moment of a post: for its turn, a place in flight, and the rate. Dropping the future leaves
+    /// nothing behind.
+    pub async fn acquire(&self, order: Order) -> Permit<'a> {
+        if self.limiter.queue.is_empty()
+            && let Head::Starts(permit) = self.limiter.start()
+        {
+            return permit;
+        }
+        let place = self.limiter.queue.join(&self.room, order);
+        let permit = self.head_starts(&place).await;
+        place.serve();
+        permit
+    }
+
+    async fn head_starts(&self, place: &Place<'_>) -> Permit<'a> {
+        loop {
+            if !place.is_head() {
+                place.woken().await;
+                continue;
+            }
+            match self.limiter.start() {
+                Head::Starts(permit) => return permit,
+                Head::WaitsForPlace => place.woken().await,
+                Head::WaitsFor(moment) => tokio::select! {
+                    () = sleep_until(moment) => {}
+                    () = place.woken() => {}
+                },
+            }
+        }
+    }
+}
+
+impl Permit<'_> {
+    /// When the post started.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Learns from how the post ended. `attempt` is its number among the attempts with this frame; the first is 1.
+    pub fn record(self, outcome: Outcome, attempt: u32) {
+        let now = Instant::now();
+        let limiter = self.limiter;
+        if outcome == Outcome::TimedOut {
+            limiter.in_flight.borrow_mut().timed_out(now, self.started, self.before);
+            return;
+        }
+        limiter.in_flight.borrow_mut().answered();
+        let is_refused = matches!(outcome, Outcome::Throttled { .. });
+        limiter.learnt.borrow_mut().answered(now, self.started, self.epoch, attempt, is_refused);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.limiter.in_flight.borrow_mut().free();
+        if self.limiter.is_place_wanted.take() {
+            self.limiter.queue.wake_head();
+        }
+    }
+}

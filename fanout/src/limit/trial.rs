@@ -1,0 +1,250 @@
+//! Refusals that have nothing to do with the rate: a part of all posts is refused however few there are. To cut the
+//! rate for them brings nothing but slowness, so the share that is refused is compared at two rates before it is cut
+//! further.
+//!
+//! An example, 10% refused at random: the rate falls from 9,000 to 8,100 to 7,300 and so on, and each window sees a
+//! tenth refused. Below 4,500 a trial begins: posts go at a quarter of the rate, until as many have been refused as were
+//! to be expected. They are (of an account that is short, none would be), so a tenth is tolerated from here on, the rate
+//! is 9,000 again, and only what is refused beyond a tenth cuts it.
+
+use tokio::time::Instant;
+
+use super::rate::DRAIN;
+
+/// The part of the rate before the cuts at which a trial is due.
+const FALLEN: f64 = 0.5;
+
+/// The part of the rate before the cuts from which on refusals are counted, to compare with those of the trial.
+const COUNTED: f64 = 0.7;
+
+/// Refusals that are compared: with fewer, luck decides.
+const SAMPLE: u32 = 20;
+
+/// The largest share that may have nothing to do with the rate. An account that refuses more is in trouble, and fewer
+/// posts are right whatever the reason.
+const LARGEST_SHARE: f64 = 0.4;
+
+/// The part of the rate that is tried.
+const TRIED: f64 = 0.25;
+
+/// The part of the share to which refusals would have fallen if they were related to the rate.
+const RELATED: f64 = 0.5;
+
+/// Refusals to be expected of a share after which it is no luck that there were none (1 in 50).
+const NO_LUCK: f64 = 4.0;
+
+/// Standard deviations by which the share of a window may exceed what is tolerated.
+const DEVIATIONS: f64 = 3.0;
+
+/// Posts that were refused, of those answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refused {
+    pub(super) answers: u32,
+    pub(super) refused: u32,
+}
+
+impl Refused {
+    pub(super) fn share(self) -> f64 {
+        f64::from(self.refused) / f64::from(self.answers.max(1))
+    }
+
+    pub(super) fn is_everything(self) -> bool {
+        self.refused == self.answers
+    }
+
+    fn add(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.refused += other.refused;
+    }
+}
+
+/// What a window says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// This share of the posts was refused because of the rate.
+    Related {
+        /// From 0 to 1.
+        share: f64,
+    },
+    /// The rate is another now: a trial begins, or has found that refusals are related to the rate.
+    Set {
+        /// Posts per second.
+        fill_rate: f64,
+    },
+    /// Refusals have nothing to do with the rate, which is again what it was before it was cut for them.
+    Unrelated {
+        /// Posts per second.
+        last_max_rate: f64,
+    },
+}
+
+/// Finds refusals that have nothing to do with the rate.
+#[derive(Debug, Default)]
+pub(super) struct Trials {
+    /// Cuts one after another, with no window without refusals in between.
+    descent: Option<Descent>,
+    trial: Option<Trial>,
+    /// The share of posts that is refused whatever the rate.
+    tolerated: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Descent {
+    /// The rate before the first cut.
+    last_max_rate: f64,
+    refused: Refused,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    last_max_rate: f64,
+    /// The rate and the refusals that are compared with.
+    fill_rate: f64,
+    refused: Refused,
+    /// Until then, answers are still to posts from before, or to those that met them.
+    settling: Option<Instant>,
+}
+
+impl Trials {
+    /// Whether answers still belong to the time before the trial.
+    pub(super) fn is_settling(&self) -> bool {
+        self.trial.is_some_and(|trial| trial.settling.is_some())
+    }
+
+    /// Whether they do not any more.
+    pub(super) fn has_settled(&mut self, now: Instant) -> bool {
+        let Some(trial) = &mut self.trial else { return false };
+        let has_settled = trial.settling.is_some_and(|until| now >= until);
+        if has_settled {
+            trial.settling = None;
+        }
+        has_settled
+    }
+
+    /// Whether there are enough answers to decide the trial; `None` if there is no trial.
+    pub(super) fn is_decided(&self, refused: Refused) -> Option<bool> {
+        let trial = self.trial?;
+        let expected = f64::from(refused.answers) * trial.refused.share();
+        let enough = if refused.refused == 0 { NO_LUCK } else { f64::from(SAMPLE) };
+        Some(expected >= enough)
+    }
+
+    /// Judges a window of posts made at a rate.
+    pub(super) fn judge(&mut self, now: Instant, fill_rate: f64, refused: Refused) -> Verdict {
+        if let Some(trial) = self.trial.take() {
+            return self.conclude(trial, refused);
+        }
+        let share = self.excess(refused);
+        if share == 0.0 || refused.is_everything() {
+            self.descent = None;
+            return Verdict::Related { share };
+        }
+        let descent = self.descent.get_or_insert(Descent { last_max_rate: fill_rate, refused: Refused::default() });
+        if fill_rate <= descent.last_max_rate * COUNTED {
+            descent.refused.add(refused);
+        }
+        let is_due = fill_rate <= descent.last_max_rate * FALLEN && descent.refused.refused >= SAMPLE;
+        if is_due && descent.refused.share() <= LARGEST_SHARE {
+            let Descent { last_max_rate, refused } = *descent;
+            self.trial = Some(Trial { last_max_rate, fill_rate, refused, settling: Some(now + DRAIN) });
+            self.descent = None;
+            return Verdict::Set { fill_rate: fill_rate * TRIED };
+        }
+        Verdict::Related { share }
+    }
+
+    fn conclude(&mut self, trial: Trial, refused: Refused) -> Verdict {
+        let (before, share) = (trial.refused.share(), refused.share());
+        if share > LARGEST_SHARE {
+            // The account has run short meanwhile: the rate stays as slow as it was tried.
+            return Verdict::Set { fill_rate: trial.fill_rate * TRIED };
+        }
+        if share < before * RELATED {
+            return Verdict::Set { fill_rate: trial.fill_rate * (1.0 - before) };
+        }
+        let mut together = trial.refused;
+        together.add(refused);
+        self.tolerated = together.share();
+        Verdict::Unrelated { last_max_rate: trial.last_max_rate }
+    }
+
+    /// The share that was refused beyond what is tolerated.
+    fn excess(&mut self, refused: Refused) -> f64 {
+        let (share, tolerated) = (refused.share(), self.tolerated);
+        if tolerated == 0.0 {
+            return share;
+        }
+        let answers = f64::from(refused.answers);
+        if refused.refused == 0 && answers * tolerated >= NO_LUCK {
+            self.tolerated = 0.0;
+        }
+        let deviation = (tolerated * (1.0 - tolerated) / answers).sqrt();
+        if share <= tolerated + DEVIATIONS * deviation { 0.0 } else { (share - tolerated) / (1.0 - tolerated) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(answers: u32, refused: u32) -> Refused {
+        Refused { answers, refused }
+    }
+
+    /// Cuts the rate for a tenth refused in each window, until a trial begins; returns the rates before and in it.
+    fn descend(trials: &mut Trials, now: Instant) -> (f64, f64) {
+        let mut fill_rate = 9_000.0;
+        loop {
+            match trials.judge(now, fill_rate, refused(100, 10)) {
+                Verdict::Related { share } => fill_rate *= 1.0 - share,
+                Verdict::Set { fill_rate: tried } => return (fill_rate, tried),
+                Verdict::Unrelated { .. } => panic!("no trial was made"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_that_does_not_fall_with_the_rate_is_tolerated_from_then_on() {
+        let now = Instant::now();
+        let mut trials = Trials::default();
+        let (before, tried) = descend(&mut trials, now);
+        assert!(before <= 4_500.0 && tried < before / 3.0, "{before} {tried}");
+        assert!(trials.is_settling() && !trials.has_settled(now) && trials.has_settled(now + DRAIN));
+        assert_eq!(trials.is_decided(refused(100, 9)), Some(false));
+        assert_eq!(trials.is_decided(refused(210, 20)), Some(true));
+        assert_eq!(trials.judge(now, tried, refused(210, 20)), Verdict::Unrelated { last_max_rate: 9_000.0 });
+        assert_eq!(trials.judge(now, 9_000.0, refused(100, 14)), Verdict::Related { share: 0.0 });
+        let Verdict::Related { share } = trials.judge(now, 9_000.0, refused(100, 55)) else { panic!("a verdict") };
+        assert!((0.45..0.55).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_share_that_falls_with_the_rate_is_not_tolerated() {
+        let now = Instant::now();
+        let mut trials = Trials::default();
+        let (before, tried) = descend(&mut trials, now);
+        assert_eq!(trials.is_decided(refused(39, 0)), Some(false));
+        assert_eq!(trials.is_decided(refused(50, 0)), Some(true), "none refused is soon clear");
+        let Verdict::Set { fill_rate } = trials.judge(now, tried, refused(50, 0)) else { panic!("a verdict") };
+        assert!((before * 0.85..before).contains(&fill_rate));
+        assert_eq!(trials.judge(now, before, refused(100, 10)), Verdict::Related { share: 0.1 });
+    }
+
+    #[test]
+    fn an_account_that_refuses_everything_meanwhile_is_short() {
+        let now = Instant::now();
+        let mut trials = Trials::default();
+        let (_, tried) = descend(&mut trials, now);
+        assert_eq!(trials.judge(now, tried, refused(200, 200)), Verdict::Set { fill_rate: tried });
+    }
+
+    #[test]
+    fn what_is_tolerated_is_forgotten_when_nothing_is_refused_any_more() {
+        let mut trials = Trials { tolerated: 0.1, ..Trials::default() };
+        let now = Instant::now();
+        let mut share_of = |number| trials.judge(now, 9_000.0, refused(100, number));
+        assert_eq!(share_of(10), Verdict::Related { share: 0.0 });
+        assert_eq!(share_of(0), Verdict::Related { share: 0.0 });
+        assert_eq!(share_of(10), Verdict::Related { share: 0.1 });
+    }
+}
