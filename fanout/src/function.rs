@@ -24,13 +24,13 @@ use tokio::sync::mpsc;
 use crate::{
     append::{AppendError, RoomLog},
     board::{Board, Broadcast, PostingFailed},
+    connections_api::ConnectionsApi,
     deadline::Deadline,
     decode::{Group, NotARecord, decode},
     encode::{Frame, encode, repack},
     gone::{channel, delete_gone},
     page::Pages,
     post::{PostState, Workers},
-    poster::Poster,
     shard::{self, Sharding},
     tally::Tally,
     work::{Step, Task, steps},
@@ -55,7 +55,7 @@ pub struct FanoutFunction<S, L, D, Q, P, C> {
     /// Which rooms are large.
     pub sharding: Sharding,
     /// The @connections API.
-    pub poster: P,
+    pub connections_api: P,
     /// The time.
     pub clock: C,
     /// What is remembered about posting.
@@ -87,7 +87,7 @@ where
     L: LogStore,
     D: DeadLetters,
     Q: ShardQueue,
-    P: Poster,
+    P: ConnectionsApi,
     C: Clock,
 {
     /// Serves one batch. Says which of its records must stay in the queue: of each group, those from the first failed one on.
@@ -102,8 +102,14 @@ where
         let (failing, failing_receiver) = mpsc::unbounded_channel();
         let board = Board::default();
         let work = deadline.work(async {
-            let workers =
-                Workers { state: &self.posts, poster: &self.poster, clock: &self.clock, board: &board, gone, failing };
+            let workers = Workers {
+                state: &self.posts,
+                connections_api: &self.connections_api,
+                clock: &self.clock,
+                board: &board,
+                gone,
+                failing,
+            };
             let groups = groups.iter().zip(&first_failed).map(|(group, failed)| self.serve(group, failed, &board));
             let serving = join_all(groups).map(|_| board.close());
             // Workers own the senders: when they leave, or the time is up, the channels end.
@@ -227,7 +233,7 @@ where
         }
         connections.truncate(CLOSES);
         join_all(connections.iter().map(|connection| async move {
-            let outcome = self.poster.close(connection).await;
+            let outcome = self.connections_api.close(connection).await;
             tracing::info!(%connection, ?outcome, "closed a connection that missed several broadcasts");
         }))
         .await;

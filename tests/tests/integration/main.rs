@@ -6,7 +6,7 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod connections_api;
 mod fanout;
 mod ingest;
 mod log;
-mod poster;

@@ -50,16 +50,16 @@ impl Client {
     fn command(self, url: &str, time: Duration) -> Command {
         let (connections, seconds) = (CONNECTIONS.to_string(), time.as_secs_f64().to_string());
         let whole_seconds = time.as_secs().to_string();
-        let poster = |name| {
+        let bench = |client| {
             let mut command = Command::new(program("bench"));
-            command.args(["post", "--poster", name, "--url", url, "--connections", &connections]);
+            command.args(["post", "--client", client, "--url", url, "--connections", &connections]);
             command.args(["--seconds", &seconds]);
             command
         };
         match self {
-            Self::Direct => poster("http1"),
-            Self::DirectHttp2 => poster("http2"),
-            Self::RustSdk => poster("sdk"),
+            Self::Direct => bench("http1"),
+            Self::DirectHttp2 => bench("http2"),
+            Self::RustSdk => bench("sdk"),
             Self::Node => {
                 let mut command = Command::new("node");
                 command.args(["--no-warnings", "tests/benches/node/promise_all.mjs", url, &connections, &seconds]);

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
 use fanout::config::{HttpVersion, PostConfig};
+use fanout::connections_api::SignedConnectionsApi;
 use fanout::function::FanoutFunction;
 use fanout::post::PostState;
-use fanout::poster::direct::DirectPoster;
 use fanout::shard::Sharding;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
@@ -22,8 +22,14 @@ use super::moment;
 use super::world::{RETENTION, World};
 use crate::log::writer::writer_over;
 
-type Fanout =
-    FanoutFunction<DynamoConnections<TestClock>, DynamoLog<TestClock>, FifoQueue, FifoQueue, DirectPoster, TestClock>;
+type Fanout = FanoutFunction<
+    DynamoConnections<TestClock>,
+    DynamoLog<TestClock>,
+    FifoQueue,
+    FifoQueue,
+    SignedConnectionsApi,
+    TestClock,
+>;
 
 /// Receives batches until the world is closed.
 pub(super) async fn run(world: Rc<World>, mut random: Rng) {
@@ -103,8 +109,14 @@ fn environment(world: &World) -> Fanout {
         dead_letters: world.queue.clone(),
         shard_queue: world.queue.clone(),
         sharding: Sharding::new(world.shard_size),
-        poster: DirectPoster::new(&sdk, "us-east-1", &world.connections.endpoint(), posts.timeout, HttpVersion::Http1)
-            .unwrap(),
+        connections_api: SignedConnectionsApi::new(
+            &sdk,
+            "us-east-1",
+            &world.connections.endpoint(),
+            posts.timeout,
+            HttpVersion::Http1,
+        )
+        .unwrap(),
         clock: world.clock.clone(),
         posts: PostState::new(posts),
         deadline_reserve: posts.deadline_reserve,
