@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{encode::Frame, outcome::Misconfiguration, tally::Tally};
+use crate::{connections_api::Misconfiguration, encode::Frame, tally::Tally};
 
 /// Members left at which a room's next page is put on the board.
 const LOW_WATER: usize = 256;

@@ -37,16 +37,19 @@ pub struct Config {
 /// The version of HTTP that posts are made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
+    /// Over TLS what the endpoint prefers, HTTP/2 where it speaks both; without TLS HTTP/1.1.
+    Auto,
     /// HTTP/1.1: a connection for each post in flight.
     Http1,
-    /// HTTP/2: a connection for a hundred posts in flight.
+    /// HTTP/2: a connection for a hundred posts in flight. An endpoint that refuses it over TLS gets HTTP/1.1.
     Http2,
 }
 
 /// How posts are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostConfig {
-    /// `FANOUT_CONCURRENCY`: posts in flight at most.
+    /// `FANOUT_CONCURRENCY`: posts in flight at most, 900 or fewer: over HTTP/1.1 each takes a file descriptor, and an
+    /// environment has 1,024 for everything ("Lambda quotas").
     pub concurrency: usize,
     /// `FANOUT_MAX_POSTS_PER_SECOND`: posts started in a second at most; 0 is no cap.
     pub max_per_second: u64,
@@ -77,12 +80,13 @@ impl Config {
             // Shorter, and clients could not recover what they miss; longer than ten years is a mistake.
             retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
-            http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["1.1", "2"], "1.1") {
+            http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["auto", "1.1", "2"], "auto") {
+                "1.1" => HttpVersion::Http1,
                 "2" => HttpVersion::Http2,
-                _ => HttpVersion::Http1,
+                _ => HttpVersion::Auto,
             },
             posts: PostConfig {
-                concurrency: usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=1024, 64)).unwrap_or(64),
+                concurrency: usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=900, 64)).unwrap_or(64),
                 max_per_second: settings.integer("FANOUT_MAX_POSTS_PER_SECOND", 0..=1_000_000, 0),
                 timeout: settings.millis("FANOUT_POST_TIMEOUT_MS", 50..=29_000, 3_000),
                 max_attempts: u32::try_from(settings.integer("FANOUT_MAX_ATTEMPTS", 1..=10, 4)).unwrap_or(4),
@@ -120,7 +124,7 @@ mod tests {
         assert_eq!(config.room_index, "roomId-index");
         assert_eq!(config.connections_endpoint, "https://a.execute-api.eu-west-1.amazonaws.com/live");
         assert_eq!(config.retention, Duration::from_secs(86_400));
-        assert_eq!((config.shard_size, config.http_version), (10_000, HttpVersion::Http1));
+        assert_eq!((config.shard_size, config.http_version), (10_000, HttpVersion::Auto));
         let expected = PostConfig {
             concurrency: 64,
             max_per_second: 0,
@@ -130,6 +134,20 @@ mod tests {
             gone_grace: Duration::from_secs(10),
         };
         assert_eq!(config.posts, expected);
+    }
+
+    #[test]
+    fn the_version_of_http_is_chosen_by_name() {
+        let versions = [("auto", HttpVersion::Auto), ("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
+        for (name, version) in versions {
+            assert_eq!(read(&[("FANOUT_HTTP_VERSION", name)]).unwrap().http_version, version);
+        }
+    }
+
+    #[test]
+    fn posts_in_flight_leave_descriptors_for_the_rest() {
+        assert_eq!(read(&[("FANOUT_CONCURRENCY", "900")]).unwrap().posts.concurrency, 900);
+        assert!(read(&[("FANOUT_CONCURRENCY", "901")]).is_err());
     }
 
     #[test]

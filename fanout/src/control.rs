@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::outcome::Outcome;
+use crate::connections_api::Outcome;
 
 /// The time over which answers are judged.
 const WINDOW: Duration = Duration::from_millis(50);

@@ -8,10 +8,15 @@ use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
-    queue::{Queue, QueueError, Record},
+    queue::{
+        QueueError,
+        dead_letter::{DeadLetter, DeadLetters},
+        shards::ShardQueue,
+    },
     store::{
         StoreError,
-        connections::{ALL_SLOTS, ConnectionTable, Member},
+        connections::{ALL_SLOTS, ConnectionStore, Member},
+        log::LogStore,
     },
 };
 use tokio::sync::mpsc;
@@ -19,13 +24,13 @@ use tokio::sync::mpsc;
 use crate::{
     append::{AppendError, RoomLog},
     board::{Board, Broadcast, PostingFailed},
+    connections_api::ConnectionsApi,
     deadline::Deadline,
     decode::{Group, NotARecord, decode},
     encode::{Frame, encode, repack},
     gone::{channel, delete_gone},
     page::Pages,
     post::{PostState, Workers},
-    poster::Poster,
     shard::{self, Sharding},
     tally::Tally,
     work::{Step, Task, steps},
@@ -38,19 +43,19 @@ const SHARD_BATCH: usize = 10;
 const CLOSES: usize = 100;
 
 /// The function's state.
-pub struct FanoutFunction<Q, P, C> {
+pub struct FanoutFunction<S, L, D, Q, P, C> {
     /// The connection table.
-    pub connections: ConnectionTable<C>,
+    pub connections: S,
     /// The room logs.
-    pub log: RoomLog<C>,
+    pub log: RoomLog<L, C>,
     /// The dead-letter queue.
-    pub dead_letters: Q,
+    pub dead_letters: D,
     /// Where the parts of broadcasts to large rooms go.
     pub shard_queue: Q,
     /// Which rooms are large.
     pub sharding: Sharding,
     /// The @connections API.
-    pub poster: P,
+    pub connections_api: P,
     /// The time.
     pub clock: C,
     /// What is remembered about posting.
@@ -76,7 +81,15 @@ enum RoomError {
 /// it is known to be done.
 type FirstFailed = Cell<Option<usize>>;
 
-impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
+impl<S, L, D, Q, P, C> FanoutFunction<S, L, D, Q, P, C>
+where
+    S: ConnectionStore,
+    L: LogStore,
+    D: DeadLetters,
+    Q: ShardQueue,
+    P: ConnectionsApi,
+    C: Clock,
+{
     /// Serves one batch. Says which of its records must stay in the queue: of each group, those from the first failed one on.
     ///
     /// # Errors
@@ -89,8 +102,14 @@ impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
         let (failing, failing_receiver) = mpsc::unbounded_channel();
         let board = Board::default();
         let work = deadline.work(async {
-            let workers =
-                Workers { state: &self.posts, poster: &self.poster, clock: &self.clock, board: &board, gone, failing };
+            let workers = Workers {
+                state: &self.posts,
+                connections_api: &self.connections_api,
+                clock: &self.clock,
+                board: &board,
+                gone,
+                failing,
+            };
             let groups = groups.iter().zip(&first_failed).map(|(group, failed)| self.serve(group, failed, &board));
             let serving = join_all(groups).map(|_| board.close());
             // Workers own the senders: when they leave, or the time is up, the channels end.
@@ -131,21 +150,16 @@ impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
     /// the dead-letter queue did not take.
     async fn bury(&self, group: &Group, positions: std::ops::Range<usize>) -> Option<usize> {
         let letters = group.dead_letters().filter(|(position, _)| positions.contains(position));
-        let (positions, letters): (Vec<usize>, Vec<Record>) = letters.unzip();
+        let (positions, letters): (Vec<usize>, Vec<DeadLetter>) = letters.unzip();
         if letters.is_empty() {
             return None;
         }
         let mut first_failed = None;
-        for ((position, letter), result) in positions.iter().zip(&letters).zip(self.dead_letters.send(&letters).await) {
+        for ((position, letter), result) in positions.iter().zip(&letters).zip(self.dead_letters.bury(&letters).await) {
             match result {
-                Ok(()) => tracing::warn!(
-                    group = group.id,
-                    record = letter.deduplication_id,
-                    reason = letter.reason,
-                    "dead letter"
-                ),
+                Ok(()) => tracing::warn!(group = group.id, record = letter.id, reason = letter.reason, "dead letter"),
                 Err(error) => {
-                    tracing::error!(group = group.id, record = letter.deduplication_id, %error, "dead letter not taken");
+                    tracing::error!(group = group.id, record = letter.id, %error, "dead letter not taken");
                     first_failed = first_failed.or(Some(*position));
                 }
             }
@@ -180,7 +194,7 @@ impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
                 break;
             }
             jobs += batch.len();
-            self.shard_queue.send(&batch).await.into_iter().collect::<Result<(), _>>()?;
+            self.shard_queue.enqueue(&batch).await.into_iter().collect::<Result<(), _>>()?;
         }
         tracing::info!(%room, shards, jobs, "broadcast in shards");
         Ok(())
@@ -191,7 +205,7 @@ impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
         room: &RoomId,
         frames: Vec<Frame>,
         first_page: Vec<Member>,
-        mut pages: Pages<'_, C>,
+        mut pages: Pages<'_, S>,
         board: &Board,
     ) -> Result<Tally, RoomError> {
         let key = board.open(Broadcast { room: room.clone(), frames });
@@ -219,7 +233,7 @@ impl<Q: Queue, P: Poster, C: Clock> FanoutFunction<Q, P, C> {
         }
         connections.truncate(CLOSES);
         join_all(connections.iter().map(|connection| async move {
-            let outcome = self.poster.close(connection).await;
+            let outcome = self.connections_api.close(connection).await;
             tracing::info!(%connection, ?outcome, "closed a connection that missed several broadcasts");
         }))
         .await;

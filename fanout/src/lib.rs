@@ -6,6 +6,7 @@
 pub mod append;
 pub mod board;
 pub mod config;
+pub mod connections_api;
 pub mod control;
 pub mod deadline;
 pub mod decode;
@@ -13,10 +14,9 @@ pub mod encode;
 pub mod function;
 pub mod gone;
 pub mod limit;
-pub mod outcome;
+
 pub mod page;
 pub mod post;
-pub mod poster;
 pub mod retry;
 pub mod shard;
 pub mod strikes;

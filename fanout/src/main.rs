@@ -5,7 +5,7 @@ use std::rc::Rc;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fanout::{
-    append::RoomLog, config::Config, function::FanoutFunction, post::PostState, poster::direct::DirectPoster,
+    append::RoomLog, config::Config, connections_api::SignedConnectionsApi, function::FanoutFunction, post::PostState,
     shard::Sharding,
 };
 use shared::{
@@ -28,15 +28,15 @@ async fn main() -> Result<(), StartError> {
     let connections =
         ConnectionTable::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
     let (endpoint, timeout) = (&config.connections_endpoint, config.posts.timeout);
-    let poster =
-        DirectPoster::new(&sdk, &config.region, endpoint, timeout, config.http_version).map_err(StartError::client)?;
+    let connections_api = SignedConnectionsApi::new(&sdk, &config.region, endpoint, timeout, config.http_version)
+        .map_err(StartError::client)?;
     let function = Rc::new(FanoutFunction {
         connections,
         log: RoomLog::new(log, SystemClock, config.retention),
         dead_letters: SqsQueue::new(sqs.clone(), &config.dlq_url),
         shard_queue: SqsQueue::new(sqs, &config.queue_url),
         sharding: Sharding::new(config.shard_size),
-        poster,
+        connections_api,
         clock: SystemClock,
         posts: PostState::new(config.posts),
         deadline_reserve: config.posts.deadline_reserve,

@@ -13,10 +13,9 @@ use tokio::{
 use crate::{
     board::{Board, Delivery},
     config::PostConfig,
+    connections_api::{ConnectionsApi, Outcome},
     control::{Admission, Control},
     gone::Gone,
-    outcome::Outcome,
-    poster::{Lane, Poster},
     retry::{RetryBudget, backoff},
     strikes::Strikes,
 };
@@ -52,7 +51,7 @@ pub struct Workers<'a, P, C> {
     /// What outlives the invocation.
     pub state: &'a PostState,
     /// Where to post.
-    pub poster: &'a P,
+    pub connections_api: &'a P,
     /// The time, for the age of rows.
     pub clock: &'a C,
     /// Where deliveries come from.
@@ -71,7 +70,7 @@ enum Next {
     Dropped,
 }
 
-impl<P: Poster, C: Clock> Workers<'_, P, C> {
+impl<P: ConnectionsApi, C: Clock> Workers<'_, P, C> {
     /// Works until the board is closed and empty. Dropping the future ends all posts at once.
     pub async fn run(self) {
         let workers: FuturesUnordered<_> = (0..self.state.config.concurrency).map(|index| self.work(index)).collect();
@@ -79,25 +78,20 @@ impl<P: Poster, C: Clock> Workers<'_, P, C> {
     }
 
     async fn work(&self, index: usize) {
-        let mut lane = None;
         loop {
             if !self.state.control.has_turn(index) {
                 tokio::select! { () = self.state.control.turn(index) => {}, () = self.board.closed() => {} }
             }
             let Some(delivery) = self.board.next().await else { break };
-            let lane = lane.get_or_insert_with(|| self.poster.lane());
-            self.deliver(lane, delivery).await;
-        }
-        if let Some(lane) = lane {
-            self.poster.put_back(lane);
+            self.deliver(delivery).await;
         }
     }
 
-    async fn deliver(&self, lane: &mut P::Lane, mut delivery: Delivery) {
+    async fn deliver(&self, mut delivery: Delivery) {
         while let Some(frame) = delivery.broadcast.frames.get(delivery.frame) {
             let admission = self.state.control.admit().await;
             delivery.attempts += 1;
-            let outcome = lane.post(&delivery.member.connection, frame).await;
+            let outcome = self.connections_api.post(&delivery.member.connection, frame).await;
             self.note(&delivery, admission, outcome);
             match self.judge(&delivery, outcome).await {
                 Next::Frame => {
@@ -149,7 +143,7 @@ impl<P: Poster, C: Clock> Workers<'_, P, C> {
                 let wait = (delivery.attempts < most).then(|| backoff(delivery.attempts, retry_after)).flatten();
                 wait.map_or_else(|| self.give_up(delivery), Next::Retry)
             }
-            Outcome::Failed | Outcome::TimedOut => {
+            Outcome::Failed | Outcome::TimedOut | Outcome::Unreachable => {
                 let again = delivery.attempts < self.state.config.max_attempts && self.state.budget.withdraw();
                 let wait = again.then(|| backoff(delivery.attempts, None)).flatten();
                 wait.map_or_else(|| self.give_up(delivery), Next::Retry)

@@ -4,12 +4,15 @@
 //! It has one outcome (200 with an empty body), a constant latency and the account's token bucket; it counts and
 //! records nothing else. [`connections_server`](crate::connections_server) is the one for behaviour.
 
+mod counters;
 mod delay_line;
+mod tls;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,16 +22,20 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::oneshot;
 
 use crate::token_bucket::TokenBucket;
+use counters::Counters;
+pub use counters::Stats;
 use delay_line::DelayLine;
+use tls::Tls;
 
 /// What the server is to do.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The port; 0 takes a free one.
     pub port: u16,
@@ -36,105 +43,9 @@ pub struct Options {
     pub latency: Duration,
     /// Tokens a second and burst; 429 beyond them.
     pub bucket: Option<(f64, f64)>,
-}
-
-/// What the server has counted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Stats {
-    /// Posts answered 200.
-    pub delivered: u64,
-    /// Posts answered 429.
-    pub throttled: u64,
-    /// Deletes.
-    pub deletes: u64,
-    /// Bytes of all bodies posted.
-    pub body_bytes: u64,
-    /// The largest number of posts waiting for their answer. Without latency a post is answered before the next
-    /// one is read, and this says nothing; [`max_tcp_connections`](Self::max_tcp_connections) bounds it then.
-    pub max_in_flight: u64,
-    /// TCP connections opened.
-    pub tcp_connections: u64,
-    /// The largest number of TCP connections open at one time.
-    pub max_tcp_connections: u64,
-    /// The mean time between a post's arrival and its answer, in microseconds: what `latency` really was.
-    pub mean_latency_micros: u64,
-    /// With a bucket, the time between the first post ever and the last one: what has flowed into the bucket.
-    pub bucket_micros: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    delivered: AtomicU64,
-    throttled: AtomicU64,
-    deletes: AtomicU64,
-    body_bytes: AtomicU64,
-    in_flight: Gauge,
-    tcp_open: Gauge,
-    tcp_connections: AtomicU64,
-    latency_micros: AtomicU64,
-    bucket_micros: AtomicU64,
-}
-
-/// A number that goes up and down, and its maximum.
-#[derive(Debug, Default)]
-struct Gauge {
-    now: AtomicU64,
-    max: AtomicU64,
-}
-
-struct Raised<'a>(&'a Gauge);
-
-impl Gauge {
-    fn raise(&self) -> Raised<'_> {
-        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
-        self.max.fetch_max(now, Ordering::Relaxed);
-        Raised(self)
-    }
-
-    fn take_max(&self) -> u64 {
-        self.max.swap(self.now.load(Ordering::Relaxed), Ordering::Relaxed)
-    }
-}
-
-impl Drop for Raised<'_> {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Counters {
-    fn stats(&self) -> Stats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            delivered: get(&self.delivered),
-            throttled: get(&self.throttled),
-            deletes: get(&self.deletes),
-            body_bytes: get(&self.body_bytes),
-            max_in_flight: get(&self.in_flight.max),
-            tcp_connections: get(&self.tcp_connections),
-            max_tcp_connections: get(&self.tcp_open.max),
-            mean_latency_micros: get(&self.latency_micros).checked_div(get(&self.delivered)).unwrap_or_default(),
-            bucket_micros: get(&self.bucket_micros),
-        }
-    }
-
-    /// Open connections and posts in flight stay, as the start of the next maxima.
-    fn reset(&self) {
-        let counters = [
-            &self.delivered,
-            &self.throttled,
-            &self.deletes,
-            &self.body_bytes,
-            &self.tcp_connections,
-            &self.latency_micros,
-        ];
-        for counter in counters {
-            counter.store(0, Ordering::Relaxed);
-        }
-        self.in_flight.take_max();
-        self.tcp_open.take_max();
-    }
+    /// Where to write the certificate that the server shows over TLS; none, and it does not speak TLS. Without TLS it
+    /// can be spoken to all the same, on the same port.
+    pub certificate: Option<PathBuf>,
 }
 
 /// The running server; dropping it closes every connection.
@@ -150,7 +61,7 @@ impl FastServer {
     /// Listens on loopback and serves from one thread: more would only take the cores from the client.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// When the port is taken, or the certificate cannot be written.
     pub fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         listener.set_nonblocking(true)?;
@@ -158,6 +69,7 @@ impl FastServer {
         let counters = Arc::new(Counters::default());
         let service = Arc::new(Service {
             counters: Arc::clone(&counters),
+            tls: options.certificate.as_deref().map(Tls::start).transpose()?,
             delay: (options.latency > Duration::ZERO).then(|| DelayLine::start(options.latency)),
             bucket: options.bucket.map(Throttle::new),
         });
@@ -177,6 +89,11 @@ impl FastServer {
     /// `http://127.0.0.1:{port}`, without a slash at the end; any path below it takes posts.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// `https://localhost:{port}`, for the certificate's name.
+    pub fn tls_url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
     }
 
     /// What was counted so far.
@@ -209,6 +126,7 @@ impl Drop for FastServer {
 
 struct Service {
     counters: Arc<Counters>,
+    tls: Option<Tls>,
     delay: Option<DelayLine>,
     bucket: Option<Throttle>,
 }
@@ -245,26 +163,52 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
         tokio::spawn(async move {
             service.counters.tcp_connections.fetch_add(1, Ordering::Relaxed);
             let _open = service.counters.tcp_open.raise();
-            // A benchmark's client may end its connections as it likes.
-            let _ = if is_http2(&stream).await {
-                let streams = Arc::clone(&service);
-                let answer = service_fn(move |request| {
-                    let service = Arc::clone(&streams);
-                    async move { service.answer(request).await }
-                });
-                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await
+            let start = Start::of(&stream).await;
+            if let (Start::Tls, Some(tls)) = (&start, &service.tls) {
+                // A client that does not trust the certificate ends the handshake.
+                if let Ok((stream, is_http2)) = tls.accept(stream).await {
+                    serve(TokioIo::new(stream), is_http2, &service).await;
+                }
             } else {
-                let answer = service_fn(|request| service.answer(request));
-                http1::Builder::new().pipeline_flush(true).serve_connection(TokioIo::new(stream), answer).await
-            };
+                serve(TokioIo::new(stream), matches!(start, Start::Http2), &service).await;
+            }
         });
     }
 }
 
-/// Whether a connection begins as those of HTTP/2 do: `PRI * HTTP/2.0`, which no post does.
-async fn is_http2(stream: &tokio::net::TcpStream) -> bool {
-    let mut start = [0; 3];
-    stream.peek(&mut start).await.is_ok_and(|length| length == start.len() && start == *b"PRI")
+/// A benchmark's client may end its connections as it likes.
+async fn serve(io: impl Read + Write + Send + Unpin + 'static, is_http2: bool, service: &Arc<Service>) {
+    if is_http2 {
+        let streams = Arc::clone(service);
+        let answer = service_fn(move |request| {
+            let service = Arc::clone(&streams);
+            async move { service.answer(request).await }
+        });
+        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
+    } else {
+        let answer = service_fn(|request| service.answer(request));
+        let _ = http1::Builder::new().pipeline_flush(true).serve_connection(io, answer).await;
+    }
+}
+
+/// What a connection begins with.
+enum Start {
+    Http1,
+    /// `PRI * HTTP/2.0`, which no post does.
+    Http2,
+    /// A handshake record.
+    Tls,
+}
+
+impl Start {
+    async fn of(stream: &tokio::net::TcpStream) -> Self {
+        let mut start = [0; 3];
+        match stream.peek(&mut start).await {
+            Ok(1..) if start[0] == 22 => Self::Tls,
+            Ok(3) if start == *b"PRI" => Self::Http2,
+            _ => Self::Http1,
+        }
+    }
 }
 
 impl Service {

@@ -14,11 +14,10 @@ use tokio::{
 use crate::{
     board::{Board, Broadcast},
     config::PostConfig,
+    connections_api::{ConnectionsApi, Outcome},
     encode::Frame,
     gone,
-    outcome::Outcome,
     post::{PostState, Workers},
-    poster::{Lane, Poster},
     tally::Tally,
 };
 
@@ -75,27 +74,17 @@ impl Account {
 }
 
 #[derive(Clone)]
-struct AccountPoster(Rc<RefCell<Account>>);
+struct AccountApi(Rc<RefCell<Account>>);
 
-impl Poster for AccountPoster {
-    type Lane = Self;
-
-    fn lane(&self) -> Self {
-        self.clone()
-    }
-
-    fn put_back(&self, _: Self) {}
-
-    async fn close(&self, _: &ConnectionId) -> Outcome {
-        Outcome::Delivered
-    }
-}
-
-impl Lane for AccountPoster {
-    async fn post(&mut self, _: &ConnectionId, _: &Frame) -> Outcome {
+impl ConnectionsApi for AccountApi {
+    async fn post(&self, _: &ConnectionId, _: &Frame) -> Outcome {
         let latency = self.0.borrow().latency;
         sleep(latency.mul_f64(0.5 + fastrand::f64())).await;
         self.0.borrow_mut().ask()
+    }
+
+    async fn close(&self, _: &ConnectionId) -> Outcome {
+        Outcome::Delivered
     }
 }
 
@@ -114,8 +103,9 @@ async fn broadcast(state: &PostState, account: &Rc<RefCell<Account>>, connection
     let board = Board::default();
     let (gone, _gone) = gone::channel();
     let (failing, _failing) = mpsc::unbounded_channel();
-    let poster = AccountPoster(account.clone());
-    let workers = Workers { state, poster: &poster, clock: &SystemClock, board: &board, gone, failing };
+    let connections_api = AccountApi(account.clone());
+    let workers =
+        Workers { state, connections_api: &connections_api, clock: &SystemClock, board: &board, gone, failing };
     let room = RoomId::parse("r").unwrap();
     let key = board.open(Broadcast { room, frames: vec![Frame::new("{}".into())] });
     let member = Member { connection: ConnectionId::new("c"), joined_at: 0, expires_at: u64::MAX };

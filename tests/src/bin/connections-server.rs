@@ -1,5 +1,5 @@
-//! `connections-server [--port N] [--latency-ms N] [--rate N --burst N]`: the benchmarks' `@connections` endpoint
-//! as a process of its own. `GET /stats` gives its counts, `POST /stats/reset` sets them to zero.
+//! `connections-server [--port N] [--latency-ms N] [--rate N --burst N] [--certificate FILE]`: the benchmarks' `@connections` endpoint
+//! as a process of its own, over TLS too when there is a file to write its certificate to. `GET /stats` gives its counts, `POST /stats/reset` sets them to zero.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to whoever started it")]
 
 use std::process::ExitCode;
@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tests::fast_server::{FastServer, Options};
 
-const USAGE: &str = "usage: connections-server [--port N] [--latency-ms N] [--rate N --burst N]";
+const USAGE: &str = "usage: connections-server [--port N] [--latency-ms N] [--rate N --burst N] [--certificate FILE]";
 
 fn main() -> ExitCode {
     let server = parse(std::env::args().skip(1)).and_then(|options| {
-        FastServer::start(options).map_err(|error| format!("cannot listen on port {}: {error}", options.port))
+        let port = options.port;
+        FastServer::start(options).map_err(|error| format!("cannot serve on port {port}: {error}"))
     });
     match server {
         Ok(server) => {
@@ -31,6 +32,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     let (mut rate, mut burst) = (None, None);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
+        if name == "--certificate" {
+            options.certificate = Some(value.into());
+            continue;
+        }
         let number: f64 = value.parse().map_err(|_| format!("{name} {value}: not a number\n{USAGE}"))?;
         match name.as_str() {
             "--port" => options.port = value.parse().map_err(|_| format!("--port {value}: not a port\n{USAGE}"))?,

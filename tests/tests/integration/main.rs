@@ -1,4 +1,4 @@
-//! The functions' real binaries, and the poster, against fakes of the services around them.
+//! The functions' real binaries, and their clients, against fakes of the services around them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,8 +6,8 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod connections_api;
 mod fanout;
 mod ingest;
 mod log;
-mod poster;
 mod queue;

@@ -41,7 +41,7 @@ pub(crate) fn of(measured: &Measured) -> Vec<Bar> {
     };
     let cpu = |client| &of_client(measured, client).cpu;
     let per_second = |client| &of_client(measured, client).per_second;
-    let ours = cpu(Client::Direct);
+    let ours = cpu(Client::Signed);
     let rooms = &measured.broadcasts.rooms;
     let peak = |connections| {
         let room = rooms.iter().find(|room| room.connections == connections).expect("a room of this size");
@@ -55,25 +55,31 @@ pub(crate) fn of(measured: &Measured) -> Vec<Bar> {
             "cpu_vs_rust_sdk",
             "CPU for each post, against the AWS SDK for Rust",
             ours.over(cpu(Client::RustSdk)),
-            Limit::AtMost(1.0 / 4.0),
+            Limit::AtMost(0.20),
         ),
         bar(
             "cpu_vs_node",
             "CPU for each post, against the AWS SDK for JavaScript v3",
             ours.over(cpu(Client::Node)),
-            Limit::AtMost(1.0 / 25.0),
+            Limit::AtMost(1.0 / 30.0),
         ),
         bar(
             "cpu_vs_boto3",
             "CPU for each post, against boto3",
             ours.over(cpu(Client::Boto3)),
-            Limit::AtMost(1.0 / 45.0),
+            Limit::AtMost(1.0 / 55.0),
+        ),
+        bar(
+            "cpu_vs_wrk",
+            "CPU for each post, signed, over HTTP/2, against `wrk` unsigned",
+            cpu(Client::SignedHttp2).over(cpu(Client::Wrk)),
+            Limit::AtMost(1.1),
         ),
         bar(
             "posts_vs_wrk",
             "posts a second, signed, against `wrk` unsigned",
-            per_second(Client::Direct).over(per_second(Client::Wrk)),
-            Limit::AtLeast(0.45),
+            per_second(Client::Signed).over(per_second(Client::Wrk)),
+            Limit::AtLeast(0.6),
         ),
         bar(
             "time_vs_ideal",

@@ -1,8 +1,9 @@
 //! What the measured function talks to: the `@connections` endpoint in a process of its own, and the rest of AWS here.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,12 +25,22 @@ pub(crate) struct ConnectionsServer {
 
 impl ConnectionsServer {
     pub(crate) fn start(latency: Duration, bucket: Option<(f64, f64)>) -> Self {
-        let mut command = Command::new(program("connections-server"));
-        command.args(["--latency-ms", &(latency.as_secs_f64() * 1_000.0).to_string()]);
+        let mut arguments = vec!["--latency-ms".to_owned(), (latency.as_secs_f64() * 1_000.0).to_string()];
         if let Some((rate, burst)) = bucket {
-            command.args(["--rate", &rate.to_string(), "--burst", &burst.to_string()]);
+            arguments.extend(["--rate".to_owned(), rate.to_string(), "--burst".to_owned(), burst.to_string()]);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("connections-server, built along with this");
+        Self::start_with(arguments)
+    }
+
+    /// One that speaks TLS as well, and has written its certificate to a file.
+    pub(crate) fn start_with_tls(certificate: &Path) -> Self {
+        Self::start_with([Path::new("--certificate"), certificate])
+    }
+
+    fn start_with(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut command = Command::new(program("connections-server"));
+        let mut child =
+            command.args(arguments).stdout(Stdio::piped()).spawn().expect("connections-server, built along with this");
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).expect("the server's address");
         Self { child, url: url.trim_end().to_owned() }
@@ -37,6 +48,11 @@ impl ConnectionsServer {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The same server over TLS, by the name in its certificate.
+    pub(crate) fn tls_url(&self) -> String {
+        self.url.replace("http://127.0.0.1", "https://localhost")
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -2,7 +2,7 @@
 //!
 //! - `bench all [--runs N] [--seconds N]`
 //! - `bench broadcasts [--runs N]`
-//! - `bench post --poster http1|http2|sdk --url URL [--connections N] [--seconds N]`
+//! - `bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
     clippy::print_stdout,
@@ -34,7 +34,7 @@ use arguments::Arguments;
 
 const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
        bench broadcasts [--runs N]
-       bench post --poster http1|http2|sdk --url URL [--connections N] [--seconds N]
+       bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]
        bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
 
 #[tokio::main(flavor = "current_thread")]

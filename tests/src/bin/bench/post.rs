@@ -1,4 +1,4 @@
-//! Posting as the function does, with one of its posters: workers in one task, on a runtime of one thread.
+//! Posting as the function does, with one of its clients: calls side by side in one task, on a runtime of one thread.
 //!
 //! A process of its own, so that its time on the CPU is that of the posts alone.
 
@@ -7,11 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanout::config::HttpVersion;
+use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
 use fanout::encode::Frame;
-use fanout::outcome::Outcome;
-use fanout::poster::direct::DirectPoster;
-use fanout::poster::sdk::SdkPoster;
-use fanout::poster::{Lane, Poster};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::json;
@@ -31,25 +28,29 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     let url = arguments.text("url")?;
-    let lanes = arguments.number("connections", 64)?;
+    let in_flight = arguments.number("connections", 64)?;
     let time = Duration::from_secs_f64(arguments.number("seconds", 2.0)?);
     let sdk = aws::sdk_config().await;
-    let direct =
-        |version| DirectPoster::new(&sdk, "us-east-1", url, TIMEOUT, version).map_err(|error| error.to_string());
-    match arguments.text("poster")? {
-        "http1" => measure(&direct(HttpVersion::Http1)?, lanes, time).await,
-        "http2" => measure(&direct(HttpVersion::Http2)?, lanes, time).await,
-        "sdk" => measure(&SdkPoster::new(&sdk, url, TIMEOUT), lanes, time).await,
-        other => return Err(format!("--poster {other}: http1, http2 or sdk")),
-    }
+    let version = match arguments.text("client")? {
+        "sdk" => {
+            measure(&SdkConnectionsApi::new(&sdk, url, TIMEOUT), in_flight, time).await;
+            return Ok(());
+        }
+        "auto" => HttpVersion::Auto,
+        "http1" => HttpVersion::Http1,
+        "http2" => HttpVersion::Http2,
+        other => return Err(format!("--client {other}: auto, http1, http2 or sdk")),
+    };
+    let api = SignedConnectionsApi::new(&sdk, "us-east-1", url, TIMEOUT, version).map_err(|error| error.to_string())?;
+    measure(&api, in_flight, time).await;
     Ok(())
 }
 
-async fn measure(poster: &impl Poster, lanes: usize, time: Duration) {
-    post_for(poster, lanes, WARM_UP).await;
+async fn measure(api: &impl ConnectionsApi, in_flight: usize, time: Duration) {
+    post_for(api, in_flight, WARM_UP).await;
     let before = usage();
     let started = Instant::now();
-    let posts = post_for(poster, lanes, time).await;
+    let posts = post_for(api, in_flight, time).await;
     let seconds = started.elapsed().as_secs_f64();
     let cpu = usage().since(&before).cpu();
     println!("{}", json!({ "posts": posts, "seconds": seconds, "cpuSeconds": cpu.as_secs_f64() }));
@@ -59,21 +60,19 @@ fn usage() -> Usage {
     Usage::of_process(std::process::id()).expect("this process")
 }
 
-async fn post_for(poster: &impl Poster, lanes: usize, time: Duration) -> usize {
+async fn post_for(api: &impl ConnectionsApi, in_flight: usize, time: Duration) -> usize {
     let frame = Frame::new(Bytes::from("x".repeat(200)));
     let ids: Vec<_> = (0..ROOM).map(|index| ConnectionId::new(&format!("00L{index:07}oAMFcg="))).collect();
     let (started, posts) = (Instant::now(), Cell::new(0));
-    let workers: FuturesUnordered<_> = (0..lanes)
+    let calls: FuturesUnordered<_> = (0..in_flight)
         .map(async |_| {
-            let mut lane = poster.lane();
             while started.elapsed() < time {
                 let post = posts.replace(posts.get() + 1);
-                let outcome = lane.post(&ids[post % ROOM], &frame).await;
+                let outcome = api.post(&ids[post % ROOM], &frame).await;
                 assert_eq!(outcome, Outcome::Delivered);
             }
-            poster.put_back(lane);
         })
         .collect();
-    workers.collect::<()>().await;
+    calls.collect::<()>().await;
     posts.get()
 }

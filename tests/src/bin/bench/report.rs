@@ -65,13 +65,23 @@ fn clients(page: &mut String, measured: &Measured) {
         "\n## Clients\n\n200-byte bodies, one server in a process of its own, {CONNECTIONS} connections (boto3's loop uses \
          one, HTTP/2 as many requests at a time on one), each client in one process that takes turns with the others. CPU is the client's own.\n\n"
     );
-    let ours = of(&measured.clients, Client::Direct);
-    let rows = CLIENTS.iter().zip(&measured.clients).map(|(client, posting)| {
+    clients_table(page, measured, Client::Signed);
+    page.push_str(
+        "\nOver TLS, to a server with a certificate of its own making, which the clients trust (`wrk` trusts anybody):\n\n",
+    );
+    clients_table(page, measured, Client::TlsSigned);
+}
+
+/// The clients that speak TLS as `ours` does, or do not.
+fn clients_table(page: &mut String, measured: &Measured, ours: Client) {
+    let ours_posting = of(&measured.clients, ours);
+    let rows = CLIENTS.iter().filter(|client| client.is_tls() == ours.is_tls()).map(|client| {
+        let posting = of(&measured.clients, *client);
         [
             client.name().to_owned(),
             posting.per_second.to_string(),
             posting.cpu.to_string(),
-            short(posting.cpu.over(&ours.cpu).median()),
+            short(posting.cpu.over(&ours_posting.cpu).median()),
         ]
     });
     table(page, ["client", "posts/s", "CPU for each post (us)", "CPU, ours = 1"], rows);

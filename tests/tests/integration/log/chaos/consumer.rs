@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
 use fanout::config::{HttpVersion, PostConfig};
+use fanout::connections_api::SignedConnectionsApi;
 use fanout::function::FanoutFunction;
 use fanout::post::PostState;
-use fanout::poster::direct::DirectPoster;
 use fanout::shard::Sharding;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
-use shared::store::connections::ConnectionTable;
+use shared::store::dynamodb::{DynamoConnections, DynamoLog};
 use tests::aws_sdk;
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, ROOM_INDEX};
@@ -22,7 +22,14 @@ use super::moment;
 use super::world::{RETENTION, World};
 use crate::log::writer::writer_over;
 
-type Fanout = FanoutFunction<FifoQueue, DirectPoster, TestClock>;
+type Fanout = FanoutFunction<
+    DynamoConnections<TestClock>,
+    DynamoLog<TestClock>,
+    FifoQueue,
+    FifoQueue,
+    SignedConnectionsApi,
+    TestClock,
+>;
 
 /// Receives batches until the world is closed.
 pub(super) async fn run(world: Rc<World>, mut random: Rng) {
@@ -94,16 +101,22 @@ fn environment(world: &World) -> Fanout {
         gone_grace: Duration::from_secs(10),
     };
     let sdk = aws_sdk::sdk_config(&world.connections.endpoint());
-    let connections = ConnectionTable::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone())
+    let connections = DynamoConnections::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone())
         .with_room_index(ROOM_INDEX);
     FanoutFunction {
         connections,
         log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION),
-        dead_letters: world.dead_letters.clone(),
+        dead_letters: world.queue.clone(),
         shard_queue: world.queue.clone(),
         sharding: Sharding::new(world.shard_size),
-        poster: DirectPoster::new(&sdk, "us-east-1", &world.connections.endpoint(), posts.timeout, HttpVersion::Http1)
-            .unwrap(),
+        connections_api: SignedConnectionsApi::new(
+            &sdk,
+            "us-east-1",
+            &world.connections.endpoint(),
+            posts.timeout,
+            HttpVersion::Http1,
+        )
+        .unwrap(),
         clock: world.clock.clone(),
         posts: PostState::new(posts),
         deadline_reserve: posts.deadline_reserve,

@@ -1,32 +1,31 @@
 //! What reaches the server.
 
+use fanout::connections_api::{ConnectionsApi, Outcome};
 use fanout::encode::Frame;
-use fanout::outcome::Outcome;
-use fanout::poster::{Lane, Poster};
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_FRAME_BYTES;
 use tests::connections_server::ConnectionsServer;
 use tests::sigv4::{self, Credentials as ExpectedCredentials, SignatureError};
 
-use super::{Kind, expected, frame, post, poster, sdk_config, server, temporary_credentials};
+use super::{Kind, api, expected, frame, post, sdk_config, server, temporary_credentials};
 
-for_both_posters!(
+for_both_implementations!(
     a_frame_arrives_as_it_is,
     connection_ids_of_all_characters_are_signed_and_arrive,
     an_endpoint_with_a_deeper_path_and_a_slash_is_kept,
     credentials_without_a_session_token_are_signed_with,
     a_wrong_secret_is_refused_by_the_verifier,
-    lanes_post_side_by_side,
+    posts_go_side_by_side,
 );
 
 async fn a_frame_arrives_as_it_is<K: Kind>() {
     let server = server();
-    let mut lane = poster::<K>(&server).lane();
+    let api = api::<K>(&server);
     let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_FRAME_BYTES).collect();
     let frames = [Frame::new(bytes.into()), frame(""), frame("{\"text\":\"Gr\u{fc}\u{df}e \u{1f600}\"}")];
     for frame in &frames {
-        assert_eq!(lane.post(&ConnectionId::new("c"), frame).await, Outcome::Delivered);
+        assert_eq!(api.post(&ConnectionId::new("c"), frame).await, Outcome::Delivered);
     }
     let received = server.connection("c").bodies();
     assert!(received.iter().eq(frames.iter().map(Frame::body)));
@@ -39,10 +38,10 @@ async fn a_frame_arrives_as_it_is<K: Kind>() {
 
 async fn connection_ids_of_all_characters_are_signed_and_arrive<K: Kind>() {
     let server = server();
-    let mut lane = poster::<K>(&server).lane();
+    let api = api::<K>(&server);
     let ids = ["L0SM9cOFvHcCIhw=", "a+b/c==", "-._~", "with space", "100%", "a%2Fb", "caf\u{e9}", "a&b?c#d"];
     for id in ids {
-        assert_eq!(post(&mut lane, id).await, Outcome::Delivered, "{id}");
+        assert_eq!(post(&api, id).await, Outcome::Delivered, "{id}");
         assert_eq!(server.connection(id).delivered, 1, "{id}");
     }
     assert_eq!((server.record().connections.len(), server.record().signature_errors), (ids.len(), Vec::new()));
@@ -51,8 +50,8 @@ async fn connection_ids_of_all_characters_are_signed_and_arrive<K: Kind>() {
 async fn an_endpoint_with_a_deeper_path_and_a_slash_is_kept<K: Kind>() {
     let server = server();
     let endpoint = format!("{}/deeper/", server.endpoint());
-    let mut lane = K::poster(&sdk_config(temporary_credentials()), &endpoint, super::TIMEOUT).lane();
-    assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
+    let api = K::api(&sdk_config(temporary_credentials()), &endpoint, super::TIMEOUT);
+    assert_eq!(post(&api, "c").await, Outcome::Delivered);
     let path = server.connection("c").attempts[0].request.path().replace("%40", "@");
     assert_eq!(path, "/production/deeper/@connections/c");
 }
@@ -61,8 +60,8 @@ async fn credentials_without_a_session_token_are_signed_with<K: Kind>() {
     let server = ConnectionsServer::start();
     server.verify_signatures(expected(ExpectedCredentials::new("AKIDLONG", "long-term")));
     let credentials = aws_credential_types::Credentials::new("AKIDLONG", "long-term", None, None, "test");
-    let mut lane = K::poster(&sdk_config(credentials), &server.endpoint(), super::TIMEOUT).lane();
-    assert_eq!(post(&mut lane, "c=").await, Outcome::Delivered);
+    let api = K::api(&sdk_config(credentials), &server.endpoint(), super::TIMEOUT);
+    assert_eq!(post(&api, "c=").await, Outcome::Delivered);
     assert_eq!(server.record().signature_errors, []);
 }
 
@@ -71,20 +70,20 @@ async fn a_wrong_secret_is_refused_by_the_verifier<K: Kind>() {
     let server = server();
     let token = Some("session/token+with=signs".to_owned());
     let credentials = aws_credential_types::Credentials::new("AKIDTEMPORARY", "another", token, None, "test");
-    let mut lane = K::poster(&sdk_config(credentials), &server.endpoint(), super::TIMEOUT).lane();
-    assert_ne!(post(&mut lane, "c").await, Outcome::Delivered);
+    let api = K::api(&sdk_config(credentials), &server.endpoint(), super::TIMEOUT);
+    assert_ne!(post(&api, "c").await, Outcome::Delivered);
     assert!(matches!(server.record().signature_errors[..], [SignatureError::Mismatch { .. }]));
     let attempt = &server.connection("c").attempts[0];
     assert_eq!(sigv4::access_key(&attempt.request), Some("AKIDTEMPORARY"));
 }
 
-async fn lanes_post_side_by_side<K: Kind>() {
+async fn posts_go_side_by_side<K: Kind>() {
     let server = server();
-    let poster = poster::<K>(&server);
+    let api = api::<K>(&server);
     server.hold();
     let posts = join_all((0..8).map(|number| {
-        let mut lane = poster.lane();
-        async move { post(&mut lane, &format!("c{number}")).await }
+        let api = &api;
+        async move { post(api, &format!("c{number}")).await }
     }));
     let check = async {
         let within = std::time::Duration::from_secs(60);

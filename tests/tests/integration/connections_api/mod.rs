@@ -1,18 +1,19 @@
-//! One contract for both posters: the lean one that the function uses, and the stock SDK client that it is measured by.
+//! One contract for both implementations of the API: the one that the function uses, and the stock SDK client that it is
+//! compared with.
 
-/// Runs scenarios, generic over the [`Kind`] of poster, for both kinds.
-macro_rules! for_both_posters {
+/// Runs scenarios, generic over the [`Kind`] of implementation, for both kinds.
+macro_rules! for_both_implementations {
     ($($scenario:ident),* $(,)?) => {
-        mod direct {
+        mod signed {
             $(#[tokio::test]
             async fn $scenario() {
-                super::$scenario::<crate::poster::Direct>().await;
+                super::$scenario::<crate::connections_api::Signed>().await;
             })*
         }
         mod sdk {
             $(#[tokio::test]
             async fn $scenario() {
-                super::$scenario::<crate::poster::Sdk>().await;
+                super::$scenario::<crate::connections_api::Sdk>().await;
             })*
         }
     };
@@ -20,7 +21,9 @@ macro_rules! for_both_posters {
 
 mod answers;
 mod credentials;
+mod dropped;
 mod http2;
+mod http2_server;
 mod https;
 mod keep_alive;
 mod requests;
@@ -32,9 +35,8 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use fanout::config::HttpVersion;
+use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
 use fanout::encode::Frame;
-use fanout::outcome::Outcome;
-use fanout::poster::{Lane, Poster, direct::DirectPoster, sdk::SdkPoster};
 use shared::ConnectionId;
 use tests::connections_server::ConnectionsServer;
 use tests::sigv4::{Credentials as ExpectedCredentials, Expected};
@@ -44,30 +46,30 @@ const REGION: &str = "eu-central-1";
 /// Time for an attempt, enough for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A kind of poster.
+/// A kind of implementation.
 pub(crate) trait Kind {
-    type Poster: Poster;
+    type Api: ConnectionsApi;
 
-    fn poster(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> Self::Poster;
+    fn api(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> Self::Api;
 }
 
-pub(crate) struct Direct;
+pub(crate) struct Signed;
 
-impl Kind for Direct {
-    type Poster = DirectPoster;
+impl Kind for Signed {
+    type Api = SignedConnectionsApi;
 
-    fn poster(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> DirectPoster {
-        DirectPoster::new(sdk, REGION, endpoint, timeout, HttpVersion::Http1).unwrap()
+    fn api(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> SignedConnectionsApi {
+        SignedConnectionsApi::new(sdk, REGION, endpoint, timeout, HttpVersion::Auto).unwrap()
     }
 }
 
 pub(crate) struct Sdk;
 
 impl Kind for Sdk {
-    type Poster = SdkPoster;
+    type Api = SdkConnectionsApi;
 
-    fn poster(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> SdkPoster {
-        SdkPoster::new(sdk, endpoint, timeout)
+    fn api(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> SdkConnectionsApi {
+        SdkConnectionsApi::new(sdk, endpoint, timeout)
     }
 }
 
@@ -98,8 +100,8 @@ fn expected(credentials: ExpectedCredentials) -> Expected {
     Expected { credentials, region: REGION.to_owned(), service: "execute-api".to_owned(), now: None }
 }
 
-fn poster<K: Kind>(server: &ConnectionsServer) -> K::Poster {
-    K::poster(&sdk_config(temporary_credentials()), &server.endpoint(), TIMEOUT)
+fn api<K: Kind>(server: &ConnectionsServer) -> K::Api {
+    K::api(&sdk_config(temporary_credentials()), &server.endpoint(), TIMEOUT)
 }
 
 fn frame(text: &str) -> Frame {
@@ -107,6 +109,6 @@ fn frame(text: &str) -> Frame {
 }
 
 /// Posts a small frame to a connection.
-async fn post(lane: &mut impl Lane, connection: &str) -> Outcome {
-    lane.post(&ConnectionId::new(connection), &frame(r#"{"type":"messages"}"#)).await
+async fn post(api: &impl ConnectionsApi, connection: &str) -> Outcome {
+    api.post(&ConnectionId::new(connection), &frame(r#"{"type":"messages"}"#)).await
 }

@@ -1,27 +1,30 @@
-//! The reference poster: the stock SDK client.
+//! The reference: the stock SDK client.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, iter::successors, time::Duration};
 
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_apigatewaymanagement::{Client, config::Builder, error::SdkError, primitives::Blob};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::ConnectorError};
+use hyper_util::client::legacy;
 use shared::ConnectionId;
 
-use super::{Lane, Poster};
-use crate::{
-    encode::Frame,
+use super::{
+    ConnectionsApi,
     outcome::{Misconfiguration, Outcome},
 };
+use crate::encode::Frame;
 
-/// Posts through `aws-sdk-apigatewaymanagement`.
+/// The API through `aws-sdk-apigatewaymanagement`: what [`SignedConnectionsApi`](super::SignedConnectionsApi) is
+/// compared with, in its behaviour and in what it costs.
 #[derive(Clone, Debug)]
-pub struct SdkPoster {
+pub struct SdkConnectionsApi {
     client: Client,
 }
 
-impl SdkPoster {
-    /// A poster to an @connections endpoint. The SDK does not retry: whether and when is the fan-out's to decide.
+impl SdkConnectionsApi {
+    /// The API at an endpoint; each attempt has `timeout`. The SDK does not retry: whether and when is the fan-out's
+    /// to decide.
     #[must_use]
     pub fn new(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> Self {
         let config = Builder::from(sdk)
@@ -33,27 +36,17 @@ impl SdkPoster {
     }
 }
 
-impl Poster for SdkPoster {
-    type Lane = Self;
-
-    fn lane(&self) -> Self {
-        self.clone()
-    }
-
-    fn put_back(&self, _: Self) {}
-
-    async fn close(&self, connection: &ConnectionId) -> Outcome {
-        match self.client.delete_connection().connection_id(connection.as_str()).send().await {
+impl ConnectionsApi for SdkConnectionsApi {
+    async fn post(&self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+        let data = Blob::new(frame.body().as_ref());
+        match self.client.post_to_connection().connection_id(connection.as_str()).data(data).send().await {
             Ok(_) => Outcome::Delivered,
             Err(error) => classify(&error),
         }
     }
-}
 
-impl Lane for SdkPoster {
-    async fn post(&mut self, connection: &ConnectionId, frame: &Frame) -> Outcome {
-        let data = Blob::new(frame.body().as_ref());
-        match self.client.post_to_connection().connection_id(connection.as_str()).data(data).send().await {
+    async fn close(&self, connection: &ConnectionId) -> Outcome {
+        match self.client.delete_connection().connection_id(connection.as_str()).send().await {
             Ok(_) => Outcome::Delivered,
             Err(error) => classify(&error),
         }
@@ -66,6 +59,9 @@ fn classify<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>)
     }
     match error {
         SdkError::TimeoutError(_) => Outcome::TimedOut,
+        SdkError::DispatchFailure(failure) if failure.as_connector_error().is_some_and(is_of_connecting) => {
+            Outcome::Unreachable
+        }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => Outcome::TimedOut,
         // The request could not even be made.
         SdkError::ConstructionFailure(_) => Outcome::Rejected,
@@ -75,6 +71,13 @@ fn classify<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>)
         }
         _ => Outcome::Failed,
     }
+}
+
+/// Whether no connection could be opened.
+fn is_of_connecting(error: &ConnectorError) -> bool {
+    successors(error.source(), |error| (*error).source())
+        .filter_map(|error| error.downcast_ref::<legacy::Error>())
+        .any(legacy::Error::is_connect)
 }
 
 /// Whether credentials, which the SDK fetches before it connects, are what is missing.

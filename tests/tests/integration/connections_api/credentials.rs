@@ -10,15 +10,14 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_credential_types::provider::{self, ProvideCredentials};
-use fanout::outcome::{Misconfiguration, Outcome};
-use fanout::poster::Poster;
+use fanout::connections_api::{Misconfiguration, Outcome};
 use futures::future::join_all;
 use tests::connections_server::ConnectionsServer;
 use tests::sigv4;
 
-use super::{Direct, Kind, TIMEOUT, post, sdk_config};
+use super::{Kind, Signed, TIMEOUT, post, sdk_config};
 
-for_both_posters!(
+for_both_implementations!(
     without_credentials_nothing_is_posted,
     credentials_that_stay_refused_are_a_misconfiguration,
     credentials_are_fetched_once_for_many_posts,
@@ -88,8 +87,8 @@ fn keys(server: &ConnectionsServer, connection: &str) -> Vec<String> {
 async fn without_credentials_nothing_is_posted<K: Kind>() {
     let server = ConnectionsServer::start();
     let provider = Sequence::new([Err("there are none")]);
-    let mut lane = K::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
-    assert_eq!(post(&mut lane, "c").await, Outcome::Misconfigured(Misconfiguration::Credentials));
+    let api = K::api(&provider.config(), &server.endpoint(), TIMEOUT);
+    assert_eq!(post(&api, "c").await, Outcome::Misconfigured(Misconfiguration::Credentials));
     assert_eq!(server.record().posts, 0);
 }
 
@@ -97,8 +96,8 @@ async fn credentials_that_stay_refused_are_a_misconfiguration<K: Kind>() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
     let provider = Sequence::new([Ok(credentials("OLD"))]);
-    let mut lane = K::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
-    assert_eq!(post(&mut lane, "c").await, Outcome::Misconfigured(Misconfiguration::Forbidden));
+    let api = K::api(&provider.config(), &server.endpoint(), TIMEOUT);
+    assert_eq!(post(&api, "c").await, Outcome::Misconfigured(Misconfiguration::Forbidden));
     assert_eq!(keys(&server, "c"), ["OLD"], "the same would be refused again");
 }
 
@@ -106,10 +105,10 @@ async fn credentials_are_fetched_once_for_many_posts<K: Kind>() {
     for credentials in [credentials("KEY"), expiring("KEY", 3_600)] {
         let server = ConnectionsServer::start();
         let provider = Sequence::new([Ok(credentials)]);
-        let poster = K::poster(&provider.config(), &server.endpoint(), TIMEOUT);
+        let api = K::api(&provider.config(), &server.endpoint(), TIMEOUT);
         let posts = join_all((0..8).map(|number| {
-            let mut lane = poster.lane();
-            async move { post(&mut lane, &format!("c{number}")).await }
+            let api = &api;
+            async move { post(api, &format!("c{number}")).await }
         }));
         assert_eq!(posts.await, [Outcome::Delivered; 8]);
         assert_eq!(provider.asked(), 1);
@@ -119,9 +118,9 @@ async fn credentials_are_fetched_once_for_many_posts<K: Kind>() {
 async fn credentials_are_replaced_before_they_expire<K: Kind>() {
     let server = ConnectionsServer::start();
     let provider = Sequence::new([Ok(expiring("FIRST", 5)), Ok(expiring("SECOND", 3_600))]);
-    let mut lane = K::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
+    let api = K::api(&provider.config(), &server.endpoint(), TIMEOUT);
     for _ in 0..3 {
-        assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
+        assert_eq!(post(&api, "c").await, Outcome::Delivered);
     }
     assert_eq!(keys(&server, "c"), ["FIRST", "SECOND", "SECOND"]);
     assert_eq!(provider.asked(), 2);
@@ -133,9 +132,9 @@ async fn revoked_credentials_are_replaced_and_the_post_made_once_more() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
     let provider = Sequence::new([Ok(credentials("OLD")), Ok(credentials("NEW"))]);
-    let mut lane = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
-    assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
-    assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
+    let api = Signed::api(&provider.config(), &server.endpoint(), TIMEOUT);
+    assert_eq!(post(&api, "c").await, Outcome::Delivered);
+    assert_eq!(post(&api, "c").await, Outcome::Delivered);
     assert_eq!(keys(&server, "c"), ["OLD", "NEW", "NEW"]);
 }
 
@@ -145,20 +144,20 @@ async fn new_credentials_that_are_refused_too_are_a_misconfiguration() {
     server.expire_access_key("OLD");
     server.expire_access_key("NEW");
     let provider = Sequence::new([Ok(credentials("OLD")), Ok(credentials("NEW")), Ok(credentials("NEWEST"))]);
-    let mut lane = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
-    assert_eq!(post(&mut lane, "c").await, Outcome::Misconfigured(Misconfiguration::Forbidden));
+    let api = Signed::api(&provider.config(), &server.endpoint(), TIMEOUT);
+    assert_eq!(post(&api, "c").await, Outcome::Misconfigured(Misconfiguration::Forbidden));
     assert_eq!(keys(&server, "c"), ["OLD", "NEW"], "once more, and not for ever");
 }
 
 #[tokio::test]
-async fn workers_that_are_refused_together_fetch_new_credentials_together() {
+async fn calls_that_are_refused_together_fetch_new_credentials_together() {
     let server = ConnectionsServer::start();
     server.expire_access_key("OLD");
     let provider = Sequence::new([Ok(credentials("OLD")), Ok(credentials("NEW"))]);
-    let poster = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT);
+    let api = Signed::api(&provider.config(), &server.endpoint(), TIMEOUT);
     let posts = join_all((0..8).map(|number| {
-        let mut lane = poster.lane();
-        async move { post(&mut lane, &format!("c{number}")).await }
+        let api = &api;
+        async move { post(api, &format!("c{number}")).await }
     }));
     assert_eq!(posts.await, [Outcome::Delivered; 8]);
     assert_eq!(provider.asked(), 2);
@@ -168,9 +167,9 @@ async fn workers_that_are_refused_together_fetch_new_credentials_together() {
 async fn credentials_that_cannot_be_replaced_are_used_until_they_expire() {
     let server = ConnectionsServer::start();
     let provider = Sequence::new([Ok(expiring("FIRST", 120)), Err("not now"), Ok(expiring("SECOND", 3_600))]);
-    let mut lane = Direct::poster(&provider.config(), &server.endpoint(), TIMEOUT).lane();
+    let api = Signed::api(&provider.config(), &server.endpoint(), TIMEOUT);
     for _ in 0..3 {
-        assert_eq!(post(&mut lane, "c").await, Outcome::Delivered);
+        assert_eq!(post(&api, "c").await, Outcome::Delivered);
     }
     assert_eq!(keys(&server, "c"), ["FIRST", "FIRST", "SECOND"]);
 }

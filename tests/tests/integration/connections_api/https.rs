@@ -1,19 +1,22 @@
-//! The function's posts over TLS, to a server whose certificate it is told to trust.
+//! Posts over TLS, to a server whose certificate their process is told to trust, in the protocol that it chooses.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use serde_json::Value;
 use tests::connections_server::{Outcome, Script};
+use tests::fast_server::{FastServer, Options, Stats};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::fanout::{World, invoke, message, tally};
+use crate::fanout::{World, invoke, logged, message, tally};
 
 /// TLS in front of a plain server, with a certificate for `localhost` of its own making.
 struct TlsFront {
@@ -83,6 +86,7 @@ async fn posts_and_closes_go_over_tls_to_a_server_that_is_trusted() {
         .env("CONNECTIONS_ENDPOINT", front.endpoint())
         .env("SSL_CERT_FILE", front.certificate.display())
         .env("FANOUT_CONCURRENCY", 4)
+        .env("FANOUT_HTTP_VERSION", 2)
         .env("FANOUT_MAX_ATTEMPTS", 1)
         .start()
         .await
@@ -94,7 +98,9 @@ async fn posts_and_closes_go_over_tls_to_a_server_that_is_trusted() {
     let record = world.connections.record();
     assert_eq!((record.posts, record.delivered(), record.signature_errors), (120, 117, Vec::new()));
     assert_eq!(world.connections.connection("c7").deletes, 1);
-    assert!(world.connections.tcp_connections() <= 5, "four lanes and the SDK's connection, kept over invocations");
+    assert!(world.connections.tcp_connections() <= 5, "the one that did not speak HTTP/2, and four that are kept");
+    let is_warning = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("HTTP/1.1 only"));
+    assert_eq!(logged(&fanout, 1, is_warning).await.len(), 1);
 }
 
 #[tokio::test]
@@ -110,4 +116,49 @@ async fn nothing_is_posted_to_a_server_that_is_not_trusted() {
     invoke(&fanout, &[message("room", "m")]).await;
     assert_eq!(world.connections.tcp_connections(), 0);
     assert_eq!(tally(&fanout).await["undelivered"], 40);
+}
+
+/// Posts in flight, in a process of their own.
+const IN_FLIGHT: usize = 8;
+
+/// Posts for a moment to a server that speaks both protocols over TLS; returns what it has counted.
+async fn post_to_both(client: &str) -> Stats {
+    let certificate = std::env::temp_dir().join(format!("roomcast-test-{}-{client}.pem", std::process::id()));
+    let server = FastServer::start(Options { certificate: Some(certificate.clone()), ..Options::default() }).unwrap();
+    post_to(&server.tls_url(), &certificate, client).await;
+    std::fs::remove_file(certificate).unwrap();
+    server.stats()
+}
+
+async fn post_to(endpoint: &str, certificate: &Path, client: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(["post", "--seconds", "0.1", "--connections", &IN_FLIGHT.to_string()]);
+    command.args(["--client", client, "--url", endpoint]).env("SSL_CERT_FILE", certificate);
+    command.envs([("AWS_ACCESS_KEY_ID", "AKIDTEST"), ("AWS_SECRET_ACCESS_KEY", "test-secret")]);
+    let posted = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert!(posted.status.success(), "{}", String::from_utf8_lossy(&posted.stderr));
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_both_protocols_gets_one_http2_session() {
+    for client in ["auto", "http2"] {
+        let stats = post_to_both(client).await;
+        assert!(stats.delivered >= IN_FLIGHT as u64);
+        assert_eq!(stats.tcp_connections, 1, "{client}");
+    }
+}
+
+#[tokio::test]
+async fn http1_is_spoken_to_a_server_that_prefers_http2_where_only_that_is_wanted() {
+    assert_eq!(post_to_both("http1").await.tcp_connections, IN_FLIGHT as u64);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_http2_is_asked_once() {
+    let server = FastServer::start(Options::default()).unwrap();
+    let front = TlsFront::start(server.url().trim_start_matches("http://").parse().unwrap()).await;
+    post_to(&front.endpoint(), &front.certificate, "auto").await;
+    let stats = server.stats();
+    assert!(stats.delivered >= IN_FLIGHT as u64);
+    assert_eq!(stats.tcp_connections, IN_FLIGHT as u64 + 1);
 }

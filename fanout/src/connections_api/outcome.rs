@@ -18,6 +18,9 @@ pub enum Outcome {
     TimedOut,
     /// 5xx, or the HTTP connection broke: another attempt may succeed.
     Failed,
+    /// No connection to the endpoint could be opened (DNS, TCP or TLS), so nothing was sent. When nothing else comes
+    /// of posting either, the room's records must stay in the queue: they were tried on nobody.
+    Unreachable,
     /// The frame is larger than API Gateway takes.
     TooLarge,
     /// The request is refused whatever it is tried with, and for every connection: wrong permissions, wrong endpoint,

@@ -1,0 +1,92 @@
+//! How calls reach the endpoint: over HTTP/2, or over HTTP/1.1 where that is not to be had.
+
+use std::{cell::Cell, error::Error, rc::Rc};
+
+use tokio::time::Instant;
+
+use super::{
+    endpoint::{ConnectError, Endpoint},
+    http1::Http1Pool,
+    http2::Http2Pool,
+    request::SignedRequest,
+    response::PostResponse,
+};
+use crate::config::HttpVersion;
+
+/// Both protocols' connections, and which of them is used.
+pub(super) struct Transport {
+    version: HttpVersion,
+    /// Until the endpoint refuses it.
+    is_http2: Cell<bool>,
+    http1: Http1Pool,
+    http2: Http2Pool,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TransportError {
+    /// There was no connection: nothing was sent.
+    #[error(transparent)]
+    Unreachable(#[from] Rc<ConnectError>),
+    /// The endpoint speaks HTTP/1.1 only: nothing was sent.
+    #[error("the endpoint does not speak HTTP/2")]
+    Http1Only,
+    /// The response did not come in time.
+    #[error("no response in time")]
+    TimedOut,
+    /// The connection broke, or the server reset the request.
+    #[error(transparent)]
+    Broken(Box<dyn Error>),
+    /// The request cannot be expressed in the protocol.
+    #[error("the request cannot be sent")]
+    Unsendable,
+}
+
+impl TransportError {
+    /// There was no connection in the time for the attempt.
+    pub(super) fn no_connection_in_time() -> Self {
+        Rc::new(ConnectError::TimedOut).into()
+    }
+}
+
+impl From<ConnectError> for TransportError {
+    fn from(error: ConnectError) -> Self {
+        Rc::new(error).into()
+    }
+}
+
+impl Transport {
+    /// Over TLS the server chooses, unless only HTTP/1.1 is wanted; without TLS there is HTTP/2 only where it is asked
+    /// for.
+    pub(super) fn new(endpoint: Rc<Endpoint>, version: HttpVersion) -> Self {
+        let is_http2 = match version {
+            HttpVersion::Auto => endpoint.is_tls(),
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+        };
+        let (http1, http2) = (Http1Pool::new(endpoint.clone()), Http2Pool::new(endpoint));
+        Self { version, is_http2: Cell::new(is_http2), http1, http2 }
+    }
+
+    /// Makes a call, until the deadline.
+    pub(super) async fn send(
+        &self,
+        request: &SignedRequest<'_>,
+        deadline: Instant,
+    ) -> Result<PostResponse, TransportError> {
+        if self.is_http2.get() {
+            match self.http2.send(request, deadline).await {
+                Err(TransportError::Http1Only) => self.fall_back(),
+                result => return result,
+            }
+        }
+        self.http1.send(request, deadline).await
+    }
+
+    /// From now on HTTP/1.1 is used.
+    fn fall_back(&self) {
+        if self.is_http2.replace(false) && self.version == HttpVersion::Http2 {
+            tracing::warn!("FANOUT_HTTP_VERSION is 2, but the endpoint speaks HTTP/1.1 only, which is used instead");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the server counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the server has counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    /// Posts answered 200.
+    pub delivered: u64,
+    /// Posts answered 429.
+    pub throttled: u64,
+    /// Deletes.
+    pub deletes: u64,
+    /// Bytes of all bodies posted.
+    pub body_bytes: u64,
+    /// The largest number of posts waiting for their answer. Without latency a post is answered before the next
+    /// one is read, and this says nothing; [`max_tcp_connections`](Self::max_tcp_connections) bounds it then.
+    pub max_in_flight: u64,
+    /// TCP connections opened.
+    pub tcp_connections: u64,
+    /// The largest number of TCP connections open at one time.
+    pub max_tcp_connections: u64,
+    /// The mean time between a post's arrival and its answer, in microseconds: what `latency` really was.
+    pub mean_latency_micros: u64,
+    /// With a bucket, the time between the first post ever and the last one: what has flowed into the bucket.
+    pub bucket_micros: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) delivered: AtomicU64,
+    pub(super) throttled: AtomicU64,
+    pub(super) deletes: AtomicU64,
+    pub(super) body_bytes: AtomicU64,
+    pub(super) in_flight: Gauge,
+    pub(super) tcp_open: Gauge,
+    pub(super) tcp_connections: AtomicU64,
+    pub(super) latency_micros: AtomicU64,
+    pub(super) bucket_micros: AtomicU64,
+}
+
+/// A number that goes up and down, and its maximum.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    now: AtomicU64,
+    max: AtomicU64,
+}
+
+pub(super) struct Raised<'a>(&'a Gauge);
+
+impl Gauge {
+    pub(super) fn raise(&self) -> Raised<'_> {
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.max.fetch_max(now, Ordering::Relaxed);
+        Raised(self)
+    }
+
+    fn take_max(&self) -> u64 {
+        self.max.swap(self.now.load(Ordering::Relaxed), Ordering::Relaxed)
+    }
+}
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Counters {
+    pub(super) fn stats(&self) -> Stats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            delivered: get(&self.delivered),
+            throttled: get(&self.throttled),
+            deletes: get(&self.deletes),
+            body_bytes: get(&self.body_bytes),
+            max_in_flight: get(&self.in_flight.max),
+            tcp_connections: get(&self.tcp_connections),
+            max_tcp_connections: get(&self.tcp_open.max),
+            mean_latency_micros: get(&self.latency_micros).checked_div(get(&self.delivered)).unwrap_or_default(),
+            bucket_micros: get(&self.bucket_micros),
+        }
+    }
+
+    /// Open connections and posts in flight stay, as the start of the next maxima.
+    pub(super) fn reset(&self) {
+        let counters = [
+            &self.delivered,
+            &self.throttled,
+            &self.deletes,
+            &self.body_bytes,
+            &self.tcp_connections,
+            &self.latency_micros,
+        ];
+        for counter in counters {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.in_flight.take_max();
+        self.tcp_open.take_max();
+    }
+}

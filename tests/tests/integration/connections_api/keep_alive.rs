@@ -1,0 +1,146 @@
+//! HTTP connections are kept, and replaced when the server does not keep them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanout::connections_api::Outcome;
+use futures::future::join_all;
+use tests::connections_server::{Outcome as Scripted, Script};
+use tests::http_server::KeepAlive;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use super::{Kind, Signed, TIMEOUT, api, post, sdk_config, server, temporary_credentials};
+
+for_both_implementations!(
+    a_connection_is_kept_after_every_answer,
+    connections_are_used_again_the_last_one_first,
+    a_server_that_announces_the_end_of_a_connection_gets_every_post_once,
+    a_connection_that_ended_while_idle_costs_no_post,
+);
+
+async fn a_connection_is_kept_after_every_answer<K: Kind>() {
+    let server = server();
+    let api = api::<K>(&server);
+    server.script("gone", Script::always(Scripted::gone()));
+    server.script("refused", Script::always(Scripted::payload_too_large()));
+    for connection in ["c", "gone", "c", "refused", "c"] {
+        post(&api, connection).await;
+    }
+    assert_eq!((server.record().posts, server.tcp_connections()), (5, 1));
+}
+
+async fn connections_are_used_again_the_last_one_first<K: Kind>() {
+    let server = server();
+    let api = api::<K>(&server);
+    server.hold();
+    let four = join_all(["a", "b", "c", "d"].map(|connection| post(&api, connection)));
+    let check = async {
+        let within = Duration::from_secs(5);
+        server.wait_until("four posts are in flight", within, |record| record.in_flight == 4).await;
+        server.release();
+    };
+    let (outcomes, ()) = tokio::join!(four, check);
+    assert_eq!(outcomes, [Outcome::Delivered; 4]);
+    for _ in 0..8 {
+        assert_eq!(post(&api, "c").await, Outcome::Delivered);
+    }
+    assert_eq!(server.tcp_connections(), 4);
+}
+
+async fn a_server_that_announces_the_end_of_a_connection_gets_every_post_once<K: Kind>() {
+    for requests in [1, 3] {
+        let server = server();
+        server.set_keep_alive(KeepAlive::Announced(requests));
+        let api = api::<K>(&server);
+        for number in 0..9 {
+            assert_eq!(post(&api, &format!("c{number}")).await, Outcome::Delivered);
+        }
+        assert_eq!(server.record().posts, 9);
+        assert_eq!(server.tcp_connections(), u64::from(9 / requests));
+    }
+}
+
+async fn a_connection_that_ended_while_idle_costs_no_post<K: Kind>() {
+    let server = server();
+    server.set_keep_alive(KeepAlive::Silent(2));
+    let api = api::<K>(&server);
+    for number in 0..8 {
+        assert_eq!(post(&api, &format!("c{number}")).await, Outcome::Delivered, "post {number}");
+        // As between two broadcasts: the end of the connection has arrived by now.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((server.record().posts, server.record().delivered()), (8, 8));
+}
+
+/// The stock client may lose this race; a fan-out that posts without a pause would lose it all the time.
+#[tokio::test]
+async fn a_connection_that_ends_without_a_word_in_mid_broadcast_costs_no_post() {
+    for requests in [1, 3] {
+        let server = server();
+        server.set_keep_alive(KeepAlive::Silent(requests));
+        let api = api::<Signed>(&server);
+        for number in 0..30 {
+            assert_eq!(post(&api, &format!("c{number}")).await, Outcome::Delivered, "post {number}");
+        }
+        assert_eq!(server.record().delivered(), 30);
+    }
+}
+
+/// A request that meets the end of an old connection is sent again, once, and then it is a failure.
+#[tokio::test]
+async fn a_connection_that_keeps_breaking_is_tried_on_a_new_one_once() {
+    let server = server();
+    let api = api::<Signed>(&server);
+    assert_eq!(post(&api, "before").await, Outcome::Delivered);
+    server.script("breaks", Script::always(Scripted::reset()));
+    assert_eq!(post(&api, "breaks").await, Outcome::Failed);
+    assert_eq!(server.connection("breaks").posts, 2);
+    assert_eq!(post(&api, "after").await, Outcome::Delivered);
+}
+
+/// Servers say "408 Request Timeout" to a connection that was idle, before they close it.
+#[tokio::test]
+async fn what_came_unasked_is_not_taken_for_the_next_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/production", listener.local_addr().unwrap());
+    let (answered, said) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (saying, has_said) = (answered.clone(), said.clone());
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(br#"{"type":"messages"}"#) {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            // Not before the answer has been read: with it, the connection would not be kept at all.
+            saying.notified().await;
+            stream.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            has_said.notify_one();
+        }
+    });
+    let api = Signed::api(&sdk_config(temporary_credentials()), &endpoint, TIMEOUT);
+    for _ in 0..3 {
+        assert_eq!(post(&api, "c").await, Outcome::Delivered);
+        answered.notify_one();
+        said.notified().await;
+        // On loopback it has arrived; the runtime hears of it when it looks at its sockets.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    serving.abort();
+}
+
+/// Connections take descriptors and threads to open, and the ones there are are soon free.
+#[tokio::test]
+async fn many_posts_at_once_wait_for_connections_rather_than_open_one_each() {
+    let server = server();
+    let api = api::<Signed>(&server);
+    let posts = join_all((0..400).map(|number| {
+        let api = &api;
+        async move { post(api, &format!("c{number}")).await }
+    }));
+    assert_eq!(posts.await, [Outcome::Delivered; 400]);
+    assert!(server.tcp_connections() < 400, "{} connections", server.tcp_connections());
+}
