@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU16;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use super::LogTable;
 use crate::{
     clock::Clock,
@@ -15,16 +17,18 @@ use crate::{
 /// How far one FIFO group has brought out the numbers of a room. Both sentences stay true for ever, so a row is worth
 /// reading as long as it is there.
 ///
-/// `{done: 7, up_to: 9, slot: 40}`: every connection of the group has been posted the numbers up to 7, and those in
-/// slots below 40 have been posted 8 and 9 besides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `{done: 7, up_to: 9, slot: 40, missing: [12]}`: every connection of the group has been posted the numbers up to 7, and
+/// those in slots below 40, but for slot 12, have been posted 8 and 9 besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Every number up to this one is out.
     pub done: u64,
     /// The number up to which the slots below `slot` have everything.
     pub up_to: u64,
-    /// The first slot that has nothing beyond `done`.
+    /// The slot from which on nobody has anything beyond `done`.
     pub slot: u16,
+    /// The slots below it of which the same is true: a few whose connections took too long.
+    pub missing: Vec<u16>,
 }
 
 /// Whose progress it is: which FIFO group's.
@@ -81,7 +85,8 @@ impl<C: Clock> LogTable<C> {
         progress: &Progress,
         expires_at: u64,
     ) -> Result<(), StoreError> {
-        self.client
+        let mut put = self
+            .client
             .put_item()
             .table_name(&*self.table)
             .item("roomId", text(room.as_str()))
@@ -89,10 +94,11 @@ impl<C: Clock> LogTable<C> {
             .item("done", number(progress.done))
             .item("upTo", number(progress.up_to))
             .item("slot", number(progress.slot))
-            .item("expiresAt", number(expires_at))
-            .send()
-            .await
-            .map_err(StoreError::of_call("PutItem of a progress"))?;
+            .item("expiresAt", number(expires_at));
+        if !progress.missing.is_empty() {
+            put = put.item("missing", AttributeValue::Ns(progress.missing.iter().map(u16::to_string).collect()));
+        }
+        put.send().await.map_err(StoreError::of_call("PutItem of a progress"))?;
         Ok(())
     }
 
@@ -137,5 +143,15 @@ impl<C: Clock> LogTable<C> {
 
 fn read_progress(item: &Item) -> Result<Progress, Unreadable> {
     let slot = u16::try_from(read_number(item, "slot")?).map_err(|_| Unreadable("slot"))?;
-    Ok(Progress { done: read_number(item, "done")?, up_to: read_number(item, "upTo")?, slot })
+    let missing = match item.get("missing") {
+        None => Vec::new(),
+        Some(slots) => {
+            let slots = slots.as_ns().map_err(|_| Unreadable("missing"))?;
+            let mut slots: Vec<u16> =
+                slots.iter().map(|slot| slot.parse()).collect::<Result<_, _>>().map_err(|_| Unreadable("missing"))?;
+            slots.sort_unstable();
+            slots
+        }
+    };
+    Ok(Progress { done: read_number(item, "done")?, up_to: read_number(item, "upTo")?, slot, missing })
 }
