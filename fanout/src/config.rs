@@ -1,11 +1,14 @@
 //! What the `fanout` function needs to know.
 
-use std::time::Duration;
+use std::{num::NonZeroU16, time::Duration};
 
 use shared::{
     config::{ConfigError, Settings},
     store::connections::ROOM_INDEX,
 };
+
+/// What `FANOUT_SHARDS` may be: powers of two, so that every shard has the same number of slots.
+const SHARDS: [&str; 8] = ["2", "4", "8", "16", "32", "64", "128", "256"];
 
 /// The `fanout` function's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,10 @@ pub struct Config {
     pub room_index: String,
     /// `MESSAGES_TABLE`.
     pub messages_table: String,
-    /// `QUEUE_URL`: where shard jobs go.
+    /// `QUEUE_URL`: the queue that feeds the function.
     pub queue_url: String,
+    /// `SHARD_QUEUE_URL`: where shard jobs go.
+    pub shard_queue_url: String,
     /// `DLQ_URL`: where records go that can never succeed.
     pub dlq_url: String,
     /// `CONNECTIONS_ENDPOINT`: `https://{api}.execute-api.{region}.amazonaws.com/{stage}`.
@@ -28,6 +33,8 @@ pub struct Config {
     pub retention: Duration,
     /// `FANOUT_SHARD_SIZE`: connections above which a room is broadcast in shards; 0 is never.
     pub shard_size: u64,
+    /// `FANOUT_SHARDS`: shards that a large room is cut into.
+    pub shards: NonZeroU16,
     /// `FANOUT_HTTP_VERSION`.
     pub http_version: HttpVersion,
     /// How posts are made.
@@ -74,12 +81,14 @@ impl Config {
             room_index: settings.or("ROOM_INDEX", ROOM_INDEX),
             messages_table: settings.required("MESSAGES_TABLE"),
             queue_url: settings.url("QUEUE_URL"),
+            shard_queue_url: settings.url("SHARD_QUEUE_URL"),
             dlq_url: settings.url("DLQ_URL"),
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
             region: settings.required("AWS_REGION"),
             // Shorter, and clients could not recover what they miss; longer than ten years is a mistake.
             retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
+            shards: settings.one_of("FANOUT_SHARDS", &SHARDS, "16").parse().unwrap_or(NonZeroU16::MIN),
             http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["auto", "1.1", "2"], "auto") {
                 "1.1" => HttpVersion::Http1,
                 "2" => HttpVersion::Http2,
@@ -102,11 +111,12 @@ impl Config {
 mod tests {
     use super::*;
 
-    const GOOD: [(&str, &str); 6] = [
+    const GOOD: [(&str, &str); 7] = [
         ("AWS_REGION", "eu-west-1"),
         ("CONNECTIONS_TABLE", "c"),
         ("MESSAGES_TABLE", "m"),
         ("QUEUE_URL", "https://sqs/1/q.fifo"),
+        ("SHARD_QUEUE_URL", "https://sqs/1/s.fifo"),
         ("DLQ_URL", "https://sqs/1/d.fifo"),
         ("CONNECTIONS_ENDPOINT", "https://a.execute-api.eu-west-1.amazonaws.com/live/"),
     ];
@@ -124,7 +134,8 @@ mod tests {
         assert_eq!(config.room_index, "roomId-index");
         assert_eq!(config.connections_endpoint, "https://a.execute-api.eu-west-1.amazonaws.com/live");
         assert_eq!(config.retention, Duration::from_secs(86_400));
-        assert_eq!((config.shard_size, config.http_version), (10_000, HttpVersion::Auto));
+        assert_eq!((config.shard_size, config.shards.get()), (10_000, 16));
+        assert_eq!(config.http_version, HttpVersion::Auto);
         let expected = PostConfig {
             concurrency: 64,
             max_per_second: 0,
@@ -155,6 +166,8 @@ mod tests {
         let bad = [
             ("CONNECTIONS_TABLE", ""),
             ("QUEUE_URL", "queue"),
+            ("SHARD_QUEUE_URL", ""),
+            ("FANOUT_SHARDS", "12"),
             ("FANOUT_CONCURRENCY", "0"),
             ("FANOUT_MAX_POSTS_PER_SECOND", "-1"),
             ("FANOUT_POST_TIMEOUT_MS", "1s"),
@@ -166,7 +179,7 @@ mod tests {
             ("LOG_LEVEL", "loud"),
         ];
         let error = read(&bad).unwrap_err().to_string();
-        assert!(error.starts_with("bad configuration, 11 variables:"), "{error}");
+        assert!(error.starts_with("bad configuration, 13 variables:"), "{error}");
         assert!(bad.iter().all(|(name, _)| error.contains(name)), "{error}");
     }
 }

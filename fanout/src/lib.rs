@@ -1,25 +1,31 @@
 //! The fan-out: turns each queued message into an ordered, recoverable broadcast to a whole room.
 //!
-//! A batch of the queue passes through one file after the other: [`decode`], [`append`], [`encode`], [`page`], [`post`]
-//! and [`gone`]; [`function`] puts them together.
+//! A batch of the queue passes through one module after the other:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`handler`] | takes a batch, answers what of it must stay in the queue |
+//! | [`batch`] | reads its records, and sorts them into their FIFO groups |
+//! | [`group`] | brings one group out: a room's messages, or a shard's jobs |
+//! | [`log`] | numbers messages, and appends them to the room's log |
+//! | [`layout`] | decides whether a room's messages are posted at once or go through the shard queue |
+//! | [`resume`] | says where a group goes on that was interrupted |
+//! | [`frame`] | encodes messages, each once for all connections |
+//! | [`shard`] | cuts broadcasts to large rooms into jobs |
+//! | [`broadcast`] | posts frames to a room's members |
+//! | [`limit`] | says when the next post may be made |
+//! | [`connections_api`] | makes it |
 
-pub mod append;
-pub mod board;
+pub mod batch;
+pub mod broadcast;
 pub mod config;
 pub mod connections_api;
-pub mod control;
 pub mod deadline;
-pub mod decode;
-pub mod encode;
-pub mod function;
-pub mod gone;
+pub mod frame;
+pub mod group;
+pub mod handler;
+pub mod layout;
 pub mod limit;
-
-pub mod page;
-pub mod post;
-pub mod retry;
+pub mod log;
+pub mod resume;
 pub mod shard;
-pub mod strikes;
-pub mod tail;
-pub mod tally;
-pub mod work;

@@ -1,12 +1,12 @@
-//! The `fanout` function.
+//! The `fanout` function, and the `shards` function: the same program behind another queue.
 
 use std::rc::Rc;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fanout::{
-    append::RoomLog, config::Config, connections_api::SignedConnectionsApi, function::FanoutFunction, post::PostState,
-    shard::Sharding,
+    broadcast::Broadcaster, config::Config, connections_api::SignedConnectionsApi, handler::Fanout, layout::Layouts,
+    log::LogWriter,
 };
 use shared::{
     aws,
@@ -24,26 +24,25 @@ async fn main() -> Result<(), StartError> {
     let config = Config::read(Settings::from_env())?;
     let sdk = aws::sdk_config().await;
     let (dynamodb, sqs) = (DynamoDb::new(&sdk), Sqs::new(&sdk));
-    let log = LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock);
-    let connections =
-        ConnectionTable::new(dynamodb, &config.connections_table, SystemClock).with_room_index(&config.room_index);
     let (endpoint, timeout) = (&config.connections_endpoint, config.posts.timeout);
-    let connections_api = SignedConnectionsApi::new(&sdk, &config.region, endpoint, timeout, config.http_version)
+    let api = SignedConnectionsApi::new(&sdk, &config.region, endpoint, timeout, config.http_version)
         .map_err(StartError::client)?;
-    let function = Rc::new(FanoutFunction {
-        connections,
-        log: RoomLog::new(log, SystemClock, config.retention),
-        dead_letters: SqsQueue::new(sqs.clone(), &config.dlq_url),
-        shard_queue: SqsQueue::new(sqs, &config.queue_url),
-        sharding: Sharding::new(config.shard_size),
-        connections_api,
+    let messages = LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock);
+    let connections = ConnectionTable::new(dynamodb, &config.connections_table, SystemClock);
+    let fanout = Rc::new(Fanout {
+        connections: connections.with_room_index(&config.room_index),
+        log: LogWriter::new(messages, SystemClock, config.retention),
+        source_queue: SqsQueue::new(sqs.clone(), &config.queue_url),
+        shard_queue: SqsQueue::new(sqs.clone(), &config.shard_queue_url),
+        dead_letters: SqsQueue::new(sqs, &config.dlq_url),
+        layouts: Layouts::new(config.shard_size, config.shards),
+        broadcaster: Broadcaster::new(api, SystemClock, config.posts),
         clock: SystemClock,
-        posts: PostState::new(config.posts),
         deadline_reserve: config.posts.deadline_reserve,
     });
     start::run(move |event| {
-        let function = function.clone();
-        async move { function.handle(event).await }
+        let fanout = fanout.clone();
+        async move { fanout.handle(event).await }
     })
     .await
 }

@@ -1,32 +1,34 @@
-//! Large rooms: their broadcasts are cut into shards, ranges of slots that never move, and enqueued again on the same
-//! queue. Each shard has a group of its own, so one connection's frames stay in order, and a broadcast to a hundred
-//! thousand connections runs on several environments at once. The frames are numbered and encoded already.
+//! Shards: ranges of slots that a room is cut into, and the jobs on the shard queue that have frames posted to them.
+//!
+//! Each shard has a group of its own, `{room}/{shard}`, so that one connection's frames stay in order and a broadcast to a
+//! hundred thousand connections runs on several environments at once. The frames in a job are numbered and encoded.
 
-use std::{cell::RefCell, collections::HashMap, ops::RangeInclusive};
+use std::{num::NonZeroU16, ops::RangeInclusive};
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::{
-    RoomId,
-    fields::{FieldError, Fields},
-    message::Identity,
-    queue::Record,
-    store::connections::Member,
-    text::escape_noncharacters,
-};
+use shared::{RoomId, fields::FieldError, message::Identity, queue::Record, text::escape_noncharacters};
 
-use crate::encode::{Frame, is_encoded};
+use crate::frame::{Frame, repack::JobFrame};
 
 /// Shards of a room at the most: 2^8 ranges of 2^8 slots.
-const MOST_SHARDS: u32 = 256;
+pub const MOST_SHARDS: u16 = 256;
 
 /// Slots in all.
 const SLOTS: u32 = 1 << 16;
 
-/// Bytes of frames in one job: one frame of the largest size always fits, and so does the record into SQS's limit of old.
+/// Bytes of frames in one job: one frame of the largest size always fits, and the job fits the record size of SQS
+/// before August 2025, 256 KiB.
 const JOB_BYTES: usize = 200 * 1024;
 
-/// Rooms whose number of shards is remembered while the environment is warm.
-const REMEMBERED: usize = 1_024;
+/// One of the shards that a room is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 0.
+    pub number: u16,
+    /// Of how many: a power of two.
+    pub of: NonZeroU16,
+}
 
 /// A part of a broadcast.
 #[derive(Clone, Debug)]
@@ -34,232 +36,181 @@ pub struct ShardJob {
     /// The room.
     pub room: RoomId,
     /// Which of its connections.
-    pub slots: RangeInclusive<u16>,
+    pub shard: Shard,
     /// What they are to get, in order.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<JobFrame>,
 }
 
-/// Decides which rooms are cut, and into how many shards.
-#[derive(Debug)]
-pub struct Sharding {
-    /// Connections of a shard at the most; 0 is no sharding.
-    size: u64,
-    /// What was decided last for a room: near a threshold, an estimate would go to and fro, and with it the order
-    /// in which a client receives.
-    decided: RefCell<HashMap<RoomId, u32>>,
+/// The body of a job's record.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    room_id: &'a str,
+    shard: ShardBody,
+    #[serde(borrow)]
+    frames: Vec<&'a RawValue>,
 }
 
-impl Sharding {
-    /// Shards of at most `size` connections; 0 is no sharding.
-    #[must_use]
-    pub fn new(size: u64) -> Self {
-        Self { size, decided: RefCell::default() }
-    }
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ShardBody {
+    Numbered {
+        number: u16,
+        of: NonZeroU16,
+    },
+    /// As version 1 wrote it: jobs of that version may still wait in the room queue.
+    Slots {
+        first: u16,
+        last: u16,
+    },
+}
 
-    /// How many shards a room is cut into, judged by the first page of its members: slots are evenly spread, so the
-    /// last one on the page says how much of the room it is. 1 is a room that is not cut.
-    #[must_use]
-    pub fn decide(&self, room: &RoomId, first_page: &[Member], is_all: bool) -> u32 {
-        if self.size == 0 {
-            return 1;
-        }
-        let mut decided = self.decided.borrow_mut();
-        let before = decided.get(room).copied().unwrap_or(1);
-        let shards = shards(estimate(first_page, is_all), self.size, before);
-        if shards == 1 {
-            decided.remove(room);
-        } else {
-            if decided.len() >= REMEMBERED {
-                decided.clear();
+impl ShardBody {
+    /// The shard, if it is one: one of a power of two.
+    fn shard(&self) -> Option<Shard> {
+        let shard = match *self {
+            Self::Numbered { number, of } => Shard { number, of },
+            Self::Slots { first, last } => {
+                let width = u32::from(last.checked_sub(first)?) + 1;
+                let of = NonZeroU16::new(u16::try_from(SLOTS / width).ok()?)?;
+                Shard { number: u16::try_from(u32::from(first) / width).ok()?, of }
             }
-            decided.insert(room.clone(), shards);
-        }
-        shards
+        };
+        let is_shard = shard.of.is_power_of_two() && shard.of.get() <= MOST_SHARDS && shard.number < shard.of.get();
+        let is_same = match *self {
+            Self::Numbered { .. } => true,
+            Self::Slots { first, last } => is_shard && shard.slots() == (first..=last),
+        };
+        (is_shard && is_same).then_some(shard)
     }
 }
 
-/// Connections in the room.
-fn estimate(first_page: &[Member], is_all: bool) -> u64 {
-    let read = first_page.len() as u64;
-    match first_page.last() {
-        Some(last) if !is_all => read * u64::from(SLOTS) / (u64::from(last.connection.slot()) + 1),
-        _ => read,
+impl Shard {
+    /// The slots of the shard.
+    #[must_use]
+    pub fn slots(self) -> RangeInclusive<u16> {
+        let width = SLOTS / u32::from(self.of.get());
+        let bound = |slot: u32| u16::try_from(slot).unwrap_or(u16::MAX);
+        let first = u32::from(self.number) * width;
+        bound(first)..=bound(first + width - 1)
     }
 }
 
-/// The number of shards: a power of two, so that growing splits shards and shrinking joins them. It is raised when
-/// shards would be larger than `size`, and lowered only when half as many would be well below.
-fn shards(connections: u64, size: u64, before: u32) -> u32 {
-    let needed = connections.div_ceil(size).next_power_of_two().min(MOST_SHARDS.into());
-    let needed = u32::try_from(needed).unwrap_or(MOST_SHARDS);
-    let would_be_tight = connections * 5 > u64::from(before / 2) * size * 4;
-    if needed < before && would_be_tight { before } else { needed }
-}
-
-/// The slots of one of `shards` shards.
-fn slots(shard: u32, shards: u32) -> RangeInclusive<u16> {
-    let width = SLOTS / shards;
-    let first = u16::try_from(shard * width).unwrap_or(u16::MAX);
-    let last = u16::try_from((shard + 1) * width - 1).unwrap_or(u16::MAX);
-    first..=last
-}
-
-/// The records of a broadcast that is cut into `shards` shards, those of one shard in order. Made one by one: together they
-/// may be many times the size of the broadcast.
-pub fn records<'a>(room: &'a RoomId, frames: &'a [Frame], shards: u32) -> impl Iterator<Item = Record> + 'a {
-    chunks(frames).into_iter().flat_map(move |chunk| {
-        let hashes: String = chunk.iter().map(Frame::sha256).collect();
-        // The encoder makes JSON, which is UTF-8.
-        let bodies: Vec<_> = chunk.iter().map(|frame| String::from_utf8_lossy(frame.body())).collect();
-        let frames = escape_noncharacters(bodies.join(","));
-        (0..shards).map(move |shard| {
-            let slots = slots(shard, shards);
-            let (first, last) = (slots.start(), slots.end());
-            let group_id = format!("{room}/{shard}");
-            let identity = Identity::of(&format!("{group_id}:{slots:?}"), &hashes);
-            // A room id has no characters that JSON escapes.
-            let body =
-                format!(r#"{{"v":1,"roomId":"{room}","shard":{{"first":{first},"last":{last}}},"frames":[{frames}]}}"#);
-            Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None }
-        })
+/// A job with the same frames for each of `shards` shards. Made one by one: together they are many times the size of the
+/// frames.
+pub fn records<'a>(room: &'a RoomId, frames: &[Frame], shards: NonZeroU16) -> impl Iterator<Item = Record> + 'a {
+    let hashes: String = frames.iter().map(Frame::sha256).collect();
+    // The encoder makes JSON, which is UTF-8.
+    let bodies: Vec<_> = frames.iter().map(|frame| String::from_utf8_lossy(frame.body())).collect();
+    let frames = escape_noncharacters(bodies.join(","));
+    (0..shards.get()).map(move |number| {
+        let group_id = format!("{room}/{number}");
+        // The same for the same frames and slots, so that a redelivered batch does not enqueue them twice.
+        let identity = Identity::of(&format!("{group_id} of {shards}"), &hashes);
+        // A room id has no characters that JSON escapes.
+        let body =
+            format!(r#"{{"v":2,"roomId":"{room}","shard":{{"number":{number},"of":{shards}}},"frames":[{frames}]}}"#);
+        Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None }
     })
 }
 
-/// Frames that fit one job together.
-fn chunks(frames: &[Frame]) -> Vec<&[Frame]> {
-    let mut chunks = Vec::new();
-    let mut start = 0;
-    let mut bytes = 0;
-    for (index, frame) in frames.iter().enumerate() {
-        if index > start && bytes + frame.body().len() > JOB_BYTES {
-            chunks.push(&frames[start..index]);
-            (start, bytes) = (index, 0);
-        }
-        bytes += frame.body().len();
-    }
-    chunks.push(&frames[start..]);
-    chunks
+/// The first frames that fit one job together, one at least.
+#[must_use]
+pub fn first_job(frames: &[Frame]) -> &[Frame] {
+    let totals = frames.iter().scan(0, |bytes, frame| {
+        *bytes += frame.body().len();
+        Some(*bytes)
+    });
+    let fitting = totals.take_while(|bytes| *bytes <= JOB_BYTES).count().max(1);
+    &frames[..fitting.min(frames.len())]
 }
 
 impl ShardJob {
-    /// Reads a job, if the record is one: it has a field `shard`.
+    /// The last number that the job's frames stand for.
     #[must_use]
-    pub fn read(fields: &Fields<'_>, group_id: &str) -> Option<Result<Self, FieldError>> {
-        fields.raw("shard").map(|shard| Self::read_from(fields, shard.get(), group_id))
+    pub fn last_number(&self) -> u64 {
+        self.frames.iter().map(JobFrame::last).max().unwrap_or_default()
     }
 
-    fn read_from(fields: &Fields<'_>, shard: &str, group_id: &str) -> Result<Self, FieldError> {
-        let room = fields.room()?;
-        let of_room = group_id.strip_prefix(room.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        if !of_room {
-            return Err(FieldError::Invalid("roomId", format!("is not that of the MessageGroupId, {group_id:?}")));
-        }
-        let bounds = Fields::parse(shard)?;
-        let bound = |name: &'static str| {
-            let slot = bounds.integer(name, 0, u16::MAX.into())?.ok_or(FieldError::Missing(name))?;
-            Ok::<u16, FieldError>(u16::try_from(slot).unwrap_or(u16::MAX))
+    /// Reads a job of a group.
+    ///
+    /// # Errors
+    /// When it is none that [`records`] makes for the group.
+    pub fn read(body: &str, group_id: &str) -> Result<Self, FieldError> {
+        let body: Body<'_> = serde_json::from_str(body)
+            .map_err(|_| FieldError::Invalid("shard", "must be that of a shard job, with its frames".to_owned()))?;
+        let room = RoomId::parse(body.room_id).map_err(|error| FieldError::Invalid("roomId", error.to_string()))?;
+        let Some(shard) = body.shard.shard() else {
+            let range = format!("must have `of`, a power of two up to {MOST_SHARDS}, and `number` below it");
+            return Err(FieldError::Invalid("shard", range));
         };
-        let slots = bound("first")?..=bound("last")?;
-        if slots.is_empty() {
-            return Err(FieldError::Invalid("shard", "must have `first` no larger than `last`".to_owned()));
+        if group_id != format!("{room}/{}", shard.number) {
+            return Err(FieldError::Invalid("shard", "is not that of the record's MessageGroupId".to_owned()));
         }
-        let raw = fields.raw("frames").ok_or(FieldError::Missing("frames"))?;
-        let frames: Vec<&RawValue> = serde_json::from_str(raw.get())
-            .map_err(|_| FieldError::Invalid("frames", "must be an array of frames".to_owned()))?;
-        let frames: Vec<_> = frames.into_iter().map(|frame| Frame::new(frame.get().to_owned().into())).collect();
-        if frames.is_empty() || !frames.iter().all(is_encoded) {
-            return Err(FieldError::Invalid("frames", "must be broadcast frames".to_owned()));
+        let frames = body.frames.iter().map(|frame| JobFrame::read(&room, frame.get())).collect::<Option<Vec<_>>>();
+        match frames {
+            Some(frames) if !frames.is_empty() => Ok(Self { room, shard, frames }),
+            _ => Err(FieldError::Invalid("frames", "must be broadcast frames".to_owned())),
         }
-        Ok(Self { room, slots, frames })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use shared::ConnectionId;
-
     use super::*;
+
+    const FOUR: NonZeroU16 = NonZeroU16::new(4).unwrap();
 
     fn room() -> RoomId {
         RoomId::parse("r").unwrap()
     }
 
-    fn members(count: usize) -> Vec<Member> {
-        let member = |n| Member { connection: ConnectionId::new(&format!("c{n}")), joined_at: 0, expires_at: 0 };
-        let mut members: Vec<_> = (0..count).map(member).collect();
-        members.sort_by_key(|member| member.connection.slot());
-        members
-    }
-
-    #[test]
-    fn the_first_page_tells_the_size_of_the_room() {
-        let all = members(20_000);
-        assert_eq!(estimate(&all[..500], true), 500);
-        let estimated = estimate(&all[..1_000], false);
-        assert!((18_000..22_000).contains(&estimated), "{estimated}");
-        assert_eq!(estimate(&[], true), 0);
-    }
-
-    #[test]
-    fn shards_are_as_many_as_needed_and_do_not_go_to_and_fro() {
-        assert_eq!(shards(10_000, 10_000, 1), 1);
-        assert_eq!(shards(10_001, 10_000, 1), 2);
-        assert_eq!(shards(100_000, 10_000, 1), 16);
-        assert_eq!(shards(9_000, 10_000, 2), 2);
-        assert_eq!(shards(8_000, 10_000, 2), 1);
-        assert_eq!(shards(75_000, 10_000, 16), 16);
-        assert_eq!(shards(60_000, 10_000, 16), 8);
-        assert_eq!(shards(u64::MAX / 8, 100, 1), 256);
-        assert_eq!(Sharding::new(0).decide(&room(), &members(9), true), 1);
-        assert_eq!(Sharding::new(4).decide(&room(), &members(9), true), 4);
-    }
-
     #[test]
     fn every_slot_is_in_one_shard() {
-        for count in [1, 2, 16, 256] {
-            let all: Vec<u16> = (0..count).flat_map(|shard| slots(shard, count)).collect();
+        for of in [1, 2, 16, 256].map(|of| NonZeroU16::new(of).unwrap()) {
+            let all: Vec<u16> = (0..of.get()).flat_map(|number| Shard { number, of }.slots()).collect();
             assert!(all.iter().copied().eq(0..=u16::MAX));
         }
     }
 
     #[test]
     fn a_record_reads_back_as_the_same_job() {
-        let frame = |bytes: usize| {
+        let frame = |seq: u64, bytes: usize| {
             let (id, data) = ('\u{fffe}', "y".repeat(bytes));
-            let body = format!(r#"{{"messages":[{{"seq":1,"id":"{id}","data":"{data}"}}]}}"#);
-            Frame::new(body.into())
+            Frame::new(format!(r#"{{"messages":[{{"seq":{seq},"id":"{id}","data":"{data}"}}]}}"#).into())
         };
-        let frames = [frame(10), frame(120_000), frame(120_000), frame(5)];
-        let records: Vec<_> = records(&room(), &frames, 4).collect();
+        let frames = [frame(1, 10), frame(2, 120_000), frame(3, 120_000), frame(4, 5)];
+        // At most 200 KiB in a job.
+        assert_eq!((first_job(&frames).len(), first_job(&frames[2..]).len(), first_job(&[]).len()), (2, 2, 0));
+        let of_all = |frames: &[Frame]| records(&room(), frames, FOUR).collect::<Vec<_>>();
+        let records = [of_all(&frames[..2]), of_all(&frames[2..])].concat();
         assert!(records.iter().all(|record| !record.body.contains('\u{fffe}')));
-        // Two jobs of at most 200 KiB for each of four shards, and each shard's in order.
         assert_eq!(records.len(), 8);
-        let of_shard = |group: &str| {
-            let jobs = records
-                .iter()
-                .filter(|record| record.group_id == group)
-                .map(|record| ShardJob::read(&Fields::parse(&record.body).unwrap(), group).unwrap().unwrap());
-            jobs.collect::<Vec<_>>()
-        };
-        let jobs = of_shard("r/3");
-        assert!(jobs.iter().all(|job| job.room == room() && job.slots == (49_152..=65_535)));
-        let value = |frame: &Frame| serde_json::from_slice::<serde_json::Value>(frame.body()).unwrap();
-        let sent: Vec<_> = jobs.iter().flat_map(|job| &job.frames).map(value).collect();
-        assert_eq!(sent, frames.iter().map(value).collect::<Vec<_>>());
+        let of_last = records.iter().filter(|record| record.group_id == "r/3");
+        let jobs: Vec<_> = of_last.map(|record| ShardJob::read(&record.body, "r/3").unwrap()).collect();
+        assert!(jobs.iter().all(|job| job.room == room() && job.shard.slots() == (49_152..=65_535)));
+        let numbers: Vec<_> =
+            jobs.iter().flat_map(|job| &job.frames).map(|frame| (frame.first(), frame.last())).collect();
+        assert_eq!(numbers, [(1, 1), (2, 2), (3, 3), (4, 4)]);
         let ids: std::collections::HashSet<_> = records.iter().map(|record| &record.deduplication_id).collect();
         assert_eq!(ids.len(), 8);
     }
 
     #[test]
-    fn a_job_in_another_rooms_group_is_refused() {
-        let body = r#"{"roomId":"r","shard":{"first":0,"last":9},"frames":[{"messages":[{"seq":1}]}]}"#;
-        let read = |group| ShardJob::read(&Fields::parse(body).unwrap(), group).unwrap();
-        assert!(read("r/0").is_ok());
-        let read_text = |body: &str| ShardJob::read(&Fields::parse(body).unwrap(), "r/0").unwrap();
-        assert!(read_text(&body.replace("\"first\":0", "\"first\":10")).is_err());
-        assert!(read_text(&body.replace("{\"messages\":[{\"seq\":1}]}", "")).is_err());
-        assert!(read_text(&body.replace("\"seq\":1", "\"no\":1")).is_err());
-        assert!(read("r").is_err() && read("room/0").is_err());
-        assert!(ShardJob::read(&Fields::parse("{}").unwrap(), "r").is_none());
+    fn a_job_that_is_none_is_refused() {
+        let body = r#"{"roomId":"r","shard":{"number":1,"of":4},"frames":[{"messages":[{"seq":1}]}]}"#;
+        let refusal = |body: &str| ShardJob::read(body, "r/1").unwrap_err().to_string();
+        assert!(ShardJob::read(body, "r/1").is_ok());
+        assert!(ShardJob::read(body, "r/2").is_err() && ShardJob::read(body, "r").is_err());
+        assert!(refusal(&body.replace("\"of\":4", "\"of\":3")).contains("power of two"));
+        assert!(refusal(&body.replace("\"of\":4", "\"of\":1")).contains("power of two"));
+        assert!(refusal(&body.replace("\"of\":4", "\"of\":0")).contains("shard job"));
+        let of_slots = |first: u16, last: u16| {
+            ShardJob::read(&body.replace("\"number\":1,\"of\":4", &format!("\"first\":{first},\"last\":{last}")), "r/1")
+        };
+        assert_eq!(of_slots(16_384, 32_767).unwrap().shard, Shard { number: 1, of: FOUR }, "as version 1 wrote it");
+        assert!(of_slots(16_384, 32_768).is_err() && of_slots(9, 8).is_err() && of_slots(0, u16::MAX).is_err());
+        assert!(refusal(&body.replace("{\"messages\":[{\"seq\":1}]}", "")).contains("`frames`"));
+        assert!(refusal(&body.replace("\"seq\":1", "\"no\":1")).contains("`frames`"));
     }
 }

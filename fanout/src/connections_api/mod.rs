@@ -27,7 +27,7 @@ pub use self::{
     sdk::SdkConnectionsApi,
     signed::{SignedConnectionsApi, StartError},
 };
-use crate::encode::Frame;
+use crate::frame::Frame;
 
 /// The @connections API. Many calls are made at once; dropping one leaves nothing behind: its HTTP/1.1 connection is
 /// closed, its HTTP/2 stream is reset.

@@ -45,6 +45,12 @@ pub enum Misconfiguration {
 }
 
 impl Outcome {
+    /// Whether the endpoint has answered.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        !matches!(self, Self::TimedOut | Self::Failed | Self::Unreachable)
+    }
+
     /// Reads a response of @connections.
     #[must_use]
     pub fn of_response(status: u16, retry_after: Option<&str>) -> Self {

@@ -13,7 +13,7 @@ use super::{
     ConnectionsApi,
     outcome::{Misconfiguration, Outcome},
 };
-use crate::encode::Frame;
+use crate::frame::Frame;
 
 /// The API through `aws-sdk-apigatewaymanagement`: what [`SignedConnectionsApi`](super::SignedConnectionsApi) is
 /// compared with, in its behaviour and in what it costs.

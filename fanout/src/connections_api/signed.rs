@@ -18,7 +18,7 @@ use super::{
     signature::{Method, Scope},
     transport::{Transport, TransportError},
 };
-use crate::{config::HttpVersion, encode::Frame};
+use crate::{config::HttpVersion, frame::Frame};
 
 /// How often at most an operator is told that connections break.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);

@@ -29,12 +29,12 @@ mod suspect;
 mod tests;
 mod trial;
 
-pub use backoff::{Backoff, LONGEST_RETRY_AFTER};
+pub use backoff::{LONGEST_RETRY_AFTER, retry_delay, retry_delay_after};
 pub use misses::ConsecutiveMisses;
 pub use queue::Order;
 pub use retry_budget::RetryBudget;
 
-use crate::outcome::Outcome;
+use crate::connections_api::Outcome;
 use in_flight::{Before, InFlight};
 use pacer::Pacer;
 use queue::{Place, Queue, Room};

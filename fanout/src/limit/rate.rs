@@ -284,8 +284,13 @@ impl LearntRate {
         if refused.is_everything() {
             return refused.answers >= BLACKOUT;
         }
-        let window = if matches!(growth, Growth::SlowStart) { WINDOW / 2.0 } else { WINDOW };
-        f64::from(refused.answers) >= (fill_rate * window).clamp(WINDOW_ANSWERS.0, WINDOW_ANSWERS.1)
+        let (window, most) = match growth {
+            // However fast the answers come: else the rate doubles with each hundred, faster than refusals can show.
+            Growth::SlowStart if refused.refused == 0 => (WINDOW / 2.0, f64::INFINITY),
+            Growth::SlowStart => (WINDOW / 2.0, WINDOW_ANSWERS.1),
+            _ => (WINDOW, WINDOW_ANSWERS.1),
+        };
+        f64::from(refused.answers) >= (fill_rate * window).clamp(WINDOW_ANSWERS.0, most)
     }
 
     fn close_window(&mut self, now: Instant, fill_rate: f64, growth: Growth) {

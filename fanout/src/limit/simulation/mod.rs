@@ -18,8 +18,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Backoff, ConsecutiveMisses, Order, RateLimiter, Turns};
-use crate::outcome::Outcome;
+use super::{ConsecutiveMisses, Order, RateLimiter, Turns, retry_delay};
+use crate::connections_api::Outcome;
 
 mod alone;
 mod together;
@@ -226,7 +226,7 @@ impl Environment {
             if attempt >= max_attempts {
                 break self.give_up(number, refused_since);
             }
-            sleep(Backoff::POSTS.wait(attempt)).await;
+            sleep(retry_delay(attempt)).await;
         }
     }
 

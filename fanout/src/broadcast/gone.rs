@@ -10,8 +10,9 @@ use shared::{
 };
 use tokio::sync::mpsc;
 
-/// Connections that wait to be collected at the most; beyond that, workers wait.
-const WAITING: usize = 1_024;
+/// Connections that wait to be collected at the most. Posts never wait for deletes: the row of one that finds no place
+/// stays, and is found gone by the next broadcast.
+const WAITING: usize = 4_096;
 
 /// Deletes under way at once.
 const DELETES: usize = 4;
@@ -25,18 +26,17 @@ pub struct Gone {
     pub connection: ConnectionId,
 }
 
-/// The channel from the workers to [`delete_gone`].
+/// The channel from deliveries to [`delete_gone`].
 #[must_use]
 pub fn channel() -> (mpsc::Sender<Gone>, mpsc::Receiver<Gone>) {
     mpsc::channel(WAITING)
 }
 
 /// Deletes what comes through the channel until it is closed: `ceil(n / 25)` calls for `n` rows of a room. Rows that
-/// cannot be deleted are left for the next broadcast or their TTL; says how many were deleted.
-pub async fn delete_gone<C: Clock>(store: &ConnectionTable<C>, mut gone: mpsc::Receiver<Gone>) -> usize {
+/// cannot be deleted are left for the next broadcast or their TTL.
+pub async fn delete_gone<C: Clock>(table: &ConnectionTable<C>, mut gone: mpsc::Receiver<Gone>) {
     let mut collected: BTreeMap<RoomId, Vec<ConnectionId>> = BTreeMap::new();
     let mut deletes = FuturesUnordered::new();
-    let mut rows = 0;
     loop {
         tokio::select! {
             received = gone.recv(), if deletes.len() < DELETES => {
@@ -45,26 +45,19 @@ pub async fn delete_gone<C: Clock>(store: &ConnectionTable<C>, mut gone: mpsc::R
                 batch.push(connection);
                 if batch.len() == DELETE_BATCH {
                     let batch = std::mem::take(batch);
-                    deletes.push(delete(store, room, batch).boxed_local());
+                    deletes.push(delete(table, room, batch).boxed_local());
                 }
             }
-            Some(count) = deletes.next(), if !deletes.is_empty() => rows += count,
+            Some(()) = deletes.next(), if !deletes.is_empty() => {}
         }
     }
     let rest = collected.into_iter().filter(|(_, batch)| !batch.is_empty());
-    deletes.extend(rest.map(|(room, batch)| delete(store, room, batch).boxed_local()));
-    while let Some(count) = deletes.next().await {
-        rows += count;
-    }
-    rows
+    deletes.extend(rest.map(|(room, batch)| delete(table, room, batch).boxed_local()));
+    deletes.collect::<()>().await;
 }
 
-async fn delete<C: Clock>(store: &ConnectionTable<C>, room: RoomId, batch: Vec<ConnectionId>) -> usize {
-    match store.remove(&room, &batch).await {
-        Ok(()) => batch.len(),
-        Err(error) => {
-            tracing::warn!(%room, rows = batch.len(), %error, "rows of closed connections were not deleted");
-            0
-        }
+async fn delete<C: Clock>(table: &ConnectionTable<C>, room: RoomId, batch: Vec<ConnectionId>) {
+    if let Err(error) = table.remove(&room, &batch).await {
+        tracing::warn!(%room, rows = batch.len(), %error, "rows of closed connections were not deleted");
     }
 }

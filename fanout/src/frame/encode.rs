@@ -1,45 +1,13 @@
 //! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::collections::HashMap;
 
-use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
-use shared::{
-    LoggedMessage, RoomId,
-    frame::broadcast,
-    limits::{FRAME_BYTES, MAX_INTEGER},
-    text::hex,
+use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
+
+use super::{
+    Frame,
+    packing::{Entry, Packing},
 };
-
-/// An encoded frame. Cheap to clone: every post shares its bytes, and the hash that its signature is made from.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    body: Bytes,
-    sha256: String,
-}
-
-impl Frame {
-    /// A frame of these bytes.
-    #[must_use]
-    pub fn new(body: Bytes) -> Self {
-        let sha256 = hex(&Sha256::digest(&body));
-        Self { body, sha256 }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn body(&self) -> &Bytes {
-        &self.body
-    }
-
-    /// The bytes' SHA-256, in lowercase hexadecimal digits.
-    #[must_use]
-    pub fn sha256(&self) -> &str {
-        &self.sha256
-    }
-}
 
 /// Encodes a room's part of a batch, ascending by seq, into broadcast frames. Of several messages with the same key
 /// only the newest is in them; a frame says which numbers it stands for where its messages do not.
@@ -78,63 +46,13 @@ fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
     }
 }
 
-/// Whether a frame is such as [`encode`] makes.
-#[must_use]
-pub fn is_encoded(frame: &Frame) -> bool {
-    Packing::unpack(frame, 0).is_some()
-}
-
-/// Packs frames that were encoded one batch at a time, those of a large room's shard, into as few as may be. Frames
-/// that do not follow each other in the log stay apart; what [`is_encoded`] refuses is left out.
-#[must_use]
-pub fn repack(room: &RoomId, frames: &[Frame]) -> Vec<Frame> {
-    let envelope = broadcast::envelope_len(room);
-    let mut packed: Vec<Packing> = Vec::new();
-    for next in frames.iter().filter_map(|frame| Packing::unpack(frame, envelope)) {
-        match packed.last_mut() {
-            Some(previous)
-                if previous.last + 1 == next.first && previous.bytes + next.bytes - envelope <= FRAME_BYTES =>
-            {
-                previous.bytes += next.bytes - envelope;
-                previous.last = next.last;
-                previous.entries.extend(next.entries);
-            }
-            _ => packed.push(next),
-        }
-    }
-    packed.iter().map(|frame| frame.finish(room)).collect()
-}
-
-/// A frame that is being packed.
-struct Packing {
-    entries: Vec<Vec<u8>>,
-    bytes: usize,
-    first: u64,
-    last: u64,
-}
-
-/// What is read of an encoded frame to pack it again.
-#[derive(Deserialize)]
-struct Encoded<'a> {
-    #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
-    after: Option<u64>,
-    seq: Option<u64>,
-}
-
-/// What is read of an encoded message.
-#[derive(Deserialize)]
-struct Numbered {
-    seq: u64,
-}
-
 fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Vec::new() };
     let envelope = broadcast::envelope_len(room);
     let mut frames: Vec<Packing> = Vec::new();
     for logged in run.iter().filter(|logged| kept.binary_search(&logged.seq).is_ok()) {
-        let entry = broadcast::encode_entry(logged.seq, &logged.message);
-        let bytes = entry.len() + 1;
+        let entry = Entry { seq: logged.seq, json: broadcast::encode_entry(logged.seq, &logged.message) };
+        let bytes = entry.bytes();
         match frames.last_mut() {
             Some(frame) if frame.bytes + bytes <= FRAME_BYTES => {
                 frame.entries.push(entry);
@@ -154,36 +72,10 @@ fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> 
     frames.iter().map(|frame| frame.finish(room)).collect()
 }
 
-impl Packing {
-    /// Takes an encoded frame apart; `None` when it is none.
-    fn unpack(frame: &Frame, envelope: usize) -> Option<Self> {
-        let Encoded { messages, after, seq } = serde_json::from_slice(frame.body()).ok()?;
-        let number = |entry: &RawValue| Some(serde_json::from_str::<Numbered>(entry.get()).ok()?.seq);
-        let (first, last) = (number(messages.first()?)?, number(messages.last()?)?);
-        let first = after.map_or(Some(first), |after| after.checked_add(1))?;
-        let last = seq.unwrap_or(last);
-        let entries: Vec<Vec<u8>> = messages.iter().map(|entry| entry.get().as_bytes().to_vec()).collect();
-        let bytes = envelope + entries.iter().map(|entry| entry.len() + 1).sum::<usize>();
-        let is_possible = first <= last && last <= MAX_INTEGER && last - first >= entries.len() as u64 - 1;
-        is_possible.then_some(Self { entries, bytes, first, last })
-    }
-
-    fn finish(&self, room: &RoomId) -> Frame {
-        let entries: Vec<&[u8]> = self.entries.iter().map(Vec::as_slice).collect();
-        Frame::new(broadcast::frame(room, &entries, self.covered()).into())
-    }
-
-    /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.
-    fn covered(&self) -> Option<RangeInclusive<u64>> {
-        let all_there = self.last - self.first + 1 == self.entries.len() as u64;
-        (!all_there).then_some(self.first..=self.last)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
+    use serde_json::{Value, value::RawValue};
     use shared::{Message, limits::MAX_FRAME_BYTES};
 
     use super::*;
@@ -253,38 +145,6 @@ mod tests {
     fn a_frame_never_stands_for_numbers_outside_the_batch() {
         let batch = [logged(1, None, None, 1), logged(2, None, None, 1), logged(9, None, None, 1)];
         assert_eq!(read(&encode(&room(), &batch)), [(vec![1, 2], None), (vec![9], None)]);
-    }
-
-    #[test]
-    fn frames_of_several_batches_are_packed_again() {
-        let batch = |numbers: std::ops::Range<u64>, bytes| {
-            let batch: Vec<_> = numbers.map(|seq| logged(seq, None, None, bytes)).collect();
-            encode(&room(), &batch)
-        };
-        let conflated = encode(&room(), &[keyed(4, "a", Some(2)), keyed(5, "a", Some(1))]);
-        let small = [batch(1..2, 9), batch(2..4, 9), conflated, batch(6..7, 9)].concat();
-        assert_eq!(read(&repack(&room(), &small)), [(vec![1, 2, 3, 4, 6], Some((0, 6)))]);
-        let large = [batch(1..2, 20_000), batch(2..3, 20_000), batch(3..4, 100)].concat();
-        assert_eq!(read(&repack(&room(), &large)), [(vec![1], None), (vec![2, 3], None)]);
-        let apart = [batch(1..2, 9), batch(5..6, 9), batch(1..2, 9)].concat();
-        assert_eq!(read(&repack(&room(), &apart)), [(vec![1], None), (vec![5], None), (vec![1], None)]);
-    }
-
-    #[test]
-    fn what_is_no_frame_is_known_as_such() {
-        assert!(is_encoded(&encode(&room(), &[logged(1, None, None, 9)])[0]));
-        let max = u64::MAX;
-        for body in [
-            "[]".to_owned(),
-            r#"{"messages":[]}"#.to_owned(),
-            r#"{"messages":[{}]}"#.to_owned(),
-            r#"{"messages":[{"seq":2},{"seq":1}]}"#.to_owned(),
-            r#"{"messages":[{"seq":1},{"seq":1}]}"#.to_owned(),
-            format!(r#"{{"messages":[{{"seq":{max}}}]}}"#),
-            format!(r#"{{"messages":[{{"seq":1}}],"after":{max},"seq":{max}}}"#),
-        ] {
-            assert!(!is_encoded(&Frame::new(body.clone().into())), "{body}");
-        }
     }
 
     proptest! {

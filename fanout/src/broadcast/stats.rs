@@ -2,12 +2,16 @@
 
 use std::ops::AddAssign;
 
+use shared::RoomId;
+
+use super::Interruption;
+
 /// Counts of a room's broadcast. Connections, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct BroadcastStats {
     /// Posts made: every attempt counts.
     pub posts: u64,
-    /// Connections that got every frame.
+    /// Connections that got every frame that API Gateway takes.
     pub delivered: u64,
     /// Connections that are gone; their rows are deleted.
     pub gone: u64,
@@ -23,14 +27,17 @@ pub struct Tally {
     pub retries: u64,
     /// Rows that had expired, and whose connections are closed by then.
     pub expired: u64,
+    /// Connections that answered 410 and then took the frame after all.
+    pub revived: u64,
 }
 
 /// Connections that must have missed a broadcast before that can be widespread: fewer may just be bad connections.
 const WIDESPREAD: u64 = 3;
 
-impl AddAssign for Tally {
+impl AddAssign for BroadcastStats {
     fn add_assign(&mut self, other: Self) {
-        let Self { posts, delivered, gone, spared, undelivered, too_large, throttled, retries, expired } = other;
+        let Self { posts, delivered, gone, spared, undelivered, too_large, throttled, retries, expired, revived } =
+            other;
         self.posts += posts;
         self.delivered += delivered;
         self.gone += gone;
@@ -40,15 +47,39 @@ impl AddAssign for Tally {
         self.throttled += throttled;
         self.retries += retries;
         self.expired += expired;
+        self.revived += revived;
     }
 }
 
-impl Tally {
+impl BroadcastStats {
     /// Whether so many connections missed the broadcast (a tenth, and at least a few) that it is no single one's fault:
     /// closing them would bring all their clients back at once, to whatever is in trouble.
     #[must_use]
     pub fn is_widely_missed(&self) -> bool {
         self.undelivered >= WIDESPREAD && self.undelivered * 10 >= self.connections()
+    }
+
+    /// Tells the operator of a broadcast, or of a part of one.
+    pub(super) fn log(&self, room: &RoomId, frames: usize, interruption: Option<&Interruption>) {
+        if self.is_widely_missed() {
+            tracing::warn!(%room, undelivered = self.undelivered, "many connections did not get a broadcast");
+        }
+        tracing::info!(
+            %room,
+            frames,
+            posts = self.posts,
+            delivered = self.delivered,
+            gone = self.gone,
+            spared = self.spared,
+            revived = self.revived,
+            undelivered = self.undelivered,
+            too_large = self.too_large,
+            throttled = self.throttled,
+            retries = self.retries,
+            expired = self.expired,
+            interruption = interruption.map(tracing::field::display),
+            "broadcast"
+        );
     }
 
     /// Connections that were tried.
@@ -64,14 +95,16 @@ mod tests {
 
     #[test]
     fn a_few_misses_or_a_small_part_are_not_widespread() {
-        let of = |undelivered, delivered| Tally { delivered, undelivered, ..Tally::default() }.is_widely_missed();
+        let of = |undelivered, delivered| {
+            BroadcastStats { delivered, undelivered, ..BroadcastStats::default() }.is_widely_missed()
+        };
         assert!(!of(0, 0) && !of(2, 0) && !of(99, 901));
         assert!(of(3, 0) && of(100, 900));
     }
 
     #[test]
-    fn tallies_add_up() {
-        let one = Tally {
+    fn counts_add_up() {
+        let one = BroadcastStats {
             posts: 1,
             delivered: 2,
             gone: 3,
@@ -81,9 +114,10 @@ mod tests {
             throttled: 7,
             retries: 8,
             expired: 9,
+            revived: 10,
         };
         let mut sum = one;
         sum += one;
-        assert_eq!((sum.posts, sum.connections(), sum.expired), (2, 28, 18));
+        assert_eq!((sum.posts, sum.connections(), sum.expired, sum.revived), (2, 28, 18, 20));
     }
 }

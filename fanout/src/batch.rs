@@ -1,0 +1,244 @@
+//! A batch of the queue: its records, read and sorted into their groups.
+
+use std::ops::Range;
+
+use aws_lambda_events::sqs::SqsMessage;
+use shared::{
+    Message,
+    fields::{FieldError, Fields},
+    message::Defaults,
+    queue::Record as QueueRecord,
+};
+
+use crate::{log, shard::ShardJob};
+
+/// The sender of messages that producers write to the queue themselves without naming one.
+const PRODUCER: &str = "producer";
+
+/// How long before the queue took it a message can have been accepted, in milliseconds: a day in which EventBridge tries
+/// to deliver an event, and 14 days in the dead-letter queue. A time further off is no time of acceptance.
+const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
+
+/// One FIFO group's records in a batch. There is no other consumer of the group meanwhile.
+#[derive(Debug)]
+pub struct Group {
+    /// The group's id.
+    pub id: String,
+    /// Its records, in order.
+    pub records: Vec<Record>,
+}
+
+/// A record of the queue.
+#[derive(Debug)]
+pub struct Record {
+    /// Its id, by which it is reported as failed.
+    pub id: String,
+    /// What the queue wants to hear when the record is to be visible again.
+    pub receipt_handle: String,
+    /// How often the queue has delivered it, this time included.
+    pub receives: u32,
+    /// When the queue took it, in milliseconds since the Unix epoch.
+    pub queued_at: u64,
+    /// What is to be done.
+    pub job: Job,
+}
+
+/// What is to be done with a record.
+#[derive(Debug)]
+pub enum Job {
+    /// Log a message for the group's room, and post it.
+    Message(Message),
+    /// Post frames to a shard of a room.
+    Shard(ShardJob),
+    /// Put it into the dead-letter queue: it can never be broadcast.
+    DeadLetter {
+        /// The record as it came.
+        body: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A record that the queue cannot have delivered.
+#[derive(Debug, thiserror::Error)]
+#[error("a record has no messageId: is the function's event source an SQS queue?")]
+pub struct NotARecord;
+
+/// Reads a batch, and sorts it into its groups.
+///
+/// # Errors
+/// When the event is none of a queue's: the function is wired wrongly.
+pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
+    let mut groups: Vec<Group> = Vec::new();
+    for record in records {
+        let id = record.message_id.clone().ok_or(NotARecord)?;
+        let attribute = |name: &str| record.attributes.get(name).map(String::as_str);
+        let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
+        let receives = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+        let queued_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or_default();
+        let body = record.body.unwrap_or_default();
+        let job = match read_job(&body, &group_id, Defaults { id: &id, from: PRODUCER, sent_at: queued_at }) {
+            Ok(job) => job,
+            Err(error) => Job::DeadLetter { body, reason: error.to_string() },
+        };
+        let receipt_handle = record.receipt_handle.unwrap_or_default();
+        let record = Record { id, receipt_handle, receives, queued_at, job };
+        // At most ten groups: looking through them is quicker than hashing.
+        match groups.iter_mut().find(|group| group.id == group_id) {
+            Some(group) => group.records.push(record),
+            None => groups.push(Group { id: group_id, records: vec![record] }),
+        }
+    }
+    Ok(groups)
+}
+
+/// Reads a body. The group must be the room's: another one could be consumed at the same time, out of order.
+fn read_job(body: &str, group_id: &str, defaults: Defaults<'_>) -> Result<Job, FieldError> {
+    let fields = Fields::parse(body)?;
+    if fields.raw("shard").is_some() {
+        return ShardJob::read(body, group_id).map(Job::Shard);
+    }
+    let message = Message::from_producer(&fields, defaults)?;
+    if message.room.as_str() == group_id {
+        return Ok(Job::Message(message));
+    }
+    Err(FieldError::Invalid("roomId", "is not the record's MessageGroupId".to_owned()))
+}
+
+impl Group {
+    /// The group's messages, as they are logged together; `None` when there are none.
+    #[must_use]
+    pub fn messages(&self) -> Option<log::Batch> {
+        let messages = || self.records.iter().filter_map(|record| Some((record, record.message()?)));
+        Some(log::Batch {
+            messages: messages().map(|(_, message)| message.clone()).collect(),
+            redelivered: messages().any(|(record, _)| record.receives > 1),
+            oldest: messages().map(|(record, message)| record.accepted_at(message)).min()?,
+        })
+    }
+
+    /// The group's shard jobs.
+    pub fn shard_jobs(&self) -> impl Iterator<Item = &ShardJob> {
+        self.records.iter().filter_map(|record| match &record.job {
+            Job::Shard(job) => Some(job),
+            _ => None,
+        })
+    }
+
+    /// The dead letters that follow one another from a position on, as the dead-letter queue gets them.
+    #[must_use]
+    pub fn dead_letters_from(&self, first: usize) -> Vec<QueueRecord> {
+        self.records[first..].iter().map_while(|record| record.dead_letter(&self.id)).collect()
+    }
+
+    /// The records at some positions.
+    #[must_use]
+    pub fn records(&self, positions: Range<usize>) -> &[Record] {
+        self.records.get(positions).unwrap_or_default()
+    }
+}
+
+impl Record {
+    fn message(&self) -> Option<&Message> {
+        match &self.job {
+            Job::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// When a message was accepted: what it says itself, if that is possible. A producer's `sentAt` in seconds, or of
+    /// another age, must not have its whole log searched.
+    fn accepted_at(&self, message: &Message) -> u64 {
+        let possible = self.queued_at.saturating_sub(OLDEST)..=self.queued_at;
+        if possible.contains(&message.sent_at) { message.sent_at } else { self.queued_at }
+    }
+
+    fn dead_letter(&self, group_id: &str) -> Option<QueueRecord> {
+        let Job::DeadLetter { body, reason } = &self.job else { return None };
+        Some(QueueRecord {
+            group_id: group_id.to_owned(),
+            // What keeps a second delivery of it apart from another record: the record's own id.
+            deduplication_id: self.id.clone(),
+            body: body.clone(),
+            reason: Some(reason.clone()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(id: &str, group: &str, count: &str, body: &str) -> SqsMessage {
+        let record = json!({
+            "messageId": id, "body": body, "receiptHandle": format!("handle-{id}"),
+            "attributes": {"MessageGroupId": group, "ApproximateReceiveCount": count, "SentTimestamp": "2000000000077"},
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn groups_keep_their_order() {
+        let body = |room: &str| format!(r#"{{"roomId":"{room}","data":1}}"#);
+        let groups = read(vec![
+            record("1", "a", "1", &body("a")),
+            record("2", "b", "3", &body("b")),
+            record("3", "a", "1", &body("a")),
+        ])
+        .unwrap();
+        let ids: Vec<Vec<&str>> =
+            groups.iter().map(|group| group.records.iter().map(|record| record.id.as_str()).collect()).collect();
+        assert_eq!(ids, [vec!["1", "3"], vec!["2"]]);
+        assert_eq!((groups[0].records[0].receives, groups[1].records[0].receives), (1, 3));
+        assert_eq!(groups[1].records[0].receipt_handle, "handle-2");
+        let batches: Vec<_> = groups.iter().map(|group| group.messages().unwrap()).collect();
+        assert_eq!((batches[0].messages.len(), batches[0].redelivered, batches[1].redelivered), (2, false, true));
+    }
+
+    #[test]
+    fn the_record_stands_in_for_what_the_body_leaves_out() {
+        let groups = read(vec![record("m-1", "r", "1", r#"{"roomId":"r","data":1}"#)]).unwrap();
+        let batch = groups[0].messages().unwrap();
+        let message = &batch.messages[0];
+        assert_eq!(
+            (message.id.as_str(), message.from.as_str(), message.sent_at),
+            ("m-1", "producer", 2_000_000_000_077)
+        );
+    }
+
+    #[test]
+    fn an_impossible_time_of_acceptance_counts_for_nothing() {
+        let oldest = |sent_at: u64| {
+            let body = format!(r#"{{"roomId":"r","data":1,"sentAt":{sent_at}}}"#);
+            read(vec![record("m", "r", "1", &body)]).unwrap()[0].messages().unwrap().oldest
+        };
+        let queued_at = 2_000_000_000_077;
+        assert_eq!(oldest(queued_at - 86_400_000), queued_at - 86_400_000, "a day with EventBridge");
+        for impossible in [0, 2_000_000_000, queued_at + 1, queued_at - OLDEST - 1] {
+            assert_eq!(oldest(impossible), queued_at);
+        }
+    }
+
+    #[test]
+    fn what_can_never_be_broadcast_says_why() {
+        let bodies = ["", "[]", r#"{"data":1}"#, r#"{"roomId":"r"}"#, r#"{"roomId":"x","data":1}"#];
+        let records = bodies.iter().map(|body| record("m", "r", "1", body)).collect();
+        let groups = read(records).unwrap();
+        let letters = groups[0].dead_letters_from(0);
+        let reasons: Vec<_> = letters.iter().map(|letter| letter.reason.as_deref().unwrap()).collect();
+        assert_eq!((letters.len(), groups[0].messages().is_none()), (5, true));
+        assert!(reasons[0].starts_with("not a JSON object"));
+        assert!(reasons[1].starts_with("not a JSON object"));
+        assert_eq!(
+            reasons[2..],
+            ["`roomId` is missing", "`data` is missing", "`roomId` is not the record's MessageGroupId"]
+        );
+    }
+
+    #[test]
+    fn a_record_without_an_id_is_no_record() {
+        assert!(read(vec![serde_json::from_value(json!({"body": "{}"})).unwrap()]).is_err());
+    }
+}

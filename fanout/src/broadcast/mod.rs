@@ -1,0 +1,329 @@
+//! Posting frames to the members of a room, in the order of their slots.
+//!
+//! Members come page by page ([`members`]). Each waits for its turn at the rate limiter, and is then a delivery of its own
+//! ([`delivery`]): one connection's frames go out one after another, different connections' side by side. When the time is
+//! up, [`open_slots`] says how far it got.
+
+mod delivery;
+pub mod gone;
+pub mod members;
+pub mod open_slots;
+pub mod stats;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::Future,
+    pin::pin,
+    time::Duration,
+};
+
+use futures::{StreamExt, TryStreamExt, future::Either, stream};
+use shared::{
+    ConnectionId, RoomId,
+    clock::Clock,
+    store::{StoreError, connections::Member},
+};
+use tokio::sync::mpsc;
+
+use self::{
+    gone::Gone,
+    members::Members,
+    open_slots::{OpenSlots, Ticket},
+    stats::BroadcastStats,
+};
+use crate::{
+    config::PostConfig,
+    connections_api::{ConnectionsApi, Misconfiguration},
+    deadline::Deadline,
+    frame::Frame,
+    limit::{ConsecutiveMisses, Order, Permit, RateLimiter, RetryBudget, Turns},
+    resume::Slots,
+};
+
+/// Deliveries of a broadcast that have begun and not ended, at the most: those in flight, and those that wait for
+/// another attempt. It bounds the memory that a broadcast takes, whatever the room's size.
+const MOST_OPEN: usize = 1_024;
+
+/// How often a long broadcast writes down how far it got: an environment that is killed repeats no more than this.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+
+/// Connections that are closed at the end of one invocation at the most.
+const MOST_CLOSED: usize = 100;
+
+/// Posts broadcasts. One for each environment: it remembers what has been learnt about the account's rate, and about
+/// connections that keep failing.
+#[derive(Debug)]
+pub struct Broadcaster<A, C> {
+    api: A,
+    clock: C,
+    config: PostConfig,
+    limiter: RateLimiter,
+    retries: RetryBudget,
+    misses: ConsecutiveMisses,
+}
+
+/// What all broadcasts of one invocation share.
+#[derive(Debug)]
+pub struct Invocation {
+    /// When it ends.
+    pub deadline: Deadline,
+    gone: mpsc::Sender<Gone>,
+    to_close: RefCell<Vec<ConnectionId>>,
+    stats: Cell<BroadcastStats>,
+}
+
+/// How a broadcast ended.
+#[derive(Debug)]
+pub enum Posted {
+    /// Everybody has it, or is known to have missed it.
+    ToAll,
+    /// Some have it.
+    ToSome {
+        /// The slots that lack it.
+        lacking: Slots,
+        /// Whether anybody has it now, or is known to have missed it, who was not before.
+        got_further: bool,
+        /// Why it went no further.
+        cause: Interruption,
+    },
+}
+
+/// Why a broadcast did not get to its end. Its records must come back.
+#[derive(Debug, thiserror::Error)]
+pub enum Interruption {
+    /// The invocation's time is up.
+    #[error("the invocation's time was up in the middle of a broadcast")]
+    TimeIsUp,
+    /// Nobody can be posted to until an operator has mended something.
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfiguration),
+    /// Nobody can be posted to, because nobody answers at the endpoint.
+    #[error("the endpoint cannot be reached: is CONNECTIONS_ENDPOINT right, and the network?")]
+    Unreachable,
+    /// The table did not tell who is in the room.
+    #[error(transparent)]
+    Members(#[from] StoreError),
+}
+
+/// A broadcast under way.
+struct UnderWay<'a> {
+    room: &'a RoomId,
+    frames: &'a [Frame],
+    turns: Turns<'a>,
+    open: RefCell<OpenSlots>,
+    stats: Cell<BroadcastStats>,
+    /// Posts that were answered, whatever the answer.
+    answered: Cell<u64>,
+    invocation: &'a Invocation,
+}
+
+/// Who is posted to.
+pub struct Audience<C> {
+    /// The slot from which on everybody is.
+    pub first_slot: u16,
+    /// The members from there on.
+    pub members: Members<C>,
+    /// Members below it, whom an earlier invocation has left open.
+    pub left_open: Vec<Member>,
+}
+
+impl UnderWay<'_> {
+    fn count(&self, count: impl FnOnce(&mut BroadcastStats)) {
+        let mut stats = self.stats.get();
+        count(&mut stats);
+        self.stats.set(stats);
+    }
+}
+
+impl Invocation {
+    /// An invocation that ends at a deadline; connections that are found gone go to `gone`.
+    #[must_use]
+    pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>) -> Self {
+        Self { deadline, gone, to_close: RefCell::default(), stats: Cell::default() }
+    }
+
+    /// The connections that keep failing while others do not: they are to be closed.
+    #[must_use]
+    pub fn into_failing(self) -> Vec<ConnectionId> {
+        if self.stats.get().is_widely_missed() { Vec::new() } else { self.to_close.into_inner() }
+    }
+
+    fn close_later(&self, connection: &ConnectionId) {
+        let mut to_close = self.to_close.borrow_mut();
+        if to_close.len() < MOST_CLOSED {
+            to_close.push(connection.clone());
+        }
+    }
+}
+
+impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A, C> {
+    /// For a new environment.
+    pub fn new(api: A, clock: C, config: PostConfig) -> Self {
+        Self {
+            api,
+            clock,
+            config,
+            limiter: RateLimiter::new(config.concurrency, config.max_per_second),
+            retries: RetryBudget::default(),
+            misses: ConsecutiveMisses::default(),
+        }
+    }
+
+    /// Time for one attempt.
+    pub fn post_timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    /// The @connections API.
+    pub fn api(&self) -> &A {
+        &self.api
+    }
+
+    /// Posts frames to an audience. In a long broadcast `checkpoint` is called now and then with the slots that still lack
+    /// them.
+    pub async fn post(
+        &self,
+        room: &RoomId,
+        frames: &[Frame],
+        audience: Audience<C>,
+        invocation: &Invocation,
+        checkpoint: impl AsyncFn(Slots),
+    ) -> Posted {
+        let mut open = OpenSlots::new(audience.first_slot);
+        let left_open: VecDeque<_> =
+            audience.left_open.into_iter().map(|member| (open.leave_open(&member.connection), member)).collect();
+        let under_way = UnderWay {
+            room,
+            frames,
+            turns: self.limiter.turns(),
+            open: RefCell::new(open),
+            stats: Cell::default(),
+            answered: Cell::default(),
+            invocation,
+        };
+        let end = RefCell::new(End::TimeIsUp);
+        let posting = self
+            .begun(&under_way, left_open, audience.members, &end)
+            .take_until(invocation.deadline.stopped())
+            .map(Ok)
+            .try_for_each_concurrent(MOST_OPEN, |begun| self.deliver(&under_way, begun));
+        let checkpoints = async {
+            loop {
+                tokio::time::sleep(CHECKPOINT).await;
+                let lacking = under_way.open.borrow().lacking();
+                checkpoint(lacking).await;
+            }
+        };
+        let posted = invocation.deadline.drain(first_of(posting, checkpoints)).await;
+        let cause = match posted {
+            Ok(Err(error)) => Some(error),
+            Ok(Ok(())) => end.into_inner().into_interruption(),
+            Err(_) => {
+                self.give_up(&under_way);
+                Some(Interruption::TimeIsUp)
+            }
+        };
+        let stats = under_way.stats.get();
+        let mut sum = invocation.stats.get();
+        sum += stats;
+        invocation.stats.set(sum);
+        stats.log(room, frames.len(), cause.as_ref());
+        match cause {
+            None => Posted::ToAll,
+            Some(cause) => {
+                let lacking = under_way.open.borrow().lacking();
+                Posted::ToSome { lacking, got_further: stats.connections() > 0, cause }
+            }
+        }
+    }
+
+    /// The members in the order of their slots, each when its turn to be posted to has come; those that were left open
+    /// first. One waits at a time, so that nothing is built for those that come after.
+    fn begun<'a>(
+        &'a self,
+        under_way: &'a UnderWay<'a>,
+        left_open: VecDeque<(Ticket, Member)>,
+        members: Members<C>,
+        end: &'a RefCell<End>,
+    ) -> impl stream::Stream<Item = Begun<'a>> + 'a {
+        let now = self.clock.unix_seconds();
+        stream::unfold((left_open, members), move |(mut left_open, mut members)| async move {
+            loop {
+                let (ticket, member) = match left_open.pop_front() {
+                    Some(left) => left,
+                    None => match members.next().await {
+                        Ok(Some(member)) => (under_way.open.borrow_mut().reach(&member.connection), member),
+                        Ok(None) => {
+                            end.replace(End::LastMember);
+                            return None;
+                        }
+                        // What has begun still ends.
+                        Err(error) => {
+                            end.replace(End::Failed(error));
+                            return None;
+                        }
+                    },
+                };
+                // The table deletes expired rows in its own time; their connections are closed by then.
+                if member.expires_at <= now {
+                    under_way.count(|stats| stats.expired += 1);
+                    under_way.open.borrow_mut().settle(ticket);
+                    continue;
+                }
+                let permit = under_way.turns.acquire(Order::First).await;
+                under_way.open.borrow_mut().begin(ticket);
+                return Some((Begun { member, ticket, permit }, (left_open, members)));
+            }
+        })
+    }
+
+    /// The time is up for good: who has had its chance, or waits for another attempt after failures of its own, has missed
+    /// the broadcast.
+    fn give_up(&self, under_way: &UnderWay<'_>) {
+        let is_nobodys_fault = self.limiter.is_struggling();
+        let given_up = under_way.open.borrow_mut().give_up(is_nobodys_fault);
+        for connection in given_up {
+            under_way.count(|stats| stats.undelivered += 1);
+            if !is_nobodys_fault && self.misses.missed(&connection) {
+                under_way.invocation.close_later(&connection);
+            }
+        }
+    }
+}
+
+/// A delivery whose turn has come.
+struct Begun<'a> {
+    member: Member,
+    ticket: Ticket,
+    permit: Permit<'a>,
+}
+
+/// How the members came to an end.
+enum End {
+    /// The last one has come.
+    LastMember,
+    /// The table did not tell who comes next.
+    Failed(StoreError),
+    /// More would have come.
+    TimeIsUp,
+}
+
+impl End {
+    fn into_interruption(self) -> Option<Interruption> {
+        match self {
+            Self::LastMember => None,
+            Self::Failed(error) => Some(error.into()),
+            Self::TimeIsUp => Some(Interruption::TimeIsUp),
+        }
+    }
+}
+
+/// Does one thing while another goes on that never ends.
+async fn first_of<T>(one: impl Future<Output = T>, endless: impl Future<Output = ()>) -> T {
+    let (one, endless) = (pin!(one), pin!(endless));
+    match futures::future::select(one, endless).await {
+        Either::Left((output, _)) => output,
+        Either::Right(((), one)) => one.await,
+    }
+}

@@ -1,0 +1,184 @@
+//! Which slots have got a broadcast: what is written down when the time is up.
+//!
+//! Deliveries begin in the order of slots and end in any. Everything below the slot that was reached has the broadcast,
+//! or is known to have missed it, but for the few deliveries that are still open: their slots are named. Whoever goes on
+//! gives each of them one more chance, so that no connection holds up its room for ever.
+
+use std::collections::BTreeMap;
+
+use shared::ConnectionId;
+
+use crate::resume::Slots;
+
+/// Slots that are named one by one, at the most; above the last of them everybody is posted to again.
+const MOST_MISSING: usize = 32;
+
+/// The deliveries that have not ended.
+#[derive(Debug)]
+pub struct OpenSlots {
+    open: BTreeMap<Ticket, Open>,
+    /// The slot of the member that came last; members of the same slot may follow.
+    reached: u16,
+    tickets: u32,
+}
+
+/// A delivery: its slot, and what keeps it apart from others of the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    slot: u16,
+    number: u32,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: ConnectionId,
+    state: State,
+    /// It was open already when an earlier invocation ended.
+    has_had_its_chance: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Its turn has not come.
+    Waiting,
+    UnderWay,
+    /// An attempt failed for a reason of the connection's own, and it waits for another one.
+    Failing,
+}
+
+impl OpenSlots {
+    /// For a broadcast to the slots from `first` on.
+    #[must_use]
+    pub fn new(first: u16) -> Self {
+        Self { open: BTreeMap::new(), reached: first, tickets: 0 }
+    }
+
+    /// A member below the first slot, which an earlier invocation has left open.
+    pub fn leave_open(&mut self, connection: &ConnectionId) -> Ticket {
+        self.open(connection, connection.slot(), true)
+    }
+
+    /// A member's turn comes next: all members of lower slots have had theirs.
+    pub fn reach(&mut self, connection: &ConnectionId) -> Ticket {
+        // A hash of the id: computed once for each member.
+        self.reached = connection.slot();
+        self.open(connection, self.reached, false)
+    }
+
+    /// A member's turn has come.
+    pub fn begin(&mut self, ticket: Ticket) {
+        self.set_failing(ticket, false);
+    }
+
+    /// An attempt of a delivery has failed for a reason of the connection's own, or another attempt begins.
+    pub fn set_failing(&mut self, ticket: Ticket, is_failing: bool) {
+        if let Some(open) = self.open.get_mut(&ticket) {
+            open.state = if is_failing { State::Failing } else { State::UnderWay };
+        }
+    }
+
+    /// A delivery has ended: the connection has the broadcast, or has missed it.
+    pub fn settle(&mut self, ticket: Ticket) {
+        self.open.remove(&ticket);
+    }
+
+    /// Gives up the deliveries that have had their chance before, and those that wait after failures of their own, unless
+    /// so much goes wrong that failures are nobody's own. Returns the connections.
+    pub fn give_up(&mut self, is_nobodys_fault: bool) -> Vec<ConnectionId> {
+        let is_over = |open: &Open| match open.state {
+            State::Waiting => false,
+            State::UnderWay => open.has_had_its_chance,
+            State::Failing => open.has_had_its_chance || !is_nobodys_fault,
+        };
+        let over: Vec<Ticket> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(ticket, _)| *ticket).collect();
+        over.iter().filter_map(|ticket| self.open.remove(ticket)).map(|open| open.connection).collect()
+    }
+
+    /// The slots that lack the broadcast.
+    #[must_use]
+    pub fn lacking(&self) -> Slots {
+        let mut slots: Vec<u16> = self.open.keys().map(|ticket| ticket.slot).collect();
+        slots.dedup();
+        // More than can be named: from the first one that cannot be, everybody is posted to again.
+        let from = slots.get(MOST_MISSING).copied().unwrap_or(self.reached).min(self.reached);
+        slots.truncate(MOST_MISSING);
+        slots.retain(|slot| *slot < from);
+        Slots { from, missing: slots }
+    }
+
+    fn open(&mut self, connection: &ConnectionId, slot: u16, has_had_its_chance: bool) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        let ticket = Ticket { slot, number: self.tickets };
+        let open = Open { connection: connection.clone(), state: State::Waiting, has_had_its_chance };
+        self.open.insert(ticket, open);
+        ticket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections in the order of their slots, no two in one.
+    fn connections(count: usize) -> Vec<ConnectionId> {
+        let mut connections: Vec<_> = (0..2 * count).map(|n| ConnectionId::new(&format!("c{n}"))).collect();
+        connections.sort_by_key(ConnectionId::slot);
+        connections.dedup_by_key(|connection| connection.slot());
+        connections.truncate(count);
+        connections
+    }
+
+    fn begun(slots: &mut OpenSlots, connections: &[ConnectionId]) -> Vec<Ticket> {
+        let begin = |connection| {
+            let ticket = slots.reach(connection);
+            slots.begin(ticket);
+            ticket
+        };
+        connections.iter().map(begin).collect()
+    }
+
+    #[test]
+    fn what_is_open_is_named_and_the_rest_goes_on_where_it_was() {
+        let (mut slots, all) = (OpenSlots::new(7), connections(4));
+        assert_eq!(slots.lacking(), Slots { from: 7, missing: vec![] });
+        let tickets = begun(&mut slots, &all);
+        slots.settle(tickets[1]);
+        slots.settle(tickets[3]);
+        let missing = vec![all[0].slot(), all[2].slot()];
+        assert_eq!(slots.lacking(), Slots { from: all[3].slot(), missing });
+        slots.settle(tickets[0]);
+        slots.settle(tickets[2]);
+        let from = all[3].slot();
+        assert_eq!(slots.lacking(), Slots { from, missing: vec![] }, "members of the last slot may be missing");
+    }
+
+    #[test]
+    fn what_cannot_be_named_is_posted_to_again() {
+        let (mut slots, all) = (OpenSlots::new(0), connections(100));
+        begun(&mut slots, &all);
+        let lacking = slots.lacking();
+        assert_eq!((lacking.missing.len(), lacking.from), (MOST_MISSING, all[MOST_MISSING].slot()));
+    }
+
+    #[test]
+    fn a_delivery_that_had_its_chance_before_is_given_up() {
+        let (mut slots, all) = (OpenSlots::new(0), connections(3));
+        let tickets: Vec<_> = all.iter().map(|connection| slots.leave_open(connection)).collect();
+        slots.begin(tickets[0]);
+        slots.begin(tickets[1]);
+        slots.set_failing(tickets[1], true);
+        assert_eq!(slots.give_up(true), all[..2], "and the third one has not had its turn");
+        assert_eq!(slots.give_up(true), []);
+    }
+
+    #[test]
+    fn failures_of_its_own_are_given_up_at_once() {
+        let (mut slots, all) = (OpenSlots::new(0), connections(3));
+        let tickets = begun(&mut slots, &all);
+        slots.set_failing(tickets[0], true);
+        slots.set_failing(tickets[1], true);
+        slots.set_failing(tickets[1], false);
+        assert_eq!(slots.give_up(true), [], "when much goes wrong it is nobody's fault");
+        assert_eq!(slots.give_up(false), all[..1]);
+    }
+}

@@ -1,0 +1,90 @@
+//! A frame that is being packed.
+
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::{RoomId, frame::broadcast, limits::MAX_INTEGER};
+
+use super::Frame;
+
+/// A frame that is being packed: its entries are encoded, the frame is not.
+pub(super) struct Packing {
+    pub(super) entries: Vec<Entry>,
+    /// Bytes of the finished frame at the most.
+    pub(super) bytes: usize,
+    /// The first number that the frame stands for.
+    pub(super) first: u64,
+    /// The last one.
+    pub(super) last: u64,
+}
+
+/// An encoded message.
+pub(super) struct Entry {
+    pub(super) seq: u64,
+    pub(super) json: Vec<u8>,
+}
+
+impl Entry {
+    /// Bytes that the entry takes in a frame, with the comma before the next one.
+    pub(super) fn bytes(&self) -> usize {
+        self.json.len() + 1
+    }
+}
+
+/// What is read of an encoded frame to pack it again.
+#[derive(Deserialize)]
+struct Encoded<'a> {
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
+    after: Option<u64>,
+    seq: Option<u64>,
+}
+
+/// What is read of an encoded message.
+#[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
+}
+
+impl Packing {
+    /// Takes an encoded frame apart; `None` when it is none that [`encode`](super::encode::encode) makes.
+    pub(super) fn unpack(room: &RoomId, json: &str) -> Option<Self> {
+        let Encoded { messages, after, seq } = serde_json::from_str(json).ok()?;
+        let entry = |message: &&RawValue| {
+            let Numbered { seq } = serde_json::from_str(message.get()).ok()?;
+            Some(Entry { seq, json: message.get().as_bytes().to_vec() })
+        };
+        let entries = messages.iter().map(entry).collect::<Option<Vec<_>>>()?;
+        let (lowest, highest) = (entries.first()?.seq, entries.last()?.seq);
+        let first = after.map_or(Some(lowest), |after| after.checked_add(1))?;
+        let last = seq.unwrap_or(highest);
+        let bytes = broadcast::envelope_len(room) + entries.iter().map(Entry::bytes).sum::<usize>();
+        let is_ascending = entries.is_sorted_by(|one, next| one.seq < next.seq);
+        let is_possible = is_ascending && first <= lowest && highest <= last && last <= MAX_INTEGER;
+        is_possible.then_some(Self { entries, bytes, first, last })
+    }
+
+    /// Leaves out what is numbered up to `done`. A frame of which no message would be left stays as it is: it is still
+    /// what says that the numbers after `done` were superseded.
+    pub(super) fn cut(&mut self, done: u64) {
+        if self.first > done || self.entries.last().is_none_or(|last| last.seq <= done) {
+            return;
+        }
+        let kept = self.entries.partition_point(|entry| entry.seq <= done);
+        self.bytes -= self.entries.drain(..kept).map(|entry| entry.bytes()).sum::<usize>();
+        self.first = done + 1;
+    }
+
+    /// Encodes the frame.
+    pub(super) fn finish(&self, room: &RoomId) -> Frame {
+        let entries: Vec<&[u8]> = self.entries.iter().map(|entry| entry.json.as_slice()).collect();
+        Frame::up_to(broadcast::frame(room, &entries, self.covered()).into(), self.last)
+    }
+
+    /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.
+    fn covered(&self) -> Option<RangeInclusive<u64>> {
+        let all_there = self.last - self.first + 1 == self.entries.len() as u64;
+        (!all_there).then_some(self.first..=self.last)
+    }
+}

@@ -1,0 +1,193 @@
+//! A room's messages: logged, then posted to everybody in the room, or handed to the shard queue.
+
+use std::{collections::VecDeque, num::NonZeroU16, time::Duration};
+
+use futures::{
+    StreamExt,
+    future::{OptionFuture, try_join},
+    stream,
+};
+use shared::{
+    LoggedMessage, RoomId,
+    clock::Clock,
+    queue::{Queue, Record},
+    store::{
+        connections::ALL_SLOTS,
+        log::{Layout, ProgressOf},
+    },
+};
+use tokio::time::Instant;
+
+use super::{GroupError, Work};
+use crate::{
+    batch::Job,
+    broadcast::{Invocation, members::Members},
+    connections_api::ConnectionsApi,
+    frame::{Frame, encode::encode},
+    handler::Fanout,
+    log::{Batch, Logged, Place},
+    resume::{Next, Resume},
+    shard,
+};
+
+/// Shard jobs that are enqueued with one call: as many as SQS takes.
+const CALL_JOBS: usize = 10;
+
+/// Bytes of the jobs that are enqueued with one call: the limit of SQS before August 2025, less what is around frames.
+const CALL_BYTES: usize = 240 * 1024;
+
+/// Calls to the shard queue under way at once.
+const CALLS: usize = 8;
+
+/// An append that took longer than this outlasted the first page that was read beside it: who joined meanwhile, and was
+/// told the log's head of before, is not on that page, and it is read anew.
+const LONG_APPEND: Duration = Duration::from_millis(100);
+
+/// The messages that still have to go out, ascending.
+struct Hand {
+    messages: VecDeque<(Layout, LoggedMessage)>,
+}
+
+impl Hand {
+    /// What of a batch has to go out: what is not done, and not finished with by now.
+    fn new(logged: &Logged, done: u64) -> Self {
+        let layout =
+            |seq: u64| logged.places.iter().find(|place| place.seq == seq).map_or(Layout::Direct, |at| at.layout);
+        let is_left = |message: &&LoggedMessage| message.seq > done && message.seq >= logged.floor;
+        let messages = logged.messages.iter().filter(is_left).map(|message| (layout(message.seq), message.clone()));
+        Self { messages: messages.collect() }
+    }
+
+    fn has(&self, seq: u64) -> bool {
+        self.messages.iter().any(|(_, message)| message.seq == seq)
+    }
+
+    /// The first messages that go out in the same way: the numbers of the first and the last one, and the way.
+    fn run(&self) -> Option<(u64, u64, Layout)> {
+        let (layout, first) = self.messages.front()?;
+        let last = self.messages.iter().take_while(|(other, _)| other == layout).last().map_or(first, |(_, last)| last);
+        Some((first.seq, last.seq, *layout))
+    }
+
+    fn up_to(&self, through: u64) -> Vec<LoggedMessage> {
+        self.messages.iter().map(|(_, message)| message).take_while(|message| message.seq <= through).cloned().collect()
+    }
+
+    fn drop_up_to(&mut self, through: u64) {
+        self.messages.retain(|(_, message)| message.seq > through);
+    }
+}
+
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+    /// Brings a group's messages out.
+    pub(super) async fn process_messages(
+        &self,
+        work: &Work,
+        batch: &Batch,
+        invocation: &Invocation,
+    ) -> Result<(), GroupError> {
+        let Some(room) = batch.messages.first().map(|message| message.room.clone()) else { return Ok(()) };
+        let (logged, mut members) = invocation.deadline.work(self.log_and_look(&room, batch)).await??;
+        // Only what was here before may have been posted before.
+        let row: OptionFuture<_> = (batch.redelivered || logged.known)
+            .then(|| invocation.deadline.work(self.log.table().progress(&room, ProgressOf::Room)))
+            .into();
+        let mut resume = Resume::new(row.await.transpose()?.transpose()?.flatten(), logged.floor);
+        let mut hand = Hand::new(&logged, resume.done());
+        let places = places_by_position(work, &logged.places);
+        loop {
+            let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
+            self.finish_records(work, invocation, is_finished).await?;
+            let Some((first, last, layout)) = hand.run() else { return Ok(()) };
+            match resume.next(first, last) {
+                Next::Save(row) => {
+                    self.record_progress(&room, ProgressOf::Room, &row, invocation).await?;
+                    resume.saved();
+                }
+                Next::BringOut { through, slots } => {
+                    let frames = encode(&room, &hand.up_to(through));
+                    // A step is as much as certainly fits the time; the numbers of the rest are the next one's.
+                    let frames = match layout {
+                        Layout::Direct => &frames[..frames.len().min(self.most_frames(invocation))],
+                        Layout::Shards(_) => shard::first_job(&frames),
+                    };
+                    let through = frames.last().map_or(through, Frame::last);
+                    match layout {
+                        Layout::Direct => {
+                            let members = members.take().filter(|_| slots.is_all());
+                            let audience = self.audience(&room, ALL_SLOTS, slots, members, invocation).await?;
+                            self.post(&room, ProgressOf::Room, frames, audience, through, &resume, invocation).await?;
+                        }
+                        Layout::Shards(shards) => self.enqueue(&room, frames, shards, invocation).await?,
+                    }
+                    resume.finished(through);
+                    hand.drop_up_to(through);
+                }
+            }
+        }
+    }
+
+    /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the
+    /// messages go out in, is known from before.
+    async fn log_and_look(&self, room: &RoomId, batch: &Batch) -> Result<(Logged, Option<Members<C>>), GroupError> {
+        let messages = batch.messages.len();
+        let look = async {
+            let members = Members::open(&self.connections, room, ALL_SLOTS).await?;
+            let size = self.layouts.learn(room, members.page(), members.is_last_page());
+            Ok::<_, GroupError>((size, members))
+        };
+        let tail = async { Ok::<_, GroupError>(self.log.tail(room, batch).await?) };
+        if let Some(size) = self.layouts.size(room) {
+            let append = async {
+                let begun = Instant::now();
+                let tail = tail.await?;
+                let wanted = |current| self.layouts.wanted(size, messages, current);
+                let logged = self.log.append(room, batch, tail, wanted).await?;
+                Ok::<_, GroupError>((logged, begun.elapsed() > LONG_APPEND))
+            };
+            let ((logged, was_long), (_, members)) = try_join(append, look).await?;
+            return Ok((logged, Some(members).filter(|_| !was_long)));
+        }
+        let (tail, (size, members)) = try_join(tail, look).await?;
+        let wanted = |current| self.layouts.wanted(size, messages, current);
+        Ok((self.log.append(room, batch, tail, wanted).await?, Some(members)))
+    }
+
+    /// Hands frames to the shard queue. The batch is acknowledged only when the queue has confirmed every job; jobs that
+    /// it took before one that it did not take are enqueued again, and dropped by their deduplication ids.
+    async fn enqueue(
+        &self,
+        room: &RoomId,
+        frames: &[Frame],
+        shards: NonZeroU16,
+        invocation: &Invocation,
+    ) -> Result<(), GroupError> {
+        let records = shard::records(room, frames, shards);
+        let job_bytes = frames.iter().map(|frame| frame.body().len()).sum::<usize>().max(1);
+        let jobs_at_once = (CALL_BYTES / job_bytes).clamp(1, CALL_JOBS);
+        // No call holds two jobs of a shard, so the order of the calls does not matter. Few jobs are held at a time: all
+        // together they may be large.
+        let mut records = records.peekable();
+        let calls =
+            std::iter::from_fn(|| records.peek().is_some().then(|| records.by_ref().take(jobs_at_once).collect()));
+        let sending = stream::iter(calls)
+            .map(|records: Vec<Record>| async move { self.shard_queue.send(&records).await })
+            .buffer_unordered(CALLS)
+            .collect::<Vec<_>>();
+        let sent = invocation.deadline.work(sending).await?;
+        let jobs = sent.iter().map(Vec::len).sum::<usize>();
+        sent.into_iter().flatten().collect::<Result<(), _>>()?;
+        tracing::info!(%room, shards, jobs, "broadcast in shards");
+        Ok(())
+    }
+}
+
+/// The number of each record that is a message.
+fn places_by_position(work: &Work, places: &[Place]) -> Vec<Option<u64>> {
+    let mut places = places.iter();
+    let mut place = |job: &Job| match job {
+        Job::Message(_) => places.next().map(|place| place.seq),
+        _ => None,
+    };
+    work.group.records.iter().map(|record| place(&record.job)).collect()
+}

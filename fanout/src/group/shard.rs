@@ -1,0 +1,68 @@
+//! A shard's jobs: frames that are numbered and encoded, posted to the shard's slots.
+
+use shared::{clock::Clock, queue::Queue, store::log::ProgressOf};
+
+use super::{GroupError, Work};
+use crate::{
+    batch::Job,
+    broadcast::Invocation,
+    connections_api::ConnectionsApi,
+    frame::{
+        Frame,
+        repack::{JobFrame, repack},
+    },
+    handler::Fanout,
+    resume::{Next, Resume, Slots},
+    shard::ShardJob,
+};
+
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+    /// Brings a group's jobs out: those of the same shard together, packed anew.
+    pub(super) async fn process_shard_jobs(&self, work: &Work, invocation: &Invocation) -> Result<(), GroupError> {
+        let jobs: Vec<&ShardJob> = work.group.shard_jobs().collect();
+        // The number of shards may have been configured anew between two jobs of a group.
+        for jobs in jobs.chunk_by(|one, next| one.shard == next.shard) {
+            self.process_jobs(work, jobs, invocation).await?;
+        }
+        Ok(())
+    }
+
+    async fn process_jobs(&self, work: &Work, jobs: &[&ShardJob], invocation: &Invocation) -> Result<(), GroupError> {
+        let Some(ShardJob { room, shard, .. }) = jobs.first() else { return Ok(()) };
+        let of = ProgressOf::Shard(shard.number);
+        let row = invocation.deadline.work(self.log.table().progress(room, of)).await??;
+        // Of a shard only its row says what is finished with.
+        let mut resume = Resume::new(row, 0);
+        let frames: Vec<&JobFrame> = jobs.iter().flat_map(|job| &job.frames).collect();
+        loop {
+            let done = resume.done();
+            let is_finished = |position: usize| matches!(&work.group.records[position].job, Job::Shard(job) if job.shard == *shard && job.last_number() <= done);
+            self.finish_records(work, invocation, is_finished).await?;
+            let mut left = frames.iter().filter(|frame| frame.last() > done);
+            let Some(first) = left.next() else { return Ok(()) };
+            let last = left.map(|frame| frame.last()).max().map_or(first.last(), |last| last.max(first.last()));
+            match resume.next(first.first().max(done + 1), last) {
+                Next::Save(row) => {
+                    self.record_progress(room, of, &row, invocation).await?;
+                    resume.saved();
+                }
+                Next::BringOut { through, slots } => {
+                    // Where the interrupted step ended inside a frame, everybody gets the frame: it cannot be told who lacks
+                    // a part of it.
+                    let is_whole = frames.iter().any(|frame| frame.last() == through);
+                    let (through, slots) = if is_whole { (through, slots) } else { (last, Slots::default()) };
+                    let step = frames.iter().filter(|frame| frame.last() <= through);
+                    let packed = repack(room, step.copied(), done);
+                    let packed = &packed[..packed.len().min(self.most_frames(invocation))];
+                    let through = packed.last().map_or(through, Frame::last);
+                    let audience = self.audience(room, shard.slots(), slots, None, invocation).await?;
+                    self.post(room, of, packed, audience, through, &resume, invocation).await?;
+                    resume.finished(through);
+                    // On record before the jobs are acknowledged: the room's layout may change when all shards are done.
+                    self.record_progress(room, of, resume.row(), invocation).await?;
+                    resume.saved();
+                }
+            }
+        }
+    }
+}

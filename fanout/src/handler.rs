@@ -1,0 +1,96 @@
+//! The handler of both functions that broadcast: of `fanout`, which the room queue feeds, and of `shards`, which the shard
+//! queue feeds. From a batch to what of it must stay in the queue.
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use lambda_runtime::LambdaEvent;
+use shared::{ConnectionId, clock::Clock, queue::Queue, store::connections::ConnectionTable};
+
+use crate::{
+    batch::{self, NotARecord},
+    broadcast::{
+        Broadcaster, Invocation,
+        gone::{self, delete_gone},
+    },
+    connections_api::ConnectionsApi,
+    deadline::Deadline,
+    group::Left,
+    layout::Layouts,
+    log::LogWriter,
+};
+
+/// The function's state. One for each environment.
+#[derive(Debug)]
+pub struct Fanout<Q, A, C> {
+    /// The connection table.
+    pub connections: ConnectionTable<C>,
+    /// The room logs.
+    pub log: LogWriter<C>,
+    /// The queue that feeds the function.
+    pub source_queue: Q,
+    /// The queue of jobs for shards.
+    pub shard_queue: Q,
+    /// The dead-letter queue.
+    pub dead_letters: Q,
+    /// How rooms' messages go out.
+    pub layouts: Layouts,
+    /// Posts to connections.
+    pub broadcaster: Broadcaster<A, C>,
+    /// The time.
+    pub clock: C,
+    /// Time kept before an invocation's deadline for finishing up.
+    pub deadline_reserve: Duration,
+}
+
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+    /// Serves one batch: its groups side by side. Says which records must stay in the queue: of each group, those from the
+    /// first one on that is not finished with. They are visible again in seconds.
+    ///
+    /// # Errors
+    /// When the event is none of a queue's: the function is wired wrongly.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, NotARecord> {
+        let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
+        let groups = batch::read(event.payload.records)?;
+        let (gone, gone_receiver) = gone::channel();
+        let processing = async {
+            // Dropped at the end, and with it the channel's only sender: then the last rows are deleted.
+            let invocation = Invocation::new(deadline, gone);
+            let groups: FuturesUnordered<_> =
+                groups.into_iter().map(|group| self.process(group, &invocation)).collect();
+            let left: Vec<Left> = groups.collect().await;
+            (left, invocation.into_failing())
+        };
+        let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
+        let ((left, failing), deleted) = tokio::join!(processing, deleting);
+        if deleted.is_err() {
+            tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
+        }
+        if deadline.finish(self.close(&failing)).await.is_err() {
+            tracing::warn!("the invocation's time was up before all failing connections were closed");
+        }
+        Ok(respond(&left))
+    }
+
+    async fn close(&self, failing: &[ConnectionId]) {
+        join_all(failing.iter().map(|connection| async move {
+            let outcome = self.broadcaster.api().close(connection).await;
+            tracing::info!(%connection, ?outcome, "closed a connection that missed several broadcasts");
+        }))
+        .await;
+    }
+}
+
+fn respond(left: &[Left]) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    let failed = left.iter().flat_map(Left::records);
+    response.batch_item_failures = failed
+        .map(|record| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier.clone_from(&record.id);
+            failure
+        })
+        .collect();
+    response
+}

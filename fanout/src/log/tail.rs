@@ -1,0 +1,331 @@
+//! What is known of the end of a room's log: enough to number what comes next, and to recognise what is there already.
+//!
+//! Everything here is pure. A tail is a contiguous end of the log as of some moment. It can be out of date, but never
+//! wrong: whoever appends after it writes the next numbers on condition that they are free, and learns.
+
+use std::collections::{HashMap, VecDeque};
+
+use shared::{
+    LoggedMessage, Message,
+    message::Identity,
+    store::log::{Layout, LogEntry, LogPage},
+};
+
+/// The end of a log.
+#[derive(Clone, Debug, Default)]
+pub struct Tail {
+    known: VecDeque<Known>,
+    head: Option<Head>,
+    reaches_start: bool,
+    bytes_searched: usize,
+    was_searched: bool,
+}
+
+/// An entry that is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    identity: Identity,
+    place: Place,
+    appended_at: u64,
+}
+
+/// Where a message stands in the log, and how it goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number.
+    pub seq: u64,
+    /// How it goes out.
+    pub layout: Layout,
+}
+
+/// The newest entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub seq: u64,
+    /// When it expires, in seconds since the Unix epoch.
+    pub expires_at: u64,
+    /// How it goes out.
+    pub layout: Layout,
+    /// Every number below is finished with: acknowledged, or given up.
+    pub floor: u64,
+}
+
+/// How a batch goes into the log.
+#[derive(Debug)]
+pub struct Plan {
+    /// The places of the batch's messages, in its order: known already or new.
+    places: Vec<Place>,
+    /// Which of them are new, ascending; these must be appended.
+    new: Vec<usize>,
+}
+
+impl Tail {
+    /// From a page of the newest entries, descending.
+    #[must_use]
+    pub fn from_latest(page: &LogPage) -> Self {
+        let mut tail = Self { head: page.entries.first().map(Head::of), ..Self::default() };
+        tail.skip(&page.unreadable);
+        tail.extend_back(page);
+        tail
+    }
+
+    /// The newest entry; `None` when the log is empty.
+    #[must_use]
+    pub fn head(&self) -> Option<Head> {
+        self.head
+    }
+
+    /// The oldest number known.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        self.known.front().map(|known| known.place.seq)
+    }
+
+    /// Entries that are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether no entry is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Bytes of the log that were read for what is known. They are remembered: what was searched once is not searched
+    /// again.
+    #[must_use]
+    pub fn bytes_searched(&self) -> usize {
+        self.bytes_searched
+    }
+
+    /// Whether more than the first page was read.
+    #[must_use]
+    pub fn was_searched(&self) -> bool {
+        self.was_searched
+    }
+
+    /// Whether a message that was accepted at `sent_at` (ms) would be known if it were in the log: the tail goes back
+    /// to entries that were appended before.
+    #[must_use]
+    pub fn goes_back_to(&self, sent_at: u64) -> bool {
+        self.reaches_start || self.known.front().is_some_and(|known| known.appended_at < sent_at)
+    }
+
+    /// Adds a page of entries that come before, descending.
+    pub fn extend_back(&mut self, page: &LogPage) {
+        self.was_searched |= !self.known.is_empty();
+        for entry in &page.entries {
+            self.known.push_front(Known::of(entry));
+        }
+        self.reaches_start = !page.more;
+        self.bytes_searched += page.bytes;
+    }
+
+    /// Adds a page of entries that come after, ascending.
+    pub fn extend_with(&mut self, page: &LogPage) {
+        self.extend(&page.entries);
+        self.skip(&page.unreadable);
+    }
+
+    /// What cannot be read has its number all the same: what comes next follows it.
+    fn skip(&mut self, unreadable: &[u64]) {
+        if let (Some(head), Some(last)) = (&mut self.head, unreadable.iter().max()) {
+            head.seq = head.seq.max(*last);
+        }
+    }
+
+    /// Adds entries that come after, ascending.
+    pub fn extend(&mut self, entries: &[LogEntry]) {
+        for entry in entries {
+            self.known.push_back(Known::of(entry));
+            self.head = Some(Head::of(entry));
+        }
+    }
+
+    /// Forgets all but the newest `most` entries.
+    pub fn truncate(&mut self, most: usize) {
+        if self.known.len() > most {
+            self.known.drain(..self.known.len() - most);
+            self.reaches_start = false;
+        }
+    }
+
+    /// Numbers a batch: what is in the log keeps its place, the rest follows from `next` on. A message that stands in
+    /// the batch twice gets one number.
+    #[must_use]
+    pub fn plan(&self, messages: &[Message], next: u64, layout: Layout) -> Plan {
+        let mut places: HashMap<Identity, Option<Place>> =
+            messages.iter().map(|message| (message.identity(), None)).collect();
+        for known in &self.known {
+            if let Some(place) = places.get_mut(&known.identity) {
+                *place = Some(known.place);
+            }
+        }
+        let mut plan = Plan { places: Vec::with_capacity(messages.len()), new: Vec::new() };
+        let mut free = next;
+        for (index, message) in messages.iter().enumerate() {
+            let place = *places.entry(message.identity()).or_default().get_or_insert_with(|| {
+                plan.new.push(index);
+                free += 1;
+                Place { seq: free - 1, layout }
+            });
+            plan.places.push(place);
+        }
+        plan
+    }
+
+    /// Whether every message of a batch is in the log.
+    #[must_use]
+    pub fn has_all(&self, messages: &[Message]) -> bool {
+        self.plan(messages, 0, Layout::Direct).new.is_empty()
+    }
+}
+
+impl Known {
+    fn of(entry: &LogEntry) -> Self {
+        let place = Place { seq: entry.seq(), layout: entry.layout };
+        Self { identity: entry.logged.message.identity(), place, appended_at: entry.appended_at }
+    }
+}
+
+impl Head {
+    fn of(entry: &LogEntry) -> Self {
+        Self { seq: entry.seq(), expires_at: entry.expires_at, layout: entry.layout, floor: entry.floor }
+    }
+}
+
+impl Plan {
+    /// The number from which on the batch still has to go out, when everything below `floor` is finished with.
+    #[must_use]
+    pub fn floor(&self, floor: u64) -> u64 {
+        self.places.iter().map(|place| place.seq).filter(|seq| *seq >= floor).min().unwrap_or(floor)
+    }
+
+    /// The entries to append.
+    #[must_use]
+    pub fn entries(&self, messages: &[Message], floor: u64, appended_at: u64, expires_at: u64) -> Vec<LogEntry> {
+        let entry = |index: &usize| {
+            let Place { seq, layout } = self.places[*index];
+            let logged = LoggedMessage { seq, message: messages[*index].clone() };
+            LogEntry { logged, appended_at, expires_at, layout, floor }
+        };
+        self.new.iter().map(entry).collect()
+    }
+
+    /// The numbers of what was in the log already, ascending.
+    #[must_use]
+    pub fn known(&self) -> Vec<u64> {
+        let known = |(index, place): (usize, &Place)| self.new.binary_search(&index).is_err().then_some(place.seq);
+        let mut known: Vec<_> = self.places.iter().enumerate().filter_map(known).collect();
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    /// The batch's places, in its order.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use shared::RoomId;
+
+    use super::*;
+
+    fn message(id: &str) -> Message {
+        Message {
+            room: RoomId::parse("r").unwrap(),
+            id: id.into(),
+            from: "alice".into(),
+            sent_at: 0,
+            data: RawValue::from_string("1".into()).unwrap(),
+            key: None,
+            version: None,
+        }
+    }
+
+    fn entry(seq: u64, id: &str) -> LogEntry {
+        LogEntry {
+            logged: LoggedMessage { seq, message: message(id) },
+            appended_at: seq * 10,
+            expires_at: seq + 1000,
+            layout: Layout::Direct,
+            floor: 3,
+        }
+    }
+
+    fn page(entries: &[LogEntry], more: bool) -> LogPage {
+        LogPage { entries: entries.to_vec(), more, bytes: 100, unreadable: Vec::new() }
+    }
+
+    fn numbers(tail: &Tail, ids: &[&str], next: u64) -> (Vec<u64>, usize) {
+        let messages: Vec<_> = ids.iter().map(|id| message(id)).collect();
+        let plan = tail.plan(&messages, next, Layout::Direct);
+        let new = plan.entries(&messages, 0, 0, 0).len();
+        (plan.places().iter().map(|place| place.seq).collect(), new)
+    }
+
+    #[test]
+    fn new_messages_follow_the_head() {
+        let tail = Tail::from_latest(&page(&[entry(8, "b"), entry(7, "a")], false));
+        assert_eq!(tail.head(), Some(Head { seq: 8, expires_at: 1008, layout: Layout::Direct, floor: 3 }));
+        assert_eq!(numbers(&tail, &["c", "d"], 9), (vec![9, 10], 2));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_keeps_its_number() {
+        let mut tail = Tail::from_latest(&LogPage { unreadable: vec![9], ..page(&[entry(8, "b")], false) });
+        assert_eq!(tail.head().map(|head| head.seq), Some(9));
+        tail.extend_with(&LogPage { unreadable: vec![12], ..page(&[entry(10, "c"), entry(11, "d")], false) });
+        assert_eq!(tail.head().map(|head| head.seq), Some(12));
+    }
+
+    #[test]
+    fn a_redelivered_message_keeps_its_number_and_a_double_gets_one() {
+        let tail = Tail::from_latest(&page(&[entry(8, "b"), entry(7, "a")], false));
+        assert_eq!(numbers(&tail, &["a", "b"], 9), (vec![7, 8], 0));
+        assert_eq!(numbers(&tail, &["b", "c", "c"], 9), (vec![8, 9, 9], 1));
+        assert_eq!(numbers(&tail, &["c", "a"], 9), (vec![9, 7], 1));
+        assert!(tail.has_all(&[message("a"), message("b")]) && !tail.has_all(&[message("a"), message("c")]));
+    }
+
+    #[test]
+    fn new_entries_say_how_they_go_out_and_known_ones_keep_it() {
+        let tail = Tail::from_latest(&page(&[entry(8, "b"), entry(7, "a")], false));
+        let shards = Layout::Shards(std::num::NonZeroU16::MIN);
+        let messages = [message("b"), message("c")];
+        let plan = tail.plan(&messages, 9, shards);
+        assert_eq!(plan.places(), [Place { seq: 8, layout: Layout::Direct }, Place { seq: 9, layout: shards }]);
+        assert_eq!((plan.known(), plan.floor(3), plan.floor(9), plan.floor(20)), (vec![8], 8, 9, 20));
+        let entries = plan.entries(&messages, 8, 5, 6);
+        assert_eq!((entries[0].seq(), entries[0].floor, entries[0].layout), (9, 8, shards));
+    }
+
+    #[test]
+    fn knows_how_far_back_it_goes() {
+        let mut tail = Tail::from_latest(&page(&[entry(8, "b"), entry(7, "a")], true));
+        assert!(tail.goes_back_to(71) && !tail.goes_back_to(70));
+        tail.extend_back(&page(&[entry(6, "z")], false));
+        assert!(tail.goes_back_to(0));
+        assert_eq!((tail.oldest(), tail.len(), tail.bytes_searched()), (Some(6), 3, 200));
+        tail.truncate(2);
+        assert!(!tail.goes_back_to(60));
+        assert_eq!(tail.oldest(), Some(7));
+        assert_eq!(tail.head().map(|head| head.seq), Some(8));
+    }
+
+    #[test]
+    fn an_empty_log_is_known_entirely() {
+        let mut tail = Tail::from_latest(&page(&[], false));
+        assert!(tail.head().is_none() && tail.is_empty() && tail.goes_back_to(0));
+        tail.extend(&[entry(50, "a")]);
+        assert_eq!(tail.head().map(|head| head.seq), Some(50));
+    }
+}
