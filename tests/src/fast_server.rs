@@ -1,19 +1,20 @@
 //! The `@connections` endpoint of the benchmarks: as little work as possible for each request, so that what is
 //! measured is the client.
 //!
-//! It has one outcome (200 with an empty body), a constant latency and the account's token bucket; it counts and
-//! records nothing else. [`connections_server`](crate::connections_server) is the one for behaviour.
+//! It has one outcome (200 with an empty body), a constant latency, the account's token bucket and refusals at random; it
+//! counts, and records nothing else. [`connections_server`](crate::connections_server) is the one for behaviour.
 
 mod counters;
 mod delay_line;
+mod throttle;
 mod tls;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,23 +27,35 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::token_bucket::TokenBucket;
 use counters::Counters;
 pub use counters::Stats;
 use delay_line::DelayLine;
+use throttle::Throttle;
 use tls::Tls;
+
+/// Connections that may wait to be accepted. With the 128 that are usual, some of 512 that are opened at once would be
+/// overlooked, and come only when their clients' systems try again, a second later.
+const BACKLOG: u32 = 1_024;
 
 /// What the server is to do.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// How long each post takes, to within a tenth of a millisecond.
+    /// How long each post takes, refused or not, to within a tenth of a millisecond.
     pub latency: Duration,
     /// Tokens a second and burst; 429 beyond them.
     pub bucket: Option<(f64, f64)>,
+    /// For how long after the first post the bucket has nothing; it starts at the end of this time, and empty.
+    pub empty_for: Duration,
+    /// The share of posts that is answered 429 whatever their rate, from 0 to 1.
+    pub refused_at_random: f64,
+    /// What the ids of connections begin with whose posts are counted, and timed, apart from the others.
+    pub watched: Option<String>,
     /// Where to write the certificate that the server shows over TLS; none, and it does not speak TLS. Without TLS it
     /// can be spoken to all the same, on the same port.
     pub certificate: Option<PathBuf>,
@@ -63,19 +76,19 @@ impl FastServer {
     /// # Errors
     /// When the port is taken, or the certificate cannot be written.
     pub fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
-        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let listener = listen(&runtime, options.port)?;
         let address = listener.local_addr()?;
         let counters = Arc::new(Counters::default());
         let service = Arc::new(Service {
             counters: Arc::clone(&counters),
             tls: options.certificate.as_deref().map(Tls::start).transpose()?,
             delay: (options.latency > Duration::ZERO).then(|| DelayLine::start(options.latency)),
-            bucket: options.bucket.map(Throttle::new),
+            throttle: Throttle::new(options.bucket, options.empty_for, options.refused_at_random),
+            watched: options.watched.map(|prefix| format!("/@connections/{prefix}")),
         });
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("fast-server".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
                     () = accept(listener, service) => {}
@@ -128,30 +141,20 @@ struct Service {
     counters: Arc<Counters>,
     tls: Option<Tls>,
     delay: Option<DelayLine>,
-    bucket: Option<Throttle>,
+    throttle: Option<Throttle>,
+    watched: Option<String>,
 }
 
-/// The account's bucket, full until the first post.
-struct Throttle {
-    size: (f64, f64),
-    opened: Mutex<Option<(Instant, TokenBucket)>>,
-}
-
-impl Throttle {
-    fn new(size: (f64, f64)) -> Self {
-        Self { size, opened: Mutex::default() }
-    }
-
-    /// Takes a token, when there is one; and says since when the bucket has been in use.
-    fn try_take(&self, now: Instant) -> (bool, Instant) {
-        let mut opened = self.opened.lock().unwrap();
-        let (since, bucket) = opened.get_or_insert_with(|| (now, TokenBucket::new(self.size.0, self.size.1, now)));
-        (bucket.try_take(now), *since)
-    }
+/// Listens on loopback.
+fn listen(runtime: &Runtime, port: u16) -> io::Result<TcpListener> {
+    let _entered = runtime.enter();
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, service: Arc<Service>) {
-    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: connections that end will free some.
@@ -218,7 +221,14 @@ impl Service {
                 self.counters.reset();
                 Ok(Response::default())
             }
-            Method::POST => Ok(self.post(request.into_body()).await),
+            Method::POST => {
+                let is_watched = self.watched.as_ref().is_some_and(|watched| request.uri().path().contains(watched));
+                let response = self.post(request.into_body()).await;
+                if is_watched && response.status() == StatusCode::OK {
+                    self.counters.count_watched();
+                }
+                Ok(response)
+            }
             Method::GET if request.uri().path() == "/stats" => {
                 let stats = serde_json::to_vec(&self.counters.stats()).unwrap();
                 let mut response = Response::new(Full::from(stats));
@@ -241,25 +251,27 @@ impl Service {
             let length = frame.ok().and_then(|frame| Some(frame.data_ref()?.len())).unwrap_or_default();
             self.counters.body_bytes.fetch_add(length as u64, Ordering::Relaxed);
         }
-        if let Some(bucket) = &self.bucket {
-            let now = Instant::now();
-            let (taken, since) = bucket.try_take(now);
-            let micros = u64::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u64::MAX);
-            self.counters.bucket_micros.fetch_max(micros, Ordering::Relaxed);
-            if !taken {
-                self.counters.throttled.fetch_add(1, Ordering::Relaxed);
-                let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
-                response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static("LimitExceededException"));
-                return response;
-            }
-        }
+        let is_taken = self.throttle.as_ref().is_none_or(|throttle| self.take(throttle));
         if let (Some(delay), Some(arrived)) = (&self.delay, arrived) {
             delay.wait(arrived).await;
             let micros = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.counters.latency_micros.fetch_add(micros, Ordering::Relaxed);
         }
-        self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-        Response::default()
+        if is_taken {
+            self.counters.delivered.fetch_add(1, Ordering::Relaxed);
+            return Response::default();
+        }
+        self.counters.throttled.fetch_add(1, Ordering::Relaxed);
+        let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
+        response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static("LimitExceededException"));
+        response
+    }
+
+    fn take(&self, throttle: &Throttle) -> bool {
+        let taken = throttle.take(Instant::now());
+        let micros = u64::try_from(taken.since_first.as_micros()).unwrap_or(u64::MAX);
+        self.counters.bucket_micros.fetch_max(micros, Ordering::Relaxed);
+        taken.is_taken
     }
 }
 
@@ -305,6 +317,20 @@ mod tests {
         let text = post(&server, 5);
         assert_eq!(text.matches("HTTP/1.1 429").count(), 2, "{text}");
         assert_eq!((server.stats().delivered, server.stats().throttled), (3, 2));
+    }
+
+    #[test]
+    fn watched_connections_are_counted_apart() {
+        let of = |watched: &str| {
+            let server =
+                FastServer::start(Options { watched: Some(watched.to_owned()), ..Options::default() }).unwrap();
+            post(&server, 3);
+            server.stats()
+        };
+        let (watched, others) = (of("a"), of("b"));
+        assert_eq!((watched.delivered, watched.watched), (3, 3));
+        assert!(watched.watched_micros > 0, "{watched:?}");
+        assert_eq!((others.delivered, others.watched, others.watched_micros), (3, 0, 0));
     }
 
     #[test]

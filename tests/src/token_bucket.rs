@@ -17,6 +17,11 @@ impl TokenBucket {
         Self { rate, burst, tokens: burst, refilled: now }
     }
 
+    /// One that has nothing yet, and is refilled from a moment on.
+    pub fn empty(rate: f64, burst: f64, from: Instant) -> Self {
+        Self { rate, burst, tokens: 0.0, refilled: from }
+    }
+
     /// Takes a token, when there is one. Times before an earlier call's refill nothing.
     pub fn try_take(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.refilled);

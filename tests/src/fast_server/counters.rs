@@ -1,6 +1,7 @@
 //! What the server counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// What the server has counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -23,12 +24,21 @@ pub struct Stats {
     pub max_tcp_connections: u64,
     /// The mean time between a post's arrival and its answer, in microseconds: what `latency` really was.
     pub mean_latency_micros: u64,
-    /// With a bucket, the time between the first post ever and the last one: what has flowed into the bucket.
+    /// Posts to watched connections that were answered 200.
+    pub watched: u64,
+    /// From the latest reset of the counts to the last of them.
+    pub watched_micros: u64,
+    /// With a bucket, or refusals at random, the time between the first post ever and the last one: what has flowed into the bucket.
     pub bucket_micros: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    started: Started,
+    /// When the counts were last set to zero, since the start.
+    reset_micros: AtomicU64,
+    watched: AtomicU64,
+    watched_micros: AtomicU64,
     pub(super) delivered: AtomicU64,
     pub(super) throttled: AtomicU64,
     pub(super) deletes: AtomicU64,
@@ -38,6 +48,16 @@ pub(super) struct Counters {
     pub(super) tcp_connections: AtomicU64,
     pub(super) latency_micros: AtomicU64,
     pub(super) bucket_micros: AtomicU64,
+}
+
+/// When the server was started.
+#[derive(Debug)]
+struct Started(Instant);
+
+impl Default for Started {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// A number that goes up and down, and its maximum.
@@ -68,6 +88,17 @@ impl Drop for Raised<'_> {
 }
 
 impl Counters {
+    /// Counts a delivered post to a watched connection.
+    pub(super) fn count_watched(&self) {
+        self.watched.fetch_add(1, Ordering::Relaxed);
+        let micros = self.micros().saturating_sub(self.reset_micros.load(Ordering::Relaxed));
+        self.watched_micros.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn stats(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -78,7 +109,11 @@ impl Counters {
             max_in_flight: get(&self.in_flight.max),
             tcp_connections: get(&self.tcp_connections),
             max_tcp_connections: get(&self.tcp_open.max),
-            mean_latency_micros: get(&self.latency_micros).checked_div(get(&self.delivered)).unwrap_or_default(),
+            mean_latency_micros: get(&self.latency_micros)
+                .checked_div(get(&self.delivered) + get(&self.throttled))
+                .unwrap_or_default(),
+            watched: get(&self.watched),
+            watched_micros: get(&self.watched_micros),
             bucket_micros: get(&self.bucket_micros),
         }
     }
@@ -92,10 +127,13 @@ impl Counters {
             &self.body_bytes,
             &self.tcp_connections,
             &self.latency_micros,
+            &self.watched,
+            &self.watched_micros,
         ];
         for counter in counters {
             counter.store(0, Ordering::Relaxed);
         }
+        self.reset_micros.store(self.micros(), Ordering::Relaxed);
         self.in_flight.take_max();
         self.tcp_open.take_max();
     }

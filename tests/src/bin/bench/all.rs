@@ -9,13 +9,14 @@ use crate::clients::{self, Posting};
 use crate::figures::Series;
 use crate::functions::{self, ColdStart, Ingest};
 use crate::machine::{Backing, ConnectionsServer};
+use crate::rooms::{self, Rooms};
+use crate::simulated::{self, Simulated};
+use crate::throttled::{self, Throttled};
 use crate::{bars, plot, provenance, rate, report};
 
-/// Environments side by side.
-pub(crate) const SIDE_BY_SIDE: [usize; 3] = [1, 2, 4];
-
-/// Connections of each of their rooms: at the account's rate, several seconds.
-pub(crate) const RATE_ROOM: usize = 60_000;
+/// Environments side by side, and connections of the room of each, as in the simulation of the rate limiter: the more there
+/// are, the more posts it takes until they are told apart from their start, when the account is found to be short.
+pub(crate) const SIDE_BY_SIDE: [(usize, usize); 5] = [(1, 60_000), (2, 60_000), (4, 30_000), (16, 15_000), (32, 7_500)];
 
 /// Everything measured.
 pub(crate) struct Measured {
@@ -25,12 +26,17 @@ pub(crate) struct Measured {
     pub(crate) ingest: Ingest,
     pub(crate) starts: Vec<ColdStart>,
     pub(crate) rates: Vec<Rate>,
+    pub(crate) simulated: Simulated,
+    pub(crate) throttled: Throttled,
+    pub(crate) rooms: Rooms,
 }
 
 /// What came of the token bucket.
 #[derive(Default)]
 pub(crate) struct Rate {
     pub(crate) environments: usize,
+    /// Connections of the room of each.
+    pub(crate) room: usize,
     pub(crate) goodput: Series,
     pub(crate) side_by_side: Series,
     pub(crate) waste: Series,
@@ -43,12 +49,16 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     let time = Duration::from_secs(arguments.number("seconds", 2)?);
     let clients = clients::measure(runs, time)?;
     let backing = Backing::start();
-    let broadcasts = broadcasts::measure(&backing, runs).await;
+    let broadcasts = broadcasts::measure(&backing, runs).await?;
+    let throttled = throttled::measure(&backing, runs, Duration::ZERO).await;
+    let rooms = rooms::measure(&backing, runs).await;
     let ingest = functions::measure_ingest(&backing, runs).await;
     let server = ConnectionsServer::start(Duration::ZERO, None);
     let starts = functions::measure_starts(&backing, &server, runs.max(10)).await?;
     let rates = measure_rates(&backing, runs).await;
-    let measured = Measured { runs, clients, broadcasts, ingest, starts, rates };
+    // Last: it may have to be compiled, which nothing should be measured beside.
+    let simulated = simulated::measure()?;
+    let measured = Measured { runs, clients, broadcasts, ingest, starts, rates, simulated, throttled, rooms };
 
     let bars = bars::of(&measured);
     let report = report::markdown(&measured, &bars, &provenance::lines());
@@ -60,21 +70,24 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
 
 /// The broadcasts alone.
 pub(crate) async fn run_broadcasts(arguments: &Arguments) -> Result<(), String> {
-    let broadcasts = broadcasts::measure(&Backing::start(), arguments.number("runs", 5)?).await;
+    let broadcasts = broadcasts::measure(&Backing::start(), arguments.number("runs", 5)?).await?;
     println!("{}", report::broadcasts(&broadcasts));
     Ok(())
 }
 
 async fn measure_rates(backing: &Backing, runs: usize) -> Vec<Rate> {
-    rate::seed(backing, SIDE_BY_SIDE.into_iter().max().unwrap_or_default(), RATE_ROOM);
-    let mut rates: Vec<_> = SIDE_BY_SIDE.map(|environments| Rate { environments, ..Rate::default() }).into();
+    let mut rates: Vec<_> =
+        SIDE_BY_SIDE.map(|(environments, room)| Rate { environments, room, ..Rate::default() }).into();
+    for rate in &rates {
+        rate::seed(backing, rate.environments, rate.room);
+    }
     for run in 0..runs {
         for rate in &mut rates {
             let scenario = rate::Scenario {
                 environments: rate.environments,
                 latency: Duration::ZERO,
                 concurrency: 64,
-                room: RATE_ROOM,
+                room: rate.room,
                 trace: false,
             };
             let measured = rate::measure(backing, &scenario).await;

@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// Runs it once: posts a second, and microseconds on the CPU for each.
-    fn run(self, server: &ConnectionsServer, time: Duration) -> Result<(f64, f64), String> {
+    pub(crate) fn run(self, server: &ConnectionsServer, time: Duration) -> Result<(f64, f64), String> {
         server.reset();
         let url = if self.is_tls() { server.tls_url() } else { server.url().to_owned() };
         let mut command = self.command(&url, time);

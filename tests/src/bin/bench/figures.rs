@@ -34,6 +34,12 @@ impl Series {
         self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect()
     }
 
+    /// The same, unless there is a run that came to nothing (not a number): then that is what came of all.
+    pub(crate) fn all_or_nothing(&self) -> Self {
+        let failed = self.0.iter().find(|value| value.is_nan());
+        failed.map_or_else(|| self.clone(), |nothing| Self::from_iter([*nothing]))
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -90,6 +96,14 @@ mod tests {
         assert_eq!(series.to_string(), "2.00 (1.00 to 3.00)");
         assert_eq!([5.0, 5.0].into_iter().collect::<Series>().to_string(), "5.00");
         assert_eq!(series.over(&series).to_string(), "1.00");
+    }
+
+    #[test]
+    fn one_run_that_came_to_nothing_is_enough() {
+        let all: Series = [1.0, 1.0, 1.0].into_iter().collect();
+        assert!((all.all_or_nothing().median() - 1.0).abs() < 1e-9);
+        let one_failed: Series = [1.0, f64::NAN, 1.0].into_iter().collect();
+        assert!(one_failed.all_or_nothing().median().is_nan());
     }
 
     #[test]

@@ -7,14 +7,45 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tests::aws_server::AwsServer;
+use tests::aws_server::{AwsServer, QueuedMessage};
 use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use tests::events::QueueRecord;
 use tests::fast_server::Stats;
 use tests::runtime_api::Function;
+
+/// The name of the shard queue.
+const SHARD_QUEUE: &str = "shards.fifo";
 
 /// A program that was built along with this one.
 pub(crate) fn program(name: &str) -> PathBuf {
     std::env::current_exe().expect("the path of this program").with_file_name(name)
+}
+
+/// What an account refuses, and how long a post takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    /// Tokens a second and burst.
+    pub(crate) bucket: Option<(f64, f64)>,
+    /// For how long after the first post it has no token; it has none saved up then.
+    pub(crate) empty_for: Duration,
+    /// The share of posts that is refused whatever their rate.
+    pub(crate) refused_at_random: f64,
+    /// How long a post takes, refused or not.
+    pub(crate) latency: Duration,
+}
+
+impl Account {
+    /// Nothing is refused, and at once.
+    pub(crate) const NONE: Self =
+        Self { bucket: None, empty_for: Duration::ZERO, refused_at_random: 0.0, latency: Duration::ZERO };
+
+    fn arguments(self) -> impl Iterator<Item = String> {
+        let bucket = self.bucket.map(|(rate, burst)| [("--rate", rate), ("--burst", burst)]);
+        let empty_ms = self.empty_for.as_secs_f64() * 1_000.0;
+        let latency_ms = self.latency.as_secs_f64() * 1_000.0;
+        let others = [("--empty-ms", empty_ms), ("--refused", self.refused_at_random), ("--latency-ms", latency_ms)];
+        bucket.into_iter().flatten().chain(others).flat_map(|(name, value)| [name.to_owned(), value.to_string()])
+    }
 }
 
 /// The running `connections-server`; dropping it ends it.
@@ -25,11 +56,18 @@ pub(crate) struct ConnectionsServer {
 
 impl ConnectionsServer {
     pub(crate) fn start(latency: Duration, bucket: Option<(f64, f64)>) -> Self {
-        let mut arguments = vec!["--latency-ms".to_owned(), (latency.as_secs_f64() * 1_000.0).to_string()];
-        if let Some((rate, burst)) = bucket {
-            arguments.extend(["--rate".to_owned(), rate.to_string(), "--burst".to_owned(), burst.to_string()]);
-        }
-        Self::start_with(arguments)
+        Self::of_account(&Account { bucket, latency, ..Account::NONE })
+    }
+
+    /// One that answers as an account does, which the first post opens.
+    pub(crate) fn of_account(account: &Account) -> Self {
+        Self::start_with(account.arguments())
+    }
+
+    /// One that counts apart the posts to connections whose ids begin in a way.
+    pub(crate) fn watching(latency: Duration, prefix: &str) -> Self {
+        let account = Account { latency, ..Account::NONE };
+        Self::start_with(account.arguments().chain(["--watched".to_owned(), prefix.to_owned()]))
     }
 
     /// One that speaks TLS as well, and has written its certificate to a file.
@@ -92,9 +130,11 @@ impl Backing {
         Self { dynamodb: DynamoDb::start(), aws: AwsServer::start() }
     }
 
-    /// Fills a room. The ids look like API Gateway's, with a character that has to be escaped in a URL.
+    /// Fills a room. The ids look like API Gateway's, with a character that has to be escaped in a URL, and begin with
+    /// [`prefix`].
     pub(crate) fn seed_room(&self, room: &str, number: usize, connections: usize) {
-        let rows = (0..connections).map(|index| ConnectionRow::new(&format!("{number:02}L{index:07}oAMFcg="), room));
+        let prefix = prefix(number);
+        let rows = (0..connections).map(|index| ConnectionRow::new(&format!("{prefix}{index:07}oAMFcg="), room));
         self.dynamodb.seed(rows);
     }
 
@@ -107,10 +147,30 @@ impl Backing {
             .env("ROOM_INDEX", ROOM_INDEX)
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
             .env("QUEUE_URL", self.aws.queue_url("broadcasts.fifo"))
+            .env("SHARD_QUEUE_URL", self.aws.queue_url(SHARD_QUEUE))
             .env("DLQ_URL", self.aws.queue_url("dead-letters.fifo"))
             .env("CONNECTIONS_ENDPOINT", server.url())
             .env("FANOUT_CONCURRENCY", concurrency)
             .env("FANOUT_SHARD_SIZE", 0)
             .timeout(Duration::from_secs(120))
     }
+
+    /// The `shards` function: the same program behind the shard queue.
+    pub(crate) fn shards(&self, server: &ConnectionsServer, concurrency: usize) -> Function {
+        self.fanout(server, concurrency).env("QUEUE_URL", self.aws.queue_url(SHARD_QUEUE))
+    }
+
+    /// What the shard queue has taken, from a position on: as the queue hands it to `shards`.
+    pub(crate) fn shard_jobs_from(&self, position: usize) -> Vec<QueueRecord> {
+        let jobs = self.aws.messages(SHARD_QUEUE);
+        let record = |job: &QueuedMessage| {
+            QueueRecord::new(&job.message_id, job.group_id.as_deref().unwrap_or_default(), &job.body)
+        };
+        jobs.get(position..).unwrap_or_default().iter().map(record).collect()
+    }
+}
+
+/// What the ids of a room's connections begin with, by the number that it was filled with.
+pub(crate) fn prefix(number: usize) -> String {
+    format!("{number:02}L")
 }

@@ -2,6 +2,8 @@
 //!
 //! - `bench all [--runs N] [--seconds N]`
 //! - `bench broadcasts [--runs N]`
+//! - `bench throttled [--runs N] [--latency-ms N]`
+//! - `bench rooms [--runs N]`
 //! - `bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
@@ -17,6 +19,7 @@
 mod all;
 mod arguments;
 mod bars;
+mod batches;
 mod broadcasts;
 mod clients;
 mod figures;
@@ -27,6 +30,9 @@ mod post;
 mod provenance;
 mod rate;
 mod report;
+mod rooms;
+mod simulated;
+mod throttled;
 
 use std::process::ExitCode;
 
@@ -34,6 +40,8 @@ use arguments::Arguments;
 
 const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
        bench broadcasts [--runs N]
+       bench throttled [--runs N] [--latency-ms N]
+       bench rooms [--runs N]
        bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]
        bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
 
@@ -45,6 +53,8 @@ async fn main() -> ExitCode {
         (Some("rate"), Ok(arguments)) => rate::run(&arguments).await,
         (Some("all"), Ok(arguments)) => all::run(&arguments).await,
         (Some("broadcasts"), Ok(arguments)) => all::run_broadcasts(&arguments).await,
+        (Some("throttled"), Ok(arguments)) => throttled::run(&arguments).await,
+        (Some("rooms"), Ok(arguments)) => rooms::run(&arguments).await,
         (Some("post"), Ok(arguments)) => post::run(&arguments).await,
         (_, Err(error)) => Err(error),
         _ => Err(USAGE.to_owned()),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fanout::config::HttpVersion;
 use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
-use fanout::encode::Frame;
+use fanout::frame::Frame;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::json;

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use serde_json::json;
-use tests::events::{QueueRecord, queue_batch};
 use tests::fast_server::Stats;
 
 use crate::arguments::Arguments;
+use crate::batches::{hand_over, message_to};
 use crate::machine::{Backing, ConnectionsServer};
 
 /// The account's default quota: requests a second, and burst.
@@ -66,15 +65,15 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Fills one room for each environment.
+/// Fills one room for each environment. Rooms of another size have the same connections: those of the larger one are more.
 pub(crate) fn seed(backing: &Backing, environments: usize, room: usize) {
     for number in 0..environments {
-        backing.seed_room(&room_of(number), number, room);
+        backing.seed_room(&room_of(number, room), number, room);
     }
 }
 
-fn room_of(environment: usize) -> String {
-    format!("rate-{environment}")
+fn room_of(environment: usize, connections: usize) -> String {
+    format!("rate-{environment}-{connections}")
 }
 
 /// Broadcasts one message to each environment's room at the same moment, all of them from a cold start.
@@ -84,12 +83,9 @@ pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Throughpu
     let starts = (0..scenario.environments).map(|_| function.start());
     let environments: Vec<_> = join_all(starts).await.into_iter().map(|started| started.expect("fanout")).collect();
     let first_done = std::cell::OnceCell::new();
-    let id = format!("message-{}", fastrand::u64(..));
     let invocations = environments.iter().enumerate().map(async |(number, environment)| {
-        let record = QueueRecord::message(&room_of(number), &id, &json!("x".repeat(100)));
-        let invocation = environment.invoke(&queue_batch(&[record])).await;
+        hand_over(environment, &[message_to(&room_of(number, scenario.room))]).await;
         first_done.get_or_init(|| server.stats());
-        assert_eq!(invocation.response()["batchItemFailures"], json!([]), "{:?}", environment.log());
     });
     let work = join_all(invocations);
     if scenario.trace {

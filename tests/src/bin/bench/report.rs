@@ -6,9 +6,11 @@ use serde_json::{Map, Value};
 
 use crate::all::Measured;
 use crate::bars::{Bar, Limit};
-use crate::broadcasts::{Broadcasts, IDEAL};
+use crate::broadcasts::{Broadcasts, IDEAL, LARGEST};
 use crate::clients::{CLIENTS, CONNECTIONS, Client, of};
 use crate::figures::short;
+use crate::rooms::{HOT_ROOM, Rooms, SMALL_AND_BIG};
+use crate::throttled::{Refused, Throttled};
 
 /// The figures by their keys.
 pub(crate) fn json(bars: &[Bar]) -> Value {
@@ -31,6 +33,8 @@ pub(crate) fn markdown(measured: &Measured, bars: &[Bar], provenance: &[String])
     clients(&mut page, measured);
     page.push_str(&broadcasts(&measured.broadcasts));
     rates(&mut page, measured);
+    page.push_str(&throttled(&measured.throttled));
+    page.push_str(&rooms_beside(&measured.rooms));
     functions(&mut page, measured);
     page
 }
@@ -113,6 +117,12 @@ fn rooms(page: &mut String, measured: &Broadcasts) {
         ]
     });
     table(page, ["connections", "time (ms)", "CPU (ms)", "peak memory (MiB)", "posts", "`Query`", "log writes"], rows);
+    let _ = write!(
+        page,
+        "\n`wrk` in the same runs: {} ms for {} posts.\n",
+        measured.wrk_milliseconds,
+        short(LARGEST as f64)
+    );
 }
 
 fn latency_and_packing(page: &mut String, measured: &Broadcasts) {
@@ -142,13 +152,14 @@ fn latency_and_packing(page: &mut String, measured: &Broadcasts) {
 fn rates(page: &mut String, measured: &Measured) {
     page.push_str(
         "\n## Rate control\n\nA token bucket of 10,000 requests/s with a burst of 5,000, and environments side by side that know \
-         nothing of each other, from a cold start: one message to a room of 60,000 each. Goodput is what was delivered, as a \
+         nothing of each other, from a cold start: one message to a room each. Goodput is what was delivered, as a \
          share of what the bucket had between the first post and the last; \"side by side\" counts until the first \
          environment was done.\n\n",
     );
     let rows = measured.rates.iter().map(|rate| {
         [
             rate.environments.to_string(),
+            short(rate.room as f64),
             rate.goodput.to_string(),
             rate.side_by_side.to_string(),
             rate.waste.to_string(),
@@ -156,8 +167,78 @@ fn rates(page: &mut String, measured: &Measured) {
             rate.seconds.to_string(),
         ]
     });
-    let head = ["environments", "goodput", "side by side", "posts answered 429", "undelivered", "time (s)"];
+    let head = [
+        "environments",
+        "connections each",
+        "goodput",
+        "side by side",
+        "posts answered 429",
+        "undelivered",
+        "time (s)",
+    ];
     table(page, head, rows);
+    let simulated = &measured.simulated;
+    let _ = write!(
+        page,
+        "\n100 environments on an account of 2,500 requests/s, simulated with the function's own rate limiter: goodput {}, {} of \
+         the posts answered 429, {} connections undelivered.\n",
+        simulated.goodput, simulated.waste, simulated.undelivered
+    );
+}
+
+/// The part about accounts that refuse posts.
+pub(crate) fn throttled(measured: &Throttled) -> String {
+    let mut page = "\n## Refused posts\n\nOne environment that has just started, one message. An account that has nothing for 60 ms \
+         from the first post on, and then 10,000 requests/s:\n\n"
+        .to_owned();
+    let row = |refused: &Refused| {
+        [
+            refused.concurrency.to_string(),
+            short(refused.connections as f64),
+            refused.seconds.to_string(),
+            refused.over_ideal.to_string(),
+            refused.throttled.to_string(),
+            refused.undelivered.to_string(),
+        ]
+    };
+    let head = ["`FANOUT_CONCURRENCY`", "connections", "time (s)", "time / ideal", "posts answered 429", "undelivered"];
+    table(&mut page, head, measured.empty.iter().map(row));
+    page.push_str("\nOne that answers 429 to a tenth of the posts at random, however few they are:\n\n");
+    table(&mut page, head, measured.random.iter().map(row));
+    let interrupted = &measured.interrupted;
+    let _ = write!(
+        page,
+        "\nOne of 2,500 requests/s with a burst of 1,250, and a room of 36,000, which takes longer than an invocation of 5 s \
+         (3 s without the reserve): the record comes back at once until it is done, which at the account's rate takes five \
+         invocations. Every post counts, answered 429 or not, in the last column.\n\n"
+    );
+    let row = [interrupted.invocations.to_string(), interrupted.delivered.to_string(), interrupted.posts.to_string()];
+    table(&mut page, ["invocations", "posts delivered for each connection", "posts made for each connection"], [row]);
+    page
+}
+
+/// The part about rooms beside others, and hot ones.
+pub(crate) fn rooms_beside(measured: &Rooms) -> String {
+    let (small, big) = SMALL_AND_BIG;
+    let (connections, messages) = HOT_ROOM;
+    let mut page = format!(
+        "\n## Rooms side by side\n\nPosts take 10 ms. A room of {small} alone, and with its message behind that of a room of {} in \
+         the same batch: from the batch's arrival to the small room's last post.\n\n",
+        short(big as f64)
+    );
+    let head = ["alone (ms)", "beside (ms)", "beside / alone"];
+    let over = measured.beside.over(&measured.alone).to_string();
+    table(&mut page, head, [[measured.alone.to_string(), measured.beside.to_string(), over]]);
+    let _ = write!(
+        page,
+        "\n{} messages that wait for a room of {}, in batches of ten through `fanout`, and their jobs in batches of up to ten \
+         through `shards` at the same time:\n\n",
+        short(messages as f64),
+        short(connections as f64)
+    );
+    let row = [measured.hot_posts.to_string(), measured.hot_seconds.to_string()];
+    table(&mut page, ["posts for each connection", "time (s)"], [row]);
+    page
 }
 
 fn functions(page: &mut String, measured: &Measured) {
