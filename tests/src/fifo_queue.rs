@@ -25,6 +25,7 @@ struct State {
     sent: Vec<Record>,
     postponed: Vec<(String, u32)>,
     batches: u64,
+    refused: Option<(f64, fastrand::Rng)>,
 }
 
 /// Records that a consumer has received.
@@ -36,6 +37,23 @@ pub struct Batch {
 }
 
 impl FifoQueue {
+    /// A queue that refuses this share of the records (0 to 1) each time they are sent.
+    pub fn refusing(share: f64, random: fastrand::Rng) -> Self {
+        let queue = Self::default();
+        queue.0.lock().unwrap().refused = Some((share, random));
+        queue
+    }
+
+    /// From now on takes every record.
+    pub fn refuse_nothing(&self) {
+        self.0.lock().unwrap().refused = None;
+    }
+
+    fn is_refused(&self) -> bool {
+        let mut state = self.0.lock().unwrap();
+        state.refused.as_mut().is_some_and(|(share, random)| random.f64() < *share)
+    }
+
     /// Adds a record, unless its group has had one with this deduplication id.
     pub fn add(&self, record: &Record) {
         let mut state = self.0.lock().unwrap();
@@ -121,10 +139,21 @@ impl Sink for FifoQueue {
 
 impl Queue for FifoQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
+        let mut refused: HashSet<&str> = HashSet::new();
+        let mut results = Vec::with_capacity(records.len());
         for record in records {
-            self.add(record);
+            results.push(if refused.contains(record.group_id.as_str()) {
+                Err(QueueError::NotSent)
+            } else if self.is_refused() {
+                refused.insert(&record.group_id);
+                let reason = "refused, as the test says".to_owned();
+                Err(QueueError::Unavailable { operation: "SendMessageBatch", reason })
+            } else {
+                self.add(record);
+                Ok(())
+            });
         }
-        vec![Ok(()); records.len()]
+        results
     }
 
     /// Notes it. The records are visible again when their consumer has answered: time passes when the test says so. A

@@ -18,7 +18,7 @@ const SEED: &str = "ROOMCAST_SEED";
 const SEEDS: &str = "ROOMCAST_SEEDS";
 
 /// Runs that are under way at one time: they mostly wait for each other's servers.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 /// Runs a test with `count` random seeds, each on a runtime of its own where tasks need not be `Send`.
 ///

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod numbering;
+mod outage;
 mod progress;
 mod properties;
 mod races;

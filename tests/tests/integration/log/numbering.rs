@@ -6,7 +6,7 @@ use shared::clock::Clock;
 use tests::clock::TestClock;
 use tests::dynamodb::DynamoDb;
 
-use super::writer::{ROOM, append, batch, ids, message, numbers, redelivered, rows, writer};
+use super::writer::{ROOM, append, batch, batch_of, ids, message, numbers, redelivered, rows, writer};
 
 const RETENTION: u64 = 86_400;
 
@@ -94,7 +94,7 @@ async fn a_record_that_comes_back_from_the_dead_letter_queue_is_recognised() {
     for round in 0..40 {
         clock.advance(Duration::from_secs(30));
         let others: Vec<_> = (0..10).map(|place| message(&format!("{round}-{place}"), &clock)).collect();
-        append(&log, &fanout::append::Batch { messages: others, redelivered: false }).await.unwrap();
+        append(&log, &batch_of(others)).await.unwrap();
     }
     assert_eq!(numbers(&log, &buried).await, number, "by the environment that is warm");
     assert_eq!(numbers(&writer(&dynamodb, &clock, RETENTION), &buried).await, number, "by one that is cold");
@@ -110,7 +110,7 @@ async fn a_record_that_comes_back_while_the_log_is_ending_is_recognised() {
     let number = numbers(&log, &buried).await;
     for round in 0..10 {
         let others: Vec<_> = (0..10).map(|place| message(&format!("{round}-{place}"), &clock)).collect();
-        append(&log, &fanout::append::Batch { messages: others, redelivered: false }).await.unwrap();
+        append(&log, &batch_of(others)).await.unwrap();
     }
     clock.advance(Duration::from_secs(3_590));
     let mut mixed = buried.clone();

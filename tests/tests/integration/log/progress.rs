@@ -44,9 +44,9 @@ fn done(done: u64) -> Progress {
 async fn each_group_reads_what_it_saved_last() {
     let log = Log::new();
     assert_eq!(log.table.progress(&room(), ProgressOf::Room).await.unwrap(), None);
-    let of_room = Progress { done: 7, up_to: 9, slot: 65_535 };
+    let of_room = Progress { done: 7, up_to: 9, slot: 65_535, missing: vec![0, 7, 65_534] };
     log.save(ProgressOf::Room, done(3)).await;
-    log.save(ProgressOf::Room, of_room).await;
+    log.save(ProgressOf::Room, of_room.clone()).await;
     log.save(ProgressOf::Shard(0), done(5)).await;
     log.save(ProgressOf::Shard(65_535), done(6)).await;
     for (of, saved) in [
@@ -63,7 +63,7 @@ async fn each_group_reads_what_it_saved_last() {
 #[tokio::test]
 async fn a_row_is_as_documented() {
     let log = Log::new();
-    log.save(ProgressOf::Shard(3), Progress { done: 7, up_to: 9, slot: 40 }).await;
+    log.save(ProgressOf::Shard(3), Progress { done: 7, up_to: 9, slot: 40, missing: Vec::new() }).await;
     let call = &log.dynamodb.calls_of("PutItem")[0];
     let expires_at = log.clock.unix_seconds() + RETENTION;
     assert_eq!(

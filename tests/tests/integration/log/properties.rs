@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use fanout::append::{AppendError, Batch};
+use fanout::log::{AppendError, Batch};
 use fastrand::Rng;
 use futures::future::join_all;
 use shared::clock::Clock;
@@ -18,7 +18,7 @@ use tests::clock::TestClock;
 use tests::dynamodb::DynamoDb;
 use tests::seeds::for_each_seed;
 
-use super::writer::{ROOM, Writer, append, client, message, writer_over};
+use super::writer::{ROOM, Writer, append, batch_of, client, message, writer_over};
 
 const SEEDS: usize = 200;
 const STEPS: usize = 20;
@@ -128,7 +128,7 @@ impl Run {
         let first = self.accepted;
         self.accepted += count;
         let messages = (first..first + count).map(|number| message(&format!("m{number}"), &self.clock)).collect();
-        Batch { messages, redelivered: false }
+        batch_of(messages)
     }
 
     /// A suffix of what was, or any part of it, perhaps with something new behind it.
@@ -152,7 +152,7 @@ impl Run {
         // A redrive from the dead-letter queue counts deliveries from 1 again, minutes after the message was accepted.
         let oldest = messages.iter().map(|message| message.sent_at).min().unwrap_or_default();
         let is_redrive = self.clock.unix_millis() - oldest > DEDUPLICATION && self.random.bool();
-        Batch { messages, redelivered: !is_redrive }
+        Batch { redelivered: !is_redrive, ..batch_of(messages) }
     }
 
     /// Several writers at once, as when a batch's visibility expires while its consumer is still at it.

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use fanout::append::Batch;
 use serde_json::{Value, json, value::RawValue};
 use shared::clock::Clock;
 use tests::clock::TestClock;
 use tests::dynamodb::DynamoDb;
 
 use super::session::Session;
-use super::writer::{ROOM, append, batch, client, message, numbers, writer};
+use super::writer::{ROOM, append, batch, batch_of, client, message, numbers, writer};
 
 const RETENTION: u64 = 3_600;
 
@@ -147,7 +146,7 @@ async fn a_backlog_of_several_replies_is_read_to_its_end() {
     for round in 0..25 {
         let mut messages: Vec<_> = (0..10).map(|place| message(&format!("{round}-{place}"), &room.clock)).collect();
         messages[3].data = large.clone();
-        let logged = append(&log, &Batch { messages, redelivered: false }).await.unwrap();
+        let logged = append(&log, &batch_of(messages)).await.unwrap();
         first.get_or_insert(logged[0].seq);
     }
     let first = first.unwrap();

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use fanout::append::{AppendError, Batch, RoomLog};
+use fanout::log::{AppendError, Batch, LogWriter};
 use serde_json::value::RawValue;
 use shared::clock::Clock;
-use shared::store::log::LogTable;
+use shared::store::log::{Layout, LogTable};
 use shared::{LoggedMessage, Message, RoomId};
 use tests::aws_sdk;
 use tests::clock::TestClock;
 use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
 
 /// A writer of logs, with a cache of its own: a Lambda environment.
-pub(super) type Writer = RoomLog<TestClock>;
+pub(super) type Writer = LogWriter<TestClock>;
 
 pub(super) const ROOM: &str = "room";
 
@@ -36,7 +36,7 @@ pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: 
 /// A writer over a client that others use too: making one takes longer than most tests' calls.
 pub(super) fn writer_over(client: Client, clock: &TestClock, retention_seconds: u64) -> Writer {
     let store = LogTable::new(client, MESSAGES_TABLE, clock.clone());
-    RoomLog::new(store, clock.clone(), Duration::from_secs(retention_seconds))
+    LogWriter::new(store, clock.clone(), Duration::from_secs(retention_seconds))
 }
 
 pub(super) fn room() -> RoomId {
@@ -57,7 +57,13 @@ pub(super) fn message(id: &str, clock: &TestClock) -> Message {
 }
 
 pub(super) fn batch(ids: &[&str], clock: &TestClock) -> Batch {
-    Batch { messages: ids.iter().map(|id| message(id, clock)).collect(), redelivered: false }
+    batch_of(ids.iter().map(|id| message(id, clock)).collect())
+}
+
+/// A batch that the queue delivers for the first time.
+pub(super) fn batch_of(messages: Vec<Message>) -> Batch {
+    let oldest = messages.iter().map(|message| message.sent_at).min().unwrap_or_default();
+    Batch { messages, redelivered: false, oldest }
 }
 
 pub(super) fn redelivered(batch: &Batch) -> Batch {
@@ -65,7 +71,9 @@ pub(super) fn redelivered(batch: &Batch) -> Batch {
 }
 
 pub(super) async fn append(writer: &Writer, batch: &Batch) -> Result<Vec<LoggedMessage>, AppendError> {
-    writer.append(&room(), batch.clone()).await
+    let tail = writer.tail(&room(), batch).await?;
+    let logged = writer.append(&room(), batch, tail, |_| Layout::Direct).await?;
+    Ok(logged.messages)
 }
 
 /// Appends and returns the numbers, in the order of the log.

@@ -97,7 +97,9 @@ impl ChaosClient {
     /// Sends a message or two, and sometimes again, as a client does that has waited for its answer in vain.
     async fn send(&mut self) {
         let Some(connection) = self.connection.as_ref().map(|connection| connection.id.clone()) else { return };
-        for _ in 0..self.random.u32(1..=3) {
+        // Now and then so many that batches come in full.
+        let messages = if self.random.u32(..8) == 0 { 15 } else { self.random.u32(1..=3) };
+        for _ in 0..messages {
             self.sent += 1;
             let room = self.rooms[self.random.usize(..self.rooms.len())];
             let id = format!("{}-{}", self.subject, self.sent);

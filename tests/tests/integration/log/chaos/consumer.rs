@@ -1,17 +1,20 @@
 //! A Lambda environment of `fanout` and what drives it: it receives batches, and is killed in the middle of them.
 
+use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
+use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
-use fanout::connections_api::SignedConnectionsApi;
-use fanout::function::FanoutFunction;
-use fanout::post::PostState;
-use fanout::shard::Sharding;
+use fanout::connections_api::{ConnectionsApi, Outcome, SignedConnectionsApi};
+use fanout::frame::Frame;
+use fanout::handler::Fanout;
+use fanout::layout::Layouts;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
-use shared::store::dynamodb::{DynamoConnections, DynamoLog};
+use shared::ConnectionId;
+use shared::store::connections::ConnectionTable;
 use tests::aws_sdk;
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, ROOM_INDEX};
@@ -22,27 +25,58 @@ use super::moment;
 use super::world::{RETENTION, World};
 use crate::log::writer::writer_over;
 
-type Fanout = FanoutFunction<
-    DynamoConnections<TestClock>,
-    DynamoLog<TestClock>,
-    FifoQueue,
-    FifoQueue,
-    SignedConnectionsApi,
-    TestClock,
->;
+type Environment = Fanout<FifoQueue, WitnessedApi, TestClock>;
+
+/// The real client, with a witness of what is posted. Its order counts: a post that arrives only after it was given up is
+/// beyond what anybody can promise.
+struct WitnessedApi {
+    api: SignedConnectionsApi,
+    world: Rc<World>,
+}
+
+impl ConnectionsApi for WitnessedApi {
+    async fn post(&self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+        self.world.posts.borrow_mut().entry(connection.clone()).or_default().push(frame.body().clone());
+        self.api.post(connection, frame).await
+    }
+
+    async fn close(&self, connection: &ConnectionId) -> Outcome {
+        self.api.close(connection).await
+    }
+}
+
+/// Shards of a large room.
+const SHARDS: NonZeroU16 = NonZeroU16::new(2).unwrap();
+
+/// Which of the two functions an environment is of.
+#[derive(Clone, Copy)]
+pub(super) enum Feed {
+    Rooms,
+    Shards,
+}
+
+impl Feed {
+    fn queue(self, world: &World) -> &FifoQueue {
+        match self {
+            Self::Rooms => &world.queue,
+            Self::Shards => &world.shard_queue,
+        }
+    }
+}
 
 /// Receives batches until the world is closed.
-pub(super) async fn run(world: Rc<World>, mut random: Rng) {
-    let mut fanout = environment(&world);
+pub(super) async fn run(world: Rc<World>, feed: Feed, mut random: Rng) {
+    let queue = feed.queue(&world).clone();
+    let mut fanout = environment(&world, &queue, &mut random);
     while !world.is_closed() {
-        match world.queue.receive(&mut random) {
-            Some(batch) => serve(&world, &mut fanout, &batch, &mut random).await,
+        match queue.receive(&mut random) {
+            Some(batch) => serve(&world, &queue, &mut fanout, &batch, &mut random).await,
             None => moment(&mut random).await,
         }
     }
 }
 
-async fn serve(world: &World, fanout: &mut Fanout, batch: &Batch, random: &mut Rng) {
+async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, batch: &Batch, random: &mut Rng) {
     let fate = if world.is_faulty() { random.u32(..10) } else { 9 };
     match fate {
         // Killed in the middle of it. The queue finds out when the batch's time has expired.
@@ -50,38 +84,43 @@ async fn serve(world: &World, fanout: &mut Fanout, batch: &Batch, random: &mut R
             let killed_after = Duration::from_millis(random.u64(..60));
             let done = tokio::time::timeout(killed_after, handle(fanout, &batch.records, 10_000)).await;
             if let Ok(failures) = done {
-                world.queue.settle(batch, &failures);
+                queue.settle(batch, &failures);
             } else {
-                *fanout = environment(world);
+                *fanout = environment(world, queue, random);
                 moment(random).await;
-                world.queue.expire(batch);
+                queue.expire(batch);
             }
         }
         // So slow that the batch's time expires meanwhile: somebody else has it too.
-        2 => {
+        2 if world.batches_expire => {
             let expires_after = Duration::from_millis(random.u64(..40));
             let expiring = async {
                 tokio::time::sleep(expires_after).await;
-                world.queue.expire(batch);
+                queue.expire(batch);
             };
             let (failures, ()) = futures::join!(handle(fanout, &batch.records, 10_000), expiring);
-            world.queue.settle(batch, &failures);
+            queue.settle(batch, &failures);
         }
         // Little time left: the deadline comes in the middle of it.
-        3 => {
-            let left = random.u64(510..600);
-            let failures = handle(fanout, &batch.records, left).await;
-            world.queue.settle(batch, &failures);
+        2..=4 => {
+            let failures = handle(fanout, &batch.records, random.u64(10..120)).await;
+            queue.settle(batch, &failures);
+        }
+        // The next batch meets another environment, which knows nothing, or has seen the room at another size.
+        5 => {
+            *fanout = environment(world, queue, random);
+            let failures = handle(fanout, &batch.records, 10_000).await;
+            queue.settle(batch, &failures);
         }
         _ => {
             let failures = handle(fanout, &batch.records, 10_000).await;
-            world.queue.settle(batch, &failures);
+            queue.settle(batch, &failures);
         }
     }
 }
 
 /// Invokes the function with so many milliseconds left; returns the batch item failures.
-async fn handle(fanout: &Fanout, records: &[QueueRecord], millis_left: u64) -> Vec<String> {
+async fn handle(fanout: &Environment, records: &[QueueRecord], millis_left: u64) -> Vec<String> {
     let event: SqsEvent = serde_json::from_value(queue_batch(records)).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut context = Context::default();
@@ -90,8 +129,9 @@ async fn handle(fanout: &Fanout, records: &[QueueRecord], millis_left: u64) -> V
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
-/// A cold environment.
-fn environment(world: &World) -> Fanout {
+/// A cold environment that is fed from a queue. Each is configured with a threshold of its own, as while a deployment
+/// changes it: rooms are large for one and small for the next.
+fn environment(world: &Rc<World>, source: &FifoQueue, random: &mut Rng) -> Environment {
     let posts = PostConfig {
         concurrency: 4,
         max_per_second: 0,
@@ -101,24 +141,18 @@ fn environment(world: &World) -> Fanout {
         gone_grace: Duration::from_secs(10),
     };
     let sdk = aws_sdk::sdk_config(&world.connections.endpoint());
-    let connections = DynamoConnections::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone())
-        .with_room_index(ROOM_INDEX);
-    FanoutFunction {
-        connections,
+    let connections = ConnectionTable::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone());
+    let endpoint = world.connections.endpoint();
+    let api = SignedConnectionsApi::new(&sdk, "us-east-1", &endpoint, posts.timeout, HttpVersion::Http1).unwrap();
+    Fanout {
+        connections: connections.with_room_index(ROOM_INDEX),
         log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION),
-        dead_letters: world.queue.clone(),
-        shard_queue: world.queue.clone(),
-        sharding: Sharding::new(world.shard_size),
-        connections_api: SignedConnectionsApi::new(
-            &sdk,
-            "us-east-1",
-            &world.connections.endpoint(),
-            posts.timeout,
-            HttpVersion::Http1,
-        )
-        .unwrap(),
+        source_queue: source.clone(),
+        shard_queue: world.shard_queue.clone(),
+        dead_letters: world.dead_letters.clone(),
+        layouts: Layouts::new(if world.has_shards { random.u64(..4) } else { 0 }, SHARDS),
+        broadcaster: Broadcaster::new(WitnessedApi { api, world: Rc::clone(world) }, world.clock.clone(), posts),
         clock: world.clock.clone(),
-        posts: PostState::new(posts),
         deadline_reserve: posts.deadline_reserve,
     }
 }

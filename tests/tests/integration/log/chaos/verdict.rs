@@ -19,6 +19,9 @@ pub(super) fn check(world: &World, clients: &[ChaosClient]) {
         "what was accepted, and what was logged"
     );
     for room in ROOMS {
+        if !world.batches_expire {
+            check_order(world, room);
+        }
         let log = world.log(room);
         let conflated = conflated(world, room, &log);
         for client in clients {
@@ -29,6 +32,28 @@ pub(super) fn check(world: &World, clients: &[ChaosClient]) {
                 let owed = owed(room, &log, &conflated, view);
                 assert_clean(&[owed], &[history], Delivery::Once);
             }
+        }
+    }
+}
+
+/// Whatever was posted to a connection was posted in order: a number that it had not got before is beyond all that it
+/// had, whether or not the earlier ones arrived.
+fn check_order(world: &World, room: &str) {
+    for (connection, bodies) in world.posts.borrow().iter() {
+        let mut seen: BTreeSet<u64> = BTreeSet::new();
+        for body in bodies {
+            let frame: Value = serde_json::from_slice(body).unwrap();
+            if frame["roomId"] != room {
+                continue;
+            }
+            let numbers: Vec<u64> =
+                frame["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect();
+            let first = frame["after"].as_u64().map_or(numbers[0], |after| after + 1);
+            let last = frame["seq"].as_u64().unwrap_or(numbers[numbers.len() - 1]);
+            let highest = seen.last().copied().unwrap_or_default();
+            let late: Vec<_> = numbers.iter().filter(|number| **number < highest && !seen.contains(number)).collect();
+            assert!(late.is_empty(), "{connection} was posted {late:?} of {room} after {highest}: {frame}");
+            seen.extend(first..=last);
         }
     }
 }

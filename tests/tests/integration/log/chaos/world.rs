@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
 use ingest::message::MessageFunction;
 use serde_json::Value;
+use shared::ConnectionId;
 use shared::clock::Clock;
 use tests::clock::TestClock;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
@@ -25,19 +27,28 @@ pub(super) const RETENTION: u64 = 900;
 /// Posts that go wrong while there are faults.
 const BAD_POSTS: f64 = 0.2;
 
+/// Jobs that the shard queue does not take, each time they are sent, while there are faults.
+const REFUSED_JOBS: f64 = 0.2;
+
 pub(super) struct World {
     pub(super) dynamodb: DynamoDb,
     pub(super) dynamodb_client: aws_sdk_dynamodb::Client,
     pub(super) clock: TestClock,
     pub(super) connections: ConnectionsServer,
     pub(super) queue: FifoQueue,
+    pub(super) shard_queue: FifoQueue,
     pub(super) dead_letters: FifoQueue,
     pub(super) session: Session,
     message: MessageFunction<FifoQueue, TestClock>,
-    /// Connections above which a room is cut into shards; 0 is never.
-    pub(super) shard_size: u64,
+    /// Whether rooms are cut into shards now and then.
+    pub(super) has_shards: bool,
+    /// Whether a batch's visibility may expire while a consumer is still at work on it. Deployed, it outlasts the
+    /// invocation; with two consumers of one group nobody can keep the order.
+    pub(super) batches_expire: bool,
     logs: RefCell<BTreeMap<&'static str, BTreeMap<u64, Row>>>,
     accepted: RefCell<BTreeSet<(String, String)>>,
+    /// What was posted to each connection, in the order in which the posts were made.
+    pub(super) posts: RefCell<BTreeMap<ConnectionId, Vec<Bytes>>>,
     faulty: Cell<bool>,
     closed: Cell<bool>,
     connected: Cell<u32>,
@@ -60,9 +71,12 @@ impl World {
             session: Session::new(dynamodb_client.clone(), &clock),
             message: MessageFunction::new(queue.clone(), clock.clone()),
             connections: ConnectionsServer::start(),
-            shard_size: u64::from(random.u32(..4) == 0),
+            has_shards: random.bool(),
+            batches_expire: random.u32(..5) == 0,
+            shard_queue: FifoQueue::refusing(REFUSED_JOBS, random.fork()),
             logs: RefCell::default(),
             accepted: RefCell::default(),
+            posts: RefCell::default(),
             faulty: Cell::new(true),
             closed: Cell::new(false),
             connected: Cell::new(0),
@@ -104,6 +118,7 @@ impl World {
     /// From now on nothing goes wrong any more.
     pub(super) fn stop_faults(&self) {
         self.faulty.set(false);
+        self.shard_queue.refuse_nothing();
     }
 
     pub(super) fn mend(&self, connection: &str) {
@@ -127,7 +142,7 @@ impl World {
 
     pub(super) async fn wait_until_silent(&self) {
         let silent = async {
-            while !self.queue.is_empty() {
+            while !self.queue.is_empty() || !self.shard_queue.is_empty() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
