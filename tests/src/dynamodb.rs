@@ -157,6 +157,13 @@ impl DynamoDb {
         all_pages(query).iter().map(rows::plain_json).collect()
     }
 
+    /// Deletes a connection's row in a room.
+    pub fn delete_row(&self, connection_id: &str, room_id: &str) {
+        let key = json!({ "connectionId": { "S": connection_id }, "roomId": { "S": room_id } });
+        let request = json!({ "TableName": CONNECTIONS_TABLE, "Key": key });
+        self.database.0.delete_item(parse(request)).unwrap();
+    }
+
     /// Deletes from a room's log what is numbered up to and including `seq`, as expiry does.
     pub fn expire_log(&self, room_id: &str, seq: u64) {
         for row in self.log(room_id) {

@@ -96,7 +96,7 @@ pub(crate) async fn fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_o
 }
 
 pub(crate) async fn a_room_cut_into_shards_receives_everything_in_order(stacks: &Stacks) {
-    const CLIENTS: usize = SHARD_SIZE * 2 + 1; // four shards
+    const CLIENTS: usize = SHARD_SIZE * 2 + 1; // large
     const SENDERS: usize = 3;
     const EACH: usize = 5;
     let stack = stacks.shared().await;

@@ -28,7 +28,10 @@ impl Stacks {
     /// The stack of most scenarios. They run side by side: other rooms and subjects for each, and no faults.
     pub(crate) async fn shared(&self) -> &LocalStack {
         let shard_size = SHARD_SIZE.to_string();
-        started(&self.shared, async move { LocalStack::start(&[("FanoutShardSize", &shard_size)]).await }).await
+        started(&self.shared, async move {
+            LocalStack::start(&[("FanoutShardSize", &shard_size), ("FanoutShards", "4")]).await
+        })
+        .await
     }
 
     /// A stack that sends messages through the event bus, and asks tokens for issuer and audience.

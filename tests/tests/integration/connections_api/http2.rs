@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanout::connections_api::{ConnectionsApi, Outcome};
-use fanout::encode::Frame;
+use fanout::frame::Frame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_FRAME_BYTES;

@@ -36,7 +36,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use bytes::Bytes;
 use fanout::config::HttpVersion;
 use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
-use fanout::encode::Frame;
+use fanout::frame::Frame;
 use shared::ConnectionId;
 use tests::connections_server::ConnectionsServer;
 use tests::sigv4::{Credentials as ExpectedCredentials, Expected};

@@ -1,7 +1,7 @@
 //! What reaches the server.
 
 use fanout::connections_api::{ConnectionsApi, Outcome};
-use fanout::encode::Frame;
+use fanout::frame::Frame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_FRAME_BYTES;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tests::aws_endpoint::{Fault, Rule};
-use tests::connections_server::Outcome;
+use tests::connections_server::{Outcome, Script};
 use tests::dynamodb::ConnectionRow;
+use tests::events::{batch_item_failures, queue_batch};
 
 use super::{World, invoke, message, tally};
 
@@ -23,9 +24,12 @@ async fn a_room_of_ten_thousand_is_posted_to_once_and_swept_of_the_gone() {
 
     let record = world.connections.record();
     assert_eq!(record.signature_errors, []);
-    assert_eq!((record.posts, record.delivered(), record.status(410)), (10_000, 7_000, 3_000));
+    // A 410 is confirmed by a second one.
+    assert_eq!((record.posts, record.delivered(), record.status(410)), (13_000, 7_000, 6_000));
     assert_eq!(record.connections.len(), 10_000);
-    assert!(record.connections.values().all(|connection| connection.posts == 1));
+    assert!(
+        record.connections.iter().all(|(id, connection)| connection.posts == 1 + usize::from(id.starts_with("gone")))
+    );
     assert!(!record.connections.contains_key("stranger0"));
     assert!((2..=24).contains(&record.max_in_flight), "{}", record.max_in_flight);
 
@@ -35,9 +39,43 @@ async fn a_room_of_ten_thousand_is_posted_to_once_and_swept_of_the_gone() {
     assert_eq!(world.dynamodb.connections_of_room("other").len(), 10);
     assert_eq!(world.dynamodb.count("BatchWriteItem"), 3_000 / 25);
     let pages = world.dynamodb.calls_of("Query").iter().filter(|call| call.body["IndexName"].is_string()).count();
-    assert!((20..=21).contains(&pages), "{pages} pages of 500");
+    assert!((11..=12).contains(&pages), "{pages} pages, the first of 500 and the others of 1,000");
     let tally = tally(&fanout).await;
-    assert_eq!((&tally["delivered"], &tally["gone"], &tally["posts"]), (&7_000.into(), &3_000.into(), &10_000.into()));
+    assert_eq!((&tally["delivered"], &tally["gone"], &tally["posts"]), (&7_000.into(), &3_000.into(), &13_000.into()));
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_410_once_and_is_well_keeps_its_row_and_gets_the_frame() {
+    let world = World::start();
+    world.seed("room", "live", 3);
+    world.connections.script("live1", Script::queue([Outcome::gone()]));
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+
+    let attempts = world.connections.connection("live1").attempts;
+    let [first, second] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
+    assert!(second.arrived >= first.arrived + Duration::from_secs(1), "not at once: it may be a handshake");
+    assert_eq!(world.received("live1"), ["m"]);
+    assert_eq!(world.dynamodb.connections_of_room("room"), ["live0", "live1", "live2"]);
+    let tally = tally(&fanout).await;
+    assert_eq!((&tally["revived"], &tally["gone"], &tally["delivered"]), (&1.into(), &0.into(), &3.into()));
+}
+
+#[tokio::test]
+async fn posts_do_not_wait_for_deletes() {
+    let world = World::start();
+    world.seed("room", "gone", 400);
+    world.seed("room", "live", 400);
+    world.script_prefix("gone", Outcome::gone());
+    world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).start().await.unwrap();
+    let batch = queue_batch(&[message("room", "m")]);
+    let invocation = fanout.invoke_within(&batch, Duration::from_secs(8));
+    let posted = world.connections.wait_until("all posts are made", Duration::from_secs(6), |record| {
+        (record.delivered(), record.status(410)) == (400, 800)
+    });
+    let (invocation, ()) = tokio::join!(invocation, posted);
+    assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -32,10 +32,10 @@ fn coverage(frame: &Value) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn ten_messages_cost_one_post_for_each_connection() {
+async fn nine_messages_cost_one_post_for_each_connection() {
     let world = World::start();
     world.seed("room", "c", 20);
-    let records: Vec<_> = (0..10).map(|number| message("room", &format!("m{number}"))).collect();
+    let records: Vec<_> = (0..9).map(|number| message("room", &format!("m{number}"))).collect();
 
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
@@ -45,7 +45,7 @@ async fn ten_messages_cost_one_post_for_each_connection() {
     for connection in 0..20 {
         let frames = world.frames(&format!("c{connection}"));
         let [frame] = &frames[..] else { panic!("{} frames", frames.len()) };
-        assert_eq!(ids(frame), ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9"]);
+        assert_eq!(ids(frame), ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"]);
         assert_eq!((&frame["type"], &frame["roomId"]), (&json!("messages"), &json!("room")));
         assert_eq!((frame.get("after"), frame.get("seq")), (None, None), "implied by the messages");
         let numbers: Vec<_> = frame["messages"].as_array().unwrap().iter().map(|message| &message["seq"]).collect();

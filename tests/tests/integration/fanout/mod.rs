@@ -5,9 +5,12 @@ mod broadcast;
 mod deadline;
 mod failures;
 mod frames;
+mod hot_rooms;
 mod outcomes;
 mod pacing;
+mod progress;
 mod shards;
+mod stalls;
 
 use std::time::Duration;
 
@@ -47,6 +50,7 @@ impl World {
             .env("ROOM_INDEX", ROOM_INDEX)
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
             .env("QUEUE_URL", self.queues.queue_url("broadcasts.fifo"))
+            .env("SHARD_QUEUE_URL", self.queues.queue_url("shards.fifo"))
             .env("DLQ_URL", self.queues.queue_url("dead.fifo"))
             .env("CONNECTIONS_ENDPOINT", self.connections.endpoint())
             .env("FANOUT_POST_TIMEOUT_MS", 20_000)
@@ -79,8 +83,16 @@ impl World {
         self.queues.messages("dead.fifo")
     }
 
+    /// The jobs that the shard queue has taken.
     pub(crate) fn jobs(&self) -> Vec<QueuedMessage> {
-        self.queues.messages("broadcasts.fifo")
+        self.queues.messages("shards.fifo")
+    }
+
+    /// The same as records, as the queue delivers them for the first time.
+    pub(crate) fn job_records(&self) -> Vec<QueueRecord> {
+        let record =
+            |job: QueuedMessage| QueueRecord::new(&job.message_id, job.group_id.as_deref().unwrap(), &job.body);
+        self.jobs().into_iter().map(record).collect()
     }
 }
 

@@ -60,10 +60,11 @@ async fn fanout_names_every_bad_variable() {
         ("FANOUT_MAX_ATTEMPTS", "99"),
         ("FANOUT_DEADLINE_RESERVE_MS", "1"),
         ("FANOUT_SHARD_SIZE", "many"),
+        ("FANOUT_SHARDS", "3"),
         ("GONE_GRACE_MS", "-5"),
         ("RETENTION_SECONDS", "0"),
         ("LOG_LEVEL", "loud"),
     ];
-    let unset = ["CONNECTIONS_TABLE", "MESSAGES_TABLE", "DLQ_URL", "AWS_REGION"];
+    let unset = ["CONNECTIONS_TABLE", "MESSAGES_TABLE", "SHARD_QUEUE_URL", "DLQ_URL", "AWS_REGION"];
     assert_all_are_named("fanout", &variables, &unset).await;
 }

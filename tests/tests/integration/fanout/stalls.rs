@@ -1,0 +1,212 @@
+//! Cases in which a room could stall, lose or repeat: none of them may keep an invocation from getting further.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+use tests::aws_endpoint::{Fault, Rule};
+use tests::connections_server::{Outcome, Script};
+use tests::events::{QueueRecord, batch_item_failures, queue_batch};
+use tests::runtime_api::Environment;
+
+use super::{World, invoke, message};
+
+const TIME: Duration = Duration::from_secs(4);
+
+async fn start(world: &World) -> Environment {
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
+    fanout.start().await.unwrap()
+}
+
+async fn invoke_briefly(fanout: &Environment, records: &[QueueRecord]) -> Vec<String> {
+    batch_item_failures(fanout.invoke_within(&queue_batch(records), TIME).await.response())
+}
+
+fn large(id: &str, bytes: usize) -> QueueRecord {
+    QueueRecord::message("room", id, &json!("x".repeat(bytes)))
+}
+
+fn lowest(world: &World) -> String {
+    world.dynamodb.rows_of_room("room").into_iter().min_by_key(|row| row.slot).unwrap().connection_id
+}
+
+/// Nine frames, one connection that takes each after 0.7 s: its part takes longer than an invocation.
+#[tokio::test]
+async fn a_connection_that_is_slow_but_well_does_not_hold_its_room_for_ever() {
+    let world = World::start();
+    world.seed("room", "c", 30);
+    world.connections.script(&lowest(&world), Script::always(Outcome::ok().after(Duration::from_millis(700))));
+    let fanout = start(&world).await;
+    let mut left: Vec<_> = (0..9).map(|n| large(&n.to_string(), 20_000)).collect();
+    let mut posts = Vec::new();
+    for receives in 1..=6 {
+        let records: Vec<_> = left.iter().cloned().map(|record| record.received(receives)).collect();
+        let failed = invoke_briefly(&fanout, &records).await;
+        left.retain(|record| failed.contains(&record.message_id));
+        posts.push(world.connections.record().posts);
+        if left.is_empty() {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "{} records are left, posts after each invocation {posts:?}", left.len());
+    assert!(posts.last().unwrap() <= &(30 * 9 * 2), "{posts:?}");
+}
+
+/// One connection hangs, and the time for a post is longer than an invocation.
+#[tokio::test]
+async fn a_connection_that_hangs_for_longer_than_an_invocation_does_not_hold_its_room_for_ever() {
+    let world = World::start();
+    world.seed("room", "c", 30);
+    world.connections.script(&lowest(&world), Script::always(Outcome::hang()));
+    let fanout = start(&world).await;
+    let mut posts = Vec::new();
+    for receives in 1..=4 {
+        let failed = invoke_briefly(&fanout, &[message("room", "m").received(receives)]).await;
+        posts.push(world.connections.record().posts);
+        if failed.is_empty() {
+            return;
+        }
+    }
+    panic!("still not done, posts after each invocation {posts:?}");
+}
+
+/// Jobs for sixteen shards, on a queue that takes 0.3 s for a call.
+#[tokio::test]
+async fn jobs_that_take_longer_than_an_invocation_to_enqueue_get_further_each_time() {
+    let world = World::start();
+    world.seed("room", "c", 150);
+    world.queues.fault(Rule::on("SendMessageBatch", Fault::Delay(Duration::from_millis(300))));
+    let function = world.fanout().env("FANOUT_SHARD_SIZE", 100).env("FANOUT_SHARDS", 16);
+    let fanout = function.env("FANOUT_DEADLINE_RESERVE_MS", 1_500).start().await.unwrap();
+    let records: Vec<_> = (0..4).map(|n| large(&n.to_string(), 100_000)).collect();
+    let mut jobs = Vec::new();
+    let mut left = records.clone();
+    for receives in 1..=5 {
+        let failed = invoke_briefly(&fanout, &left).await;
+        left.retain(|record| failed.contains(&record.message_id));
+        for record in &mut left {
+            *record = record.clone().received(receives + 1);
+        }
+        let taken: BTreeSet<_> = world.jobs().into_iter().map(|job| (job.group_id, job.body)).collect();
+        jobs.push(taken.len());
+        if left.is_empty() {
+            return;
+        }
+    }
+    panic!("distinct jobs after each invocation {jobs:?}");
+}
+
+/// What the version before left on the room queue.
+#[tokio::test]
+async fn a_job_of_the_version_before_is_no_dead_letter() {
+    let world = World::start();
+    world.seed("room", "c", 3);
+    let frame = json!({"type": "messages", "roomId": "room", "messages": [{"seq": 1, "id": "m", "from": "a", "sentAt": 1, "data": 1}]});
+    let body = json!({"v": 1, "roomId": "room", "shard": {"first": 0, "last": 65535}, "frames": [frame]});
+    let job = QueueRecord::new("j", "room/0", body.to_string());
+    assert_eq!(invoke(&start(&world).await, &[job]).await, Vec::<String>::new());
+    assert_eq!(world.dead_letters().len(), 0);
+    assert_eq!(world.received("c0"), ["m"]);
+}
+
+/// Deletes that hang take the time in which records are made visible.
+#[tokio::test]
+async fn a_table_that_hangs_while_deleting_does_not_keep_records_from_coming_back() {
+    let world = World::start();
+    world.seed("room", "gone", 5);
+    world.seed("bad", "bad", 2);
+    world.connections.script_others(|id| {
+        Script::always(if id.starts_with("gone") { Outcome::gone() } else { Outcome::forbidden() })
+    });
+    world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
+    let failed = invoke_briefly(&start(&world).await, &[message("room", "m"), message("bad", "b")]).await;
+    assert_eq!(failed, ["b"]);
+    assert!(
+        world.queues.operations().contains(&"ChangeMessageVisibilityBatch".to_owned()),
+        "{:?}",
+        world.queues.operations()
+    );
+}
+
+/// A page that was read before the append misses who joined meanwhile, and was told a head without the message.
+#[tokio::test]
+async fn who_joins_while_the_log_is_written_gets_the_message() {
+    let world = World::start();
+    world.seed("room", "c", 3);
+    let fanout = start(&world).await;
+    assert_eq!(invoke(&fanout, &[message("room", "first")]).await, Vec::<String>::new());
+    world.dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_millis(1_500))));
+    let joining = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(world.dynamodb.log("room").len(), 1, "its head, as the joiner is told");
+        world.seed("room", "late", 1);
+    };
+    let records = [message("room", "second")];
+    let (failed, ()) = tokio::join!(invoke(&fanout, &records), joining);
+    assert_eq!(failed, Vec::<String>::new());
+    assert_eq!(world.received("late0"), ["second"]);
+}
+
+/// The bytes of a search are never given back: an environment that has searched once finds less for ever after.
+#[tokio::test]
+async fn a_search_finds_as_much_in_an_environment_that_has_searched_before() {
+    let world = World::start();
+    let fanout = start(&world).await;
+    for number in 0..60 {
+        invoke(&fanout, &[large(&number.to_string(), 100_000)]).await;
+    }
+    for fresh in [true, false] {
+        let cold = start(&world).await;
+        if !fresh {
+            invoke(&cold, &[large("59", 100_000).received(2)]).await;
+        }
+        invoke(&cold, &[large("25", 100_000).received(2)]).await;
+        assert_eq!(world.dynamodb.log("room").len(), 60, "fresh: {fresh}");
+    }
+}
+
+/// The row is in the room's own partition, which throttles just when the room is busy.
+#[tokio::test]
+async fn a_throttled_row_of_progress_does_not_have_a_shard_posted_to_again() {
+    let world = World::start();
+    world.seed("room", "c", 30);
+    let fanout = start(&world).await;
+    let records: Vec<_> = (0..10).map(|n| message("room", &n.to_string())).collect();
+    invoke(&fanout, &records).await;
+    let job = world.job_records().remove(0);
+    let is_progress = |call: &tests::aws_endpoint::Call| call.body["Item"]["upTo"].is_object();
+    world.dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).when(is_progress).after(1).times(3));
+    let mut receives = 1;
+    while !invoke(&fanout, &[job.clone().received(receives)]).await.is_empty() {
+        receives += 1;
+    }
+    let posts = world.connections.record().posts;
+    assert!(posts <= 34, "{posts} posts for 30 connections in {receives} invocations");
+}
+
+/// While the account is throttled nobody is given up: one connection that asks for patience each time holds the room, and
+/// has everybody above its slot posted to again. Without it (the first round) the room is done.
+#[tokio::test]
+async fn a_throttled_account_and_one_connection_that_asks_for_patience_do_not_hold_a_room_for_ever() {
+    for has_slow in [false, true] {
+        let world = World::start();
+        world.seed("room", "c", 60);
+        world.connections.script_others(|id| Script::random_for(id, 7, 0.4, Outcome::throttled()));
+        if has_slow {
+            world.connections.script(&lowest(&world), Script::always(Outcome::throttled().retry_after("2")));
+        }
+        let fanout = start(&world).await;
+        let mut posts = Vec::new();
+        let is_done = async {
+            for receives in 1..=6 {
+                let failed = invoke_briefly(&fanout, &[message("room", "m").received(receives)]).await;
+                posts.push(world.connections.record().delivered());
+                if failed.is_empty() {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(is_done.await, "slow: {has_slow}, delivered after each invocation {posts:?}");
+    }
+}
