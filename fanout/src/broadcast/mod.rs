@@ -1,7 +1,7 @@
 //! Posting frames to the members of a room, in the order of their slots.
 //!
 //! Members come page by page ([`members`]). Each waits for its turn at the rate limiter, and is then a delivery of its own
-//! ([`delivery`]): one connection's frames go out one after another, different connections' side by side. When the time is
+//! (`delivery`): one connection's frames go out one after another, different connections' side by side. When the time is
 //! up, [`open_slots`] says how far it got.
 
 mod delivery;
