@@ -1,15 +1,17 @@
 //! The handler of both functions that broadcast: of `fanout`, which the room queue feeds, and of `shards`, which the shard
 //! queue feeds. From a batch to what of it must stay in the queue.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lambda_runtime::LambdaEvent;
 use shared::{ConnectionId, clock::Clock, queue::Queue, store::connections::ConnectionTable};
 
+use tokio::sync::Notify;
+
 use crate::{
-    batch::{self, NotARecord},
+    batch::{self, Group, NotARecord},
     broadcast::{
         Broadcaster, Invocation,
         gone::{self, delete_gone},
@@ -20,6 +22,10 @@ use crate::{
     layout::Layouts,
     log::LogWriter,
 };
+
+/// How long a group that has ended waits for the others of its batch before it is acknowledged on its own, which costs a
+/// call.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The function's state. One for each environment.
 #[derive(Debug)]
@@ -57,9 +63,10 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let processing = async {
             // Dropped at the end, and with it the channel's only sender: then the last rows are deleted.
             let invocation = Invocation::new(deadline, gone);
-            let groups: FuturesUnordered<_> =
-                groups.into_iter().map(|group| self.process(group, &invocation)).collect();
-            let left: Vec<Left> = groups.collect().await;
+            let under_way = UnderWay::new(groups.len());
+            let processing =
+                groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));
+            let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
             (left, invocation.into_failing())
         };
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
@@ -73,12 +80,50 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(respond(&left))
     }
 
+    /// Processes a group. The whole batch is acknowledged when the function answers; a group that has ended long before
+    /// the others has its records deleted at once, so that its next messages do not wait for those.
+    async fn process_and_acknowledge(&self, group: Group, invocation: &Invocation, under_way: &UnderWay) -> Left {
+        let left = self.process(group, invocation).await;
+        let handles = left.finished_handles();
+        if !under_way.others_end_within(PATIENCE).await && !handles.is_empty() {
+            // What is not deleted now is deleted with the rest of the batch.
+            let deleted = invocation.deadline.finish(self.source_queue.delete(&handles)).await.unwrap_or_default();
+            for error in deleted.into_iter().filter_map(Result::err) {
+                tracing::debug!(%error, "a record is acknowledged with the rest of its batch");
+            }
+        }
+        left
+    }
+
     async fn close(&self, failing: &[ConnectionId]) {
         join_all(failing.iter().map(|connection| async move {
             let outcome = self.broadcaster.api().close(connection).await;
             tracing::info!(%connection, ?outcome, "closed a connection that missed several broadcasts");
         }))
         .await;
+    }
+}
+
+/// The groups of a batch that are being processed.
+struct UnderWay {
+    groups: Cell<usize>,
+    ended: Notify,
+}
+
+impl UnderWay {
+    fn new(groups: usize) -> Self {
+        Self { groups: Cell::new(groups), ended: Notify::new() }
+    }
+
+    /// One group has ended. Waits for the others, for a time; says whether they have ended too.
+    async fn others_end_within(&self, patience: Duration) -> bool {
+        let left = self.groups.get() - 1;
+        self.groups.set(left);
+        if left == 0 {
+            self.ended.notify_waiters();
+            return true;
+        }
+        tokio::time::timeout(patience, self.ended.notified()).await.is_ok()
     }
 }
 

@@ -71,6 +71,7 @@ struct Taken {
     messages: Vec<QueuedMessage>,
     events: Vec<Value>,
     postponed: Vec<Postponed>,
+    deleted: Vec<String>,
     /// The message id by queue, group and deduplication id, of FIFO queues.
     seen: HashMap<(String, String, String), String>,
     sequence: u64,
@@ -101,6 +102,11 @@ impl AwsServer {
             message.queue_url == queue || message.queue_url.rsplit('/').next() == Some(queue)
         };
         taken.messages.iter().filter(is_queue).cloned().collect()
+    }
+
+    /// The receipt handles of the records that consumers have deleted themselves, in order.
+    pub fn deleted(&self) -> Vec<String> {
+        self.taken.lock().unwrap().deleted.clone()
     }
 
     /// The event entries that buses have taken, as they were put.
@@ -146,6 +152,7 @@ impl Backend for QueuesAndBuses {
             },
             "SendMessageBatch" => taken.send_batch(body),
             "ChangeMessageVisibilityBatch" => taken.change_visibility(body),
+            "DeleteMessageBatch" => taken.delete(body),
             "PutEvents" => taken.put_events(body),
             _ => error_reply(400, "UnknownOperationException", &format!("this endpoint has no {operation}")),
         }
@@ -236,6 +243,14 @@ impl Taken {
             receipt_handle: text(&entry["ReceiptHandle"]),
             seconds: entry["VisibilityTimeout"].as_u64().unwrap_or_default(),
         }));
+        let successful: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
+        json_reply(200, &json!({ "Successful": successful, "Failed": [] }))
+    }
+
+    fn delete(&mut self, batch: &Value) -> Reply {
+        let entries = batch["Entries"].as_array().cloned().unwrap_or_default();
+        let handles = entries.iter().map(|entry| entry["ReceiptHandle"].as_str().unwrap_or_default().to_owned());
+        self.deleted.extend(handles);
         let successful: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
         json_reply(200, &json!({ "Successful": successful, "Failed": [] }))
     }

@@ -156,6 +156,12 @@ impl Queue for FifoQueue {
         results
     }
 
+    /// Deletes them. The rest of their groups is received again when their consumer has answered.
+    async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
+        self.0.lock().unwrap().records.retain(|record| !receipt_handles.contains(&record.receipt_handle()));
+        vec![Ok(()); receipt_handles.len()]
+    }
+
     /// Notes it. The records are visible again when their consumer has answered: time passes when the test says so. A
     /// record that is not in flight cannot be postponed.
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {

@@ -82,6 +82,13 @@ impl Left {
     pub fn records(&self) -> &[Record] {
         self.group.records.get(self.first..).unwrap_or_default()
     }
+
+    /// The receipt handles of the records that are finished with.
+    #[must_use]
+    pub fn finished_handles(&self) -> Vec<String> {
+        let finished = self.group.records.iter().take(self.first);
+        finished.map(|record| record.receipt_handle.clone()).collect()
+    }
 }
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {

@@ -44,6 +44,9 @@ pub trait Queue {
     /// Makes received records visible again after so many seconds (at most 12 hours, SQS's limit); says for each whether
     /// it is so.
     fn postpone(&self, receipt_handles: &[String], seconds: u32) -> impl Future<Output = Vec<Result<(), QueueError>>>;
+
+    /// Deletes received records; says for each whether it is so. Again is fine.
+    fn delete(&self, receipt_handles: &[String]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 }
 
 /// Where the message route puts a message: exactly one network call.

@@ -7,7 +7,8 @@ use aws_sdk_sqs::{
     error::BuildError,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, ChangeMessageVisibilityBatchResultEntry,
-        MessageAttributeValue, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
+        DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, MessageAttributeValue,
+        SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
 
@@ -22,6 +23,7 @@ const LONGEST_VISIBILITY: u32 = 43_200;
 
 const SEND: &str = "SendMessageBatch";
 const POSTPONE: &str = "ChangeMessageVisibilityBatch";
+const DELETE: &str = "DeleteMessageBatch";
 
 /// A FIFO queue: the main one, that of the shards, or a dead-letter queue.
 #[derive(Clone, Debug)]
@@ -79,6 +81,29 @@ impl SqsQueue {
     }
 }
 
+impl SqsQueue {
+    async fn delete_call(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
+        let entry = |(id, handle): (usize, &String)| {
+            DeleteMessageBatchRequestEntry::builder().id(id.to_string()).receipt_handle(handle).build()
+        };
+        let entries: Result<Vec<_>, _> = receipt_handles.iter().enumerate().map(entry).collect();
+        let deleted = match entries {
+            Ok(entries) => {
+                let delete = self.client.delete_message_batch().queue_url(&*self.url);
+                delete.set_entries(Some(entries)).send().await.map_err(QueueError::of_call(DELETE))
+            }
+            Err(error) => Err(not_built(DELETE, &error)),
+        };
+        match deleted {
+            Ok(output) => {
+                let confirmed: Vec<_> = output.successful().iter().map(DeleteMessageBatchResultEntry::id).collect();
+                results(DELETE, receipt_handles.len(), &confirmed, output.failed())
+            }
+            Err(error) => vec![Err(error); receipt_handles.len()],
+        }
+    }
+}
+
 fn send_entry(id: usize, pending: &Pending<'_>) -> Result<SendMessageBatchRequestEntry, BuildError> {
     let entry = SendMessageBatchRequestEntry::builder()
         .id(id.to_string())
@@ -129,6 +154,14 @@ impl Queue for SqsQueue {
             let results = self.send_call(&call).await;
             sending.settle(&call, results);
         }
+    }
+
+    async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
+        let mut results = Vec::with_capacity(receipt_handles.len());
+        for call in receipt_handles.chunks(ENTRIES) {
+            results.extend(self.delete_call(call).await);
+        }
+        results
     }
 
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tests::connections_server::Outcome;
+use tests::events::{batch_item_failures, queue_batch};
+
 use super::{World, invoke, message, tally};
 
 /// The places of a connection prefix's posts in the order of arrival.
@@ -23,6 +26,27 @@ async fn a_small_room_does_not_wait_behind_a_big_one() {
     assert_eq!(world.connections.record().delivered(), 3_010);
     let last = places(&world, "small").into_iter().max().unwrap();
     assert!(last < 1_000, "the small room's last post was number {last} of 3,010");
+}
+
+#[tokio::test]
+async fn a_room_that_is_done_is_acknowledged_while_another_takes_its_time() {
+    let world = World::start();
+    world.seed("quick", "quick", 3);
+    world.seed("slow", "slow", 3);
+    world.script_prefix("slow", Outcome::hang());
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    let batch = queue_batch(&[message("quick", "q1"), message("slow", "s"), message("quick", "q2")]);
+    let acknowledged = async {
+        while world.queues.deleted().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The posts to the slow room are still unanswered: they have 20 s.
+        assert_eq!(world.connections.record().in_flight, 3);
+        assert_eq!(world.queues.deleted(), ["handle-of-q1", "handle-of-q2"]);
+    };
+    let (invocation, ()) = tokio::join!(fanout.invoke_within(&batch, Duration::from_secs(30)), acknowledged);
+    assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new());
+    assert_eq!(world.queues.deleted().len(), 2, "the rest is acknowledged by the answer");
 }
 
 #[tokio::test]

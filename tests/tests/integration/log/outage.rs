@@ -62,6 +62,13 @@ impl Queue for SimulatedQueue {
         vec![Ok(()); records.len()]
     }
 
+    async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
+        for group in self.0.borrow_mut().groups.values_mut() {
+            group.records.retain(|record| !receipt_handles.contains(&record.receipt_handle()));
+        }
+        vec![Ok(()); receipt_handles.len()]
+    }
+
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
         let state = &mut *self.0.borrow_mut();
         for group in state.groups.values_mut() {
