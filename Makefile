@@ -38,9 +38,8 @@ else
 NODE := $(VENV)/node/.ready
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 endif
-CLIENT := $(wildcard client/package.json)
-CLIENT_MODULES := $(if $(CLIENT),client/node_modules/.package-lock.json)
-DEMO_PAGE := $(if $(CLIENT),client/demo/dist/index.html)
+CLIENT_MODULES := client/node_modules/.package-lock.json
+DEMO_PAGE := client/demo/dist/index.html
 CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
 
 BENCH_MODULES := tests/benches/node/node_modules/.package-lock.json
@@ -110,11 +109,9 @@ template: $(VENV)/lint/.ready $(VENV)/checkov/.ready
 
 .PHONY: client
 client: $(CLIENT_MODULES)
-ifneq ($(CLIENT),)
 	@$(STEP) "client: types" npm --prefix client run check
 	@$(STEP) "client: tests" npm --prefix client test
 	@$(STEP) "client: browser tests" npm --prefix client run --if-present test:browser
-endif
 
 .PHONY: rust-test
 # With the client's packages: its tests against the stack are among the end-to-end tests.
@@ -124,7 +121,7 @@ rust-test: lambda $(VENV)/local/.ready $(CLIENT_MODULES)
 ##@ Measure
 
 .PHONY: bench
-bench: ## The benchmarks, about ten minutes after building: tests/benches/RESULTS.md, target/bench/results.json
+bench: ## The benchmarks, about a quarter of an hour after building: tests/benches/RESULTS.md, target/bench/results.json
 bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
 	@$(STEP) "optimised build" cargo build --release --workspace --bins --locked
 	@$(STEP) "benchmarks" target/release/bench all
@@ -178,7 +175,6 @@ $(BENCH_MODULES): tests/benches/node/package.json tests/benches/node/package-loc
 	@$(STEP) "AWS SDK for JavaScript" npm --prefix tests/benches/node ci --no-audit --no-fund
 	@touch $@
 
-ifneq ($(CLIENT),)
 $(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)
 	@$(STEP) "client: packages" npm --prefix client ci --no-audit --no-fund
 	@touch $@
@@ -186,4 +182,3 @@ $(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)
 $(DEMO_PAGE): $(CLIENT_MODULES) $(CLIENT_SOURCES)
 	@$(STEP) "demo page" npm --prefix client run build:demo
 	@touch $@
-endif
