@@ -9,8 +9,8 @@ use crate::aws::is_throttle;
 /// A call to a table that did not succeed within its attempts.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The table or a partition of it takes no more for now: nothing was written, and the same call will succeed when
-    /// there is room again. Worth further attempts, with growing waits.
+    /// The table or a partition of it takes no more for now: the same call will succeed when there is room again. Worth
+    /// further attempts, with growing waits. An attempt before the last one may have been carried out all the same.
     #[error("{operation} was throttled: {source}")]
     Throttled {
         /// The call.
