@@ -4,28 +4,14 @@ use std::num::NonZeroU16;
 
 use serde_json::json;
 use shared::clock::Clock;
-use shared::store::log::{LogTable, Progress, ProgressOf};
+use shared::store::log::{Progress, ProgressOf};
 use tests::aws_endpoint::{Fault, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
 
-use super::writer::{ROOM, append, batch, client, ids, room, writer};
+use super::writer::{Log, ROOM, append, batch, ids, room, writer};
 
 const RETENTION: u64 = 3_600;
 
-struct Log {
-    dynamodb: DynamoDb,
-    clock: TestClock,
-    table: LogTable<TestClock>,
-}
-
 impl Log {
-    fn new() -> Self {
-        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
-        let table = LogTable::new(client(&dynamodb), MESSAGES_TABLE, clock.clone());
-        Self { dynamodb, clock, table }
-    }
-
     async fn save(&self, of: ProgressOf, progress: Progress) {
         let expires_at = self.clock.unix_seconds() + RETENTION;
         self.table.save_progress(&room(), of, &progress, expires_at).await.unwrap();

@@ -4,28 +4,14 @@ use std::num::NonZeroU16;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::store::log::{Append, AppendError, Layout, LogEntry, LogTable};
+use shared::store::log::{Append, AppendError, Layout, LogEntry};
 use shared::{LoggedMessage, RoomId};
-use tests::clock::TestClock;
-use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
 
-use super::writer::{ROOM, append, batch, client, message, numbers, room, writer};
+use super::writer::{Log, ROOM, append, batch, message, numbers, room, writer};
 
 const RETENTION: u64 = 3_600;
 
-struct Log {
-    dynamodb: DynamoDb,
-    clock: TestClock,
-    table: LogTable<TestClock>,
-}
-
 impl Log {
-    fn new() -> Self {
-        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
-        let table = LogTable::new(client(&dynamodb), MESSAGES_TABLE, clock.clone());
-        Self { dynamodb, clock, table }
-    }
-
     fn entry(&self, seq: u64, layout: Layout, floor: u64) -> LogEntry {
         let logged = LoggedMessage { seq, message: message(&format!("m{seq}"), &self.clock) };
         let now = self.clock.unix_seconds();

@@ -2,30 +2,17 @@
 
 use shared::store::StoreError;
 use shared::store::connections::ConnectionTable;
-use shared::store::log::{Append, AppendError, Layout, LogEntry, LogTable};
+use shared::store::log::{Append, AppendError, Layout, LogEntry};
 use shared::{ConnectionId, LoggedMessage, clock::Clock};
 use tests::aws_endpoint::{Fault, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE};
+use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow};
 
-use super::writer::{client, message, room, rows};
+use super::writer::{Log, client, message, room, rows};
 
 /// The SDK's attempts.
 const ATTEMPTS: usize = 3;
 
-struct Log {
-    dynamodb: DynamoDb,
-    clock: TestClock,
-    table: LogTable<TestClock>,
-}
-
 impl Log {
-    fn new() -> Self {
-        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
-        let table = LogTable::new(client(&dynamodb), MESSAGES_TABLE, clock.clone());
-        Self { dynamodb, clock, table }
-    }
-
     async fn append(&self, first: u64, count: u64) -> Result<(), AppendError> {
         let entry = |seq| LogEntry {
             logged: LoggedMessage { seq, message: message(&format!("m{seq}"), &self.clock) },

@@ -39,6 +39,21 @@ pub(super) fn writer_over(client: Client, clock: &TestClock, retention_seconds: 
     LogWriter::new(store, clock.clone(), Duration::from_secs(retention_seconds))
 }
 
+/// The log table itself, with what is around it.
+pub(super) struct Log {
+    pub(super) dynamodb: DynamoDb,
+    pub(super) clock: TestClock,
+    pub(super) table: LogTable<TestClock>,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let table = LogTable::new(client(&dynamodb), MESSAGES_TABLE, clock.clone());
+        Self { dynamodb, clock, table }
+    }
+}
+
 pub(super) fn room() -> RoomId {
     RoomId::parse(ROOM).unwrap()
 }
