@@ -70,6 +70,7 @@ impl Default for ReplyBudget {
 /// What was read of a log for somebody who has everything up to `after`.
 #[derive(Debug)]
 pub struct Found {
+    after: u64,
     head: u64,
     entries: Vec<LogEntry>,
     truncated: bool,
@@ -95,25 +96,22 @@ pub async fn read(log: &LogTable<impl Clock>, room: &RoomId, after: u64, limit: 
     let last = page.entries.last().map(LogEntry::seq);
     let head = match last {
         Some(last) if !page.more => last,
-        _ => log.latest(room, None, 1).await?.entries.first().map_or(0, LogEntry::seq),
+        // The log may have started or ended since the first read: its head is never below what that has found.
+        _ => log.latest(room, None, 1).await?.entries.first().map_or(0, LogEntry::seq).max(last.unwrap_or_default()),
     };
     // Without any entry from `after` on, either everything has expired, and some of it may have come after `after`,
     // or `after` is beyond the head, and so not of this log.
     let truncated = after > 0 && first.is_none_or(|first| first > after + 1);
     let entries = page.entries.into_iter().filter(|entry| entry.seq() > after).collect();
-    Ok(Found { head, entries, truncated })
+    Ok(Found { after, head, entries, truncated })
 }
 
 /// Takes as many entries as the budget allows.
 pub fn fill(found: Found, budget: &mut ReplyBudget) -> Missed {
-    let Found { head, entries, truncated } = found;
-    let missed = entries.len();
+    let Found { after, head, entries, truncated } = found;
     let messages: Vec<_> =
         entries.into_iter().map(|entry| entry.logged).take_while(|logged| budget.takes(&logged.message)).collect();
-    let more = match messages.last() {
-        Some(last) => last.seq < head,
-        None => missed > 0,
-    };
+    let more = messages.last().map_or(after, |last| last.seq) < head;
     Missed { seq: head, messages, more, truncated }
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures::future::join;
 use serde_json::{Value, json, value::RawValue};
 use shared::clock::Clock;
+use tests::aws_endpoint::{Fault, Hold, Rule};
 use tests::clock::TestClock;
 use tests::dynamodb::DynamoDb;
 
@@ -216,4 +218,29 @@ async fn many_expired_rows_that_are_still_there_cost_few_reads() {
         let queries = room.dynamodb.count("Query") - before;
         assert!(queries <= 20, "{queries} queries");
     }
+}
+
+/// A page is read, and then, because it was not the last one, the head.
+#[tokio::test]
+async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
+    let room = Room::new();
+    let log = writer(&room.dynamodb, &room.clock, RETENTION);
+    let mut all = Vec::new();
+    for part in 0..15 {
+        let ids: Vec<_> = (0..10).map(|n| format!("{part}-{n}")).collect();
+        all.extend(numbers(&log, &batch(&ids.iter().map(String::as_str).collect::<Vec<_>>(), &room.clock)).await);
+    }
+    let hold = Hold::default();
+    room.dynamodb.fault(Rule::on("Query", Fault::Held(hold.clone())).after(1));
+    let before = room.dynamodb.count("Query");
+    let ends = async {
+        while room.dynamodb.count("Query") < before + 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        room.clock.advance(Duration::from_secs(RETENTION));
+        hold.release();
+    };
+    let (page, ()) = join(room.sync(all[0]), ends).await;
+    let read = seqs(&page);
+    assert_eq!(facts(&page), (*read.last().unwrap(), all[1..=read.len()].to_vec(), false, false));
 }
