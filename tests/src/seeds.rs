@@ -4,6 +4,7 @@
 //! everything that a test draws: what happens, in which order, and which faults. Which of two requests in flight the
 //! operating system carries first it cannot decide, so a rare failure may take a few repetitions.
 
+use std::any::Any;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -20,6 +21,9 @@ const SEEDS: &str = "ROOMCAST_SEEDS";
 /// Runs that are under way at one time: they mostly wait for each other's servers.
 const AT_ONCE: usize = 8;
 
+/// Characters of a panic's text that are told.
+const TEXT_CHARS: usize = 500;
+
 /// Runs a test with `count` random seeds, each on a runtime of its own where tasks need not be `Send`.
 ///
 /// # Panics
@@ -31,8 +35,8 @@ pub fn for_each_seed<F: Future<Output = ()>>(test: &str, count: usize, run: impl
         for _ in 0..AT_ONCE.min(seeds.len()) {
             scope.spawn(|| {
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if catch_unwind(AssertUnwindSafe(|| run_one(&run, seed))).is_err() {
-                        failed.lock().unwrap().push(seed);
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run_one(&run, seed))) {
+                        failed.lock().unwrap().push((seed, text_of(&*panic)));
                         // One is enough to look at: the rest need not run.
                         next.store(seeds.len(), Ordering::SeqCst);
                     }
@@ -41,8 +45,14 @@ pub fn for_each_seed<F: Future<Output = ()>>(test: &str, count: usize, run: impl
         }
     });
     let failed = failed.into_inner().unwrap();
-    let repeat: Vec<_> = failed.iter().map(|seed| format!("{SEED}={seed}")).collect();
+    let repeat: Vec<_> = failed.iter().map(|(seed, text)| format!("{SEED}={seed} ({text})")).collect();
     assert!(failed.is_empty(), "{test} failed; repeat it with {}", repeat.join(" or "));
+}
+
+/// The beginning of what a panic said: between backtraces, the line that says it first is hard to find.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no text").chars().take(TEXT_CHARS).collect()
 }
 
 fn run_one<F: Future<Output = ()>>(run: &(impl Fn(u64) -> F + Sync), seed: u64) {
@@ -82,7 +92,7 @@ mod tests {
                 async { panic!("scripted") }
             });
         }));
-        let expected = format!("failing failed; repeat it with {SEED}={}", seen.into_inner().unwrap());
+        let expected = format!("failing failed; repeat it with {SEED}={} (scripted)", seen.into_inner().unwrap());
         assert_eq!(report.unwrap_err().downcast_ref::<String>(), Some(&expected));
     }
 }
