@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition};
 use fanout::log::{AppendError, Batch, LogWriter};
 use serde_json::value::RawValue;
 use shared::clock::Clock;
@@ -18,13 +18,15 @@ pub(super) type Writer = LogWriter<TestClock>;
 
 pub(super) const ROOM: &str = "room";
 
-/// A client as the functions have it, except that it waits less before it tries again.
+/// A client as the functions have it, except that it waits less before it tries again. Its budget of retries is its own: by
+/// default the SDK keeps one for each service and region of a process, which other tests' failing calls would use up.
 pub(super) fn client(dynamodb: &DynamoDb) -> Client {
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(5));
     Client::from_conf(
         aws_sdk_dynamodb::Config::from(&aws_sdk::sdk_config(&dynamodb.url()))
             .to_builder()
             .retry_config(retries)
+            .retry_partition(RetryPartition::new(dynamodb.url()))
             .build(),
     )
 }
