@@ -29,7 +29,7 @@ use crate::{
 /// The longest time for which a group that keeps failing is left alone: so soon after an outage every room goes on.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Waits while the table throttles a row of progress.
+/// Waits while the table throttles a row beside a room's log.
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(500) };
 
 /// How long rows of progress are kept, in seconds: longer than a record stays in the queue, which is four days unless it
@@ -185,17 +185,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         invocation: &Invocation,
     ) -> Result<(), GroupError> {
         let expires_at = self.clock.unix_seconds() + PROGRESS_SECONDS;
-        let saving = async {
-            let mut attempt = 0;
-            loop {
-                match self.log.table().save_progress(room, of, row, expires_at).await {
-                    // The row is in the room's own partition, which throttles when the room is busy.
-                    Err(StoreError::Throttled { .. }) => tokio::time::sleep(THROTTLED.delay(attempt)).await,
-                    saved => return saved,
-                }
-                attempt += 1;
-            }
-        };
+        let saving = retry_throttled(|| self.log.table().save_progress(room, of, row, expires_at));
         Ok(invocation.deadline.finish(saving).await??)
     }
 
@@ -205,6 +195,19 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             Ok(()) => tracing::info!(%room, ?of, ?row, "progress"),
             Err(error) => tracing::error!(%room, ?of, %error, "progress was not written down"),
         }
+    }
+}
+
+/// Writes a row beside a room's log, again as long as the table throttles: the row is in the room's own partition, which
+/// throttles when the room is busy.
+async fn retry_throttled<F: Future<Output = Result<(), StoreError>>>(write: impl Fn() -> F) -> Result<(), StoreError> {
+    let mut attempt = 0;
+    loop {
+        match write().await {
+            Err(StoreError::Throttled { .. }) => tokio::time::sleep(THROTTLED.delay(attempt)).await,
+            written => return written,
+        }
+        attempt += 1;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, num::NonZeroU16, time::Duration};
 
 use futures::{
     StreamExt,
-    future::{OptionFuture, try_join},
+    future::{OptionFuture, join, try_join},
     stream,
 };
 use shared::{
@@ -13,12 +13,12 @@ use shared::{
     queue::{Queue, Record},
     store::{
         connections::ALL_SLOTS,
-        log::{Layout, ProgressOf},
+        log::{Layout, LogHead, ProgressOf},
     },
 };
 use tokio::time::Instant;
 
-use super::{GroupError, Work};
+use super::{GroupError, Work, retry_throttled};
 use crate::{
     batch::Job,
     broadcast::{Invocation, members::Members},
@@ -89,12 +89,17 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let Some(room) = batch.messages.first().map(|message| message.room.clone()) else { return Ok(()) };
         let (logged, mut members) = invocation.deadline.work(self.log_and_look(&room, batch)).await??;
         // Only what was here before may have been posted before.
-        let row: OptionFuture<_> = (batch.redelivered || logged.known)
-            .then(|| invocation.deadline.work(self.log.table().progress(&room, ProgressOf::Room)))
-            .into();
+        let is_known = batch.redelivered || logged.known;
+        let row: OptionFuture<_> =
+            is_known.then(|| invocation.deadline.work(self.log.table().progress(&room, ProgressOf::Room))).into();
         let mut resume = Resume::new(row.await.transpose()?.transpose()?.flatten(), logged.floor);
         let mut hand = Hand::new(&logged, resume.done());
         let places = places_by_position(work, &logged.places);
+        let mut head = logged.head;
+        if is_known {
+            // Some of it may be finished with.
+            self.save_head(&room, head.take(), invocation).await?;
+        }
         loop {
             let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
             self.finish_records(work, invocation, is_finished).await?;
@@ -112,19 +117,32 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                         Layout::Shards(_) => shard::first_job(&frames),
                     };
                     let through = frames.last().map_or(through, Frame::last);
-                    match layout {
-                        Layout::Direct => {
-                            let members = members.take().filter(|_| slots.is_all());
-                            let audience = self.audience(&room, ALL_SLOTS, slots, members, invocation).await?;
-                            self.post(&room, ProgressOf::Room, frames, audience, through, &resume, invocation).await?;
+                    let bring_out = async {
+                        match layout {
+                            Layout::Direct => {
+                                let members = members.take().filter(|_| slots.is_all());
+                                let audience = self.audience(&room, ALL_SLOTS, slots, members, invocation).await?;
+                                self.post(&room, ProgressOf::Room, frames, audience, through, &resume, invocation).await
+                            }
+                            Layout::Shards(shards) => self.enqueue(&room, frames, shards, invocation).await,
                         }
-                        Layout::Shards(shards) => self.enqueue(&room, frames, shards, invocation).await?,
-                    }
+                    };
+                    // Beside the posts, and before anything counts as finished.
+                    let (brought_out, saved) = join(bring_out, self.save_head(&room, head.take(), invocation)).await;
+                    brought_out?;
+                    saved?;
                     resume.finished(through);
                     hand.drop_up_to(through);
                 }
             }
         }
+    }
+
+    /// Notes where the log stands now, for those who ask whether they have everything.
+    async fn save_head(&self, room: &RoomId, head: Option<LogHead>, invocation: &Invocation) -> Result<(), GroupError> {
+        let Some(head) = head else { return Ok(()) };
+        let saving = retry_throttled(|| self.log.table().save_head(room, head));
+        Ok(invocation.deadline.finish(saving).await??)
     }
 
     /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the

@@ -11,7 +11,7 @@ use shared::{
     clock::Clock,
     store::{
         StoreError,
-        log::{Append, AppendError as TableError, Layout, LogEntry, LogTable},
+        log::{Append, AppendError as TableError, Fence, Layout, LogEntry, LogHead, LogTable},
     },
 };
 
@@ -99,6 +99,8 @@ pub struct Logged {
     pub floor: u64,
     /// Whether any of it was in the log before: somebody may have posted some of it.
     pub known: bool,
+    /// The newest of the messages, as the log's head.
+    pub head: Option<LogHead>,
 }
 
 /// Why a batch was not appended. Some of it may be in the log; a redelivery finds it there.
@@ -180,10 +182,11 @@ impl<C: Clock> LogWriter<C> {
             match self.table.append(room, &entries, how).await {
                 Ok(()) if plan.known().is_empty() => {
                     tail.extend(&entries);
-                    self.remember(room, tail);
                     let mut messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).collect();
                     messages.sort_by_key(|logged| logged.seq);
-                    return Ok(Logged { places: plan.places().to_vec(), messages, floor, known: false });
+                    let head = head_of(&messages, &tail);
+                    self.remember(room, tail);
+                    return Ok(Logged { places: plan.places().to_vec(), messages, floor, known: false, head });
                 }
                 Ok(()) => tail.extend(&entries),
                 Err(TableError::Conflict) => {
@@ -230,8 +233,9 @@ impl<C: Clock> LogWriter<C> {
             }
         }
         let floor = tail.head().map_or(0, |head| head.floor);
+        let head = head_of(&messages, &tail);
         self.remember(room, tail);
-        Ok(Logged { places, messages, floor, known: true })
+        Ok(Logged { places, messages, floor, known: true, head })
     }
 
     /// The number that comes next, and what it is written on condition of.
@@ -239,13 +243,18 @@ impl<C: Clock> LogWriter<C> {
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok((next, Append::Continue));
         }
-        let expected = self.table.fence(room).await?;
+        let fence = self.table.fence(room).await?;
         // Only what is read after the fence was read says that nobody has moved it since.
         *tail = self.read_tail(room, batch).await?;
-        match self.next_of_a_lasting_log(tail) {
-            Some(next) => Ok((next, Append::Continue)),
-            None => Ok((self.first_number(tail.head()), Append::Fenced { expected })),
+        if let Some(next) = self.next_of_a_lasting_log(tail) {
+            return Ok((next, Append::Continue));
         }
+        let previous = match tail.head() {
+            Some(head) => Some(head.seq),
+            None => self.table.head(room).await?.map(|head| head.seq),
+        };
+        let expected = fence.map(|Fence { start, .. }| start);
+        Ok((self.first_number(tail.head()), Append::Fenced { expected, previous }))
     }
 
     /// The next number of a log that does not end soon.
@@ -342,4 +351,10 @@ impl<C: Clock> LogWriter<C> {
         tail.truncate(if tail.was_searched() { SEARCH } else { REMEMBERED });
         self.tails.borrow_mut().put(room, tail);
     }
+}
+
+/// The newest message of a batch that is in the log. Its times are those of the log's newest entry, which are no earlier.
+fn head_of(messages: &[LoggedMessage], tail: &Tail) -> Option<LogHead> {
+    let (newest, head) = (messages.last()?, tail.head()?);
+    Some(LogHead { seq: newest.seq, appended_at: head.appended_at, expires_at: head.expires_at })
 }

@@ -43,6 +43,8 @@ pub struct Place {
 pub struct Head {
     /// Its number.
     pub seq: u64,
+    /// When it was appended, in milliseconds since the Unix epoch.
+    pub appended_at: u64,
     /// When it expires, in seconds since the Unix epoch.
     pub expires_at: u64,
     /// How it goes out.
@@ -193,7 +195,13 @@ impl Known {
 
 impl Head {
     fn of(entry: &LogEntry) -> Self {
-        Self { seq: entry.seq(), expires_at: entry.expires_at, layout: entry.layout, floor: entry.floor }
+        Self {
+            seq: entry.seq(),
+            appended_at: entry.appended_at,
+            expires_at: entry.expires_at,
+            layout: entry.layout,
+            floor: entry.floor,
+        }
     }
 }
 
@@ -275,7 +283,10 @@ mod tests {
     #[test]
     fn new_messages_follow_the_head() {
         let tail = Tail::from_latest(&page(&[entry(8, "b"), entry(7, "a")], false));
-        assert_eq!(tail.head(), Some(Head { seq: 8, expires_at: 1008, layout: Layout::Direct, floor: 3 }));
+        assert_eq!(
+            tail.head(),
+            Some(Head { seq: 8, appended_at: 80, expires_at: 1008, layout: Layout::Direct, floor: 3 })
+        );
         assert_eq!(numbers(&tail, &["c", "d"], 9), (vec![9, 10], 2));
     }
 

@@ -25,6 +25,16 @@ use crate::{
 /// The sort key of the fence: the row that says where the log was started last, or carried on near its end.
 pub(super) const FENCE: u64 = 0;
 
+/// Where a log was started last, or carried on near its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The first number.
+    pub start: u64,
+    /// The last number before it: between the two there is nothing, and nobody has missed anything. Unknown in a fence that
+    /// an older version has written, and of a log that had been silent for longer than a month.
+    pub previous: Option<u64>,
+}
+
 const TRANSACTION: &str = "TransactWriteItems of a log";
 
 impl<C: Clock> LogTable<C> {
@@ -42,8 +52,8 @@ impl<C: Clock> LogTable<C> {
                 let puts = entries.iter().map(|entry| self.put(to_item(entry))).collect::<Result<_, _>>()?;
                 self.append_together(puts).await
             }
-            (entries @ [first, ..], Append::Fenced { expected }) => {
-                let fence = self.put_fence(room, first, expected);
+            (entries @ [first, ..], Append::Fenced { expected, previous }) => {
+                let fence = self.put_fence(room, first, expected, previous);
                 let puts = entries.iter().map(|entry| self.put(to_item(entry)));
                 self.append_together(std::iter::once(fence).chain(puts).collect::<Result<_, _>>()?).await
             }
@@ -66,6 +76,7 @@ impl<C: Clock> LogTable<C> {
         room: &RoomId,
         first: &LogEntry,
         expected: Option<u64>,
+        previous: Option<u64>,
     ) -> Result<TransactWriteItem, StoreError> {
         let mut put = Put::builder()
             .table_name(&*self.table)
@@ -73,6 +84,9 @@ impl<C: Clock> LogTable<C> {
             .item("seq", number(FENCE))
             .item("start", number(first.seq()))
             .item("expiresAt", number(first.expires_at));
+        if let Some(previous) = previous {
+            put = put.item("previous", number(previous));
+        }
         put = match expected {
             None => put.condition_expression("attribute_not_exists(seq)"),
             Some(expected) => put

@@ -7,8 +7,10 @@
 //! | 0 | the fence: where the log was started last, or carried on near its end |
 //! | -1 | how far the room's broadcasts are out |
 //! | -2 - k | how far those of shard k are out |
+//! | -1,000,000 | the head: the newest entry, also after it has expired |
 
 mod append;
+mod head;
 mod progress;
 mod read;
 mod row;
@@ -20,6 +22,8 @@ use aws_sdk_dynamodb::Client;
 use super::StoreError;
 use crate::{clock::Clock, message::LoggedMessage};
 
+pub use append::Fence;
+pub use head::{Heads, LogHead};
 pub use progress::{Progress, ProgressOf};
 
 /// A message in the log.
@@ -98,8 +102,11 @@ pub enum Append {
     /// The fence. The log is empty, or about to be, and the entries start it anew or carry it on: of two writers who find
     /// it so only one may write.
     Fenced {
-        /// The fence that the writer has read with [`LogTable::fence`]; the first entry's number takes its place.
+        /// Where the log was started last, as the writer has read with [`LogTable::fence`]; the first entry's number
+        /// takes its place.
         expected: Option<u64>,
+        /// The last number before the first entry's, if it is known.
+        previous: Option<u64>,
     },
 }
 

@@ -2,13 +2,17 @@
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 
-use super::{LogPage, LogTable, append::FENCE, row::read_entry};
+use super::{
+    LogPage, LogTable,
+    append::{FENCE, Fence},
+    row::read_entry,
+};
 use crate::{
     clock::Clock,
     room::RoomId,
     store::{
         StoreError,
-        item::{UnreadableRows, bytes, number, read_number, text},
+        item::{Item, Unreadable, UnreadableRows, bytes, number, read_number, read_optional_number, text},
     },
 };
 
@@ -74,11 +78,11 @@ impl<C: Clock> LogTable<C> {
         }
     }
 
-    /// The fence: the first number of the last append that started the room's log or carried it on, if it is still known.
+    /// The fence: where the room's log was started last, or carried on, if it is still known.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn fence(&self, room: &RoomId) -> Result<Option<u64>, StoreError> {
+    pub async fn fence(&self, room: &RoomId) -> Result<Option<Fence>, StoreError> {
         const OPERATION: &str = "GetItem of a log's fence";
         let output = self
             .client
@@ -91,8 +95,12 @@ impl<C: Clock> LogTable<C> {
             .await
             .map_err(StoreError::of_call(OPERATION))?;
         // Without knowing it nobody can write against it.
-        let unreadable = |_| StoreError::Unavailable { operation: OPERATION, source: "the row cannot be read".into() };
-        output.item.map(|item| read_number(&item, "start").map_err(unreadable)).transpose()
+        let unreadable =
+            |_: Unreadable| StoreError::Unavailable { operation: OPERATION, source: "the row cannot be read".into() };
+        let read = |item: &Item| {
+            Ok(Fence { start: read_number(item, "start")?, previous: read_optional_number(item, "previous")? })
+        };
+        output.item.as_ref().map(read).transpose().map_err(unreadable)
     }
 
     fn query(&self, room: &RoomId, (first, last): (u64, u64), direction: Direction, limit: u32) -> QueryFluentBuilder {

@@ -1,6 +1,7 @@
 //! The room log and who reads it, on an embedded DynamoDB through the real SDK.
 
 mod chaos;
+mod heads;
 mod numbering;
 mod outage;
 mod progress;

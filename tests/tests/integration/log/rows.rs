@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::store::log::{Append, AppendError, Layout, LogEntry};
+use shared::store::log::{Append, AppendError, Fence, Layout, LogEntry};
 use shared::{LoggedMessage, RoomId};
 
 use super::writer::{Log, ROOM, append, batch, message, numbers, room, writer};
@@ -38,7 +38,7 @@ async fn how_an_entry_goes_out_stands_in_it() {
     let log = Log::new();
     let shards = Layout::Shards(NonZeroU16::new(16).unwrap());
     let entries = [log.entry(1, Layout::Direct, 0), log.entry(2, shards, 2), log.entry(3, Layout::Direct, 3)];
-    log.table.append(&room(), &entries, Append::Fenced { expected: None }).await.unwrap();
+    log.table.append(&room(), &entries, Append::Fenced { expected: None, previous: None }).await.unwrap();
     let read = log.table.since(&room(), 1, 10).await.unwrap().entries;
     let facts: Vec<_> = read.iter().map(|entry| (entry.layout, entry.floor)).collect();
     assert_eq!(facts, [(Layout::Direct, 0), (shards, 2), (Layout::Direct, 3)]);
@@ -51,14 +51,16 @@ async fn how_an_entry_goes_out_stands_in_it() {
 async fn of_two_that_move_the_fence_from_the_same_place_one_does() {
     let log = Log::new();
     let append = async |seq, expected| {
-        log.table.append(&room(), &[log.entry(seq, Layout::Direct, 0)], Append::Fenced { expected }).await
+        log.table
+            .append(&room(), &[log.entry(seq, Layout::Direct, 0)], Append::Fenced { expected, previous: expected })
+            .await
     };
     append(5, None).await.unwrap();
-    assert_eq!(log.table.fence(&room()).await.unwrap(), Some(5));
+    assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: 5, previous: None }));
     assert!(matches!(append(6, None).await, Err(AppendError::Conflict)));
     append(6, Some(5)).await.unwrap();
     assert!(matches!(append(7, Some(5)).await, Err(AppendError::Conflict)));
-    assert_eq!(log.table.fence(&room()).await.unwrap(), Some(6));
+    assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: 6, previous: Some(5) }));
     assert_eq!(log.table.fence(&RoomId::parse("other").unwrap()).await.unwrap(), None);
 }
 

@@ -1,0 +1,162 @@
+//! Where a log stands, in a row of its own: what somebody who has everything wants to know costs half a read unit,
+//! however large the newest message is, and the answer outlives the messages.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::KeysAndAttributes};
+
+use super::LogTable;
+use crate::{
+    backoff::Backoff,
+    clock::Clock,
+    room::RoomId,
+    store::{
+        StoreError,
+        item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
+    },
+};
+
+/// The row's sort key, below those of the shards' progress.
+const SORT_KEY: i64 = -1_000_000;
+
+/// How long the row outlives the newest entry, in seconds: for so long it can be told whether a reader who was away has
+/// missed anything of a log that has expired.
+const OUTLIVES_SECONDS: u64 = 30 * 24 * 60 * 60;
+
+/// Rooms in one read: the limit of `BatchGetItem`.
+const READ_BATCH: usize = 100;
+
+/// Rounds of a read: the first, and those for what the table did not process because it was throttling.
+const READ_ROUNDS: u32 = 3;
+
+/// The waits between those rounds.
+const READ_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
+
+const READ: &str = "BatchGetItem of logs' heads";
+
+/// The newest entry of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHead {
+    /// Its number.
+    pub seq: u64,
+    /// When it was appended, in milliseconds since the Unix epoch.
+    pub appended_at: u64,
+    /// When it expires, and the log with it, in seconds since the Unix epoch.
+    pub expires_at: u64,
+}
+
+/// The heads of some logs.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// Those that have one.
+    pub found: HashMap<RoomId, LogHead>,
+    /// Rooms whose row the table did not read because it was throttling.
+    pub unread: Vec<RoomId>,
+}
+
+impl<C: Clock> LogTable<C> {
+    /// Notes the newest entry of a room's log, unless a newer one is noted. Whoever appends does so before the messages
+    /// count as brought out, so that no reader takes itself to have everything while one of them has not reached it.
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn save_head(&self, room: &RoomId, head: LogHead) -> Result<(), StoreError> {
+        let saved = self
+            .client
+            .put_item()
+            .table_name(&*self.table)
+            .item("roomId", text(room.as_str()))
+            .item("seq", number(SORT_KEY))
+            .item("newest", number(head.seq))
+            .item("appendedAt", number(head.appended_at))
+            .item("logExpiresAt", number(head.expires_at))
+            .item("expiresAt", number(head.expires_at + OUTLIVES_SECONDS))
+            .condition_expression("attribute_not_exists(seq) OR newest < :newest")
+            .expression_attribute_values(":newest", number(head.seq))
+            .send()
+            .await;
+        match saved {
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(())
+            }
+            saved => saved.map(drop).map_err(StoreError::of_call("PutItem of a log's head")),
+        }
+    }
+
+    /// The newest entry of a room's log, also for a while after it has expired; strongly consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn head(&self, room: &RoomId) -> Result<Option<LogHead>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .key("roomId", text(room.as_str()))
+            .key("seq", number(SORT_KEY))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::of_call("GetItem of a log's head"))?;
+        let mut unreadable = UnreadableRows::default();
+        let head = output.item.and_then(|item| read_head(&item).map_err(|row| unreadable.add(row)).ok());
+        unreadable.warn(room);
+        Ok(head)
+    }
+
+    /// The newest entries of several logs, eventually consistent. A log that nothing was appended to for longer than a
+    /// month has none.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn heads(&self, rooms: &[RoomId]) -> Result<Heads, StoreError> {
+        let mut heads = Heads::default();
+        for rooms in rooms.chunks(READ_BATCH) {
+            self.read_heads(rooms, &mut heads).await?;
+        }
+        Ok(heads)
+    }
+
+    async fn read_heads(&self, rooms: &[RoomId], heads: &mut Heads) -> Result<(), StoreError> {
+        let keys = rooms
+            .iter()
+            .map(|room| Item::from([("roomId".into(), text(room.as_str())), ("seq".into(), number(SORT_KEY))]))
+            .collect();
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).build().map_err(StoreError::not_built(READ))?;
+        let mut pending = Some(keys);
+        for round in 0..READ_ROUNDS {
+            let Some(keys) = pending.take() else { return Ok(()) };
+            if round > 0 {
+                tokio::time::sleep(READ_BACKOFF.delay(round - 1)).await;
+            }
+            let output = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
+            let output = output.map_err(StoreError::of_call(READ))?;
+            for item in output.responses.unwrap_or_default().remove(&*self.table).unwrap_or_default() {
+                // A row that was asked for by its key has the key.
+                let Some(room) = read_text(&item, "roomId").ok().and_then(|room| RoomId::parse(room).ok()) else {
+                    continue;
+                };
+                let mut unreadable = UnreadableRows::default();
+                match read_head(&item) {
+                    Ok(head) => drop(heads.found.insert(room, head)),
+                    Err(row) => {
+                        unreadable.add(row);
+                        unreadable.warn(&room);
+                    }
+                }
+            }
+            pending = output.unprocessed_keys.unwrap_or_default().remove(&*self.table);
+        }
+        let unread = pending.iter().flat_map(KeysAndAttributes::keys);
+        heads.unread.extend(unread.filter_map(|key| RoomId::parse(read_text(key, "roomId").ok()?).ok()));
+        Ok(())
+    }
+}
+
+fn read_head(item: &Item) -> Result<LogHead, Unreadable> {
+    Ok(LogHead {
+        seq: read_number(item, "newest")?,
+        appended_at: read_number(item, "appendedAt")?,
+        expires_at: read_number(item, "logExpiresAt")?,
+    })
+}
