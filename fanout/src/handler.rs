@@ -16,7 +16,7 @@ use crate::{
         Broadcaster, Invocation,
         gone::{self, delete_gone},
     },
-    connections_api::ConnectionsApi,
+    connections_api::{ConnectionsApi, Outcome},
     deadline::Deadline,
     group::Left,
     layout::Layouts,
@@ -67,15 +67,15 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             let processing =
                 groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));
             let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
-            (left, invocation.into_failing())
+            (left, invocation.into_closing())
         };
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
-        let ((left, failing), deleted) = tokio::join!(processing, deleting);
+        let ((left, closing), deleted) = tokio::join!(processing, deleting);
         if deleted.is_err() {
             tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
         }
-        if deadline.finish(self.close(&failing)).await.is_err() {
-            tracing::warn!("the invocation's time was up before all failing connections were closed");
+        if deadline.finish(self.close(&closing)).await.is_err() {
+            tracing::warn!("the invocation's time was up before all connections were closed that should be");
         }
         Ok(respond(&left))
     }
@@ -95,10 +95,14 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         left
     }
 
-    async fn close(&self, failing: &[ConnectionId]) {
-        join_all(failing.iter().map(|connection| async move {
+    /// Closes connections; their clients come back and resume. One that is gone says so again, which is what was to be
+    /// expected.
+    async fn close(&self, connections: &[ConnectionId]) {
+        join_all(connections.iter().map(|connection| async move {
             let outcome = self.broadcaster.api().close(connection).await;
-            tracing::info!(%connection, ?outcome, "closed a connection that missed several broadcasts");
+            if outcome != Outcome::Gone {
+                tracing::info!(%connection, ?outcome, "closed a connection that missed what was posted to it");
+            }
         }))
         .await;
     }

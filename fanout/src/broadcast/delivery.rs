@@ -179,7 +179,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
     }
 
-    /// The connection is gone, and said so twice. A row that is younger than a handshake may take is left alone.
+    /// The connection is gone, and said so twice. A row that is younger than a handshake may take is left alone. API Gateway
+    /// has been seen to say so of living connections: the close that follows tells such a client, which comes back.
     fn remove(&self, delivery: &Delivery<'_>) {
         let Delivery { under_way, member, .. } = delivery;
         let age = Duration::from_millis(self.clock.unix_millis().saturating_sub(member.joined_at));
@@ -189,13 +190,13 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
         self.misses.clear(&member.connection);
         under_way.count(|stats| stats.gone += 1);
+        under_way.invocation.close_if_it_lives(&member.connection);
         let gone = Gone { room: under_way.room.clone(), connection: member.connection.clone() };
         // Full, or the invocation is over: then the next broadcast finds it.
         let _ = under_way.invocation.gone.try_send(gone);
     }
 
-    /// The connection did not get a frame; its client recovers it from the log. One that keeps missing broadcasts is
-    /// closed, so that its client connects anew and resumes, unless so much goes wrong that it is no connection's fault.
+    /// The connection did not get a frame, perhaps because so much goes wrong that it is no connection's fault.
     /// `refused_since` is when its first post was made that was answered 429, if that is why.
     fn miss(&self, delivery: &Delivery<'_>, refused_since: Option<Instant>) {
         let Delivery { under_way, member, .. } = delivery;
@@ -204,8 +205,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
             Some(since) => self.limiter.is_slow_connection(since),
             None => !self.limiter.is_struggling(),
         };
-        if is_its_own_fault && self.misses.missed(&member.connection) {
-            under_way.invocation.close_later(&member.connection);
+        if is_its_own_fault {
+            self.missed(under_way, &member.connection);
         }
     }
 }

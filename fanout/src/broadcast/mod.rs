@@ -48,7 +48,7 @@ const MOST_OPEN: usize = 1_024;
 /// How often a long broadcast writes down how far it got: an environment that is killed repeats no more than this.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
-/// Connections that are closed at the end of one invocation at the most.
+/// Connections that are closed at the end of one invocation at the most, of each kind.
 const MOST_CLOSED: usize = 100;
 
 /// Posts broadcasts. One for each environment: it remembers what has been learnt about the account's rate, and about
@@ -69,7 +69,8 @@ pub struct Invocation {
     /// When it ends.
     pub deadline: Deadline,
     gone: mpsc::Sender<Gone>,
-    to_close: RefCell<Vec<ConnectionId>>,
+    failing: RefCell<Vec<ConnectionId>>,
+    gone_for_good: RefCell<Vec<ConnectionId>>,
     stats: Cell<BroadcastStats>,
 }
 
@@ -110,6 +111,7 @@ pub enum Interruption {
 struct UnderWay<'a> {
     room: &'a RoomId,
     frames: &'a [Frame],
+    is_last: bool,
     turns: Turns<'a>,
     open: RefCell<OpenSlots>,
     stats: Cell<BroadcastStats>,
@@ -140,20 +142,33 @@ impl Invocation {
     /// An invocation that ends at a deadline; connections that are found gone go to `gone`.
     #[must_use]
     pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>) -> Self {
-        Self { deadline, gone, to_close: RefCell::default(), stats: Cell::default() }
+        Self { deadline, gone, failing: RefCell::default(), gone_for_good: RefCell::default(), stats: Cell::default() }
     }
 
-    /// The connections that keep failing while others do not: they are to be closed.
+    /// The connections that are to be closed: those that keep failing while others do not, and those whose rows are deleted
+    /// because they are gone. One of these that lives all the same would hear nothing more.
     #[must_use]
-    pub fn into_failing(self) -> Vec<ConnectionId> {
-        if self.stats.get().is_widely_missed() { Vec::new() } else { self.to_close.into_inner() }
+    pub fn into_closing(self) -> Vec<ConnectionId> {
+        if self.stats.get().is_widely_missed() {
+            return Vec::new();
+        }
+        let mut closing = self.failing.into_inner();
+        closing.append(&mut self.gone_for_good.into_inner());
+        closing
     }
 
     fn close_later(&self, connection: &ConnectionId) {
-        let mut to_close = self.to_close.borrow_mut();
-        if to_close.len() < MOST_CLOSED {
-            to_close.push(connection.clone());
-        }
+        push_up_to(MOST_CLOSED, &mut self.failing.borrow_mut(), connection);
+    }
+
+    fn close_if_it_lives(&self, connection: &ConnectionId) {
+        push_up_to(MOST_CLOSED, &mut self.gone_for_good.borrow_mut(), connection);
+    }
+}
+
+fn push_up_to(most: usize, connections: &mut Vec<ConnectionId>, connection: &ConnectionId) {
+    if connections.len() < most {
+        connections.push(connection.clone());
     }
 }
 
@@ -180,12 +195,14 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         &self.api
     }
 
-    /// Posts frames to an audience. In a long broadcast `checkpoint` is called now and then with the slots that still lack
+    /// Posts frames to an audience. `is_last` says that nothing follows that would show a connection what it has missed. In a
+    /// long broadcast `checkpoint` is called now and then with the slots that still lack
     /// them.
     pub async fn post(
         &self,
         room: &RoomId,
         frames: &[Frame],
+        is_last: bool,
         audience: Audience<C>,
         invocation: &Invocation,
         checkpoint: impl AsyncFn(Slots),
@@ -196,6 +213,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         let under_way = UnderWay {
             room,
             frames,
+            is_last,
             turns: self.limiter.turns(),
             open: RefCell::new(open),
             stats: Cell::default(),
@@ -285,9 +303,18 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         let given_up = under_way.open.borrow_mut().give_up(is_nobodys_fault);
         for connection in given_up {
             under_way.count(|stats| stats.undelivered += 1);
-            if !is_nobodys_fault && self.misses.missed(&connection) {
-                under_way.invocation.close_later(&connection);
+            if !is_nobodys_fault {
+                self.missed(under_way, &connection);
             }
+        }
+    }
+
+    /// A connection, and not the account or the network, has missed frames. Its client recovers them from the log when the
+    /// next frame shows the gap. A connection that keeps missing broadcasts is closed, so that its client connects anew and
+    /// resumes; so is one that has missed the last frame there is, since nothing else would tell it before its next `sync`.
+    fn missed(&self, under_way: &UnderWay<'_>, connection: &ConnectionId) {
+        if self.misses.missed(connection) || under_way.is_last {
+            under_way.invocation.close_later(connection);
         }
     }
 }

@@ -18,7 +18,7 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::{GroupError, Work, retry_throttled};
+use super::{GroupError, Work, retry_throttled, step::Step};
 use crate::{
     batch::Job,
     broadcast::{Invocation, members::Members},
@@ -60,6 +60,11 @@ impl Hand {
 
     fn has(&self, seq: u64) -> bool {
         self.messages.iter().any(|(_, message)| message.seq == seq)
+    }
+
+    /// Whether nothing comes after a number.
+    fn ends_with(&self, seq: u64) -> bool {
+        self.messages.back().is_none_or(|(_, last)| last.seq <= seq)
     }
 
     /// The first messages that go out in the same way: the numbers of the first and the last one, and the way.
@@ -117,12 +122,14 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                         Layout::Shards(_) => shard::first_job(&frames),
                     };
                     let through = frames.last().map_or(through, Frame::last);
+                    let is_last = hand.ends_with(through);
                     let bring_out = async {
                         match layout {
                             Layout::Direct => {
                                 let members = members.take().filter(|_| slots.is_all());
                                 let audience = self.audience(&room, ALL_SLOTS, slots, members, invocation).await?;
-                                self.post(&room, ProgressOf::Room, frames, audience, through, &resume, invocation).await
+                                let step = Step { frames, through, is_last };
+                                self.post(&room, ProgressOf::Room, step, audience, &resume, invocation).await
                             }
                             Layout::Shards(shards) => self.enqueue(&room, frames, shards, invocation).await,
                         }

@@ -2,7 +2,7 @@
 
 use shared::{clock::Clock, queue::Queue, store::log::ProgressOf};
 
-use super::{GroupError, Work};
+use super::{GroupError, Work, step::Step};
 use crate::{
     batch::Job,
     broadcast::Invocation,
@@ -12,6 +12,7 @@ use crate::{
         repack::{JobFrame, repack},
     },
     handler::Fanout,
+    layout::FULL_BATCH,
     resume::{Next, Resume, Slots},
     shard::ShardJob,
 };
@@ -56,7 +57,11 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     let packed = &packed[..packed.len().min(self.most_frames(invocation))];
                     let through = packed.last().map_or(through, Frame::last);
                     let audience = self.audience(room, shard.slots(), slots, None, invocation).await?;
-                    self.post(room, of, packed, audience, through, &resume, invocation).await?;
+                    // A full batch is hardly ever a busy room's last.
+                    let is_all = frames.iter().all(|frame| frame.last() <= through);
+                    let is_last = is_all && work.group.records.len() < FULL_BATCH;
+                    let step = Step { frames: packed, through, is_last };
+                    self.post(room, of, step, audience, &resume, invocation).await?;
                     resume.finished(through);
                     // On record before the jobs are acknowledged: the room's layout may change when all shards are done.
                     self.record_progress(room, of, resume.row(), invocation).await?;

@@ -14,6 +14,16 @@ use crate::{
     resume::{Resume, Slots},
 };
 
+/// Frames that are posted before anything after them.
+pub(super) struct Step<'a> {
+    /// The frames.
+    pub frames: &'a [Frame],
+    /// The number up to which they stand for everything.
+    pub through: u64,
+    /// Nothing of the room's batch comes after them.
+    pub is_last: bool,
+}
+
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Frames of a step at the most. However slowly a connection answers, it gets as many within half of an invocation's
     /// time: so every invocation gets further.
@@ -44,22 +54,21 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(Audience { first_slot, members, left_open })
     }
 
-    /// Posts frames that stand for numbers up to `through`. When that is interrupted, how far it got is written down.
-    #[expect(clippy::too_many_arguments, reason = "what a step is made of")]
+    /// Posts a step's frames. When that is interrupted, how far it got is written down.
     pub(super) async fn post(
         &self,
         room: &RoomId,
         of: ProgressOf,
-        frames: &[Frame],
+        step: Step<'_>,
         audience: Audience<C>,
-        through: u64,
         resume: &Resume,
         invocation: &Invocation,
     ) -> Result<(), GroupError> {
+        let Step { frames, through, is_last } = step;
         let save = async |lacking: Slots| {
             self.save_progress(room, of, &resume.interrupted(through, lacking), invocation).await;
         };
-        match self.broadcaster.post(room, frames, audience, invocation, &save).await {
+        match self.broadcaster.post(room, frames, is_last, audience, invocation, &save).await {
             Posted::ToAll => Ok(()),
             Posted::ToSome { lacking, got_further, cause } => {
                 save(lacking).await;

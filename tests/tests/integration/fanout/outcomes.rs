@@ -134,21 +134,43 @@ async fn after_a_frame_that_was_given_up_no_later_one_of_the_batch_is_sent() {
     assert_eq!(world.received("c0"), Vec::<String>::new(), "the client recovers both from the log");
 }
 
+/// Has a busy room's next messages posted, a hundred of them: a full batch of full jobs, after which more is to be
+/// expected, so that a connection that misses them sees the gap by itself.
+async fn broadcast_while_more_follows(world: &World, fanout: &Environment, name: &str) {
+    let earlier = world.jobs().len();
+    for batch in 0..10 {
+        let records: Vec<_> = (0..10).map(|number| message("room", &format!("{name}-{batch}-{number}"))).collect();
+        assert_eq!(invoke(fanout, &records).await, Vec::<String>::new());
+    }
+    assert_eq!(invoke(fanout, &world.job_records()[earlier..]).await, Vec::<String>::new());
+}
+
 #[tokio::test]
-async fn a_connection_that_misses_several_broadcasts_is_closed() {
+async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
     let world = World::start();
     world.seed("room", "live", 20);
     world.seed("room", "bad", 1);
     world.connections.script("bad0", Script::always(Outcome::internal_error()));
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
-    for (number, closed) in [("1", 0), ("2", 0), ("3", 1)] {
-        assert_eq!(invoke(&fanout, &[message("room", number)]).await, Vec::<String>::new());
-        assert_eq!(world.connections.record().deletes(), closed, "after broadcast {number}");
+    assert_eq!(invoke(&fanout, &[message("room", "1")]).await, Vec::<String>::new());
+    assert_eq!((world.connections.record().deletes(), world.connections.connection("bad0").deletes), (1, 1));
+    // Closed means gone: the next broadcast removes its row.
+    invoke(&fanout, &[message("room", "2")]).await;
+    assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
+}
+
+#[tokio::test]
+async fn a_connection_that_misses_several_broadcasts_is_closed_though_more_follows() {
+    let world = World::start();
+    world.seed("room", "live", 20);
+    world.seed("room", "bad", 1);
+    world.connections.script("bad0", Script::always(Outcome::internal_error()));
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    for (name, closed) in [("1", 0), ("2", 0), ("3", 1)] {
+        broadcast_while_more_follows(&world, &fanout, name).await;
+        assert_eq!(world.connections.record().deletes(), closed, "after broadcast {name}");
     }
     assert_eq!(world.connections.connection("bad0").deletes, 1);
-    // Closed means gone: the next broadcast removes its row.
-    invoke(&fanout, &[message("room", "4")]).await;
-    assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
 }
 
 #[tokio::test]
@@ -158,8 +180,8 @@ async fn a_connection_that_has_missed_a_broadcast_holds_the_next_one_up_for_one_
     world.seed("room", "bad", 1);
     world.connections.script("bad0", Script::always(Outcome::internal_error()));
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
-    let posts = async |id| {
-        assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
+    let posts = async |name| {
+        broadcast_while_more_follows(&world, &fanout, name).await;
         world.connections.connection("bad0").posts
     };
     assert_eq!((posts("1").await, posts("2").await), (3, 4));
@@ -168,7 +190,7 @@ async fn a_connection_that_has_missed_a_broadcast_holds_the_next_one_up_for_one_
 }
 
 #[tokio::test]
-async fn a_connection_that_misses_broadcasts_now_and_then_is_not_closed() {
+async fn a_connection_that_misses_broadcasts_now_and_then_while_more_follows_is_not_closed() {
     let world = World::start();
     world.seed("room", "live", 20);
     world.seed("room", "bad", 1);
@@ -176,10 +198,24 @@ async fn a_connection_that_misses_broadcasts_now_and_then_is_not_closed() {
     world.connections.script("bad0", Script::queue([miss(), miss(), Outcome::ok(), miss(), miss()]));
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
     for number in 0..6 {
-        invoke(&fanout, &[message("room", &format!("m{number}"))]).await;
+        broadcast_while_more_follows(&world, &fanout, &format!("m{number}")).await;
     }
-    assert_eq!(world.received("bad0"), ["m2", "m5"]);
+    assert_eq!(world.connections.connection("bad0").posts, 6);
+    assert_eq!(world.received("bad0").len(), 200);
     assert_eq!(world.connections.record().deletes(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_gone_is_closed_in_case_it_lives() {
+    let world = World::start();
+    world.seed("room", "live", 20);
+    world.seed("room", "gone", 2);
+    world.script_prefix("gone", Outcome::gone());
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "1")]).await, Vec::<String>::new());
+    assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
+    let deletes = |name| world.connections.connection(name).deletes;
+    assert_eq!((world.connections.record().deletes(), deletes("gone0"), deletes("gone1")), (2, 1, 1));
 }
 
 #[tokio::test]
