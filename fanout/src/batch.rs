@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use aws_lambda_events::sqs::SqsMessage;
+use serde::{Deserialize, de::IgnoredAny};
 use shared::{
     Message,
-    fields::{FieldError, Fields},
-    message::Defaults,
+    draft::{Origin, ProducerDraft},
+    json::{self, FieldError},
     queue::Record as QueueRecord,
 };
 
@@ -59,6 +60,12 @@ pub enum Job {
     },
 }
 
+/// What tells the two kinds of bodies apart: only a shard job has a shard.
+#[derive(Deserialize)]
+struct Kind {
+    shard: Option<IgnoredAny>,
+}
+
 /// A record that the queue cannot have delivered.
 #[derive(Debug, thiserror::Error)]
 #[error("a record has no messageId: is the function's event source an SQS queue?")]
@@ -77,7 +84,7 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let receives = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
         let queued_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or_default();
         let body = record.body.unwrap_or_default();
-        let job = match read_job(&body, &group_id, Defaults { id: &id, from: PRODUCER, sent_at: queued_at }) {
+        let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: queued_at }) {
             Ok(job) => job,
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
@@ -93,16 +100,16 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
 }
 
 /// Reads a body. The group must be the room's: another one could be consumed at the same time, out of order.
-fn read_job(body: &str, group_id: &str, defaults: Defaults<'_>) -> Result<Job, FieldError> {
-    let fields = Fields::parse(body)?;
-    if fields.raw("shard").is_some() {
+fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, FieldError> {
+    let Kind { shard } = json::read(body)?;
+    if shard.is_some() {
         return ShardJob::read(body, group_id).map(Job::Shard);
     }
-    let message = Message::from_producer(&fields, defaults)?;
+    let message = json::read::<ProducerDraft<'_>>(body)?.accept(origin)?;
     if message.room.as_str() == group_id {
         return Ok(Job::Message(message));
     }
-    Err(FieldError::Invalid("roomId", "is not the record's MessageGroupId".to_owned()))
+    Err(FieldError::invalid("roomId", "is not the record's MessageGroupId"))
 }
 
 impl Group {

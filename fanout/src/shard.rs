@@ -7,7 +7,7 @@ use std::{num::NonZeroU16, ops::RangeInclusive};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::{RoomId, fields::FieldError, message::Identity, queue::Record, text::escape_noncharacters};
+use shared::{RoomId, json::FieldError, message::Identity, queue::Record, text::escape_noncharacters};
 
 use crate::frame::{Frame, repack::JobFrame};
 
@@ -138,19 +138,19 @@ impl ShardJob {
     /// When it is none that [`records`] makes for the group.
     pub fn read(body: &str, group_id: &str) -> Result<Self, FieldError> {
         let body: Body<'_> = serde_json::from_str(body)
-            .map_err(|_| FieldError::Invalid("shard", "must be that of a shard job, with its frames".to_owned()))?;
-        let room = RoomId::parse(body.room_id).map_err(|error| FieldError::Invalid("roomId", error.to_string()))?;
+            .map_err(|_| FieldError::invalid("shard", "must be that of a shard job, with its frames"))?;
+        let room = RoomId::parse(body.room_id).map_err(|error| FieldError::invalid("roomId", error))?;
         let Some(shard) = body.shard.shard() else {
             let range = format!("must have `of`, a power of two up to {MOST_SHARDS}, and `number` below it");
-            return Err(FieldError::Invalid("shard", range));
+            return Err(FieldError::invalid("shard", range));
         };
         if group_id != format!("{room}/{}", shard.number) {
-            return Err(FieldError::Invalid("shard", "is not that of the record's MessageGroupId".to_owned()));
+            return Err(FieldError::invalid("shard", "is not that of the record's MessageGroupId"));
         }
         let frames = body.frames.iter().map(|frame| JobFrame::read(&room, frame.get())).collect::<Option<Vec<_>>>();
         match frames {
             Some(frames) if !frames.is_empty() => Ok(Self { room, shard, frames }),
-            _ => Err(FieldError::Invalid("frames", "must be broadcast frames".to_owned())),
+            _ => Err(FieldError::invalid("frames", "must be broadcast frames")),
         }
     }
 }

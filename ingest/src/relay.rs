@@ -3,13 +3,15 @@
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use lambda_runtime::LambdaEvent;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
     Message, RoomId,
     clock::Clock,
-    fields::{FieldError, Fields},
+    draft::{Origin, ProducerDraft},
+    json::{self, FieldError, required},
     limits::{NAME_CHARS, SUBJECT_BYTES},
-    message::{Defaults, Identity},
+    message::Identity,
     queue::{Queue, QueueError, Record, Sink},
     text::escape_noncharacters,
 };
@@ -19,6 +21,14 @@ pub type BusEvent = EventBridgeEvent<Box<RawValue>>;
 
 /// The dead-letter queue's group of events that name no valid room.
 const NO_ROOM: &str = "no-room";
+
+/// As much of a detail as a dead letter needs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Destination {
+    #[serde(deserialize_with = "required")]
+    room_id: RoomId,
+}
 
 /// The function's state.
 #[derive(Debug)]
@@ -48,9 +58,9 @@ impl<S: Sink, Q: Queue, C: Clock> RelayFunction<S, Q, C> {
 
     async fn send_to_dlq(&self, event: &BusEvent, error: &FieldError) -> Result<(), QueueError> {
         tracing::warn!(%error, source = event.source, "event is no message");
-        let room = Fields::parse(event.detail.get()).and_then(|fields| fields.room());
+        let destination = json::read::<Destination>(event.detail.get());
         let letter = Record {
-            group_id: room.as_ref().map_or(NO_ROOM, RoomId::as_str).to_owned(),
+            group_id: destination.as_ref().map_or(NO_ROOM, |to| to.room_id.as_str()).to_owned(),
             deduplication_id: deduplication_id(event),
             // The event as it came: an envelope of strings and raw JSON always serializes.
             body: escape_noncharacters(serde_json::to_string(event).unwrap_or_default()),
@@ -71,13 +81,17 @@ fn deduplication_id(event: &BusEvent) -> String {
 /// Reads an event as a message; the event's own id, source and time stand in for what the detail leaves out. Its time and
 /// not the relay's, so that a second delivery, hours later perhaps, is as old as the first and recognised.
 fn read(event: &BusEvent, now: u64) -> Result<Message, FieldError> {
-    let id = event.id.as_deref().filter(|id| id.chars().count() <= NAME_CHARS).ok_or(FieldError::Missing("id"))?;
+    let id = event
+        .id
+        .as_deref()
+        .filter(|id| id.chars().count() <= NAME_CHARS)
+        .ok_or_else(|| FieldError::Fields("`id` is missing".to_owned()))?;
     if event.source.is_empty() || event.source.len() > SUBJECT_BYTES {
-        return Err(FieldError::Invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
+        return Err(FieldError::invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
     }
-    let fields = Fields::parse(event.detail.get())?;
+    let draft: ProducerDraft<'_> = json::read(event.detail.get())?;
     let put_at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
-    Message::from_producer(&fields, Defaults { id, from: &event.source, sent_at: put_at.unwrap_or(now) })
+    draft.accept(Origin { id, from: &event.source, sent_at: put_at.unwrap_or(now) })
 }
 
 #[cfg(test)]

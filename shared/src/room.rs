@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{limits::ROOM_ID_CHARS, subject::Subject};
+use crate::{json::Text, limits::ROOM_ID_CHARS, subject::Subject};
 
 /// A room's name: 1 to 100 characters of `A-Z a-z 0-9 _ - . :`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +61,13 @@ impl fmt::Display for RoomId {
 impl serde::Serialize for RoomId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RoomId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `$connect`: with a `roomId`, the connection joins at once. A broadcast may reach for it before the handshake is
 //! complete, and is then answered 410; fan-out spares rows that young.
 
-use shared::{ConnectionId, RoomId, Subject, clock::Clock, fields::FieldError, store::connections::ConnectionTable};
+use shared::{ConnectionId, RoomId, Subject, clock::Clock, json::FieldError, store::connections::ConnectionTable};
 
 use super::require_join;
 use crate::response::RouteError;
@@ -17,7 +17,7 @@ pub async fn connect(
     room: Option<&str>,
 ) -> Result<(), RouteError> {
     let Some(room) = room else { return Ok(()) };
-    let room = RoomId::parse(room).map_err(|error| FieldError::Invalid("roomId", error.to_string()))?;
+    let room = RoomId::parse(room).map_err(|error| FieldError::invalid("roomId", error))?;
     require_join(subject, &room)?;
     Ok(connections.join(connection, &room, subject).await?)
 }

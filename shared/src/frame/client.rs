@@ -1,14 +1,22 @@
 //! Frames that clients send.
 
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+
 use crate::{
-    fields::{FieldError, Fields},
+    draft::Draft,
+    json::{self, Counter, FieldError, Name, Text, required},
     limits::{HISTORY_DEFAULT, HISTORY_MESSAGES, MAX_INTEGER, SYNC_ROOMS},
     room::RoomId,
 };
 
-/// A client's request, with the id under which it wants the reply.
+/// A client's frame, decoded: its request, with the id under which it wants the reply.
 #[derive(Debug)]
-pub struct ClientFrame<'a> {
+pub struct Inbound<'a> {
     /// Echoed in the reply.
     pub request_id: Option<String>,
     /// What it wants.
@@ -19,36 +27,124 @@ pub struct ClientFrame<'a> {
 #[derive(Debug)]
 pub enum Request<'a> {
     /// Receive a room's broadcasts, and what was missed after a seq.
-    JoinRoom {
-        /// The room.
-        room: RoomId,
-        /// The last seq that the client has.
-        after: Option<u64>,
-    },
+    JoinRoom(JoinRoom),
     /// Receive a room's broadcasts no more.
-    LeaveRoom {
-        /// The room.
-        room: RoomId,
-    },
-    /// Send a message. Its fields become a message when it is known who sent it.
-    SendMessage {
-        /// The whole frame.
-        fields: Fields<'a>,
-    },
+    LeaveRoom(LeaveRoom),
+    /// Send a message.
+    SendMessage(Draft<'a>),
     /// Heartbeat, keep-alive and gap fill in one.
-    Sync {
-        /// Each room with the last seq that the client has.
-        rooms: Vec<(RoomId, u64)>,
-    },
+    Sync(Sync),
     /// Read a page of a room's log, newest first.
-    GetHistory {
-        /// The room.
-        room: RoomId,
-        /// Only messages with a smaller seq.
-        before: Option<u64>,
-        /// Messages at most.
-        limit: u32,
-    },
+    GetHistory(GetHistory),
+}
+
+/// `joinRoom`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinRoom {
+    /// The room.
+    #[serde(deserialize_with = "required")]
+    pub room_id: RoomId,
+    /// The last seq that the client has.
+    pub after: Option<Counter>,
+}
+
+/// `leaveRoom`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveRoom {
+    /// The room.
+    #[serde(deserialize_with = "required")]
+    pub room_id: RoomId,
+}
+
+/// `sync`.
+#[derive(Debug, Deserialize)]
+pub struct Sync {
+    /// Each room with the last seq that the client has.
+    #[serde(deserialize_with = "required")]
+    pub rooms: Positions,
+}
+
+/// `getHistory`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetHistory {
+    /// The room.
+    #[serde(deserialize_with = "required")]
+    pub room_id: RoomId,
+    /// Only messages with a smaller seq.
+    pub before: Option<Before>,
+    /// Messages at most.
+    pub limit: Option<HistoryLimit>,
+}
+
+impl GetHistory {
+    /// Messages at most, in any case.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit.map_or(HISTORY_DEFAULT, |HistoryLimit(limit)| limit)
+    }
+}
+
+/// Rooms with a seq each, at most [`SYNC_ROOMS`].
+#[derive(Debug)]
+pub struct Positions(pub BTreeMap<RoomId, u64>);
+
+/// The seq before which a page of history ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Before(pub u64);
+
+/// Messages that a page of history may have.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryLimit(pub u32);
+
+impl<'de> Deserialize<'de> for Before {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        json::integer(deserializer, 1..=MAX_INTEGER).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HistoryLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let limit = json::integer(deserializer, 1..=HISTORY_MESSAGES.into())?;
+        Ok(Self(u32::try_from(limit).unwrap_or(HISTORY_MESSAGES)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Positions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PositionsVisitor)
+    }
+}
+
+struct PositionsVisitor;
+
+impl<'de> Visitor<'de> for PositionsVisitor {
+    type Value = Positions;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object of integers from 0 to {MAX_INTEGER}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Positions, A::Error> {
+        let (mut positions, mut count) = (BTreeMap::new(), 0);
+        while let Some(room) = map.next_key::<String>()? {
+            let room = RoomId::parse(&room).map_err(|error| A::Error::custom(format!("has a room id that {error}")))?;
+            let Ok(Counter(seq)) = map.next_value() else {
+                return Err(A::Error::custom(format!("must be an object of integers from 0 to {MAX_INTEGER}")));
+            };
+            count += 1;
+            // Those beyond the limit are counted and not kept.
+            if count <= SYNC_ROOMS && positions.insert(room.clone(), seq).is_some() {
+                return Err(A::Error::custom(format!("has the room {room} twice")));
+            }
+        }
+        if count > SYNC_ROOMS {
+            return Err(A::Error::custom(format!("must have at most {SYNC_ROOMS} rooms, has {count}")));
+        }
+        Ok(Positions(positions))
+    }
 }
 
 /// Why a frame was refused.
@@ -74,16 +170,30 @@ pub enum RefusalReason {
     Field(#[from] FieldError),
 }
 
-impl<'a> ClientFrame<'a> {
+/// What every frame has.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    request_id: Option<Name>,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    #[serde(deserialize_with = "required")]
+    action: Text,
+}
+
+impl<'a> Inbound<'a> {
     /// Reads a frame.
     ///
     /// # Errors
-    /// When it is no JSON object, its action is unknown or a field is missing or wrong.
+    /// When it is no JSON object, its action is unknown or a field is missing, wrong or there twice.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let fields = Fields::parse(text).map_err(|error| Refusal { request_id: None, reason: error.into() })?;
-        let request_id =
-            fields.name("requestId").map_err(|error| Refusal { request_id: None, reason: error.into() })?;
-        match Request::read(fields) {
+        // One after the other, so that an error about what follows has the request's id.
+        let Envelope { request_id } =
+            json::read(text).map_err(|error| Refusal { request_id: None, reason: error.into() })?;
+        let request_id = request_id.map(|Name(id)| id);
+        match Request::read(text) {
             Ok(request) => Ok(Self { request_id, request }),
             Err(reason) => Err(Refusal { request_id, reason }),
         }
@@ -91,43 +201,17 @@ impl<'a> ClientFrame<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn read(fields: Fields<'a>) -> Result<Self, RefusalReason> {
-        let action = fields.text("action")?.ok_or(FieldError::Missing("action"))?;
+    fn read(text: &'a str) -> Result<Self, RefusalReason> {
+        let Action { action: Text(action) } = json::read(text)?;
         Ok(match action.as_str() {
-            "joinRoom" => Self::JoinRoom { room: fields.room()?, after: fields.counter("after")? },
-            "leaveRoom" => Self::LeaveRoom { room: fields.room()? },
-            "sendMessage" => Self::SendMessage { fields },
-            "sync" => Self::Sync { rooms: read_sync_rooms(&fields)? },
-            "getHistory" => Self::GetHistory {
-                room: fields.room()?,
-                before: fields.integer("before", 1, MAX_INTEGER)?,
-                limit: read_history_limit(&fields)?,
-            },
-            _ => {
-                return Err(RefusalReason::UnknownAction(action.chars().take(64).collect()));
-            }
+            "joinRoom" => Self::JoinRoom(json::read(text)?),
+            "leaveRoom" => Self::LeaveRoom(json::read(text)?),
+            "sendMessage" => Self::SendMessage(json::read(text)?),
+            "sync" => Self::Sync(json::read(text)?),
+            "getHistory" => Self::GetHistory(json::read(text)?),
+            _ => return Err(RefusalReason::UnknownAction(action.chars().take(64).collect())),
         })
     }
-}
-
-fn read_sync_rooms(fields: &Fields<'_>) -> Result<Vec<(RoomId, u64)>, FieldError> {
-    let rooms = fields.counters("rooms")?;
-    if rooms.len() > SYNC_ROOMS {
-        let problem = format!("must have at most {SYNC_ROOMS} rooms, has {}", rooms.len());
-        return Err(FieldError::Invalid("rooms", problem));
-    }
-    rooms
-        .into_iter()
-        .map(|(room, seq)| match RoomId::parse(&room) {
-            Ok(room) => Ok((room, seq)),
-            Err(error) => Err(FieldError::Invalid("rooms", format!("has a room id that {error}"))),
-        })
-        .collect()
-}
-
-fn read_history_limit(fields: &Fields<'_>) -> Result<u32, FieldError> {
-    let limit = fields.integer("limit", 1, HISTORY_MESSAGES.into())?;
-    Ok(limit.and_then(|limit| limit.try_into().ok()).unwrap_or(HISTORY_DEFAULT))
 }
 
 #[cfg(test)]
@@ -137,25 +221,32 @@ mod tests {
     use super::*;
 
     fn reason(text: &str) -> String {
-        ClientFrame::parse(text).unwrap_err().reason.to_string()
+        Inbound::parse(text).unwrap_err().reason.to_string()
     }
 
     #[test]
     fn reads_every_action() {
-        let of = |text| ClientFrame::parse(text).unwrap();
+        let of = |text| Inbound::parse(text).unwrap();
         let join = of(r#"{"action":"joinRoom","roomId":"r","after":5,"requestId":"q"}"#);
         assert_eq!(join.request_id.as_deref(), Some("q"));
-        assert!(matches!(join.request, Request::JoinRoom { after: Some(5), .. }));
-        assert!(matches!(of(r#"{"action":"leaveRoom","roomId":"r"}"#).request, Request::LeaveRoom { .. }));
-        assert!(matches!(of(r#"{"action":"sendMessage"}"#).request, Request::SendMessage { .. }));
-        assert!(matches!(of(r#"{"action":"sync","rooms":{}}"#).request, Request::Sync { rooms } if rooms.is_empty()));
-        let history = of(r#"{"action":"getHistory","roomId":"r","before":9}"#).request;
-        assert!(matches!(history, Request::GetHistory { before: Some(9), limit: 50, .. }));
+        assert!(matches!(join.request, Request::JoinRoom(JoinRoom { after: Some(Counter(5)), .. })));
+        assert!(matches!(of(r#"{"action":"leaveRoom","roomId":"r"}"#).request, Request::LeaveRoom(_)));
+        let send = of(r#"{"action":"sendMessage","roomId":"r","data":{"action":"sync"},"id":"i"}"#).request;
+        assert!(matches!(send, Request::SendMessage(Draft { id: Some(Name(id)), .. }) if id == "i"));
+        let Request::Sync(Sync { rooms: Positions(rooms) }) = of(r#"{"action":"sync","rooms":{"b":2,"a":1}}"#).request
+        else {
+            panic!()
+        };
+        assert_eq!(rooms.iter().map(|(room, seq)| (room.as_str(), *seq)).collect::<Vec<_>>(), [("a", 1), ("b", 2)]);
+        let Request::GetHistory(history) = of(r#"{"action":"getHistory","roomId":"r","before":9}"#).request else {
+            panic!()
+        };
+        assert!(matches!((history.before, history.limit()), (Some(Before(9)), 50)));
     }
 
     #[test]
     fn refusals_say_what_is_wrong_and_keep_the_request_id() {
-        let unknown = ClientFrame::parse(r#"{"action":"$connect","requestId":"q"}"#).unwrap_err();
+        let unknown = Inbound::parse(r#"{"action":"$connect","requestId":"q"}"#).unwrap_err();
         assert_eq!(unknown.request_id.as_deref(), Some("q"));
         assert_eq!(unknown.reason, RefusalReason::UnknownAction("$connect".into()));
         assert_eq!(reason("{}"), "`action` is missing");
@@ -168,17 +259,39 @@ mod tests {
         let rooms: Vec<_> = (0..51).map(|n| format!("\"r{n}\":0")).collect();
         let text = format!(r#"{{"action":"sync","rooms":{{{}}}}}"#, rooms.join(","));
         assert_eq!(reason(&text), "`rooms` must have at most 50 rooms, has 51");
+        for (rooms, told) in [
+            (r#"{"a":1,"a":2}"#, "`rooms` has the room a twice"),
+            (r#"{"a b":1}"#, "`rooms` has a room id that may only have the characters A-Z a-z 0-9 _ - . : (has ' ')"),
+            (r#"{"a":"1"}"#, "`rooms` must be an object of integers from 0 to 9007199254740991"),
+            ("null", "`rooms` is missing"),
+            ("[1]", "`rooms` must be an object of integers from 0 to 9007199254740991"),
+            ("7", "`rooms` must be an object of integers from 0 to 9007199254740991"),
+        ] {
+            assert_eq!(reason(&format!(r#"{{"action":"sync","rooms":{rooms}}}"#)), told);
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_refused_and_the_request_id_kept() {
+        assert_eq!(reason(r#"{"action":"leaveRoom","roomId":"a","roomId":"b"}"#), "duplicate field `roomId`");
+        let twice = Inbound::parse(r#"{"action":"sync","requestId":"q","action":"joinRoom"}"#).unwrap_err();
+        assert_eq!(
+            (twice.request_id.as_deref(), twice.reason.to_string().as_str()),
+            (Some("q"), "duplicate field `action`")
+        );
+        let twice = Inbound::parse(r#"{"action":"sync","requestId":"q","requestId":"q"}"#).unwrap_err();
+        assert_eq!(twice.request_id, None);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}") {
-            let _ = ClientFrame::parse(&text);
+            let _ = Inbound::parse(&text);
         }
 
         #[test]
         fn no_json_makes_it_panic(action in "joinRoom|leaveRoom|sync|getHistory|x", value in "-?[0-9]{1,20}|\"[a-z/ ]{0,9}\"|null|\\{\\}|\\[1\\]") {
-            let _ = ClientFrame::parse(&format!(
+            let _ = Inbound::parse(&format!(
                 r#"{{"action":"{action}","roomId":{value},"after":{value},"before":{value},"limit":{value},"rooms":{value},"requestId":{value}}}"#
             ));
         }

@@ -1,0 +1,199 @@
+//! Messages before they are accepted: what their writers say, without who they are and when it was.
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+use crate::{
+    frame::broadcast,
+    json::{Counter, FieldError, Name, Text, required},
+    limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES},
+    message::Message,
+    room::RoomId,
+    text::{escape_growth, escape_noncharacters},
+};
+
+/// A message as a client writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Draft<'a> {
+    /// Where it goes.
+    #[serde(deserialize_with = "required")]
+    pub room_id: RoomId,
+    /// What it says, `null` included; never parsed.
+    #[serde(borrow)]
+    pub data: &'a RawValue,
+    /// The writer's id for it.
+    pub id: Option<Name>,
+    /// What it is about.
+    pub key: Option<Name>,
+    /// Which of two with the same key is newer.
+    pub version: Option<Counter>,
+}
+
+/// A message as somebody writes it who may speak for others: a producer with access to the bus or the queue.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProducerDraft<'a> {
+    /// Where it goes.
+    #[serde(deserialize_with = "required")]
+    pub room_id: RoomId,
+    /// What it says, `null` included; never parsed.
+    #[serde(borrow)]
+    pub data: &'a RawValue,
+    /// The writer's id for it.
+    pub id: Option<Name>,
+    /// What it is about.
+    pub key: Option<Name>,
+    /// Which of two with the same key is newer.
+    pub version: Option<Counter>,
+    /// Whom it is from.
+    pub from: Option<Sender>,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub sent_at: Option<Counter>,
+}
+
+/// Where a message comes from. Of a client's, who sent it and when; of a producer's, what counts where it says nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The message's id, unless its writer has one for it.
+    pub id: &'a str,
+    /// The sender.
+    pub from: &'a str,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+}
+
+/// A sender that a producer names.
+#[derive(Debug)]
+pub struct Sender(String);
+
+impl<'de> Deserialize<'de> for Sender {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        if text.is_empty() || text.len() > SUBJECT_BYTES {
+            return Err(de::Error::custom(format!("must have 1 to {SUBJECT_BYTES} bytes")));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Draft<'_> {
+    /// Accepts the message. Who sent it and when is never the client's to claim.
+    ///
+    /// # Errors
+    /// When the message would not fit a frame.
+    pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
+        let message = Message {
+            room: self.room_id,
+            id: self.id.map_or_else(|| origin.id.to_owned(), |Name(id)| id),
+            from: origin.from.to_owned(),
+            sent_at: origin.sent_at,
+            data: escape_data(self.data)?,
+            key: self.key.map(|Name(key)| key),
+            version: self.version.map(|Counter(version)| version),
+        };
+        let bytes = broadcast::entry_len(&message);
+        if bytes > MAX_MESSAGE_BYTES {
+            return Err(FieldError::TooLarge { bytes, limit: MAX_MESSAGE_BYTES });
+        }
+        Ok(message)
+    }
+}
+
+impl ProducerDraft<'_> {
+    /// Accepts the message; `from` and `sentAt` are taken over where they stand.
+    ///
+    /// # Errors
+    /// When the message would not fit a frame.
+    pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
+        let Self { room_id, data, id, key, version, from, sent_at } = self;
+        let from = from.as_ref().map_or(origin.from, |Sender(from)| from);
+        let sent_at = sent_at.map_or(origin.sent_at, |Counter(sent_at)| sent_at);
+        Draft { room_id, data, id, key, version }.accept(Origin { from, sent_at, ..origin })
+    }
+}
+
+/// `data` as it is stored, queued and posted: with the characters escaped that SQS refuses, so that it has the same size
+/// everywhere.
+fn escape_data(data: &RawValue) -> Result<Box<RawValue>, FieldError> {
+    if escape_growth(data.get().as_bytes()) == 0 {
+        return Ok(data.to_owned());
+    }
+    // What was JSON is JSON.
+    RawValue::from_string(escape_noncharacters(data.get().to_owned()))
+        .map_err(|_| FieldError::invalid("data", "is no JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{json::read, limits::MAX_INTEGER};
+
+    const ORIGIN: Origin<'static> = Origin { id: "m-1", from: "alice", sent_at: 1_700_000_000_000 };
+
+    fn of_client(json: &str) -> Result<Message, FieldError> {
+        read::<Draft<'_>>(json)?.accept(ORIGIN)
+    }
+
+    #[test]
+    fn a_client_cannot_claim_to_be_another_or_another_time() {
+        let message = of_client(r#"{"roomId":"r","data":1,"from":["mallory"],"sentAt":-5}"#).unwrap();
+        assert_eq!((message.from.as_str(), message.sent_at), ("alice", 1_700_000_000_000));
+    }
+
+    #[test]
+    fn null_is_data_and_nothing_else() {
+        let message = of_client(r#"{"roomId":"r","data":null,"id":null,"key":null,"version":null}"#).unwrap();
+        assert_eq!(
+            (message.data.get(), message.id.as_str(), message.key, message.version),
+            ("null", "m-1", None, None)
+        );
+        assert_eq!(of_client(r#"{"roomId":"r"}"#).unwrap_err().to_string(), "`data` is missing");
+        assert_eq!(of_client(r#"{"roomId":null,"data":1}"#).unwrap_err().to_string(), "`roomId` is missing");
+    }
+
+    #[test]
+    fn a_queue_body_reads_back_as_the_same_message() {
+        let json = r#"{"roomId":"r","id":"i","data":{"a": [1, "\u00e9"]},"key":"k","version":3}"#;
+        let body = of_client(json).unwrap().to_body();
+        assert_eq!(
+            body,
+            r#"{"v":1,"roomId":"r","id":"i","from":"alice","sentAt":1700000000000,"data":{"a": [1, "\u00e9"]},"key":"k","version":3}"#
+        );
+        let other = Origin { id: "x", from: "y", sent_at: 0 };
+        assert_eq!(read::<ProducerDraft<'_>>(&body).unwrap().accept(other).unwrap().to_body(), body);
+    }
+
+    #[test]
+    fn the_largest_message_passes_and_one_byte_more_names_the_limit() {
+        let of = |bytes| of_client(&format!(r#"{{"roomId":"r","data":"{}"}}"#, "x".repeat(bytes)));
+        let overhead = broadcast::entry_len(&of(0).unwrap());
+        assert!(of(MAX_MESSAGE_BYTES - overhead).is_ok());
+        let error = of(MAX_MESSAGE_BYTES - overhead + 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`data` is too large: the message takes 120833 bytes in a frame, the limit is 120832"
+        );
+    }
+
+    #[test]
+    fn characters_that_sqs_refuses_are_escaped() {
+        let message = of_client("{\"roomId\":\"r\",\"data\":\"\u{fffe}\u{ffff}\"}").unwrap();
+        assert!(message.to_body().contains(r#""data":"\ufffe\uffff""#));
+    }
+
+    #[test]
+    fn escapes_count_when_a_message_is_measured() {
+        let of = |count| of_client(&format!(r#"{{"roomId":"r","data":"{}"}}"#, "\u{fffe}".repeat(count)));
+        let overhead = broadcast::entry_len(&of(0).unwrap());
+        let fits = (MAX_MESSAGE_BYTES - overhead) / 6;
+        let largest = of(fits).unwrap();
+        assert_eq!(broadcast::encode_entry(MAX_INTEGER, &largest).len(), overhead + 6 * fits);
+        assert!(matches!(of(fits + 1), Err(FieldError::TooLarge { .. })));
+        // The names are escaped where they are written.
+        let named = of_client("{\"roomId\":\"r\",\"data\":1,\"id\":\"\u{fffe}\"}").unwrap();
+        let entry = broadcast::encode_entry(MAX_INTEGER, &named);
+        assert!(String::from_utf8(entry.clone()).unwrap().contains(r#""id":"\ufffe""#));
+        assert_eq!(entry.len(), broadcast::entry_len(&named));
+    }
+}
