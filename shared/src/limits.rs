@@ -10,14 +10,17 @@ pub const NAME_CHARS: usize = 64;
 pub const SUBJECT_BYTES: usize = 256;
 
 /// Bytes of a broadcast frame into which messages are packed: API Gateway bills WebSocket messages in units of
-/// 32 KB, and 32 KiB is the largest WebSocket frame it accepts ("Amazon API Gateway quotas").
+/// 32 KB ("Amazon API Gateway pricing").
 pub const FRAME_BYTES: usize = 32 * 1024;
 
-/// Bytes of a frame that carries a single message: the largest payload that @connections accepts ("Amazon API
-/// Gateway quotas": WebSocket message payload size, 128 KB).
-pub const MAX_FRAME_BYTES: usize = 128 * 1024;
+/// Bytes of a frame from a client: the largest WebSocket frame that API Gateway accepts ("Amazon API Gateway quotas").
+pub const MAX_CLIENT_FRAME_BYTES: usize = 32 * 1024;
 
-/// Rooms in one `sync`. Ours: each is a query, and the reply shares one frame.
+/// Bytes of the largest frame to a client: the largest payload that @connections and route responses take ("Amazon API
+/// Gateway quotas": WebSocket message payload size, 128 KB). A frame so large carries a single message.
+pub const MAX_POST_BYTES: usize = 128 * 1024;
+
+/// Rooms in one `sync`. Ours: they share one reply, and the reads that one frame may cost.
 pub const SYNC_ROOMS: usize = 50;
 
 /// Messages in one `history` reply, at most. Ours.
@@ -33,6 +36,6 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// quotas"), and the slack covers clocks that disagree and a handshake that was slow.
 pub const CONNECTION_TTL_SECONDS: u64 = 2 * 60 * 60 + 10 * 60;
 
-/// Bytes that one message may take inside a frame. Ours: [`MAX_FRAME_BYTES`] less 10 KiB for the largest envelope that
+/// Bytes that one message may take inside a frame. Ours: [`MAX_POST_BYTES`] less 10 KiB for the largest envelope that
 /// can be around it, that of a `synced` reply of [`SYNC_ROOMS`] rooms with the longest names.
-pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES - 10 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = MAX_POST_BYTES - 10 * 1024;

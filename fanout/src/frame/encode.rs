@@ -76,7 +76,7 @@ fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> 
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, value::RawValue};
-    use shared::{Message, limits::MAX_FRAME_BYTES};
+    use shared::{Message, limits::MAX_POST_BYTES};
 
     use super::*;
 
@@ -126,7 +126,7 @@ mod tests {
         let batch: Vec<_> = (1_u64..).zip(sizes).map(|(seq, bytes)| logged(seq, None, None, bytes)).collect();
         let frames = encode(&room(), &batch);
         assert_eq!(read(&frames), [(vec![1, 2], None), (vec![3], None), (vec![4], None), (vec![5], None)]);
-        assert!(frames.iter().all(|frame| frame.body().len() <= MAX_FRAME_BYTES));
+        assert!(frames.iter().all(|frame| frame.body().len() <= MAX_POST_BYTES));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use fanout::connections_api::{ConnectionsApi, Outcome};
 use fanout::frame::Frame;
 use futures::future::join_all;
 use shared::ConnectionId;
-use shared::limits::MAX_FRAME_BYTES;
+use shared::limits::MAX_POST_BYTES;
 use tests::sigv4::{Credentials, verify};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -58,7 +58,7 @@ async fn answers_mean_what_they_mean_over_http1() {
 async fn the_largest_frame_and_the_smallest_arrive_as_they_are() {
     let server = Http2Server::start().await;
     let api = http2_api(server.address);
-    let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_FRAME_BYTES).collect();
+    let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_POST_BYTES).collect();
     let frames = [Frame::new(bytes.into()), Frame::new("".into())];
     for frame in &frames {
         assert_eq!(api.post(&ConnectionId::new("c"), frame).await, Outcome::Delivered);

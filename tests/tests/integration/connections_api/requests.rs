@@ -4,7 +4,7 @@ use fanout::connections_api::{ConnectionsApi, Outcome};
 use fanout::frame::Frame;
 use futures::future::join_all;
 use shared::ConnectionId;
-use shared::limits::MAX_FRAME_BYTES;
+use shared::limits::MAX_POST_BYTES;
 use tests::connections_server::ConnectionsServer;
 use tests::sigv4::{self, Credentials as ExpectedCredentials, SignatureError};
 
@@ -22,7 +22,7 @@ for_both_implementations!(
 async fn a_frame_arrives_as_it_is<K: Kind>() {
     let server = server();
     let api = api::<K>(&server);
-    let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_FRAME_BYTES).collect();
+    let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_POST_BYTES).collect();
     let frames = [Frame::new(bytes.into()), frame(""), frame("{\"text\":\"Gr\u{fc}\u{df}e \u{1f600}\"}")];
     for frame in &frames {
         assert_eq!(api.post(&ConnectionId::new("c"), frame).await, Outcome::Delivered);

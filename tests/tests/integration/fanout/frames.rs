@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::limits::{FRAME_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES};
+use shared::limits::{FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES};
 use tests::events::{QueueRecord, queued_message};
 
 use super::{World, ids, invoke, message};
@@ -92,7 +92,7 @@ async fn large_messages_are_cut_into_frames_of_32_kib() {
         let packed: Vec<_> = bodies.iter().map(|body| ids(&serde_json::from_str(body).unwrap())).collect();
         assert_eq!(packed, [vec!["a", "b"], vec!["c"], vec!["alone"], vec!["d", "e"]]);
         let too_large: Vec<_> = bodies.iter().map(String::len).filter(|bytes| *bytes > FRAME_BYTES).collect();
-        assert!(matches!(too_large[..], [bytes] if bytes <= MAX_FRAME_BYTES), "{too_large:?}");
+        assert!(matches!(too_large[..], [bytes] if bytes <= MAX_POST_BYTES), "{too_large:?}");
     }
 }
 
@@ -107,7 +107,7 @@ async fn the_largest_message_fits_a_frame_and_a_larger_one_is_a_dead_letter() {
     assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
 
     assert_eq!(world.received("c0"), ["fits"]);
-    assert!(world.connections.delivered("c0")[0].len() <= MAX_FRAME_BYTES);
+    assert!(world.connections.delivered("c0")[0].len() <= MAX_POST_BYTES);
     let letters = world.dead_letters();
     assert_eq!(letters.len(), 1);
     let reason = letters[0].attribute("reason").unwrap();
