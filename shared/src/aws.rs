@@ -53,6 +53,12 @@ pub(crate) fn is_throttle(code: &str) -> bool {
     )
 }
 
+/// Whether an error code says that a queue or bus will never take what it was given, for calls and for the entries of
+/// batches: characters that are not allowed, a body that is too large or no event.
+pub(crate) fn is_refusal(code: &str) -> bool {
+    matches!(code, "InvalidMessageContents" | "BatchRequestTooLong" | "MalformedDetail" | "InvalidArgument")
+}
+
 /// Keeps the SDK from trying a throttled call again: whoever waits for the answer is told at once, and decides. `E` is the
 /// error of the operation; all else is tried again as ever.
 pub(crate) struct ThrottlesAreFinal<E>(PhantomData<fn(E)>);

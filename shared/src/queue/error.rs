@@ -4,9 +4,10 @@ use std::error::Error;
 
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 
-use crate::aws::is_throttle;
+use crate::aws::{is_refusal, is_throttle};
 
-/// A record was not confirmed by the queue or bus, after all attempts. It may be sent again, under the same id.
+/// A record was not confirmed by the queue or bus, after all attempts. Unless it was refused, it may be sent again, under
+/// the same id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// It takes no more for now: the sender should slow down.
@@ -17,9 +18,17 @@ pub enum QueueError {
         /// What the SDK or the entry's result said.
         reason: String,
     },
-    /// It did not answer, or refused.
+    /// It did not answer, or not as it should: a right that is missing, a queue that is not there.
     #[error("{operation} failed: {reason}")]
     Unavailable {
+        /// The call.
+        operation: &'static str,
+        /// What the SDK or the entry's result said.
+        reason: String,
+    },
+    /// It will never take this record: the same call would be refused again.
+    #[error("{operation} was refused: {reason}")]
+    Refused {
         /// The call.
         operation: &'static str,
         /// What the SDK or the entry's result said.
@@ -37,18 +46,22 @@ impl QueueError {
         E: Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
         move |error| {
-            let is_throttled = error.code().is_some_and(is_throttle);
-            Self::new(operation, is_throttled, DisplayErrorContext(error).to_string())
+            let code = error.code().map(str::to_owned);
+            Self::new(operation, code.as_deref(), DisplayErrorContext(error).to_string())
         }
     }
 
     /// The error of one entry of a call that has succeeded.
     pub(super) fn of_entry(operation: &'static str, code: Option<&str>, message: Option<&str>) -> Self {
         let reason = format!("{}: {}", code.unwrap_or("no code"), message.unwrap_or("no message"));
-        Self::new(operation, code.is_some_and(is_throttle), reason)
+        Self::new(operation, code, reason)
     }
 
-    fn new(operation: &'static str, is_throttled: bool, reason: String) -> Self {
-        if is_throttled { Self::Throttled { operation, reason } } else { Self::Unavailable { operation, reason } }
+    fn new(operation: &'static str, code: Option<&str>, reason: String) -> Self {
+        match code {
+            Some(code) if is_throttle(code) => Self::Throttled { operation, reason },
+            Some(code) if is_refusal(code) => Self::Refused { operation, reason },
+            _ => Self::Unavailable { operation, reason },
+        }
     }
 }

@@ -44,6 +44,7 @@ fn letters(results: &[Result<(), QueueError>]) -> String {
         Ok(()) => 'c',
         Err(QueueError::Throttled { .. }) => 't',
         Err(QueueError::Unavailable { .. }) => 'u',
+        Err(QueueError::Refused { .. }) => 'r',
         Err(QueueError::NotSent) => 'n',
     };
     results.iter().map(letter).collect()
@@ -169,7 +170,7 @@ async fn a_dead_letter_is_taken_whatever_its_size() {
 async fn a_record_beyond_the_limit_is_refused_alone() {
     let aws = AwsServer::start();
     let huge = Record { body: "x".repeat(MAX_BYTES + 1), ..record("a", "huge") };
-    assert_eq!(letters(&queue(&aws).send(&[huge, record("b", "b1")]).await), "uc");
+    assert_eq!(letters(&queue(&aws).send(&[huge, record("b", "b1")]).await), "rc");
 }
 
 #[tokio::test]
