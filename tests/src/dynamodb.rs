@@ -4,6 +4,7 @@
 //! made to fail, and it is fast enough for rooms of 100,000 rows.
 
 mod expiry;
+mod metered;
 mod rows;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::aws_endpoint::{AwsEndpoint, Call, Rule};
 
+use metered::{Metered, ReadUnits};
 pub use rows::ConnectionRow;
 
 /// The name of the connections table.
@@ -31,6 +33,7 @@ pub const MESSAGES_TABLE: &str = "Messages";
 #[derive(Debug)]
 pub struct DynamoDb {
     endpoint: AwsEndpoint,
+    read_units: ReadUnits,
     database: Tables,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -66,8 +69,10 @@ impl DynamoDb {
                 }
             });
         });
+        let read_units = ReadUnits::default();
         Self {
-            endpoint: AwsEndpoint::in_front_of(&url),
+            endpoint: AwsEndpoint::start(Metered::in_front_of(&url, read_units.clone())),
+            read_units,
             database: Tables(database),
             stop: Some(stop),
             thread: Some(thread.expect("a thread")),
@@ -99,6 +104,11 @@ impl DynamoDb {
         self.endpoint.calls_of(operation)
     }
 
+    /// The read units that all calls so far have cost.
+    pub fn read_units(&self) -> f64 {
+        self.read_units.get()
+    }
+
     /// Writes connection rows.
     pub fn seed(&self, rows: impl IntoIterator<Item = ConnectionRow>) {
         let items = rows.into_iter().map(ConnectionRow::into_item).collect();
@@ -109,6 +119,22 @@ impl DynamoDb {
     /// are texts and whole numbers.
     pub fn seed_log(&self, rows: impl IntoIterator<Item = Value>) {
         self.import(MESSAGES_TABLE, rows.into_iter().map(|row| rows::item_of(&row)).collect());
+    }
+
+    /// Writes the head of a room's log: its newest number, when that was appended (Unix milliseconds) and expires (Unix
+    /// seconds).
+    pub fn seed_head(&self, room_id: &str, newest: u64, appended_at: u64, expires_at: u64) {
+        self.seed_log([json!({
+            "roomId": room_id, "seq": -1_000_000, "newest": newest, "appendedAt": appended_at, "logExpiresAt": expires_at,
+            "expiresAt": expires_at + 30 * 24 * 60 * 60,
+        })]);
+    }
+
+    /// Deletes the head of a room's log: an older version has written the log.
+    pub fn delete_head(&self, room_id: &str) {
+        let key = json!({ "roomId": { "S": room_id }, "seq": { "N": "-1000000" } });
+        let request = json!({ "TableName": MESSAGES_TABLE, "Key": key });
+        self.database.0.delete_item(parse(request)).unwrap();
     }
 
     /// Every connection row, in no certain order.

@@ -30,7 +30,8 @@ pub enum Fault {
 /// Which part of a batch is not carried out, and what the answer says of it.
 #[derive(Clone, Debug)]
 pub enum Partial {
-    /// `BatchWriteItem`: only this many requests; the others come back as `UnprocessedItems`.
+    /// `BatchWriteItem` and `BatchGetItem`: only this many requests; the others come back as `UnprocessedItems` or
+    /// `UnprocessedKeys`.
     Unprocessed {
         /// How many requests are carried out.
         processed: usize,
@@ -91,7 +92,7 @@ impl Fault {
         Self::Reply(error_reply(500, "InternalServerError", "The request processing has failed"))
     }
 
-    /// Only this many requests of a `BatchWriteItem` are carried out.
+    /// Only this many requests of a `BatchWriteItem` or keys of a `BatchGetItem` are carried out.
     pub fn unprocessed_after(processed: usize) -> Self {
         Self::Partial(Partial::Unprocessed { processed })
     }
@@ -190,14 +191,16 @@ impl Partial {
                 let tables = tables.unwrap_or_else(|| panic!("{operation} has no RequestItems"));
                 let mut left = *processed;
                 for (table, requests) in tables.iter_mut() {
-                    let requests = requests.as_array_mut().expect("an array of write requests");
-                    let rest = requests.split_off(left.min(requests.len()));
-                    left -= requests.len();
-                    if !rest.is_empty() {
-                        held_back.unprocessed.insert(table.clone(), Value::Array(rest));
+                    let mut rest = requests.clone();
+                    let kept = requests_of(requests);
+                    let unprocessed = kept.split_off(left.min(kept.len()));
+                    left -= kept.len();
+                    if !unprocessed.is_empty() {
+                        *requests_of(&mut rest) = unprocessed;
+                        held_back.unprocessed.insert(table.clone(), rest);
                     }
                 }
-                tables.retain(|_, requests| requests.as_array().is_some_and(|requests| !requests.is_empty()));
+                tables.retain(|_, requests| !requests_of(requests).is_empty());
             }
             Self::Entries { places, code, sender_fault } => {
                 let entries = kept.get_mut("Entries").and_then(Value::as_array_mut);
@@ -229,9 +232,16 @@ impl Partial {
                 json_reply(200, &json!({ "Successful": [], "Failed": [] }))
             }
             "PutEvents" => json_reply(200, &json!({ "Entries": [], "FailedEntryCount": 0 })),
+            "BatchGetItem" => json_reply(200, &json!({ "Responses": {}, "UnprocessedKeys": {} })),
             _ => json_reply(200, &json!({ "UnprocessedItems": {} })),
         }
     }
+}
+
+/// The requests of one table in a batch: an array, or that of the keys in it.
+fn requests_of(table: &mut Value) -> &mut Vec<Value> {
+    let requests = if table.is_array() { table } else { &mut table["Keys"] };
+    requests.as_array_mut().expect("an array of requests")
 }
 
 fn failure(operation: &str, entry: &Value, code: &str, sender_fault: bool) -> Value {
@@ -251,6 +261,7 @@ impl HeldBack {
         let mut body: Value = serde_json::from_slice(&reply.body).expect("a JSON answer");
         match operation {
             "BatchWriteItem" => body["UnprocessedItems"] = Value::Object(self.unprocessed),
+            "BatchGetItem" => body["UnprocessedKeys"] = Value::Object(self.unprocessed),
             "PutEvents" => {
                 body["FailedEntryCount"] = json!(self.entries.len());
                 let entries = body["Entries"].as_array_mut().expect("an array of results");

@@ -5,6 +5,15 @@ use serde_json::json;
 use super::{DynamoDb, MESSAGES_TABLE, all_pages, json_of, parse, with_start};
 
 impl DynamoDb {
+    /// Lets what is numbered up to and including `seq` in a room's log have expired long ago, and keeps it.
+    pub fn expire_in_place(&self, room_id: &str, seq: u64) {
+        let expired = self.log(room_id).into_iter().filter(|row| row["seq"].as_u64().unwrap() <= seq);
+        self.seed_log(expired.map(|mut row| {
+            row["expiresAt"] = json!(1);
+            row
+        }));
+    }
+
     /// Deletes from a room's log a random part of the rows that have expired at `now` (Unix seconds), the fence
     /// and progress among them. Each is deleted with probability `share`.
     pub fn delete_expired(&self, room_id: &str, now: u64, share: f64, random: &mut fastrand::Rng) {

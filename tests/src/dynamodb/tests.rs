@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, Put, TransactWriteItem, WriteRequest};
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, KeysAndAttributes, Put, TransactWriteItem, WriteRequest};
 
 use super::*;
 use crate::aws_endpoint::Fault;
@@ -205,4 +205,37 @@ async fn a_call_can_be_slow_or_never_end() {
     assert!(started.elapsed() >= Duration::from_millis(50));
     let hanging = client.describe_table().table_name(MESSAGES_TABLE).send();
     assert!(tokio::time::timeout(Duration::from_millis(100), hanging).await.is_err());
+}
+
+#[tokio::test]
+async fn read_units_are_counted_by_what_is_read() {
+    let dynamodb = DynamoDb::start();
+    let row = |room: &str, seq: u64, bytes: usize| json!({ "roomId": room, "seq": seq, "data": "x".repeat(bytes) });
+    dynamodb.seed_log([row("large", 1, 100_000), row("large", 2, 100_000), row("small", 1, 10)]);
+    let client = client(&dynamodb);
+    let query = |room: &str, consistent: bool| {
+        let query = client.query().table_name(MESSAGES_TABLE).key_condition_expression("roomId = :room");
+        let query = query.expression_attribute_values(":room", text(room)).consistent_read(consistent);
+        query.projection_expression("seq")
+    };
+    let mut before = 0.0;
+    let mut cost = || {
+        let units = dynamodb.read_units() - before;
+        before += units;
+        units
+    };
+    query("large", true).send().await.unwrap();
+    assert!((cost() - 49.0).abs() <= 1.0, "what is not returned is read all the same");
+    query("large", false).limit(1).send().await.unwrap();
+    assert!((cost() - 12.5).abs() <= 0.5);
+    query("small", true).send().await.unwrap();
+    assert_eq!(cost().to_string(), "1");
+    query("empty", false).send().await.unwrap();
+    assert_eq!(cost().to_string(), "0.5");
+    let key = |room: &str| {
+        std::collections::HashMap::from([("roomId".to_owned(), text(room)), ("seq".to_owned(), number(1))])
+    };
+    let keys = KeysAndAttributes::builder().keys(key("small")).keys(key("large")).keys(key("empty")).build().unwrap();
+    client.batch_get_item().request_items(MESSAGES_TABLE, keys).send().await.unwrap();
+    assert!((cost() - 13.5).abs() <= 0.5, "each row by itself");
 }
