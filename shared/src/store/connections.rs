@@ -1,7 +1,7 @@
 //! Which connections are in which rooms. The `Connections` table: PK `connectionId`, SK `roomId`; index `roomId-index`: HASH
 //! `roomId`, RANGE `slot`.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -80,10 +80,10 @@ impl<C: Clock> ConnectionTable<C> {
         Self { room_index: index.into(), ..self }
     }
 
-    /// Puts a connection into a room; again is fine.
+    /// Puts a connection into a room; again is fine. A throttled write is tried again by the SDK, as often as any call.
     ///
     /// # Errors
-    /// When the table does not take it.
+    /// When the table does not take it, or throttles.
     pub async fn join(&self, connection: &ConnectionId, room: &RoomId, subject: &Subject) -> Result<(), StoreError> {
         self.client
             .put_item()
@@ -100,10 +100,48 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(())
     }
 
-    /// Takes a connection out of a room; again is fine.
+    /// Some of the rooms that a connection is in, with the time when each row expires, in seconds since the Unix epoch.
+    /// Eventually consistent. A throttled read is tried again by the SDK, as often as any call, before it is an error.
     ///
     /// # Errors
-    /// When the table does not take it.
+    /// When the table does not answer, or throttles.
+    pub async fn memberships(
+        &self,
+        connection: &ConnectionId,
+        rooms: RangeInclusive<&RoomId>,
+    ) -> Result<HashMap<RoomId, u64>, StoreError> {
+        let mut memberships = HashMap::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("connectionId = :connection AND roomId BETWEEN :first AND :last")
+                .expression_attribute_values(":connection", text(connection.as_str()))
+                .expression_attribute_values(":first", text(rooms.start().as_str()))
+                .expression_attribute_values(":last", text(rooms.end().as_str()))
+                .projection_expression("roomId, expiresAt")
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::of_call("Query of a connection's memberships"))?;
+            memberships.extend(page.items().iter().filter_map(|item| {
+                // One that cannot be read is put again.
+                let room = RoomId::parse(read_text(item, "roomId").ok()?).ok()?;
+                Some((room, read_number(item, "expiresAt").ok()?))
+            }));
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(memberships);
+            }
+        }
+    }
+
+    /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any call.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles.
     pub async fn leave(&self, connection: &ConnectionId, room: &RoomId) -> Result<(), StoreError> {
         self.client
             .delete_item()
@@ -116,10 +154,11 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(())
     }
 
-    /// Takes a connection out of every room.
+    /// Takes a connection out of every room. What the table does not process because it throttles is asked for again, for
+    /// some six seconds at the most.
     ///
     /// # Errors
-    /// When the table does not answer; it may be out of some rooms already.
+    /// When the table does not answer, or throttles for longer; it may be out of some rooms already.
     pub async fn leave_all(&self, connection: &ConnectionId) -> Result<(), StoreError> {
         let rooms = self.rooms_of(connection).await?;
         for batch in rooms.chunks(DELETE_BATCH) {

@@ -110,7 +110,7 @@ pub enum Append {
     },
 }
 
-/// The log table. All reads are strongly consistent and leave out what has expired, whether or not the table has
+/// The log table. Reads are strongly consistent unless they say otherwise, and leave out what has expired, whether or not the table has
 /// deleted it already: entries expire in order, deletions come in any.
 #[derive(Clone, Debug)]
 pub struct LogTable<C> {

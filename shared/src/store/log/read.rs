@@ -1,6 +1,9 @@
 //! Reading a log, a page at a time.
 
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::{
+    operation::query::builders::QueryFluentBuilder,
+    types::{ConsumedCapacity, ReturnConsumedCapacity},
+};
 
 use super::{
     LogPage, LogTable,
@@ -26,6 +29,13 @@ enum Direction {
     Descending,
 }
 
+/// Whether a read sees everything that was written before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Consistency {
+    Strong,
+    Eventual,
+}
+
 /// A row's number, and whether it has not expired yet.
 #[derive(Clone, Copy)]
 struct Row {
@@ -33,16 +43,40 @@ struct Row {
     is_living: bool,
 }
 
+/// The bytes that so many read units stand for, strongly consistent.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+fn bytes_of_units(units: f64) -> usize {
+    (units * 4_096.0).ceil() as usize
+}
+
 impl<C: Clock> LogTable<C> {
     /// The newest entries with a smaller seq than `before`, descending.
     ///
     /// # Errors
-    /// When the table does not answer.
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
     pub async fn latest(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
+        self.descending(room, before, limit, Consistency::Strong).await
+    }
+
+    /// As [`LogTable::latest`], but eventually consistent: at half the price, the newest of them may be missing.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn history(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
+        self.descending(room, before, limit, Consistency::Eventual).await
+    }
+
+    async fn descending(
+        &self,
+        room: &RoomId,
+        before: Option<u64>,
+        limit: u32,
+        consistency: Consistency,
+    ) -> Result<LogPage, StoreError> {
         let mut last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
         let mut found = LogPage::default();
         while last >= FIRST {
-            let (page, last_read) = self.page(room, (FIRST, last), Direction::Descending, limit).await?;
+            let (page, last_read) = self.page(room, (FIRST, last), Direction::Descending, limit, consistency).await?;
             found.add(page);
             match last_read {
                 // Nothing but unreadable rows.
@@ -56,12 +90,13 @@ impl<C: Clock> LogTable<C> {
     /// The oldest entries from `seq` on, ascending.
     ///
     /// # Errors
-    /// When the table does not answer.
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
     pub async fn since(&self, room: &RoomId, seq: u64, limit: u32) -> Result<LogPage, StoreError> {
         let mut first = seq.max(FIRST);
         let mut found = LogPage::default();
         loop {
-            let (page, last_read) = self.page(room, (first, u64::MAX), Direction::Ascending, limit).await?;
+            let (page, last_read) =
+                self.page(room, (first, u64::MAX), Direction::Ascending, limit, Consistency::Strong).await?;
             let has_expired_only = page.unreadable.is_empty();
             found.add(page);
             let Some(last_read) = last_read.filter(|_| found.entries.is_empty() && found.more) else {
@@ -70,9 +105,8 @@ impl<C: Clock> LogTable<C> {
             first = last_read + 1;
             // Going up, the living come after the expired, however many of those the table has not deleted yet.
             if has_expired_only {
-                let Some(living) = self.first_living(room, first).await? else {
-                    return Ok(LogPage { more: false, ..found });
-                };
+                let living = self.first_living(room, first, &mut found.bytes).await?;
+                let Some(living) = living else { return Ok(LogPage { more: false, ..found }) };
                 first = living;
             }
         }
@@ -123,8 +157,10 @@ impl<C: Clock> LogTable<C> {
         range: (u64, u64),
         direction: Direction,
         limit: u32,
+        consistency: Consistency,
     ) -> Result<(LogPage, Option<u64>), StoreError> {
-        let output = self.query(room, range, direction, limit).send().await;
+        let query = self.query(room, range, direction, limit).consistent_read(consistency == Consistency::Strong);
+        let output = query.send().await;
         let output = output.map_err(StoreError::of_call("Query of a log"))?;
         let now = self.clock.unix_seconds();
         let items = output.items.unwrap_or_default();
@@ -153,14 +189,15 @@ impl<C: Clock> LogTable<C> {
 
     /// The number from which on rows live, beyond many that have expired. Entries expire in order, so it is found by
     /// halving: in about twenty small reads where there may be a hundred thousand rows.
-    async fn first_living(&self, room: &RoomId, first: u64) -> Result<Option<u64>, StoreError> {
-        let newest = self.outermost(room, (first, u64::MAX), Direction::Descending).await?;
+    /// `bytes_read` grows by what that reads: rows, whole.
+    async fn first_living(&self, room: &RoomId, first: u64, bytes_read: &mut usize) -> Result<Option<u64>, StoreError> {
+        let newest = self.outermost(room, (first, u64::MAX), Direction::Descending, bytes_read).await?;
         let Some(newest) = newest.filter(|row| row.is_living) else { return Ok(None) };
         // The first row from `high` on lives; the first living one is not below `low`.
         let (mut low, mut high) = (first, newest.seq);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.outermost(room, (middle, high), Direction::Ascending).await? {
+            match self.outermost(room, (middle, high), Direction::Ascending, bytes_read).await? {
                 Some(row) if !row.is_living => low = row.seq + 1,
                 _ => high = middle,
             }
@@ -174,9 +211,14 @@ impl<C: Clock> LogTable<C> {
         room: &RoomId,
         range: (u64, u64),
         direction: Direction,
+        bytes_read: &mut usize,
     ) -> Result<Option<Row>, StoreError> {
         let query = self.query(room, range, direction, 1).projection_expression("seq, expiresAt");
+        // What is not returned is read and paid for all the same.
+        let query = query.return_consumed_capacity(ReturnConsumedCapacity::Total);
         let output = query.send().await.map_err(StoreError::of_call("Query of a log"))?;
+        let units = output.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or(1.0);
+        *bytes_read += bytes_of_units(units);
         let now = self.clock.unix_seconds();
         let row = output.items().first().and_then(|item| {
             let is_living = read_number(item, "expiresAt").map_or(true, |expires_at| expires_at > now);
