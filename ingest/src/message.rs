@@ -5,15 +5,20 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
-    frame::client::{ClientFrame, RefusalReason, Request},
+    frame::client::{Inbound, RefusalReason, Request},
+    json::Name,
     queue::Sink,
 };
 
 use crate::{
+    deadline::Deadline,
     event::{EventError, SocketEvent},
-    response::Response,
+    response::{Response, RouteError},
     routes::send_message::send_message,
 };
+
+/// When to send a message again that the queue or bus had no room for, in milliseconds: they count by the second.
+const RETRY_AFTER: u64 = 1_000;
 
 /// The function's state.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
     /// # Errors
     /// When the event is none of a WebSocket API's: the function is wired wrongly.
     pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
+        let deadline = Deadline::of(&event.context);
         let frame = match event.payload.try_into()? {
             SocketEvent::Frame(frame) => frame,
             SocketEvent::Connect { .. } | SocketEvent::Disconnect { .. } => {
@@ -40,14 +46,17 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
             }
         };
         let Some(body) = &frame.body else { return Ok(Response::for_binary()) };
-        let ClientFrame { request_id, request } = match ClientFrame::parse(body) {
-            Ok(parsed) => parsed,
+        let Inbound { request_id, request } = match Inbound::parse(body) {
+            Ok(inbound) => inbound,
             Err(refusal) => return Ok(Response::for_refused(refusal)),
         };
-        let result = match request {
-            Request::SendMessage { fields } => send_message(&self.sink, &self.clock, &frame, &fields).await,
-            _ => Err(RefusalReason::AmbiguousAction.into()),
+        let Request::SendMessage(draft) = request else {
+            let error = RouteError::from(RefusalReason::AmbiguousAction);
+            return Ok(Response::for_frame(request_id, error.into_reply(None, 0)));
         };
-        Ok(Response::for_frame(request_id, result))
+        let id = draft.id.as_ref().map_or(&frame.message_id, |Name(id)| id).clone();
+        let result = deadline.race(send_message(&self.sink, &self.clock, &frame, draft)).await;
+        let reply = result.unwrap_or_else(|error| error.into_reply(Some(id), RETRY_AFTER));
+        Ok(Response::for_frame(request_id, reply))
     }
 }

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use shared::{
-    fields::FieldError,
     frame::{
         client::{Refusal, RefusalReason},
         server::{ErrorCode, Reply, ServerFrame},
     },
+    json::FieldError,
     queue::QueueError,
     store::StoreError,
 };
@@ -32,12 +32,15 @@ pub enum RouteError {
     /// The subject may not do that.
     #[error("{0}")]
     Forbidden(String),
-    /// A table did not answer.
+    /// A table did not answer, or throttled.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The queue or bus did not take the message.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The invocation's time was up.
+    #[error("the invocation's time was up")]
+    TimeIsUp,
 }
 
 impl From<FieldError> for RouteError {
@@ -47,9 +50,15 @@ impl From<FieldError> for RouteError {
 }
 
 impl RouteError {
+    /// Whether a table or queue takes no more for now.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Throttled { .. }) | Self::Queue(QueueError::Throttled { .. }))
+    }
+
     /// The code and the text that the client gets. What is behind a route is no business of a client's.
-    fn to_reply(&self) -> Reply {
-        let (code, message) = match self {
+    fn code(&self) -> (ErrorCode, String) {
+        match self {
             Self::Refused(reason @ (RefusalReason::UnknownAction(_) | RefusalReason::AmbiguousAction)) => {
                 (ErrorCode::UnknownAction, reason.to_string())
             }
@@ -58,32 +67,51 @@ impl RouteError {
             }
             Self::Refused(reason) => (ErrorCode::BadRequest, reason.to_string()),
             Self::Forbidden(message) => (ErrorCode::Forbidden, message.clone()),
+            Self::Queue(QueueError::Refused { .. }) => {
+                (ErrorCode::BadRequest, "the message can never be sent as it is".to_owned())
+            }
             Self::Queue(QueueError::Throttled { .. }) => {
                 (ErrorCode::RateLimited, "too many messages at once, try again with the same id".to_owned())
             }
             Self::Queue(QueueError::Unavailable { .. } | QueueError::NotSent) => {
                 (ErrorCode::Unavailable, "the message was not accepted, try again with the same id".to_owned())
             }
-            Self::Store(_) => (ErrorCode::Unavailable, "try again later".to_owned()),
-        };
-        Reply::Error { code, message }
+            Self::Store(StoreError::Throttled { .. }) => {
+                (ErrorCode::RateLimited, "too many requests at once, try again later".to_owned())
+            }
+            Self::Store(StoreError::Unavailable { .. }) | Self::TimeIsUp => {
+                (ErrorCode::Unavailable, "try again later".to_owned())
+            }
+        }
     }
 
     /// The status with which the handshake is refused.
-    fn to_status(&self) -> u16 {
+    fn status(&self) -> u16 {
         match self {
             Self::Refused(_) => 400,
             Self::Forbidden(_) => 403,
-            Self::Store(_) | Self::Queue(_) => 503,
+            Self::Store(_) | Self::Queue(_) | Self::TimeIsUp => 503,
         }
     }
 
-    /// Tells the operator what is theirs to know: not what clients do wrong.
+    /// Tells the operator what is theirs to know: not what clients do wrong. A right or a table that is missing is an error.
     fn log(&self) {
         match self {
             Self::Refused(_) | Self::Forbidden(_) => tracing::debug!(error = %self, "request refused"),
-            Self::Store(_) | Self::Queue(_) => tracing::error!(error = %self, "request not served"),
+            Self::Queue(QueueError::Refused { .. }) => tracing::warn!(error = %self, "message refused by the queue"),
+            error if error.is_throttled() => tracing::warn!(error = %self, "request not served"),
+            Self::Store(_) | Self::Queue(_) | Self::TimeIsUp => tracing::error!(error = %self, "request not served"),
         }
+    }
+
+    /// The error frame. `id` is that of the message that it is about, if it is about one; `retry_after` says when a throttled
+    /// request may be tried again, in milliseconds.
+    #[must_use]
+    pub fn into_reply(self, id: Option<String>, retry_after: u64) -> Reply {
+        self.log();
+        let (code, message) = self.code();
+        let retry_after_ms = self.is_throttled().then_some(retry_after);
+        Reply::Error { code, message, id, retry_after_ms }
     }
 }
 
@@ -95,7 +123,7 @@ impl Response {
             Ok(()) => 200,
             Err(error) => {
                 error.log();
-                error.to_status()
+                error.status()
             }
         };
         Self { status_code, body: None }
@@ -103,24 +131,20 @@ impl Response {
 
     /// Answers a frame. The status is 200 for errors too: API Gateway passes the body on, and the frame has its own code.
     #[must_use]
-    pub fn for_frame(request_id: Option<String>, result: Result<Reply, RouteError>) -> Self {
-        let reply = result.unwrap_or_else(|error| {
-            error.log();
-            error.to_reply()
-        });
+    pub fn for_frame(request_id: Option<String>, reply: Reply) -> Self {
         Self { status_code: 200, body: Some(ServerFrame { reply, request_id }.to_json()) }
     }
 
     /// Answers a frame that could not be read.
     #[must_use]
     pub fn for_refused(refusal: Refusal) -> Self {
-        Self::for_frame(refusal.request_id, Err(refusal.reason.into()))
+        Self::for_frame(refusal.request_id, RouteError::from(refusal.reason).into_reply(None, 0))
     }
 
     /// Answers a binary frame.
     #[must_use]
     pub fn for_binary() -> Self {
         let error = FieldError::NotAnObject("frames must be text, not binary".into());
-        Self::for_frame(None, Err(error.into()))
+        Self::for_frame(None, RouteError::from(error).into_reply(None, 0))
     }
 }

@@ -223,12 +223,42 @@ async fn what_the_queue_does_not_take_is_told_apart() {
         let reply = send(&message, &frame).await;
         assert_error(&reply, code, &["try again with the same id"]);
         assert_eq!(reply["requestId"], "q");
+        assert!(reply["id"].is_string(), "the server's id, to try again with: {reply}");
+        assert_eq!(reply.get("retryAfterMs").is_some(), code == "rate_limited", "{reply}");
         assert_eq!(aws.operations().len(), calls, "{code}");
         assert!(
             !reply["message"].as_str().unwrap().contains("SendMessage"),
             "what is behind a route is no client's business"
         );
     }
+}
+
+#[tokio::test]
+async fn what_the_queue_will_never_take_is_the_senders_fault() {
+    let frame = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "requestId": "q", "id": "m" });
+    let refused = Fault::Reply(error_reply(400, "com.amazonaws.sqs#InvalidMessageContents", "invalid characters"));
+    let aws = AwsServer::start();
+    aws.fault(Rule::on("SendMessage", refused));
+    let reply = send(&to_queue(&aws).start().await.unwrap(), &frame).await;
+    assert_error(&reply, "bad_request", &["never"]);
+    assert_eq!((&reply["requestId"], &reply["id"]), (&json!("q"), &json!("m")));
+    assert_eq!(aws.operations().len(), 1, "no second attempt");
+
+    let aws = AwsServer::start();
+    aws.fault(Rule::on("PutEvents", Fault::failed_entries(&[0], "MalformedDetail")));
+    let reply = send(&to_bus(&aws).start().await.unwrap(), &frame).await;
+    assert_error(&reply, "bad_request", &["never"]);
+}
+
+#[tokio::test]
+async fn an_error_about_a_message_has_its_id() {
+    let aws = AwsServer::start();
+    let message = to_queue(&aws).start().await.unwrap();
+    let mut frame =
+        json!({ "action": "sendMessage", "roomId": "room", "data": "x".repeat(MAX_MESSAGE_BYTES), "id": "m" });
+    assert_eq!(send(&message, &frame).await["id"], "m");
+    frame["action"] = json!("joinRoom");
+    assert_eq!(send(&message, &frame).await.get("id"), None);
 }
 
 #[tokio::test]
