@@ -86,7 +86,7 @@ impl Config {
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
             region: settings.required("AWS_REGION"),
             // Shorter, and clients could not recover what they miss; longer than ten years is a mistake.
-            retention: Duration::from_secs(settings.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)),
+            retention: Duration::from_secs(settings.retention_seconds()),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
             shards: settings.one_of("FANOUT_SHARDS", &SHARDS, "16").parse().unwrap_or(NonZeroU16::MIN),
             http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["auto", "1.1", "2"], "auto") {

@@ -1,6 +1,11 @@
 //! What each function needs to know. Every configuration is read in one pass that names all bad variables.
 
+use std::ops::RangeInclusive;
+
 use shared::config::{ConfigError, Settings};
+
+/// Seconds between two syncs of a room at the most: API Gateway closes a connection that is idle for ten minutes.
+const SYNC_SECONDS: u64 = 540;
 
 /// Where the message route puts messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,10 @@ pub struct SessionConfig {
     pub connections_table: String,
     /// `MESSAGES_TABLE`.
     pub messages_table: String,
+    /// `SYNC_MIN_SECONDS` to `SYNC_MAX_SECONDS`: how often clients sync a room, in milliseconds.
+    pub sync_after_ms: RangeInclusive<u64>,
+    /// `RETENTION_SECONDS`: how long the log keeps a message.
+    pub retention_seconds: u64,
 }
 
 impl SessionConfig {
@@ -53,11 +62,13 @@ impl SessionConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
-        let config = Self {
-            connections_table: settings.required("CONNECTIONS_TABLE"),
-            messages_table: settings.required("MESSAGES_TABLE"),
-        };
-        settings.finish(config)
+        let (connections_table, messages_table) =
+            (settings.required("CONNECTIONS_TABLE"), settings.required("MESSAGES_TABLE"));
+        let least = settings.integer("SYNC_MIN_SECONDS", 5..=SYNC_SECONDS, 30);
+        let most = settings.integer("SYNC_MAX_SECONDS", least..=SYNC_SECONDS, SYNC_SECONDS);
+        let retention_seconds = settings.retention_seconds();
+        let sync_after_ms = least * 1_000..=most * 1_000;
+        settings.finish(Self { connections_table, messages_table, sync_after_ms, retention_seconds })
     }
 }
 
@@ -131,13 +142,37 @@ mod tests {
         assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
     }
 
+    const BAD_SESSION: [(&str, &str); 4] =
+        [("LOG_LEVEL", "x"), ("SYNC_MIN_SECONDS", "4"), ("SYNC_MAX_SECONDS", "541"), ("RETENTION_SECONDS", "59")];
+
+    #[test]
+    fn a_room_is_not_synced_more_seldom_than_often() {
+        let of = |variables| SessionConfig::read(settings(variables));
+        let tables = of(&[("CONNECTIONS_TABLE", "c"), ("MESSAGES_TABLE", "m")]).unwrap();
+        assert_eq!((tables.sync_after_ms, tables.retention_seconds), (30_000..=540_000, 86_400));
+        let set = [
+            ("CONNECTIONS_TABLE", "c"),
+            ("MESSAGES_TABLE", "m"),
+            ("SYNC_MIN_SECONDS", "60"),
+            ("SYNC_MAX_SECONDS", "60"),
+        ];
+        let at = |most: &'static str| {
+            let lookup = move |name: &str| {
+                let (_, value) = set.iter().find(|(key, _)| *key == name)?;
+                Some(if name == "SYNC_MAX_SECONDS" { most } else { value }.to_owned())
+            };
+            SessionConfig::read(Settings::new(lookup))
+        };
+        assert_eq!(at("60").unwrap().sync_after_ms, 60_000..=60_000);
+        let error = at("59").unwrap_err().to_string();
+        assert!(error.contains("SYNC_MAX_SECONDS must be an integer from 60 to 540"), "{error}");
+    }
+
     #[test]
     fn every_function_names_all_its_bad_variables() {
-        let error = SessionConfig::read(settings(&[("LOG_LEVEL", "x")])).unwrap_err().to_string();
-        assert!(
-            ["LOG_LEVEL", "CONNECTIONS_TABLE", "MESSAGES_TABLE"].iter().all(|name| error.contains(name)),
-            "{error}"
-        );
+        let error = SessionConfig::read(settings(&BAD_SESSION)).unwrap_err().to_string();
+        let names = BAD_SESSION.iter().map(|(name, _)| *name).chain(["CONNECTIONS_TABLE", "MESSAGES_TABLE"]);
+        assert!(names.into_iter().all(|name| error.contains(name)), "{error}");
         let error = RelayConfig::read(settings(&[("DLQ_URL", "sqs")])).unwrap_err().to_string();
         assert!(["QUEUE_URL is missing", "DLQ_URL must be"].iter().all(|part| error.contains(part)), "{error}");
     }

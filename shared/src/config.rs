@@ -116,6 +116,11 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         Duration::from_millis(self.integer(name, range, default))
     }
 
+    /// `RETENTION_SECONDS`: how long the log keeps a message, in seconds.
+    pub fn retention_seconds(&mut self) -> u64 {
+        self.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)
+    }
+
     /// An `http` or `https` URL that must be there; a trailing slash is dropped.
     pub fn url(&mut self, name: &'static str) -> String {
         let text = self.required(name);

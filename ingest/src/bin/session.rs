@@ -1,7 +1,8 @@
 //! The `session` function.
 
 use aws_sdk_dynamodb::Client as DynamoDb;
-use ingest::{config::SessionConfig, session::SessionFunction};
+use fastrand::Rng;
+use ingest::{beat::Beat, config::SessionConfig, session::SessionFunction};
 use shared::{
     aws,
     clock::SystemClock,
@@ -19,6 +20,10 @@ async fn main() -> Result<(), StartError> {
     let function = SessionFunction::new(
         ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
         LogTable::new(dynamodb, &config.messages_table, SystemClock),
+        SystemClock,
+        config.retention_seconds,
+        Beat::new(config.sync_after_ms, Rng::new()),
+        Rng::new(),
     );
     start::run(|event| function.handle(event)).await
 }

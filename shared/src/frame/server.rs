@@ -27,7 +27,11 @@ pub enum Reply {
         room_id: RoomId,
         /// Where the room's log stands, and what was missed.
         #[serde(flatten)]
-        missed: Missed,
+        catch_up: CatchUp,
+        /// How long the log keeps a message, in seconds.
+        retention_seconds: u64,
+        /// When to sync the room next, in milliseconds from now on.
+        sync_after_ms: u64,
     },
     /// The connection is not in the room.
     Left {
@@ -43,8 +47,12 @@ pub enum Reply {
     },
     /// Where the rooms' logs stand, and what was missed.
     Synced {
-        /// By room.
-        rooms: BTreeMap<RoomId, Missed>,
+        /// By room. A room that could not be served is left out: the client asks for it again.
+        rooms: BTreeMap<RoomId, CatchUp>,
+        /// Rooms in which the connection was a member no more, or nearly so, and is one again.
+        renewed: Vec<RoomId>,
+        /// When to sync these rooms next, in milliseconds from now on.
+        sync_after_ms: u64,
     },
     /// A page of a room's log.
     History {
@@ -61,19 +69,26 @@ pub enum Reply {
         code: ErrorCode,
         /// What to do about it.
         message: String,
+        /// Of an error about a `sendMessage`: the message's id, the sender's or the server's, to try again with.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// When to try again at the earliest, in milliseconds from now on, where it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
     },
 }
 
 /// Where a room's log stands, and what a client has missed of it.
 #[derive(Debug, Default, Serialize)]
-pub struct Missed {
-    /// The head of the log; 0 when it is empty.
+pub struct CatchUp {
+    /// The number of the newest message that the log has, or had before everything in it expired; 0 when nothing is known
+    /// of it.
     pub seq: u64,
     /// What was missed, ascending.
     pub messages: Vec<LoggedMessage>,
     /// Whether there is more than fitted the reply.
     pub more: bool,
-    /// Whether retention has dropped some of what was asked for.
+    /// Whether some of what was asked for is gone, or never was in this log.
     pub truncated: bool,
 }
 
@@ -129,15 +144,36 @@ mod tests {
             version: None,
         };
         let logged = LoggedMessage { seq: 8, message };
-        let missed = || Missed { seq: 9, messages: vec![logged.clone()], more: true, truncated: false };
+        let catch_up = || CatchUp { seq: 9, messages: vec![logged.clone()], more: true, truncated: false };
         let entry = json!({"seq": 8, "id": "i", "from": "a", "sentAt": 1, "data": [1]});
         assert_eq!(
-            value(Reply::Joined { room_id: room_id.clone(), missed: missed() }, Some("q")),
-            json!({"type": "joined", "requestId": "q", "roomId": "r", "seq": 9, "messages": [entry], "more": true, "truncated": false})
+            value(
+                Reply::Joined {
+                    room_id: room_id.clone(),
+                    catch_up: catch_up(),
+                    retention_seconds: 60,
+                    sync_after_ms: 30_000
+                },
+                Some("q")
+            ),
+            json!({
+                "type": "joined", "requestId": "q", "roomId": "r", "seq": 9, "messages": [entry], "more": true,
+                "truncated": false, "retentionSeconds": 60, "syncAfterMs": 30_000,
+            })
         );
         assert_eq!(
-            value(Reply::Synced { rooms: BTreeMap::from([(room_id.clone(), missed())]) }, None),
-            json!({"type": "synced", "rooms": {"r": {"seq": 9, "messages": [entry], "more": true, "truncated": false}}})
+            value(
+                Reply::Synced {
+                    rooms: BTreeMap::from([(room_id.clone(), catch_up())]),
+                    renewed: vec![room_id.clone()],
+                    sync_after_ms: 5
+                },
+                None
+            ),
+            json!({
+                "type": "synced", "rooms": {"r": {"seq": 9, "messages": [entry], "more": true, "truncated": false}},
+                "renewed": ["r"], "syncAfterMs": 5,
+            })
         );
         assert_eq!(
             value(Reply::History { room_id: room_id.clone(), messages: vec![logged], more: false }, None),
@@ -149,8 +185,21 @@ mod tests {
             json!({"type": "accepted", "roomId": "r", "id": "i"})
         );
         assert_eq!(
-            value(Reply::Error { code: ErrorCode::TooLarge, message: "m".into() }, None),
+            value(
+                Reply::Error { code: ErrorCode::TooLarge, message: "m".into(), id: None, retry_after_ms: None },
+                None
+            ),
             json!({"type": "error", "code": "too_large", "message": "m"})
+        );
+        let error = Reply::Error {
+            code: ErrorCode::RateLimited,
+            message: "m".into(),
+            id: Some("i".into()),
+            retry_after_ms: Some(7),
+        };
+        assert_eq!(
+            value(error, None),
+            json!({"type": "error", "code": "rate_limited", "message": "m", "id": "i", "retryAfterMs": 7})
         );
     }
 }

@@ -30,7 +30,14 @@ async fn message_names_every_bad_variable() {
 
 #[tokio::test]
 async fn session_names_every_bad_variable() {
-    assert_all_are_named("session", &[("CONNECTIONS_TABLE", " "), ("LOG_LEVEL", "loud")], &["MESSAGES_TABLE"]).await;
+    let variables = [
+        ("CONNECTIONS_TABLE", " "),
+        ("SYNC_MIN_SECONDS", "4"),
+        ("SYNC_MAX_SECONDS", "541"),
+        ("RETENTION_SECONDS", "1"),
+        ("LOG_LEVEL", "loud"),
+    ];
+    assert_all_are_named("session", &variables, &["MESSAGES_TABLE"]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,158 @@
+//! When a client should sync next: a room in which much is said is looked at often, one that is silent hardly ever, and
+//! all of them less often while the tables throttle.
+
+use std::ops::RangeInclusive;
+
+use fastrand::Rng;
+
+/// The most by which throttling stretches the time between two syncs.
+const MAX_STRETCH: u64 = 8;
+
+/// Throttled calls stretch it at most this often, in milliseconds: those of one moment have one cause.
+const STRETCH_EVERY: u64 = 1_000;
+
+/// A time without throttled calls after which the stretch is halved, in milliseconds.
+const RELAX_AFTER: u64 = 10_000;
+
+/// When to try a throttled request again, in milliseconds, times the stretch. DynamoDB and SQS count by the second.
+const RETRY_AFTER: u64 = 1_000;
+
+/// What an environment tells its clients. All times are in milliseconds, those of day since the Unix epoch.
+#[derive(Debug)]
+pub struct Beat {
+    bounds: RangeInclusive<u64>,
+    stretch: Stretch,
+    jitter: Rng,
+}
+
+impl Beat {
+    /// With bounds for the time between two syncs.
+    #[must_use]
+    pub fn new(bounds: RangeInclusive<u64>, jitter: Rng) -> Self {
+        Self { bounds, stretch: Stretch::default(), jitter }
+    }
+
+    /// A call to a table was throttled.
+    pub fn throttled(&mut self, now: u64) {
+        self.stretch.throttled(now);
+    }
+
+    /// When to sync some rooms next, of which the newest message is of the given time, if there is any: when they are as
+    /// silent again as they are now. Jitter takes up to a twentieth off, so that those who came together do not stay together.
+    pub fn sync_after(&mut self, newest: Option<u64>, now: u64) -> u64 {
+        let (least, most) = (*self.bounds.start(), *self.bounds.end());
+        let age = newest.map_or(most, |newest| now.saturating_sub(newest));
+        let stretched = (age.clamp(least, most) * self.stretch.at(now)).min(most);
+        stretched - self.jitter.u64(0..=stretched / 20)
+    }
+
+    /// When to try a throttled request again.
+    pub fn retry_after(&mut self, now: u64) -> u64 {
+        RETRY_AFTER * self.stretch.at(now)
+    }
+}
+
+/// How much longer than usual clients should wait: 1, 2, 4 or 8 times.
+#[derive(Debug)]
+struct Stretch {
+    factor: u64,
+    doubled_at: u64,
+    /// When it was throttled or halved last.
+    since: u64,
+}
+
+impl Default for Stretch {
+    fn default() -> Self {
+        Self { factor: 1, doubled_at: 0, since: 0 }
+    }
+}
+
+impl Stretch {
+    fn throttled(&mut self, now: u64) {
+        self.relax(now);
+        self.since = now;
+        if self.doubled_at + STRETCH_EVERY <= now {
+            self.doubled_at = now;
+            self.factor = (self.factor * 2).min(MAX_STRETCH);
+        }
+    }
+
+    fn at(&mut self, now: u64) -> u64 {
+        self.relax(now);
+        self.factor
+    }
+
+    fn relax(&mut self, now: u64) {
+        while self.factor > 1 && self.since + RELAX_AFTER <= now {
+            self.since += RELAX_AFTER;
+            self.factor /= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn beat() -> Beat {
+        Beat::new(30_000..=540_000, Rng::with_seed(1))
+    }
+
+    /// Whether a time is another one with the jitter of at most a twentieth.
+    fn is_about(time: u64, expected: u64) -> bool {
+        (expected - expected / 20..=expected).contains(&time)
+    }
+
+    #[test]
+    fn rooms_are_synced_as_seldom_as_they_are_silent_within_bounds() {
+        let mut beat = beat();
+        for (silent, expected) in
+            [(0, 30_000), (29_000, 30_000), (100_000, 100_000), (539_000, 539_000), (5_000_000, 540_000)]
+        {
+            let after = beat.sync_after(Some(NOW - silent), NOW);
+            assert!(is_about(after, expected), "{silent}: {after}");
+        }
+        assert!(is_about(beat.sync_after(None, NOW), 540_000));
+        assert!(is_about(beat.sync_after(Some(NOW + 7_000), NOW), 30_000), "stamped by a clock that is ahead");
+    }
+
+    #[test]
+    fn times_are_spread_and_never_above_the_most() {
+        let mut beat = beat();
+        let mut quarters = [0; 4];
+        for _ in 0..4_000 {
+            let after = beat.sync_after(None, NOW);
+            assert!((513_000..=540_000).contains(&after));
+            quarters[usize::try_from((after - 513_000) / 6_751).unwrap()] += 1;
+        }
+        assert!(quarters.iter().all(|count| (800..1_200).contains(count)), "{quarters:?}");
+    }
+
+    #[test]
+    fn throttled_calls_stretch_the_time_once_a_second_and_ten_quiet_seconds_halve_it() {
+        let mut stretch = Stretch::default();
+        let mut factors = Vec::new();
+        for millis in [0, 10, 999, 1_000, 1_500, 2_000, 3_000, 4_000] {
+            stretch.throttled(NOW + millis);
+            factors.push(stretch.at(NOW + millis));
+        }
+        assert_eq!(factors, [2, 2, 2, 4, 4, 8, 8, 8]);
+        let later = |seconds: u64| NOW + 4_000 + seconds * 1_000;
+        assert_eq!([9, 10, 19, 20, 29, 30, 300].map(|seconds| stretch.at(later(seconds))), [8, 4, 4, 2, 2, 1, 1]);
+        stretch.throttled(later(300));
+        assert_eq!(stretch.at(later(309)), 2);
+    }
+
+    #[test]
+    fn while_tables_throttle_clients_wait_longer() {
+        let mut beat = beat();
+        beat.throttled(NOW);
+        beat.throttled(NOW + 1_000);
+        assert!(is_about(beat.sync_after(Some(NOW), NOW + 1_000), 120_000));
+        assert!(is_about(beat.sync_after(None, NOW + 1_000), 540_000));
+        assert_eq!(beat.retry_after(NOW + 1_000), 4_000);
+        assert_eq!(beat.retry_after(NOW + 60_000), 1_000);
+    }
+}
