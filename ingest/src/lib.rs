@@ -2,10 +2,13 @@
 //! table and reads the log, `authorizer` decides who may connect, and `relay` brings events from the bus to the queue.
 
 pub mod authorizer;
+pub mod beat;
+pub mod catch_up;
 pub mod config;
+pub mod deadline;
 pub mod event;
+pub mod heads;
 pub mod message;
-pub mod missed;
 pub mod relay;
 pub mod response;
 pub mod routes;

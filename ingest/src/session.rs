@@ -1,16 +1,26 @@
 //! The `session` function: connections come and go, join and leave rooms, and read the log. DynamoDB only.
 
+use std::cell::RefCell;
+
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+use fastrand::Rng;
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
-    frame::client::{ClientFrame, RefusalReason, Request},
-    frame::server::Reply,
+    frame::{
+        client::{Before, Inbound, JoinRoom, Positions, RefusalReason, Request},
+        server::Reply,
+    },
+    json::Counter,
     store::{connections::ConnectionTable, log::LogTable},
 };
 
 use crate::{
+    beat::Beat,
+    catch_up::ReplyBudget,
+    deadline::Deadline,
     event::{EventError, Frame, SocketEvent},
+    heads::Heads,
     response::{Response, RouteError},
     routes::{
         connect::connect, disconnect::disconnect, get_history::get_history, join_room::join_room,
@@ -23,12 +33,26 @@ use crate::{
 pub struct SessionFunction<C> {
     connections: ConnectionTable<C>,
     log: LogTable<C>,
+    heads: Heads<C>,
+    clock: C,
+    retention_seconds: u64,
+    beat: RefCell<Beat>,
+    random: RefCell<Rng>,
 }
 
-impl<C: Clock> SessionFunction<C> {
-    /// A function over the two tables.
-    pub fn new(connections: ConnectionTable<C>, log: LogTable<C>) -> Self {
-        Self { connections, log }
+impl<C: Clock + Clone> SessionFunction<C> {
+    /// A function over the two tables. The log keeps messages for `retention_seconds`.
+    pub fn new(
+        connections: ConnectionTable<C>,
+        log: LogTable<C>,
+        clock: C,
+        retention_seconds: u64,
+        beat: Beat,
+        random: Rng,
+    ) -> Self {
+        let heads = Heads::new(clock.clone());
+        let (beat, random) = (RefCell::new(beat), RefCell::new(random));
+        Self { connections, log, heads, clock, retention_seconds, beat, random }
     }
 
     /// Serves one event.
@@ -36,38 +60,76 @@ impl<C: Clock> SessionFunction<C> {
     /// # Errors
     /// When the event is none of a WebSocket API's: the function is wired wrongly.
     pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
+        let deadline = Deadline::of(&event.context);
         Ok(match event.payload.try_into()? {
             SocketEvent::Connect { connection, subject, room } => {
-                Response::for_lifecycle(connect(&self.connections, &connection, &subject, room.as_deref()).await)
+                let connected = connect(&self.connections, &connection, &subject, room.as_deref());
+                Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
             SocketEvent::Disconnect { connection } => {
-                Response::for_lifecycle(disconnect(&self.connections, &connection).await)
+                let disconnected = disconnect(&self.connections, &connection);
+                Response::for_lifecycle(self.note(deadline.race(disconnected).await))
             }
-            SocketEvent::Frame(frame) => self.serve(&frame).await,
+            SocketEvent::Frame(frame) => self.serve(&frame, deadline).await,
         })
     }
 
-    async fn serve(&self, frame: &Frame) -> Response {
+    async fn serve(&self, frame: &Frame, deadline: Deadline) -> Response {
         let Some(body) = &frame.body else { return Response::for_binary() };
-        let ClientFrame { request_id, request } = match ClientFrame::parse(body) {
-            Ok(parsed) => parsed,
+        let Inbound { request_id, request } = match Inbound::parse(body) {
+            Ok(inbound) => inbound,
             // Among them a frame whose action is `$connect` or `$disconnect`: API Gateway takes those routes for it.
             Err(refusal) => return Response::for_refused(refusal),
         };
-        Response::for_frame(request_id, self.answer(frame, request).await)
+        let result = self.note(deadline.race(self.answer(frame, request)).await);
+        let reply = result.unwrap_or_else(|error| {
+            let retry_after = self.beat.borrow_mut().retry_after(self.clock.unix_millis());
+            error.into_reply(None, retry_after)
+        });
+        Response::for_frame(request_id, reply)
     }
 
     async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {
+        let member = (&frame.connection, &frame.subject);
         match request {
-            Request::JoinRoom { room, after } => {
-                join_room(&self.connections, &self.log, &frame.connection, &frame.subject, room, after).await
+            Request::JoinRoom(JoinRoom { room_id, after }) => {
+                let mut budget = ReplyBudget::new();
+                let after = after.map(|Counter(after)| after);
+                let found = join_room(&self.connections, &self.log, member, &room_id, after, &budget).await?;
+                let sync_after_ms = self.sync_after(found.appended_at);
+                let (catch_up, retention_seconds) = (found.fill(&mut budget), self.retention_seconds);
+                Ok(Reply::Joined { room_id, catch_up, retention_seconds, sync_after_ms })
             }
-            Request::LeaveRoom { room } => leave_room(&self.connections, &frame.connection, room).await,
-            Request::Sync { rooms } => sync(&self.log, &frame.subject, rooms).await,
-            Request::GetHistory { room, before, limit } => {
-                get_history(&self.log, &frame.subject, room, before, limit).await
+            Request::LeaveRoom(leave) => leave_room(&self.connections, &frame.connection, leave.room_id).await,
+            Request::Sync(request) => {
+                let Positions(positions) = request.rooms;
+                let (log, now) = ((&self.log, &self.heads), self.clock.unix_seconds());
+                // A generator of its own: none may be borrowed while others are served.
+                let mut order = self.random.borrow_mut().fork();
+                let synced = sync(&self.connections, log, member, positions, &mut order, now).await?;
+                if synced.throttled {
+                    self.beat.borrow_mut().throttled(self.clock.unix_millis());
+                }
+                let sync_after_ms = self.sync_after(synced.newest);
+                Ok(synced.into_reply(sync_after_ms))
             }
-            Request::SendMessage { .. } => Err(RefusalReason::AmbiguousAction.into()),
+            Request::GetHistory(history) => {
+                let (before, limit) = (history.before.map(|Before(before)| before), history.limit());
+                get_history(&self.log, &frame.subject, history.room_id, before, limit).await
+            }
+            Request::SendMessage(_) => Err(RefusalReason::AmbiguousAction.into()),
         }
+    }
+
+    fn sync_after(&self, newest: Option<u64>) -> u64 {
+        self.beat.borrow_mut().sync_after(newest, self.clock.unix_millis())
+    }
+
+    /// Notes whether a table has throttled.
+    fn note<T>(&self, result: Result<T, RouteError>) -> Result<T, RouteError> {
+        if result.as_ref().is_err_and(RouteError::is_throttled) {
+            self.beat.borrow_mut().throttled(self.clock.unix_millis());
+        }
+        result
     }
 }

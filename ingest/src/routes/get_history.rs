@@ -1,14 +1,17 @@
 //! `getHistory`: a page of a room's log, the newest page first, ascending inside.
 
-use shared::{RoomId, Subject, clock::Clock, frame::server::Reply, store::log::LogTable};
+use shared::{LoggedMessage, RoomId, Subject, clock::Clock, frame::server::Reply, store::log::LogTable};
 
 use super::require_join;
-use crate::{missed::ReplyBudget, response::RouteError};
+use crate::{
+    catch_up::{PageSize, ReplyBudget},
+    response::RouteError,
+};
 
-/// Serves the route.
+/// Serves the route, eventually consistent: nobody looks for what is new in a history.
 ///
 /// # Errors
-/// When the room is another's, or the table does not answer.
+/// When the room is another's, or the table does not answer, or throttles; the SDK has tried it again by then.
 pub async fn get_history(
     log: &LogTable<impl Clock>,
     subject: &Subject,
@@ -17,13 +20,24 @@ pub async fn get_history(
     limit: u32,
 ) -> Result<Reply, RouteError> {
     require_join(subject, &room)?;
-    // One more than asked for says whether there are older ones.
-    let page = log.latest(&room, before, limit + 1).await?;
-    let found = page.entries.len();
+    let limit = limit as usize;
     let mut budget = ReplyBudget::new();
-    let newest = page.entries.into_iter().take(limit as usize).map(|entry| entry.logged);
-    let mut messages: Vec<_> = newest.take_while(|logged| budget.takes(&logged.message)).collect();
+    // One more than asked for says whether there are older ones.
+    let mut size = PageSize::new(limit + 1, budget.left());
+    let (mut newest, mut before) = (Vec::<LoggedMessage>::new(), before);
+    let more = loop {
+        let page = log.history(&room, before, size.next()).await?;
+        size.add(page.entries.iter().map(|entry| &entry.logged));
+        newest.extend(page.entries.into_iter().map(|entry| entry.logged));
+        before = newest.last().map(|oldest| oldest.seq);
+        if !page.more || size.is_enough() {
+            break page.more;
+        }
+    };
+    let found = newest.len();
+    let fitting = newest.into_iter().take(limit).take_while(|logged| budget.takes(&logged.message));
+    let mut messages: Vec<_> = fitting.collect();
     messages.reverse();
-    let more = page.more || messages.len() < found;
+    let more = more || messages.len() < found;
     Ok(Reply::History { room_id: room, messages, more })
 }

@@ -4,33 +4,32 @@
 use shared::{
     ConnectionId, RoomId, Subject,
     clock::Clock,
-    frame::server::Reply,
     store::{connections::ConnectionTable, log::LogTable},
 };
 
 use super::require_join;
 use crate::{
-    missed::{ReplyBudget, head, missed_since},
+    catch_up::{Found, ReplyBudget, head, read},
     response::RouteError,
 };
 
-/// Serves the route.
+/// Serves the route; what the client has missed goes into `budget`.
 ///
 /// # Errors
-/// When the room is another's, or a table does not answer.
+/// When the room is another's, or a table does not answer, or throttles; the SDK has tried it again by then. The connection
+/// may be in the room all the same.
 pub async fn join_room(
     connections: &ConnectionTable<impl Clock>,
     log: &LogTable<impl Clock>,
-    connection: &ConnectionId,
-    subject: &Subject,
-    room: RoomId,
+    (connection, subject): (&ConnectionId, &Subject),
+    room: &RoomId,
     after: Option<u64>,
-) -> Result<Reply, RouteError> {
-    require_join(subject, &room)?;
-    connections.join(connection, &room, subject).await?;
-    let missed = match after {
-        Some(after) => missed_since(log, &room, after, &mut ReplyBudget::new()).await?,
-        None => head(log, &room).await?,
-    };
-    Ok(Reply::Joined { room_id: room, missed })
+    budget: &ReplyBudget,
+) -> Result<Found, RouteError> {
+    require_join(subject, room)?;
+    connections.join(connection, room, subject).await?;
+    Ok(match after {
+        Some(after) => read(log, room, after, None, budget.left()).await?,
+        None => head(log, room).await?,
+    })
 }

@@ -1,45 +1,201 @@
-//! `sync`: heartbeat, keep-alive and gap fill in one.
+//! `sync`: heartbeat, keep-alive, gap fill and renewal of memberships in one.
+//!
+//! What it may read is bounded: the connection's rows and the heads of the rooms in one call each, and messages only of rooms
+//! that are behind, as far as the reply and the read budget go. A room that cannot be served is left out of the reply, and
+//! the client asks for it again.
 
-use std::collections::BTreeMap;
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+};
 
-use futures::{StreamExt, TryStreamExt, stream};
-use shared::{RoomId, Subject, clock::Clock, frame::server::Reply, store::log::LogTable};
+use fastrand::Rng;
+use futures::{StreamExt, future::join, stream};
+use shared::{
+    ConnectionId, RoomId, Subject,
+    clock::Clock,
+    frame::server::{CatchUp, Reply},
+    store::{
+        StoreError,
+        connections::ConnectionTable,
+        log::{LogHead, LogTable},
+    },
+};
 
 use super::require_join;
 use crate::{
-    missed::{ReplyBudget, fill, read},
+    catch_up::{Found, ReplyBudget, read},
+    heads::Heads,
     response::RouteError,
 };
 
-/// Rooms that are read at once. One `sync` may name fifty, and the function serves one frame at a time.
-const READS_AT_ONCE: usize = 10;
+/// Rows that are put at once.
+const PUTS_AT_ONCE: usize = 10;
 
-/// Entries that are read of each room when there are several: the reply holds few anyway.
-const ENTRIES_OF_EACH: u32 = 25;
+/// Logs that are read at once: each may cost some 90 read units before it is known how large its messages are.
+const READS_AT_ONCE: usize = 3;
+
+/// Read units that one frame may cost in logs, less those of the reads that are under way when it is reached.
+const READ_UNITS: usize = 150;
+
+/// What a read that failed counts for: a few of them end the reading, so that throttled tables are not asked fifty times.
+const FAILED_READ_UNITS: usize = READ_UNITS / 3;
+
+/// A row that expires sooner than this is put again, in seconds. A connection ends two hours after it began, twenty minutes
+/// before its first row expires.
+const RENEWED_WITHIN: u64 = 20 * 60;
+
+/// What came of a `sync`.
+#[derive(Debug)]
+pub struct Synced {
+    rooms: BTreeMap<RoomId, CatchUp>,
+    renewed: BTreeSet<RoomId>,
+    /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any.
+    pub newest: Option<u64>,
+    /// Whether a table has throttled a call.
+    pub throttled: bool,
+}
+
+impl Synced {
+    /// The reply.
+    #[must_use]
+    pub fn into_reply(self, sync_after_ms: u64) -> Reply {
+        Reply::Synced { rooms: self.rooms, renewed: self.renewed.into_iter().collect(), sync_after_ms }
+    }
+}
 
 /// Serves the route.
 ///
+/// Calls that are throttled are tried again by the SDK; then their rooms are left out.
+///
 /// # Errors
-/// When a room is another's, or the table does not answer.
-pub async fn sync(
-    log: &LogTable<impl Clock>,
-    subject: &Subject,
-    rooms: Vec<(RoomId, u64)>,
-) -> Result<Reply, RouteError> {
-    for (room, _) in &rooms {
+/// When a room is another's, the connection's rows cannot be read, or no room at all could be served.
+pub async fn sync<C: Clock>(
+    connections: &ConnectionTable<C>,
+    (log, heads): (&LogTable<C>, &Heads<C>),
+    (connection, subject): (&ConnectionId, &Subject),
+    positions: BTreeMap<RoomId, u64>,
+    order: &mut Rng,
+    now_seconds: u64,
+) -> Result<Synced, RouteError> {
+    for room in positions.keys() {
         require_join(subject, room)?;
     }
-    let limit = if rooms.len() == 1 { crate::missed::ENTRIES } else { ENTRIES_OF_EACH };
-    let mut budget = ReplyBudget::for_rooms(rooms.iter().map(|(room, _)| room));
-    // The budget goes to the first rooms by name, and `more` sends the client back for the rest.
-    let reads = stream::iter(rooms).map(|(room, after)| async move {
-        let found = read(log, &room, after, limit).await;
-        found.map(|found| (room, found))
+    let (Some(first), Some(last)) = (positions.keys().next(), positions.keys().next_back()) else {
+        return Ok(Synced { rooms: BTreeMap::new(), renewed: BTreeSet::new(), newest: None, throttled: false });
+    };
+    let (rows, known) = join(connections.memberships(connection, first..=last), heads.of(log, &positions)).await;
+    let (rows, mut failures) = (rows?, Failures::default());
+    failures.extend(known.error);
+
+    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|expires_at| *expires_at < now_seconds + RENEWED_WITHIN);
+    let puts = positions.keys().filter(is_due).map(|room| async move {
+        let put = connections.join(connection, room, subject).await;
+        (room.clone(), put)
     });
-    let synced = reads
-        .buffered(READS_AT_ONCE)
-        .map_ok(|(room, found)| (room, fill(found, &mut budget)))
-        .try_collect::<BTreeMap<_, _>>()
-        .await?;
-    Ok(Reply::Synced { rooms: synced })
+    let (mut renewed, mut unverified) = (BTreeSet::new(), BTreeSet::new());
+    for (room, put) in stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).collect::<Vec<_>>().await {
+        match put {
+            Ok(()) => renewed.insert(room),
+            Err(error) => {
+                failures.extend(Some(error));
+                unverified.insert(room)
+            }
+        };
+    }
+
+    let mut looks: Vec<_> = positions
+        .iter()
+        .filter(|(room, _)| !unverified.contains(*room))
+        .filter_map(|(room, after)| {
+            // What was appended before the row was there may have reached neither the connection nor the head.
+            let was_member = rows.get(room).is_some_and(|expires_at| *expires_at > now_seconds);
+            let head = known.heads.get(room)?;
+            Some((room.clone(), *after, Look::at(*after, *head, was_member, now_seconds)))
+        })
+        .collect();
+    // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
+    order.shuffle(&mut looks);
+    let budget = RefCell::new(ReplyBudget::for_rooms(positions.keys()));
+    let units = Cell::new(0);
+    let reads = stream::iter(looks).map(|(room, after, look)| {
+        let (budget, units) = (&budget, &units);
+        async move {
+            let is_spent = units.get() >= READ_UNITS;
+            let head = match look {
+                Look::Known(found) => return (room, Ok(Some(found))),
+                Look::Behind(head) if is_spent || budget.borrow().is_spent() => {
+                    return (room, Ok(Some(Found::unread(after, head))));
+                }
+                Look::Behind(head) => Some(head),
+                Look::Unknown if is_spent => return (room, Ok(None)),
+                Look::Unknown => None,
+            };
+            let bytes_left = budget.borrow().left();
+            let found = read(log, &room, after, head, bytes_left).await;
+            units.set(units.get() + found.as_ref().map_or(FAILED_READ_UNITS, |found| found.units));
+            (room, found.map(Some))
+        }
+    });
+    let (mut rooms, mut newest) = (BTreeMap::new(), None);
+    let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));
+    while let Some((room, found)) = reads.next().await {
+        match found {
+            Ok(Some(found)) => {
+                newest = newest.max(found.appended_at);
+                rooms.insert(room, found.fill(&mut budget.borrow_mut()));
+            }
+            Ok(None) => {}
+            Err(error) => failures.extend(Some(error)),
+        }
+    }
+    match failures.worst {
+        Some(error) if rooms.is_empty() => Err(error.into()),
+        worst => Ok(Synced { rooms, renewed, newest, throttled: matches!(worst, Some(StoreError::Throttled { .. })) }),
+    }
+}
+
+/// What must be done to serve a room.
+enum Look {
+    /// Nothing.
+    Known(Found),
+    /// The client is behind this head.
+    Behind(LogHead),
+    /// The log itself must be looked at.
+    Unknown,
+}
+
+impl Look {
+    fn at(after: u64, head: Option<LogHead>, was_member: bool, now_seconds: u64) -> Self {
+        match head {
+            _ if !was_member => Self::Unknown,
+            Some(head) if head.seq == after || (head.seq > after && head.expires_at <= now_seconds) => {
+                Self::Known(Found::nothing_beyond(after, head))
+            }
+            Some(head) if head.seq > after => Self::Behind(head),
+            None if after == 0 => Self::Known(Found::empty()),
+            // Not even an eventually consistent read is behind a client for long: so it is looked at exactly.
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Why rooms were left out. That a table throttles counts for more: whoever asked too much should wait.
+#[derive(Default)]
+struct Failures {
+    worst: Option<StoreError>,
+}
+
+impl Extend<StoreError> for Failures {
+    fn extend<T: IntoIterator<Item = StoreError>>(&mut self, errors: T) {
+        for error in errors {
+            match &error {
+                StoreError::Throttled { .. } => tracing::warn!(%error, "rooms are left out of a sync"),
+                StoreError::Unavailable { .. } => tracing::error!(%error, "rooms are left out of a sync"),
+            }
+            if self.worst.is_none() || matches!(error, StoreError::Throttled { .. }) {
+                self.worst = Some(error);
+            }
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use shared::limits::{FRAME_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES};
-use tests::dynamodb::DynamoDb;
+use shared::limits::{FRAME_BYTES, MAX_CLIENT_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES};
+use tests::dynamodb::{ConnectionRow, DynamoDb};
 use tests::events;
 use tests::runtime_api::Environment;
 
@@ -24,9 +24,17 @@ fn row(room: &str, seq: u64, data: &Value) -> Value {
     })
 }
 
-/// A log with these numbers.
+/// A log with these numbers, in a room whose member `c=` is.
 fn seed(dynamodb: &DynamoDb, room: &str, numbers: impl IntoIterator<Item = u64>) {
-    dynamodb.seed_log(numbers.into_iter().map(|seq| row(room, seq, &json!(seq))));
+    seed_rows(dynamodb, room, numbers.into_iter().map(|seq| row(room, seq, &json!(seq))));
+}
+
+fn seed_rows(dynamodb: &DynamoDb, room: &str, rows: impl IntoIterator<Item = Value>) {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let newest = rows.last().and_then(|row| row["seq"].as_u64()).expect("a row");
+    dynamodb.seed_log(rows);
+    dynamodb.seed_head(room, newest, unix_seconds() * 1_000, unix_seconds() + 3_600);
+    dynamodb.seed([ConnectionRow::new("c=", room)]);
 }
 
 fn numbers(reply: &Value) -> Vec<u64> {
@@ -85,10 +93,12 @@ async fn what_retention_dropped_after_after_is_said() {
         assert_eq!(state(&joined), (110, false, truncated), "after {after}");
         assert_eq!(numbers(&joined), ((after + 1).max(105)..=110).collect::<Vec<_>>());
     }
-    // The whole log is gone: some of it may have come after.
+    // The whole log is gone.
     dynamodb.expire_log("room", 110);
     let joined = join(&session, "room", Some(107)).await;
-    assert_eq!((numbers(&joined), state(&joined)), (vec![], (0, false, true)));
+    assert_eq!((numbers(&joined), state(&joined)), (vec![], (110, false, true)));
+    let joined = join(&session, "room", Some(110)).await;
+    assert_eq!((numbers(&joined), state(&joined)), (vec![], (110, false, false)));
     // And it has started anew, far beyond.
     seed(&dynamodb, "room", [5_000, 5_001]);
     let joined = join(&session, "room", Some(107)).await;
@@ -152,7 +162,10 @@ async fn sync_without_rooms_is_a_heartbeat_that_costs_nothing() {
     let dynamodb = DynamoDb::start();
     let session = session(&dynamodb).start().await.unwrap();
     let synced = send(&session, &json!({ "action": "sync", "rooms": {}, "requestId": "q" })).await;
-    assert_eq!(synced, json!({ "type": "synced", "requestId": "q", "rooms": {} }));
+    let mut expected = json!({ "type": "synced", "requestId": "q", "rooms": {}, "renewed": [] });
+    expected["syncAfterMs"] = synced["syncAfterMs"].clone();
+    assert_eq!(synced, expected);
+    assert!((513_000..=540_000).contains(&synced["syncAfterMs"].as_u64().unwrap()));
     assert!(dynamodb.endpoint().operations().is_empty());
 }
 
@@ -197,7 +210,7 @@ async fn replies_are_packed_up_to_32_kib_and_a_large_message_comes_alone() {
     // The largest message there can be, between small ones and middling ones.
     let around = r#"{"seq":9007199254740991,"id":"m1004","from":"bob","sentAt":1700000000000,"data":""}"#.len();
     let sizes = [10, 10, 9_000, 9_000, MAX_MESSAGE_BYTES - around, 9_000, 9_000, 9_000, 9_000, 10];
-    dynamodb.seed_log((1_000..).zip(sizes).map(|(seq, bytes)| row("room", seq, &json!("x".repeat(bytes)))));
+    seed_rows(&dynamodb, "room", (1_000..).zip(sizes).map(|(seq, bytes)| row("room", seq, &json!("x".repeat(bytes)))));
     let session = session(&dynamodb).start().await.unwrap();
 
     let (mut after, mut pages) = (0, Vec::new());
@@ -207,7 +220,7 @@ async fn replies_are_packed_up_to_32_kib_and_a_large_message_comes_alone() {
         let body = response["body"].as_str().unwrap();
         let reply = serde_json::from_str::<Value>(body).unwrap()["rooms"]["room"].clone();
         let page = numbers(&reply);
-        assert!(body.len() <= if page.len() > 1 { FRAME_BYTES } else { MAX_FRAME_BYTES }, "{} bytes", body.len());
+        assert!(body.len() <= if page.len() > 1 { FRAME_BYTES } else { MAX_POST_BYTES }, "{} bytes", body.len());
         after = *page.last().unwrap();
         pages.push(page);
         if reply["more"] == json!(false) {
@@ -230,7 +243,7 @@ async fn fifty_rooms_of_the_longest_names_and_largest_messages_fit_a_reply_and_c
     for number in 0..50 {
         // The first room's message is as large as can be; the others' fill a reply in a few rooms.
         let bytes = if number == 0 { MAX_MESSAGE_BYTES - around } else { 6_000 };
-        dynamodb.seed_log([row(&room(number), 1_000, &json!("x".repeat(bytes)))]);
+        seed_rows(&dynamodb, &room(number), [row(&room(number), 1_000, &json!("x".repeat(bytes)))]);
     }
     let session = session(&dynamodb).start().await.unwrap();
     let mut after: Vec<u64> = vec![0; 50];
@@ -242,10 +255,10 @@ async fn fifty_rooms_of_the_longest_names_and_largest_messages_fit_a_reply_and_c
             .collect::<serde_json::Map<_, _>>()
             .into();
         let frame = json!({ "action": "sync", "rooms": rooms, "requestId": "q".repeat(64) }).to_string();
-        assert!(frame.len() <= FRAME_BYTES);
+        assert!(frame.len() <= MAX_CLIENT_FRAME_BYTES);
         let response = session.invoke(&events::frame("c=", "alice", &frame)).await.response().clone();
         let body = response["body"].as_str().unwrap();
-        assert!(body.len() <= MAX_FRAME_BYTES, "{} bytes", body.len());
+        assert!(body.len() <= MAX_POST_BYTES, "{} bytes", body.len());
         let reply: Value = serde_json::from_str(body).unwrap();
         for number in 0..50 {
             let state = &reply["rooms"][room(number)];

@@ -68,8 +68,12 @@ async fn joining_and_leaving_write_and_delete_one_row() {
         let joined = send(&session, &json!({ "action": "joinRoom", "roomId": room, "requestId": "q" })).await;
         assert_eq!(
             joined,
-            json!({ "type": "joined", "requestId": "q", "roomId": room, "seq": 0, "messages": [], "more": false, "truncated": false })
+            json!({
+                "type": "joined", "requestId": "q", "roomId": room, "seq": 0, "messages": [], "more": false,
+                "truncated": false, "retentionSeconds": 86_400, "syncAfterMs": joined["syncAfterMs"],
+            })
         );
+        assert!((513_000..=540_000).contains(&joined["syncAfterMs"].as_u64().unwrap()), "nothing was ever said");
     }
     assert_eq!(dynamodb.rooms_of_connection("c="), ["a", "b"]);
     for _ in 0..2 {
@@ -140,7 +144,7 @@ async fn a_frame_of_another_route_is_refused() {
 #[tokio::test]
 async fn a_table_that_does_not_answer_is_unavailable() {
     let dynamodb = DynamoDb::start();
-    for operation in ["PutItem", "DeleteItem", "Query"] {
+    for operation in ["PutItem", "DeleteItem", "Query", "BatchGetItem"] {
         dynamodb.fault(Rule::on(operation, Fault::access_denied()));
     }
     let session = session(&dynamodb).start().await.unwrap();

@@ -1,13 +1,17 @@
 //! The room log and who reads it, on an embedded DynamoDB through the real SDK.
 
+mod beats;
 mod chaos;
 mod heads;
+mod memberships;
 mod numbering;
 mod outage;
 mod progress;
 mod properties;
 mod races;
+mod read_units;
 mod reads;
+mod rooms;
 mod rows;
 mod session;
 mod throttled;

@@ -1,16 +1,17 @@
 //! What clients read of a log: `joinRoom` with `after`, `sync` and `getHistory`.
 
+use std::future::Future;
 use std::time::Duration;
 
 use futures::future::join;
 use serde_json::{Value, json, value::RawValue};
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Hold, Rule};
+use tests::aws_endpoint::{Call, Fault, Hold, Rule};
 use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
+use tests::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 
 use super::session::Session;
-use super::writer::{ROOM, append, batch, batch_of, client, message, numbers, writer};
+use super::writer::{ROOM, append_with_head, batch, batch_of, client, message, writer};
 
 const RETENTION: u64 = 3_600;
 
@@ -24,6 +25,7 @@ impl Room {
     fn new() -> Self {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let session = Session::new(client(&dynamodb), &clock);
+        dynamodb.seed([ConnectionRow { expires_at: u64::MAX >> 12, ..ConnectionRow::new("c=", ROOM) }]);
         Self { dynamodb, clock, session }
     }
 
@@ -32,7 +34,7 @@ impl Room {
         let log = writer(&self.dynamodb, &self.clock, RETENTION);
         let mut logged = Vec::new();
         for id in ids {
-            logged.extend(numbers(&log, &batch(&[id], &self.clock)).await);
+            logged.extend(append_with_head(&log, &batch(&[id], &self.clock)).await);
             self.clock.advance(Duration::from_secs(60));
         }
         logged
@@ -41,6 +43,14 @@ impl Room {
     async fn sync(&self, after: u64) -> Value {
         let frame = json!({ "action": "sync", "rooms": { ROOM: after } });
         self.session.request("c=", "alice", &frame).await["rooms"][ROOM].take()
+    }
+
+    async fn join(&self, after: Option<u64>) -> Value {
+        let mut frame = json!({ "action": "joinRoom", "roomId": ROOM });
+        if let Some(after) = after {
+            frame["after"] = json!(after);
+        }
+        self.session.request("c=", "alice", &frame).await
     }
 
     async fn history(&self, before: Option<u64>, limit: u32) -> Value {
@@ -93,7 +103,7 @@ async fn what_has_expired_is_never_returned_though_the_table_still_has_it() {
     let history = room.history(Some(log[2]), 10).await;
     assert_eq!((seqs(&history), &history["more"]), (vec![], &json!(false)));
     room.clock.advance(Duration::from_secs(300));
-    assert_eq!(facts(&room.sync(0).await), (0, vec![], false, false));
+    assert_eq!(facts(&room.sync(0).await), (log[3], vec![], false, false));
     assert_eq!(seqs(&room.history(None, 10).await), Vec::<u64>::new());
 }
 
@@ -111,7 +121,30 @@ async fn truncation_is_told_exactly_while_the_readers_last_message_is_there() {
         assert_eq!(facts(&room.sync(log[1]).await), (log[3], rest, false, false), "nothing that comes after b was");
         assert_eq!(facts(&room.sync(log[2]).await), (log[3], vec![log[3]], false, false));
         assert_eq!(facts(&room.sync(log[3]).await), (log[3], vec![], false, false));
-        assert!(facts(&room.sync(log[3] + 9).await).3, "of another log");
+        assert_eq!(facts(&room.sync(log[3] + 9).await), (log[3], vec![], false, true), "of another log");
+    }
+}
+
+#[tokio::test]
+async fn who_has_everything_of_a_log_that_has_expired_has_missed_nothing() {
+    for share in [0.0, 1.0] {
+        let room = Room::new();
+        let log = room.log(&["a", "b"]).await;
+        room.clock.advance(Duration::from_secs(RETENTION));
+        let mut random = fastrand::Rng::with_seed(3);
+        room.dynamodb.delete_expired(ROOM, room.clock.unix_seconds(), share, &mut random);
+        for page in [room.sync(log[1]).await, room.join(Some(log[1])).await] {
+            assert_eq!(facts(&page), (log[1], vec![], false, false));
+        }
+        for page in [room.sync(log[0]).await, room.join(Some(log[0])).await] {
+            assert_eq!(facts(&page), (log[1], vec![], false, true), "b is gone");
+        }
+        for page in [room.sync(log[1] + 1).await, room.join(Some(log[1] + 1)).await] {
+            assert_eq!(facts(&page), (log[1], vec![], false, true), "of another log");
+        }
+        for page in [room.sync(0).await, room.join(Some(0)).await, room.join(None).await] {
+            assert_eq!(facts(&page), (log[1], vec![], false, false));
+        }
     }
 }
 
@@ -122,8 +155,10 @@ async fn a_log_that_began_anew_is_read_across_the_jump() {
     room.clock.advance(Duration::from_secs(RETENTION));
     let new = room.log(&["c", "d"]).await;
     assert!(new[0] > old[1] + 1_000_000);
-    // Whether anything came after `b` is not known any more.
-    assert_eq!(facts(&room.sync(old[1]).await), (new[1], new.clone(), false, true));
+    assert_eq!(facts(&room.sync(old[1]).await), (new[1], new.clone(), false, false), "nothing came between");
+    assert_eq!(facts(&room.join(Some(old[1])).await), (new[1], new.clone(), false, false));
+    assert_eq!(facts(&room.sync(old[0]).await), (new[1], new.clone(), false, true), "b is gone");
+    assert_eq!(facts(&room.join(Some(old[0])).await), (new[1], new.clone(), false, true));
     assert_eq!(facts(&room.sync(0).await), (new[1], new.clone(), false, false));
     assert_eq!(facts(&room.sync(new[0] - 1).await), (new[1], new.clone(), false, false));
 }
@@ -148,8 +183,8 @@ async fn a_backlog_of_several_replies_is_read_to_its_end() {
     for round in 0..25 {
         let mut messages: Vec<_> = (0..10).map(|place| message(&format!("{round}-{place}"), &room.clock)).collect();
         messages[3].data = large.clone();
-        let logged = append(&log, &batch_of(messages)).await.unwrap();
-        first.get_or_insert(logged[0].seq);
+        let logged = append_with_head(&log, &batch_of(messages)).await;
+        first.get_or_insert(logged[0]);
     }
     let first = first.unwrap();
     let (mut after, mut replies, mut read) = (first - 1, 0, Vec::new());
@@ -182,6 +217,7 @@ async fn history_is_paged_from_the_newest_and_crosses_a_jump() {
     };
     log.extend([log[2] + 5_000_000, log[2] + 5_000_001]);
     room.dynamodb.seed_log(log[3..].iter().map(|seq| row(*seq)));
+    room.dynamodb.seed_head(ROOM, log[4], 1, room.clock.unix_seconds() + RETENTION);
     let (mut before, mut read) = (None, Vec::new());
     loop {
         let page = room.history(before, 2).await;
@@ -211,6 +247,7 @@ async fn many_expired_rows_that_are_still_there_cost_few_reads() {
         })
     };
     room.dynamodb.seed_log((1..=10_000).filter(|seq| seq % 100 != 50).map(row));
+    room.dynamodb.seed_head(ROOM, 10_000, 1, now + RETENTION);
     for after in [0, 5, 9_700] {
         let before = room.dynamodb.count("Query");
         let page = room.sync(after).await;
@@ -220,27 +257,75 @@ async fn many_expired_rows_that_are_still_there_cost_few_reads() {
     }
 }
 
-/// A page is read, and then, because it was not the last one, the head.
-#[tokio::test]
-async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
-    let room = Room::new();
-    let log = writer(&room.dynamodb, &room.clock, RETENTION);
-    let mut all = Vec::new();
-    for part in 0..15 {
-        let ids: Vec<_> = (0..10).map(|n| format!("{part}-{n}")).collect();
-        all.extend(numbers(&log, &batch(&ids.iter().map(String::as_str).collect::<Vec<_>>(), &room.clock)).await);
-    }
+/// A log of 150 messages that expire together, while one of the reads that a request makes of it is under way.
+async fn read_while_it_ends(room: &Room, queries: usize, request: impl Future<Output = Value>) -> Value {
     let hold = Hold::default();
-    room.dynamodb.fault(Rule::on("Query", Fault::Held(hold.clone())).after(1));
-    let before = room.dynamodb.count("Query");
+    let is_of_log = |call: &Call| call.body["TableName"] == MESSAGES_TABLE;
+    room.dynamodb.fault(Rule::on("Query", Fault::Held(hold.clone())).when(is_of_log).after(queries));
+    let of_log = || room.dynamodb.calls_of("Query").into_iter().filter(is_of_log).count();
+    let before = of_log();
     let ends = async {
-        while room.dynamodb.count("Query") < before + 2 {
+        while of_log() < before + queries + 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         room.clock.advance(Duration::from_secs(RETENTION));
         hold.release();
     };
-    let (page, ()) = join(room.sync(all[0]), ends).await;
+    join(request, ends).await.0
+}
+
+async fn log_150(room: &Room) -> Vec<u64> {
+    let log = writer(&room.dynamodb, &room.clock, RETENTION);
+    let mut all = Vec::new();
+    for part in 0..15 {
+        let ids: Vec<_> = (0..10).map(|n| format!("{part}-{n}")).collect();
+        all.extend(
+            append_with_head(&log, &batch(&ids.iter().map(String::as_str).collect::<Vec<_>>(), &room.clock)).await,
+        );
+    }
+    all
+}
+
+/// A few rows are read, then the rest of a reply's, and then, because the log goes on, its head.
+#[tokio::test]
+async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
+    let room = Room::new();
+    let all = log_150(&room).await;
+    for queries in [1, 2] {
+        let room = Room::new();
+        let all = log_150(&room).await;
+        let page = read_while_it_ends(&room, queries, room.join(Some(all[0]))).await;
+        let read = seqs(&page);
+        assert!(read.len() >= 2);
+        assert_eq!(facts(&page), (*read.last().unwrap(), all[1..=read.len()].to_vec(), false, false));
+    }
+    // Who knows the head asks for the rest, and learns that it is gone.
+    let page = read_while_it_ends(&room, 1, room.sync(all[0])).await;
     let read = seqs(&page);
-    assert_eq!(facts(&page), (*read.last().unwrap(), all[1..=read.len()].to_vec(), false, false));
+    assert_eq!(facts(&page), (all[149], all[1..=read.len()].to_vec(), true, false));
+    assert_eq!(facts(&room.sync(read[read.len() - 1]).await), (all[149], vec![], false, true));
+}
+
+/// The head that was read says nothing of what is appended while the log is read; the log does.
+#[tokio::test]
+async fn what_is_appended_between_two_reads_is_read_too() {
+    let room = Room::new();
+    let log = room.log(&["a", "b"]).await;
+    let hold = Hold::default();
+    room.dynamodb
+        .fault(Rule::on("Query", Fault::Held(hold.clone())).when(|call| call.body["TableName"] == MESSAGES_TABLE));
+    let heads = room.dynamodb.count("BatchGetItem");
+    let appends = async {
+        while room.dynamodb.count("BatchGetItem") == heads || room.dynamodb.count("Query") < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let row = json!({
+            "roomId": ROOM, "seq": log[1] + 1, "id": "c", "from": "alice", "sentAt": 1, "data": "1", "appendedAt": 1,
+            "expiresAt": room.clock.unix_seconds() + RETENTION,
+        });
+        room.dynamodb.seed_log([row]);
+        hold.release();
+    };
+    let (page, ()) = join(room.sync(log[0]), appends).await;
+    assert_eq!(facts(&page), (log[1] + 1, vec![log[1], log[1] + 1], false, false));
 }

@@ -1,9 +1,12 @@
 //! The session function itself, on the embedded tables, with the events that API Gateway makes of frames.
 
-use std::sync::Arc;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use aws_sdk_dynamodb::Client;
+use fastrand::Rng;
+use ingest::beat::Beat;
 use ingest::session::SessionFunction;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
@@ -12,19 +15,33 @@ use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
 use tests::events;
 
+/// What clients are told of it.
+pub(super) const RETENTION_SECONDS: u64 = 3_600;
+
 #[derive(Clone)]
-pub(super) struct Session(Arc<SessionFunction<TestClock>>);
+pub(super) struct Session(Rc<SessionFunction<TestClock>>);
 
 impl Session {
     pub(super) fn new(client: Client, clock: &TestClock) -> Self {
         let connections = ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone());
         let log = LogTable::new(client, MESSAGES_TABLE, clock.clone());
-        Self(Arc::new(SessionFunction::new(connections, log)))
+        let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
+        Self(Rc::new(SessionFunction::new(connections, log, clock.clone(), RETENTION_SECONDS, beat, Rng::with_seed(2))))
     }
 
     /// Sends a frame; returns the reply.
     pub(super) async fn request(&self, connection: &str, subject: &str, frame: &Value) -> Value {
-        let event = event(events::frame(connection, subject, &frame.to_string()));
+        self.answer(event(events::frame(connection, subject, &frame.to_string()))).await
+    }
+
+    /// As [`Session::request`], with so little time that nothing is done which does not answer at once.
+    pub(super) async fn request_at_the_last_moment(&self, connection: &str, subject: &str, frame: &Value) -> Value {
+        let mut event = event(events::frame(connection, subject, &frame.to_string()));
+        event.context.deadline = deadline_in(Duration::from_millis(1_050));
+        self.answer(event).await
+    }
+
+    async fn answer(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Value {
         let response = self.0.handle(event).await.unwrap();
         serde_json::from_str(&response.body.expect("a reply")).unwrap()
     }
@@ -36,6 +53,14 @@ impl Session {
     }
 }
 
+/// An event with time enough.
 pub(super) fn event(event: Value) -> LambdaEvent<ApiGatewayWebsocketProxyRequest> {
-    LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default())
+    let mut context = Context::default();
+    context.deadline = deadline_in(Duration::from_secs(600));
+    LambdaEvent::new(serde_json::from_value(event).unwrap(), context)
+}
+
+fn deadline_in(time: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from((now + time).as_millis()).unwrap()
 }

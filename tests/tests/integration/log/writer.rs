@@ -93,6 +93,14 @@ pub(super) async fn append(writer: &Writer, batch: &Batch) -> Result<Vec<LoggedM
     Ok(logged.messages)
 }
 
+/// Appends as `fanout` does, which notes the head as well. Returns the numbers, in the order of the log.
+pub(super) async fn append_with_head(writer: &Writer, batch: &Batch) -> Vec<u64> {
+    let tail = writer.tail(&room(), batch).await.unwrap();
+    let logged = writer.append(&room(), batch, tail, |_| Layout::Direct).await.unwrap();
+    writer.table().save_head(&room(), logged.head.expect("a head")).await.unwrap();
+    logged.messages.iter().map(|message| message.seq).collect()
+}
+
 /// Appends and returns the numbers, in the order of the log.
 pub(super) async fn numbers(writer: &Writer, batch: &Batch) -> Vec<u64> {
     append(writer, batch).await.unwrap().iter().map(|logged| logged.seq).collect()

@@ -1,0 +1,290 @@
+//! What a client has missed of a room, as far as it fits a reply.
+
+use shared::{
+    LoggedMessage, Message, RoomId,
+    clock::Clock,
+    frame::{broadcast, server::CatchUp},
+    limits::{FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES, ROOM_ID_CHARS, SYNC_ROOMS},
+    store::{
+        StoreError,
+        log::{LogEntry, LogHead, LogTable},
+    },
+};
+
+/// Messages in one reply about a room, at the most.
+const MESSAGES: usize = 100;
+
+/// Rows that are asked for before it is known how large they are: of a hundred messages of 100 KB, a reply holds one.
+const FIRST_PAGE: usize = 3;
+
+/// Bytes that a message takes in a reply besides its data, about.
+const AROUND_DATA: usize = 100;
+
+/// Bytes that DynamoDB reads for one read unit, strongly consistent.
+const UNIT_BYTES: usize = 4 * 1024;
+
+/// Bytes that a reply keeps for what is around its rooms: type, `requestId`, `syncAfterMs`, braces.
+const ENVELOPE: usize = 1024;
+
+/// Bytes that a reply keeps for each room, besides twice its name:
+/// `"":{"seq":9007199254740991,"messages":[],"more":false,"truncated":false},` and, in `renewed`, `"",`.
+const ROOM_ENVELOPE: usize = 80;
+
+// The largest message fits the largest reply, comma included: else a client would ask for it for ever.
+const _: () = assert!(
+    ENVELOPE + SYNC_ROOMS * (ROOM_ID_CHARS + ROOM_ENVELOPE) + MAX_MESSAGE_BYTES < MAX_POST_BYTES,
+    "the largest message does not fit the largest reply"
+);
+
+/// Bytes left in a reply. Messages are packed up to the size of a broadcast frame; one alone may be larger, since
+/// otherwise it would never arrive.
+#[derive(Debug)]
+pub struct ReplyBudget {
+    used: usize,
+    first: bool,
+    spent: bool,
+}
+
+impl ReplyBudget {
+    /// For a reply about one room.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { used: ENVELOPE, first: true, spent: false }
+    }
+
+    /// For a reply about several rooms.
+    pub fn for_rooms<'a>(rooms: impl Iterator<Item = &'a RoomId>) -> Self {
+        let rooms: usize = rooms.map(|room| room.as_str().len() + ROOM_ENVELOPE).sum();
+        Self { used: ENVELOPE + rooms, ..Self::new() }
+    }
+
+    /// Whether the message goes into the reply; if so, its bytes are used up.
+    pub fn takes(&mut self, message: &Message) -> bool {
+        let bytes = broadcast::entry_len(message) + 1;
+        let limit = if self.first { MAX_POST_BYTES } else { FRAME_BYTES };
+        let fits = self.used + bytes <= limit;
+        if fits {
+            self.used += bytes;
+            self.first = false;
+        }
+        self.spent |= !fits;
+        fits
+    }
+
+    /// Whether nothing more need be read: there was a message for which no room was left, or there is none for any.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.spent || (!self.first && self.left() == 0)
+    }
+
+    /// Bytes left for messages.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        FRAME_BYTES.saturating_sub(self.used)
+    }
+}
+
+impl Default for ReplyBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many rows to ask for next, so that a reply is filled in a few reads and little more is read than it holds.
+#[derive(Debug)]
+pub struct PageSize {
+    most: usize,
+    bytes_left: usize,
+    messages: usize,
+    bytes: usize,
+}
+
+impl PageSize {
+    /// For so many messages at the most, in so many bytes.
+    #[must_use]
+    pub fn new(most: usize, bytes_left: usize) -> Self {
+        Self { most, bytes_left, messages: 0, bytes: 0 }
+    }
+
+    /// Notes what was read.
+    pub fn add<'a>(&mut self, messages: impl Iterator<Item = &'a LoggedMessage>) {
+        for LoggedMessage { message, .. } in messages {
+            self.messages += 1;
+            self.bytes += message.data.get().len() + AROUND_DATA;
+        }
+    }
+
+    /// Whether there are as many as the reply may hold. One message is wanted in any case.
+    #[must_use]
+    pub fn is_enough(&self) -> bool {
+        self.messages >= self.most || (self.messages > 0 && self.bytes >= self.bytes_left)
+    }
+
+    /// Rows to ask for.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        let left = self.most.saturating_sub(self.messages);
+        let rows = match self.bytes.checked_div(self.messages) {
+            None => FIRST_PAGE.min(left),
+            // One more than is expected to fit says whether there is more.
+            Some(bytes_each) => (self.bytes_left.saturating_sub(self.bytes) / bytes_each + 1).min(left),
+        };
+        u32::try_from(rows.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What was found in a log for somebody who has everything up to `after`.
+#[derive(Debug)]
+pub struct Found {
+    after: u64,
+    seq: u64,
+    messages: Vec<LoggedMessage>,
+    /// Whether there are messages beyond those, or may be.
+    more: bool,
+    truncated: bool,
+    /// When the newest message was appended, if that is known.
+    pub appended_at: Option<u64>,
+    /// Read units that it took, about.
+    pub units: usize,
+}
+
+impl Found {
+    /// Nothing, of a log of which nothing is known.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { after: 0, seq: 0, messages: Vec::new(), more: false, truncated: false, appended_at: None, units: 0 }
+    }
+
+    /// Nothing beyond a head that has expired, or that the client has.
+    #[must_use]
+    pub fn nothing_beyond(after: u64, head: LogHead) -> Self {
+        let truncated = after > 0 && after != head.seq;
+        Self { after, seq: head.seq, truncated, appended_at: Some(head.appended_at), ..Self::empty() }
+    }
+
+    /// Something up to a head, which is not read for now.
+    #[must_use]
+    pub fn unread(after: u64, head: LogHead) -> Self {
+        Self { after, seq: head.seq, more: true, appended_at: Some(head.appended_at), ..Self::empty() }
+    }
+
+    /// Takes as many messages as the budget allows.
+    pub fn fill(self, budget: &mut ReplyBudget) -> CatchUp {
+        let found = self.messages.len();
+        let messages: Vec<_> = self.messages.into_iter().take_while(|logged| budget.takes(&logged.message)).collect();
+        let last = messages.last().map_or(self.after, |last| last.seq);
+        // What was found and did not fit, and what came after a last message, is there to be asked for.
+        let more = self.more || messages.len() < found || (!messages.is_empty() && last < self.seq);
+        CatchUp { seq: self.seq, messages, more, truncated: self.truncated }
+    }
+}
+
+/// Where a log stands, for somebody who wants nothing of what was; with the time of its newest message.
+///
+/// # Errors
+/// When the table does not answer, or throttles; the SDK has tried it again by then.
+pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, StoreError> {
+    let (seq, appended_at) = match log.latest(room, None, 1).await?.entries.first() {
+        Some(newest) => (newest.seq(), Some(newest.appended_at)),
+        // What it had before everything expired.
+        None => log.head(room).await?.map_or((0, None), |head| (head.seq, Some(head.appended_at))),
+    };
+    Ok(Found { after: seq, seq, appended_at, ..Found::empty() })
+}
+
+/// Reads what comes after `after`, strongly consistent; 0 stands for the beginning of what is retained. Reads no more than
+/// about what `bytes_left` in a reply take. `head` is what is known of the log's head, if it lies beyond `after`.
+///
+/// # Errors
+/// When the table does not answer, or throttles; the SDK has tried it again by then.
+pub async fn read(
+    log: &LogTable<impl Clock>,
+    room: &RoomId,
+    after: u64,
+    head: Option<LogHead>,
+    bytes_left: usize,
+) -> Result<Found, StoreError> {
+    let mut size = PageSize::new(MESSAGES, bytes_left);
+    let (mut entries, mut units) = (Vec::new(), 0);
+    // `after` itself is read too: while it is there, nothing after it can have expired.
+    let mut from = after;
+    let more = loop {
+        // One beyond the head says whether there is more by now.
+        let up_to_head = head.map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
+        let limit = u64::from(size.next()).min(up_to_head);
+        let page = log.since(room, from, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+        units += page.bytes.div_ceil(UNIT_BYTES).max(1);
+        size.add(page.entries.iter().map(|entry| &entry.logged).filter(|logged| logged.seq > after));
+        let last = page.entries.last().map(LogEntry::seq);
+        entries.extend(page.entries);
+        match last {
+            Some(last) if page.more && !size.is_enough() => from = last + 1,
+            _ => break page.more,
+        }
+    };
+    let (Some(first), Some(newest)) = (entries.first().map(LogEntry::seq), entries.last()) else {
+        return nothing_from(log, room, after, head, units).await;
+    };
+    let (last, last_appended_at) = (newest.seq(), Some(newest.appended_at));
+    let (seq, appended_at) = match head {
+        // It may have ended meanwhile; then the rest is told of when it is asked for.
+        Some(head) if head.seq > last => (head.seq, Some(head.appended_at)),
+        None if more => newest_beyond(log, room, last, last_appended_at).await?,
+        _ => (last, last_appended_at),
+    };
+    let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
+    let has_gap = first > after + 1 && !follows(log, room, after, first).await?;
+    // Of what comes after the last message that there is, nothing can be had.
+    let is_gone = messages.is_empty() && !more && seq > after;
+    let truncated = after > 0 && (has_gap || is_gone);
+    // Whoever knows no head has looked for what is beyond by itself.
+    let more = more && (head.is_some() || seq > last);
+    Ok(Found { after, seq, messages, more, truncated, appended_at, units })
+}
+
+/// The newest message of a log that has been read up to `last`. It may have ended meanwhile: its head is never below what
+/// has been found.
+async fn newest_beyond(
+    log: &LogTable<impl Clock>,
+    room: &RoomId,
+    last: u64,
+    appended_at: Option<u64>,
+) -> Result<(u64, Option<u64>), StoreError> {
+    let page = log.latest(room, None, 1).await?;
+    let newest = page.entries.first().filter(|newest| newest.seq() > last);
+    Ok(newest.map_or((last, appended_at), |newest| (newest.seq(), Some(newest.appended_at))))
+}
+
+/// Whether a log that has started anew with `first` ended with `after` before: nothing was between.
+async fn follows(log: &LogTable<impl Clock>, room: &RoomId, after: u64, first: u64) -> Result<bool, StoreError> {
+    let fence = log.fence(room).await?;
+    Ok(fence.is_some_and(|fence| fence.start == first && fence.previous == Some(after)))
+}
+
+/// What it means that a log has nothing from `after` on: it has expired, or `after` is beyond its head, and so not of this
+/// log.
+async fn nothing_from(
+    log: &LogTable<impl Clock>,
+    room: &RoomId,
+    after: u64,
+    head: Option<LogHead>,
+    units: usize,
+) -> Result<Found, StoreError> {
+    let head = match head {
+        Some(head) => Some(head),
+        None => log.head(room).await?,
+    };
+    match head {
+        Some(head) if head.seq >= after => Ok(Found { units: units + 1, ..Found::nothing_beyond(after, head) }),
+        head => {
+            let page = log.latest(room, None, 1).await?;
+            let units = units + 1 + page.bytes.div_ceil(UNIT_BYTES).max(1);
+            let newest = page.entries.first();
+            let seq = newest.map_or(0, LogEntry::seq).max(head.map_or(0, |head| head.seq));
+            let appended_at = newest.map(|newest| newest.appended_at).or(head.map(|head| head.appended_at));
+            // It may have started since it was read.
+            let more = seq > after;
+            Ok(Found { after, seq, more, truncated: after > 0 && !more, appended_at, units, ..Found::empty() })
+        }
+    }
+}

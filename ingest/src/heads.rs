@@ -1,0 +1,100 @@
+//! Where logs stand, remembered for a moment: of the clients of a busy room that one environment serves, the first one's
+//! read is the others' too.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+};
+
+use shared::{
+    RoomId,
+    clock::Clock,
+    store::{
+        StoreError,
+        log::{LogHead, LogTable},
+    },
+};
+
+/// How long a head is remembered, in microseconds. What is appended meanwhile is broadcast, and found at the next sync.
+const REMEMBERED: u64 = 500_000;
+
+/// Heads that are remembered at the most: less than 2 MiB.
+const MOST: usize = 10_000;
+
+/// The heads of logs.
+#[derive(Debug)]
+pub struct Heads<C> {
+    clock: C,
+    remembered: RefCell<HashMap<RoomId, Remembered>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    head: Option<LogHead>,
+    read_at: u64,
+}
+
+/// What is known of some heads.
+#[derive(Debug, Default)]
+pub struct KnownHeads {
+    /// By room; `None` for a log without one: it is empty, or an older version has written it.
+    pub heads: HashMap<RoomId, Option<LogHead>>,
+    /// Why the heads of the other rooms are not known.
+    pub error: Option<StoreError>,
+}
+
+impl<C: Clock> Heads<C> {
+    /// None yet.
+    pub fn new(clock: C) -> Self {
+        Self { clock, remembered: RefCell::default() }
+    }
+
+    /// The heads of some rooms, of which somebody has everything up to a number: from memory, unless that is older than
+    /// half a second or below the number; else in one read, eventually consistent.
+    ///
+    /// A throttled read is tried again by the SDK, and what the table did not process for a moment more; then those rooms
+    /// are without.
+    pub async fn of(&self, log: &LogTable<C>, positions: &BTreeMap<RoomId, u64>) -> KnownHeads {
+        let now = self.clock.unix_micros();
+        let mut known = KnownHeads::default();
+        let mut unknown = Vec::new();
+        for (room, after) in positions {
+            match self.remembered.borrow().get(room) {
+                Some(Remembered { head, read_at })
+                    if read_at + REMEMBERED > now && head.map_or(0, |head| head.seq) >= *after =>
+                {
+                    known.heads.insert(room.clone(), *head);
+                }
+                _ => unknown.push(room.clone()),
+            }
+        }
+        if unknown.is_empty() {
+            return known;
+        }
+        match log.heads(&unknown).await {
+            Ok(read) => {
+                if !read.unread.is_empty() {
+                    let source = format!("{} rows were not processed", read.unread.len()).into();
+                    known.error = Some(StoreError::Throttled { operation: "BatchGetItem of logs' heads", source });
+                }
+                for room in unknown.into_iter().filter(|room| !read.unread.contains(room)) {
+                    let head = read.found.get(&room).copied();
+                    self.remember(room.clone(), Remembered { head, read_at: now });
+                    known.heads.insert(room, head);
+                }
+            }
+            Err(error) => known.error = Some(error),
+        }
+        known
+    }
+
+    fn remember(&self, room: RoomId, head: Remembered) {
+        let mut remembered = self.remembered.borrow_mut();
+        if remembered.len() >= MOST {
+            remembered.retain(|_, old| old.read_at + REMEMBERED > head.read_at);
+        }
+        if remembered.len() < MOST {
+            remembered.insert(room, head);
+        }
+    }
+}
