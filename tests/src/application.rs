@@ -94,18 +94,28 @@ impl RoomView {
         if page["truncated"].as_bool().expect("truncated") && first.is_none_or(|first| first > position + 1) {
             self.gives_up.push(Truncation { after: position, before: first });
         }
+        let is_empty = messages.is_empty();
         if let (Some(after), Some(through)) = (asked, last) {
             self.early.push(Span { after, through, messages });
         }
         self.advance();
-        if head == 0 {
-            self.surrender();
+        let has_nothing = is_empty && !self.incomplete && (page["truncated"] == true || asked == Some(0));
+        if head == 0 || has_nothing {
+            self.surrender(head);
+        }
+        if has_nothing && head > 0 {
+            let position = self.position.unwrap_or_default();
+            // A position beyond the head is of another log.
+            let is_foreign = asked.is_some_and(|asked| head < asked && asked == position);
+            self.position = Some(if is_foreign { head } else { position.max(head) });
+            self.advance();
         }
     }
 
-    /// The log is empty: what is held back is all that is left, and what is missing before it will never come.
-    fn surrender(&mut self) {
-        while let Some(span) = self.early.first() {
+    /// The log has nothing: what is held back of it is all that is left, and what is missing before it will never come. What
+    /// lies beyond its head is of a log that has started since.
+    fn surrender(&mut self, head: u64) {
+        while let Some(span) = self.early.first().filter(|span| head == 0 || span.through <= head) {
             let before = span.messages.first().map(|message| message.0);
             self.gives_up.push(Truncation { after: self.position.unwrap_or_default(), before });
             self.position = Some(span.after);
@@ -199,6 +209,32 @@ mod tests {
             view.gives_up(),
             [Truncation { after: 0, before: Some(5) }, Truncation { after: 6, before: Some(9) }]
         );
+    }
+
+    #[test]
+    fn a_log_that_has_expired_is_gone_on_from_at_its_head() {
+        let mut view = RoomView::new("r");
+        view.page(None, &page(5, &[], false, false));
+        view.broadcast(&broadcast(&[8]));
+        view.page(Some(5), &page(9, &[], false, true));
+        assert_eq!((seen(&view), view.position(), view.is_incomplete()), (vec![8], Some(9), false));
+        assert_eq!(
+            view.gives_up(),
+            [Truncation { after: 5, before: None }, Truncation { after: 5, before: Some(8) }],
+            "6, 7 and 9"
+        );
+        // The next log follows it.
+        view.broadcast(&broadcast(&[900]));
+        view.page(Some(9), &page(900, &[900], false, false));
+        assert_eq!((seen(&view), view.is_incomplete()), (vec![8, 900], false));
+    }
+
+    #[test]
+    fn a_position_of_another_log_is_given_up() {
+        let mut view = RoomView::new("r");
+        view.page(Some(700), &page(9, &[], false, true));
+        view.broadcast(&broadcast(&[10]));
+        assert_eq!((seen(&view), view.position(), view.is_incomplete()), (vec![10], Some(10), false));
     }
 
     #[test]

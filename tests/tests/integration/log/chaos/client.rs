@@ -62,10 +62,11 @@ impl ChaosClient {
     pub(super) async fn live(&mut self) {
         for _ in 0..self.random.u32(ACTIONS / 2..=ACTIONS) {
             self.world.clock.advance(Duration::from_millis(self.random.u64(1..3_000)));
-            match self.random.u32(..10) {
+            match self.random.u32(..11) {
                 0..=4 => self.send().await,
                 5 => self.cut().await,
                 6 => self.sync().await,
+                7 => self.lose_a_membership(),
                 _ => {}
             }
             moment(&mut self.random).await;
@@ -81,17 +82,33 @@ impl ChaosClient {
         }
     }
 
-    /// The faults have stopped: with one sync it has everything.
+    /// The faults have stopped: with one sync it has everything, and is a member of its rooms.
     pub(super) async fn converge(&mut self) {
         if let Some(connection) = &self.connection {
             self.world.mend(&connection.id);
         }
         self.come_back().await;
         self.receive();
+        // What an environment remembers of a head it does not remember for long.
+        self.world.clock.advance(Duration::from_secs(1));
         self.sync().await;
         for (room, view) in &self.views {
             assert!(!view.room.is_incomplete(), "{} still misses something of {room}: {:?}", self.subject, view.room);
         }
+        let connection = self.connection.as_ref().expect("a connection");
+        let member_of = self.world.dynamodb.rooms_of_connection(&connection.id);
+        assert!(
+            self.views.keys().copied().eq(member_of.iter().map(String::as_str)),
+            "{} is in {member_of:?}",
+            self.subject
+        );
+    }
+
+    /// A row is deleted though its connection lives: API Gateway answered 410 for it.
+    fn lose_a_membership(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        let room = self.rooms[self.random.usize(..self.rooms.len())];
+        self.world.dynamodb.delete_row(&connection.id, room);
     }
 
     /// Sends a message or two, and sometimes again, as a client does that has waited for its answer in vain.
@@ -181,7 +198,10 @@ impl ChaosClient {
             let reply = self.world.session.request(&id, &self.subject, &frame).await;
             assert_eq!(reply["type"], "synced", "{reply}");
             for (room, after) in &rooms {
-                self.take_page(room, Some(*after), &reply["rooms"][room]);
+                // A room that is left out is asked for again.
+                if let Some(page) = reply["rooms"].get(room) {
+                    self.take_page(room, Some(*after), page);
+                }
             }
             if rooms.keys().all(|room| reply["rooms"][room]["more"] == false) {
                 return;
@@ -205,6 +225,13 @@ impl ChaosClient {
         if page["truncated"] == true {
             let expiry = asked.and_then(|asked| self.world.expiry(room, asked));
             assert!(expiry.is_none_or(|expiry| expiry <= now), "truncated, though {asked:?} is still there: {page}");
+            let before = page["messages"][0]["seq"].as_u64().unwrap_or(u64::MAX);
+            let is_between = |seq: u64| asked.is_some_and(|asked| asked < seq) && seq < before;
+            let log = self.world.log(room);
+            assert!(
+                log.keys().any(|seq| is_between(*seq)),
+                "truncated after {asked:?}, though nothing is gone: {page}"
+            );
         }
         view.room.page(asked, page);
         let known = view.truncations.len();
