@@ -149,10 +149,19 @@ pub async fn sync<C: Clock>(
             Err(error) => failures.extend(Some(error)),
         }
     }
-    match failures.worst {
-        Some(error) if rooms.is_empty() => Err(error.into()),
-        worst => Ok(Synced { rooms, renewed, newest, throttled: matches!(worst, Some(StoreError::Throttled { .. })) }),
+    let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));
+    if let Some(error) = failures.worst {
+        if rooms.is_empty() {
+            return Err(error.into());
+        }
+        let left_out = positions.len() - rooms.len();
+        if throttled {
+            tracing::warn!(%error, left_out, "rooms left out of a sync");
+        } else {
+            tracing::error!(%error, left_out, "rooms left out of a sync");
+        }
     }
+    Ok(Synced { rooms, renewed, newest, throttled })
 }
 
 /// What must be done to serve a room.
@@ -189,10 +198,6 @@ struct Failures {
 impl Extend<StoreError> for Failures {
     fn extend<T: IntoIterator<Item = StoreError>>(&mut self, errors: T) {
         for error in errors {
-            match &error {
-                StoreError::Throttled { .. } => tracing::warn!(%error, "rooms are left out of a sync"),
-                StoreError::Unavailable { .. } => tracing::error!(%error, "rooms are left out of a sync"),
-            }
             if self.worst.is_none() || matches!(error, StoreError::Throttled { .. }) {
                 self.worst = Some(error);
             }
