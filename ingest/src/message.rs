@@ -60,3 +60,46 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
         Ok(Response::for_frame(request_id, reply))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use lambda_runtime::Context;
+    use serde_json::{Value, json};
+    use shared::{Message, clock::SystemClock, queue::QueueError};
+
+    use super::*;
+
+    /// A queue that does not answer.
+    struct Silent;
+
+    impl Sink for Silent {
+        async fn put(&self, _: &Message) -> Result<(), QueueError> {
+            pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_does_not_answer_in_time_is_told_with_what_to_try_again() {
+        let send = async |id: Option<&str>| -> Value {
+            let frame = json!({"action": "sendMessage", "roomId": "r", "data": 1, "requestId": "q", "id": id});
+            let event = json!({
+                "requestContext": {
+                    "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
+                    "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {"sub": "alice"},
+                },
+                "isBase64Encoded": false, "body": frame.to_string(),
+            });
+            // The deadline of this context is long past.
+            let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
+            let response = MessageFunction::new(Silent, SystemClock).handle(event).await.unwrap();
+            serde_json::from_str(&response.body.unwrap()).unwrap()
+        };
+        for (id, told) in [(Some("i"), "i"), (None, "m=")] {
+            let reply = send(id).await;
+            assert_eq!((&reply["code"], &reply["requestId"]), (&json!("unavailable"), &json!("q")));
+            assert_eq!(reply["id"], told);
+        }
+    }
+}

@@ -51,7 +51,8 @@ pub trait Queue {
 
 /// Where the message route puts a message: exactly one network call.
 pub trait Sink {
-    /// Accepts a message: when this returns `Ok`, it is stored redundantly.
+    /// Accepts a message: when this returns `Ok`, it is stored redundantly. A throttle is an error: that of [`AnySink`] at
+    /// once, that of a queue by itself when the SDK has tried as often as it does any call.
     fn put(&self, message: &Message) -> impl Future<Output = Result<(), QueueError>>;
 }
 
