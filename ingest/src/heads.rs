@@ -98,3 +98,32 @@ impl<C: Clock> Heads<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoClock;
+
+    impl Clock for NoClock {
+        fn unix_micros(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn only_so_many_heads_are_remembered_and_old_ones_make_way() {
+        let heads = Heads::new(NoClock);
+        let remember = |number: usize, read_at: u64| {
+            let room = RoomId::parse(&number.to_string()).unwrap();
+            heads.remember(room.clone(), Remembered { head: None, read_at });
+            let remembered = heads.remembered.borrow();
+            (remembered.contains_key(&room), remembered.len())
+        };
+        for number in 0..MOST {
+            assert!(remember(number, if number < 10 { 0 } else { REMEMBERED }).0);
+        }
+        assert_eq!(remember(MOST, REMEMBERED - 1), (false, MOST));
+        assert_eq!(remember(MOST, REMEMBERED), (true, MOST - 9));
+    }
+}
