@@ -128,6 +128,21 @@ async fn a_head_below_the_clients_position_is_never_trusted() {
     assert_eq!(sync(8).await, (7, vec![], false, true));
 }
 
+/// The read of a head costs half a unit, that of a log as much as its newest message.
+#[tokio::test]
+async fn who_is_ahead_of_what_is_remembered_has_the_head_read_again() {
+    let rooms = Rooms::new();
+    rooms.seed("room", 5, LARGE);
+    rooms.join("room", 7_200);
+    let sync = async |after: u64| facts(&rooms.sync(&[("room".to_owned(), after)]).await["rooms"]["room"]);
+    assert_eq!(sync(5).await, (5, vec![], false, false));
+    rooms.seed("room", 6, LARGE);
+    let before = rooms.dynamodb.read_units();
+    assert_eq!(sync(6).await, (6, vec![], false, false));
+    assert!(rooms.dynamodb.read_units() - before < 2.0);
+    assert_eq!(rooms.dynamodb.count("BatchGetItem"), 2);
+}
+
 #[tokio::test]
 async fn a_history_page_reads_about_what_it_holds() {
     let rooms = Rooms::new();
