@@ -183,7 +183,7 @@ impl Look {
             }
             Some(head) if head.seq > after => Self::Behind(head),
             None if after == 0 => Self::Known(Found::empty()),
-            // Not even an eventually consistent read is behind a client for long: so it is looked at exactly.
+            // A head below the client's position is an old one, or the position is of another log: only the log can tell.
             _ => Self::Unknown,
         }
     }
