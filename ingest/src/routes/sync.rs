@@ -89,24 +89,12 @@ pub async fn sync<C: Clock>(
     failures.extend(known.error);
 
     let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|expires_at| *expires_at < now_seconds + RENEWED_WITHIN);
-    let puts = positions.keys().filter(is_due).map(|room| async move {
-        let put = connections.join(connection, room, subject).await;
-        (room.clone(), put)
-    });
-    let (mut renewed, mut unverified) = (BTreeSet::new(), BTreeSet::new());
-    for (room, put) in stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).collect::<Vec<_>>().await {
-        match put {
-            Ok(()) => renewed.insert(room),
-            Err(error) => {
-                failures.extend(Some(error));
-                unverified.insert(room)
-            }
-        };
-    }
+    let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
+    let renewed = renew(connections, connection, subject, &due, &mut failures).await;
 
     let mut looks: Vec<_> = positions
         .iter()
-        .filter(|(room, _)| !unverified.contains(*room))
+        .filter(|(room, _)| renewed.contains(*room) || !due.contains(room))
         .filter_map(|(room, after)| {
             // What was appended before the row was there may have reached neither the connection nor the head.
             let was_member = rows.get(room).is_some_and(|expires_at| *expires_at > now_seconds);
@@ -116,8 +104,54 @@ pub async fn sync<C: Clock>(
         .collect();
     // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
     order.shuffle(&mut looks);
-    let budget = RefCell::new(ReplyBudget::for_rooms(positions.keys()));
-    let units = Cell::new(0);
+    let budget = ReplyBudget::for_rooms(positions.keys());
+    let (rooms, newest) = serve(log, looks, budget, &mut failures).await;
+
+    let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));
+    if let Some(error) = failures.worst {
+        if rooms.is_empty() {
+            return Err(error.into());
+        }
+        let left_out = positions.len() - rooms.len();
+        if throttled {
+            tracing::warn!(%error, left_out, "rooms left out of a sync");
+        } else {
+            tracing::error!(%error, left_out, "rooms left out of a sync");
+        }
+    }
+    Ok(Synced { rooms, renewed, newest, throttled })
+}
+
+/// Puts the rows of rooms that are due; says in which rooms the connection is a member by that.
+async fn renew<C: Clock>(
+    connections: &ConnectionTable<C>,
+    connection: &ConnectionId,
+    subject: &Subject,
+    due: &BTreeSet<&RoomId>,
+    failures: &mut Failures,
+) -> BTreeSet<RoomId> {
+    let puts = due.iter().map(|room| async move {
+        let put = connections.join(connection, room, subject).await;
+        put.map(|()| RoomId::clone(room))
+    });
+    let mut renewed = BTreeSet::new();
+    for put in stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).collect::<Vec<_>>().await {
+        match put {
+            Ok(room) => drop(renewed.insert(room)),
+            Err(error) => failures.extend(Some(error)),
+        }
+    }
+    renewed
+}
+
+/// Looks at rooms one after the other, as far as the budgets go; with what was found comes the time of the newest message.
+async fn serve<C: Clock>(
+    log: &LogTable<C>,
+    looks: Vec<(RoomId, u64, Look)>,
+    budget: ReplyBudget,
+    failures: &mut Failures,
+) -> (BTreeMap<RoomId, CatchUp>, Option<u64>) {
+    let (budget, units) = (RefCell::new(budget), Cell::new(0));
     let reads = stream::iter(looks).map(|(room, after, look)| {
         let (budget, units) = (&budget, &units);
         async move {
@@ -149,19 +183,7 @@ pub async fn sync<C: Clock>(
             Err(error) => failures.extend(Some(error)),
         }
     }
-    let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));
-    if let Some(error) = failures.worst {
-        if rooms.is_empty() {
-            return Err(error.into());
-        }
-        let left_out = positions.len() - rooms.len();
-        if throttled {
-            tracing::warn!(%error, left_out, "rooms left out of a sync");
-        } else {
-            tracing::error!(%error, left_out, "rooms left out of a sync");
-        }
-    }
-    Ok(Synced { rooms, renewed, newest, throttled })
+    (rooms, newest)
 }
 
 /// What must be done to serve a room.
