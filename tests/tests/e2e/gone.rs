@@ -1,12 +1,12 @@
-//! Rows of connections that are no more.
+//! Rows of connections that are no more, and connections whose rows are no more.
 
 use std::time::Duration;
 
 use serde_json::json;
 use tests::websocket::Handshake;
 
-use crate::stacks::Stacks;
-use crate::tables::{now, plant_row, rows, users};
+use crate::stacks::{Behaviour, Stacks};
+use crate::tables::{lose_row, now, plant_row, rows, users};
 use crate::wait::{PATIENCE, until};
 
 pub(crate) async fn a_killed_client_leaves_no_row_after_the_next_broadcast(stacks: &Stacks) {
@@ -44,4 +44,46 @@ pub(crate) async fn rows_whose_disconnect_was_lost_go_with_the_next_broadcast_bu
     alice.expect_messages("stale", 1, PATIENCE).await;
     assert!(connections().await.contains(&"young=".to_owned()), "the young row is gone too");
     assert_eq!(rows(stack, "stale:other").await.len(), 1, "another room's row is that room's to delete");
+}
+
+pub(crate) async fn a_client_whose_row_was_lost_hears_again_after_its_next_sync(stacks: &Stacks) {
+    let stack = stacks.shared().await;
+    let (alice, bob) = (stack.connect("deaf-alice").await.unwrap(), stack.connect("deaf-bob").await.unwrap());
+    let joined = alice.join("deaf").await;
+    assert!(joined["retentionSeconds"].is_u64() && joined["syncAfterMs"].is_u64(), "{joined}");
+    let row = rows(stack, "deaf").await.remove(0);
+    lose_row(stack, "deaf", &row.connection).await;
+    bob.join("deaf").await;
+    bob.say("deaf", json!(1)).await;
+    bob.expect_messages("deaf", 1, PATIENCE).await;
+
+    let sync = json!({ "action": "sync", "rooms": { "deaf": joined["seq"] } });
+    let synced = alice.request_for("synced", sync).await;
+    assert_eq!(synced["renewed"], json!(["deaf"]));
+    assert_eq!(synced["rooms"]["deaf"]["messages"][0]["data"], 1);
+    assert!((1_000..=540_000).contains(&synced["syncAfterMs"].as_u64().unwrap()), "{synced}");
+    assert_eq!(users(stack, "deaf").await, ["deaf-alice", "deaf-bob"]);
+    bob.say("deaf", json!(2)).await;
+    alice.expect_messages("deaf", 1, PATIENCE).await;
+    let again = json!({ "action": "sync", "rooms": { "deaf": synced["rooms"]["deaf"]["seq"] } });
+    assert_eq!(alice.request_for("synced", again).await["renewed"], json!([]));
+}
+
+pub(crate) async fn a_living_connection_that_is_said_to_be_gone_is_closed_and_comes_back(stacks: &Stacks) {
+    let faulty = stacks.faulty().await;
+    let stack = &faulty.stack;
+    let (alice, bob) = (stack.connect("false-alice").await.unwrap(), stack.connect("false-bob").await.unwrap());
+    let joined = alice.join("false").await;
+    // As one who has been there for longer than a handshake takes.
+    let row = rows(stack, "false").await.remove(0);
+    plant_row(stack, "false", &row.connection, 7, now().checked_sub(Duration::from_mins(10)).unwrap()).await;
+    faulty.posts.behave(Behaviour::SayGone);
+    bob.say("false", json!("is anybody there?")).await;
+    alice.ended().await;
+    faulty.posts.behave(Behaviour::Pass);
+    let again = stack.connect("false-alice").await.unwrap();
+    let resumed = again.join_after("false", joined["seq"].as_u64().unwrap()).await;
+    assert_eq!(resumed["messages"][0]["data"], "is anybody there?");
+    bob.say("false", json!("again")).await;
+    again.expect_messages("false", 1, PATIENCE).await;
 }

@@ -16,6 +16,8 @@ pub(crate) enum Behaviour {
     Pass,
     /// They are never answered and do not arrive.
     Hang,
+    /// They are answered 410 and do not arrive, though the connections live. Everything else passes.
+    SayGone,
     /// The next so many arrive, the others hang.
     HangAfter(usize),
     /// This share of them fails; half of those arrive all the same.
@@ -26,6 +28,7 @@ pub(crate) enum Behaviour {
 enum Fate {
     Arrives,
     Hangs,
+    Gone,
     Lost { arrives: bool },
 }
 
@@ -75,9 +78,10 @@ impl Posts {
 }
 
 impl State {
-    fn decide(&mut self) -> Fate {
+    fn decide(&mut self, request: &Request) -> Fate {
         let fate = match &mut self.behaviour {
-            Behaviour::Pass => Fate::Arrives,
+            Behaviour::SayGone if request.method == http::Method::POST => Fate::Gone,
+            Behaviour::Pass | Behaviour::SayGone => Fate::Arrives,
             Behaviour::Hang | Behaviour::HangAfter(0) => Fate::Hangs,
             Behaviour::HangAfter(left) => {
                 *left -= 1;
@@ -132,13 +136,14 @@ impl Handler for Way {
     async fn handle(&self, request: Request) -> Answer {
         let (api, fate) = {
             let mut state = self.0.lock().unwrap();
-            (state.api.clone(), state.decide())
+            (state.api.clone(), state.decide(&request))
         };
         let Some(api) = api else { return Reply::empty(503).into() };
         let pass = async || api.call(&request).await;
         match fate {
             Fate::Arrives => pass().await.into(),
             Fate::Hangs => Answer::Hang,
+            Fate::Gone => Reply::empty(410).header("x-amzn-errortype", "GoneException").into(),
             Fate::Lost { arrives } => {
                 if arrives {
                     pass().await;

@@ -65,6 +65,13 @@ pub(crate) async fn plant_row(stack: &LocalStack, room: &str, connection: &str, 
     put.item("expiresAt", number(now().as_secs() + 3600)).send().await.unwrap();
 }
 
+/// Deletes somebody's row in a room, past everybody who would know of it.
+pub(crate) async fn lose_row(stack: &LocalStack, room: &str, connection: &str) {
+    let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+    let delete = client.delete_item().table_name(&stack.description().connections_table);
+    delete.key("connectionId", text(connection)).key("roomId", text(room)).send().await.unwrap();
+}
+
 /// The numbers and ids of a room's log, ascending.
 pub(crate) async fn log(stack: &LocalStack, room: &str) -> Vec<(u64, String)> {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
