@@ -38,12 +38,13 @@ impl Beat {
     }
 
     /// When to sync some rooms next, of which the newest message is of the given time, if there is any: when they are as
-    /// silent again as they are now. Jitter takes up to a twentieth off, so that those who came together do not stay together.
+    /// silent again as they are now. Jitter takes up to a fiftieth off, so that those who came together do not stay together; more
+    /// would cost idle clients more beats than it spreads.
     pub fn sync_after(&mut self, newest: Option<u64>, now: u64) -> u64 {
         let (least, most) = (*self.bounds.start(), *self.bounds.end());
         let age = newest.map_or(most, |newest| now.saturating_sub(newest));
         let stretched = (age.clamp(least, most) * self.stretch.at(now)).min(most);
-        stretched - self.jitter.u64(0..=stretched / 20)
+        stretched - self.jitter.u64(0..=stretched / 50)
     }
 
     /// When to try a throttled request again.
@@ -100,9 +101,9 @@ mod tests {
         Beat::new(30_000..=540_000, Rng::with_seed(1))
     }
 
-    /// Whether a time is another one with the jitter of at most a twentieth.
+    /// Whether a time is another one with the jitter of at most a fiftieth.
     fn is_about(time: u64, expected: u64) -> bool {
-        (expected - expected / 20..=expected).contains(&time)
+        (expected - expected / 50..=expected).contains(&time)
     }
 
     #[test]
@@ -124,8 +125,8 @@ mod tests {
         let mut quarters = [0; 4];
         for _ in 0..4_000 {
             let after = beat.sync_after(None, NOW);
-            assert!((513_000..=540_000).contains(&after));
-            quarters[usize::try_from((after - 513_000) / 6_751).unwrap()] += 1;
+            assert!((529_200..=540_000).contains(&after));
+            quarters[usize::try_from((after - 529_200) / 2_701).unwrap()] += 1;
         }
         assert!(quarters.iter().all(|count| (800..1_200).contains(count)), "{quarters:?}");
     }
