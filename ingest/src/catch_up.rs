@@ -270,20 +270,22 @@ async fn nothing_from(
     head: Option<LogHead>,
     units: usize,
 ) -> Result<Found, StoreError> {
-    let head = match head {
+    let known = match head {
         Some(head) => Some(head),
         None => log.head(room).await?,
     };
-    match head {
-        Some(head) if head.seq >= after => Ok(Found { units: units + 1, ..Found::nothing_beyond(after, head) }),
-        head => {
+    match known {
+        Some(known) if head.is_some() || known.seq == after => {
+            Ok(Found { units: units + 1, ..Found::nothing_beyond(after, known) })
+        }
+        // The log may have started between the two reads: a head that was read after it tells of what is to be had.
+        known => {
             let page = log.latest(room, None, 1).await?;
             let units = units + 1 + page.bytes.div_ceil(UNIT_BYTES).max(1);
             let newest = page.entries.first();
-            let seq = newest.map_or(0, LogEntry::seq).max(head.map_or(0, |head| head.seq));
-            let appended_at = newest.map(|newest| newest.appended_at).or(head.map(|head| head.appended_at));
-            // It may have started since it was read.
-            let more = seq > after;
+            let seq = newest.map_or(0, LogEntry::seq).max(known.map_or(0, |known| known.seq));
+            let appended_at = newest.map(|newest| newest.appended_at).or(known.map(|known| known.appended_at));
+            let more = newest.is_some_and(|newest| newest.seq() > after);
             Ok(Found { after, seq, more, truncated: after > 0 && !more, appended_at, units, ..Found::empty() })
         }
     }

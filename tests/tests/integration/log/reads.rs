@@ -329,3 +329,41 @@ async fn what_is_appended_between_two_reads_is_read_too() {
     let (page, ()) = join(room.sync(log[0]), appends).await;
     assert_eq!(facts(&page), (log[1] + 1, vec![log[1], log[1] + 1], false, false));
 }
+
+/// A log that is empty when it is looked at, and has a head when that is: the message lies between, and nobody may take
+/// itself to have it.
+#[tokio::test]
+async fn a_log_that_starts_before_its_head_is_read_has_more_to_ask_for() {
+    for silent in [false, true] {
+        for asks in ["join", "sync"] {
+            let room = Room::new();
+            let after = if silent { *room.log(&["a"]).await.last().unwrap() } else { 0 };
+            room.clock.advance(Duration::from_secs(RETENTION));
+            if asks == "sync" {
+                // The log itself is looked at for whoever was no member.
+                room.dynamodb.delete_row("c=", ROOM);
+            }
+            let hold = Hold::default();
+            let is_of_head = |call: &Call| call.body["Key"]["seq"]["N"] == "-1000000";
+            room.dynamodb.fault(Rule::on("GetItem", Fault::Held(hold.clone())).when(is_of_head).times(1));
+            let reads = room.dynamodb.count("GetItem");
+            let starts = async {
+                while room.dynamodb.count("GetItem") == reads {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let logged = room.log(&["b"]).await;
+                hold.release();
+                logged
+            };
+            let request = async {
+                match asks {
+                    "join" => room.join(Some(after)).await,
+                    _ => room.sync(after).await,
+                }
+            };
+            let (page, new) = join(request, starts).await;
+            assert_eq!(facts(&page), (new[0], vec![], true, false), "{asks} after {after}");
+            assert_eq!(facts(&room.sync(after).await), (new[0], new, false, false));
+        }
+    }
+}
