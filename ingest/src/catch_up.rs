@@ -26,11 +26,15 @@ const UNIT_BYTES: usize = 4 * 1024;
 /// Bytes that a reply keeps for what is around its rooms: type, `requestId`, `syncAfterMs`, braces.
 const ENVELOPE: usize = 1024;
 
-/// Bytes that a reply keeps for each room, besides twice its name:
-/// `"":{"seq":9007199254740991,"messages":[],"more":false,"truncated":false},` and, in `renewed`, `"",`.
+/// Bytes that a reply keeps for each room, besides its name:
+/// `"":{"seq":9007199254740991,"messages":[],"more":false,"truncated":false},`.
 const ROOM_ENVELOPE: usize = 80;
 
-// The largest message fits the largest reply, comma included: else a client would ask for it for ever.
+/// Bytes that a reply keeps for each room that was renewed, besides its name once more: `"",`.
+const RENEWED_ENVELOPE: usize = 3;
+
+// The largest message fits the largest reply in which nothing was renewed, comma included: else a client would ask for it
+// for ever.
 const _: () = assert!(
     ENVELOPE + SYNC_ROOMS * (ROOM_ID_CHARS + ROOM_ENVELOPE) + MAX_MESSAGE_BYTES < MAX_POST_BYTES,
     "the largest message does not fit the largest reply"
@@ -52,10 +56,11 @@ impl ReplyBudget {
         Self { used: ENVELOPE, first: true, spent: false }
     }
 
-    /// For a reply about several rooms.
-    pub fn for_rooms<'a>(rooms: impl Iterator<Item = &'a RoomId>) -> Self {
+    /// For a reply about several rooms, some of which were renewed.
+    pub fn for_rooms<'a>(rooms: impl Iterator<Item = &'a RoomId>, renewed: impl Iterator<Item = &'a RoomId>) -> Self {
         let rooms: usize = rooms.map(|room| room.as_str().len() + ROOM_ENVELOPE).sum();
-        Self { used: ENVELOPE + rooms, ..Self::new() }
+        let renewed: usize = renewed.map(|room| room.as_str().len() + RENEWED_ENVELOPE).sum();
+        Self { used: ENVELOPE + rooms + renewed, ..Self::new() }
     }
 
     /// Whether the message goes into the reply; if so, its bytes are used up.

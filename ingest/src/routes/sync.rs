@@ -104,7 +104,7 @@ pub async fn sync<C: Clock>(
         .collect();
     // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
     order.shuffle(&mut looks);
-    let budget = ReplyBudget::for_rooms(positions.keys());
+    let budget = ReplyBudget::for_rooms(positions.keys(), renewed.iter());
     let (rooms, newest) = serve(log, looks, budget, &mut failures).await;
 
     let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));

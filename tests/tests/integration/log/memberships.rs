@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join;
 use serde_json::json;
 use shared::clock::Clock;
-use shared::limits::CONNECTION_TTL_SECONDS;
+use shared::limits::{CONNECTION_TTL_SECONDS, MAX_MESSAGE_BYTES, MAX_POST_BYTES, ROOM_ID_CHARS, SYNC_ROOMS};
 use tests::aws_endpoint::{Call, Fault, Hold, Rule};
 use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
 
@@ -152,4 +152,21 @@ async fn when_no_room_can_be_served_the_request_is_an_error() {
             assert_eq!(reply.get("retryAfterMs").is_some(), code == "rate_limited", "{reply}");
         }
     }
+}
+
+/// The largest reply there is: API Gateway does not pass on one that is larger.
+#[tokio::test]
+async fn a_reply_fits_a_post_whatever_was_renewed() {
+    let rooms = Rooms::new();
+    let long = |number: usize| format!("{}{number:02}", "r".repeat(ROOM_ID_CHARS - 2));
+    // In a frame, some 80 bytes are around it.
+    rooms.seed(&long(0), 1, MAX_MESSAGE_BYTES - 100);
+    let positions: Vec<_> = (0..SYNC_ROOMS).map(|number| (long(number), 0)).collect();
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let reply = rooms.sync(&positions).await;
+        assert!(reply.to_string().len() <= MAX_POST_BYTES, "{} bytes", reply.to_string().len());
+        served.push(facts(&reply["rooms"][long(0)]));
+    }
+    assert_eq!(served, [(1, vec![], true, false), (1, vec![1], false, false)]);
 }
