@@ -234,7 +234,7 @@ pub async fn read(
     let (seq, appended_at) = match head {
         // It may have ended meanwhile; then the rest is told of when it is asked for.
         Some(head) if head.seq > last => (head.seq, Some(head.appended_at)),
-        None if more => newest_beyond(log, room, last, last_appended_at).await?,
+        None if more => newest_beyond(log, room, (last, last_appended_at), &mut units).await?,
         _ => (last, last_appended_at),
     };
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
@@ -247,15 +247,16 @@ pub async fn read(
     Ok(Found { after, seq, messages, more, truncated, appended_at, units })
 }
 
-/// The newest message of a log that has been read up to `last`. It may have ended meanwhile: its head is never below what
-/// has been found.
+/// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may have ended
+/// meanwhile: its head is never below what has been found.
 async fn newest_beyond(
     log: &LogTable<impl Clock>,
     room: &RoomId,
-    last: u64,
-    appended_at: Option<u64>,
+    (last, appended_at): (u64, Option<u64>),
+    units: &mut usize,
 ) -> Result<(u64, Option<u64>), StoreError> {
     let page = log.latest(room, None, 1).await?;
+    *units += page.bytes.div_ceil(UNIT_BYTES).max(1);
     let newest = page.entries.first().filter(|newest| newest.seq() > last);
     Ok(newest.map_or((last, appended_at), |newest| (newest.seq(), Some(newest.appended_at))))
 }

@@ -199,11 +199,9 @@ enum Look {
 impl Look {
     fn at(after: u64, head: Option<LogHead>, was_member: bool, now_seconds: u64) -> Self {
         match head {
+            Some(head) if head.seq > after && head.expires_at > now_seconds => Self::Behind(head),
             _ if !was_member => Self::Unknown,
-            Some(head) if head.seq == after || (head.seq > after && head.expires_at <= now_seconds) => {
-                Self::Known(Found::nothing_beyond(after, head))
-            }
-            Some(head) if head.seq > after => Self::Behind(head),
+            Some(head) if head.seq >= after => Self::Known(Found::nothing_beyond(after, head)),
             None if after == 0 => Self::Known(Found::empty()),
             // A head below the client's position is an old one, or the position is of another log: only the log can tell.
             _ => Self::Unknown,

@@ -91,6 +91,21 @@ async fn rows_that_were_all_lost_are_put_and_their_logs_looked_at_within_a_budge
     assert_eq!((served.len() + again["rooms"].as_object().unwrap().len(), &again["renewed"]), (50, &json!([])));
 }
 
+/// Who was no member may be behind in every room.
+#[tokio::test]
+async fn rows_that_were_lost_long_ago_are_put_and_their_logs_read_within_a_budget() {
+    let rooms = Rooms::new();
+    for room in (0..50).map(name) {
+        rooms.seed(&room, 5, LARGE);
+    }
+    let before = rooms.dynamodb.read_units();
+    let reply = rooms.sync(&all_at(1)).await;
+    let units = rooms.dynamodb.read_units() - before;
+    assert!(units <= MOST, "{units} read units");
+    let served = reply["rooms"].as_object().unwrap();
+    assert!(served.len() == 50 && served.values().all(|page| page["seq"] == 5 && page["more"] == true));
+}
+
 #[tokio::test]
 async fn clients_at_the_head_share_their_environments_read_for_half_a_second() {
     let rooms = Rooms::new();
