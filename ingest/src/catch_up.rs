@@ -214,8 +214,9 @@ pub async fn read(
     // `after` itself is read too: while it is there, nothing after it can have expired.
     let mut from = after;
     let more = loop {
-        // One beyond the head says whether there is more by now.
-        let up_to_head = head.map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
+        // One beyond the head says whether there is more by now; of that, more is read at once.
+        let is_not_beyond = |head: &LogHead| from <= head.seq + 1;
+        let up_to_head = head.filter(is_not_beyond).map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
         let limit = u64::from(size.next()).min(up_to_head);
         let page = log.since(room, from, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
         units += page.bytes.div_ceil(UNIT_BYTES).max(1);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shared::clock::Clock;
 use tests::aws_endpoint::{Fault, Rule};
 
-use super::rooms::{Rooms, all_at, facts, name, seqs};
+use super::rooms::{RETENTION, Rooms, all_at, facts, name, seqs};
 
 /// A message that is about as large as can be.
 const LARGE: usize = 100_000;
@@ -104,6 +105,20 @@ async fn rows_that_were_lost_long_ago_are_put_and_their_logs_read_within_a_budge
     assert!(units <= MOST, "{units} read units");
     let served = reply["rooms"].as_object().unwrap();
     assert!(served.len() == 50 && served.values().all(|page| page["seq"] == 5 && page["more"] == true));
+}
+
+/// Somebody else of the environment has had the head read, and the room has gone on since.
+#[tokio::test]
+async fn a_log_that_has_gone_on_far_beyond_its_remembered_head_is_read_in_few_queries() {
+    let rooms = Rooms::new();
+    rooms.seed("room", 90, 10);
+    rooms.join("room", 7_200);
+    rooms.dynamodb.seed_head("room", 2, rooms.clock.unix_millis(), rooms.clock.unix_seconds() + RETENTION);
+    let before = rooms.dynamodb.count("Query");
+    let reply = rooms.sync(&[("room".to_owned(), 1)]).await;
+    assert_eq!(facts(&reply["rooms"]["room"]), (90, (2..=90).collect(), false, false));
+    let queries = rooms.dynamodb.count("Query") - before;
+    assert!(queries <= 6, "{queries} queries");
 }
 
 #[tokio::test]
