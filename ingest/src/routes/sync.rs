@@ -81,10 +81,8 @@ pub async fn sync<C: Clock>(
     for room in positions.keys() {
         require_join(subject, room)?;
     }
-    let (Some(first), Some(last)) = (positions.keys().next(), positions.keys().next_back()) else {
-        return Ok(Synced { rooms: BTreeMap::new(), renewed: BTreeSet::new(), newest: None, throttled: false });
-    };
-    let (rows, known) = join(connections.memberships(connection, first..=last), heads.of(log, &positions)).await;
+    let rows = connections.memberships(connection, positions.keys());
+    let (rows, known) = join(rows, heads.of(log, &positions)).await;
     let (rows, mut failures) = (rows?, Failures::default());
     failures.extend(known.error);
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use shared::clock::Clock;
 use tests::aws_endpoint::{Fault, Rule};
+use tests::dynamodb::ConnectionRow;
 
-use super::rooms::{RETENTION, Rooms, all_at, facts, name, seqs};
+use super::rooms::{CONNECTION, RETENTION, Rooms, all_at, facts, name, seqs};
 
 /// A message that is about as large as can be.
 const LARGE: usize = 100_000;
@@ -60,6 +61,22 @@ async fn logs_without_heads_are_looked_at_within_a_budget() {
         replies += 1;
     }
     assert!(replies <= 15, "{replies}");
+}
+
+/// Nothing limits the rooms that a connection may join.
+#[tokio::test]
+async fn the_other_rooms_of_a_connection_are_not_read() {
+    let rooms = Rooms::new();
+    let expires_at = rooms.clock.unix_seconds() + 7_200;
+    let row = |number| ConnectionRow { expires_at, ..ConnectionRow::new(CONNECTION, &format!("m{number:04}")) };
+    rooms.dynamodb.seed((0..5_000).map(row));
+    let wanted = ["a", "m0000", "m2500", "m4999", "z"];
+    let before = (rooms.dynamodb.read_units(), rooms.dynamodb.count("Query"));
+    let reply = rooms.sync(&wanted.map(|room| (room.to_owned(), 0))).await;
+    assert_eq!(reply["renewed"], json!(["a", "z"]));
+    // Four pages of rows, and two logs.
+    let (units, queries) = (rooms.dynamodb.read_units() - before.0, rooms.dynamodb.count("Query") - before.1);
+    assert!(units <= 20.0 && queries <= 8, "{units} read units, {queries} queries");
 }
 
 /// Positions beyond every head, as somebody sends them who means harm.
