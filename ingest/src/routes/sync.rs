@@ -149,13 +149,15 @@ async fn serve<C: Clock>(
     budget: ReplyBudget,
     failures: &mut Failures,
 ) -> (BTreeMap<RoomId, CatchUp>, Option<u64>) {
-    let (budget, units) = (RefCell::new(budget), Cell::new(0));
+    let (budget, units, has_failed) = (RefCell::new(budget), Cell::new(0), Cell::new(false));
     let reads = stream::iter(looks).map(|(room, after, look)| {
-        let (budget, units) = (&budget, &units);
+        let (budget, units, has_failed) = (&budget, &units, &has_failed);
         async move {
             let is_spent = units.get() >= READ_UNITS;
             let head = match look {
                 Look::Known(found) => return (room, Ok(Some(found))),
+                // Whoever is told that there is more asks at once; whoever is told nothing waits.
+                Look::Behind(_) if is_spent && has_failed.get() => return (room, Ok(None)),
                 Look::Behind(head) if is_spent || budget.borrow().is_spent() => {
                     return (room, Ok(Some(Found::unread(after, head))));
                 }
@@ -166,6 +168,7 @@ async fn serve<C: Clock>(
             let bytes_left = budget.borrow().left();
             let found = read(log, &room, after, head, bytes_left).await;
             units.set(units.get() + found.as_ref().map_or(FAILED_READ_UNITS, |found| found.units));
+            has_failed.set(has_failed.get() || found.is_err());
             (room, found.map(Some))
         }
     });
