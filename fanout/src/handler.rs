@@ -67,7 +67,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             let processing =
                 groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));
             let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
-            (left, invocation.into_closing())
+            (left, self.broadcaster.closing(invocation))
         };
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
         let ((left, closing), deleted) = tokio::join!(processing, deleting);

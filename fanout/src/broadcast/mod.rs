@@ -6,6 +6,7 @@
 
 mod delivery;
 pub mod gone;
+mod lately;
 pub mod members;
 pub mod open_slots;
 pub mod stats;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 
 use self::{
     gone::Gone,
+    lately::Lately,
     members::Members,
     open_slots::{OpenSlots, Ticket},
     stats::BroadcastStats,
@@ -61,6 +63,7 @@ pub struct Broadcaster<A, C> {
     limiter: RateLimiter,
     retries: RetryBudget,
     misses: ConsecutiveMisses,
+    lately: Lately,
 }
 
 /// What all broadcasts of one invocation share.
@@ -145,18 +148,6 @@ impl Invocation {
         Self { deadline, gone, failing: RefCell::default(), gone_for_good: RefCell::default(), stats: Cell::default() }
     }
 
-    /// The connections that are to be closed: those that keep failing while others do not, and those whose rows are deleted
-    /// because they are gone. One of these that lives all the same would hear nothing more.
-    #[must_use]
-    pub fn into_closing(self) -> Vec<ConnectionId> {
-        if self.stats.get().is_widely_missed() {
-            return Vec::new();
-        }
-        let mut closing = self.failing.into_inner();
-        closing.append(&mut self.gone_for_good.into_inner());
-        closing
-    }
-
     fn close_later(&self, connection: &ConnectionId) {
         push_up_to(MOST_CLOSED, &mut self.failing.borrow_mut(), connection);
     }
@@ -182,12 +173,26 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
             limiter: RateLimiter::new(config.concurrency, config.max_per_second),
             retries: RetryBudget::default(),
             misses: ConsecutiveMisses::default(),
+            lately: Lately::new(),
         }
     }
 
     /// Time for one attempt.
     pub fn post_timeout(&self) -> Duration {
         self.config.timeout
+    }
+
+    /// The connections that are to be closed after an invocation: those that keep failing while others do not, and those
+    /// whose rows are deleted because they are gone. One of these that lives all the same would hear nothing more.
+    pub fn closing(&self, invocation: Invocation) -> Vec<ConnectionId> {
+        if invocation.stats.get().is_widely_missed() {
+            return Vec::new();
+        }
+        let mut closing = invocation.gone_for_good.into_inner();
+        if !self.lately.is_widely_missed() {
+            closing.append(&mut invocation.failing.into_inner());
+        }
+        closing
     }
 
     /// The @connections API.
@@ -246,6 +251,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         let mut sum = invocation.stats.get();
         sum += stats;
         invocation.stats.set(sum);
+        self.lately.add(stats);
         stats.log(room, frames.len(), cause.as_ref());
         match cause {
             None => Posted::ToAll,
@@ -313,6 +319,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
     /// next frame shows the gap. A connection that keeps missing broadcasts is closed, so that its client connects anew and
     /// resumes; so is one that has missed the last frame there is, since nothing else would tell it before its next `sync`.
     fn missed(&self, under_way: &UnderWay<'_>, connection: &ConnectionId) {
+        self.lately.missed(connection);
         if self.misses.missed(connection) || under_way.is_last {
             under_way.invocation.close_later(connection);
         }

@@ -32,7 +32,7 @@ pub struct BroadcastStats {
 }
 
 /// Connections that must have missed a broadcast before that can be widespread: fewer may just be bad connections.
-const WIDESPREAD: u64 = 3;
+pub(super) const WIDESPREAD: u64 = 3;
 
 impl AddAssign for BroadcastStats {
     fn add_assign(&mut self, other: Self) {

@@ -236,6 +236,23 @@ async fn nobody_is_closed_when_failures_are_widespread() {
     }
 }
 
+/// In rooms of two, no broadcast by itself shows that others fail as well.
+#[tokio::test]
+async fn few_are_closed_when_failures_are_widespread_among_small_rooms() {
+    let world = World::start();
+    for room in 0..20 {
+        world.seed(&format!("room{room}"), &format!("bad{room}-"), 1);
+        world.seed(&format!("room{room}"), &format!("live{room}-"), 1);
+    }
+    world.script_prefix("bad", Outcome::internal_error());
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    for room in 0..20 {
+        let records = [message(&format!("room{room}"), "m")];
+        assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
+    }
+    assert_eq!(world.connections.record().deletes(), 2, "until it is known");
+}
+
 #[tokio::test]
 async fn when_everything_fails_retries_are_a_share_of_the_posts() {
     let world = World::start();
