@@ -41,8 +41,8 @@ const READ_UNITS: usize = 150;
 /// What a read that failed counts for: a few of them end the reading, so that throttled tables are not asked fifty times.
 const FAILED_READ_UNITS: usize = READ_UNITS / 3;
 
-/// A row that expires sooner than this is put again, in seconds. A connection ends two hours after it began, twenty minutes
-/// before its first row expires.
+/// A row that expires sooner than this is put again, in seconds. Hardly any is: the client library hands a connection over
+/// after 110 minutes at the latest, when its first row has twenty left.
 const RENEWED_WITHIN: u64 = 20 * 60;
 
 /// What came of a `sync`.
