@@ -239,10 +239,11 @@ pub async fn read(
         _ => (last, last_appended_at),
     };
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
-    let has_gap = first > after + 1 && !follows(log, room, after, first).await?;
+    // Whoever asks for the beginning of what is retained misses nothing before it.
+    let has_gap = after > 0 && first > after + 1 && !follows(log, room, after, first).await?;
     // Of what comes after the last message that there is, nothing can be had.
-    let is_gone = messages.is_empty() && !more && seq > after;
-    let truncated = after > 0 && (has_gap || is_gone);
+    let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
+    let truncated = has_gap || is_gone;
     // Whoever knows no head has looked for what is beyond by itself.
     let more = more && (head.is_some() || seq > last);
     Ok(Found { after, seq, messages, more, truncated, appended_at, units })

@@ -163,6 +163,15 @@ async fn a_log_that_began_anew_is_read_across_the_jump() {
     assert_eq!(facts(&room.sync(new[0] - 1).await), (new[1], new.clone(), false, false));
 }
 
+#[tokio::test]
+async fn whoever_reads_from_the_beginning_costs_one_read_of_the_log() {
+    let room = Room::new();
+    let log = room.log(&["a", "b"]).await;
+    let (queries, gets) = (room.dynamodb.count("Query"), room.dynamodb.count("GetItem"));
+    assert_eq!(facts(&room.join(Some(0)).await), (log[1], log, false, false));
+    assert_eq!((room.dynamodb.count("Query") - queries, room.dynamodb.count("GetItem") - gets), (1, 0));
+}
+
 /// The log goes on without a jump nearly as long as any of it is there: nobody is told that something was dropped.
 #[tokio::test]
 async fn a_log_that_goes_on_shortly_before_its_end_has_no_jump() {
