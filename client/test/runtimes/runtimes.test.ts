@@ -1,0 +1,76 @@
+import { execFile } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { converse } from "../support/converse.js";
+import { SocketServer } from "../support/socket-server.js";
+
+const run = promisify(execFile);
+const { folder } = inject("packed");
+const runtime = (path: string) => {
+  const file = fileURLToPath(new URL(`node_modules/${path}`, import.meta.url));
+  if (!existsSync(file)) throw new Error(`${file} is missing: run npm ci in test/runtimes`);
+  return file;
+};
+
+/** Modules that run the conversation of `converse` and print what it returns. */
+const CONVERSE = converse.toString();
+const TELL = "(library, WebSocket) => converse(library, process.argv[2], WebSocket).then((seen) => console.log(JSON.stringify(seen)))";
+const MODULES = {
+  "module.mjs": `import * as library from "roomcast-client"; ${CONVERSE} (${TELL})(library);`,
+  "module-ws.mjs": `import * as library from "roomcast-client"; import { WebSocket } from "ws"; ${CONVERSE} (${TELL})(library, WebSocket);`,
+  "common.cjs": `const library = require("roomcast-client"); ${CONVERSE} (${TELL})(library);`,
+  "common-ws.cjs": `const library = require("roomcast-client"); const { WebSocket } = require("ws"); ${CONVERSE} (${TELL})(library, WebSocket);`,
+  "script.cjs": `
+    const script = require.resolve("roomcast-client").replace("index.cjs", "roomcast-client.min.js");
+    require("node:vm").runInThisContext(require("node:fs").readFileSync(script, "utf8"));
+    ${CONVERSE} (${TELL})(RoomcastClient);
+  `,
+  "worker.mjs": `
+    import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+    import * as library from "roomcast-client";
+    import { WebSocket } from "ws";
+    ${CONVERSE}
+    if (isMainThread) {
+      new Worker(new URL(import.meta.url), { workerData: process.argv[2] }).on("message", (seen) => console.log(JSON.stringify(seen)));
+    } else {
+      parentPort.postMessage(await converse(library, workerData, WebSocket));
+    }
+  `,
+};
+
+describe("the package", () => {
+  let server: SocketServer;
+
+  beforeAll(async () => {
+    server = await SocketServer.start();
+    for (const [name, source] of Object.entries(MODULES)) writeFileSync(join(folder, name), source);
+  });
+  afterAll(() => server.stop());
+
+  const NODE_20 = ["node-20/bin/node"];
+  const NODE_22 = ["node-22/bin/node"];
+  const BUN = ["bun/bin/bun.exe"];
+  const DENO = ["deno/deno", "run", "--quiet", "--cached-only", "--allow-all", "--node-modules-dir=manual"];
+
+  it.each([
+    ["Node 20", "module-ws.mjs", NODE_20],
+    ["Node 20", "common-ws.cjs", NODE_20],
+    ["Node 20", "worker.mjs", NODE_20],
+    ["Node 22", "module.mjs", NODE_22],
+    ["Node 22", "common.cjs", NODE_22],
+    ["Node 22", "script.cjs", NODE_22],
+    ["Node 22", "worker.mjs", NODE_22],
+    ["Bun", "module.mjs", BUN],
+    ["Bun", "common.cjs", BUN],
+    ["Deno", "module.mjs", DENO],
+    ["Deno", "common.cjs", DENO],
+  ])("converses in %s (%s)", async (_name, file, [command = "", ...flags]) => {
+    const { stdout } = await run(runtime(command), [...flags, file, server.webSocketUrl], { cwd: folder });
+    expect(JSON.parse(stdout)).toEqual(["one", "two", "three"]);
+    await expect.poll(() => server.connections, { timeout: 20_000 }).toBe(0);
+    server.server.logs.clear();
+  });
+});
