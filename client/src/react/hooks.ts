@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
-import type { Room, Roomcast, RoomEvents } from "../index.js";
+import type { Room, Roomcast, RoomEvents, RoomOptions } from "../index.js";
 import { type ConnectionSnapshot, connectionStore, DISCONNECTED } from "./connection-store.js";
 import { messageList, type MessagesSnapshot } from "./message-list.js";
 import { useClient } from "./provider.js";
@@ -18,7 +18,7 @@ export function useRoomcast(): UseRoomcast {
   return useMemo(() => ({ client, ...connection }), [client, connection]);
 }
 
-export interface UseRoomOptions {
+export interface UseRoomOptions<T> extends RoomOptions<T> {
   /** As for `Room.join`: everything after this `seq` is delivered. Counts when the room is joined. */
   after?: number;
   /** With `false` the component does not hold the room. Default true. */
@@ -35,10 +35,10 @@ export interface UseRoom<T> extends RoomSnapshot {
  * A room, joined for as long as a component with this hook is mounted, however many there are; left when the last is gone. A room
  * that the application has joined by itself stays joined.
  */
-export function useRoom<T = unknown>(id: string, options: UseRoomOptions = {}): UseRoom<T> {
+export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}): UseRoom<T> {
   const client = useClient();
-  const { after, enabled = true } = options;
-  const room = client.room<T>(id);
+  const { after, enabled = true, ...roomOptions } = options;
+  const room = client.room<T>(id, roomOptions);
   const store = roomStore(client, room);
   const send = useMemo<Room<T>["send"]>(() => room.send.bind(room), [room]);
   // Without `after`, which counts for a join, not for a room that is joined.

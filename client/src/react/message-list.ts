@@ -68,7 +68,7 @@ export class MessageList<T> {
       room.on("joined", () => this.#begin()),
       room.on("truncated", ({ after, seq }) => {
         // The log was started anew from an older copy: what is shown belongs to another one.
-        if (seq === 0 || seq > after) return;
+        if (seq === 0 || seq >= after) return;
         this.#clear();
         this.#begin();
         this.#changed();

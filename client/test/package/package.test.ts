@@ -14,7 +14,7 @@ const installed = join(folder, "node_modules/roomcast-client");
 const read = (file: string) => readFileSync(join(installed, file), "utf8");
 
 /** What a bundle may weigh in bytes, minified and compressed. Raise it knowingly. */
-const BUDGET = 10 * 1024;
+const BUDGET = 12 * 1024;
 
 function node(name: string, source: string): string {
   writeFileSync(join(folder, name), source);
@@ -59,10 +59,10 @@ describe("the package", () => {
   });
 
   it("is a script for a page, with one global", () => {
-    const page: { TextEncoder: unknown; RoomcastClient?: Record<string, unknown> } = { TextEncoder };
+    const page: { RoomcastClient?: Record<string, unknown> } = {};
     runInNewContext(read("dist/roomcast-client.min.js"), page);
-    expect(Object.keys(page)).toEqual(["TextEncoder", "RoomcastClient"]);
-    expect(Object.keys(page.RoomcastClient ?? {}).sort()).toEqual(["Roomcast", "RoomcastError"]);
+    expect(Object.keys(page)).toEqual(["RoomcastClient"]);
+    expect(Object.keys(page.RoomcastClient ?? {}).sort()).toEqual(["MAX_CLIENT_FRAME_BYTES", "Roomcast", "RoomcastError"]);
   });
 
   it("has source maps that lead to sources", () => {
