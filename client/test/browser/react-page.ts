@@ -1,11 +1,11 @@
-import { createElement, StrictMode } from "react";
+import { createElement, StrictMode, version } from "react";
 import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { Roomcast } from "../../src/index.js";
 import { ChatApp, torn, type View } from "../support/chat-app.js";
 
 declare global {
   interface Window {
-    app: { show(view: View | undefined): void; torn: string[]; client: Roomcast };
+    app: { show(view: View | undefined): void; torn: string[]; version: string };
   }
 }
 
@@ -17,4 +17,4 @@ const tree = (view: View | undefined) =>
 const container = document.querySelector("#root") as HTMLElement;
 const rendered = container.firstElementChild !== null;
 const root: Root = rendered ? hydrateRoot(container, tree({ rooms: ["lobby"], key: "a" })) : createRoot(container);
-window.app = { show: (view) => root.render(tree(view)), torn, client };
+window.app = { show: (view) => root.render(tree(view)), torn, version };

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,8 +12,17 @@ import { ChatApp, type View } from "../support/chat-app.js";
 import { SocketServer } from "../support/socket-server.js";
 import { Browser } from "./browser.js";
 
-/** The hooks in React's development mode, where StrictMode mounts, unmounts and mounts again. */
-describe("the hooks in StrictMode", () => {
+function oldReact(name: string): string {
+  const found = fileURLToPath(new URL(`../runtimes/node_modules/${name}`, import.meta.url));
+  if (!existsSync(found)) throw new Error(`${found} is missing: run npm ci in test/runtimes`);
+  return found;
+}
+
+/** The hooks in React's development mode, where StrictMode mounts, unmounts and mounts again; in the oldest React and the newest. */
+describe.each([
+  ["React 18", { react: oldReact("react"), "react-dom": oldReact("react-dom") }],
+  ["React 19", {}],
+])("the hooks in StrictMode, in %s,", (version, alias) => {
   let folder: string;
   let socketServer: SocketServer;
   let browser: Browser;
@@ -27,6 +36,7 @@ describe("the hooks in StrictMode", () => {
       bundle: true,
       format: "esm",
       target: "es2022",
+      alias,
       define: { "process.env.NODE_ENV": '"development"' },
       logLevel: "warning",
     });
@@ -168,6 +178,11 @@ describe("the hooks in StrictMode", () => {
     await chat("joined").waitFor();
     await until("one");
     expect(frames("joinRoom")).toEqual(["lobby"]);
+  });
+
+  it("are those of that version", async () => {
+    await open();
+    expect(`React ${await page.evaluate(() => window.app.version)}`).toMatch(version);
   });
 
   it("cause no errors and no warnings", () => {
