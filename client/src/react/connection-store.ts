@@ -4,7 +4,7 @@ import { Watched } from "./shared.js";
 /** A client's connection at one moment. */
 export interface ConnectionSnapshot {
   state: ConnectionState;
-  /** Why it is not open: the newest error since it last was. */
+  /** Why it is not open: the newest error in this state. */
   error: RoomcastError | undefined;
 }
 
@@ -32,9 +32,7 @@ export class ConnectionStore {
   };
 
   #watch(): () => void {
-    const stopState = this.#client.on("state", ({ state, error }) => {
-      this.#set({ state, error: state === "open" ? undefined : (error ?? this.#snapshot.error) });
-    });
+    const stopState = this.#client.on("state", ({ state, error }) => this.#set({ state, error }));
     const stopError = this.#client.on("error", (error) => {
       const { state } = this.#client;
       if (state !== "open") this.#set({ state, error });

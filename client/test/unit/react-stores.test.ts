@@ -33,6 +33,9 @@ describe("a held room", () => {
     const client = await fake.world.connected();
     const store = new RoomStore(client, client.room("lobby"));
     store.hold(undefined)();
+    const release = store.hold(undefined);
+    await pass(2_000);
+    release();
     store.hold(undefined);
     await pass(2_000);
     expect(client.room("lobby").state).toBe("joined");
@@ -58,6 +61,25 @@ describe("a held room", () => {
     await pass(100);
     expect(room.state).toBe("joined");
     expect(seen.map(({ data }) => data)).toEqual([1, 2]);
+  });
+
+  it("goes on where it stopped when it is joined again after a refusal", async () => {
+    const { server, network } = fake.world;
+    server.publish("lobby", many(3));
+    const client = await fake.world.connected();
+    new RoomStore(client, client.room("lobby")).hold(0);
+    await pass(100);
+    const seq = client.room("lobby").seq;
+    server.script = ({ action }) => (action === "joinRoom" ? { code: "forbidden" } : undefined);
+    network.last.cut();
+    await pass(10_000);
+    expect(client.room("lobby").state).toBe("left");
+    server.script = () => undefined;
+    client.close();
+    await during(client.connect());
+    await pass(100);
+    expect(client.room("lobby").state).toBe("joined");
+    expect(server.received("joinRoom").at(-1)).toMatchObject({ after: seq });
   });
 
   it("is not left when the application had joined it", async () => {
@@ -161,6 +183,19 @@ describe("a list of messages", () => {
     expect(texts(list)).toEqual([1, 2, 3, 4, 5]);
   });
 
+  it("is in order when the past is read before all of a long recovery", async () => {
+    const { world } = fake;
+    world.server.publish("lobby", many(300));
+    world.server.pageSize = 50;
+    const client = await world.connected();
+    const room = client.room("lobby");
+    const list = new MessageList(room, 1_000, 50);
+    list.subscribe(() => {});
+    await during(room.join({ after: 0 }));
+    await pass(5_000);
+    expect(texts(list)).toEqual(many(300).map(({ data }) => data));
+  });
+
   it("waits for the room to be joined", async () => {
     const { world } = fake;
     world.server.publish("lobby", many(3));
@@ -223,6 +258,37 @@ describe("a list of messages", () => {
     expect(updates).toBe(before + 1);
     expect(first.messages).toHaveLength(1);
     expect(list.snapshot().messages).toHaveLength(501);
+  });
+
+  it("updates at the pace of a screen", async () => {
+    const { room } = await fake.world.joined();
+    const list = new MessageList(room, 1_000, 0);
+    let updates = 0;
+    list.subscribe(() => updates++);
+    await pass(100);
+    updates = 0;
+    for (let ms = 0; ms < 160; ms++) {
+      fake.world.server.publish("lobby", many(1));
+      await pass(1);
+    }
+    expect(updates).toBeGreaterThanOrEqual(8);
+    expect(updates).toBeLessThanOrEqual(10);
+  });
+
+  it("keeps no more than twice its bound between updates", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined();
+    const list = new MessageList(room, 10, 0);
+    list.subscribe(() => {});
+    server.publish("lobby", many(1));
+    await pass(100);
+    const published = server.publish("lobby", many(200));
+    await pass(6);
+    expect(texts(list)).toHaveLength(1);
+    void list.loadOlder();
+    await pass(10);
+    const before = server.received("getHistory")[0]?.["before"] as number;
+    expect(published.findIndex(({ seq }) => seq === before)).toBeGreaterThanOrEqual(180);
   });
 
   it("keeps the newest of a burst", async () => {
