@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runInNewContext } from "node:vm";
 import { gzipSync } from "node:zlib";
+import { transform } from "esbuild";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 import { describe, expect, inject, it } from "vitest";
@@ -13,8 +14,9 @@ const { folder, files } = inject("packed");
 const installed = join(folder, "node_modules/roomcast-client");
 const read = (file: string) => readFileSync(join(installed, file), "utf8");
 
-/** What a bundle may weigh in bytes, minified and compressed. Raise it knowingly. */
+/** What the library and the hooks may weigh in bytes, minified and compressed. Raise it knowingly. */
 const BUDGET = 12 * 1024;
+const HOOKS_BUDGET = 2_300;
 
 function node(name: string, source: string): string {
   writeFileSync(join(folder, name), source);
@@ -87,6 +89,11 @@ describe("the package", () => {
 
   it("stays small", () => {
     expect(gzipSync(read("dist/roomcast-client.min.js"), { level: 9 }).length).toBeLessThan(BUDGET);
+  });
+
+  it("has small hooks", async () => {
+    const { code } = await transform(read("dist/react.js"), { minify: true });
+    expect(gzipSync(code, { level: 9 }).length).toBeLessThan(HOOKS_BUDGET);
   });
 
   it("names no registry in its lock files", () => {
