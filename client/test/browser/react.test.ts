@@ -146,6 +146,30 @@ describe.each([
     await until("after all");
   });
 
+  it("stay out of the room while they are told to", async () => {
+    await open();
+    await show({ rooms: ["lobby"], key: "a", paused: true });
+    await page.locator('#status[data-state="open"]').waitFor();
+    await chat("left").waitFor();
+    expect(frames("joinRoom")).toEqual([]);
+    await show({ rooms: ["lobby"], key: "a" });
+    await chat("joined").waitFor();
+    await show({ rooms: ["lobby"], key: "a", paused: true });
+    await chat("left").waitFor();
+    await eventually(() => frames("leaveRoom")).toEqual(["lobby"]);
+  });
+
+  it("skip what is not what it should be", async () => {
+    socketServer.server.publish("lobby", [{ data: "one" }, { data: 2 }, { data: "three" }]);
+    await open();
+    await show({ rooms: ["lobby"], key: "a" });
+    await until("three");
+    socketServer.server.publish("lobby", [{ data: 4 }, { data: "five" }]);
+    await until("five");
+    expect(await texts()).toEqual(["one", "three", "five"]);
+    expect(await chat("joined").locator("h2").textContent()).toBe("lobby ");
+  });
+
   it("read further into the past on demand", async () => {
     publish(...Array.from({ length: 12 }, (_, at) => `m${at}`));
     await open();

@@ -12,13 +12,15 @@ export interface View {
   rooms: string[];
   /** Part of each chat's key: another one mounts them anew. */
   key: string;
+  /** The chats are there without joining their rooms. */
+  paused?: boolean;
 }
 
 /** Commits in which two chats of a room showed different messages. */
 export const torn: string[] = [];
 
 function Chats({ view }: { view: View }): ReactElement {
-  const chats = view.rooms.map((id, at) => createElement(Chat, { id, key: `${view.key}-${at}` }));
+  const chats = view.rooms.map((id, at) => createElement(Chat, { id, paused: view.paused ?? false, key: `${view.key}-${at}` }));
   return createElement("main", undefined, ...chats);
 }
 
@@ -27,8 +29,13 @@ function Status(): ReactElement {
   return createElement("p", { id: "status", "data-state": state }, `${state} ${error?.code ?? ""}`);
 }
 
-function Chat({ id }: { id: string }): ReactElement {
-  const { room, state, error, send } = useRoom<string>(id);
+function text(data: unknown): string {
+  if (typeof data !== "string") throw new TypeError("not a text");
+  return data;
+}
+
+function Chat({ id, paused }: { id: string; paused: boolean }): ReactElement {
+  const { room, state, error, send } = useRoom(id, { parse: text, enabled: !paused });
   const { messages, loading, more, loadOlder } = useMessages(room, { limit: 20, history: 5 });
   const [heard, setHeard] = useState(0);
   useRoomEvent(room, "message", () => setHeard((before) => before + 1));
