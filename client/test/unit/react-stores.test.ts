@@ -196,6 +196,23 @@ describe("a list of messages", () => {
     expect(texts(list)).toEqual(many(300).map(({ data }) => data));
   });
 
+  it("begins anew when the log was replaced by an older copy", async () => {
+    const { server } = fake.world;
+    server.publish("lobby", many(3));
+    const { room } = await fake.world.joined();
+    const list = new MessageList(room, 100, 50);
+    list.subscribe(() => {});
+    await pass(2_000);
+    expect(texts(list)).toEqual([1, 2, 3]);
+    const log = server.log("lobby");
+    log.retained.splice(-2);
+    log.all.splice(-2);
+    await pass(600_000);
+    server.publish("lobby", [{ data: "after the restore" }]);
+    await pass(500);
+    expect(texts(list)).toEqual([1, "after the restore"]);
+  });
+
   it("waits for the room to be joined", async () => {
     const { world } = fake;
     world.server.publish("lobby", many(3));
