@@ -40,7 +40,8 @@ for (const path of readdirSync(inRoot("dist/types"), { recursive: true })) {
   const file = inRoot(`dist/types/${path}`);
   const commonJs = file.replace(/ts$/, "cts");
   const relative = /(["']\.\.?\/[^"']*)\.js(["'])/g;
-  writeFileSync(commonJs, readFileSync(file, "utf8").replace(relative, "$1.cjs$2").replace(/(sourceMappingURL=.*\.d)\.ts\.map/, "$1.cts.map"));
+  const types = readFileSync(file, "utf8").replace(relative, "$1.cjs$2");
+  writeFileSync(commonJs, types.replace(/(sourceMappingURL=.*\.d)\.ts\.map/, "$1.cts.map"));
   const map = JSON.parse(readFileSync(`${file}.map`, "utf8"));
   writeFileSync(`${commonJs}.map`, JSON.stringify({ ...map, file: map.file.replace(/ts$/, "cts") }));
 }

@@ -8,9 +8,10 @@ import { SocketServer } from "../support/socket-server.js";
 import { Browser } from "./browser.js";
 
 const CONVERSE = converse.toString();
+const answer = (library: string) => `${CONVERSE} onmessage = ({ data }) => converse(${library}, data).then(postMessage);`;
 const WORKERS = {
-  "classic.js": `importScripts("/roomcast-client.min.js"); ${CONVERSE} onmessage = ({ data }) => converse(RoomcastClient, data).then(postMessage);`,
-  "module.js": `import * as library from "/index.js"; ${CONVERSE} onmessage = ({ data }) => converse(library, data).then(postMessage);`,
+  "classic.js": `importScripts("/roomcast-client.min.js"); ${answer("RoomcastClient")}`,
+  "module.js": `import * as library from "/index.js"; ${answer("library")}`,
 };
 
 /** The built files as a page gets them, without a bundler. */

@@ -37,9 +37,11 @@ function requireIn(globals: object): typeof library {
   const context = createContext({ setTimeout, clearTimeout, queueMicrotask, Date, URL: OldUrl, ...globals });
   const source = readFileSync(join(folder, "node_modules/roomcast-client/dist/index.cjs"), "utf8");
   const module = { exports: {} };
-  (runInContext(`(function (module, exports, require) {${source}\n})`, context) as (...given: unknown[]) => void)(module, module.exports, () => {
+  const require = () => {
     throw new Error("nothing can be required");
-  });
+  };
+  const load = runInContext(`(function (module, exports, require) {${source}\n})`, context) as (...given: unknown[]) => void;
+  load(module, module.exports, require);
   return module.exports as typeof library;
 }
 

@@ -78,7 +78,11 @@ describe("the package's types", () => {
   });
 
   it("are not those of an ES module for what is required", () => {
-    const source = 'import type { Roomcast } from "roomcast-client"; import client = require("roomcast-client"); new client.Roomcast({} as never) satisfies Roomcast;';
+    const source = `
+      import type { Roomcast } from "roomcast-client";
+      import library = require("roomcast-client");
+      new library.Roomcast({} as never) satisfies Roomcast;
+    `;
     expect(compile("commonjs", { "use.cts": source }, { module: "Node16" })).toBe("");
   });
 });

@@ -17,16 +17,19 @@ const runtime = (path: string) => {
 
 /** Modules that run the conversation of `converse` and print what it returns. */
 const CONVERSE = converse.toString();
-const TELL = "(library, WebSocket) => converse(library, process.argv[2], WebSocket).then((seen) => console.log(JSON.stringify(seen)))";
+const TELL = `${CONVERSE}
+  const tell = (seen) => console.log(JSON.stringify(seen));
+  const start = (library, WebSocket) => converse(library, process.argv[2], WebSocket).then(tell);
+`;
 const MODULES = {
-  "module.mjs": `import * as library from "roomcast-client"; ${CONVERSE} (${TELL})(library);`,
-  "module-ws.mjs": `import * as library from "roomcast-client"; import { WebSocket } from "ws"; ${CONVERSE} (${TELL})(library, WebSocket);`,
-  "common.cjs": `const library = require("roomcast-client"); ${CONVERSE} (${TELL})(library);`,
-  "common-ws.cjs": `const library = require("roomcast-client"); const { WebSocket } = require("ws"); ${CONVERSE} (${TELL})(library, WebSocket);`,
+  "module.mjs": `import * as library from "roomcast-client"; ${TELL} start(library);`,
+  "module-ws.mjs": `import * as library from "roomcast-client"; import { WebSocket } from "ws"; ${TELL} start(library, WebSocket);`,
+  "common.cjs": `${TELL} start(require("roomcast-client"));`,
+  "common-ws.cjs": `${TELL} start(require("roomcast-client"), require("ws").WebSocket);`,
   "script.cjs": `
     const script = require.resolve("roomcast-client").replace("index.cjs", "roomcast-client.min.js");
     require("node:vm").runInThisContext(require("node:fs").readFileSync(script, "utf8"));
-    ${CONVERSE} (${TELL})(RoomcastClient);
+    ${TELL} start(RoomcastClient);
   `,
   "worker.mjs": `
     import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
@@ -34,7 +37,8 @@ const MODULES = {
     import { WebSocket } from "ws";
     ${CONVERSE}
     if (isMainThread) {
-      new Worker(new URL(import.meta.url), { workerData: process.argv[2] }).on("message", (seen) => console.log(JSON.stringify(seen)));
+      const worker = new Worker(new URL(import.meta.url), { workerData: process.argv[2] });
+      worker.on("message", (seen) => console.log(JSON.stringify(seen)));
     } else {
       parentPort.postMessage(await converse(library, workerData, WebSocket));
     }

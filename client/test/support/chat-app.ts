@@ -44,7 +44,13 @@ function Chat({ id, paused }: { id: string; paused: boolean }): ReactElement {
     if (new Set(shown).size > 1) torn.push(shown.join(" | "));
   });
   const items = messages.map(({ seq, data }) => createElement("li", { key: seq }, data));
-  const facts = { "data-room": id, "data-state": state, "data-heard": heard, "data-loading": String(loading), "data-more": String(more) };
+  const facts = {
+    "data-room": id,
+    "data-state": state,
+    "data-heard": heard,
+    "data-loading": String(loading),
+    "data-more": String(more),
+  };
   return createElement(
     "section",
     facts,

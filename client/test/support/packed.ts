@@ -20,15 +20,17 @@ declare module "vitest" {
 }
 
 /** What users have beside the package, in some of the tests. */
-const NEIGHBOURS = ["react", "react-dom", "scheduler", "ws", "centrifuge", "events", "@types/react", "@types/react-dom", "@types/ws", "@types/node", "csstype", "undici-types"];
+const NEIGHBOURS = ["react", "ws", "centrifuge", "@types/react", "@types/ws", "@types/node"];
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 export default function pack(project: TestProject): () => void {
   const folder = mkdtempSync(join(tmpdir(), "roomcast-client-"));
-  const output = execFileSync("npm", ["pack", "--json", "--pack-destination", folder], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+  const command = ["pack", "--json", "--pack-destination", folder];
+  const output = execFileSync("npm", command, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   // npm 11 prints a list, later versions an object; what is needed is the same in both.
-  const [packed] = Object.values(JSON.parse(output.slice(output.search(/^[[{]/m))) as { filename: string; files: { path: string }[] }[]);
+  const list = JSON.parse(output.slice(output.search(/^[[{]/m))) as { filename: string; files: { path: string }[] }[];
+  const [packed] = Object.values(list);
   if (packed === undefined) throw new Error("npm pack has packed nothing");
   const target = join(folder, "node_modules/roomcast-client");
   mkdirSync(target, { recursive: true });
