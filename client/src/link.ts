@@ -191,7 +191,7 @@ export class Link {
     } catch (thrown) {
       const error = about(asRoomcastError(thrown, "protocol"), { roomId });
       this.#check(error, sentAt);
-      this.#failed(seat, subscription, error);
+      this.#failed(seat, subscription, error, sentAt);
     }
     this.#joining--;
     seat.busy = false;
@@ -199,16 +199,16 @@ export class Link {
     this.#pump();
   }
 
-  #failed(seat: Seat, subscription: Subscription, error: RoomcastError): void {
-    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end);
+  #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
+    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end, seat.roomId, sentAt);
     if (!error.retryable) {
       seat.member = false;
       if (seat.wanted !== subscription) return;
       seat.wanted = undefined;
       return subscription.fail(error);
     }
-    this.#pace.failed(error);
-    seat.notBefore = now() + backoffDelay(this.#times.retry, seat.failures++);
+    this.#pace.failed(error, seat.roomId, sentAt);
+    seat.notBefore = now() + Math.max(error.retryAfterMs ?? 0, backoffDelay(this.#times.retry, seat.failures++));
     this.#ports.error(error);
   }
 
