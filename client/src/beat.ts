@@ -74,11 +74,11 @@ export class Beat {
     this.askAt = Infinity;
   }
 
-  /** There is no answer: not before `retryAt`. */
+  /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
   failed(time: number, retryAt: number): void {
     this.#answered(time, retryAt);
-    this.askAt = Infinity;
-    this.#confirmAt = this.#confirmAt === Infinity ? Infinity : retryAt;
+    if (this.askAt < Infinity) this.askAt = retryAt;
+    if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 
   /** No later than this, because a silence of this length would leave a doubt. */

@@ -101,7 +101,6 @@ export class Link {
   leaveStray(roomId: string): void {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
-    for (const [other, at] of this.#strays) if (time - at >= STRAY_MS) this.#strays.delete(other);
     this.#strays.set(roomId, time);
     this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs).catch(() => {});
   }
@@ -190,7 +189,7 @@ export class Link {
       }
     } catch (thrown) {
       const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-      this.#check(error, sentAt);
+      void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
       this.#failed(seat, subscription, error, sentAt);
     }
     this.#joining--;
@@ -226,7 +225,7 @@ export class Link {
         break;
       } catch (thrown) {
         const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-        this.#check(error, sentAt);
+        void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
         // The membership ends with the connection.
         if (this.connection.end !== undefined) break;
         if (!error.retryable || attempt === LEAVE_ATTEMPTS) {
@@ -239,10 +238,6 @@ export class Link {
     }
     seat.busy = false;
     this.#proceed(seat);
-  }
-
-  #check(error: RoomcastError, sentAt: number): void {
-    if (error.code === "timeout") void this.connection.check(sentAt, this.#times.syncTimeoutMs);
   }
 
   /** Ends early if the connection is lost or the room is wanted again. */

@@ -63,7 +63,7 @@ export class Requester {
         // Closing the client ends its connections too; its reason is the one to report.
         cancellation.throwIfCancelled();
         if (!last.retryable) throw last;
-        if (last.code === "timeout") void connection.check(sentAt, this.#times.syncTimeoutMs);
+        void connection.check(last, sentAt, this.#times.syncTimeoutMs);
         // The wait for the next connection has its own backoff.
         if (connection.end !== undefined) continue;
         await sleep(Math.max(last.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), deadline);

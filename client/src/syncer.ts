@@ -1,5 +1,5 @@
 import { SLACK_MS } from "./beat.js";
-import { about, asRoomcastError, RoomcastError } from "./errors.js";
+import { about, asRoomcastError, type RoomcastError } from "./errors.js";
 import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
 import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS, MAX_SYNC_ROOMS } from "./limits.js";
@@ -109,7 +109,8 @@ export class Syncer {
     if (link === undefined || link.connection.end !== undefined) return;
     if (time < this.#pausedUntil) return this.replan();
     const rooms = [...this.#ports.subscriptions()].filter((room) => this.#canAsk(link, room));
-    const asking = rooms.filter((room) => room.beat.askAt <= time);
+    // After a failure one frame at a time, for all that is due.
+    const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
     for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
@@ -194,14 +195,9 @@ export class Syncer {
     if (link !== this.#link) return;
     for (const room of asked) this.#asked.delete(room);
     if (connection.end !== undefined) return;
-    // A half-open connection looks like this, and in no other way: neither an answer nor anything else comes in.
-    if (error.code === "timeout" && connection.lastFrameAt <= sentAt) {
-      this.#failures++;
-      connection.drop(new RoomcastError("disconnected", "the connection does not answer", { cause: error }));
-      return;
-    }
     const time = now();
     const wait = Math.max(error.retryAfterMs ?? 0, backoffDelay(this.#times.retry, this.#failures++));
+    if (connection.dropIfSilent(error, sentAt)) return;
     this.#pausedUntil = Math.max(this.#pausedUntil, time + wait);
     this.#idleAt = Math.max(this.#idleAt, this.#pausedUntil);
     for (const room of asked) room.beat.failed(time, this.#pausedUntil);
