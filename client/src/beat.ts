@@ -33,6 +33,8 @@ export class Beat {
   #confirmAt = Infinity;
   /** When the room wants to ask by itself, because something is missing. */
   askAt = Infinity;
+  /** Answers in a row that left the room out. */
+  leftOut = 0;
 
   constructor(times: BeatTimes) {
     this.#times = times;
@@ -72,6 +74,7 @@ export class Beat {
     if (frameCame) this.#since = time;
     else this.#answered(time, early ? Math.max(this.#next, next) : next);
     this.askAt = Infinity;
+    this.leftOut = 0;
   }
 
   /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */

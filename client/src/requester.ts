@@ -2,7 +2,7 @@ import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
-import { type Backoff, backoffDelay, now, sleep } from "./timing.js";
+import { type Backoff, now, retryDelay, sleep } from "./timing.js";
 
 export interface RequesterTimes {
   /** How long a sign of life may take, when a reply does not come. */
@@ -66,7 +66,7 @@ export class Requester {
         void connection.check(last, sentAt, this.#times.syncTimeoutMs);
         // The wait for the next connection has its own backoff.
         if (connection.end !== undefined) continue;
-        await sleep(Math.max(last.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), deadline);
+        await sleep(retryDelay(this.#times.retry, attempt, last), deadline);
       }
     } finally {
       clearTimeout(timer);

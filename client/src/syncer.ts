@@ -7,7 +7,7 @@ import type { Link } from "./link.js";
 import type { Logger } from "./logger.js";
 import { isHidden } from "./network.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, now } from "./timing.js";
+import { type Backoff, backoffDelay, now, retryDelay } from "./timing.js";
 
 export interface SyncerTimes {
   syncTimeoutMs: number;
@@ -32,8 +32,6 @@ export class Syncer {
   readonly #ports: SyncerPorts;
   /** Rooms in a frame without an answer. */
   readonly #asked = new Set<Subscription>();
-  /** Failures in a row of rooms that answers left out. */
-  readonly #leftOut = new WeakMap<Subscription, number>();
   #link: Link | undefined;
   #beating = false;
   #failures = 0;
@@ -165,20 +163,13 @@ export class Syncer {
       if (link === this.#link) this.#asked.delete(room);
       const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
       if (page === undefined) {
-        this.#retry(room, time);
-        continue;
+        // Its log could not be read, or there was no time for it.
+        room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
+      } else {
+        room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
+        room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
       }
-      this.#leftOut.delete(room);
-      room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
-      room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
     }
-  }
-
-  /** A room that the answer left out: its log could not be read, or there was no time for it. */
-  #retry(room: Subscription, time: number): void {
-    const failures = this.#leftOut.get(room) ?? 0;
-    this.#leftOut.set(room, failures + 1);
-    room.beat.failed(time, time + backoffDelay(this.#times.retry, failures));
   }
 
   /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
@@ -196,7 +187,7 @@ export class Syncer {
     for (const room of asked) this.#asked.delete(room);
     if (connection.end !== undefined) return;
     const time = now();
-    const wait = Math.max(error.retryAfterMs ?? 0, backoffDelay(this.#times.retry, this.#failures++));
+    const wait = retryDelay(this.#times.retry, this.#failures++, error);
     if (connection.dropIfSilent(error, sentAt)) return;
     this.#pausedUntil = Math.max(this.#pausedUntil, time + wait);
     this.#idleAt = Math.max(this.#idleAt, this.#pausedUntil);
