@@ -186,7 +186,7 @@ $(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)
 	@touch $@
 
 $(CLIENT_RUNTIMES): client/test/runtimes/package.json client/test/runtimes/package-lock.json $(NODE)
-	@$(STEP) "client: Node.js, Deno, Bun to test in" npm --prefix client/test/runtimes ci --no-audit --no-fund
+	@$(STEP) "client: Node.js, Deno, Bun to test in" npm --prefix client/test/runtimes ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 $(DEMO_PAGE): $(CLIENT_MODULES) $(CLIENT_SOURCES)

@@ -54,10 +54,10 @@ describe("the package", () => {
   });
   afterAll(() => server.stop());
 
-  const NODE_20 = ["node-20/bin/node"];
-  const NODE_22 = ["node-22/bin/node"];
-  const BUN = ["bun/bin/bun.exe"];
-  const DENO = ["deno/deno", "run", "--quiet", "--cached-only", "--allow-all", "--node-modules-dir=manual"];
+  const NODE_20 = [`node-20-${process.arch}/bin/node`];
+  const NODE_22 = [`node-22-${process.arch}/bin/node`];
+  const BUN = [`@oven/bun-linux-${process.arch === "arm64" ? "aarch64" : process.arch}/bin/bun`];
+  const DENO = [`@deno/linux-${process.arch}-glibc/deno`, "run", "--quiet", "--cached-only", "--allow-all", "--node-modules-dir=manual"];
 
   it.each([
     ["Node 20", "module-ws.mjs", NODE_20],
