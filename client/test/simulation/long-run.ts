@@ -91,7 +91,7 @@ export class LongRun {
       ...(random.chance(0.3) && { handoverAfterMs: random.int(5, 20) * MINUTE }),
     });
     client.on("error", (error) => {
-      this.#watch.note(name, `error ${error.code} ${error.message}`);
+      this.#watch.note(name, () => `error ${error.code} ${error.message}`);
       if (!error.retryable) this.#watch.wrong.push(`${name}: ${error.code} ${error.message}`);
     });
     return { name, client, current: new Map() };
@@ -118,10 +118,10 @@ export class LongRun {
       if (now >= until) {
         isActive = !isActive;
         until = now + (isActive ? random.int(1, 6) : random.int(1, 16)) * MINUTE;
-        slowest = random.pick([2_000, 8_000, 8_000]);
+        slowest = random.pick([3_000, 8_000, 8_000]);
       }
       if (!isActive) return void this.#time.after(until - now, next);
-      this.#model.fanout.publish(room, random.chance(0.8) ? 1 : random.int(2, 25));
+      this.#model.fanout.publish(room, random.chance(0.9) ? 1 : random.int(2, 25));
       this.#time.after(random.int(500, slowest), next);
     };
     next();
@@ -144,7 +144,7 @@ export class LongRun {
     const socket: SimulatedSocket = this.#random.pick(open);
     if (isCut) return gateway.close(socket, this.#random.pick([1001, 1006, 1011]));
     socket.frozen = true;
-    this.#watch.note(name, `${socket.connection} freezes`);
+    this.#watch.note(name, () => `${socket.connection} freezes`);
   }
 
   #join(who: Participant, roomId: string): void {

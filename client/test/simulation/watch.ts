@@ -106,13 +106,13 @@ export class Watch implements Observer {
   }
 
   dialled(client: string): void {
-    this.note(client, "dials");
+    this.note(client, () => "dials");
     const absence = this.#absent.get(client)?.at(-1);
     if (absence !== undefined) absence.to = Math.min(absence.to, this.#time.now);
   }
 
   ended(client: string, backWithinMs: number): void {
-    this.note(client, "has lost its connection");
+    this.note(client, () => "has lost its connection");
     const { now } = this.#time;
     let absences = this.#absent.get(client);
     if (absences === undefined) this.#absent.set(client, (absences = []));
@@ -124,7 +124,7 @@ export class Watch implements Observer {
   }
 
   called(client: string, action: string, rooms: readonly string[]): Call {
-    this.note(client, `sends ${action} ${rooms.join()}`);
+    this.note(client, () => `sends ${action} ${rooms.join()}`);
     if (action !== "sync" && action !== "joinRoom") return { served: () => {} };
     const calls = new Map<string, Sent>();
     for (const room of rooms) {
@@ -138,7 +138,7 @@ export class Watch implements Observer {
   }
 
   pushed(client: string, room: string): void {
-    this.note(client, `is pushed ${room}`);
+    this.note(client, () => `is pushed ${room}`);
     const ear = this.#ears.get(client)?.get(room);
     if (ear === undefined) return;
     this.#measure(ear);
@@ -167,8 +167,8 @@ export class Watch implements Observer {
     activity.last = now;
   }
 
-  note(client: string, text: string): void {
-    if (this.#isTold) this.timeline.push(`${((this.#time.now - this.#start) / 1_000).toFixed(3)} ${client} ${text}`);
+  note(client: string, text: () => string): void {
+    if (this.#isTold) this.timeline.push(`${((this.#time.now - this.#start) / 1_000).toFixed(3)} ${client} ${text()}`);
   }
 
   #served(client: string, calls: ReadonlyMap<string, Sent>, served: readonly string[], ms: number): void {
@@ -210,7 +210,7 @@ export class Watch implements Observer {
   }
 
   #blame(client: string, what: string): void {
-    this.note(client, what);
+    this.note(client, () => what);
     this.wrong.push(`${client} ${what} (at ${((this.#time.now - this.#start) / 1_000).toFixed(1)} s)`);
   }
 

@@ -71,6 +71,8 @@ export class Weather implements Faults {
   // Most frames are fast, and a few overtake many.
   latencyMs = (): number => 1 + this.#random.next() ** 3 * this.#slowestMs;
   durationMs = (): number => 2 + this.#random.next() ** 3 * this.#slowestMs;
+  handshakeMs = (): number => this.durationMs();
+  retryAfterMs = (): number | undefined => (this.#random.chance(0.5) ? 2_000 : undefined);
   indexLagMs = (): number => (this.#isCalm ? CALM.indexLagMs() : this.#random.next() * 300);
   staleMs = (): number => (this.#isCalm || this.#random.chance(0.5) ? 0 : this.#random.next() * 500);
   throttlesFrame = (): boolean => this.#chance("throttledFrame");
@@ -79,6 +81,7 @@ export class Weather implements Faults {
   losesPush = (): boolean => this.#chance("lostPush");
   repeatsPush = (): boolean => this.#chance("repeatedPush");
   throttlesTable = (): boolean => this.#chance("throttledTable");
+  deletesGone = (): boolean => this.#random.chance(0.3);
   missesPost = (): boolean => this.#chance("missedPost");
   losesRow = (): boolean => this.#chance("lostRow");
   tellsDeath = (): boolean => this.#random.chance(0.5);

@@ -11,6 +11,8 @@ export interface Faults {
   indexLagMs(): number;
   /** Milliseconds by which an eventually consistent read is behind. */
   staleMs(): number;
+  /** Milliseconds that the functions behind a handshake take. */
+  handshakeMs(): number;
   /** What becomes of a handshake; "stalls": it gets no answer. */
   handshake(): "opens" | "is refused" | "stalls";
   /** API Gateway answers a frame itself: it is out of rate. */
@@ -20,13 +22,17 @@ export interface Faults {
   losesReply(): boolean;
   losesPush(): boolean;
   repeatsPush(): boolean;
-  dies(): Death | undefined;
+  dies(action: string): Death | undefined;
   /** API Gateway tells the client that the function has died, rather than nothing. */
   tellsDeath(): boolean;
   /** One call to a table is refused for good, retries included. */
   throttlesTable(): boolean;
+  /** What a client is told to wait when a table throttles. */
+  retryAfterMs(): number | undefined;
   /** How long a living connection answers 410 from this post on; `undefined`: it does not, 0: once. */
   falseGoneMs(): number | undefined;
+  /** DeleteConnection closes a connection although posts to it are answered 410. */
+  deletesGone(): boolean;
   /** A post is answered 429 or 5xx until its retries are used up. */
   missesPost(): boolean;
   /** The row of a join is lost although `joined` was answered. */
@@ -40,6 +46,7 @@ export const CALM: Faults = {
   durationMs: () => 10,
   indexLagMs: () => 50,
   staleMs: () => 0,
+  handshakeMs: () => 30,
   handshake: () => "opens",
   throttlesFrame: () => false,
   losesFrame: () => false,
@@ -49,7 +56,9 @@ export const CALM: Faults = {
   dies: () => undefined,
   tellsDeath: () => false,
   throttlesTable: () => false,
+  retryAfterMs: () => 2_000,
   falseGoneMs: () => undefined,
+  deletesGone: () => false,
   missesPost: () => false,
   losesRow: () => false,
   losesDisconnect: () => false,

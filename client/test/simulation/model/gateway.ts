@@ -57,16 +57,15 @@ export class Gateway {
     usage.invocations += 2;
     const fate = this.faults.handshake();
     if (fate === "stalls") {
-      this.#observer.note(socket.client, "handshake stalls");
+      this.#observer.note(socket.client, () => "handshake stalls");
       return this.#lost(socket, STALL_MS + RECONNECT_MS);
     }
-    const opensAt = this.faults.latencyMs() + this.faults.durationMs();
-    this.time.after(opensAt, () => {
+    this.time.after(this.faults.latencyMs() + this.faults.handshakeMs(), () => {
       if (socket.readyState !== 0) return;
       if (fate === "is refused") return socket.end(ABNORMAL);
       socket.connection = `c${this.#nextConnection++}`;
       this.sockets.set(socket.connection, socket);
-      this.#observer.note(socket.client, `${socket.connection} opens`);
+      this.#observer.note(socket.client, () => `${socket.connection} opens`);
       this.time.after(MAX_LIFE_MS, () => {
         if (socket.isAlive && this.sockets.has(socket.connection)) this.#observer.cut(socket.client, "2 hours");
         this.close(socket, GOING_AWAY);
@@ -89,7 +88,7 @@ export class Gateway {
       // A function that runs when its connection ends runs on.
       if (socket.frozen || this.time.now - socket.closedAt > durationMs) return;
       socket.lastActivity = this.time.now;
-      if (lost) return this.#observer.note(socket.client, `${frame.action} lost`);
+      if (lost) return this.#observer.note(socket.client, () => `${frame.action} lost`);
       if (this.faults.throttlesFrame()) return this.#tell(socket, "Too Many Requests");
       const outcome = this.#session.serve(socket.connection, frame);
       this.#answer(socket, frame, call, outcome);
@@ -103,7 +102,7 @@ export class Gateway {
     const fails = (what: string) => {
       // A connection that its client has given up no longer matters to it.
       if (socket.readyState === 1) this.#observer.postFailed(socket.client, room);
-      this.#observer.note(socket.client, `${connection} ${room} ${what}`);
+      this.#observer.note(socket.client, () => `${connection} ${room} ${what}`);
     };
     if (this.#isGone(socket, true)) {
       fails("answers 410");
@@ -125,8 +124,8 @@ export class Gateway {
   /** DeleteConnection. A connection that answers 410 stays open. */
   deleteConnection(connection: string): Answer {
     const socket = this.sockets.get(connection);
-    if (socket === undefined || this.#isGone(socket, false)) return "gone";
-    this.#observer.note(socket.client, `${connection} is deleted`);
+    if (socket === undefined || (this.#isGone(socket, false) && !this.faults.deletesGone())) return "gone";
+    this.#observer.note(socket.client, () => `${connection} is deleted`);
     this.close(socket, GOING_AWAY);
     return "taken";
   }
@@ -134,7 +133,7 @@ export class Gateway {
   /** The server's end or the network ends a connection. */
   close(socket: SimulatedSocket, code: number): void {
     if (!this.#forget(socket)) return;
-    this.#observer.note(socket.client, `${socket.connection} closed with ${code}`);
+    this.#observer.note(socket.client, () => `${socket.connection} closed with ${code}`);
     if (!socket.frozen) this.time.after(this.faults.latencyMs(), () => socket.end(code));
   }
 
@@ -154,26 +153,26 @@ export class Gateway {
 
   #answer(socket: SimulatedSocket, frame: ClientFields, call: Call, outcome: Outcome): void {
     if (outcome === undefined) {
-      this.#observer.note(socket.client, `${frame.action} died`);
+      this.#observer.note(socket.client, () => `${frame.action} died`);
       if (this.faults.tellsDeath()) this.#tell(socket, "Internal server error");
       return;
     }
     this.#meter.of(frame.action).replies++;
-    if (this.faults.losesReply()) return this.#observer.note(socket.client, `reply to ${frame.action} lost`);
+    if (this.faults.losesReply()) return this.#observer.note(socket.client, () => `reply to ${frame.action} lost`);
     const served = outcome["type"] === "synced" ? Object.keys(outcome["rooms"] as object) : [frame.roomId ?? ""];
     const after = outcome["syncAfterMs"] as number | undefined;
     const serves = outcome["type"] !== "error";
     const told = () => {
       if (serves && after !== undefined) call.served(served, after);
     };
-    const what = serves ? `${JSON.stringify(outcome["renewed"] ?? "")} ${after}` : String(outcome["code"]);
-    this.#observer.note(socket.client, `${frame.action} ${served.join()} -> ${what}`);
+    const what = () => (serves ? `${JSON.stringify(outcome["renewed"] ?? "")} ${after}` : String(outcome["code"]));
+    this.#observer.note(socket.client, () => `${frame.action} ${served.join()} -> ${what()}`);
     socket.receive(JSON.stringify({ ...outcome, requestId: frame.requestId }), undefined, told);
   }
 
   /** API Gateway's own answers name no request of the client's. */
   #tell(socket: SimulatedSocket, message: string): void {
-    this.#observer.note(socket.client, message);
+    this.#observer.note(socket.client, () => message);
     socket.receive(JSON.stringify({ message, connectionId: socket.connection, requestId: "gateway=" }));
   }
 

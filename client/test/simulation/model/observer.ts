@@ -18,7 +18,7 @@ export interface Observer {
   /** A broadcast of a room begins. */
   broadcast(room: string): void;
   /** Anything worth a line in a timeline. */
-  note(client: string, text: string): void;
+  note(client: string, text: () => string): void;
 }
 
 /** A frame under way. */

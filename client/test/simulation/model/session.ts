@@ -23,7 +23,6 @@ const REPLY_BUDGET = 60;
 const READ_BUDGET = 20;
 /** A membership that expires within this time is renewed. */
 const RENEW_MS = 20 * 60_000;
-const RETRY_AFTER_MS = 2_000;
 
 /** The `session` function's routes. */
 export class Session {
@@ -43,7 +42,7 @@ export class Session {
 
   /** Serves one frame of a connection; where the function dies, its writes so far stay. */
   serve(connection: string, frame: ClientFields): Outcome {
-    const death = this.#faults.dies();
+    const death = this.#faults.dies(frame.action);
     const usage = this.#meter.of(frame.action);
     usage.invocations++;
     if (death === "before it writes") return undefined;
@@ -54,7 +53,8 @@ export class Session {
       if (!(thrown instanceof Throttled)) throw thrown;
       this.#beat.throttled();
       if (death !== undefined) return undefined;
-      return { ...error("rate_limited", "the table is throttled"), retryAfterMs: RETRY_AFTER_MS };
+      const retryAfterMs = this.#faults.retryAfterMs();
+      return { ...error("rate_limited", "the table is throttled"), ...(retryAfterMs !== undefined && { retryAfterMs }) };
     }
   }
 
