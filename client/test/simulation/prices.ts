@@ -18,10 +18,10 @@ export const PRICES = {
 /** What an invocation of `session` takes: the template's memory, and a time that allows for a table's two reads. */
 const SESSION = { gigabytes: 0.25, seconds: 0.01 } as const;
 
-/** What events cost in USD. */
-export function cost({ frames, replies, invocations, readUnits, writeUnits }: Usage, isHandshake = false): number {
+/** What events of a kind cost in USD: of an action, `connect` or `disconnect`. */
+export function cost({ frames, replies, invocations, readUnits, writeUnits }: Usage, kind: string): number {
   // A handshake is no message.
-  const messages = isHandshake ? 0 : frames + replies;
+  const messages = kind === "connect" ? 0 : frames + replies;
   const millions =
     messages * PRICES.webSocketMessages +
     invocations * PRICES.invocations +
