@@ -205,6 +205,10 @@ export class LongRun {
         const isMember = connections.some(([connection]) => this.#model.connections.has(connection, room));
         if (!isMember) wrong.push(`${name} is no member of ${room} in the end`);
       }
+      for (const room of this.#rooms) {
+        const isMember = connections.some(([connection]) => this.#model.connections.has(connection, room));
+        if (isMember && !current.has(room)) wrong.push(`${name} is still a member of ${room} in the end`);
+      }
     }
     return wrong;
   }
