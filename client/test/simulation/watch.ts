@@ -119,8 +119,9 @@ export class Watch implements Observer {
     absences.push({ from: now, to: now + backWithinMs });
   }
 
-  cut(client: string, why: string): void {
-    this.#blame(client, `was cut by API Gateway: ${why}`);
+  blamed(client: string, what: string): void {
+    this.note(client, () => what);
+    this.wrong.push(`${client} ${what} (at ${((this.#time.now - this.#start) / 1_000).toFixed(1)} s)`);
   }
 
   called(client: string, action: string, rooms: readonly string[]): Call {
@@ -195,7 +196,7 @@ export class Watch implements Observer {
     this.longest = Math.max(this.longest, deaf);
     if (deaf <= DEAF_LIMIT_MS || ear.isReported) return;
     ear.isReported = true;
-    this.#blame(ear.client, `is deaf in ${ear.room} for ${(deaf / 1_000).toFixed(1)} s, since ${((start - this.#start) / 1_000).toFixed(1)}`);
+    this.blamed(ear.client, `is deaf in ${ear.room} for ${(deaf / 1_000).toFixed(1)} s, since ${((start - this.#start) / 1_000).toFixed(1)}`);
   }
 
   /** What the ear's last call has cost until now, when the next one is sent or somebody asks. */
@@ -207,11 +208,6 @@ export class Watch implements Observer {
     // A push since then makes the client beat as in any active room.
     if (servedAt < lastPush) return [];
     return [{ from: servedAt + SYNC_MIN_MS, to: Math.min(now, nextAt) }];
-  }
-
-  #blame(client: string, what: string): void {
-    this.note(client, () => what);
-    this.wrong.push(`${client} ${what} (at ${((this.#time.now - this.#start) / 1_000).toFixed(1)} s)`);
   }
 
   #activity(room: string): Activity {

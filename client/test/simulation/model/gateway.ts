@@ -10,6 +10,8 @@ const MAX_LIFE_MS = 2 * 60 * 60_000;
 /** The longest that a client waits for a handshake, and before it dials again. */
 const STALL_MS = 10_000;
 const RECONNECT_MS = 30_000;
+/** The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it is. */
+const FROZEN_MS = 60_000;
 const GOING_AWAY = 1001;
 const ABNORMAL = 1006;
 
@@ -67,7 +69,7 @@ export class Gateway {
       this.sockets.set(socket.connection, socket);
       this.#observer.note(socket.client, () => `${socket.connection} opens`);
       this.time.after(MAX_LIFE_MS, () => {
-        if (socket.isAlive && this.sockets.has(socket.connection)) this.#observer.cut(socket.client, "2 hours");
+        if (socket.isAlive && this.sockets.has(socket.connection)) this.#observer.blamed(socket.client, "is cut after 2 hours");
         this.close(socket, GOING_AWAY);
       });
       this.#watchIdle(socket);
@@ -82,6 +84,7 @@ export class Gateway {
     const call = this.#observer.called(socket.client, frame.action, rooms);
     const usage = this.#meter.of(frame.action);
     usage.frames++;
+    if (socket.frozen) return this.#watchFrozen(socket);
     const lost = this.faults.losesFrame();
     const durationMs = this.faults.durationMs();
     this.time.after(this.faults.latencyMs() + durationMs, () => {
@@ -191,8 +194,17 @@ export class Gateway {
     return this.time.after(left, () => {
       if (!this.sockets.has(socket.connection)) return;
       if (this.time.now - socket.lastActivity < MAX_IDLE_MS) return void this.#watchIdle(socket);
-      if (socket.isAlive) this.#observer.cut(socket.client, "10 minutes without a frame");
+      if (socket.isAlive) this.#observer.blamed(socket.client, "is cut after 10 minutes without a frame");
       this.close(socket, GOING_AWAY);
+    });
+  }
+
+  /** A frame was sent on a half-open connection: its client must see that nothing answers. */
+  #watchFrozen(socket: SimulatedSocket): void {
+    if (socket.isDoubtful) return;
+    socket.isDoubtful = true;
+    this.time.after(FROZEN_MS, () => {
+      if (socket.readyState === 1) this.#observer.blamed(socket.client, `keeps ${socket.connection}, which has not answered for a minute`);
     });
   }
 
@@ -223,6 +235,8 @@ export class SimulatedSocket implements WebSocketLike {
   connection = "";
   /** Half-open: nothing comes through any more, and nobody is told. */
   frozen = false;
+  /** A frame was sent on it when it was frozen. */
+  isDoubtful = false;
   /** Posts are answered 410 until then, although it lives. */
   goneUntil = 0;
   lastActivity: number;

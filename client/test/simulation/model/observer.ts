@@ -7,8 +7,8 @@ export interface Observer {
    * within so many milliseconds.
    */
   ended(client: string, backWithinMs: number): void;
-  /** API Gateway cut a living connection that its client should have kept busy, or replaced. */
-  cut(client: string, why: string): void;
+  /** A client has done what it must not. */
+  blamed(client: string, what: string): void;
   /** A client has sent a frame that names rooms. */
   called(client: string, action: string, rooms: readonly string[]): Call;
   /** A client was given a broadcast of a room. */
@@ -30,7 +30,7 @@ export interface Call {
 export const BLIND: Observer = {
   dialled: () => {},
   ended: () => {},
-  cut: () => {},
+  blamed: () => {},
   called: () => ({ served: () => {} }),
   pushed: () => {},
   postFailed: () => {},
