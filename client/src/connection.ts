@@ -27,6 +27,8 @@ export class Connection {
   /** Resolves, once, with the reason for which the connection is of no more use. */
   readonly lost: Promise<RoomcastError>;
   readonly openedAt = now();
+  /** When the last frame came in, whatever it was: a sign of life. */
+  lastFrameAt = this.openedAt;
   readonly #socket: WebSocketLike;
   readonly #ports: ConnectionPorts;
   readonly #pending = new Map<string, PendingRequest>();
@@ -62,20 +64,19 @@ export class Connection {
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
     if (this.#end !== undefined) throw this.#end;
     const requestId = `r${this.#nextRequest++}`;
-    const text = encodeFrame(frame, requestId);
+    const { text, bytes } = encodeFrame(frame, requestId);
     return new Promise<Reply<T>>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#settle(requestId)?.reject(new RoomcastError("timeout", `no reply to ${frame.action} within ${timeoutMs} ms`));
       }, timeoutMs);
       // The compiler cannot see that `expects` and the reply's type are compared before this is called.
       const accept = resolve as (frame: ReplyFrame) => void;
-      this.#pending.set(requestId, { expects, bytes: text.length, resolve: accept, reject, timer });
+      this.#pending.set(requestId, { expects, bytes, resolve: accept, reject, timer });
       try {
         this.#socket.send(text);
       } catch (cause) {
-        // The socket is closing and its close event is still to come.
-        this.#settle(requestId);
-        reject(new RoomcastError("disconnected", "the connection is closing", { cause }));
+        // The socket is closing. Its close event may be long in coming, and nothing can be sent until then.
+        this.close(new RoomcastError("disconnected", "the connection is closing", { cause }));
       }
     });
   }
@@ -98,6 +99,7 @@ export class Connection {
 
   #onMessage(data: unknown): void {
     if (this.#end !== undefined) return;
+    this.lastFrameAt = now();
     const decoded = decodeFrame(data);
     if ("ignored" in decoded) return;
     if ("malformed" in decoded) {
@@ -106,9 +108,12 @@ export class Connection {
     const { frame } = decoded;
     if (frame.type === "messages") return this.#ports.broadcast(frame);
     if (frame.type === "error") {
-      const error = new RoomcastError(frame.code, frame.message);
-      const request = this.#settle(frame.requestId ?? this.#guessRequest(error));
-      return request === undefined ? this.#ports.error(error) : request.reject(error);
+      const error = new RoomcastError(frame.code, frame.message, { retryAfterMs: frame.retryAfterMs });
+      const answered = frame.requestId === undefined ? this.#guessRequests(error) : [frame.requestId];
+      const requests = answered.map((id) => this.#settle(id)).filter((request) => request !== undefined);
+      for (const request of requests) request.reject(error);
+      if (requests.length === 0) this.#ports.error(error);
+      return;
     }
     const request = this.#settle(frame.requestId);
     // A reply that nobody waits for any more: its request has timed out.
@@ -118,12 +123,14 @@ export class Connection {
   }
 
   /**
-   * API Gateway's own errors do not say which request they answer, unless there is only one. When the guess is wrong a request
-   * is repeated for nothing, hence only for errors that lead to that.
+   * API Gateway's own errors do not say which request they answer. When it throttles, it throttles all: every request is made
+   * again later. Any other error is that of the only request there is, or nobody's. When the guess is wrong a request is
+   * repeated for nothing, hence only for errors that lead to that.
    */
-  #guessRequest(error: RoomcastError): string | undefined {
-    if (!error.retryable || this.#pending.size !== 1) return undefined;
-    return this.#pending.keys().next().value;
+  #guessRequests(error: RoomcastError): string[] {
+    if (!error.retryable) return [];
+    const pending = [...this.#pending.keys()];
+    return error.code === "rate_limited" || pending.length === 1 ? pending : [];
   }
 
   #onClose(code: number, reason: string): void {

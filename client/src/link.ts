@@ -1,23 +1,39 @@
 import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
-import { asRoomcastError, RoomcastError } from "./errors.js";
+import { about, asRoomcastError, type RoomcastError } from "./errors.js";
+import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, sleep } from "./timing.js";
-
-export interface LinkTimes {
-  /** How many `joinRoom` frames may wait for their replies at a time. */
-  joinConcurrency: number;
-  requestTimeoutMs: number;
-  retry: Backoff;
-}
+import { backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
   error(error: RoomcastError): void;
+  /** The room can be synced from now on. */
+  joined(subscription: Subscription): void;
+}
+
+/** One room on this connection. What is wanted may change while a frame is under way; when its reply is there, what follows is decided. */
+interface Seat {
+  roomId: string;
+  /** Whose room it is; `undefined`: nobody's, it is to be left. */
+  wanted: Subscription | undefined;
+  /** Whom the server has confirmed it to. */
+  joined: Subscription | undefined;
+  /** The server may have the connection as a member. */
+  member: boolean;
+  /** A `joinRoom` or `leaveRoom` waits for its reply, or for its next attempt. */
+  busy: boolean;
+  /** Attempts to join that failed. */
+  failures: number;
+  notBefore: number;
+  left: Deferred<void>;
 }
 
 /** A `leaveRoom` that fails this often is given up: the room may be wanted again, and the membership ends with the connection. */
 const LEAVE_ATTEMPTS = 8;
+
+/** How often a room that goes on sending although it was left is left again. */
+const STRAY_MS = 60_000;
 
 /**
  * A connection and the rooms joined over it. During a hand-over there are two, each with its own memberships.
@@ -27,129 +43,224 @@ const LEAVE_ATTEMPTS = 8;
  */
 export class Link {
   readonly connection: Connection;
-  readonly #times: LinkTimes;
+  /** Cancelled when the connection is lost. */
+  readonly lost = new Cancellation();
+  readonly #times: PaceTimes;
+  readonly #pace: JoinPace;
   readonly #ports: LinkPorts;
-  readonly #lost = new Cancellation();
-  readonly #requested = new Set<string>();
-  readonly #joined = new Set<string>();
-  readonly #lastOf = new Map<string, Promise<void>>();
-  readonly #queue: (() => void)[] = [];
+  readonly #seats = new Map<string, Seat>();
+  /** Seats that wait to be joined, longest first. */
+  readonly #queue = new Set<Seat>();
+  /** Syncs under way that name a room. */
+  readonly #syncs = new Map<string, Promise<void>>();
+  readonly #strays = new Map<string, number>();
+  readonly #settledWaiters: (() => void)[] = [];
   #joining = 0;
+  #pumpQueued = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(connection: Connection, times: LinkTimes, ports: LinkPorts) {
+  constructor(connection: Connection, times: PaceTimes, pace: JoinPace, ports: LinkPorts) {
     this.connection = connection;
     this.#times = times;
+    this.#pace = pace;
     this.#ports = ports;
-    void connection.lost.then((reason) => this.#lost.cancel(reason));
-  }
-
-  /** Cancelled when the connection is lost. */
-  get lost(): Cancellation {
-    return this.#lost;
+    void connection.lost.then((reason) => this.#lost(reason));
   }
 
   /** Whether the server has confirmed the room on this connection. */
-  hasJoined(roomId: string): boolean {
-    return this.connection.end === undefined && this.#joined.has(roomId);
+  hasJoined(subscription: Subscription): boolean {
+    return this.connection.end === undefined && this.#seats.get(subscription.roomId)?.joined === subscription;
   }
 
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
-    void this.#inTurn(subscription.roomId, () => this.#join(subscription));
+    const { roomId } = subscription;
+    let seat = this.#seats.get(roomId);
+    if (seat === undefined) {
+      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
+      this.#seats.set(roomId, seat);
+    }
+    seat.wanted = subscription;
+    seat.failures = seat.notBefore = 0;
+    // Whoever waited for the room to be left no longer does: it is wanted again.
+    seat.left.resolve();
+    this.#proceed(seat);
   }
 
-  /** Leaves a room; resolves at once if it was never asked for on this connection. Rejects if the server never confirms. */
+  /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
   leave(roomId: string): Promise<void> {
-    return this.#inTurn(roomId, () => this.#leave(roomId));
+    const seat = this.#seats.get(roomId);
+    if (seat === undefined || this.connection.end !== undefined) return Promise.resolve();
+    if (seat.wanted !== undefined) seat.left = deferred();
+    seat.wanted = seat.joined = undefined;
+    this.#proceed(seat);
+    return seat.left.promise;
   }
 
-  /** Resolves when every join asked for so far has ended, well or not, or the connection is lost. */
-  async settled(): Promise<void> {
-    await Promise.allSettled(this.#lastOf.values());
+  /** A broadcast of a room that nobody wants: a `leaveRoom` was lost, or a late `sync` has joined it again. */
+  leaveStray(roomId: string): void {
+    const time = now();
+    if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
+    for (const [other, at] of this.#strays) if (time - at >= STRAY_MS) this.#strays.delete(other);
+    this.#strays.set(roomId, time);
+    this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs).catch(() => {});
   }
 
-  #inTurn(roomId: string, work: () => Promise<void>): Promise<void> {
-    const previous = this.#lastOf.get(roomId) ?? Promise.resolve();
-    const turn = previous.then(work, work);
-    this.#lastOf.set(roomId, turn);
-    const forget = () => {
-      if (this.#lastOf.get(roomId) === turn) this.#lastOf.delete(roomId);
-    };
-    turn.then(forget, forget);
-    return turn;
-  }
-
-  async #join(subscription: Subscription): Promise<void> {
-    await this.#slot();
-    try {
-      for (let attempt = 0; !subscription.stopped && this.connection.end === undefined; attempt++) {
-        if (await this.#tryJoin(subscription)) return;
-        await sleep(backoffDelay(this.#times.retry, attempt), this.#lost);
-      }
-    } catch {
-      // Only the wait is left to reject: the connection was lost, and the next one joins the room.
-    } finally {
-      this.#release();
+  /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
+  syncing(roomIds: readonly string[], sync: Promise<unknown>): void {
+    const ended = sync.then(
+      () => {},
+      () => {},
+    );
+    for (const roomId of roomIds) {
+      this.#syncs.set(roomId, ended);
+      void ended.then(() => {
+        if (this.#syncs.get(roomId) === ended) this.#syncs.delete(roomId);
+      });
     }
   }
 
-  /** Whether there is nothing left to try. */
-  async #tryJoin(subscription: Subscription): Promise<boolean> {
-    const { roomId, resumeFrom } = subscription;
-    this.#requested.add(roomId);
+  /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
+  settled(): Promise<void> {
+    if (this.#settled) return Promise.resolve();
+    return new Promise((resolve) => this.#settledWaiters.push(resolve));
+  }
+
+  get #settled(): boolean {
+    return this.connection.end !== undefined || ![...this.#seats.values()].some((seat) => seat.wanted !== seat.joined);
+  }
+
+  /** Does what is next for a room, unless that is decided by a reply that is to come. */
+  #proceed(seat: Seat): void {
+    if (this.connection.end !== undefined) return;
+    if (seat.wanted !== undefined) {
+      if (!seat.busy && seat.joined !== seat.wanted) this.#enqueue(seat);
+    } else {
+      this.#queue.delete(seat);
+      if (!seat.busy && seat.member) void this.#leave(seat);
+      else if (!seat.busy) this.#forget(seat);
+    }
+    this.#release();
+  }
+
+  #enqueue(seat: Seat): void {
+    this.#queue.add(seat);
+    if (this.#pumpQueued) return;
+    this.#pumpQueued = true;
+    // Not at once: a room that is joined, left and joined again in one go is joined once.
+    queueMicrotask(() => {
+      this.#pumpQueued = false;
+      this.#pump();
+    });
+  }
+
+  /** Sends what may be sent now, and comes back when more may be. */
+  #pump(): void {
+    clearTimeout(this.#timer);
+    if (this.connection.end !== undefined) return;
+    const time = now();
+    let next = Infinity;
+    for (const seat of this.#queue) {
+      if (this.#joining >= this.#pace.window) return;
+      const at = Math.max(seat.notBefore, this.#pace.pausedUntil);
+      next = Math.min(next, at);
+      if (at > time) continue;
+      this.#queue.delete(seat);
+      void this.#join(seat);
+    }
+    if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
+  }
+
+  async #join(seat: Seat): Promise<void> {
+    const subscription = seat.wanted;
+    if (subscription === undefined) return;
+    const { roomId } = seat;
+    const { resumeFrom } = subscription;
+    this.#joining++;
+    seat.busy = seat.member = true;
     try {
       const frame = { action: "joinRoom", roomId, ...(resumeFrom !== undefined && { after: resumeFrom }) } as const;
-      const reply = await this.connection.request(frame, "joined", this.#times.requestTimeoutMs);
-      this.#joined.add(roomId);
-      subscription.onJoined(resumeFrom, reply);
-      return true;
+      const reply = await this.connection.request(frame, "joined", this.#pace.timeoutMs);
+      this.#pace.succeeded();
+      if (seat.wanted === subscription) {
+        seat.joined = subscription;
+        subscription.onJoined(resumeFrom, reply);
+        this.#ports.joined(subscription);
+      }
     } catch (thrown) {
-      if (this.connection.end !== undefined) return true;
-      const error = aboutRoom(roomId, thrown);
-      if (error.retryable) {
-        this.#ports.error(error);
-        return false;
-      }
-      this.#requested.delete(roomId);
-      subscription.fail(error);
-      return true;
+      this.#failed(seat, subscription, about(asRoomcastError(thrown, "protocol"), { roomId }));
     }
+    this.#joining--;
+    seat.busy = false;
+    this.#proceed(seat);
+    this.#pump();
   }
 
-  async #leave(roomId: string): Promise<void> {
-    if (!this.#requested.delete(roomId)) return;
-    this.#joined.delete(roomId);
-    for (let attempt = 1; this.connection.end === undefined; attempt++) {
+  #failed(seat: Seat, subscription: Subscription, error: RoomcastError): void {
+    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end);
+    if (!error.retryable) {
+      seat.member = false;
+      if (seat.wanted !== subscription) return;
+      seat.wanted = undefined;
+      return subscription.fail(error);
+    }
+    this.#pace.failed(error);
+    seat.notBefore = now() + backoffDelay(this.#times.retry, seat.failures++);
+    this.#ports.error(error);
+  }
+
+  async #leave(seat: Seat): Promise<void> {
+    const { roomId } = seat;
+    seat.busy = true;
+    for (let attempt = 1; seat.wanted === undefined && this.connection.end === undefined; attempt++) {
       try {
+        await this.#syncs.get(roomId);
+        // While it waited, the room may have been joined again.
+        if (seat.wanted !== undefined) break;
         await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
-        return;
+        seat.member = false;
+        break;
       } catch (thrown) {
+        const error = about(asRoomcastError(thrown, "protocol"), { roomId });
         // The membership ends with the connection.
-        if (this.connection.end !== undefined) return;
-        const error = aboutRoom(roomId, thrown);
-        if (!error.retryable || attempt === LEAVE_ATTEMPTS) throw error;
+        if (this.connection.end !== undefined) break;
+        if (!error.retryable || attempt === LEAVE_ATTEMPTS) {
+          seat.member = false;
+          seat.left.reject(error);
+          break;
+        }
+        await this.#pause(Math.max(error.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), seat);
       }
-      await sleep(backoffDelay(this.#times.retry, attempt), this.#lost).catch(() => {});
     }
+    seat.busy = false;
+    this.#proceed(seat);
   }
 
-  #slot(): Promise<void> {
-    if (this.#joining < this.#times.joinConcurrency) {
-      this.#joining++;
-      return Promise.resolve();
-    }
-    return new Promise((resolve) => this.#queue.push(resolve));
+  /** Ends early if the connection is lost or the room is wanted again. */
+  async #pause(ms: number, seat: Seat): Promise<void> {
+    const early = new Cancellation();
+    const forget = this.lost.onCancel((reason) => early.cancel(reason));
+    const wake = () => early.cancel(new Error("no need to wait"));
+    seat.left.promise.then(wake, wake);
+    await sleep(ms, early).catch(() => {});
+    forget();
   }
 
-  /** Hands the place to the next in the queue, or frees it. */
+  #forget(seat: Seat): void {
+    this.#seats.delete(seat.roomId);
+    seat.left.resolve();
+  }
+
+  #lost(reason: RoomcastError): void {
+    this.lost.cancel(reason);
+    clearTimeout(this.#timer);
+    this.#queue.clear();
+    for (const seat of this.#seats.values()) if (seat.wanted === undefined) seat.left.resolve();
+    this.#release();
+  }
+
   #release(): void {
-    const next = this.#queue.shift();
-    if (next === undefined) this.#joining--;
-    else next();
+    if (this.#settledWaiters.length === 0 || !this.#settled) return;
+    for (const release of this.#settledWaiters.splice(0)) release();
   }
-}
-
-function aboutRoom(roomId: string, thrown: unknown): RoomcastError {
-  const { code, message, retryable } = asRoomcastError(thrown, "protocol");
-  return new RoomcastError(code, message, { roomId, retryable, cause: thrown });
 }

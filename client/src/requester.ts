@@ -13,12 +13,12 @@ export interface RequesterTimes {
 /** Makes a request until it is answered, over as many connections as it takes, within a time. */
 export class Requester {
   readonly #times: RequesterTimes;
-  readonly #suspect: () => void;
+  readonly #suspect: (connection: Connection) => void;
   #connection: Connection | undefined;
   #waiting = new Set<(connection: Connection) => void>();
 
-  /** `suspect` is called when a reply does not come: the connection may be dead. */
-  constructor(times: RequesterTimes, suspect: () => void) {
+  /** `suspect` is called when neither a reply nor anything else comes: the connection may be dead. */
+  constructor(times: RequesterTimes, suspect: (connection: Connection) => void) {
     this.#times = times;
     this.#suspect = suspect;
   }
@@ -54,7 +54,8 @@ export class Requester {
     try {
       for (let attempt = 0; ; attempt++) {
         const connection = await this.#current(deadline);
-        const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - now()));
+        const sentAt = now();
+        const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - sentAt));
         try {
           return await connection.request(frame, expects, attemptMs);
         } catch (thrown) {
@@ -63,9 +64,10 @@ export class Requester {
         // Closing the client ends its connections too; its reason is the one to report.
         cancellation.throwIfCancelled();
         if (!last.retryable) throw last;
-        if (last.code === "timeout") this.#suspect();
+        if (last.code === "timeout" && connection.lastFrameAt <= sentAt) this.#suspect(connection);
         // The wait for the next connection has its own backoff.
-        if (last.code !== "disconnected") await sleep(backoffDelay(this.#times.retry, attempt), deadline);
+        if (connection.end !== undefined) continue;
+        await sleep(Math.max(last.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), deadline);
       }
     } finally {
       clearTimeout(timer);

@@ -1,9 +1,10 @@
+import type { CallOptions } from "./abort.js";
 import { RoomcastError } from "./errors.js";
 import { type ClientFrame, encodeFrame } from "./frames.js";
 import { MAX_FIELD_LENGTH, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { now, within } from "./timing.js";
 
-export interface SendOptions {
+export interface SendOptions extends CallOptions {
   /**
    * Makes the message idempotent: of several with the same id from the same subject within five minutes, one is logged.
    * Default: a random one, kept through the library's own retries. Pass one to retry a failed `send` yourself.
@@ -25,11 +26,13 @@ export interface Accepted {
   id: string;
 }
 
-/** An id that nobody else uses. */
+/** An id that nobody else uses. Without `crypto`, as in React Native, it need only differ from the same subject's of five minutes. */
 export function newMessageId(): string {
+  const { crypto } = globalThis as { crypto?: Partial<Crypto> };
   // `randomUUID` exists in secure contexts only.
-  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (typeof crypto?.randomUUID === "function") return crypto.randomUUID();
+  const bytes = crypto?.getRandomValues?.(new Uint8Array(16)) ?? Uint8Array.from({ length: 16 }, () => Math.random() * 256);
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */

@@ -57,6 +57,14 @@ export class Sequencer {
     if (position === 0) this.#emptied = true;
   }
 
+  /** Starts anew at `position`, which may be smaller: what was taken before was of another log. */
+  restart(position: number): void {
+    this.#highest = this.#position = position;
+    this.#early = [];
+    this.#earlyMessages = 0;
+    this.#emptied = position === 0;
+  }
+
   /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */
   offer(span: Span): void {
     this.noteHead(span.seq);

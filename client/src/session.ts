@@ -3,8 +3,10 @@ import type { Connection } from "./connection.js";
 import { Dialer } from "./dial.js";
 import { RoomcastError } from "./errors.js";
 import type { ClientFrame, MessagesFrame, Reply, ReplyFrame } from "./frames.js";
+import { JoinPace } from "./join-pace.js";
 import { type ConnectionState, Lifecycle, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
+import { loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
 import type { Settings } from "./options.js";
 import { Requester } from "./requester.js";
@@ -16,35 +18,55 @@ export interface SessionPorts {
   error(error: RoomcastError): void;
 }
 
+/** A room that is to be joined again when the client connects again. */
+export interface Suspended {
+  resume(): void;
+}
+
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
 export class Session {
   readonly settings: Settings;
   readonly #ports: SessionPorts;
   readonly #subscriptions = new Map<string, Subscription>();
+  readonly #suspended = new Set<Suspended>();
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
+  readonly #pace: JoinPace;
   readonly #lifecycle: Lifecycle;
   readonly #syncer: Syncer;
   readonly #requester: Requester;
   #unwatchNetwork: (() => void) | undefined;
 
   constructor(settings: Settings, ports: SessionPorts) {
+    const { logger } = settings;
     this.settings = settings;
-    this.#ports = ports;
+    this.#ports = {
+      changed: (change) => {
+        logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+        ports.changed(change);
+      },
+      error: (error) => {
+        logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
+        ports.error(error);
+      },
+    };
     this.#dialer = new Dialer(settings);
+    this.#pace = new JoinPace(settings);
     this.#requester = new Requester(settings, () => this.#syncer.probe());
     this.#syncer = new Syncer(settings, {
       subscriptions: () => this.#subscriptions.values(),
-      error: ports.error,
+      error: this.#ports.error,
     });
     this.#lifecycle = new Lifecycle(settings, {
+      started: () => this.#started(),
       dial: (cancellation) => this.#dial(cancellation),
-      carry: (link) => this.#carry(link?.connection),
+      hurry: () => this.#dialer.hurry(),
+      carry: (link) => this.#carry(link),
       caughtUp: async () => {
         await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
       },
-      changed: ports.changed,
-      error: ports.error,
+      changed: this.#ports.changed,
+      error: this.#ports.error,
       ended: (reason) => this.#ended(reason),
     });
   }
@@ -54,13 +76,6 @@ export class Session {
   }
 
   connect(): Promise<void> {
-    this.#unwatchNetwork ??= watchNetwork({
-      online: () => {
-        this.#lifecycle.hurry();
-        this.#syncer.probe();
-      },
-      doubtful: () => this.#syncer.probe(),
-    });
     return this.#lifecycle.connect();
   }
 
@@ -80,7 +95,7 @@ export class Session {
     frame: ClientFrame,
     expects: T,
     timeoutMs: number,
-    cancellation = this.assertOpen(),
+    cancellation: Cancellation,
   ): Promise<Reply<T>> {
     return this.#requester.request(frame, expects, timeoutMs, cancellation);
   }
@@ -91,41 +106,77 @@ export class Session {
     for (const link of this.#links) link.join(subscription);
   }
 
-  /** Resolves when the server has confirmed that the room is left. */
+  /** Resolves when the server has confirmed that the room is left, or when it is somebody else's: joined again meanwhile. */
   async remove(subscription: Subscription): Promise<void> {
     const { roomId } = subscription;
-    if (this.#subscriptions.get(roomId) === subscription) this.#subscriptions.delete(roomId);
+    if (this.#subscriptions.get(roomId) !== subscription) return;
+    this.#subscriptions.delete(roomId);
     await Promise.all([...this.#links].map((link) => link.leave(roomId)));
   }
 
-  sync(subscription: Subscription): void {
-    this.#syncer.ask(subscription);
+  /** Resumes the room at the next `connect()`. */
+  suspend(room: Suspended): void {
+    this.#suspended.add(room);
+  }
+
+  forget(room: Suspended): void {
+    this.#suspended.delete(room);
+  }
+
+  /** See `Syncer.due`. */
+  due(subscription: Subscription): void {
+    this.#syncer.due(subscription);
+  }
+
+  #started(): void {
+    const hurry = () => {
+      this.#lifecycle.hurry();
+      this.#syncer.probe();
+    };
+    const doubtful = () => this.#syncer.probe();
+    this.#unwatchNetwork = watchNetwork(
+      { online: hurry, visible: hurry, hidden: () => this.#syncer.replan(), doubtful },
+      this.settings.networkTarget,
+    );
+    const suspended = [...this.#suspended];
+    this.#suspended.clear();
+    for (const room of suspended) room.resume();
   }
 
   async #dial(cancellation: Cancellation): Promise<Link> {
-    const broadcast = (frame: MessagesFrame) => this.#broadcast(frame);
-    const connection = await this.#dialer.dial({ broadcast, error: this.#ports.error }, cancellation);
-    const link = new Link(connection, this.settings, this.#ports);
-    this.#links.add(link);
-    void connection.lost.then(() => this.#lost(link));
+    // Assigned before anything can come in.
+    let link: Link | undefined;
+    const broadcast = (frame: MessagesFrame) => this.#broadcast(frame, link);
+    const connection: Connection = await this.#dialer.dial({ broadcast, error: this.#ports.error }, cancellation);
+    link = new Link(connection, this.settings, this.#pace, {
+      error: this.#ports.error,
+      joined: (subscription) => this.#syncer.due(subscription),
+    });
+    const opened = link;
+    this.settings.logger.debug("connected");
+    this.#links.add(opened);
+    void connection.lost.then(() => this.#lost(opened));
     for (const subscription of this.#subscriptions.values()) link.join(subscription);
     return link;
   }
 
-  #broadcast(frame: MessagesFrame): void {
-    this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
+  #broadcast(frame: MessagesFrame, link: Link | undefined): void {
+    const subscription = this.#subscriptions.get(frame.roomId);
+    if (subscription === undefined) link?.leaveStray(frame.roomId);
+    else subscription.onBroadcast(frame);
   }
 
-  #carry(connection: Connection | undefined): void {
-    this.#requester.use(connection);
-    this.#syncer.use(connection);
+  #carry(link: Link | undefined): void {
+    this.#requester.use(link?.connection);
+    this.#syncer.use(link);
   }
 
   #lost(link: Link): void {
     this.#links.delete(link);
+    this.settings.logger.debug("connection ended", link.connection.end && loggable(link.connection.end));
     for (const subscription of this.#subscriptions.values()) {
       // In a hand-over the other connection may have the room.
-      const elsewhere = [...this.#links].some((other) => other.hasJoined(subscription.roomId));
+      const elsewhere = [...this.#links].some((other) => other.hasJoined(subscription));
       if (!elsewhere) subscription.onDisconnected();
     }
   }
@@ -135,6 +186,6 @@ export class Session {
     this.#unwatchNetwork = undefined;
     const subscriptions = [...this.#subscriptions.values()];
     this.#subscriptions.clear();
-    for (const subscription of subscriptions) subscription.fail(reason);
+    for (const subscription of subscriptions) subscription.suspend(reason);
   }
 }

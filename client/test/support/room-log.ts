@@ -1,4 +1,4 @@
-import type { LoggedMessage, LogPage } from "../../src/frames.js";
+import type { LoggedMessage, CatchUp } from "../../src/frames.js";
 
 /** A message before it has a number. */
 export interface Draft {
@@ -42,7 +42,7 @@ export class RoomLog {
     this.retained = this.retained.filter(({ sentAt }) => sentAt >= time);
   }
 
-  page(after: number, size: number): LogPage {
+  page(after: number, size: number): CatchUp {
     const missed = this.retained.filter((message) => message.seq > after);
     const messages = missed.slice(0, size);
     const first = this.retained[0]?.seq;

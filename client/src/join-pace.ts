@@ -1,0 +1,57 @@
+import type { RoomcastError } from "./errors.js";
+import { MAX_REPLY_MS } from "./limits.js";
+import { type Backoff, backoffDelay, now } from "./timing.js";
+
+export interface PaceTimes {
+  /** How many `joinRoom` frames may wait for their replies at a time. */
+  joinConcurrency: number;
+  requestTimeoutMs: number;
+  retry: Backoff;
+}
+
+/**
+ * How fast a client may join rooms, over all its connections: when joins fail, one at a time and with growing pauses, whatever the
+ * number of rooms and of new connections; when they succeed again, as many as allowed at once within a few round trips.
+ */
+export class JoinPace {
+  readonly #times: PaceTimes;
+  #window: number;
+  #failures = 0;
+  #pausedUntil = 0;
+
+  constructor(times: PaceTimes) {
+    this.#times = times;
+    this.#window = times.joinConcurrency;
+  }
+
+  /** How many joins may be under way. */
+  get window(): number {
+    return this.#window;
+  }
+
+  get pausedUntil(): number {
+    return this.#pausedUntil;
+  }
+
+  /** How long a join waits for its reply: a slow server gets more time, up to what API Gateway gives it. */
+  get timeoutMs(): number {
+    return patience(this.#times.requestTimeoutMs, this.#failures);
+  }
+
+  succeeded(): void {
+    this.#failures = 0;
+    this.#window = Math.min(this.#times.joinConcurrency, this.#window * 2);
+  }
+
+  failed({ code, retryAfterMs = 0 }: RoomcastError): void {
+    this.#window = 1;
+    // A lost connection has its own backoff. It says nothing of the joins that were under way.
+    if (code === "disconnected") return;
+    this.#pausedUntil = Math.max(this.#pausedUntil, now() + Math.max(retryAfterMs, backoffDelay(this.#times.retry, this.#failures++)));
+  }
+}
+
+/** How long to wait for a reply after `failures` in a row. */
+export function patience(timeoutMs: number, failures: number): number {
+  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** Math.min(failures, 10), MAX_REPLY_MS));
+}
