@@ -20,7 +20,10 @@ interface Step {
   room: string;
   text: string;
   underWay: number;
+  /** Connections that did not get it. */
   missed: string[];
+  /** Connections to close when it has ended. */
+  closing: string[];
 }
 
 /** The fan-out: numbers a room's messages, posts them to its members, and goes on when everyone has answered. */
@@ -73,7 +76,7 @@ export class Fanout {
     this.#observer.broadcast(room);
     const members = this.#connections.members(room);
     const text = JSON.stringify({ type: "messages", roomId: room, messages });
-    const step: Step = { room, text, underWay: 1 + members.length, missed: [] };
+    const step: Step = { room, text, underWay: 1 + members.length, missed: [], closing: [] };
     for (const [connection, row] of members) this.#deliver(step, connection, row);
     this.#time.after(this.#faults.latencyMs(), () => this.#done(step));
   }
@@ -92,8 +95,8 @@ export class Fanout {
     if (answer === "failed" || this.#time.now - row.joinedAt < GONE_GRACE_MS) return this.#miss(step, connection);
     this.#connections.delete(connection, step.room);
     this.deleted++;
-    this.#gateway.deleteConnection(connection);
-    this.#misses.delete(connection);
+    // One that lives all the same would hear nothing more.
+    step.closing.push(connection);
     this.#done(step);
   }
 
@@ -108,19 +111,22 @@ export class Fanout {
     step.missed.push(connection);
     const misses = (this.#misses.get(connection) ?? 0) + 1;
     this.#misses.set(connection, misses);
-    if (misses >= MISSES) this.#disconnect(connection);
+    if (misses >= MISSES) step.closing.push(connection);
     this.#done(step);
   }
 
   #done(step: Step): void {
     if (--step.underWay > 0) return;
-    if (this.#queued.get(step.room) === 0) for (const connection of step.missed) this.#disconnect(connection);
+    // Nothing that follows would tell them of what they missed.
+    if (this.#queued.get(step.room) === 0) step.closing.push(...step.missed);
+    // When so many miss, it is nobody's own fault.
+    const isWidespread = this.#recent.filter((missed) => missed).length >= WIDESPREAD;
+    if (!isWidespread) for (const connection of new Set(step.closing)) this.#close(connection);
     this.#step(step.room);
   }
 
-  /** Closes a connection, so that its client comes back and reads the log, unless so many miss that it is nobody's own fault. */
-  #disconnect(connection: string): void {
-    if (this.#recent.filter((missed) => missed).length >= WIDESPREAD) return;
+  /** The client comes back and reads the log. */
+  #close(connection: string): void {
     this.#misses.delete(connection);
     this.#gateway.deleteConnection(connection);
   }
