@@ -12,7 +12,7 @@ const HOUR = 60 * 60_000;
 const DAYS = 30;
 const SECONDS = DAYS * 24 * 60 * 60;
 const ACCOUNT_PER_SECOND = 10_000;
-/** Few are enough: each does for itself what all do. `ROOMCAST_CONNECTIONS=1000` simulates as many. */
+/** Few are enough: each does what all do. `ROOMCAST_CONNECTIONS=1000` simulates as many. */
 const CONNECTIONS = Number(process.env["ROOMCAST_CONNECTIONS"] ?? 20);
 
 /** A beat so soon after a join looks at the room once more: it is a part of the join. */
