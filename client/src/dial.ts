@@ -49,11 +49,12 @@ export class Dialer {
     }
   }
 
-  /** The network has changed: an attempt that gets no answer is made again now. */
-  hurry(): void {
+  /** The network has changed: gives up an attempt that gets no answer. Whether there was one. */
+  hurry(): boolean {
     const attempt = this.#attempt;
-    if (attempt === undefined || now() - attempt.startedAt < HURRY_AFTER_MS) return;
+    if (attempt === undefined || now() - attempt.startedAt < HURRY_AFTER_MS) return false;
     attempt.cancellation.cancel(new RoomcastError("connect_failed", "the network has changed during the handshake"));
+    return true;
   }
 
   async #token(cancellation: Cancellation): Promise<string> {

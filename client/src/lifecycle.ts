@@ -25,8 +25,8 @@ export interface LifecyclePorts {
   started(): void;
   /** Opens a connection and begins to join every room on it. */
   dial(cancellation: Cancellation): Promise<Link>;
-  /** An attempt to connect that gets no answer is to be made anew. */
-  hurry(): void;
+  /** Gives up an attempt to connect that gets no answer, and tells whether there was one. */
+  hurry(): boolean;
   /** `link` carries everything from now on; `undefined`: there is none. */
   carry(link: Link | undefined): void;
   /** Resolves when no room is known to miss anything. */
@@ -63,6 +63,8 @@ export class Lifecycle {
   #closing = false;
   /** Ends the current backoff. */
   #wake: (() => void) | undefined;
+  /** The attempt under way was given up to be made anew at once. */
+  #hurried = false;
 
   constructor(settings: Settings, ports: LifecyclePorts) {
     this.#settings = settings;
@@ -105,6 +107,7 @@ export class Lifecycle {
 
   #start(run: Run): void {
     this.#attempt = 0;
+    this.#hurried = false;
     this.#ports.started();
     this.#setState("connecting");
     void this.#drive(run);
@@ -113,7 +116,7 @@ export class Lifecycle {
   /** The network may be back, or somebody waits: do not wait for the rest of a backoff, nor of a handshake without an answer. */
   hurry(): void {
     this.#wake?.();
-    this.#ports.hurry();
+    this.#hurried = this.#ports.hurry() || this.#hurried;
   }
 
   async #drive(run: Run): Promise<void> {
@@ -215,6 +218,10 @@ export class Lifecycle {
 
   /** Waits; rejects when it is cancelled. */
   async #backOff(cancellation: Cancellation): Promise<void> {
+    if (this.#hurried) {
+      this.#hurried = false;
+      return cancellation.throwIfCancelled();
+    }
     const early = new Cancellation();
     this.#wake = () => early.cancel(new Error("no need to wait"));
     const forget = cancellation.onCancel((reason) => early.cancel(reason));
