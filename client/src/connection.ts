@@ -33,6 +33,7 @@ export class Connection {
   readonly #ports: ConnectionPorts;
   readonly #pending = new Map<string, PendingRequest>();
   #nextRequest = 1;
+  #checking = false;
   #end: RoomcastError | undefined;
   #resolveLost!: (reason: RoomcastError) => void;
 
@@ -95,6 +96,20 @@ export class Connection {
   drop(reason: RoomcastError): void {
     this.close(reason);
     this.#socket.terminate?.();
+  }
+
+  /**
+   * A frame sent at `sentAt` was not answered in time. If nothing else has come in since, asks for a sign of life, and drops the
+   * connection if there is none: a half-open connection looks like this, and in no other way.
+   */
+  async check(sentAt: number, timeoutMs: number): Promise<void> {
+    if (this.#checking || this.lastFrameAt > sentAt) return;
+    this.#checking = true;
+    const askedAt = now();
+    const answer = await this.request({ action: "sync", rooms: {} }, "synced", timeoutMs).catch((error: RoomcastError) => error);
+    this.#checking = false;
+    if (!(answer instanceof RoomcastError) || answer.code !== "timeout" || this.lastFrameAt > askedAt) return;
+    this.drop(new RoomcastError("disconnected", "the connection does not answer", { cause: answer }));
   }
 
   #onMessage(data: unknown): void {

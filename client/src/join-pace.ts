@@ -6,6 +6,8 @@ export interface PaceTimes {
   /** How many `joinRoom` frames may wait for their replies at a time. */
   joinConcurrency: number;
   requestTimeoutMs: number;
+  /** How long a sign of life may take, when a reply does not come. */
+  syncTimeoutMs: number;
   retry: Backoff;
 }
 

@@ -176,6 +176,7 @@ export class Link {
     if (subscription === undefined) return;
     const { roomId } = seat;
     const { resumeFrom } = subscription;
+    const sentAt = now();
     this.#joining++;
     seat.busy = seat.member = true;
     try {
@@ -188,7 +189,9 @@ export class Link {
         this.#ports.joined(subscription);
       }
     } catch (thrown) {
-      this.#failed(seat, subscription, about(asRoomcastError(thrown, "protocol"), { roomId }));
+      const error = about(asRoomcastError(thrown, "protocol"), { roomId });
+      this.#check(error, sentAt);
+      this.#failed(seat, subscription, error);
     }
     this.#joining--;
     seat.busy = false;
@@ -213,15 +216,17 @@ export class Link {
     const { roomId } = seat;
     seat.busy = true;
     for (let attempt = 1; seat.wanted === undefined && this.connection.end === undefined; attempt++) {
+      await this.#syncs.get(roomId);
+      // While it waited, the room may have been joined again.
+      if (seat.wanted !== undefined) break;
+      const sentAt = now();
       try {
-        await this.#syncs.get(roomId);
-        // While it waited, the room may have been joined again.
-        if (seat.wanted !== undefined) break;
         await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
         seat.member = false;
         break;
       } catch (thrown) {
         const error = about(asRoomcastError(thrown, "protocol"), { roomId });
+        this.#check(error, sentAt);
         // The membership ends with the connection.
         if (this.connection.end !== undefined) break;
         if (!error.retryable || attempt === LEAVE_ATTEMPTS) {
@@ -234,6 +239,10 @@ export class Link {
     }
     seat.busy = false;
     this.#proceed(seat);
+  }
+
+  #check(error: RoomcastError, sentAt: number): void {
+    if (error.code === "timeout") void this.connection.check(sentAt, this.#times.syncTimeoutMs);
   }
 
   /** Ends early if the connection is lost or the room is wanted again. */

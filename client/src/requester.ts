@@ -5,6 +5,8 @@ import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
 import { type Backoff, backoffDelay, now, sleep } from "./timing.js";
 
 export interface RequesterTimes {
+  /** How long a sign of life may take, when a reply does not come. */
+  syncTimeoutMs: number;
   /** How long one attempt waits for its reply. */
   requestTimeoutMs: number;
   retry: Backoff;
@@ -13,14 +15,11 @@ export interface RequesterTimes {
 /** Makes a request until it is answered, over as many connections as it takes, within a time. */
 export class Requester {
   readonly #times: RequesterTimes;
-  readonly #suspect: (connection: Connection) => void;
   #connection: Connection | undefined;
   #waiting = new Set<(connection: Connection) => void>();
 
-  /** `suspect` is called when neither a reply nor anything else comes: the connection may be dead. */
-  constructor(times: RequesterTimes, suspect: (connection: Connection) => void) {
+  constructor(times: RequesterTimes) {
     this.#times = times;
-    this.#suspect = suspect;
   }
 
   /** Sends over `connection` from now on; `undefined`: wait for one. */
@@ -64,7 +63,7 @@ export class Requester {
         // Closing the client ends its connections too; its reason is the one to report.
         cancellation.throwIfCancelled();
         if (!last.retryable) throw last;
-        if (last.code === "timeout" && connection.lastFrameAt <= sentAt) this.#suspect(connection);
+        if (last.code === "timeout") void connection.check(sentAt, this.#times.syncTimeoutMs);
         // The wait for the next connection has its own backoff.
         if (connection.end !== undefined) continue;
         await sleep(Math.max(last.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), deadline);

@@ -52,7 +52,7 @@ export class Session {
     };
     this.#dialer = new Dialer(settings);
     this.#pace = new JoinPace(settings);
-    this.#requester = new Requester(settings, () => this.#syncer.probe());
+    this.#requester = new Requester(settings);
     this.#syncer = new Syncer(settings, {
       subscriptions: () => this.#subscriptions.values(),
       error: this.#ports.error,

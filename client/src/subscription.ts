@@ -272,14 +272,20 @@ export class Subscription {
     const progress = (this.#sequencer.position ?? 0) > before;
     if (progress) this.#attempts = 0;
     if (progress || (page.more && crowded)) return this.#ask();
-    if (end === undefined && !page.more && (this.#attempts >= SURRENDER_AFTER || (page.truncated && page.seq > 0))) return this.#surrender();
+    if (end === undefined && !page.more) {
+      if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
+      if (this.#attempts >= SURRENDER_AFTER) return this.#surrender(this.#sequencer.highest);
+    }
     this.#askLater();
   }
 
   /** The position is beyond the log's head: it was of another log. */
   #restart(asked: number, seq: number): void {
     // If broadcasts have moved the position since, the answer is of the past.
-    if (asked !== this.#sequencer.position) return this.#askLater();
+    if (asked !== this.#sequencer.position) {
+      this.#askLater();
+      return this.#releaseIfSettled();
+    }
     this.#more = false;
     this.#sequencer.restart(seq);
     this.#ports.truncated({ after: asked, seq, certain: false });
@@ -338,16 +344,21 @@ export class Subscription {
     }, backoffDelay(this.#times.retry, this.#attempts++));
   }
 
-  #surrender(): void {
-    const after = this.#sequencer.position ?? 0;
-    const held = this.#sequencer.surrender();
+  /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
+  #surrender(limit: number): void {
     this.#more = false;
-    // "All that is retained" may be nothing; nobody was promised more.
-    if (after > 0 || this.#emptyAt !== undefined) {
-      this.#ports.truncated({ after, seq: held[0]?.message.seq ?? 0, certain: true });
+    for (;;) {
+      const after = this.#sequencer.position ?? 0;
+      const seq = this.#sequencer.skipHole(limit);
+      if (seq === undefined) break;
+      // "All that is retained" may be nothing; nobody was promised more.
+      if (after > 0 || this.#emptyAt !== undefined) this.#ports.truncated({ after, seq, certain: true });
+      this.#deliver(this.#sequencer.take(), after);
+      if (this.stopped || this.#ports.full()) return this.#releaseIfSettled();
     }
-    this.#deliver(held, after);
+    this.#attempts = 0;
     this.#advance();
+    this.#chase();
   }
 
   #deliver(messages: Sequenced[], after: number): void {

@@ -170,7 +170,7 @@ export class ScriptedServer {
     const pages = served.map(([roomId, after]) => {
       const log = this.log(roomId);
       // A head that equals what the client has is believed, also when it lags; any other leads to a look at the log.
-      if (after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
+      if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
       const page = log.page(after, Math.min(left, this.pageSize));
       left -= page.messages.length;
       return [roomId, page];

@@ -205,6 +205,30 @@ describe("a log that has expired", () => {
     expect(room.state).toBe("joined");
   });
 
+  it("has holes before and behind what broadcasts have brought, and each is told", async () => {
+    append("lobby", "old");
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const told = holes(room);
+    await pass(2_000);
+    fake.world.server.script = (frame) => (frame.action === "sync" ? "silence" : undefined);
+    const [, held, , , last] = append("lobby", 1, 2, 3, 4, 5);
+    fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: [held] }));
+    await pass(5_000);
+    fake.world.server.log("lobby").expire();
+    fake.world.server.script = () => undefined;
+    fake.world.network.last.cut();
+    await pass(30_000);
+    const first = (held?.seq ?? 0) - 1;
+    expect(data(seen)).toEqual([2]);
+    expect(told).toEqual([
+      { after: first - 1, seq: first + 1, certain: true },
+      { after: first + 1, seq: 0, certain: true },
+    ]);
+    expect(room.seq).toBe(last?.seq);
+    expect(room.state).toBe("joined");
+  });
+
   it("has nothing for who asks for all that is retained, which is no loss", async () => {
     append("lobby", 1, 2);
     fake.world.server.log("lobby").expire();
