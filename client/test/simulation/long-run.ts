@@ -39,6 +39,8 @@ export class LongRun {
   readonly #watch: Watch;
   readonly #model: Model;
   readonly #rooms: string[];
+  /** Rooms in which nothing is ever said, for one client in a few runs: more than one beat can name. */
+  readonly #silent: string[];
   readonly #participants: Participant[] = [];
   readonly #histories: { room: string; history: History; isOver: boolean }[] = [];
   readonly #endAt: number;
@@ -51,6 +53,7 @@ export class LongRun {
     this.#watch = new Watch(time, isTold);
     const retentionMs = random.chance(0.5) ? 24 * 60 * MINUTE : random.int(1, 10) * MINUTE;
     this.#model = new Model(time, random, this.#weather, this.#watch, retentionMs);
+    this.#silent = Array.from({ length: random.chance(0.01) ? random.int(40, 60) : 0 }, (_, index) => `silent${index}`);
     this.#rooms = Array.from({ length: random.int(1, 3) }, (_, index) => `room${index}`);
     for (let index = random.int(2, 4); index > 0; index--) this.#participants.push(this.#participant(`client${index}`));
   }
@@ -60,6 +63,7 @@ export class LongRun {
       participant.client.connect().catch(() => {});
       for (const room of this.#rooms) if (this.#random.chance(0.8)) this.#join(participant, room);
     }
+    for (const room of this.#silent) this.#join(this.#participants[0] as Participant, room);
     for (const room of this.#rooms) this.#converse(room);
     this.#every(20_000, 120_000, () => this.#weather.change());
     this.#every(5_000, 120_000, () => this.#act());

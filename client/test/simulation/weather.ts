@@ -9,6 +9,7 @@ interface Rates {
   lostPush: number;
   repeatedPush: number;
   death: number;
+  slowCall: number;
   throttledTable: number;
   missedPost: number;
   lostRow: number;
@@ -23,6 +24,7 @@ const NONE: Rates = {
   lostPush: 0,
   repeatedPush: 0,
   death: 0,
+  slowCall: 0,
   throttledTable: 0,
   missedPost: 0,
   lostRow: 0,
@@ -54,6 +56,7 @@ export class Weather implements Faults {
       lostPush: upTo(0.05),
       repeatedPush: upTo(0.1),
       death: upTo(0.1),
+      slowCall: upTo(0.1),
       throttledTable: random.chance(0.8) ? 0 : random.next() * 0.5,
       missedPost: upTo(0.02),
       lostRow: upTo(0.3),
@@ -70,7 +73,11 @@ export class Weather implements Faults {
 
   // Most frames are fast, and a few overtake many.
   latencyMs = (): number => 1 + this.#random.next() ** 3 * this.#slowestMs;
-  durationMs = (): number => 2 + this.#random.next() ** 3 * this.#slowestMs;
+  durationMs = (): number => {
+    // API Gateway waits for 29 s.
+    if (this.#chance("slowCall")) return this.#random.int(2_000, 29_000);
+    return 2 + this.#random.next() ** 3 * this.#slowestMs;
+  };
   handshakeMs = (): number => this.durationMs();
   retryAfterMs = (): number | undefined => (this.#random.chance(0.5) ? 2_000 : undefined);
   indexLagMs = (): number => (this.#isCalm ? CALM.indexLagMs() : this.#random.next() * 300);
