@@ -33,6 +33,8 @@ export class Beat {
   #confirmAt = Infinity;
   /** When the room wants to ask by itself, because something is missing. */
   askAt = Infinity;
+  /** Answers in a row that left the room out. */
+  leftOut = 0;
 
   constructor(times: BeatTimes) {
     this.#times = times;
@@ -72,13 +74,14 @@ export class Beat {
     if (frameCame) this.#since = time;
     else this.#answered(time, early ? Math.max(this.#next, next) : next);
     this.askAt = Infinity;
+    this.leftOut = 0;
   }
 
-  /** There is no answer: not before `retryAt`. */
+  /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
   failed(time: number, retryAt: number): void {
     this.#answered(time, retryAt);
-    this.askAt = Infinity;
-    this.#confirmAt = this.#confirmAt === Infinity ? Infinity : retryAt;
+    if (this.askAt < Infinity) this.askAt = retryAt;
+    if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 
   /** No later than this, because a silence of this length would leave a doubt. */

@@ -53,11 +53,6 @@ export class Connection {
     return this.#end;
   }
 
-  /** Requests without a reply. */
-  get inFlight(): number {
-    return this.#pending.size;
-  }
-
   /**
    * Sends a frame and waits for its reply. Rejects with the server's error, with `timeout`, or with `disconnected`;
    * with `too_large` or `bad_request` if the frame cannot be sent at all.
@@ -92,24 +87,26 @@ export class Connection {
     }
   }
 
-  /** Drops a connection that no longer answers, without waiting for a closing handshake that will not come. */
-  drop(reason: RoomcastError): void {
-    this.close(reason);
-    this.#socket.terminate?.();
-  }
-
   /**
-   * A frame sent at `sentAt` was not answered in time. If nothing else has come in since, asks for a sign of life, and drops the
-   * connection if there is none: a half-open connection looks like this, and in no other way.
+   * `error` is what became of a frame sent at `sentAt`. If it is that nothing came in, neither an answer nor anything else, asks
+   * for a sign of life, and drops the connection if there is none.
    */
-  async check(sentAt: number, timeoutMs: number): Promise<void> {
-    if (this.#checking || this.lastFrameAt > sentAt) return;
+  async check(error: RoomcastError, sentAt: number, timeoutMs: number): Promise<void> {
+    if (error.code !== "timeout" || this.#checking || this.lastFrameAt > sentAt) return;
     this.#checking = true;
     const askedAt = now();
-    const answer = await this.request({ action: "sync", rooms: {} }, "synced", timeoutMs).catch((error: RoomcastError) => error);
+    const answer = await this.request({ action: "sync", rooms: {} }, "synced", timeoutMs).catch((failed: RoomcastError) => failed);
     this.#checking = false;
-    if (!(answer instanceof RoomcastError) || answer.code !== "timeout" || this.lastFrameAt > askedAt) return;
-    this.drop(new RoomcastError("disconnected", "the connection does not answer", { cause: answer }));
+    if (answer instanceof RoomcastError) this.dropIfSilent(answer, askedAt);
+  }
+
+  /** Drops the connection if nothing at all has come in since `sentAt`: a half-open one looks like this, and in no other way. */
+  dropIfSilent(error: RoomcastError, sentAt: number): boolean {
+    if (error.code !== "timeout" || this.lastFrameAt > sentAt) return false;
+    // Without waiting for a closing handshake that will not come.
+    this.close(new RoomcastError("disconnected", "the connection does not answer", { cause: error }));
+    this.#socket.terminate?.();
+    return true;
   }
 
   #onMessage(data: unknown): void {

@@ -91,3 +91,9 @@ export function about(error: RoomcastError, subject: { roomId: string; messageId
 export function describe(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
+
+/** Throws `bad_request` unless `value` is a whole number from `min` to `max`, or absent. */
+export function checkWhole(name: string, value: number | undefined, min: number, max: number, roomId?: string): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= min && value <= max)) return;
+  throw new RoomcastError("bad_request", `${name} must be a whole number from ${min} to ${max}`, { roomId });
+}

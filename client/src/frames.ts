@@ -152,9 +152,10 @@ export function decodeFrame(text: unknown): Decoded {
   if (type === undefined && typeof value["message"] === "string") {
     return { frame: { type: "error", code: gatewayCode(value["message"]), message: value["message"] } };
   }
-  const check = typeof type === "string" && Object.hasOwn(checks, type) ? checks[type as Inbound["type"]] : undefined;
-  if (check === undefined) return { ignored: true };
-  return check(value) ? { frame: value as unknown as Inbound } : { malformed: `a bad ${String(type)} frame` };
+  const shape = typeof type === "string" && Object.hasOwn(shapes, type) ? shapes[type as Inbound["type"]] : undefined;
+  if (shape === undefined) return { ignored: true };
+  if (!has(value, shape) || (type === "messages" && !isBounded(value))) return { malformed: `a bad ${String(type)} frame` };
+  return { frame: value as unknown as Inbound };
 }
 
 function gatewayCode(message: string): string {
@@ -165,28 +166,36 @@ function gatewayCode(message: string): string {
 
 type Fields = Record<string, unknown>;
 
-const checks: Record<Inbound["type"], (f: Fields) => boolean> = {
-  joined: (f) => isText(f["roomId"]) && isCatchUp(f) && isTime(f["retentionSeconds"]) && isTime(f["syncAfterMs"]),
-  left: (f) => isText(f["roomId"]),
-  accepted: (f) => isText(f["roomId"]) && isText(f["id"]),
-  synced: (f) =>
-    isRecord(f["rooms"]) &&
-    Object.values(f["rooms"]).every((page) => isRecord(page) && isCatchUp(page)) &&
-    (f["renewed"] === undefined || Array.isArray(f["renewed"])) &&
-    isTime(f["syncAfterMs"]),
-  history: (f) => isText(f["roomId"]) && isMessages(f["messages"]) && typeof f["more"] === "boolean",
-  messages: isBroadcast,
-  error: (f) => isText(f["code"]) && isText(f["message"]) && isTime(f["retryAfterMs"]),
+type Check = (value: unknown) => boolean;
+
+const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
+
+/** What the fields of each frame must be. */
+const shapes: Record<Inbound["type"], Record<string, Check>> = {
+  joined: { roomId: isText, ...catchUp, retentionSeconds: isTime, syncAfterMs: isTime },
+  left: { roomId: isText },
+  accepted: { roomId: isText, id: isText },
+  synced: { rooms: isRooms, syncAfterMs: isTime },
+  history: { roomId: isText, messages: isMessages, more: isFlag },
+  messages: { roomId: isText, messages: isMessages },
+  error: { code: isText, message: isText, retryAfterMs: isTime },
 };
 
-function isCatchUp(f: Fields): boolean {
-  return isSeq(f["seq"]) && isMessages(f["messages"]) && typeof f["more"] === "boolean" && typeof f["truncated"] === "boolean";
+function has(fields: Fields, shape: Record<string, Check>): boolean {
+  return Object.entries(shape).every(([name, check]) => check(fields[name]));
 }
 
-/** Checks a broadcast and writes the bounds that it only implies into it. */
-function isBroadcast(f: Fields): boolean {
-  const messages = f["messages"];
-  if (!isText(f["roomId"]) || !isMessages(messages)) return false;
+function isRooms(value: unknown): boolean {
+  return isRecord(value) && Object.values(value).every((page) => isRecord(page) && has(page, catchUp));
+}
+
+function isFlag(value: unknown): boolean {
+  return typeof value === "boolean";
+}
+
+/** Checks the bounds of a broadcast; those that it only implies are written into it. */
+function isBounded(f: Fields): boolean {
+  const messages = f["messages"] as LoggedMessage[];
   f["after"] ??= (messages[0]?.seq ?? Number.NaN) - 1;
   f["seq"] ??= messages.at(-1)?.seq;
   const { after, seq } = f;

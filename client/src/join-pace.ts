@@ -19,6 +19,8 @@ export class JoinPace {
   readonly #times: PaceTimes;
   #window: number;
   #failures = 0;
+  #failedAt = -Infinity;
+  #failedRoom: string | undefined;
   #pausedUntil = 0;
 
   constructor(times: PaceTimes) {
@@ -42,14 +44,25 @@ export class JoinPace {
 
   succeeded(): void {
     this.#failures = 0;
+    this.#failedRoom = undefined;
     this.#window = Math.min(this.#times.joinConcurrency, this.#window * 2);
   }
 
-  failed({ code, retryAfterMs = 0 }: RoomcastError): void {
+  /** The join of `roomId` that was sent at `sentAt` has failed. */
+  failed({ code, retryAfterMs = 0 }: RoomcastError, roomId: string, sentAt: number): void {
     this.#window = 1;
     // A lost connection has its own backoff. It says nothing of the joins that were under way.
     if (code === "disconnected") return;
-    this.#pausedUntil = Math.max(this.#pausedUntil, now() + Math.max(retryAfterMs, backoffDelay(this.#times.retry, this.#failures++)));
+    const time = now();
+    this.#pausedUntil = Math.max(this.#pausedUntil, time + retryAfterMs);
+    // Joins that were under way together fail together, which is one failure.
+    if (sentAt < this.#failedAt) return;
+    this.#failedAt = time;
+    this.#failures++;
+    // One room that fails has a backoff of its own, and is no reason for others to wait.
+    const others = this.#failedRoom !== undefined && this.#failedRoom !== roomId;
+    this.#failedRoom = roomId;
+    if (others) this.#pausedUntil = Math.max(this.#pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
   }
 }
 

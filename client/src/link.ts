@@ -3,7 +3,7 @@ import type { Connection } from "./connection.js";
 import { about, asRoomcastError, type RoomcastError } from "./errors.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
+import { type Deferred, deferred, now, retryDelay } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
@@ -21,9 +21,9 @@ interface Seat {
   joined: Subscription | undefined;
   /** The server may have the connection as a member. */
   member: boolean;
-  /** A `joinRoom` or `leaveRoom` waits for its reply, or for its next attempt. */
+  /** A `joinRoom` or `leaveRoom` waits for its reply. */
   busy: boolean;
-  /** Attempts to join that failed. */
+  /** Attempts that failed. */
   failures: number;
   notBefore: number;
   left: Deferred<void>;
@@ -49,14 +49,13 @@ export class Link {
   readonly #pace: JoinPace;
   readonly #ports: LinkPorts;
   readonly #seats = new Map<string, Seat>();
-  /** Seats that wait to be joined, longest first. */
+  /** Seats that wait to be joined or left, longest first. */
   readonly #queue = new Set<Seat>();
   /** Syncs under way that name a room. */
   readonly #syncs = new Map<string, Promise<void>>();
   readonly #strays = new Map<string, number>();
   readonly #settledWaiters: (() => void)[] = [];
   #joining = 0;
-  #pumpQueued = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(connection: Connection, times: PaceTimes, pace: JoinPace, ports: LinkPorts) {
@@ -91,7 +90,10 @@ export class Link {
   leave(roomId: string): Promise<void> {
     const seat = this.#seats.get(roomId);
     if (seat === undefined || this.connection.end !== undefined) return Promise.resolve();
-    if (seat.wanted !== undefined) seat.left = deferred();
+    if (seat.wanted !== undefined) {
+      seat.left = deferred();
+      seat.failures = seat.notBefore = 0;
+    }
     seat.wanted = seat.joined = undefined;
     this.#proceed(seat);
     return seat.left.promise;
@@ -101,7 +103,6 @@ export class Link {
   leaveStray(roomId: string): void {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
-    for (const [other, at] of this.#strays) if (time - at >= STRAY_MS) this.#strays.delete(other);
     this.#strays.set(roomId, time);
     this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs).catch(() => {});
   }
@@ -132,26 +133,17 @@ export class Link {
 
   /** Does what is next for a room, unless that is decided by a reply that is to come. */
   #proceed(seat: Seat): void {
-    if (this.connection.end !== undefined) return;
-    if (seat.wanted !== undefined) {
-      if (!seat.busy && seat.joined !== seat.wanted) this.#enqueue(seat);
-    } else {
-      this.#queue.delete(seat);
-      if (!seat.busy && seat.member) void this.#leave(seat);
-      else if (!seat.busy) this.#forget(seat);
+    if (seat.busy || this.connection.end !== undefined) return;
+    this.#queue.delete(seat);
+    if (seat.wanted === undefined && !seat.member) {
+      this.#seats.delete(seat.roomId);
+      seat.left.resolve();
+    } else if (seat.wanted === undefined || seat.joined !== seat.wanted) {
+      this.#queue.add(seat);
+      // Not at once: a room that is joined, left and joined again in one go is joined once.
+      queueMicrotask(() => this.#pump());
     }
     this.#release();
-  }
-
-  #enqueue(seat: Seat): void {
-    this.#queue.add(seat);
-    if (this.#pumpQueued) return;
-    this.#pumpQueued = true;
-    // Not at once: a room that is joined, left and joined again in one go is joined once.
-    queueMicrotask(() => {
-      this.#pumpQueued = false;
-      this.#pump();
-    });
   }
 
   /** Sends what may be sent now, and comes back when more may be. */
@@ -161,12 +153,14 @@ export class Link {
     const time = now();
     let next = Infinity;
     for (const seat of this.#queue) {
-      if (this.#joining >= this.#pace.window) return;
-      const at = Math.max(seat.notBefore, this.#pace.pausedUntil);
-      next = Math.min(next, at);
-      if (at > time) continue;
-      this.#queue.delete(seat);
-      void this.#join(seat);
+      const joins = seat.wanted !== undefined;
+      const at = Math.max(seat.notBefore, joins ? this.#pace.pausedUntil : 0);
+      if (at > time) {
+        next = Math.min(next, at);
+      } else if (!joins || this.#joining < this.#pace.window) {
+        this.#queue.delete(seat);
+        void (joins ? this.#join(seat) : this.#leave(seat));
+      }
     }
     if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
   }
@@ -190,8 +184,8 @@ export class Link {
       }
     } catch (thrown) {
       const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-      this.#check(error, sentAt);
-      this.#failed(seat, subscription, error);
+      void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
+      this.#failed(seat, subscription, error, sentAt);
     }
     this.#joining--;
     seat.busy = false;
@@ -199,65 +193,41 @@ export class Link {
     this.#pump();
   }
 
-  #failed(seat: Seat, subscription: Subscription, error: RoomcastError): void {
-    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end);
+  #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
+    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end, seat.roomId, sentAt);
     if (!error.retryable) {
       seat.member = false;
       if (seat.wanted !== subscription) return;
       seat.wanted = undefined;
       return subscription.fail(error);
     }
-    this.#pace.failed(error);
-    seat.notBefore = now() + backoffDelay(this.#times.retry, seat.failures++);
+    this.#pace.failed(error, seat.roomId, sentAt);
+    seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
     this.#ports.error(error);
   }
 
   async #leave(seat: Seat): Promise<void> {
     const { roomId } = seat;
     seat.busy = true;
-    for (let attempt = 1; seat.wanted === undefined && this.connection.end === undefined; attempt++) {
-      await this.#syncs.get(roomId);
-      // While it waited, the room may have been joined again.
-      if (seat.wanted !== undefined) break;
+    await this.#syncs.get(roomId);
+    // While it waited, the room may have been joined again.
+    if (seat.wanted === undefined) {
       const sentAt = now();
       try {
         await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
         seat.member = false;
-        break;
       } catch (thrown) {
         const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-        this.#check(error, sentAt);
-        // The membership ends with the connection.
-        if (this.connection.end !== undefined) break;
-        if (!error.retryable || attempt === LEAVE_ATTEMPTS) {
+        void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
+        seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
+        if (!error.retryable || seat.failures === LEAVE_ATTEMPTS) {
           seat.member = false;
           seat.left.reject(error);
-          break;
         }
-        await this.#pause(Math.max(error.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), seat);
       }
     }
     seat.busy = false;
     this.#proceed(seat);
-  }
-
-  #check(error: RoomcastError, sentAt: number): void {
-    if (error.code === "timeout") void this.connection.check(sentAt, this.#times.syncTimeoutMs);
-  }
-
-  /** Ends early if the connection is lost or the room is wanted again. */
-  async #pause(ms: number, seat: Seat): Promise<void> {
-    const early = new Cancellation();
-    const forget = this.lost.onCancel((reason) => early.cancel(reason));
-    const wake = () => early.cancel(new Error("no need to wait"));
-    seat.left.promise.then(wake, wake);
-    await sleep(ms, early).catch(() => {});
-    forget();
-  }
-
-  #forget(seat: Seat): void {
-    this.#seats.delete(seat.roomId);
-    seat.left.resolve();
   }
 
   #lost(reason: RoomcastError): void {

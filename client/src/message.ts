@@ -25,16 +25,5 @@ export interface Message<T = unknown> {
 
 /** The application's view of a message of the log. */
 export function messageOf<T>(roomId: string, logged: LoggedMessage, data: T, recovered: boolean): Message<T> {
-  const { seq, id, from, sentAt, key, version } = logged;
-  return {
-    roomId,
-    seq,
-    id,
-    from,
-    sentAt,
-    data,
-    ...(key !== undefined && { key }),
-    ...(version !== undefined && { version }),
-    recovered,
-  };
+  return { ...logged, roomId, data, recovered };
 }

@@ -63,23 +63,27 @@ export interface RoomcastOptions {
   networkTarget?: NetworkTarget;
 }
 
+/** Default, least and largest value of each option that is a number. */
+const NUMBERS = {
+  connectTimeoutMs: [10_000, 1, MAX_TIMER_MS],
+  requestTimeoutMs: [10_000, 1, MAX_TIMER_MS],
+  operationTimeoutMs: [30_000, 1, MAX_TIMER_MS],
+  sendTimeoutMs: [30_000, 1, MAX_SEND_TIMEOUT_MS],
+  syncIntervalMs: [30_000, 1, MAX_BEAT_MS],
+  syncTimeoutMs: [10_000, 1, MAX_IDLE_MS],
+  reorderWindowMs: [100, 0, 60_000],
+  handoverAfterMs: [110 * 60_000, 1, MAX_CONNECTION_MS],
+  joinConcurrency: [8, 1, 1_000],
+  bufferSize: [1_000, 1, 1_000_000],
+} as const;
+
 /** Options with their defaults, checked. */
-export interface Settings {
+export interface Settings extends Record<keyof typeof NUMBERS, number> {
   url: string;
   token: TokenProvider;
   WebSocket: WebSocketConstructor | undefined;
-  connectTimeoutMs: number;
-  requestTimeoutMs: number;
-  operationTimeoutMs: number;
-  sendTimeoutMs: number;
-  syncIntervalMs: number;
-  syncTimeoutMs: number;
-  reorderWindowMs: number;
   reconnect: Backoff;
   retry: Backoff;
-  handoverAfterMs: number;
-  joinConcurrency: number;
-  bufferSize: number;
   logger: Logger;
   networkTarget: NetworkTarget | undefined;
   /** The token is always the same, so that there is no better one to wait for. */
@@ -93,12 +97,6 @@ export interface Settings {
 /** Applies the defaults; throws one `bad_request` that names every bad option. */
 export function settingsOf(options: RoomcastOptions): Settings {
   const bad: string[] = [];
-  const number = (name: keyof RoomcastOptions, fallback: number, min: number, max: number): number => {
-    const value: unknown = options[name] ?? fallback;
-    if (typeof value === "number" && value >= min && value <= max) return value;
-    bad.push(`${name} must be a number from ${min} to ${max}`);
-    return fallback;
-  };
   const backoff = (name: "reconnect" | "retry", fallback: Backoff): Backoff => {
     const value = { ...fallback, ...options[name] };
     if (value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS) return value;
@@ -108,22 +106,21 @@ export function settingsOf(options: RoomcastOptions): Settings {
   const { token } = options;
   if (typeof token !== "string" && typeof token !== "function") bad.push("token must be a string or a function");
   if (options.WebSocket !== undefined && typeof options.WebSocket !== "function") bad.push("WebSocket must be a class");
+  const url = webSocketUrl(options.url, bad);
+  const numbers = {} as Record<keyof typeof NUMBERS, number>;
+  for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
+    const [fallback, min, max] = NUMBERS[name];
+    const value: unknown = options[name] ?? fallback;
+    if (typeof value === "number" && value >= min && value <= max) numbers[name] = value;
+    else bad.push(`${name} must be a number from ${min} to ${max}`);
+  }
   const settings: Settings = {
-    url: webSocketUrl(options.url, bad),
+    url,
     token: typeof token === "string" ? () => token : token,
     WebSocket: options.WebSocket,
-    connectTimeoutMs: number("connectTimeoutMs", 10_000, 1, MAX_TIMER_MS),
-    requestTimeoutMs: number("requestTimeoutMs", 10_000, 1, MAX_TIMER_MS),
-    operationTimeoutMs: number("operationTimeoutMs", 30_000, 1, MAX_TIMER_MS),
-    sendTimeoutMs: number("sendTimeoutMs", 30_000, 1, MAX_SEND_TIMEOUT_MS),
-    syncIntervalMs: number("syncIntervalMs", 30_000, 1, MAX_BEAT_MS),
-    syncTimeoutMs: number("syncTimeoutMs", 10_000, 1, MAX_IDLE_MS),
-    reorderWindowMs: number("reorderWindowMs", 100, 0, 60_000),
+    ...numbers,
     reconnect: backoff("reconnect", { base: 500, cap: 30_000 }),
     retry: backoff("retry", { base: 200, cap: 10_000 }),
-    handoverAfterMs: number("handoverAfterMs", 110 * 60_000, 1, MAX_CONNECTION_MS),
-    joinConcurrency: number("joinConcurrency", 8, 1, 1_000),
-    bufferSize: number("bufferSize", 1_000, 1, 1_000_000),
     logger: options.logger ?? SILENT,
     networkTarget: options.networkTarget,
     fixedToken: typeof token === "string",

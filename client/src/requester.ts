@@ -2,7 +2,7 @@ import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
-import { type Backoff, backoffDelay, now, sleep } from "./timing.js";
+import { type Backoff, now, retryDelay, sleep } from "./timing.js";
 
 export interface RequesterTimes {
   /** How long a sign of life may take, when a reply does not come. */
@@ -63,10 +63,10 @@ export class Requester {
         // Closing the client ends its connections too; its reason is the one to report.
         cancellation.throwIfCancelled();
         if (!last.retryable) throw last;
-        if (last.code === "timeout") void connection.check(sentAt, this.#times.syncTimeoutMs);
+        void connection.check(last, sentAt, this.#times.syncTimeoutMs);
         // The wait for the next connection has its own backoff.
         if (connection.end !== undefined) continue;
-        await sleep(Math.max(last.retryAfterMs ?? 0, backoffDelay(this.#times.retry, attempt)), deadline);
+        await sleep(retryDelay(this.#times.retry, attempt, last), deadline);
       }
     } finally {
       clearTimeout(timer);

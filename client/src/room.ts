@@ -2,12 +2,12 @@ import { type CallOptions, unlessAborted } from "./abort.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
-import { about, describe, RoomcastError } from "./errors.js";
+import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { LoggedMessage } from "./frames.js";
-import { isRoomId, MAX_HISTORY_LIMIT } from "./limits.js";
+import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { loggable } from "./logger.js";
 import { type Message, messageOf } from "./message.js";
-import { type Accepted, sendFrame, SendLine, type SendOptions, sendTimeout } from "./send.js";
+import { type Accepted, sendFrame, SendLine, type SendOptions } from "./send.js";
 import type { Session } from "./session.js";
 import { type Gap, type Recovery, Subscription, type Truncation } from "./subscription.js";
 import { quiet, within } from "./timing.js";
@@ -80,6 +80,8 @@ export interface RoomPorts {
   /** The application has no more use for it. */
   released(): void;
 }
+
+const WARNED: ReadonlySet<string> = new Set(["truncated", "stalled", "error"]);
 
 /** A room. Get one from `Roomcast.room()`. */
 export class Room<T = unknown> implements AsyncIterable<Message<T>> {
@@ -160,7 +162,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
     const frame = sendFrame(this.id, data, options);
-    const timeoutMs = sendTimeout(options, this.#session.settings.sendTimeoutMs);
+    const { timeoutMs = this.#session.settings.sendTimeoutMs } = options;
+    checkWhole("timeoutMs", timeoutMs, 1, MAX_SEND_TIMEOUT_MS, this.id);
     // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
     const closed = this.#session.assertOpen();
     const sent = unlessAborted(
@@ -182,12 +185,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   /** Reads the log backwards, a page at a time. The room need not be joined. Messages that fail `parse` are left out. */
   async history(options: HistoryOptions = {}): Promise<HistoryPage<T>> {
     const { before, limit, signal } = options;
-    if (limit !== undefined && !(Number.isSafeInteger(limit) && limit >= 1 && limit <= MAX_HISTORY_LIMIT)) {
-      throw new RoomcastError("bad_request", `limit must be from 1 to ${MAX_HISTORY_LIMIT}`, { roomId: this.id });
-    }
-    if (before !== undefined && !(Number.isSafeInteger(before) && before >= 1)) {
-      throw new RoomcastError("bad_request", "before must be a seq, from 1", { roomId: this.id });
-    }
+    checkWhole("limit", limit, 1, MAX_HISTORY_LIMIT, this.id);
+    checkWhole("before", before, 1, Number.MAX_SAFE_INTEGER, this.id);
     const frame = {
       action: "getHistory",
       roomId: this.id,
@@ -254,20 +253,18 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   async #join(after: number | undefined): Promise<{ seq: number }> {
-    if (after !== undefined && !(Number.isSafeInteger(after) && after >= 0)) {
-      throw new RoomcastError("bad_request", "after must be a seq, or 0", { roomId: this.id });
-    }
-    if (this.#released) throw new RoomcastError("bad_request", "the room was released: get it anew", { roomId: this.id });
+    checkWhole("after", after, 0, Number.MAX_SAFE_INTEGER, this.id);
+    if (this.#released) throw this.#error("bad_request", "the room was released: get it anew");
     this.#session.assertOpen();
     // Where `connect()` has resumed the room is not where this application wants it.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
     if (this.#subscription !== undefined && after !== undefined) {
-      throw new RoomcastError("bad_request", "the room is joined already: leave it to join with `after`", { roomId: this.id });
+      throw this.#error("bad_request", "the room is joined already: leave it to join with `after`");
     }
     const subscription = this.#subscription ?? this.#begin(after);
     const ms = this.#session.settings.operationTimeoutMs;
-    const late = () => new RoomcastError("timeout", `the room was not joined within ${ms} ms`, { roomId: this.id });
+    const late = () => this.#error("timeout", `the room was not joined within ${ms} ms`);
     return { seq: await within(subscription.joined, ms, late) };
   }
 
@@ -277,11 +274,11 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     const subscription = this.#subscription;
     if (subscription === undefined) return;
     const removed = this.#session.remove(subscription);
-    const reason = new RoomcastError("left", "the room was left", { roomId: this.id });
+    const reason = this.#error("left", "the room was left");
     subscription.stop(reason);
     this.#end(subscription, undefined);
     const { operationTimeoutMs } = this.#session.settings;
-    const late = () => new RoomcastError("timeout", "the server did not confirm that the room is left", { roomId: this.id });
+    const late = () => this.#error("timeout", "the server did not confirm that the room is left");
     await within(removed, operationTimeoutMs, late);
   }
 
@@ -296,8 +293,6 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   #begin(after: number | undefined): Subscription {
-    const { settings } = this.#session;
-    const { logger } = settings;
     const subscription: Subscription = new Subscription(
       this.id,
       after,
@@ -306,24 +301,20 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
         full: () => this.#delivery.full,
         due: (room) => this.#session.due(room),
         joined: (seq, rejoined) => {
-          logger.debug("joined", { roomId: this.id, seq, rejoined });
           if (!rejoined) this.#setState("joined");
-          this.#events.emit("joined", { seq, rejoined });
+          this.#emit("joined", { seq, rejoined });
         },
-        truncated: (truncation) => {
-          logger.warn("truncated", { roomId: this.id, ...truncation });
-          this.#events.emit("truncated", truncation);
-        },
-        gap: (gap) => this.#events.emit("gap", gap),
+        truncated: (truncation) => this.#emit("truncated", truncation),
+        gap: (gap) => this.#emit("gap", gap),
         recovering: () => this.#setState("recovering"),
         recovered: (recovery) => {
           this.#setState("joined");
-          this.#events.emit("recovered", recovery);
+          this.#emit("recovered", recovery);
         },
         failed: (error) => this.#onFailed(subscription, error),
         suspended: (reason) => this.#onSuspended(subscription, reason),
       },
-      settings,
+      this.#session.settings,
     );
     this.#subscription = subscription;
     this.#resumeAt = undefined;
@@ -335,10 +326,9 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   #onFailed(subscription: Subscription, error: RoomcastError): void {
-    this.#session.settings.logger.error("the room is refused", loggable(error));
     this.#session.remove(subscription).catch(() => {});
     this.#end(subscription, error);
-    this.#events.emit("error", error);
+    this.#emit("error", error);
   }
 
   #onSuspended(subscription: Subscription, reason: RoomcastError): void {
@@ -355,13 +345,11 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     this.#resumed = false;
     this.#delivery.end(error);
     this.#setState("left");
-    this.#events.emit("left", error === undefined ? {} : { error });
+    this.#emit("left", error === undefined ? {} : { error });
   }
 
   #onStalled(stalled: boolean): void {
-    const { waiting } = this.#delivery;
-    if (stalled) this.#session.settings.logger.warn("stalled: messages wait to be read", { roomId: this.id, waiting });
-    this.#events.emit("stalled", { stalled, waiting });
+    this.#emit("stalled", { stalled, waiting: this.#delivery.waiting });
   }
 
   #parsed(logged: readonly { message: LoggedMessage; recovered: boolean }[]): Message<T>[] {
@@ -372,9 +360,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
         messages.push(messageOf(this.id, message, data, recovered));
       } catch (cause) {
         const text = `message ${message.seq} has bad data: ${describe(cause)}`;
-        const error = new RoomcastError("bad_data", text, { roomId: this.id, messageId: message.id, cause });
-        this.#session.settings.logger.warn(text, loggable(error));
-        this.#events.emit("error", error);
+        this.#emit("error", this.#error("bad_data", text, { messageId: message.id, cause }));
       }
     }
     return messages;
@@ -390,6 +376,18 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     const previous = this.#state;
     if (state === previous) return;
     this.#state = state;
-    this.#events.emit("state", { state, previous });
+    this.#emit("state", { state, previous });
+  }
+
+  /** Every event but `message` is logged: what an application should know of, as a warning. */
+  #emit<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
+    const { logger } = this.#session.settings;
+    const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
+    logger[WARNED.has(event) ? "warn" : "debug"](`room ${event}`, details);
+    this.#events.emit(event, value);
+  }
+
+  #error(code: ErrorCode, message: string, details?: ErrorDetails): RoomcastError {
+    return new RoomcastError(code, message, { ...details, roomId: this.id });
   }
 }

@@ -4,7 +4,7 @@ import { Dialer } from "./dial.js";
 import { RoomcastError } from "./errors.js";
 import type { ClientFrame, MessagesFrame, Reply, ReplyFrame } from "./frames.js";
 import { JoinPace } from "./join-pace.js";
-import { type ConnectionState, Lifecycle, type StateChange } from "./lifecycle.js";
+import { type ConnectionState, Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
 import { loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
@@ -24,7 +24,7 @@ export interface Suspended {
 }
 
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
-export class Session {
+export class Session implements LifecyclePorts {
   readonly settings: Settings;
   readonly #ports: SessionPorts;
   readonly #subscriptions = new Map<string, Subscription>();
@@ -38,37 +38,16 @@ export class Session {
   #unwatchNetwork: (() => void) | undefined;
 
   constructor(settings: Settings, ports: SessionPorts) {
-    const { logger } = settings;
     this.settings = settings;
-    this.#ports = {
-      changed: (change) => {
-        logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
-        ports.changed(change);
-      },
-      error: (error) => {
-        logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
-        ports.error(error);
-      },
-    };
+    this.#ports = ports;
     this.#dialer = new Dialer(settings);
     this.#pace = new JoinPace(settings);
     this.#requester = new Requester(settings);
     this.#syncer = new Syncer(settings, {
       subscriptions: () => this.#subscriptions.values(),
-      error: this.#ports.error,
+      error: this.error,
     });
-    this.#lifecycle = new Lifecycle(settings, {
-      started: () => this.#started(),
-      dial: (cancellation) => this.#dial(cancellation),
-      hurry: () => this.#dialer.hurry(),
-      carry: (link) => this.#carry(link),
-      caughtUp: async () => {
-        await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
-      },
-      changed: this.#ports.changed,
-      error: this.#ports.error,
-      ended: (reason) => this.#ended(reason),
-    });
+    this.#lifecycle = new Lifecycle(settings, this);
   }
 
   get state(): ConnectionState {
@@ -128,7 +107,25 @@ export class Session {
     this.#syncer.due(subscription);
   }
 
-  #started(): void {
+  changed(change: StateChange): void {
+    this.settings.logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    this.#ports.changed(change);
+  }
+
+  readonly error = (error: RoomcastError): void => {
+    this.settings.logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
+    this.#ports.error(error);
+  };
+
+  hurry(): boolean {
+    return this.#dialer.hurry();
+  }
+
+  async caughtUp(): Promise<void> {
+    await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
+  }
+
+  started(): void {
     const hurry = () => {
       this.#lifecycle.hurry();
       this.#syncer.probe();
@@ -143,13 +140,13 @@ export class Session {
     for (const room of suspended) room.resume();
   }
 
-  async #dial(cancellation: Cancellation): Promise<Link> {
+  async dial(cancellation: Cancellation): Promise<Link> {
     // Assigned before anything can come in.
     let link: Link | undefined;
     const broadcast = (frame: MessagesFrame) => this.#broadcast(frame, link);
-    const connection: Connection = await this.#dialer.dial({ broadcast, error: this.#ports.error }, cancellation);
+    const connection: Connection = await this.#dialer.dial({ broadcast, error: this.error }, cancellation);
     link = new Link(connection, this.settings, this.#pace, {
-      error: this.#ports.error,
+      error: this.error,
       joined: (subscription) => this.#syncer.due(subscription),
     });
     const opened = link;
@@ -166,7 +163,7 @@ export class Session {
     else subscription.onBroadcast(frame);
   }
 
-  #carry(link: Link | undefined): void {
+  carry(link: Link | undefined): void {
     this.#requester.use(link?.connection);
     this.#syncer.use(link);
   }
@@ -181,7 +178,7 @@ export class Session {
     }
   }
 
-  #ended(reason: RoomcastError): void {
+  ended(reason: RoomcastError): void {
     this.#unwatchNetwork?.();
     this.#unwatchNetwork = undefined;
     const subscriptions = [...this.#subscriptions.values()];

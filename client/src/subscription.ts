@@ -91,7 +91,6 @@ export class Subscription {
   #trustEmptyMs = 0;
   /** The log is being asked for what is missing, or will be again after a failure. */
   #asking = false;
-  #more = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
   #reorderTimer: ReturnType<typeof setTimeout> | undefined;
@@ -235,7 +234,7 @@ export class Subscription {
   }
 
   get #incomplete(): boolean {
-    return this.#more || this.#sequencer.behind;
+    return this.#sequencer.behind;
   }
 
   get #settled(): boolean {
@@ -257,7 +256,6 @@ export class Subscription {
     const before = this.#sequencer.position ?? 0;
     const end = page.messages.at(-1)?.seq;
     if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page.seq);
-    this.#more = page.more;
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
     // With no room for it, the page is read again when the application has caught up.
     if (this.#ports.full()) return this.#releaseIfSettled();
@@ -286,7 +284,6 @@ export class Subscription {
       this.#askLater();
       return this.#releaseIfSettled();
     }
-    this.#more = false;
     this.#sequencer.restart(seq);
     this.#ports.truncated({ after: asked, seq, certain: false });
     this.#advance();
@@ -346,7 +343,6 @@ export class Subscription {
 
   /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
   #surrender(limit: number): void {
-    this.#more = false;
     for (;;) {
       const after = this.#sequencer.position ?? 0;
       const seq = this.#sequencer.skipHole(limit);

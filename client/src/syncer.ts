@@ -1,5 +1,5 @@
 import { SLACK_MS } from "./beat.js";
-import { about, asRoomcastError, RoomcastError } from "./errors.js";
+import { about, asRoomcastError, type RoomcastError } from "./errors.js";
 import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
 import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS, MAX_SYNC_ROOMS } from "./limits.js";
@@ -7,7 +7,7 @@ import type { Link } from "./link.js";
 import type { Logger } from "./logger.js";
 import { isHidden } from "./network.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, now } from "./timing.js";
+import { type Backoff, backoffDelay, now, retryDelay } from "./timing.js";
 
 export interface SyncerTimes {
   syncTimeoutMs: number;
@@ -32,8 +32,6 @@ export class Syncer {
   readonly #ports: SyncerPorts;
   /** Rooms in a frame without an answer. */
   readonly #asked = new Set<Subscription>();
-  /** Failures in a row of rooms that answers left out. */
-  readonly #leftOut = new WeakMap<Subscription, number>();
   #link: Link | undefined;
   #beating = false;
   #failures = 0;
@@ -109,7 +107,8 @@ export class Syncer {
     if (link === undefined || link.connection.end !== undefined) return;
     if (time < this.#pausedUntil) return this.replan();
     const rooms = [...this.#ports.subscriptions()].filter((room) => this.#canAsk(link, room));
-    const asking = rooms.filter((room) => room.beat.askAt <= time);
+    // After a failure one frame at a time, for all that is due.
+    const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
     for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
@@ -164,20 +163,13 @@ export class Syncer {
       if (link === this.#link) this.#asked.delete(room);
       const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
       if (page === undefined) {
-        this.#retry(room, time);
-        continue;
+        // Its log could not be read, or there was no time for it.
+        room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
+      } else {
+        room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
+        room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
       }
-      this.#leftOut.delete(room);
-      room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
-      room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
     }
-  }
-
-  /** A room that the answer left out: its log could not be read, or there was no time for it. */
-  #retry(room: Subscription, time: number): void {
-    const failures = this.#leftOut.get(room) ?? 0;
-    this.#leftOut.set(room, failures + 1);
-    room.beat.failed(time, time + backoffDelay(this.#times.retry, failures));
   }
 
   /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
@@ -194,14 +186,9 @@ export class Syncer {
     if (link !== this.#link) return;
     for (const room of asked) this.#asked.delete(room);
     if (connection.end !== undefined) return;
-    // A half-open connection looks like this, and in no other way: neither an answer nor anything else comes in.
-    if (error.code === "timeout" && connection.lastFrameAt <= sentAt) {
-      this.#failures++;
-      connection.drop(new RoomcastError("disconnected", "the connection does not answer", { cause: error }));
-      return;
-    }
     const time = now();
-    const wait = Math.max(error.retryAfterMs ?? 0, backoffDelay(this.#times.retry, this.#failures++));
+    const wait = retryDelay(this.#times.retry, this.#failures++, error);
+    if (connection.dropIfSilent(error, sentAt)) return;
     this.#pausedUntil = Math.max(this.#pausedUntil, time + wait);
     this.#idleAt = Math.max(this.#idleAt, this.#pausedUntil);
     for (const room of asked) room.beat.failed(time, this.#pausedUntil);

@@ -95,3 +95,8 @@ export interface Backoff {
 export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
   return Math.random() * Math.min(cap, base * 2 ** Math.min(attempt, 30));
 }
+
+/** The same for a request that failed with `error`, which may say how long to wait at least. */
+export function retryDelay(backoff: Backoff, attempt: number, { retryAfterMs = 0 }: { retryAfterMs?: number | undefined }): number {
+  return Math.max(retryAfterMs, backoffDelay(backoff, attempt));
+}

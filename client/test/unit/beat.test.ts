@@ -1,9 +1,8 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Beat } from "../../src/beat.js";
 import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
-afterEach(() => vi.unstubAllGlobals());
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

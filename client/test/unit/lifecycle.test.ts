@@ -52,7 +52,6 @@ describe("connecting", () => {
     vi.stubGlobal("URL", URL);
     await during(client.connect());
     expect(fake.world.network.last.url.href).toBe("wss://host/prod?x=1&token=new");
-    vi.unstubAllGlobals();
   });
 
   it("names every bad option at once", () => {
@@ -68,7 +67,6 @@ describe("connecting", () => {
     expect(error).toMatchObject({ code: "bad_request", retryable: false });
     expect(error.message).toMatch(/ws package/);
     expect(client.state).toBe("closed");
-    vi.unstubAllGlobals();
   });
 
   it("ends when the socket cannot even be created", async () => {
@@ -314,7 +312,6 @@ describe("what the browser says about the network", () => {
     expect(client.state).toBe("open");
     client.close();
     expect(listeners.size).toBe(0);
-    vi.unstubAllGlobals();
   });
 
   it("checks the connection when the device goes offline, or the page comes back", async () => {
@@ -331,6 +328,5 @@ describe("what the browser says about the network", () => {
     listeners.get("offline")?.();
     await pass(3_000);
     expect(client.state).toBe("recovering");
-    vi.unstubAllGlobals();
   });
 });

@@ -27,7 +27,7 @@ describe("the logger", () => {
     await pass(2_000);
     client.close();
     const text = lines.join("\n");
-    for (const line of ["info closed -> connecting", "warn the WebSocket could not be opened", "debug joined", "warn stalled", "error the room is refused", "-> closed"]) {
+    for (const line of ["info closed -> connecting", "warn the WebSocket could not be opened", "debug room joined", "warn room stalled", "warn room error", "-> closed"]) {
       expect(text).toContain(line);
     }
     expect(text).not.toContain("secret");

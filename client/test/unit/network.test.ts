@@ -1,9 +1,8 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { NetworkTarget } from "../../src/index.js";
 import { inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
-afterEach(() => vi.unstubAllGlobals());
 
 class Target implements NetworkTarget {
   readonly listeners = new Map<string, () => void>();

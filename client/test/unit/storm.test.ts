@@ -8,9 +8,9 @@ const fake = inFakeTime();
 const ROOMS = 20;
 const MINUTES = 10;
 
-/** What the README promises for ten minutes. */
-const CONNECTIONS = 30;
-const JOINS = 300;
+/** What the README promises for ten minutes, besides one join of each room and the look at the log that confirms it. */
+const CONNECTIONS = 40;
+const FRAMES = 200;
 
 async function joinAll(client: Roomcast): Promise<void> {
   const joins = Array.from({ length: ROOMS }, (_, n) => client.room(`room-${n}`).join());
@@ -90,8 +90,8 @@ describe("ten bad minutes of the session routes", () => {
     for (const seed of [1, 2, 3]) {
       const { connections, joins, syncs } = await storm(script, broadcasts, seed);
       expect(connections).toBeLessThanOrEqual(CONNECTIONS);
-      expect(joins).toBeLessThanOrEqual(JOINS);
-      expect(syncs).toBeLessThanOrEqual(JOINS);
+      expect(joins).toBeLessThanOrEqual(FRAMES + ROOMS);
+      expect(syncs).toBeLessThanOrEqual(FRAMES + ROOMS);
       fake.world.closeAll();
     }
   }, 60_000);
