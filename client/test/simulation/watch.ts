@@ -7,8 +7,8 @@ const ACTIVE_MS = 10_000;
 const NEWS_MS = 2_000;
 /** The shortest `syncAfterMs`; a longer one in an active room was stretched. */
 const SYNC_MIN_MS = 30_000;
-/** A call without an answer costs the request's timeout, the longest wait before the next one and what the server asks for. */
-const CALL_MS = 10_000 + 10_000 + 2_000;
+/** A call without an answer costs its timeout on a slow server, the longest wait before the next one and what the server asks for. */
+const CALL_MS = 30_000 + 10_000 + 2_000;
 
 /** An answer that takes longer is a trouble like none, until it comes. */
 const PROMPT_MS = 2_000;
@@ -58,7 +58,7 @@ interface Ear {
  * Not counted is what was done to it, and each trouble only as long as it may last:
  *
  * - a post that fails (lost, given up, answered 410): until the room's next broadcast;
- * - a join or beat that gets no good answer: until the client's next one, 22 s at most, or until an answer that comes late;
+ * - a join or beat that gets no good answer: until the client's next one, 42 s at most, or until an answer that comes late;
  * - a lost connection or failed handshake: until the next handshake begins, 30 s at most (40 s if it stalled);
  * - an answer with a `syncAfterMs` stretched beyond 30 s: from 30 s on until then.
  */
