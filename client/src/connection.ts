@@ -6,6 +6,8 @@ import type { WebSocketLike } from "./websocket.js";
 /** What a connection tells its owner; replies go to whoever asked. */
 export interface ConnectionPorts {
   broadcast(frame: MessagesFrame): void;
+  /** A request for these rooms was answered after it had been given up: the server may have joined them only now. */
+  late(roomIds: string[]): void;
   /** An error that belongs to no request. */
   error(error: RoomcastError): void;
 }
@@ -128,8 +130,11 @@ export class Connection {
       return;
     }
     const request = this.#settle(frame.requestId);
-    // A reply that nobody waits for any more: its request has timed out.
-    if (request === undefined) return;
+    if (request === undefined) {
+      if (frame.type === "joined") this.#ports.late([frame.roomId]);
+      if (frame.type === "synced") this.#ports.late(Object.keys(frame.rooms));
+      return;
+    }
     if (frame.type === request.expects) return request.resolve(frame);
     request.reject(new RoomcastError("protocol", `expected ${request.expects}, got ${frame.type}`));
   }

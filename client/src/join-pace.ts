@@ -19,6 +19,8 @@ export class JoinPace {
   readonly #times: PaceTimes;
   #window: number;
   #failures = 0;
+  /** Failures in a row that were silence. */
+  #timeouts = 0;
   #failedAt = -Infinity;
   #failedRoom: string | undefined;
   #pausedUntil = 0;
@@ -39,11 +41,11 @@ export class JoinPace {
 
   /** How long a join waits for its reply: a slow server gets more time, up to what API Gateway gives it. */
   get timeoutMs(): number {
-    return patience(this.#times.requestTimeoutMs, this.#failures);
+    return patience(this.#times.requestTimeoutMs, this.#timeouts);
   }
 
   succeeded(): void {
-    this.#failures = 0;
+    this.#failures = this.#timeouts = 0;
     this.#failedRoom = undefined;
     this.#window = Math.min(this.#times.joinConcurrency, this.#window * 2);
   }
@@ -59,6 +61,7 @@ export class JoinPace {
     if (sentAt < this.#failedAt) return;
     this.#failedAt = time;
     this.#failures++;
+    this.#timeouts = code === "timeout" ? this.#timeouts + 1 : 0;
     // One room that fails has a backoff of its own, and is no reason for others to wait.
     const others = this.#failedRoom !== undefined && this.#failedRoom !== roomId;
     this.#failedRoom = roomId;
@@ -66,7 +69,7 @@ export class JoinPace {
   }
 }
 
-/** How long to wait for a reply after `failures` in a row. */
-export function patience(timeoutMs: number, failures: number): number {
-  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** Math.min(failures, 10), MAX_REPLY_MS));
+/** How long to wait for a reply after so many timeouts in a row. */
+export function patience(timeoutMs: number, timeouts: number): number {
+  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** Math.min(timeouts, 10), MAX_REPLY_MS));
 }

@@ -99,7 +99,7 @@ export class Link {
     return seat.left.promise;
   }
 
-  /** A broadcast of a room that nobody wants: a `leaveRoom` was lost, or a late `sync` has joined it again. */
+  /** A room that nobody wants and that the server has joined: a `leaveRoom` was lost, or a `joinRoom` or `sync` came after it. */
   leaveStray(roomId: string): void {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;

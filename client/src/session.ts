@@ -1,8 +1,8 @@
 import type { Cancellation } from "./cancellation.js";
-import type { Connection } from "./connection.js";
+import type { Connection, ConnectionPorts } from "./connection.js";
 import { Dialer } from "./dial.js";
 import { RoomcastError } from "./errors.js";
-import type { ClientFrame, MessagesFrame, Reply, ReplyFrame } from "./frames.js";
+import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
 import { JoinPace } from "./join-pace.js";
 import { type ConnectionState, Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
@@ -143,8 +143,18 @@ export class Session implements LifecyclePorts {
   async dial(cancellation: Cancellation): Promise<Link> {
     // Assigned before anything can come in.
     let link: Link | undefined;
-    const broadcast = (frame: MessagesFrame) => this.#broadcast(frame, link);
-    const connection: Connection = await this.#dialer.dial({ broadcast, error: this.error }, cancellation);
+    const stray = (roomId: string) => {
+      if (!this.#subscriptions.has(roomId)) link?.leaveStray(roomId);
+    };
+    const ports: ConnectionPorts = {
+      broadcast: (frame) => {
+        this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
+        stray(frame.roomId);
+      },
+      late: (roomIds) => roomIds.forEach(stray),
+      error: this.error,
+    };
+    const connection: Connection = await this.#dialer.dial(ports, cancellation);
     link = new Link(connection, this.settings, this.#pace, {
       error: this.error,
       joined: (subscription) => this.#syncer.due(subscription),
@@ -155,12 +165,6 @@ export class Session implements LifecyclePorts {
     void connection.lost.then(() => this.#lost(opened));
     for (const subscription of this.#subscriptions.values()) link.join(subscription);
     return link;
-  }
-
-  #broadcast(frame: MessagesFrame, link: Link | undefined): void {
-    const subscription = this.#subscriptions.get(frame.roomId);
-    if (subscription === undefined) link?.leaveStray(frame.roomId);
-    else subscription.onBroadcast(frame);
   }
 
   carry(link: Link | undefined): void {

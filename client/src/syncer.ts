@@ -35,6 +35,8 @@ export class Syncer {
   #link: Link | undefined;
   #beating = false;
   #failures = 0;
+  /** Failures in a row that were silence: a slow server gets more time. */
+  #timeouts = 0;
   #pausedUntil = 0;
   /** When the connection is due even if no room is. */
   #idleAt = 0;
@@ -138,12 +140,12 @@ export class Syncer {
       this.#asked.add(room);
     }
     const sentAt = now();
-    const timeoutMs = patience(this.#times.syncTimeoutMs, this.#failures);
+    const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
     const request = connection.request({ action: "sync", rooms }, "synced", timeoutMs);
     link.syncing(Object.keys(rooms), request);
     try {
       const reply = await request;
-      this.#failures = 0;
+      this.#failures = this.#timeouts = 0;
       this.#answered(link, asked, rooms, reply, sentAt);
     } catch (thrown) {
       const error = asRoomcastError(thrown, "protocol");
@@ -187,6 +189,7 @@ export class Syncer {
     for (const room of asked) this.#asked.delete(room);
     if (connection.end !== undefined) return;
     const time = now();
+    this.#timeouts = error.code === "timeout" ? this.#timeouts + 1 : 0;
     const wait = retryDelay(this.#times.retry, this.#failures++, error);
     if (connection.dropIfSilent(error, sentAt)) return;
     this.#pausedUntil = Math.max(this.#pausedUntil, time + wait);

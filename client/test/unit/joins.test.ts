@@ -60,6 +60,24 @@ describe("leaving a room", () => {
     expect(fake.world.server.members("other")).toHaveLength(1);
   });
 
+  it("is done again when a join that was given up is answered after it", async () => {
+    const client = await fake.world.connected({ requestTimeoutMs: 1_000 });
+    const late: string[] = [];
+    fake.world.server.script = (frame) => {
+      if (frame.action !== "joinRoom") return undefined;
+      late.push(JSON.stringify({ type: "joined", roomId: "lobby", requestId: frame.requestId, seq: 0, messages: [], more: false, truncated: false }));
+      return "silence";
+    };
+    const room = client.room("lobby");
+    void room.join();
+    await pass(1_050);
+    await during(room.leave());
+    expect(rooms("leaveRoom")).toEqual(["lobby"]);
+    fake.world.network.last.inject(late[0] ?? "");
+    await pass(100);
+    expect(rooms("leaveRoom")).toEqual(["lobby", "lobby"]);
+  });
+
   it("is done again when the room goes on sending, once a minute at most", async () => {
     const { client, room } = await fake.world.joined();
     await during(room.leave());
