@@ -28,7 +28,8 @@ export interface Outcome {
   seen: number;
   recovered: number;
   connections: number;
-  deaf: number;
+  /** Rows that a confirmed 410 cost, of living connections too. */
+  rowsDeleted: number;
 }
 
 /** Half an hour of a few clients in rooms that are active and silent by turns, while everything fails. */
@@ -87,7 +88,7 @@ export class LongRun {
       seen: seen.length,
       recovered: seen.filter(({ recovered }) => recovered).length,
       connections: [...this.#model.gateway.dials.values()].reduce((sum, dials) => sum + dials, 0),
-      deaf: this.#model.fanout.deleted,
+      rowsDeleted: this.#model.fanout.deleted,
     };
   }
 

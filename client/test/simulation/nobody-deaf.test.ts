@@ -22,7 +22,7 @@ async function simulate(seed: number, isTold = false): Promise<Outcome> {
 describe("nobody is deaf", () => {
   const tried = seeds(SEEDS);
   const run = async () => {
-    const total = { longestDeafMs: 0, seen: 0, recovered: 0, connections: 0, deaf: 0 };
+    const total = { longestDeafMs: 0, seen: 0, recovered: 0, connections: 0, rowsDeleted: 0 };
     for (const seed of tried) {
       const outcome = await simulate(seed);
       if (outcome.wrong.length > 0) {
@@ -34,10 +34,11 @@ describe("nobody is deaf", () => {
       total.seen += outcome.seen;
       total.recovered += outcome.recovered;
       total.connections += outcome.connections;
-      total.deaf += outcome.deaf;
+      total.rowsDeleted += outcome.rowsDeleted;
     }
     console.info(`${tried.length} seeds from ${tried[0]}: ${JSON.stringify(total)}`);
-    expect(total.recovered).toBeGreaterThan(0);
+    // Runs in which nothing happens prove nothing; a single one may be quiet.
+    if (tried.length > 10) expect(Math.min(total.recovered, total.rowsDeleted)).toBeGreaterThan(0);
     expect(total.longestDeafMs).toBeLessThanOrEqual(DEAF_LIMIT_MS);
   };
   it("in rooms active and silent by turns, while everything fails", run, 60_000 + tried.length * 1_000);

@@ -1,6 +1,9 @@
 import type { Usage } from "./model/meter.js";
 
-/** List prices in USD, us-east-1, from the AWS price pages of API Gateway, Lambda and DynamoDB, November 2026. */
+/**
+ * List prices in USD of us-east-1, late 2026: "Amazon API Gateway pricing" (WebSocket APIs), "AWS Lambda Pricing" (arm64) and
+ * "Amazon DynamoDB pricing" (on demand).
+ */
 export const PRICES = {
   /** A million WebSocket messages of up to 32 KB, in or out; the first billion a month. */
   webSocketMessages: 1.0,

@@ -61,7 +61,7 @@ function longest(delays: readonly number[], count: number): number {
   return delays.length === count ? Math.max(...delays) : Infinity;
 }
 
-describe("the first message after a long silence", () => {
+describe("the first message after a long silence", { timeout: 120_000 }, () => {
   const tried = seeds(20);
   const each = async (act: (scene: Scene) => Promise<void>) => {
     for (const seed of tried) await afterSilence(seed, act);

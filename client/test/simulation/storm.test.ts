@@ -57,7 +57,7 @@ describe("a storm", () => {
         // Without a new connection it does not matter.
         if (!cuts && handshakes !== "open") continue;
         const name = `in which session ${session}${cuts ? `, connections are cut, and handshakes ${handshakes}` : ""}`;
-        it(name, () => endure({ session: faults, handshakes: fate, cuts }, name, seed, CONNECTIONS[handshakes] ?? 0));
+        it(name, () => endure({ session: faults, handshakes: fate, cuts }, name, seed, CONNECTIONS[handshakes] ?? 0), 120_000);
       }
     }
   }
