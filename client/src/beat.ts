@@ -33,6 +33,8 @@ export class Beat {
   #confirmAt = Infinity;
   /** When the room wants to ask by itself, because something is missing. */
   askAt = Infinity;
+  /** When the last broadcast came that followed on what was there. */
+  lastFrameAt = 0;
   /** Answers in a row that left the room out. */
   leftOut = 0;
 
@@ -59,6 +61,7 @@ export class Beat {
 
   /** A broadcast followed on what was there. */
   frame(time: number): void {
+    this.lastFrameAt = time;
     this.#afterFrame = time + this.#interval;
   }
 

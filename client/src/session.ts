@@ -163,7 +163,9 @@ export class Session implements LifecyclePorts {
     this.settings.logger.debug("connected");
     this.#links.add(opened);
     void connection.lost.then(() => this.#lost(opened));
-    for (const subscription of this.#subscriptions.values()) link.join(subscription);
+    // Where messages flow somebody waits for them.
+    const rooms = [...this.#subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
+    for (const room of rooms) link.join(room);
     return link;
   }
 

@@ -123,7 +123,7 @@ export class Subscription {
   get resumeFrom(): number | undefined {
     const { position, emptied } = this.#sequencer;
     if (position === undefined) return this.after;
-    return emptied && !this.#emptyLongAgo ? 0 : position;
+    return emptied ? 0 : position;
   }
 
   get stopped(): boolean {

@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 
 /** The bundle's budget in bytes, minified and compressed. Raise it knowingly. */
-const BUDGET = 10 * 1024;
+const BUDGET = 13.25 * 1024;
 
 describe("the package", () => {
   let folder: string;

@@ -46,6 +46,14 @@ describe("Beat", () => {
     expect(beat.due).toBe(1_010 + 8.5 * MINUTE);
   });
 
+  it("that a room has asked for comes again when it was not answered, although frames flow", () => {
+    const beat = silent();
+    beat.askAt = 10 * SECOND;
+    beat.failed(20 * SECOND, 25 * SECOND);
+    beat.frame(21 * SECOND);
+    expect(beat.due).toBe(25 * SECOND);
+  });
+
   it("of a silent room is not drawn nearer by a busy one that it shares a frame with", () => {
     const beat = silent();
     beat.synced(100 * SECOND, 100 * SECOND, 30 * SECOND, false);
@@ -163,6 +171,32 @@ describe("the beats of a client", () => {
     const after = syncs().length;
     await pass(400_000);
     expect(syncs()).toHaveLength(after);
+  });
+
+  it("wait as long as the server asks, also for a room with a gap", async () => {
+    const { room } = await fake.world.joined();
+    const seen: unknown[] = [];
+    room.on("message", ({ data }) => seen.push(data));
+    fake.world.server.publish("lobby", [{ data: 0 }]);
+    await pass(2_000);
+    let refusals = 1;
+    const times: number[] = [];
+    fake.world.server.script = (frame) => {
+      if (frame.action !== "sync") return undefined;
+      times.push(Date.now());
+      return refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 8_000 } : undefined;
+    };
+    const gap = () => {
+      fake.world.server.log("lobby").append([{ id: `lost-${Date.now()}`, from: "x", data: "lost" }]);
+      fake.world.server.publish("lobby", [{ data: "later" }]);
+    };
+    for (let n = 0; n < 6; n++) {
+      gap();
+      await pass(1_000);
+    }
+    await pass(5_000);
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThanOrEqual(8_000);
+    expect(seen).toHaveLength(13);
   });
 
   it("name every room of a crowded answer again at once, and a room that has no place in it is not given up", async () => {

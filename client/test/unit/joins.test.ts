@@ -7,6 +7,24 @@ function rooms(action: string): unknown[] {
   return fake.world.server.received(action).map((frame) => frame.roomId);
 }
 
+describe("after a lost connection", () => {
+  it("the rooms in which messages flow are joined first", async () => {
+    const client = await fake.world.connected({ joinConcurrency: 1 });
+    const ids = ["a", "b", "c", "d"];
+    await during(Promise.all(ids.map((id) => client.room(id).join())));
+    for (const id of ["d", "b"]) {
+      for (let n = 0; n < 2; n++) {
+        fake.world.server.publish(id, [{ data: n }]);
+        await pass(1_000);
+      }
+    }
+    const before = rooms("joinRoom").length;
+    fake.world.network.last.cut();
+    await pass(5_000);
+    expect(rooms("joinRoom").slice(before)).toEqual(["b", "d", "a", "c"]);
+  });
+});
+
 describe("a join that fails for a while", () => {
   it("does not keep others from being tried", async () => {
     const client = await fake.world.connected({ joinConcurrency: 1, retry: { base: 8_000, cap: 8_000 } });
@@ -43,18 +61,16 @@ describe("leaving a room", () => {
     const { client, room } = await fake.world.joined();
     await during(client.room("other").join());
     await pass(2_000);
-    fake.world.server.syncAfterMs = () => 30_000;
-    // The beat is under way for a second.
+    // The sync takes a second to get there, what follows it a few milliseconds.
+    const latencies = [1_000];
+    fake.world.network.weather = { ...fake.world.network.weather, latency: () => latencies.shift() ?? 5 };
+    for (let waited = 0; latencies.length > 0 && waited < 600_000; waited += 50) await pass(50);
     const before = fake.world.server.received("sync").length;
-    const { weather } = fake.world.network;
-    fake.world.server.publish("lobby", [{ data: 1 }]);
-    await pass(29_990);
-    fake.world.network.weather = { ...weather, latency: () => 500 };
-    await pass(20);
-    fake.world.network.weather = weather;
     const leaving = room.leave();
+    await pass(900);
+    expect(rooms("leaveRoom")).toEqual([]);
     await during(leaving);
-    await pass(5_000);
+    await pass(2_000);
     expect(fake.world.server.received("sync").length).toBeGreaterThan(before);
     expect(fake.world.server.members("lobby")).toEqual([]);
     expect(fake.world.server.members("other")).toHaveLength(1);

@@ -33,6 +33,27 @@ describe("the logger", () => {
     expect(text).not.toContain("secret");
   });
 
+  it("is not told the token by a socket that quotes its address, nor is anybody", async () => {
+    const texts: string[] = [];
+    const write = (message: string, details?: object) => texts.push(`${message} ${JSON.stringify(details ?? {})}`);
+    const WebSocket = class {
+      onerror: ((event: object) => void) | null = null;
+      onclose: ((event: object) => void) | null = null;
+      constructor(url: string) {
+        setTimeout(() => {
+          this.onerror?.({ error: new Error(`cannot open '${url}'`) });
+          this.onclose?.({ code: 1006, reason: "" });
+        }, 5);
+      }
+    } as never;
+    const client = fake.world.client({ WebSocket, token: "secret", logger: { debug: write, info: write, warn: write, error: write } });
+    client.on("error", ({ message }) => texts.push(message));
+    void client.connect();
+    await pass(10);
+    expect(texts.join("\n")).toContain("cannot open 'ws://fake/prod?token=...'");
+    expect(texts.join("\n")).not.toContain("secret");
+  });
+
   it("may be the console", () => {
     const fits: Logger = console;
     expect(fake.world.client({ logger: fits }).state).toBe("closed");

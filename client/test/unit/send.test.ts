@@ -24,6 +24,15 @@ describe("send", () => {
     expect(a.id.length).toBeLessThanOrEqual(64);
   });
 
+  it("takes what the room's type says", async () => {
+    const client = await fake.world.connected();
+    const room = client.room<{ text: string }>("lobby");
+    await during(room.send({ text: "hi" }));
+    // @ts-expect-error: a number is no chat message
+    await during(room.send(42));
+    expect(sentIds()).toHaveLength(2);
+  });
+
   it("makes ids of its own where there is no crypto", async () => {
     vi.stubGlobal("crypto", undefined);
     vi.spyOn(Math, "random").mockImplementation(new Random(1).next);

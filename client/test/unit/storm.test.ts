@@ -161,6 +161,55 @@ describe("a connection on which broadcasts arrive", () => {
   });
 });
 
+describe("a request without a reply", () => {
+  it("is a reason to look whether the connection lives only if nothing else comes in", async () => {
+    const { client } = await fake.world.joined();
+    await pass(2_000);
+    fake.world.server.script = (frame) => (frame.action === "joinRoom" ? "silence" : undefined);
+    void client.room("other").join();
+    const before = fake.world.server.received("sync").length;
+    await pass(5_000);
+    fake.world.network.last.inject(JSON.stringify({ type: "later version" }));
+    await pass(6_000);
+    expect(fake.world.server.received("sync")).toHaveLength(before);
+    // The next attempt gets 20 seconds.
+    await pass(25_000);
+    expect(fake.world.server.received("sync").slice(before)).toMatchObject([{ rooms: {} }]);
+    expect(client.state).toBe("open");
+  });
+
+  it("of a join or a leave drops a half-open connection within half a minute", async () => {
+    const { client, room } = await fake.world.joined();
+    await pass(2_000);
+    fake.world.network.last.freeze();
+    void room.leave();
+    await pass(25_000);
+    expect(fake.world.network.sockets).toHaveLength(2);
+    expect(client.state).toBe("open");
+    fake.world.network.last.freeze();
+    void client.room("other").join();
+    await pass(25_000);
+    expect(fake.world.network.sockets).toHaveLength(3);
+    expect(client.room("other").state).toBe("joined");
+  });
+});
+
+describe("connections that live for less than a beat and its answer", () => {
+  it("do not let the backoff start anew", async () => {
+    await fake.world.connected({ reconnect: { base: 100, cap: 60_000 } });
+    const waits: number[] = [];
+    for (let n = 0; n < 8; n++) {
+      await pass(60_000);
+      const { length } = fake.world.network.sockets;
+      const start = Date.now();
+      fake.world.network.last.cut();
+      while (fake.world.network.sockets.length === length) await pass(10);
+      waits.push(Date.now() - start);
+    }
+    expect(waits.at(-1)).toBeGreaterThan(5_000);
+  });
+});
+
 describe("a socket whose send() throws while it is closing", () => {
   it("is given up, and the call is made again on the next connection", async () => {
     const { client, room } = await fake.world.joined();
