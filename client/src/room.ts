@@ -97,7 +97,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   /** `connect()` has brought the room back, and nobody has called `join()` since. */
   #resumed = false;
   /** Where it is to go on when the client connects again; `undefined`: it is not to. */
-  #resumeAt: { after: number | undefined } | undefined;
+  #resumeAt: { after: number | undefined; emptyAt: number | undefined } | undefined;
   #position: number | undefined;
   #released = false;
 
@@ -288,7 +288,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     this.#resumeAt = undefined;
     // A listener may have joined it anew meanwhile.
     if (at === undefined || this.#subscription !== undefined) return;
-    this.#begin(at.after);
+    this.#begin(at.after).emptyAt = at.emptyAt;
     this.#resumed = true;
   }
 
@@ -332,8 +332,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   #onSuspended(subscription: Subscription, reason: RoomcastError): void {
-    const { seq } = this;
-    this.#resumeAt = { after: subscription.position === undefined ? subscription.after : seq };
+    const { position, after, emptyAt } = subscription;
+    this.#resumeAt = { after: position === undefined ? after : this.seq, emptyAt };
     this.#session.suspend(this);
     this.#end(subscription, reason.code === "closed" ? undefined : reason);
   }

@@ -83,7 +83,7 @@ export class Subscription {
   /** The connection was lost, and no other one has joined the room yet. */
   #lost = false;
   /** When the log was last seen with nothing known of it. */
-  #emptyAt: number | undefined;
+  emptyAt: number | undefined;
   /**
    * How long such a log vouches for its later content being complete: messages are retained for longer, also when they were sent
    * while the reply was under way.
@@ -244,12 +244,12 @@ export class Subscription {
 
   /** Whether what was sent into the empty log may have expired since. */
   get #emptyLongAgo(): boolean {
-    return this.#emptyAt !== undefined && now() - this.#emptyAt >= this.#trustEmptyMs;
+    return this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs;
   }
 
   #sawEmpty(): void {
-    this.#emptyAt = now();
-    this.beat.atMost(this.#emptyAt + this.#trustEmptyMs);
+    this.emptyAt = now();
+    this.beat.atMost(this.emptyAt + this.#trustEmptyMs);
   }
 
   #apply(asked: number, page: CatchUp, crowded = false): void {
@@ -348,7 +348,7 @@ export class Subscription {
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
       // "All that is retained" may be nothing; nobody was promised more.
-      if (after > 0 || this.#emptyAt !== undefined) this.#ports.truncated({ after, seq, certain: true });
+      if (after > 0 || this.emptyAt !== undefined) this.#ports.truncated({ after, seq, certain: true });
       this.#deliver(this.#sequencer.take(), after);
       if (this.stopped || this.#ports.full()) return this.#releaseIfSettled();
     }

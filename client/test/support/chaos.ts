@@ -25,6 +25,8 @@ export class Chaos {
   readonly #network = new FakeNetwork(this.#server);
   readonly #participants: Participant[] = [];
   readonly #histories: { roomId: string; history: History; closed: boolean }[] = [];
+  /** Ends what records a history. */
+  readonly #stops = new Map<History, () => void>();
   readonly #floors = new Map<string, number>();
   readonly #accepted: { roomId: string; id: string }[] = [];
   readonly #unexpected: string[] = [];
@@ -152,7 +154,8 @@ export class Chaos {
     if (action <= 40) this.#send(who, roomId, random.int(1, 4));
     else if (action <= 65) this.#produce(roomId, random.int(1, 15));
     else if (action <= 80) void this.#join(who, roomId);
-    else if (action <= 84) void this.#leave(who, roomId);
+    else if (action <= 83) void this.#leave(who, roomId);
+    else if (action === 84) this.#restart(who);
     else this.#hurt(action);
   }
 
@@ -194,7 +197,10 @@ export class Chaos {
     const history: History = { who: `${who.name}/${roomId}`, start: after ?? 0, seen: [], truncated: [] };
     const stop = this.#record(room, history);
     who.current.set(roomId, history);
+    this.#stops.set(history, stop);
+    const isCurrent = () => who.current.get(roomId) === history;
     const begin = (seq: number) => {
+      if (!isCurrent()) return;
       if (after === undefined) history.start = seq === 0 ? (this.#floors.get(history.who) ?? 0) : seq;
       this.#histories.push({ roomId, history, closed: false });
       room.once("left", stop);
@@ -209,6 +215,7 @@ export class Chaos {
         return;
       }
       stop();
+      if (!isCurrent()) return;
       who.current.delete(roomId);
       void room.leave();
     }
@@ -244,7 +251,30 @@ export class Chaos {
     if (entry === undefined) return;
     entry.closed = true;
     who.current.delete(roomId);
+    this.#stops.get(entry.history)?.();
     await who.client.room(roomId).leave().catch((error: RoomcastError) => this.#rejected(who, error));
+  }
+
+  /** Closes a client and connects it again, now or later: its rooms go on where they stopped, before other eyes. */
+  #restart(who: Participant): void {
+    who.client.close();
+    for (const [roomId, old] of [...who.current]) {
+      const room = who.client.room(roomId);
+      const entry = this.#histories.find(({ history }) => history === old);
+      this.#stops.get(old)?.();
+      who.current.delete(roomId);
+      if (entry === undefined) {
+        // Not joined yet: nobody waits for it any more.
+        void room.leave();
+        continue;
+      }
+      entry.closed = true;
+      const history: History = { who: old.who, start: room.seq ?? 0, seen: [], truncated: [] };
+      this.#stops.set(history, this.#record(room, history));
+      who.current.set(roomId, history);
+      this.#histories.push({ roomId, history, closed: false });
+    }
+    setTimeout(() => void who.client.connect(), this.#random.int(0, 5_000));
   }
 
   #rejected(who: Participant, error: RoomcastError): void {

@@ -138,6 +138,23 @@ describe("a room that was empty when it was joined", () => {
     expect(told).toMatchObject([{ after: 0, certain: false }]);
   });
 
+  it("may have lost something when the client was closed for longer than retention", async () => {
+    fake.world.server.retentionSeconds = 60;
+    const { client, room } = await fake.world.joined();
+    const seen = collect(room);
+    const told = holes(room);
+    await pass(5_000);
+    client.close();
+    fake.world.server.publish("lobby", [{ data: "missed" }]);
+    await pass(90_000);
+    fake.world.server.log("lobby").expireBefore(Date.now() - 60_000);
+    fake.world.server.publish("lobby", [{ data: "retained" }]);
+    await during(client.connect());
+    await pass(2_000);
+    expect(data(seen)).toEqual(["retained"]);
+    expect(told).toMatchObject([{ after: 0, certain: false }]);
+  });
+
   it("has lost nothing when it was away for less", async () => {
     const { seen, told } = await away(10_000);
     expect(seen).toEqual(["missed", "retained"]);
