@@ -39,6 +39,7 @@ NODE := $(VENV)/node/.ready
 export PATH := $(CURDIR)/$(VENV)/node/bin:$(PATH)
 endif
 CLIENT_MODULES := client/node_modules/.package-lock.json
+CLIENT_RUNTIMES := client/test/runtimes/node_modules/.package-lock.json
 DEMO_PAGE := client/demo/dist/index.html
 CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
 
@@ -108,10 +109,15 @@ template: $(VENV)/lint/.ready $(VENV)/checkov/.ready
 	@LOG_LEVEL=CRITICAL $(STEP) "checkov" $(VENV)/checkov/bin/checkov --config-file infra/checkov.yaml --file $(TEMPLATE)
 
 .PHONY: client
-client: $(CLIENT_MODULES)
+client: $(CLIENT_MODULES) $(CLIENT_RUNTIMES)
 	@$(STEP) "client: types" npm --prefix client run check
 	@$(STEP) "client: tests" npm --prefix client test
-	@$(STEP) "client: browser tests" npm --prefix client run --if-present test:browser
+	@$(STEP) "client: runtimes" npm --prefix client run test:runtimes
+	@$(STEP) "client: browser tests" npm --prefix client run test:browser
+
+.PHONY: docs
+docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/client
+	@$(STEP) "client: reference" npm --prefix client run docs
 
 .PHONY: rust-test
 # With the client's packages: its tests against the stack are among the end-to-end tests.
@@ -150,7 +156,7 @@ setup-bench:
 
 .PHONY: clean
 clean: ## Removes all that was built or installed here
-	rm -rf target client/node_modules client/dist client/demo/dist tests/benches/node/node_modules
+	rm -rf target client/node_modules client/test/runtimes/node_modules client/dist client/demo/dist tests/benches/node/node_modules
 
 .PHONY: help
 help: ## This list
@@ -177,6 +183,10 @@ $(BENCH_MODULES): tests/benches/node/package.json tests/benches/node/package-loc
 
 $(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)
 	@$(STEP) "client: packages" npm --prefix client ci --no-audit --no-fund
+	@touch $@
+
+$(CLIENT_RUNTIMES): client/test/runtimes/package.json client/test/runtimes/package-lock.json $(NODE)
+	@$(STEP) "client: Node.js, Deno, Bun to test in" npm --prefix client/test/runtimes ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 $(DEMO_PAGE): $(CLIENT_MODULES) $(CLIENT_SOURCES)

@@ -5,5 +5,7 @@ export default defineConfig({
     include: ["test/browser/**/*.test.ts"],
     testTimeout: 90_000,
     hookTimeout: 60_000,
+    // One Chromium at a time.
+    fileParallelism: false,
   },
 });

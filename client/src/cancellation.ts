@@ -3,16 +3,16 @@
  * when more than ten wait on one signal, and here hundreds of calls may.
  */
 export class Cancellation {
-  #reason: Error | undefined;
-  readonly #callbacks = new Set<(reason: Error) => void>();
+  #reason: unknown;
+  readonly #callbacks = new Set<(reason: unknown) => void>();
 
   /** Why; `undefined` as long as there is no reason. */
-  get reason(): Error | undefined {
+  get reason(): unknown {
     return this.#reason;
   }
 
   /** The first reason stays. */
-  cancel(reason: Error): void {
+  cancel(reason: unknown): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     const callbacks = [...this.#callbacks];
@@ -21,7 +21,7 @@ export class Cancellation {
   }
 
   /** Calls back once, at once if it is cancelled already; returns a function that forgets the callback. */
-  onCancel(callback: (reason: Error) => void): () => void {
+  onCancel(callback: (reason: unknown) => void): () => void {
     if (this.#reason !== undefined) {
       callback(this.#reason);
       return () => {};

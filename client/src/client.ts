@@ -1,9 +1,13 @@
+import { type CallOptions, unlessAborted } from "./abort.js";
+import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
 import type { RoomcastError } from "./errors.js";
 import type { ConnectionState, StateChange } from "./lifecycle.js";
 import { type RoomcastOptions, settingsOf } from "./options.js";
-import { Room } from "./room.js";
+import { Room, type RoomOptions } from "./room.js";
+import { RoomRegistry } from "./room-registry.js";
 import { Session } from "./session.js";
+import { quiet } from "./timing.js";
 
 export interface ClientEvents {
   /** The connection's state has changed. */
@@ -19,7 +23,7 @@ export interface ClientEvents {
 export class Roomcast {
   readonly #events = new Emitter<ClientEvents>();
   readonly #session: Session;
-  readonly #rooms = new Map<string, Room<never>>();
+  readonly #rooms = new RoomRegistry();
 
   /** Throws `bad_request` if an option is wrong. Does not connect. */
   constructor(options: RoomcastOptions) {
@@ -36,24 +40,40 @@ export class Roomcast {
   /**
    * Connects and stays connected until `close()`. Resolves when the first connection is open; rejects with an error that
    * retrying cannot cure, or with `closed`. Nobody has to wait for it: calls made meanwhile wait for the connection.
+   *
+   * Rooms that were joined when the client was closed are joined again and go on where they stopped.
    */
-  connect(): Promise<void> {
-    return this.#session.connect();
+  connect(options: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(options.signal, () => this.#session.connect()));
   }
 
-  /** Closes the connection, leaves every room and rejects every call under way with `closed`. `connect()` starts anew. */
+  /**
+   * Closes the connection and rejects every call under way with `closed`. Rooms go to `left` and their iterators end;
+   * `connect()` brings back those that are not left or released until then.
+   */
   close(): void {
     this.#session.close();
   }
 
-  /** The room with this id, always the same object. `T` is the type of its messages' data. */
-  room<T = unknown>(id: string): Room<T> {
-    let room = this.#rooms.get(id) as Room<T> | undefined;
-    if (room === undefined) {
-      room = new Room<T>(id, this.#session);
-      this.#rooms.set(id, room as unknown as Room<never>);
-    }
+  /** `close()`, for `await using`; releases every room too. */
+  async [asyncDispose](): Promise<void> {
+    this.close();
+    await Promise.all(this.#rooms.all().map((room) => room.release()));
+  }
+
+  /**
+   * The room with this id, always the same object until it is released. `T` is the type of its messages' data: what is sent,
+   * and what is received, which only `parse` checks.
+   */
+  room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
+    const room = this.#rooms.get(id, (ports) => new Room<T>(id, this.#session, ports) as Room<unknown>) as Room<T>;
+    room.configure(options);
     return room;
+  }
+
+  /** Releases a room, if there is one with this id: see `Room.release()`. */
+  async release(id: string): Promise<void> {
+    await this.#rooms.find(id)?.release();
   }
 
   /** Calls `listener` for each `event`; returns a function that stops it. */
@@ -66,6 +86,7 @@ export class Roomcast {
     return this.#events.once(event, listener);
   }
 
+  /** Removes a listener, whether it was added by `on` or by `once`. */
   off<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): void {
     this.#events.off(event, listener);
   }

@@ -15,8 +15,10 @@ export type ServerErrorCode =
  * - `connect_failed`: the WebSocket could not be opened (network, or the handshake was refused: browsers do not say which).
  * - `token_failed`: the token provider rejected.
  * - `protocol`: the server sent something that the library does not understand.
+ * - `bad_data`: a message's data failed the room's `parse`; the message was skipped.
  * - `closed`: the client is closed, or was closed before the operation ended.
  * - `left`: the room was left before the operation ended.
+ * - `aborted`: the call's signal was aborted, where signals have no reason of their own.
  */
 export type ClientErrorCode =
   | "timeout"
@@ -24,8 +26,10 @@ export type ClientErrorCode =
   | "connect_failed"
   | "token_failed"
   | "protocol"
+  | "bad_data"
   | "closed"
-  | "left";
+  | "left"
+  | "aborted";
 
 /** Every known code; a newer server may send others, hence the open end. */
 export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});
@@ -39,6 +43,14 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "token_failed",
 ]);
 
+export interface ErrorDetails {
+  retryable?: boolean | undefined;
+  roomId?: string | undefined;
+  messageId?: string | undefined;
+  retryAfterMs?: number | undefined;
+  cause?: unknown;
+}
+
 /** The one error type of this library. */
 export class RoomcastError extends Error {
   /** What went wrong, for programs. */
@@ -47,17 +59,19 @@ export class RoomcastError extends Error {
   readonly retryable: boolean;
   /** The room that the error is about, if it is about one. */
   readonly roomId: string | undefined;
+  /** The id of the message that could not be sent: with it, sending again is safe. */
+  readonly messageId: string | undefined;
+  /** How long the server asks to wait before the next attempt, where it knows. The library does. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(
-    code: ErrorCode,
-    message: string,
-    details: { retryable?: boolean; roomId?: string | undefined; cause?: unknown } = {},
-  ) {
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = "RoomcastError";
     this.code = code;
     this.retryable = details.retryable ?? RETRYABLE.has(code);
     this.roomId = details.roomId;
+    this.messageId = details.messageId;
+    this.retryAfterMs = details.retryAfterMs;
   }
 }
 
@@ -67,7 +81,19 @@ export function asRoomcastError(thrown: unknown, code: ErrorCode): RoomcastError
   return new RoomcastError(code, describe(thrown), { cause: thrown });
 }
 
+/** The same error, saying what it is about. */
+export function about(error: RoomcastError, subject: { roomId: string; messageId?: string }): RoomcastError {
+  const { code, message, retryable, retryAfterMs } = error;
+  return new RoomcastError(code, message, { retryable, retryAfterMs, cause: error, ...subject });
+}
+
 /** A short text for anything that can be thrown. */
 export function describe(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** Throws `bad_request` unless `value` is a whole number from `min` to `max`, or absent. */
+export function checkWhole(name: string, value: number | undefined, min: number, max: number, roomId?: string): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= min && value <= max)) return;
+  throw new RoomcastError("bad_request", `${name} must be a whole number from ${min} to ${max}`, { roomId });
 }

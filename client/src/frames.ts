@@ -1,5 +1,5 @@
 import { RoomcastError } from "./errors.js";
-import { MAX_FRAME_BYTES } from "./limits.js";
+import { MAX_CLIENT_FRAME_BYTES } from "./limits.js";
 
 /** A message as the room's log holds it. */
 export interface LoggedMessage {
@@ -12,21 +12,24 @@ export interface LoggedMessage {
   version?: number;
 }
 
-/** What the log holds after some `seq`: the body of `joined`, and of each room in `synced`. */
-export interface LogPage {
-  /** Head of the log; 0 when the log is empty. */
+/** What a client has missed of a room: the body of `joined`, and of each room in `synced`. */
+export interface CatchUp {
+  /** The newest message that the log has, or had before everything in it expired; 0: nothing is known of it. */
   seq: number;
   messages: LoggedMessage[];
-  /** The reply was full: ask again from the last message on. */
+  /** There is more than fitted: ask again from the last message on, or from the same `after` if there is none. */
   more: boolean;
-  /** Retention dropped messages between what was asked for and the first of `messages`. */
+  /** Some of what was asked for is gone; or, with `seq` below what was asked for, the position is of another log. */
   truncated: boolean;
 }
 
-export interface JoinedFrame extends LogPage {
+export interface JoinedFrame extends CatchUp {
   type: "joined";
   requestId?: string;
   roomId: string;
+  /** How long the log keeps a message. */
+  retentionSeconds?: number;
+  syncAfterMs?: number;
 }
 
 export interface LeftFrame {
@@ -45,7 +48,12 @@ export interface AcceptedFrame {
 export interface SyncedFrame {
   type: "synced";
   requestId?: string;
-  rooms: Record<string, LogPage>;
+  /** Rooms that are not here could not be served: ask for them again. */
+  rooms: Record<string, CatchUp>;
+  /** Rooms whose membership was lost and has been put again. */
+  renewed?: string[];
+  /** When to sync the rooms of this frame again. */
+  syncAfterMs?: number;
 }
 
 export interface HistoryFrame {
@@ -70,10 +78,13 @@ export interface ErrorFrame {
   requestId?: string;
   code: string;
   message: string;
+  /** How long to wait before the next attempt, where the server knows. */
+  retryAfterMs?: number;
 }
 
 export type ReplyFrame = JoinedFrame | LeftFrame | AcceptedFrame | SyncedFrame | HistoryFrame;
-export type ServerFrame = ReplyFrame | MessagesFrame | ErrorFrame;
+/** A frame from the server, checked. */
+export type Inbound = ReplyFrame | MessagesFrame | ErrorFrame;
 export type Reply<T extends ReplyFrame["type"]> = Extract<ReplyFrame, { type: T }>;
 
 export type ClientFrame =
@@ -83,15 +94,29 @@ export type ClientFrame =
   | { action: "sync"; rooms: Record<string, number> }
   | { action: "getHistory"; roomId: string; before?: number; limit?: number };
 
-const utf8 = new TextEncoder();
+/** A frame ready to be sent. */
+export interface EncodedFrame {
+  text: string;
+  /** Its length in UTF-8, which is what API Gateway counts. */
+  bytes: number;
+}
 
-/** Bytes of `text` in UTF-8, which is what API Gateway counts. */
+/** Bytes of `text` in UTF-8. Counted by hand: not every React Native has a `TextEncoder`. */
 export function byteLength(text: string): number {
-  return utf8.encode(text).length;
+  let bytes = text.length;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit < 0x80) continue;
+    // The halves of a surrogate pair take two bytes each; anything else beyond U+07FF takes three.
+    const paired = unit >= 0xd800 && unit < 0xdc00 && (text.charCodeAt(at + 1) & 0xfc00) === 0xdc00;
+    bytes += unit < 0x800 ? 1 : 2;
+    if (paired) at++;
+  }
+  return bytes;
 }
 
 /** Encodes a frame, or throws `bad_request` (not JSON) or `too_large` (more than API Gateway lets in). */
-export function encodeFrame(frame: ClientFrame, requestId: string): string {
+export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame {
   let text: string;
   try {
     text = JSON.stringify({ ...frame, requestId });
@@ -99,14 +124,14 @@ export function encodeFrame(frame: ClientFrame, requestId: string): string {
     throw new RoomcastError("bad_request", "data is not JSON", { cause });
   }
   const bytes = byteLength(text);
-  if (bytes > MAX_FRAME_BYTES) {
-    throw new RoomcastError("too_large", `the frame has ${bytes} bytes; API Gateway accepts ${MAX_FRAME_BYTES}`);
+  if (bytes > MAX_CLIENT_FRAME_BYTES) {
+    throw new RoomcastError("too_large", `the frame has ${bytes} bytes; API Gateway accepts ${MAX_CLIENT_FRAME_BYTES}`);
   }
-  return text;
+  return { text, bytes };
 }
 
 /** What came in: a frame, nothing that this version knows, or garbage. */
-export type Decoded = { frame: ServerFrame } | { ignored: true } | { malformed: string };
+export type Decoded = { frame: Inbound } | { ignored: true } | { malformed: string };
 
 /**
  * Decodes and checks a frame of the server; nobody checks its fields again.
@@ -127,9 +152,10 @@ export function decodeFrame(text: unknown): Decoded {
   if (type === undefined && typeof value["message"] === "string") {
     return { frame: { type: "error", code: gatewayCode(value["message"]), message: value["message"] } };
   }
-  const check = typeof type === "string" && Object.hasOwn(checks, type) ? checks[type as ServerFrame["type"]] : undefined;
-  if (check === undefined) return { ignored: true };
-  return check(value) ? { frame: value as unknown as ServerFrame } : { malformed: `a bad ${String(type)} frame` };
+  const shape = typeof type === "string" && Object.hasOwn(shapes, type) ? shapes[type as Inbound["type"]] : undefined;
+  if (shape === undefined) return { ignored: true };
+  if (!has(value, shape) || (type === "messages" && !isBounded(value))) return { malformed: `a bad ${String(type)} frame` };
+  return { frame: value as unknown as Inbound };
 }
 
 function gatewayCode(message: string): string {
@@ -140,24 +166,36 @@ function gatewayCode(message: string): string {
 
 type Fields = Record<string, unknown>;
 
-const checks: Record<ServerFrame["type"], (f: Fields) => boolean> = {
-  joined: (f) => isText(f["roomId"]) && isLogPage(f),
-  left: (f) => isText(f["roomId"]),
-  accepted: (f) => isText(f["roomId"]) && isText(f["id"]),
-  synced: (f) => isRecord(f["rooms"]) && Object.values(f["rooms"]).every((page) => isRecord(page) && isLogPage(page)),
-  history: (f) => isText(f["roomId"]) && isMessages(f["messages"]) && typeof f["more"] === "boolean",
-  messages: isBroadcast,
-  error: (f) => isText(f["code"]) && isText(f["message"]),
+type Check = (value: unknown) => boolean;
+
+const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
+
+/** What the fields of each frame must be. */
+const shapes: Record<Inbound["type"], Record<string, Check>> = {
+  joined: { roomId: isText, ...catchUp, retentionSeconds: isTime, syncAfterMs: isTime },
+  left: { roomId: isText },
+  accepted: { roomId: isText, id: isText },
+  synced: { rooms: isRooms, syncAfterMs: isTime },
+  history: { roomId: isText, messages: isMessages, more: isFlag },
+  messages: { roomId: isText, messages: isMessages },
+  error: { code: isText, message: isText, retryAfterMs: isTime },
 };
 
-function isLogPage(f: Fields): boolean {
-  return isSeq(f["seq"]) && isMessages(f["messages"]) && typeof f["more"] === "boolean" && typeof f["truncated"] === "boolean";
+function has(fields: Fields, shape: Record<string, Check>): boolean {
+  return Object.entries(shape).every(([name, check]) => check(fields[name]));
 }
 
-/** Checks a broadcast and writes the bounds that it only implies into it. */
-function isBroadcast(f: Fields): boolean {
-  const messages = f["messages"];
-  if (!isText(f["roomId"]) || !isMessages(messages)) return false;
+function isRooms(value: unknown): boolean {
+  return isRecord(value) && Object.values(value).every((page) => isRecord(page) && has(page, catchUp));
+}
+
+function isFlag(value: unknown): boolean {
+  return typeof value === "boolean";
+}
+
+/** Checks the bounds of a broadcast; those that it only implies are written into it. */
+function isBounded(f: Fields): boolean {
+  const messages = f["messages"] as LoggedMessage[];
   f["after"] ??= (messages[0]?.seq ?? Number.NaN) - 1;
   f["seq"] ??= messages.at(-1)?.seq;
   const { after, seq } = f;
@@ -177,6 +215,11 @@ function isMessages(value: unknown): value is LoggedMessage[] {
 
 function isSeq(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** A length of time, or nothing. */
+function isTime(value: unknown): boolean {
+  return value === undefined || (typeof value === "number" && value >= 0 && Number.isFinite(value));
 }
 
 function isText(value: unknown): value is string {

@@ -1,9 +1,14 @@
+export type { AbortSignalLike, CallOptions } from "./abort.js";
 export { Roomcast, type ClientEvents } from "./client.js";
-export { RoomcastError, type ClientErrorCode, type ErrorCode, type ServerErrorCode } from "./errors.js";
+export type { MessageIterator } from "./delivery.js";
+export { RoomcastError, type ClientErrorCode, type ErrorCode, type ErrorDetails, type ServerErrorCode } from "./errors.js";
 export type { ConnectionState, StateChange } from "./lifecycle.js";
+export { MAX_CLIENT_FRAME_BYTES } from "./limits.js";
+export type { Logger } from "./logger.js";
 export type { Message } from "./message.js";
+export type { NetworkTarget } from "./network.js";
 export type { RoomcastOptions, TokenProvider, TokenRequest } from "./options.js";
-export type { HistoryOptions, HistoryPage, JoinOptions, Room, RoomEvents, RoomState } from "./room.js";
+export type { HistoryOptions, HistoryPage, JoinOptions, Room, RoomEvents, RoomOptions, RoomState } from "./room.js";
 export type { Accepted, SendOptions } from "./send.js";
 export type { Gap, Recovery, Truncation } from "./subscription.js";
 export type { Backoff } from "./timing.js";

@@ -1,5 +1,6 @@
 import { Cancellation } from "./cancellation.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
+import { MAX_REPLY_MS } from "./limits.js";
 import type { Link } from "./link.js";
 import type { Settings } from "./options.js";
 import { backoffDelay, type Deferred, deferred, now, sleep, unlessCancelled } from "./timing.js";
@@ -20,8 +21,12 @@ export interface StateChange {
 }
 
 export interface LifecyclePorts {
+  /** The client is to be connected from now on. */
+  started(): void;
   /** Opens a connection and begins to join every room on it. */
   dial(cancellation: Cancellation): Promise<Link>;
+  /** Gives up an attempt to connect that gets no answer, and tells whether there was one. */
+  hurry(): boolean;
   /** `link` carries everything from now on; `undefined`: there is none. */
   carry(link: Link | undefined): void;
   /** Resolves when no room is known to miss anything. */
@@ -32,8 +37,13 @@ export interface LifecyclePorts {
   ended(reason: RoomcastError): void;
 }
 
-/** A connection that lived this long shows that the server is well: the backoff starts anew. */
-const STABLE_MS = 5_000;
+/**
+ * A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
+ * anew. One that died before may have been dropped because nothing was answered.
+ */
+function stableMs({ syncIntervalMs, syncTimeoutMs }: Settings): number {
+  return 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
+}
 
 interface Run {
   cancellation: Cancellation;
@@ -49,8 +59,12 @@ export class Lifecycle {
   /** The connection that carries everything. */
   #link: Link | undefined;
   #attempt = 0;
+  /** `close()` is telling everybody; a `connect()` meanwhile takes effect when it has. */
+  #closing = false;
   /** Ends the current backoff. */
   #wake: (() => void) | undefined;
+  /** The attempt under way was given up to be made anew at once. */
+  #hurried = false;
 
   constructor(settings: Settings, ports: LifecyclePorts) {
     this.#settings = settings;
@@ -71,9 +85,7 @@ export class Lifecycle {
     if (this.#run !== undefined) return this.#run.opened.promise;
     const run = { cancellation: new Cancellation(), opened: deferred<void>() };
     this.#run = run;
-    this.#attempt = 0;
-    this.#setState("connecting");
-    void this.#drive(run);
+    if (!this.#closing) this.#start(run);
     return run.opened.promise;
   }
 
@@ -84,15 +96,27 @@ export class Lifecycle {
     this.#run = this.#link = undefined;
     run.cancellation.cancel(reason);
     run.opened.reject(reason);
+    if (this.#closing) return this.#ports.ended(reason);
+    this.#closing = true;
     this.#ports.carry(undefined);
     this.#ports.ended(reason);
     this.#setState("closed", error);
+    this.#closing = false;
+    if (this.#run !== undefined) this.#start(this.#run);
   }
 
-  /** The network is back: do not wait for the rest of a backoff. */
-  hurry(): void {
+  #start(run: Run): void {
     this.#attempt = 0;
+    this.#hurried = false;
+    this.#ports.started();
+    this.#setState("connecting");
+    void this.#drive(run);
+  }
+
+  /** The network may be back, or somebody waits: do not wait for the rest of a backoff, nor of a handshake without an answer. */
+  hurry(): void {
     this.#wake?.();
+    this.#hurried = this.#ports.hurry() || this.#hurried;
   }
 
   async #drive(run: Run): Promise<void> {
@@ -172,7 +196,7 @@ export class Lifecycle {
       due = await outlives(link, this.#backOff(link.lost));
     }
     cancellation.throwIfCancelled();
-    if (now() - link.connection.openedAt >= STABLE_MS) this.#attempt = 0;
+    if (now() - link.connection.openedAt >= stableMs(this.#settings)) this.#attempt = 0;
     await this.#backOff(cancellation);
     return this.#dialUntilOpen(cancellation);
   }
@@ -194,6 +218,10 @@ export class Lifecycle {
 
   /** Waits; rejects when it is cancelled. */
   async #backOff(cancellation: Cancellation): Promise<void> {
+    if (this.#hurried) {
+      this.#hurried = false;
+      return cancellation.throwIfCancelled();
+    }
     const early = new Cancellation();
     this.#wake = () => early.cancel(new Error("no need to wait"));
     const forget = cancellation.onCancel((reason) => early.cancel(reason));

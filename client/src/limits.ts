@@ -1,7 +1,10 @@
 // Limits of the protocol and of API Gateway, with their source.
 
-/** Largest WebSocket frame that API Gateway accepts; a larger one closes the connection with 1009. */
-export const MAX_FRAME_BYTES = 32 * 1024;
+/** Largest WebSocket frame that API Gateway accepts from a client; a larger one closes the connection with 1009. */
+export const MAX_CLIENT_FRAME_BYTES = 32 * 1024;
+
+/** Largest frame that the server sends: what a @connections post or a route response may hold. */
+export const MAX_POST_BYTES = 128 * 1024;
 
 /** Largest number of rooms in one `sync` frame (protocol). */
 export const MAX_SYNC_ROOMS = 50;
@@ -14,6 +17,15 @@ export const MAX_FIELD_LENGTH = 64;
 
 /** Longest idle time of a connection: API Gateway closes it after ten minutes without a frame. */
 export const MAX_IDLE_MS = 10 * 60_000;
+
+/** Longest time between two beats, a minute below `MAX_IDLE_MS` (the server's SYNC_MAX_SECONDS is bounded by it too). */
+export const MAX_BEAT_MS = 9 * 60_000;
+
+/** The same in a hidden browser tab, where timers fire up to a minute late. */
+export const MAX_HIDDEN_BEAT_MS = 8.5 * 60_000;
+
+/** Longest time in which API Gateway answers a frame: its integration timeout is 29 s. */
+export const MAX_REPLY_MS = 30_000;
 
 /** Longest life of a connection: API Gateway closes it after two hours, whatever it does. */
 export const MAX_CONNECTION_MS = 2 * 60 * 60_000;

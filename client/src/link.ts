@@ -1,23 +1,39 @@
 import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
-import { asRoomcastError, RoomcastError } from "./errors.js";
+import { about, asRoomcastError, type RoomcastError } from "./errors.js";
+import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, sleep } from "./timing.js";
-
-export interface LinkTimes {
-  /** How many `joinRoom` frames may wait for their replies at a time. */
-  joinConcurrency: number;
-  requestTimeoutMs: number;
-  retry: Backoff;
-}
+import { type Deferred, deferred, now, retryDelay } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
   error(error: RoomcastError): void;
+  /** The room can be synced from now on. */
+  joined(subscription: Subscription): void;
+}
+
+/** One room on this connection. What is wanted may change while a frame is under way; when its reply is there, what follows is decided. */
+interface Seat {
+  roomId: string;
+  /** Whose room it is; `undefined`: nobody's, it is to be left. */
+  wanted: Subscription | undefined;
+  /** Whom the server has confirmed it to. */
+  joined: Subscription | undefined;
+  /** The server may have the connection as a member. */
+  member: boolean;
+  /** A `joinRoom` or `leaveRoom` waits for its reply. */
+  busy: boolean;
+  /** Attempts that failed. */
+  failures: number;
+  notBefore: number;
+  left: Deferred<void>;
 }
 
 /** A `leaveRoom` that fails this often is given up: the room may be wanted again, and the membership ends with the connection. */
 const LEAVE_ATTEMPTS = 8;
+
+/** How often a room that goes on sending although it was left is left again. */
+const STRAY_MS = 60_000;
 
 /**
  * A connection and the rooms joined over it. During a hand-over there are two, each with its own memberships.
@@ -27,129 +43,203 @@ const LEAVE_ATTEMPTS = 8;
  */
 export class Link {
   readonly connection: Connection;
-  readonly #times: LinkTimes;
+  /** Cancelled when the connection is lost. */
+  readonly lost = new Cancellation();
+  readonly #times: PaceTimes;
+  readonly #pace: JoinPace;
   readonly #ports: LinkPorts;
-  readonly #lost = new Cancellation();
-  readonly #requested = new Set<string>();
-  readonly #joined = new Set<string>();
-  readonly #lastOf = new Map<string, Promise<void>>();
-  readonly #queue: (() => void)[] = [];
+  readonly #seats = new Map<string, Seat>();
+  /** Seats that wait to be joined or left, longest first. */
+  readonly #queue = new Set<Seat>();
+  /** Syncs under way that name a room. */
+  readonly #syncs = new Map<string, Promise<void>>();
+  readonly #strays = new Map<string, number>();
+  readonly #settledWaiters: (() => void)[] = [];
   #joining = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(connection: Connection, times: LinkTimes, ports: LinkPorts) {
+  constructor(connection: Connection, times: PaceTimes, pace: JoinPace, ports: LinkPorts) {
     this.connection = connection;
     this.#times = times;
+    this.#pace = pace;
     this.#ports = ports;
-    void connection.lost.then((reason) => this.#lost.cancel(reason));
-  }
-
-  /** Cancelled when the connection is lost. */
-  get lost(): Cancellation {
-    return this.#lost;
+    void connection.lost.then((reason) => this.#lost(reason));
   }
 
   /** Whether the server has confirmed the room on this connection. */
-  hasJoined(roomId: string): boolean {
-    return this.connection.end === undefined && this.#joined.has(roomId);
+  hasJoined(subscription: Subscription): boolean {
+    return this.connection.end === undefined && this.#seats.get(subscription.roomId)?.joined === subscription;
   }
 
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
-    void this.#inTurn(subscription.roomId, () => this.#join(subscription));
+    const { roomId } = subscription;
+    let seat = this.#seats.get(roomId);
+    if (seat === undefined) {
+      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
+      this.#seats.set(roomId, seat);
+    }
+    seat.wanted = subscription;
+    seat.failures = seat.notBefore = 0;
+    // Whoever waited for the room to be left no longer does: it is wanted again.
+    seat.left.resolve();
+    this.#proceed(seat);
   }
 
-  /** Leaves a room; resolves at once if it was never asked for on this connection. Rejects if the server never confirms. */
+  /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
   leave(roomId: string): Promise<void> {
-    return this.#inTurn(roomId, () => this.#leave(roomId));
+    const seat = this.#seats.get(roomId);
+    if (seat === undefined || this.connection.end !== undefined) return Promise.resolve();
+    if (seat.wanted !== undefined) {
+      seat.left = deferred();
+      seat.failures = seat.notBefore = 0;
+    }
+    seat.wanted = seat.joined = undefined;
+    this.#proceed(seat);
+    return seat.left.promise;
   }
 
-  /** Resolves when every join asked for so far has ended, well or not, or the connection is lost. */
-  async settled(): Promise<void> {
-    await Promise.allSettled(this.#lastOf.values());
+  /** A room that nobody wants and that the server has joined: a `leaveRoom` was lost, or a `joinRoom` or `sync` came after it. */
+  leaveStray(roomId: string): void {
+    const time = now();
+    if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
+    this.#strays.set(roomId, time);
+    this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs).catch(() => {});
   }
 
-  #inTurn(roomId: string, work: () => Promise<void>): Promise<void> {
-    const previous = this.#lastOf.get(roomId) ?? Promise.resolve();
-    const turn = previous.then(work, work);
-    this.#lastOf.set(roomId, turn);
-    const forget = () => {
-      if (this.#lastOf.get(roomId) === turn) this.#lastOf.delete(roomId);
-    };
-    turn.then(forget, forget);
-    return turn;
-  }
-
-  async #join(subscription: Subscription): Promise<void> {
-    await this.#slot();
-    try {
-      for (let attempt = 0; !subscription.stopped && this.connection.end === undefined; attempt++) {
-        if (await this.#tryJoin(subscription)) return;
-        await sleep(backoffDelay(this.#times.retry, attempt), this.#lost);
-      }
-    } catch {
-      // Only the wait is left to reject: the connection was lost, and the next one joins the room.
-    } finally {
-      this.#release();
+  /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
+  syncing(roomIds: readonly string[], sync: Promise<unknown>): void {
+    const ended = sync.then(
+      () => {},
+      () => {},
+    );
+    for (const roomId of roomIds) {
+      this.#syncs.set(roomId, ended);
+      void ended.then(() => {
+        if (this.#syncs.get(roomId) === ended) this.#syncs.delete(roomId);
+      });
     }
   }
 
-  /** Whether there is nothing left to try. */
-  async #tryJoin(subscription: Subscription): Promise<boolean> {
-    const { roomId, resumeFrom } = subscription;
-    this.#requested.add(roomId);
+  /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
+  settled(): Promise<void> {
+    if (this.#settled) return Promise.resolve();
+    return new Promise((resolve) => this.#settledWaiters.push(resolve));
+  }
+
+  get #settled(): boolean {
+    return this.connection.end !== undefined || ![...this.#seats.values()].some((seat) => seat.wanted !== seat.joined);
+  }
+
+  /** Does what is next for a room, unless that is decided by a reply that is to come. */
+  #proceed(seat: Seat): void {
+    if (seat.busy || this.connection.end !== undefined) return;
+    this.#queue.delete(seat);
+    if (seat.wanted === undefined && !seat.member) {
+      this.#seats.delete(seat.roomId);
+      seat.left.resolve();
+    } else if (seat.wanted === undefined || seat.joined !== seat.wanted) {
+      this.#queue.add(seat);
+      // Not at once: a room that is joined, left and joined again in one go is joined once.
+      queueMicrotask(() => this.#pump());
+    }
+    this.#release();
+  }
+
+  /** Sends what may be sent now, and comes back when more may be. */
+  #pump(): void {
+    clearTimeout(this.#timer);
+    if (this.connection.end !== undefined) return;
+    const time = now();
+    let next = Infinity;
+    for (const seat of this.#queue) {
+      const joins = seat.wanted !== undefined;
+      const at = Math.max(seat.notBefore, joins ? this.#pace.pausedUntil : 0);
+      if (at > time) {
+        next = Math.min(next, at);
+      } else if (!joins || this.#joining < this.#pace.window) {
+        this.#queue.delete(seat);
+        void (joins ? this.#join(seat) : this.#leave(seat));
+      }
+    }
+    if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
+  }
+
+  async #join(seat: Seat): Promise<void> {
+    const subscription = seat.wanted;
+    if (subscription === undefined) return;
+    const { roomId } = seat;
+    const { resumeFrom } = subscription;
+    const sentAt = now();
+    this.#joining++;
+    seat.busy = seat.member = true;
     try {
       const frame = { action: "joinRoom", roomId, ...(resumeFrom !== undefined && { after: resumeFrom }) } as const;
-      const reply = await this.connection.request(frame, "joined", this.#times.requestTimeoutMs);
-      this.#joined.add(roomId);
-      subscription.onJoined(resumeFrom, reply);
-      return true;
-    } catch (thrown) {
-      if (this.connection.end !== undefined) return true;
-      const error = aboutRoom(roomId, thrown);
-      if (error.retryable) {
-        this.#ports.error(error);
-        return false;
+      const reply = await this.connection.request(frame, "joined", this.#pace.timeoutMs);
+      this.#pace.succeeded();
+      if (seat.wanted === subscription) {
+        seat.joined = subscription;
+        subscription.onJoined(resumeFrom, reply);
+        this.#ports.joined(subscription);
       }
-      this.#requested.delete(roomId);
-      subscription.fail(error);
-      return true;
+    } catch (thrown) {
+      const error = about(asRoomcastError(thrown, "protocol"), { roomId });
+      void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
+      this.#failed(seat, subscription, error, sentAt);
     }
+    this.#joining--;
+    seat.busy = false;
+    this.#proceed(seat);
+    this.#pump();
   }
 
-  async #leave(roomId: string): Promise<void> {
-    if (!this.#requested.delete(roomId)) return;
-    this.#joined.delete(roomId);
-    for (let attempt = 1; this.connection.end === undefined; attempt++) {
+  #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
+    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end, seat.roomId, sentAt);
+    if (!error.retryable) {
+      seat.member = false;
+      if (seat.wanted !== subscription) return;
+      seat.wanted = undefined;
+      return subscription.fail(error);
+    }
+    this.#pace.failed(error, seat.roomId, sentAt);
+    seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
+    this.#ports.error(error);
+  }
+
+  async #leave(seat: Seat): Promise<void> {
+    const { roomId } = seat;
+    seat.busy = true;
+    await this.#syncs.get(roomId);
+    // While it waited, the room may have been joined again.
+    if (seat.wanted === undefined) {
+      const sentAt = now();
       try {
         await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
-        return;
+        seat.member = false;
       } catch (thrown) {
-        // The membership ends with the connection.
-        if (this.connection.end !== undefined) return;
-        const error = aboutRoom(roomId, thrown);
-        if (!error.retryable || attempt === LEAVE_ATTEMPTS) throw error;
+        const error = about(asRoomcastError(thrown, "protocol"), { roomId });
+        void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
+        seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
+        if (!error.retryable || seat.failures === LEAVE_ATTEMPTS) {
+          seat.member = false;
+          seat.left.reject(error);
+        }
       }
-      await sleep(backoffDelay(this.#times.retry, attempt), this.#lost).catch(() => {});
     }
+    seat.busy = false;
+    this.#proceed(seat);
   }
 
-  #slot(): Promise<void> {
-    if (this.#joining < this.#times.joinConcurrency) {
-      this.#joining++;
-      return Promise.resolve();
-    }
-    return new Promise((resolve) => this.#queue.push(resolve));
+  #lost(reason: RoomcastError): void {
+    this.lost.cancel(reason);
+    clearTimeout(this.#timer);
+    this.#queue.clear();
+    for (const seat of this.#seats.values()) if (seat.wanted === undefined) seat.left.resolve();
+    this.#release();
   }
 
-  /** Hands the place to the next in the queue, or frees it. */
   #release(): void {
-    const next = this.#queue.shift();
-    if (next === undefined) this.#joining--;
-    else next();
+    if (this.#settledWaiters.length === 0 || !this.#settled) return;
+    for (const release of this.#settledWaiters.splice(0)) release();
   }
-}
-
-function aboutRoom(roomId: string, thrown: unknown): RoomcastError {
-  const { code, message, retryable } = asRoomcastError(thrown, "protocol");
-  return new RoomcastError(code, message, { roomId, retryable, cause: thrown });
 }

@@ -14,7 +14,7 @@ export interface Message<T = unknown> {
   from: string;
   /** When the server accepted it, in Unix milliseconds by the server's clock. */
   sentAt: number;
-  /** What was sent. Not checked: `T` is what the application trusts its senders to send. */
+  /** What was sent, as the room's `parse` returned it. Without one it is not checked: `T` is what the application trusts its senders to send. */
   data: T;
   /** What the message is about: of several with the same key, a broadcast may carry only the one with the newest version. */
   key?: string;
@@ -24,17 +24,6 @@ export interface Message<T = unknown> {
 }
 
 /** The application's view of a message of the log. */
-export function messageOf<T>(roomId: string, logged: LoggedMessage, recovered: boolean): Message<T> {
-  const { seq, id, from, sentAt, data, key, version } = logged;
-  return {
-    roomId,
-    seq,
-    id,
-    from,
-    sentAt,
-    data: data as T,
-    ...(key !== undefined && { key }),
-    ...(version !== undefined && { version }),
-    recovered,
-  };
+export function messageOf<T>(roomId: string, logged: LoggedMessage, data: T, recovered: boolean): Message<T> {
+  return { ...logged, roomId, data, recovered };
 }

@@ -1,34 +1,43 @@
 export interface NetworkPorts {
   /** The device says that it is online again. */
   online(): void;
+  /** The page is seen again: its timers may be long overdue, and somebody waits for it. */
+  visible(): void;
+  /** The page is hidden: its timers will be late. */
+  hidden(): void;
   /** Something happened after which a connection may be dead without knowing: check it. */
   doubtful(): void;
 }
 
-interface EventSource {
-  addEventListener?(event: string, listener: () => void): void;
-  removeEventListener?(event: string, listener: () => void): void;
+/** The part of an `EventTarget` that the library uses. */
+export interface NetworkTarget {
+  addEventListener(event: string, listener: () => void): void;
+  removeEventListener(event: string, listener: () => void): void;
+}
+
+type Page = NetworkTarget & { visibilityState?: string };
+
+/** Whether this is a browser tab that nobody sees. */
+export function isHidden(): boolean {
+  return (globalThis as { document?: Page }).document?.visibilityState === "hidden";
 }
 
 /**
- * Watches what a browser says about the network and the page; elsewhere there is nothing to watch. Returns a function that
- * stops it.
+ * Watches what a browser says about the page, and `target` (default: the global object, where it has events) about the network.
+ * Returns a function that stops it. In a worker there is no page, in Node neither.
  *
  * `offline` does not end a connection by itself: it is wrong often enough (VPNs, servers on the same machine), and a check
  * of the connection costs one frame.
  */
-export function watchNetwork({ online, doubtful }: NetworkPorts): () => void {
-  const { document } = globalThis as { document?: EventSource & { visibilityState?: string } };
-  const target = globalThis as EventSource;
-  // A hidden page's timers are slowed down and a sleeping device's are stopped: heartbeats may be long overdue.
-  const onVisible = () => {
-    if (document?.visibilityState === "visible") doubtful();
-  };
-  const watched: [EventSource | undefined, string, () => void][] = [
-    [target, "online", online],
-    [target, "offline", doubtful],
-    [document, "visibilitychange", onVisible],
+export function watchNetwork({ online, visible, hidden, doubtful }: NetworkPorts, target?: NetworkTarget): () => void {
+  const { document } = globalThis as { document?: Page };
+  const network = target ?? (globalThis as unknown as NetworkTarget);
+  const watched: [Page | undefined, string, () => void][] = [
+    [network, "online", online],
+    [network, "offline", doubtful],
+    [document, "visibilitychange", () => (isHidden() ? hidden() : visible())],
   ];
+  // React Native has a global `document` or `addEventListener` or neither, depending on the day.
   for (const [source, event, listener] of watched) source?.addEventListener?.(event, listener);
   return () => {
     for (const [source, event, listener] of watched) source?.removeEventListener?.(event, listener);

@@ -1,13 +1,15 @@
-import { describe, RoomcastError } from "./errors.js";
-import { MAX_CONNECTION_MS, MAX_IDLE_MS, MAX_SEND_TIMEOUT_MS, MAX_TIMER_MS } from "./limits.js";
+import { RoomcastError } from "./errors.js";
+import { MAX_BEAT_MS, MAX_CONNECTION_MS, MAX_IDLE_MS, MAX_SEND_TIMEOUT_MS, MAX_TIMER_MS } from "./limits.js";
+import { type Logger, SILENT } from "./logger.js";
+import type { NetworkTarget } from "./network.js";
 import type { Backoff } from "./timing.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
 /** What the token provider is told. */
 export interface TokenRequest {
   /**
-   * The last handshake failed. Browsers do not say whether because of the network or of the token, so do not answer from a
-   * cache.
+   * The last handshake was refused. Browsers do not say whether by the network or because of the token, so do not answer from
+   * a cache.
    */
   refused: boolean;
 }
@@ -33,7 +35,10 @@ export interface RoomcastOptions {
   operationTimeoutMs?: number;
   /** How long `send` tries in total. Default 30 s; at most four minutes, the time for which a retry is sure to be idempotent. */
   sendTimeoutMs?: number;
-  /** How often the rooms are compared with their logs, which is also the heartbeat. Default 30 s, below ten minutes. */
+  /**
+   * How long after a room's last frame it is compared with its log: a frame lost before a silence is found within 1.25 times
+   * this. While nothing is sent the server says when to look next: every nine minutes in the end. Default 30 s, below nine minutes.
+   */
   syncIntervalMs?: number;
   /** How long a heartbeat waits for its reply before the connection counts as dead. Default 10 s. */
   syncTimeoutMs?: number;
@@ -52,25 +57,37 @@ export interface RoomcastOptions {
   joinConcurrency?: number;
   /** How many messages of a room may wait for the application before the library stops fetching more. Default 1,000. */
   bufferSize?: number;
+  /** Where the library writes what it does, e.g. `console`. Default: nowhere. It is never given a token or a message's data. */
+  logger?: Logger;
+  /** Tells of the network by `online` and `offline` events, where the global object does not: React Native, Electron, tests. */
+  networkTarget?: NetworkTarget;
 }
 
+/** Default, least and largest value of each option that is a number. */
+const NUMBERS = {
+  connectTimeoutMs: [10_000, 1, MAX_TIMER_MS],
+  requestTimeoutMs: [10_000, 1, MAX_TIMER_MS],
+  operationTimeoutMs: [30_000, 1, MAX_TIMER_MS],
+  sendTimeoutMs: [30_000, 1, MAX_SEND_TIMEOUT_MS],
+  syncIntervalMs: [30_000, 1, MAX_BEAT_MS],
+  syncTimeoutMs: [10_000, 1, MAX_IDLE_MS],
+  reorderWindowMs: [100, 0, 60_000],
+  handoverAfterMs: [110 * 60_000, 1, MAX_CONNECTION_MS],
+  joinConcurrency: [8, 1, 1_000],
+  bufferSize: [1_000, 1, 1_000_000],
+} as const;
+
 /** Options with their defaults, checked. */
-export interface Settings {
+export interface Settings extends Record<keyof typeof NUMBERS, number> {
   url: string;
   token: TokenProvider;
   WebSocket: WebSocketConstructor | undefined;
-  connectTimeoutMs: number;
-  requestTimeoutMs: number;
-  operationTimeoutMs: number;
-  sendTimeoutMs: number;
-  syncIntervalMs: number;
-  syncTimeoutMs: number;
-  reorderWindowMs: number;
   reconnect: Backoff;
   retry: Backoff;
-  handoverAfterMs: number;
-  joinConcurrency: number;
-  bufferSize: number;
+  logger: Logger;
+  networkTarget: NetworkTarget | undefined;
+  /** The token is always the same, so that there is no better one to wait for. */
+  fixedToken: boolean;
   /** Not an option: see `Subscription.onJoined`. Longer than a DynamoDB index lags behind its table. */
   confirmJoinMs: number;
   /** Not an option: how long a replaced connection lives on, for frames under way and requests without a reply. */
@@ -80,12 +97,6 @@ export interface Settings {
 /** Applies the defaults; throws one `bad_request` that names every bad option. */
 export function settingsOf(options: RoomcastOptions): Settings {
   const bad: string[] = [];
-  const number = (name: keyof RoomcastOptions, fallback: number, min: number, max: number): number => {
-    const value: unknown = options[name] ?? fallback;
-    if (typeof value === "number" && value >= min && value <= max) return value;
-    bad.push(`${name} must be a number from ${min} to ${max}`);
-    return fallback;
-  };
   const backoff = (name: "reconnect" | "retry", fallback: Backoff): Backoff => {
     const value = { ...fallback, ...options[name] };
     if (value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS) return value;
@@ -95,22 +106,24 @@ export function settingsOf(options: RoomcastOptions): Settings {
   const { token } = options;
   if (typeof token !== "string" && typeof token !== "function") bad.push("token must be a string or a function");
   if (options.WebSocket !== undefined && typeof options.WebSocket !== "function") bad.push("WebSocket must be a class");
+  const url = webSocketUrl(options.url, bad);
+  const numbers = {} as Record<keyof typeof NUMBERS, number>;
+  for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
+    const [fallback, min, max] = NUMBERS[name];
+    const value: unknown = options[name] ?? fallback;
+    if (typeof value === "number" && value >= min && value <= max) numbers[name] = value;
+    else bad.push(`${name} must be a number from ${min} to ${max}`);
+  }
   const settings: Settings = {
-    url: webSocketUrl(options.url, bad),
+    url,
     token: typeof token === "string" ? () => token : token,
     WebSocket: options.WebSocket,
-    connectTimeoutMs: number("connectTimeoutMs", 10_000, 1, MAX_TIMER_MS),
-    requestTimeoutMs: number("requestTimeoutMs", 10_000, 1, MAX_TIMER_MS),
-    operationTimeoutMs: number("operationTimeoutMs", 30_000, 1, MAX_TIMER_MS),
-    sendTimeoutMs: number("sendTimeoutMs", 30_000, 1, MAX_SEND_TIMEOUT_MS),
-    syncIntervalMs: number("syncIntervalMs", 30_000, 1, MAX_IDLE_MS - 1),
-    syncTimeoutMs: number("syncTimeoutMs", 10_000, 1, MAX_IDLE_MS),
-    reorderWindowMs: number("reorderWindowMs", 100, 0, 60_000),
+    ...numbers,
     reconnect: backoff("reconnect", { base: 500, cap: 30_000 }),
     retry: backoff("retry", { base: 200, cap: 10_000 }),
-    handoverAfterMs: number("handoverAfterMs", 110 * 60_000, 1, MAX_CONNECTION_MS),
-    joinConcurrency: number("joinConcurrency", 8, 1, 1_000),
-    bufferSize: number("bufferSize", 1_000, 1, 1_000_000),
+    logger: options.logger ?? SILENT,
+    networkTarget: options.networkTarget,
+    fixedToken: typeof token === "string",
     confirmJoinMs: 1_000,
     drainMs: 3_000,
   };
@@ -118,13 +131,9 @@ export function settingsOf(options: RoomcastOptions): Settings {
   return settings;
 }
 
+/** Not parsed by `URL`: React Native's has only part of it. A fragment is not for servers, and some sockets refuse it. */
 function webSocketUrl(text: unknown, bad: string[]): string {
-  try {
-    const url = new URL(text as string);
-    if (url.protocol === "ws:" || url.protocol === "wss:") return url.href;
-    bad.push("url must start with ws:// or wss://");
-  } catch (error) {
-    bad.push(`url is not a URL (${describe(error)})`);
-  }
+  if (typeof text === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(text)) return text.replace(/#.*/, "");
+  bad.push("url must be an address that starts with ws:// or wss://");
   return "";
 }

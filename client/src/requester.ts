@@ -2,9 +2,11 @@ import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
-import { type Backoff, backoffDelay, now, sleep } from "./timing.js";
+import { type Backoff, now, retryDelay, sleep } from "./timing.js";
 
 export interface RequesterTimes {
+  /** How long a sign of life may take, when a reply does not come. */
+  syncTimeoutMs: number;
   /** How long one attempt waits for its reply. */
   requestTimeoutMs: number;
   retry: Backoff;
@@ -13,14 +15,11 @@ export interface RequesterTimes {
 /** Makes a request until it is answered, over as many connections as it takes, within a time. */
 export class Requester {
   readonly #times: RequesterTimes;
-  readonly #suspect: () => void;
   #connection: Connection | undefined;
   #waiting = new Set<(connection: Connection) => void>();
 
-  /** `suspect` is called when a reply does not come: the connection may be dead. */
-  constructor(times: RequesterTimes, suspect: () => void) {
+  constructor(times: RequesterTimes) {
     this.#times = times;
-    this.#suspect = suspect;
   }
 
   /** Sends over `connection` from now on; `undefined`: wait for one. */
@@ -54,7 +53,8 @@ export class Requester {
     try {
       for (let attempt = 0; ; attempt++) {
         const connection = await this.#current(deadline);
-        const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - now()));
+        const sentAt = now();
+        const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - sentAt));
         try {
           return await connection.request(frame, expects, attemptMs);
         } catch (thrown) {
@@ -63,9 +63,10 @@ export class Requester {
         // Closing the client ends its connections too; its reason is the one to report.
         cancellation.throwIfCancelled();
         if (!last.retryable) throw last;
-        if (last.code === "timeout") this.#suspect();
+        void connection.check(last, sentAt, this.#times.syncTimeoutMs);
         // The wait for the next connection has its own backoff.
-        if (last.code !== "disconnected") await sleep(backoffDelay(this.#times.retry, attempt), deadline);
+        if (connection.end !== undefined) continue;
+        await sleep(retryDelay(this.#times.retry, attempt, last), deadline);
       }
     } finally {
       clearTimeout(timer);

@@ -1,9 +1,10 @@
-import { RoomcastError } from "./errors.js";
+import type { CallOptions } from "./abort.js";
+import { checkWhole, RoomcastError } from "./errors.js";
 import { type ClientFrame, encodeFrame } from "./frames.js";
-import { MAX_FIELD_LENGTH, MAX_SEND_TIMEOUT_MS } from "./limits.js";
+import { MAX_FIELD_LENGTH } from "./limits.js";
 import { now, within } from "./timing.js";
 
-export interface SendOptions {
+export interface SendOptions extends CallOptions {
   /**
    * Makes the message idempotent: of several with the same id from the same subject within five minutes, one is logged.
    * Default: a random one, kept through the library's own retries. Pass one to retry a failed `send` yourself.
@@ -25,11 +26,13 @@ export interface Accepted {
   id: string;
 }
 
-/** An id that nobody else uses. */
+/** An id that nobody else uses. Without `crypto`, as in React Native, it need only differ from the same subject's of five minutes. */
 export function newMessageId(): string {
+  const { crypto } = globalThis as { crypto?: Partial<Crypto> };
   // `randomUUID` exists in secure contexts only.
-  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (typeof crypto?.randomUUID === "function") return crypto.randomUUID();
+  const bytes = crypto?.getRandomValues?.(new Uint8Array(16)) ?? Uint8Array.from({ length: 16 }, () => Math.random() * 256);
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */
@@ -37,35 +40,14 @@ export function sendFrame(roomId: string, data: unknown, options: SendOptions): 
   const { id = newMessageId(), key, version } = options;
   checkField("id", id);
   if (key !== undefined) checkField("key", key);
-  if (version !== undefined && !(Number.isSafeInteger(version) && version >= 0)) {
-    throw new RoomcastError("bad_request", "version must be a whole number from 0 to 2^53 - 1", { roomId });
-  }
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(data);
-  } catch (cause) {
-    throw new RoomcastError("bad_request", "data is not JSON", { roomId, cause });
-  }
-  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON", { roomId });
-  const frame = {
-    action: "sendMessage",
-    roomId,
-    id,
-    ...(key !== undefined && { key }),
-    ...(version !== undefined && { version }),
-    // A copy: it may be sent much later, and the caller's object may have changed by then.
-    data: JSON.parse(text) as unknown,
-  } as const;
-  // As long as any request id gets, so that what passes here also passes when it is sent.
+  checkWhole("version", version, 0, Number.MAX_SAFE_INTEGER, roomId);
+  const frame = { action: "sendMessage", roomId, id, ...(key !== undefined && { key }), ...(version !== undefined && { version }), data } as const;
+  // With as long a request id as any gets, so that what passes here also passes when it is sent.
   encodeFrame(frame, "r".padEnd(12, "0"));
-  return frame;
-}
-
-/** Checks `timeoutMs` of a `send`. */
-export function sendTimeout(options: SendOptions, fallback: number): number {
-  const { timeoutMs = fallback } = options;
-  if (timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT_MS) return timeoutMs;
-  throw new RoomcastError("bad_request", `timeoutMs must be from 1 to ${MAX_SEND_TIMEOUT_MS}`);
+  const text: string | undefined = JSON.stringify(data);
+  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON", { roomId });
+  // A copy: it may be sent much later, and the caller's object may have changed by then.
+  return { ...frame, data: JSON.parse(text) as unknown };
 }
 
 /**

@@ -57,6 +57,14 @@ export class Sequencer {
     if (position === 0) this.#emptied = true;
   }
 
+  /** Starts anew at `position`, which may be smaller: what was taken before was of another log. */
+  restart(position: number): void {
+    this.#highest = this.#position = position;
+    this.#early = [];
+    this.#earlyMessages = 0;
+    this.#emptied = position === 0;
+  }
+
   /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */
   offer(span: Span): void {
     this.noteHead(span.seq);
@@ -92,14 +100,17 @@ export class Sequencer {
     return taken;
   }
 
-  /** Takes everything that is held, gaps or not, and gives up what is missing: the log no longer has it. */
-  surrender(): Sequenced[] {
-    const taken: Sequenced[] = [];
-    for (let span = this.#shift(); span !== undefined && this.#position !== undefined; span = this.#shift()) {
-      this.#append(span, this.#position, taken);
-    }
-    this.#position = Math.max(this.#position ?? 0, this.#highest);
-    return taken;
+  /**
+   * Gives up what is missing before the first stretch that is held, or up to `limit` if that is less: the log no longer has it.
+   * Returns the first `seq` behind the hole, 0 if nothing is held there, `undefined` if nothing is missing.
+   */
+  skipHole(limit: number): number | undefined {
+    if (this.#position === undefined || this.#position >= limit) return undefined;
+    const span = this.#early[0];
+    const held = span !== undefined && span.after <= limit;
+    this.#position = held ? Math.max(this.#position, span.after) : limit;
+    this.#emptied = false;
+    return held ? (span.messages[0]?.seq ?? span.seq) : 0;
   }
 
   #append(span: Span, position: number, to: Sequenced[]): void {

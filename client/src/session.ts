@@ -1,10 +1,12 @@
 import type { Cancellation } from "./cancellation.js";
-import type { Connection } from "./connection.js";
+import type { Connection, ConnectionPorts } from "./connection.js";
 import { Dialer } from "./dial.js";
 import { RoomcastError } from "./errors.js";
-import type { ClientFrame, MessagesFrame, Reply, ReplyFrame } from "./frames.js";
-import { type ConnectionState, Lifecycle, type StateChange } from "./lifecycle.js";
+import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
+import { JoinPace } from "./join-pace.js";
+import { type ConnectionState, Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
+import { loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
 import type { Settings } from "./options.js";
 import { Requester } from "./requester.js";
@@ -16,13 +18,20 @@ export interface SessionPorts {
   error(error: RoomcastError): void;
 }
 
+/** A room that is to be joined again when the client connects again. */
+export interface Suspended {
+  resume(): void;
+}
+
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
-export class Session {
+export class Session implements LifecyclePorts {
   readonly settings: Settings;
   readonly #ports: SessionPorts;
   readonly #subscriptions = new Map<string, Subscription>();
+  readonly #suspended = new Set<Suspended>();
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
+  readonly #pace: JoinPace;
   readonly #lifecycle: Lifecycle;
   readonly #syncer: Syncer;
   readonly #requester: Requester;
@@ -32,21 +41,13 @@ export class Session {
     this.settings = settings;
     this.#ports = ports;
     this.#dialer = new Dialer(settings);
-    this.#requester = new Requester(settings, () => this.#syncer.probe());
+    this.#pace = new JoinPace(settings);
+    this.#requester = new Requester(settings);
     this.#syncer = new Syncer(settings, {
       subscriptions: () => this.#subscriptions.values(),
-      error: ports.error,
+      error: this.error,
     });
-    this.#lifecycle = new Lifecycle(settings, {
-      dial: (cancellation) => this.#dial(cancellation),
-      carry: (link) => this.#carry(link?.connection),
-      caughtUp: async () => {
-        await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
-      },
-      changed: ports.changed,
-      error: ports.error,
-      ended: (reason) => this.#ended(reason),
-    });
+    this.#lifecycle = new Lifecycle(settings, this);
   }
 
   get state(): ConnectionState {
@@ -54,13 +55,6 @@ export class Session {
   }
 
   connect(): Promise<void> {
-    this.#unwatchNetwork ??= watchNetwork({
-      online: () => {
-        this.#lifecycle.hurry();
-        this.#syncer.probe();
-      },
-      doubtful: () => this.#syncer.probe(),
-    });
     return this.#lifecycle.connect();
   }
 
@@ -80,7 +74,7 @@ export class Session {
     frame: ClientFrame,
     expects: T,
     timeoutMs: number,
-    cancellation = this.assertOpen(),
+    cancellation: Cancellation,
   ): Promise<Reply<T>> {
     return this.#requester.request(frame, expects, timeoutMs, cancellation);
   }
@@ -91,50 +85,110 @@ export class Session {
     for (const link of this.#links) link.join(subscription);
   }
 
-  /** Resolves when the server has confirmed that the room is left. */
+  /** Resolves when the server has confirmed that the room is left, or when it is somebody else's: joined again meanwhile. */
   async remove(subscription: Subscription): Promise<void> {
     const { roomId } = subscription;
-    if (this.#subscriptions.get(roomId) === subscription) this.#subscriptions.delete(roomId);
+    if (this.#subscriptions.get(roomId) !== subscription) return;
+    this.#subscriptions.delete(roomId);
     await Promise.all([...this.#links].map((link) => link.leave(roomId)));
   }
 
-  sync(subscription: Subscription): void {
-    this.#syncer.ask(subscription);
+  /** Resumes the room at the next `connect()`. */
+  suspend(room: Suspended): void {
+    this.#suspended.add(room);
   }
 
-  async #dial(cancellation: Cancellation): Promise<Link> {
-    const broadcast = (frame: MessagesFrame) => this.#broadcast(frame);
-    const connection = await this.#dialer.dial({ broadcast, error: this.#ports.error }, cancellation);
-    const link = new Link(connection, this.settings, this.#ports);
-    this.#links.add(link);
-    void connection.lost.then(() => this.#lost(link));
-    for (const subscription of this.#subscriptions.values()) link.join(subscription);
+  forget(room: Suspended): void {
+    this.#suspended.delete(room);
+  }
+
+  /** See `Syncer.due`. */
+  due(subscription: Subscription): void {
+    this.#syncer.due(subscription);
+  }
+
+  changed(change: StateChange): void {
+    this.settings.logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    this.#ports.changed(change);
+  }
+
+  readonly error = (error: RoomcastError): void => {
+    this.settings.logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
+    this.#ports.error(error);
+  };
+
+  hurry(): boolean {
+    return this.#dialer.hurry();
+  }
+
+  async caughtUp(): Promise<void> {
+    await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
+  }
+
+  started(): void {
+    const hurry = () => {
+      this.#lifecycle.hurry();
+      this.#syncer.probe();
+    };
+    const doubtful = () => this.#syncer.probe();
+    this.#unwatchNetwork = watchNetwork(
+      { online: hurry, visible: hurry, hidden: () => this.#syncer.replan(), doubtful },
+      this.settings.networkTarget,
+    );
+    const suspended = [...this.#suspended];
+    this.#suspended.clear();
+    for (const room of suspended) room.resume();
+  }
+
+  async dial(cancellation: Cancellation): Promise<Link> {
+    // Assigned before anything can come in.
+    let link: Link | undefined;
+    const stray = (roomId: string) => {
+      if (!this.#subscriptions.has(roomId)) link?.leaveStray(roomId);
+    };
+    const ports: ConnectionPorts = {
+      broadcast: (frame) => {
+        this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
+        stray(frame.roomId);
+      },
+      late: (roomIds) => roomIds.forEach(stray),
+      error: this.error,
+    };
+    const connection: Connection = await this.#dialer.dial(ports, cancellation);
+    link = new Link(connection, this.settings, this.#pace, {
+      error: this.error,
+      joined: (subscription) => this.#syncer.due(subscription),
+    });
+    const opened = link;
+    this.settings.logger.debug("connected");
+    this.#links.add(opened);
+    void connection.lost.then(() => this.#lost(opened));
+    // Where messages flow somebody waits for them.
+    const rooms = [...this.#subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
+    for (const room of rooms) link.join(room);
     return link;
   }
 
-  #broadcast(frame: MessagesFrame): void {
-    this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
-  }
-
-  #carry(connection: Connection | undefined): void {
-    this.#requester.use(connection);
-    this.#syncer.use(connection);
+  carry(link: Link | undefined): void {
+    this.#requester.use(link?.connection);
+    this.#syncer.use(link);
   }
 
   #lost(link: Link): void {
     this.#links.delete(link);
+    this.settings.logger.debug("connection ended", link.connection.end && loggable(link.connection.end));
     for (const subscription of this.#subscriptions.values()) {
       // In a hand-over the other connection may have the room.
-      const elsewhere = [...this.#links].some((other) => other.hasJoined(subscription.roomId));
+      const elsewhere = [...this.#links].some((other) => other.hasJoined(subscription));
       if (!elsewhere) subscription.onDisconnected();
     }
   }
 
-  #ended(reason: RoomcastError): void {
+  ended(reason: RoomcastError): void {
     this.#unwatchNetwork?.();
     this.#unwatchNetwork = undefined;
     const subscriptions = [...this.#subscriptions.values()];
     this.#subscriptions.clear();
-    for (const subscription of subscriptions) subscription.fail(reason);
+    for (const subscription of subscriptions) subscription.suspend(reason);
   }
 }

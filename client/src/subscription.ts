@@ -1,5 +1,7 @@
-import { RoomcastError } from "./errors.js";
-import type { LogPage, MessagesFrame } from "./frames.js";
+import { Beat, type BeatTimes } from "./beat.js";
+import type { RoomcastError } from "./errors.js";
+import type { CatchUp, JoinedFrame, MessagesFrame } from "./frames.js";
+import { MAX_REPLY_MS } from "./limits.js";
 import { Sequencer, type Sequenced } from "./sequencer.js";
 import { type Backoff, backoffDelay, deferred, now } from "./timing.js";
 
@@ -7,9 +9,12 @@ import { type Backoff, backoffDelay, deferred, now } from "./timing.js";
 export interface Truncation {
   /** The last `seq` that was delivered, or the `after` of the join. */
   after: number;
-  /** The first `seq` that the log still has; 0 if the log is empty. */
+  /**
+   * The first `seq` that the log still has; 0 if it has none. Below `after`: the position was of another log, one that was
+   * restored or deleted; delivery goes on behind `seq`.
+   */
   seq: number;
-  /** False when the log is empty now: then something may have been dropped, or nothing was sent. */
+  /** False when the log does not tell whether anything is missing: then something may have been dropped, or nothing was sent. */
   certain: boolean;
 }
 
@@ -34,64 +39,70 @@ export interface SubscriptionPorts {
   deliver(messages: Sequenced[]): void;
   /** The application has as many unread messages as it may: deliver nothing more for now. */
   full(): boolean;
-  /** Ask the log what follows this subscription's `resumeFrom`, soon; the answer comes as `onSynced` or `onSyncFailed`. */
-  sync(subscription: Subscription): void;
+  /** When the room is due to be compared with its log may have changed to an earlier time: see `beat`. */
+  due(subscription: Subscription): void;
   joined(seq: number, rejoined: boolean): void;
   truncated(truncation: Truncation): void;
   gap(gap: Gap): void;
   recovering(): void;
   recovered(recovery: Recovery): void;
+  /** The server refuses the room. */
   failed(error: RoomcastError): void;
+  /** The client is closed, because of this. */
+  suspended(reason: RoomcastError): void;
 }
 
-export interface SubscriptionTimes {
+export interface SubscriptionTimes extends BeatTimes {
   /** How long frames may arrive out of order before what is missing is asked for. */
   reorderWindowMs: number;
-  /** How long after a join the log is read once more. */
-  confirmJoinMs: number;
   /** Between questions to a log that does not yet show what a frame announced. */
   retry: Backoff;
 }
 
 /**
- * After so many fruitless questions to a log that says that it is empty, what it announced has expired. Not at once: a
+ * After so many fruitless questions to a log that has nothing to show, what it announced has expired. Not at once: a
  * read may lag behind a broadcast.
  */
 const SURRENDER_AFTER = 5;
 
-/**
- * How long a log seen empty vouches for its later content being complete. Retention is much longer, but how much is the
- * server's secret.
- */
-const TRUST_EMPTY_MS = 10 * 60_000;
+/** Retention of a server that does not say. */
+const RETENTION_SECONDS = 600;
 
 /** One room from a join until it is left: decides what the application sees next, and when to ask the log. */
 export class Subscription {
   readonly roomId: string;
+  /** When to ask the log. */
+  readonly beat: Beat;
   readonly #ports: SubscriptionPorts;
   readonly #times: SubscriptionTimes;
   readonly #sequencer = new Sequencer();
   readonly #joined = deferred<number>();
-  readonly #after: number | undefined;
+  /** What the application asked for: see `JoinOptions.after`. */
+  readonly after: number | undefined;
   #state: "joining" | "live" | "stopped" = "joining";
   /** The connection was lost, and no other one has joined the room yet. */
   #lost = false;
-  /** When the log was last seen empty. */
-  #emptyAt = 0;
-  #syncing = false;
-  #more = false;
+  /** When the log was last seen with nothing known of it. */
+  emptyAt: number | undefined;
+  /**
+   * How long such a log vouches for its later content being complete: messages are retained for longer, also when they were sent
+   * while the reply was under way.
+   */
+  #trustEmptyMs = 0;
+  /** The log is being asked for what is missing, or will be again after a failure. */
+  #asking = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
   #reorderTimer: ReturnType<typeof setTimeout> | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #confirmTimer: ReturnType<typeof setTimeout> | undefined;
   #caughtUpWaiters: (() => void)[] = [];
 
   constructor(roomId: string, after: number | undefined, ports: SubscriptionPorts, times: SubscriptionTimes) {
     this.roomId = roomId;
-    this.#after = after;
+    this.after = after;
     this.#ports = ports;
     this.#times = times;
+    this.beat = new Beat(times);
   }
 
   /** Resolves with the head of the log at the first `joined`. */
@@ -111,8 +122,8 @@ export class Subscription {
    */
   get resumeFrom(): number | undefined {
     const { position, emptied } = this.#sequencer;
-    if (position === undefined) return this.#after;
-    return emptied && now() - this.#emptyAt < TRUST_EMPTY_MS ? 0 : position;
+    if (position === undefined) return this.after;
+    return emptied ? 0 : position;
   }
 
   get stopped(): boolean {
@@ -131,28 +142,35 @@ export class Subscription {
 
   onBroadcast(frame: MessagesFrame): void {
     if (this.stopped) return;
+    const before = this.#sequencer.position;
     // With no room for it, only its existence is noted: it is read from the log when the application has caught up.
     if (this.#ports.full()) this.#sequencer.noteHead(frame.seq);
     else this.#sequencer.offer({ ...frame, recovered: false });
     this.#advance();
+    if (this.#sequencer.position !== before && this.connected) {
+      this.beat.frame(now());
+      this.#ports.due(this);
+    }
     this.#chase();
   }
 
   /** A connection has joined the room, having sent `asked` as its `after`. */
-  onJoined(asked: number | undefined, page: LogPage): void {
+  onJoined(asked: number | undefined, page: JoinedFrame): void {
     if (this.stopped) return;
     const first = this.#state === "joining";
     const rejoined = this.#lost;
     this.#state = "live";
     this.#lost = false;
+    const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
+    this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
+    // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
+    this.beat.joined(now(), page.syncAfterMs);
     if (first) this.#sequencer.begin(asked ?? page.seq);
-    if (page.seq === 0) this.#emptyAt = now();
+    if (first && page.seq === 0) this.#sawEmpty();
     if (first || rejoined) this.#ports.joined(page.seq, rejoined);
-    if (first && asked !== undefined) this.#startRecovery(asked, true);
     this.#joined.resolve(page.seq);
-    // A frame sent between the server's write of the membership and its index showing it reaches nobody.
-    clearTimeout(this.#confirmTimer);
-    this.#confirmTimer = setTimeout(() => this.#ask(), this.#times.confirmJoinMs);
+    if (this.stopped) return;
+    if (first && asked !== undefined) this.#startRecovery(asked, true);
     if (asked === undefined) {
       this.#sequencer.noteHead(page.seq);
       this.#advance();
@@ -160,27 +178,22 @@ export class Subscription {
     } else {
       this.#apply(asked, page);
     }
+    this.#ports.due(this);
   }
 
-  /** The answer to a question to the log. */
-  onSynced(asked: number, page: LogPage): void {
+  /** The answer to a question to the log. `crowded`: what there was no place for went to other rooms. */
+  onSynced(asked: number, page: CatchUp, crowded: boolean): void {
     if (this.stopped) return;
-    this.#syncing = false;
-    this.#apply(asked, page);
-  }
-
-  /** There will be no answer to the question. */
-  onSyncFailed(): void {
-    if (this.stopped) return;
-    this.#syncing = false;
-    if (this.#incomplete && !this.#lost) this.#askLater();
+    this.#asking = false;
+    this.#apply(asked, page, crowded);
   }
 
   /** No connection is left. */
   onDisconnected(): void {
     if (this.#state !== "live") return;
     this.#lost = true;
-    this.#syncing = false;
+    this.#asking = false;
+    this.beat.askAt = Infinity;
     this.#clearTimers();
     this.#startRecovery(this.#sequencer.position ?? 0, true);
   }
@@ -189,7 +202,7 @@ export class Subscription {
   onDrained(): void {
     if (this.#state !== "live") return;
     this.#advance();
-    if (this.#incomplete && !this.#lost) this.#ask();
+    if (!this.stopped && this.#incomplete && !this.#lost) this.#ask();
   }
 
   /** The server refused the room. */
@@ -199,6 +212,14 @@ export class Subscription {
     this.#ports.failed(error);
   }
 
+  /** The client was closed; the room will be wanted again when it connects. */
+  suspend(reason: RoomcastError): void {
+    if (this.stopped) return;
+    this.stop(reason);
+    this.#ports.suspended(reason);
+  }
+
+  /** Ends it, without a word to the room. */
   stop(reason: RoomcastError): void {
     this.#state = "stopped";
     this.#clearTimers();
@@ -213,7 +234,7 @@ export class Subscription {
   }
 
   get #incomplete(): boolean {
-    return this.#more || this.#sequencer.behind;
+    return this.#sequencer.behind;
   }
 
   get #settled(): boolean {
@@ -221,36 +242,63 @@ export class Subscription {
     return !this.#lost && (!this.#incomplete || this.#ports.full());
   }
 
-  #apply(asked: number, page: LogPage): void {
+  /** Whether what was sent into the empty log may have expired since. */
+  get #emptyLongAgo(): boolean {
+    return this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs;
+  }
+
+  #sawEmpty(): void {
+    this.emptyAt = now();
+    this.beat.atMost(this.emptyAt + this.#trustEmptyMs);
+  }
+
+  #apply(asked: number, page: CatchUp, crowded = false): void {
     const before = this.#sequencer.position ?? 0;
     const end = page.messages.at(-1)?.seq;
-    this.#more = page.more;
+    if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page.seq);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
     // With no room for it, the page is read again when the application has caught up.
     if (this.#ports.full()) return this.#releaseIfSettled();
-    if (page.truncated) this.#reportTruncation(asked, page);
+    this.#reportTruncation(asked, page);
     if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
       this.#sequencer.noteEmpty();
-      this.#emptyAt = now();
+      this.#sawEmpty();
     }
     if (end !== undefined) this.#sequencer.offer({ after: asked, seq: end, messages: page.messages, recovered: true });
     this.#advance();
-    if (!this.#incomplete || this.#ports.full()) return;
-    if ((this.#sequencer.position ?? 0) > before) {
-      this.#attempts = 0;
-      return this.#ask();
+    if (this.stopped || !this.#incomplete || this.#ports.full()) return;
+    const progress = (this.#sequencer.position ?? 0) > before;
+    if (progress) this.#attempts = 0;
+    if (progress || (page.more && crowded)) return this.#ask();
+    if (end === undefined && !page.more) {
+      if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
+      if (this.#attempts >= SURRENDER_AFTER) return this.#surrender(this.#sequencer.highest);
     }
-    if (page.seq === 0 && this.#attempts >= SURRENDER_AFTER) return this.#surrender();
     this.#askLater();
+  }
+
+  /** The position is beyond the log's head: it was of another log. */
+  #restart(asked: number, seq: number): void {
+    // If broadcasts have moved the position since, the answer is of the past.
+    if (asked !== this.#sequencer.position) {
+      this.#askLater();
+      return this.#releaseIfSettled();
+    }
+    this.#sequencer.restart(seq);
+    this.#ports.truncated({ after: asked, seq, certain: false });
+    this.#advance();
   }
 
   /** Hands over what is in order, and closes a recovery when nothing is missing any more. */
   #advance(): void {
     const before = this.#sequencer.position ?? 0;
     if (!this.#ports.full()) this.#deliver(this.#sequencer.take(), before);
+    // Whoever got the messages may have left the room.
+    if (this.stopped) return;
     if (!this.connected || this.#incomplete) return this.#releaseIfSettled();
     clearTimeout(this.#reorderTimer);
-    this.#reorderTimer = undefined;
+    clearTimeout(this.#retryTimer);
+    this.#reorderTimer = this.#retryTimer = undefined;
     this.#attempts = 0;
     const recovery = this.#recovery;
     this.#recovery = undefined;
@@ -263,7 +311,7 @@ export class Subscription {
   /** Something is missing: wait for it a little, unless waiting cannot help. */
   #chase(): void {
     if (!this.syncable || !this.#sequencer.behind) return;
-    if (this.#syncing || this.#reorderTimer !== undefined || this.#retryTimer !== undefined) return;
+    if (this.#asking || this.#reorderTimer !== undefined || this.#retryTimer !== undefined) return;
     // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
     if (this.#sequencer.emptied) return this.#ask();
     this.#reorderTimer = setTimeout(() => {
@@ -277,11 +325,12 @@ export class Subscription {
   }
 
   #ask(): void {
-    if (this.#syncing || !this.syncable) return;
+    if (!this.syncable) return;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
-    this.#syncing = true;
-    this.#ports.sync(this);
+    this.#asking = true;
+    this.beat.askAt = now();
+    this.#ports.due(this);
   }
 
   #askLater(): void {
@@ -292,13 +341,20 @@ export class Subscription {
     }, backoffDelay(this.#times.retry, this.#attempts++));
   }
 
-  #surrender(): void {
-    const after = this.#sequencer.position ?? 0;
-    const held = this.#sequencer.surrender();
-    this.#more = false;
-    this.#ports.truncated({ after, seq: held[0]?.message.seq ?? 0, certain: true });
-    this.#deliver(held, after);
+  /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
+  #surrender(limit: number): void {
+    for (;;) {
+      const after = this.#sequencer.position ?? 0;
+      const seq = this.#sequencer.skipHole(limit);
+      if (seq === undefined) break;
+      // "All that is retained" may be nothing; nobody was promised more.
+      if (after > 0 || this.emptyAt !== undefined) this.#ports.truncated({ after, seq, certain: true });
+      this.#deliver(this.#sequencer.take(), after);
+      if (this.stopped || this.#ports.full()) return this.#releaseIfSettled();
+    }
+    this.#attempts = 0;
     this.#advance();
+    this.#chase();
   }
 
   #deliver(messages: Sequenced[], after: number): void {
@@ -319,15 +375,16 @@ export class Subscription {
   }
 
   /** Both connections of a hand-over report the same hole; it is told once. */
-  #reportTruncation(asked: number, page: LogPage): void {
-    const position = this.#sequencer.position ?? 0;
-    const first = page.messages[0]?.seq;
+  #reportTruncation(asked: number, { truncated, seq, messages }: CatchUp): void {
+    const { position = 0, emptied } = this.#sequencer;
+    const first = messages[0]?.seq;
     if (first === undefined) {
-      if (page.seq === 0 && asked === position && !this.#sequencer.emptied) {
-        this.#ports.truncated({ after: asked, seq: 0, certain: false });
-      }
-    } else if (asked <= position && position < first - 1) {
-      this.#ports.truncated({ after: position, seq: first, certain: true });
+      if (truncated && seq === 0 && asked === position && !emptied) this.#ports.truncated({ after: asked, seq, certain: false });
+    } else if (truncated) {
+      if (asked <= position && position < first - 1) this.#ports.truncated({ after: position, seq: first, certain: true });
+    } else if (asked === 0 && emptied && this.#emptyLongAgo) {
+      // Asked for all that is retained, the log does not say what it has dropped.
+      this.#ports.truncated({ after: position, seq: first, certain: false });
     }
   }
 
@@ -342,7 +399,8 @@ export class Subscription {
   }
 
   #clearTimers(): void {
-    for (const timer of [this.#reorderTimer, this.#retryTimer, this.#confirmTimer]) clearTimeout(timer);
-    this.#reorderTimer = this.#retryTimer = this.#confirmTimer = undefined;
+    clearTimeout(this.#reorderTimer);
+    clearTimeout(this.#retryTimer);
+    this.#reorderTimer = this.#retryTimer = undefined;
   }
 }

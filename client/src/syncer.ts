@@ -1,11 +1,18 @@
-import type { Connection } from "./connection.js";
-import { asRoomcastError, RoomcastError } from "./errors.js";
-import { MAX_SYNC_ROOMS } from "./limits.js";
+import { SLACK_MS } from "./beat.js";
+import { about, asRoomcastError, type RoomcastError } from "./errors.js";
+import type { SyncedFrame } from "./frames.js";
+import { patience } from "./join-pace.js";
+import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS, MAX_SYNC_ROOMS } from "./limits.js";
+import type { Link } from "./link.js";
+import type { Logger } from "./logger.js";
+import { isHidden } from "./network.js";
 import type { Subscription } from "./subscription.js";
+import { type Backoff, backoffDelay, now, retryDelay } from "./timing.js";
 
 export interface SyncerTimes {
-  syncIntervalMs: number;
   syncTimeoutMs: number;
+  retry: Backoff;
+  logger: Logger;
 }
 
 export interface SyncerPorts {
@@ -15,17 +22,27 @@ export interface SyncerPorts {
 }
 
 /**
- * Asks the log what the rooms have missed, on the current connection: for all rooms every `syncIntervalMs`, which is also
- * the heartbeat and keeps the connection from idling out, and for one room as soon as it has a gap.
+ * Asks the log what the rooms have missed, on the connection that carries everything: of a room with a gap at once, of all rooms
+ * when their beats are due. A beat is the heartbeat too, keeps the connection from idling out, and renews memberships.
+ *
+ * One timer for all rooms. A beat's frame is filled up with the rooms that are due next, so that rooms come to share beats.
  */
 export class Syncer {
   readonly #times: SyncerTimes;
   readonly #ports: SyncerPorts;
-  readonly #wanted = new Set<Subscription>();
+  /** Rooms in a frame without an answer. */
   readonly #asked = new Set<Subscription>();
-  #connection: Connection | undefined;
-  #beatTimer: ReturnType<typeof setTimeout> | undefined;
+  #link: Link | undefined;
   #beating = false;
+  #failures = 0;
+  /** Failures in a row that were silence: a slow server gets more time. */
+  #timeouts = 0;
+  #pausedUntil = 0;
+  /** When the connection is due even if no room is. */
+  #idleAt = 0;
+  #probing = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Infinity;
   #flushQueued = false;
 
   constructor(times: SyncerTimes, ports: SyncerPorts) {
@@ -33,102 +50,156 @@ export class Syncer {
     this.#ports = ports;
   }
 
-  /** Uses `connection` from now on; `undefined` pauses. */
-  use(connection: Connection | undefined): void {
-    this.#connection = connection;
-    this.#beating = false;
+  /** Uses this connection from now on; `undefined` pauses. */
+  use(link: Link | undefined): void {
+    this.#link = link;
+    this.#beating = this.#probing = false;
     this.#asked.clear();
-    this.#schedule();
-    if (connection !== undefined) this.#queueFlush();
+    this.#idleAt = now() + longest();
+    this.replan();
   }
 
-  /** Asks for one room soon, together with others that want it in the same moment. */
-  ask(subscription: Subscription): void {
-    this.#wanted.add(subscription);
-    this.#queueFlush();
+  /** A room's beat may have become due earlier. */
+  due(room: Subscription): void {
+    const { due } = room.beat;
+    if (this.#link === undefined || due >= this.#timerAt) return;
+    if (due > now()) return this.#arm(due);
+    if (this.#flushQueued) return;
+    this.#flushQueued = true;
+    // Rooms that ask in the same moment share a frame.
+    queueMicrotask(() => {
+      this.#flushQueued = false;
+      this.#run();
+    });
   }
 
   /** Beats now: something suggests that the connection is dead, or that the device slept. */
   probe(): void {
-    void this.#beat();
+    // While the server asks for patience it is there.
+    if (this.#probing || now() < this.#pausedUntil) return;
+    this.#probing = true;
+    this.#run();
   }
 
-  #schedule(): void {
-    clearTimeout(this.#beatTimer);
-    if (this.#connection === undefined) return;
-    // Up to a tenth early, so that clients that connected together do not beat together for ever.
-    const delay = this.#times.syncIntervalMs * (1 - Math.random() / 10);
-    this.#beatTimer = setTimeout(() => void this.#beat(), delay);
+  /** Looks anew when what is due. */
+  replan(): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = Infinity;
+    if (this.#link === undefined) return;
+    let next = Math.min(this.#idleAt, now() + longest());
+    for (const room of this.#ports.subscriptions()) {
+      if (this.#canAsk(this.#link, room)) next = Math.min(next, room.beat.due);
+    }
+    this.#arm(Math.max(next, this.#pausedUntil));
   }
 
-  async #beat(): Promise<void> {
-    const connection = this.#connection;
-    if (connection === undefined || this.#beating) return;
+  #arm(at: number): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#run(), Math.max(0, at - now()));
+  }
+
+  #canAsk(link: Link, room: Subscription): boolean {
+    return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
+  }
+
+  #run(): void {
+    const link = this.#link;
+    const time = now();
+    if (link === undefined || link.connection.end !== undefined) return;
+    if (time < this.#pausedUntil) return this.replan();
+    const rooms = [...this.#ports.subscriptions()].filter((room) => this.#canAsk(link, room));
+    // After a failure one frame at a time, for all that is due.
+    const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
+    for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
+    const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
+    const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
+    // One after another: many rooms are no reason for a burst.
+    if (!this.#beating && (this.#probing || first <= time + SLACK_MS)) {
+      const riding = others.filter(({ beat }) => this.#probing || beat.due <= time + SLACK_MS || beat.ridesAlong(time));
+      void this.#beat(link, riding.slice(0, MAX_SYNC_ROOMS));
+    }
+    this.replan();
+  }
+
+  async #beat(link: Link, rooms: Subscription[]): Promise<void> {
     this.#beating = true;
-    this.#schedule();
-    const due = [...this.#ports.subscriptions()].filter((room) => room.syncable && !this.#asked.has(room));
-    // Also without rooms: the frame is the heartbeat. One after another: many rooms are no reason for a burst.
-    for (let at = 0; at === 0 || at < due.length; at += MAX_SYNC_ROOMS) {
-      await this.#sync(connection, due.slice(at, at + MAX_SYNC_ROOMS));
-      if (connection !== this.#connection) return;
-    }
-    this.#beating = false;
+    this.#idleAt = now() + longest();
+    await this.#sync(link, rooms);
+    if (link !== this.#link) return;
+    this.#beating = this.#probing = false;
+    this.#run();
   }
 
-  #queueFlush(): void {
-    if (this.#flushQueued) return;
-    this.#flushQueued = true;
-    queueMicrotask(() => {
-      this.#flushQueued = false;
-      this.#flush();
-    });
-  }
-
-  #flush(): void {
-    const connection = this.#connection;
-    if (connection === undefined) return;
-    const due = [...this.#wanted].filter((room) => !this.#asked.has(room));
-    for (const room of due) this.#wanted.delete(room);
-    const rooms = due.filter((room) => room.connected);
-    for (let at = 0; at < rooms.length; at += MAX_SYNC_ROOMS) {
-      void this.#sync(connection, rooms.slice(at, at + MAX_SYNC_ROOMS));
-    }
-  }
-
-  async #sync(connection: Connection, candidates: Subscription[]): Promise<void> {
+  async #sync(link: Link, asked: Subscription[]): Promise<void> {
+    const { connection } = link;
     // Without a prototype, because rooms may be called `__proto__` and `constructor`.
     const rooms = Object.create(null) as Record<string, number>;
-    // While the frames before this one were answered, a room may have been left or asked for by itself.
-    const asked = candidates.filter((room) => room.resumeFrom !== undefined && room.connected && !this.#asked.has(room));
     for (const room of asked) {
       rooms[room.roomId] = room.resumeFrom ?? 0;
       this.#asked.add(room);
     }
+    const sentAt = now();
+    const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
+    const request = connection.request({ action: "sync", rooms }, "synced", timeoutMs);
+    link.syncing(Object.keys(rooms), request);
     try {
-      const reply = await connection.request({ action: "sync", rooms }, "synced", this.#times.syncTimeoutMs);
-      this.#done(connection, asked);
-      for (const room of asked) {
-        const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
-        if (page === undefined) room.onSyncFailed();
-        else room.onSynced(rooms[room.roomId] ?? 0, page);
-      }
+      const reply = await request;
+      this.#failures = this.#timeouts = 0;
+      this.#answered(link, asked, rooms, reply, sentAt);
     } catch (thrown) {
       const error = asRoomcastError(thrown, "protocol");
-      this.#done(connection, asked);
-      for (const room of asked) room.onSyncFailed();
-      // A half-open connection looks like this, and in no other way.
-      if (error.code === "timeout") {
-        connection.drop(new RoomcastError("disconnected", "the connection does not answer", { cause: error }));
-        return;
+      this.#failed(link, asked, error, sentAt);
+      if (error.code === "forbidden") await this.#findForbidden(link, asked, error);
+    }
+    if (link === this.#link) this.replan();
+  }
+
+  #answered(link: Link, asked: Subscription[], rooms: Record<string, number>, reply: SyncedFrame, sentAt: number): void {
+    const { syncAfterMs, renewed = [] } = reply;
+    const time = now();
+    if (renewed.length > 0) this.#times.logger.debug("memberships renewed", { rooms: renewed });
+    if (link === this.#link) this.#idleAt = time + longest();
+    const crowded = Object.values(reply.rooms).some(({ messages }) => messages.length > 0);
+    for (const room of asked) {
+      if (link === this.#link) this.#asked.delete(room);
+      const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
+      if (page === undefined) {
+        // Its log could not be read, or there was no time for it.
+        room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
+      } else {
+        room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
+        room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
       }
-      if (connection.end === undefined) this.#ports.error(error);
     }
   }
 
-  /** After a change of connection `#asked` belongs to the new one. */
-  #done(connection: Connection, asked: Subscription[]): void {
-    if (connection !== this.#connection) return;
-    for (const room of asked) this.#asked.delete(room);
-    if (this.#wanted.size > 0) this.#queueFlush();
+  /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
+  async #findForbidden(link: Link, asked: Subscription[], error: RoomcastError): Promise<void> {
+    if (asked.length === 1) return asked[0]?.fail(about(error, asked[0]));
+    const middle = Math.ceil(asked.length / 2);
+    for (const half of [asked.slice(0, middle), asked.slice(middle)]) {
+      if (link.connection.end === undefined) await this.#sync(link, half.filter((room) => this.#canAsk(link, room)));
+    }
   }
+
+  #failed(link: Link, asked: Subscription[], error: RoomcastError, sentAt: number): void {
+    const { connection } = link;
+    if (link !== this.#link) return;
+    for (const room of asked) this.#asked.delete(room);
+    if (connection.end !== undefined) return;
+    const time = now();
+    this.#timeouts = error.code === "timeout" ? this.#timeouts + 1 : 0;
+    const wait = retryDelay(this.#times.retry, this.#failures++, error);
+    if (connection.dropIfSilent(error, sentAt)) return;
+    this.#pausedUntil = Math.max(this.#pausedUntil, time + wait);
+    this.#idleAt = Math.max(this.#idleAt, this.#pausedUntil);
+    for (const room of asked) room.beat.failed(time, this.#pausedUntil);
+    this.#ports.error(error);
+  }
+}
+
+/** How long a connection may be silent. */
+function longest(): number {
+  return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
 }

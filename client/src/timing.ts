@@ -20,6 +20,12 @@ export function deferred<T>(): Deferred<T> {
   return { promise, resolve, reject };
 }
 
+/** `promise`, whose rejection may go unobserved: events tell the same. */
+export function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
 /** Resolves after `ms`, or rejects with the reason as soon as it is cancelled. */
 export async function sleep(ms: number, cancellation: Cancellation): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -49,9 +55,29 @@ export function within<T>(promise: Promise<T>, ms: number, late: () => Error): P
   });
 }
 
-/** Milliseconds on a clock that never goes back. */
+/** What `performance.now()` and the wall clock differ by. */
+let offset = Date.now() - monotonic();
+let slept = 0;
+
+/**
+ * Milliseconds on a clock that never goes back and does not stop while the device sleeps: `performance.now()`, which stops on some
+ * systems, and as much as the wall clock gets ahead of it.
+ */
 export function now(): number {
-  return performance.now();
+  const elapsed = monotonic();
+  const ahead = Date.now() - elapsed - offset;
+  // Less is the wall clock being adjusted; a step back is no time at all.
+  if (Math.abs(ahead) > CLOCK_STEP_MS) {
+    offset += ahead;
+    slept += Math.max(0, ahead);
+  }
+  return elapsed + slept;
+}
+
+const CLOCK_STEP_MS = 1_000;
+
+function monotonic(): number {
+  return (globalThis as { performance?: { now(): number } }).performance?.now() ?? Date.now();
 }
 
 /** Bounds of an exponential backoff, in milliseconds. */
@@ -68,4 +94,9 @@ export interface Backoff {
  */
 export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
   return Math.random() * Math.min(cap, base * 2 ** Math.min(attempt, 30));
+}
+
+/** The same for a request that failed with `error`, which may say how long to wait at least. */
+export function retryDelay(backoff: Backoff, attempt: number, { retryAfterMs = 0 }: { retryAfterMs?: number | undefined }): number {
+  return Math.max(retryAfterMs, backoffDelay(backoff, attempt));
 }

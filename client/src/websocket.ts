@@ -60,7 +60,8 @@ export function openSocket(
     };
     socket.onclose = (event: { code: number; reason: string }) => {
       settle();
-      const detail = cause instanceof Error ? `, ${cause.message}` : "";
+      // Some implementations quote the address, with the token in it.
+      const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
       const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or the token was refused`;
       reject(new RoomcastError("connect_failed", text, { cause }));
     };

@@ -1,31 +1,16 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SocketServer } from "../support/socket-server.js";
+import { Browser } from "./browser.js";
 
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-/** `ROOMCAST_CHROMIUM`, or else one on the PATH; fails with what to do when there is none. */
-const chromiumPath = () => execFileSync(at("../infra/chromium"), { encoding: "utf8" }).trim();
 
 /** The demo page in a real browser: at `ROOMCAST_DEMO_URL`, or else on the scripted server. */
 describe("the demo page", () => {
-  const problems: string[] = [];
   const room = `test-${Date.now()}`;
-  let profile: string;
-  let context: BrowserContext;
+  let browser: Browser;
   let scripted: SocketServer | undefined;
   let producer: ReturnType<typeof setInterval> | undefined;
   let url: string;
@@ -33,39 +18,25 @@ describe("the demo page", () => {
   let bob: Page;
 
   beforeAll(async () => {
-    const executablePath = chromiumPath();
     const given = process.env["ROOMCAST_DEMO_URL"];
     if (given === undefined) {
       scripted = await SocketServer.start(at("demo/dist"));
       producer = producePrices(scripted);
     }
     url = given ?? `${scripted?.origin ?? ""}/`;
-    profile = mkdtempSync(join(tmpdir(), "roomcast-browser-"));
-    context = await chromium.launchPersistentContext(profile, {
-      executablePath,
-      args: FLAGS,
-      viewport: { width: 1200, height: 940 },
-      colorScheme: "light",
-    });
+    browser = await Browser.launch({ viewport: { width: 1200, height: 940 }, colorScheme: "light" });
     alice = await open("alice");
     bob = await open("bob");
   });
 
   afterAll(async () => {
     clearInterval(producer);
-    await context?.close();
+    await browser?.close();
     await scripted?.stop();
-    if (profile !== undefined) rmSync(profile, { recursive: true, force: true });
   });
 
   async function open(name: string): Promise<Page> {
-    const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
-    page.on("pageerror", (error) => problems.push(`${name}: ${error.message}`));
-    // Includes what the content security policy refuses.
-    page.on("console", (message) => {
-      if (message.type() === "error") problems.push(`${name}: ${message.text()}`);
-    });
+    const page = await browser.open(name);
     await page.goto(`${url}?name=${name}&room=${room}`);
     await page.locator('#state[data-state="open"]').waitFor();
     await page.locator("#events", { hasText: `Joined ${room}` }).waitFor();
@@ -175,7 +146,7 @@ describe("the demo page", () => {
         .map(({ id }) => id),
     );
     expect(nameless).toEqual([]);
-    expect(problems).toEqual([]);
+    expect(browser.problems).toEqual([]);
   });
 });
 

@@ -25,6 +25,8 @@ export class Chaos {
   readonly #network = new FakeNetwork(this.#server);
   readonly #participants: Participant[] = [];
   readonly #histories: { roomId: string; history: History; closed: boolean }[] = [];
+  /** Ends what records a history. */
+  readonly #stops = new Map<History, () => void>();
   readonly #floors = new Map<string, number>();
   readonly #accepted: { roomId: string; id: string }[] = [];
   readonly #unexpected: string[] = [];
@@ -41,6 +43,12 @@ export class Chaos {
     server.packSize = random.int(1, 10);
     const lag = random.int(0, 500);
     server.indexLag = () => random.int(0, lag);
+    server.retentionSeconds = options.retention ? RETENTION_MS / 1_000 : 86_400;
+    server.budget = random.chance(0.5) ? Number.POSITIVE_INFINITY : random.int(1, 20);
+    const headLag = random.int(0, 500);
+    server.headLag = () => random.int(0, headLag);
+    const remember = random.chance(0.7);
+    for (const roomId of ROOMS) server.log(roomId).remembers = remember;
     server.broadcastDelay = () => random.int(0, 300);
     server.script = (frame, peer) => {
       if (frame.action === "joinRoom" && frame["after"] === undefined && server.log(frame.roomId ?? "").head === 0) {
@@ -48,7 +56,10 @@ export class Chaos {
         this.#floors.set(`${peer.sub}/${frame.roomId}`, last);
       }
       if (random.chance(this.#silenceRate)) return "silence";
-      if (random.chance(this.#errorRate)) return { code: random.pick(["rate_limited", "unavailable"]) };
+      if (random.chance(this.#errorRate)) {
+        const code = random.pick(["rate_limited", "unavailable"]);
+        return random.chance(0.5) ? { code } : { code, retryAfterMs: random.int(0, 2_000) };
+      }
       return undefined;
     };
     this.#setWeather();
@@ -61,12 +72,16 @@ export class Chaos {
     for (let step = 0; step < steps; step++) {
       this.#act();
       if (this.#random.chance(0.05)) this.#setWeather();
+      if (this.#random.chance(0.03)) this.#server.unsynced.add(this.#random.pick(ROOMS));
+      if (this.#random.chance(0.06)) this.#server.unsynced.clear();
       await vi.advanceTimersByTimeAsync(this.#random.int(0, 3_000));
       if (this.#retention) for (const log of this.#server.logs.values()) log.expireBefore(Date.now() - RETENTION_MS);
     }
     this.#heal();
-    // Enough for a dead connection to be noticed, a capped backoff and a round of heartbeats.
-    await vi.advanceTimersByTimeAsync(75_000);
+    // One frame in every room, so that whoever is a member has a beat due soon.
+    for (const roomId of ROOMS) this.#produce(roomId, 1);
+    // Enough for a dead connection to be noticed by a beat, up to 9 minutes later, a capped backoff and a round of beats.
+    await vi.advanceTimersByTimeAsync(700_000);
     const wrong = this.#verdict();
     for (const { client } of this.#participants) client.close();
     await vi.advanceTimersByTimeAsync(60_000);
@@ -127,7 +142,8 @@ export class Chaos {
   #heal(): void {
     this.#network.weather = CALM;
     this.#errorRate = this.#silenceRate = 0;
-    this.#server.indexLag = () => 0;
+    this.#server.indexLag = this.#server.headLag = () => 0;
+    this.#server.unsynced.clear();
   }
 
   #act(): void {
@@ -138,7 +154,8 @@ export class Chaos {
     if (action <= 40) this.#send(who, roomId, random.int(1, 4));
     else if (action <= 65) this.#produce(roomId, random.int(1, 15));
     else if (action <= 80) void this.#join(who, roomId);
-    else if (action <= 84) void this.#leave(who, roomId);
+    else if (action <= 83) void this.#leave(who, roomId);
+    else if (action === 84) this.#restart(who);
     else this.#hurt(action);
   }
 
@@ -147,7 +164,8 @@ export class Chaos {
     if (open.length === 0) return;
     const socket: FakeSocket = this.#random.pick(open);
     const known = this.#random.chance(0.7);
-    if (action <= 95) socket.cut(this.#random.pick([1001, 1006, 1011]), known);
+    if (action <= 90) this.#server.loseRow(this.#random.pick(ROOMS), socket);
+    else if (action <= 97) socket.cut(this.#random.pick([1001, 1006, 1011]), known);
     else socket.freeze(known);
   }
 
@@ -179,15 +197,27 @@ export class Chaos {
     const history: History = { who: `${who.name}/${roomId}`, start: after ?? 0, seen: [], truncated: [] };
     const stop = this.#record(room, history);
     who.current.set(roomId, history);
-    try {
-      const { seq } = await room.join(after === undefined ? {} : { after });
+    this.#stops.set(history, stop);
+    const isCurrent = () => who.current.get(roomId) === history;
+    const begin = (seq: number) => {
+      if (!isCurrent()) return;
       if (after === undefined) history.start = seq === 0 ? (this.#floors.get(history.who) ?? 0) : seq;
       this.#histories.push({ roomId, history, closed: false });
       room.once("left", stop);
+    };
+    try {
+      begin((await room.join(after === undefined ? {} : { after })).seq);
     } catch (error) {
-      stop();
-      who.current.delete(roomId);
       this.#rejected(who, error as RoomcastError);
+      // The library goes on trying: some applications wait, some do not.
+      if ((error as RoomcastError).code === "timeout" && this.#random.chance(0.5)) {
+        room.once("joined", ({ seq }) => begin(seq));
+        return;
+      }
+      stop();
+      if (!isCurrent()) return;
+      who.current.delete(roomId);
+      void room.leave();
     }
   }
 
@@ -221,7 +251,30 @@ export class Chaos {
     if (entry === undefined) return;
     entry.closed = true;
     who.current.delete(roomId);
+    this.#stops.get(entry.history)?.();
     await who.client.room(roomId).leave().catch((error: RoomcastError) => this.#rejected(who, error));
+  }
+
+  /** Closes a client and connects it again, now or later: its rooms go on where they stopped, before other eyes. */
+  #restart(who: Participant): void {
+    who.client.close();
+    for (const [roomId, old] of [...who.current]) {
+      const room = who.client.room(roomId);
+      const entry = this.#histories.find(({ history }) => history === old);
+      this.#stops.get(old)?.();
+      who.current.delete(roomId);
+      if (entry === undefined) {
+        // Not joined yet: nobody waits for it any more.
+        void room.leave();
+        continue;
+      }
+      entry.closed = true;
+      const history: History = { who: old.who, start: room.seq ?? 0, seen: [], truncated: [] };
+      this.#stops.set(history, this.#record(room, history));
+      who.current.set(roomId, history);
+      this.#histories.push({ roomId, history, closed: false });
+    }
+    setTimeout(() => void who.client.connect(), this.#random.int(0, 5_000));
   }
 
   #rejected(who: Participant, error: RoomcastError): void {

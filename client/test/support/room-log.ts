@@ -1,4 +1,4 @@
-import type { LoggedMessage, LogPage } from "../../src/frames.js";
+import type { LoggedMessage, CatchUp } from "../../src/frames.js";
 
 /** A message before it has a number. */
 export interface Draft {
@@ -17,6 +17,8 @@ export class RoomLog {
   readonly all: LoggedMessage[] = [];
   /** Numbers of messages that a broadcast left out because of a newer version. */
   readonly conflated = new Set<number>();
+  /** Whether the log has a head row, which outlives its messages. Logs written by an older version have none. */
+  remembers = true;
   #anew = false;
 
   get head(): number {
@@ -42,12 +44,22 @@ export class RoomLog {
     this.retained = this.retained.filter(({ sentAt }) => sentAt >= time);
   }
 
-  page(after: number, size: number): LogPage {
+  /** What `joinRoom` and `sync` say of the log to somebody who has everything up to `after`. */
+  page(after: number, size: number): CatchUp {
     const missed = this.retained.filter((message) => message.seq > after);
     const messages = missed.slice(0, size);
-    const first = this.retained[0]?.seq;
-    const truncated = after > 0 && (first === undefined || first > after + 1);
-    return { seq: this.head, messages, more: missed.length > messages.length, truncated };
+    const seq = this.known;
+    return { seq, messages, more: missed.length > messages.length, truncated: after > 0 && (after > seq || this.#hasDropped(after)) };
+  }
+
+  /** The newest message, also when it has expired, if that is remembered. */
+  get known(): number {
+    return this.head === 0 && this.remembers ? (this.all.at(-1)?.seq ?? 0) : this.head;
+  }
+
+  /** The newest message as a read that lags behind by `ms` shows it. */
+  headBefore(ms: number): number {
+    return this.all.filter(({ sentAt }) => sentAt <= Date.now() - ms).at(-1)?.seq ?? 0;
   }
 
   history(before: number, limit: number): { messages: LoggedMessage[]; more: boolean } {
@@ -58,6 +70,13 @@ export class RoomLog {
   /** The next message starts the log anew although it is not empty, as in the last seconds before it expires. */
   startAnew(): void {
     this.#anew = true;
+  }
+
+  /** Whether anything after `after` is gone; without a head row, whether it may be. */
+  #hasDropped(after: number): boolean {
+    const first = this.retained[0]?.seq;
+    if (this.remembers) return this.all.some(({ seq }) => seq > after && (first === undefined || seq < first));
+    return first === undefined || first > after + 1;
   }
 
   #next(): number {

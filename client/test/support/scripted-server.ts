@@ -9,7 +9,10 @@ export interface Peer {
 }
 
 /** What a script makes of a client frame: an error reply, no reply, or (undefined) the normal course. */
-export type Script = (frame: ClientFields, peer: Peer) => { code: string; message?: string } | "silence" | undefined;
+export type Script = (
+  frame: ClientFields,
+  peer: Peer,
+) => { code: string; message?: string; retryAfterMs?: number } | "silence" | undefined;
 
 export interface ClientFields {
   action: string;
@@ -18,6 +21,7 @@ export interface ClientFields {
   [field: string]: unknown;
 }
 
+/** A row of the connections table. */
 interface Membership {
   /** Broadcasts before this time do not reach the member: the index lags behind the table. */
   visibleFrom: number;
@@ -32,6 +36,18 @@ export class ScriptedServer {
   readonly unsynced = new Set<string>();
   /** Messages in one reply for one room. */
   pageSize = 100;
+  /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
+  budget = Number.POSITIVE_INFINITY;
+  retentionSeconds = 86_400;
+  /** When to sync next: as long as the newest message of the frame's rooms is old. `undefined`: not said, as by older servers. */
+  syncAfterMs: (roomIds: readonly string[]) => number | undefined = (roomIds) => {
+    const newest = Math.max(0, ...roomIds.map((roomId) => this.log(roomId).all.at(-1)?.sentAt ?? 0));
+    return Math.min(540_000, Math.max(30_000, Date.now() - newest));
+  };
+  /** Milliseconds by which the heads that `sync` reads lag behind the log. */
+  headLag: () => number = () => 0;
+  /** Rows that `sync` has put again. */
+  renewals = 0;
   /** Messages in one broadcast frame. */
   packSize = 10;
   /** Milliseconds from a message's acceptance to its broadcast. */
@@ -53,6 +69,11 @@ export class ScriptedServer {
     return [...this.#membersOf(roomId).keys()];
   }
 
+  /** Deletes a connection's row in a room, as a false 410 does. Nobody is told. */
+  loseRow(roomId: string, peer: Peer): void {
+    this.#membersOf(roomId).delete(peer);
+  }
+
   /** Frames of one action that have come in. */
   received(action: string): ClientFields[] {
     return this.frames.filter((frame) => frame.action === action);
@@ -67,7 +88,7 @@ export class ScriptedServer {
     const reply =
       scripted === undefined
         ? this.#reply(peer, frame)
-        : { type: "error", code: scripted.code, message: scripted.message ?? scripted.code };
+        : { type: "error", message: scripted.code, ...scripted };
     return JSON.stringify({ ...reply, requestId: frame.requestId });
   }
 
@@ -116,23 +137,19 @@ export class ScriptedServer {
     const roomId = frame.roomId ?? "";
     switch (frame.action) {
       case "joinRoom": {
-        this.#membersOf(roomId).set(peer, { visibleFrom: Date.now() + this.indexLag() });
+        this.#put(peer, roomId);
         const after = frame["after"] as number | undefined;
         const log = this.log(roomId);
-        const page = after === undefined ? { seq: log.head, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
-        return { type: "joined", roomId, ...page };
+        const page = after === undefined ? { seq: log.known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
+        return { type: "joined", roomId, ...page, retentionSeconds: this.retentionSeconds, syncAfterMs: this.syncAfterMs([roomId]) };
       }
       case "leaveRoom":
         this.#membersOf(roomId).delete(peer);
         return { type: "left", roomId };
       case "sendMessage":
         return this.#accept(peer, roomId, frame);
-      case "sync": {
-        const asked = Object.entries(frame["rooms"] as Record<string, number>);
-        if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
-        const pages = asked.filter(([id]) => !this.unsynced.has(id)).map(([id, after]) => [id, this.log(id).page(after, this.pageSize)]);
-        return { type: "synced", rooms: Object.fromEntries(pages) };
-      }
+      case "sync":
+        return this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
       case "getHistory": {
         const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
         return { type: "history", roomId, ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50) };
@@ -140,6 +157,30 @@ export class ScriptedServer {
       default:
         return { type: "error", code: "unknown_action", message: frame.action };
     }
+  }
+
+  #sync(peer: Peer, asked: [string, number][]): object {
+    if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
+    const served = asked.filter(([roomId]) => !this.unsynced.has(roomId));
+    if (asked.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
+    const renewed = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
+    for (const roomId of renewed) this.#put(peer, roomId);
+    this.renewals += renewed.length;
+    let left = this.budget;
+    const pages = served.map(([roomId, after]) => {
+      const log = this.log(roomId);
+      // A head that equals what the client has is believed, also when it lags; any other leads to a look at the log.
+      if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
+      const page = log.page(after, Math.min(left, this.pageSize));
+      left -= page.messages.length;
+      return [roomId, page];
+    });
+    const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
+    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, syncAfterMs };
+  }
+
+  #put(peer: Peer, roomId: string): void {
+    this.#membersOf(roomId).set(peer, { visibleFrom: Date.now() + this.indexLag() });
   }
 
   #accept(peer: Peer, roomId: string, frame: ClientFields): object {

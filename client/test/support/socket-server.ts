@@ -60,7 +60,10 @@ export class SocketServer {
 
   async stop(): Promise<void> {
     this.cutAll();
-    await new Promise((resolve) => this.#http.close(resolve));
+    const closed = new Promise((resolve) => this.#http.close(resolve));
+    // Browsers open connections in advance, on which no request ever comes.
+    this.#http.closeAllConnections();
+    await closed;
   }
 
   #accept(socket: WebSocket, sub: string): void {

@@ -47,6 +47,7 @@ export function inFakeTime(jitter = 0.5): { readonly world: World } {
     world.closeAll();
     vi.useRealTimers();
     vi.restoreAllMocks();
+    vi.unstubAllGlobals();
   });
   return {
     get world() {

@@ -39,6 +39,18 @@ describe("a connection", () => {
     await during(small);
   });
 
+  it("closed for a frame too large knows the largest by its bytes, not its characters", async () => {
+    const client = await fake.world.connected();
+    fake.world.server.script = () => "silence";
+    const big = failure(client.room("a").send("€".repeat(9_000)));
+    const long = client.room("b").send("x".repeat(10_000));
+    await pass(50);
+    fake.world.server.script = () => undefined;
+    fake.world.network.last.cut(1009);
+    expect(await big).toMatchObject({ code: "too_large", retryable: false });
+    await during(long);
+  });
+
   it("ignores a reply that comes too late, or twice", async () => {
     const { client, room } = await fake.world.joined({ requestTimeoutMs: 100 });
     const errors: string[] = [];

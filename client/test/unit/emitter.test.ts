@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Emitter } from "../../src/emitter.js";
 
 describe("Emitter", () => {
@@ -16,6 +16,52 @@ describe("Emitter", () => {
     emitter.emit("n", 3);
     expect(heard).toEqual(["a1", "b1", "c1", "b2"]);
     expect(emitter.has("n")).toBe(false);
+  });
+
+  it("removes a listener that was added by once()", () => {
+    const emitter = new Emitter<{ n: number }>();
+    const heard: number[] = [];
+    const listener = (n: number) => void heard.push(n);
+    emitter.once("n", listener);
+    emitter.off("n", listener);
+    emitter.emit("n", 1);
+    expect(heard).toEqual([]);
+    expect(emitter.has("n")).toBe(false);
+  });
+
+  it("calls a listener that was added twice once, and goes on if one of them was for good", () => {
+    const emitter = new Emitter<{ n: number }>();
+    const heard: number[] = [];
+    const listener = (n: number) => void heard.push(n);
+    emitter.on("n", listener);
+    emitter.once("n", listener);
+    emitter.emit("n", 1);
+    emitter.emit("n", 2);
+    expect(heard).toEqual([1, 2]);
+  });
+
+  it("lets a once() listener fire the same event", () => {
+    const emitter = new Emitter<{ n: number }>();
+    const heard: number[] = [];
+    emitter.once("n", (n) => {
+      heard.push(n);
+      emitter.emit("n", n + 1);
+    });
+    emitter.emit("n", 1);
+    expect(heard).toEqual([1]);
+  });
+
+  it("reports the error of a listener as the platform does", () => {
+    const reportError = vi.fn();
+    vi.stubGlobal("reportError", reportError);
+    const emitter = new Emitter<{ n: number }>();
+    const error = new Error("listener");
+    emitter.on("n", () => {
+      throw error;
+    });
+    emitter.emit("n", 1);
+    expect(reportError).toHaveBeenCalledExactlyOnceWith(error);
+    vi.unstubAllGlobals();
   });
 
   it("lets no listener disturb the others, and hides no error", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { byteLength, decodeFrame, encodeFrame } from "../../src/frames.js";
-import { MAX_FRAME_BYTES } from "../../src/limits.js";
+import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
 
 const message = { seq: 5, id: "a", from: "alice", sentAt: 1, data: null };
 const page = { seq: 5, messages: [message], more: false, truncated: false };
@@ -12,12 +12,16 @@ function decode(value: unknown): unknown {
 describe("encodeFrame", () => {
   it("counts bytes of UTF-8, not characters", () => {
     const frame = (data: string) => ({ action: "sendMessage", roomId: "r", id: "i", data }) as const;
-    const overhead = byteLength(encodeFrame(frame(""), "r1"));
-    const room = MAX_FRAME_BYTES - overhead;
-    expect(byteLength(encodeFrame(frame("x".repeat(room)), "r1"))).toBe(MAX_FRAME_BYTES);
+    const overhead = encodeFrame(frame(""), "r1").bytes;
+    const room = MAX_CLIENT_FRAME_BYTES - overhead;
+    expect(encodeFrame(frame("x".repeat(room)), "r1").bytes).toBe(MAX_CLIENT_FRAME_BYTES);
     expect(() => encodeFrame(frame("x".repeat(room + 1)), "r1")).toThrowError(/32769 bytes/);
     expect(() => encodeFrame(frame("é".repeat(room / 2 + 1)), "r1")).toThrowError(expect.objectContaining({ code: "too_large" }));
     expect(() => encodeFrame(frame("🎈".repeat(room / 4)), "r1")).not.toThrow();
+  });
+
+  it.each(["", "ascii", "é", "€", "🎈", "a🎈€é", "\ud83c", "\udf88\ud83c"])("counts %j as an encoder does", (text) => {
+    expect(byteLength(text)).toBe(new TextEncoder().encode(text).length);
   });
 
   it("refuses what JSON cannot hold", () => {

@@ -45,6 +45,15 @@ describe("connecting", () => {
     expect(url.searchParams.get("x")).toBe("1");
   });
 
+  it("replaces a token that is in the address, and needs no more of URL than old React Natives have", async () => {
+    const { URL } = globalThis;
+    vi.stubGlobal("URL", undefined);
+    const client = fake.world.client({ url: "wss://host/prod?token=old&x=1#fragment", token: "new" });
+    vi.stubGlobal("URL", URL);
+    await during(client.connect());
+    expect(fake.world.network.last.url.href).toBe("wss://host/prod?x=1&token=new");
+  });
+
   it("names every bad option at once", () => {
     const bad = { url: "https://host", token: 7 as unknown as string, syncIntervalMs: 600_000, reconnect: { base: -1 } };
     expect(() => fake.world.client(bad)).toThrowError(/token.*; url.*; syncIntervalMs.*; reconnect/);
@@ -58,7 +67,6 @@ describe("connecting", () => {
     expect(error).toMatchObject({ code: "bad_request", retryable: false });
     expect(error.message).toMatch(/ws package/);
     expect(client.state).toBe("closed");
-    vi.unstubAllGlobals();
   });
 
   it("ends when the socket cannot even be created", async () => {
@@ -151,6 +159,44 @@ describe("the token provider", () => {
     expect(requests).toEqual([{ refused: false }, { refused: true }, { refused: false }]);
   });
 
+  it("is not told of a refusal when the handshake was ended on this side", async () => {
+    const requests: TokenRequest[] = [];
+    let stalls = true;
+    fake.world.network.weather = { ...fake.world.network.weather, stalls: () => stalls };
+    const token = (request: TokenRequest) => {
+      requests.push(request);
+      return "alice";
+    };
+    const client = fake.world.client({ token, connectTimeoutMs: 2_000 });
+    void client.connect();
+    await pass(100);
+    client.close();
+    void client.connect();
+    await pass(2_500);
+    stalls = false;
+    await pass(3_000);
+    expect(client.state).toBe("open");
+    expect(requests.length).toBeGreaterThan(2);
+    expect(requests.every(({ refused }) => !refused)).toBe(true);
+  });
+
+  it("that is a fixed token ends the client when it is refused and has expired", async () => {
+    const jwt = (exp: number) => `h.${Buffer.from(JSON.stringify({ sub: "ö", exp })).toString("base64url")}.s`;
+    fake.world.network.weather = { ...fake.world.network.weather, refuses: () => true };
+    const expired = fake.world.client({ token: jwt(Date.now() / 1_000 - 1) });
+    expect(await failure(expired.connect())).toMatchObject({ code: "token_failed", retryable: false });
+    expect(expired.state).toBe("closed");
+    for (const token of [jwt(Date.now() / 1_000 + 3_600), "opaque"]) {
+      const valid = fake.world.client({ token });
+      void valid.connect();
+      await pass(60_000);
+      expect(valid.state).toBe("connecting");
+    }
+    // As long as it is not refused, the device's clock may be wrong.
+    fake.world.network.weather = { ...fake.world.network.weather, refuses: () => false };
+    await fake.world.connected({ token: jwt(1) });
+  });
+
   it("may fail for a while", async () => {
     let failures = 3;
     const client = fake.world.client({
@@ -189,7 +235,7 @@ describe("the token provider", () => {
 describe("reconnecting", () => {
   it("backs off exponentially, up to the cap, and starts anew after a good connection", async () => {
     const client = await fake.world.connected({ reconnect: { base: 1_000, cap: 8_000 } });
-    await pass(10_000);
+    await pass(70_000);
     let refuses = true;
     fake.world.network.weather = { ...fake.world.network.weather, latency: () => 1, refuses: () => refuses };
     const attempts: number[] = [];
@@ -206,7 +252,8 @@ describe("reconnecting", () => {
     refuses = false;
     await pass(6_000);
     expect(client.state).toBe("open");
-    await pass(10_000);
+    // Longer than a beat and its reply may take.
+    await pass(70_000);
     fake.world.network.last.cut();
     await pass(600);
     expect(client.state).toBe("open");
@@ -265,7 +312,6 @@ describe("what the browser says about the network", () => {
     expect(client.state).toBe("open");
     client.close();
     expect(listeners.size).toBe(0);
-    vi.unstubAllGlobals();
   });
 
   it("checks the connection when the device goes offline, or the page comes back", async () => {
@@ -282,6 +328,5 @@ describe("what the browser says about the network", () => {
     listeners.get("offline")?.();
     await pass(3_000);
     expect(client.state).toBe("recovering");
-    vi.unstubAllGlobals();
   });
 });

@@ -94,7 +94,7 @@ describe("join", () => {
     expect(client.state).toBe("open");
   });
 
-  it("retries errors that pass, tells the client, and gives up in the end", async () => {
+  it("retries errors that pass, and tells the client", async () => {
     const client = await fake.world.connected();
     let failures = 2;
     fake.world.server.script = (frame) => (frame.action === "joinRoom" && failures-- > 0 ? { code: "rate_limited" } : undefined);
@@ -105,11 +105,6 @@ describe("join", () => {
       ["rate_limited", "lobby"],
       ["rate_limited", "lobby"],
     ]);
-    failures = Number.POSITIVE_INFINITY;
-    const start = Date.now();
-    expect(await failure(client.room("other").join())).toMatchObject({ code: "timeout", retryable: true });
-    expect(Date.now() - start).toBe(30_000);
-    expect(client.room("other").state).toBe("left");
   });
 
   it("needs a client that is connecting", async () => {
@@ -253,7 +248,7 @@ describe("history", () => {
     expect([data(older.messages), older.more]).toEqual([["a", "b", "c"], false]);
   });
 
-  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }])("does not take %j", async (options) => {
+  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }, { before: 0 }])("does not take %j", async (options) => {
     const client = await fake.world.connected();
     expect(await failure(client.room("lobby").history(options))).toMatchObject({ code: "bad_request" });
   });

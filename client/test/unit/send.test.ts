@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { Random } from "../support/random.js";
 import { collect, during, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
@@ -21,6 +22,24 @@ describe("send", () => {
     const [a, b] = await during(Promise.all([client.room("lobby").send(1), client.room("lobby").send(2)]));
     expect(a.id).not.toBe(b.id);
     expect(a.id.length).toBeLessThanOrEqual(64);
+  });
+
+  it("takes what the room's type says", async () => {
+    const client = await fake.world.connected();
+    const room = client.room<{ text: string }>("lobby");
+    await during(room.send({ text: "hi" }));
+    // @ts-expect-error: a number is no chat message
+    await during(room.send(42));
+    expect(sentIds()).toHaveLength(2);
+  });
+
+  it("makes ids of its own where there is no crypto", async () => {
+    vi.stubGlobal("crypto", undefined);
+    vi.spyOn(Math, "random").mockImplementation(new Random(1).next);
+    const client = await fake.world.connected();
+    const [a, b] = await during(Promise.all([client.room("lobby").send(1), client.room("lobby").send(2)]));
+    expect(a.id).toMatch(/^[0-9a-f]{32}$/);
+    expect(b.id).not.toBe(a.id);
   });
 
   it("keeps its id through lost connections, so that it is logged once", async () => {

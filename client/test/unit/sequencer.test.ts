@@ -152,13 +152,17 @@ describe("Sequencer", () => {
     expect(sequencer.behind).toBe(false);
   });
 
-  it("surrenders: hands over what it holds, in order, and moves on", () => {
+  it("gives up one hole after the other, up to a limit, and keeps what it holds", () => {
     const sequencer = at(10);
     sequencer.offer(span([20]));
     sequencer.offer(span([15]));
-    sequencer.noteHead(30);
-    expect(sequencer.surrender().map((taken) => taken.message.seq)).toEqual([15, 20]);
+    sequencer.offer(span([40]));
+    sequencer.noteHead(40);
+    expect([sequencer.skipHole(30), ...take(sequencer)]).toEqual([15, 15]);
+    expect([sequencer.skipHole(30), ...take(sequencer)]).toEqual([20, 20]);
+    expect([sequencer.skipHole(30), ...take(sequencer)]).toEqual([0]);
+    expect(sequencer.skipHole(30)).toBeUndefined();
     expect(sequencer.position).toBe(30);
-    expect(sequencer.behind).toBe(false);
+    expect(sequencer.behind).toBe(true);
   });
 });

@@ -1,12 +1,16 @@
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime(0);
 
 describe("the heartbeat", () => {
-  it("goes out every 30 seconds, also without rooms", async () => {
+  beforeEach(() => {
+    fake.world.server.syncAfterMs = () => 30_000;
+  });
+
+  it("keeps a connection without rooms from idling out", async () => {
     await fake.world.connected();
-    await pass(91_000);
+    await pass(28 * 60_000);
     expect(fake.world.server.received("sync").map((frame) => frame["rooms"])).toEqual([{}, {}, {}]);
   });
 
@@ -26,9 +30,9 @@ describe("the heartbeat", () => {
     await pass(2_000);
     fake.world.network.last.freeze();
     fake.world.server.publish("lobby", [{ data: "missed" }]);
-    await pass(27_900);
+    await pass(28_900);
     expect(client.state).toBe("open");
-    await pass(4_200);
+    await pass(4_400);
     expect(fake.world.network.sockets).toHaveLength(2);
     await pass(100);
     expect(client.state).toBe("open");
@@ -36,14 +40,17 @@ describe("the heartbeat", () => {
   });
 
   it("is not stopped by an error, which is an answer", async () => {
-    const client = await fake.world.connected();
+    const { client } = await fake.world.joined();
+    await pass(2_000);
     const errors: string[] = [];
     client.on("error", ({ code }) => errors.push(code));
-    fake.world.server.script = (frame) => (frame.action === "sync" ? { code: "unavailable" } : undefined);
-    await pass(65_000);
+    let failures = 2;
+    fake.world.server.script = (frame) => (frame.action === "sync" && failures-- > 0 ? { code: "unavailable" } : undefined);
+    await pass(35_000);
     expect(errors).toEqual(["unavailable", "unavailable"]);
     expect(client.state).toBe("open");
     expect(fake.world.network.sockets).toHaveLength(1);
+    expect(fake.world.server.received("sync")).toHaveLength(4);
   });
 
   it.each(["__proto__", "constructor", "hasOwnProperty"])("works for a room called %s", async (roomId) => {

@@ -1,0 +1,108 @@
+import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS } from "./limits.js";
+import { isHidden } from "./network.js";
+
+/** No answer is a reason to ask again at once. */
+const SHORTEST_MS = 1_000;
+
+/** What is due at about the same time goes out together. */
+export const SLACK_MS = 250;
+
+export interface BeatTimes {
+  syncIntervalMs: number;
+  confirmJoinMs: number;
+}
+
+/**
+ * When a room is to be compared with its log.
+ *
+ * Each frame in order proves that nothing before it was lost, so while frames flow no beat is needed; the last of them may have
+ * been lost, which shows `syncIntervalMs` after the last that came. In a silent room the server says when to look again.
+ *
+ *     joined -1 s- look again -- server: 540 s -- beat -- frame, frame, frame -- 30 s -- beat -- server: 30 s -- beat -- ...
+ */
+export class Beat {
+  readonly #times: BeatTimes;
+  /** Beats of clients that got the same frame, or connected together, must not stay together. */
+  readonly #jitter = 0.75 + Math.random() / 2;
+  /** As the server said, counted from the last answer. */
+  #next = 0;
+  /** Counted from the last frame since then. */
+  #afterFrame: number | undefined;
+  /** The connection is not to be idle for longer. */
+  #since = 0;
+  #confirmAt = Infinity;
+  /** When the room wants to ask by itself, because something is missing. */
+  askAt = Infinity;
+  /** When the last broadcast came that followed on what was there. */
+  lastFrameAt = 0;
+  /** Answers in a row that left the room out. */
+  leftOut = 0;
+
+  constructor(times: BeatTimes) {
+    this.#times = times;
+  }
+
+  /** When the room is due. */
+  get due(): number {
+    const longest = this.#since + (isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS);
+    return Math.min(this.askAt, this.#confirmAt, longest, this.#afterFrame ?? this.#next);
+  }
+
+  /** Whether it is worth looking at the room in a frame that goes out anyway: not just after it was looked at. */
+  ridesAlong(time: number): boolean {
+    return time - this.#since >= this.due - time;
+  }
+
+  /** The room was joined: it is looked at once more when every copy of the membership must be visible. */
+  joined(time: number, syncAfterMs: number | undefined): void {
+    this.#answered(time, time + this.#wait(syncAfterMs));
+    this.#confirmAt = time + this.#times.confirmJoinMs;
+  }
+
+  /** A broadcast followed on what was there. */
+  frame(time: number): void {
+    this.lastFrameAt = time;
+    this.#afterFrame = time + this.#interval;
+  }
+
+  /**
+   * The question that was sent at `sentAt` is answered. A room that only shared another's frame, and had nothing new, stays due
+   * when it was: else one busy room would draw all silent ones into its beats.
+   */
+  synced(time: number, sentAt: number, syncAfterMs: number | undefined, news: boolean): void {
+    const next = time + this.#wait(syncAfterMs);
+    const frameCame = this.#afterFrame !== undefined && this.#afterFrame - this.#interval > sentAt;
+    const early = !news && this.#afterFrame === undefined && this.#next > sentAt + SLACK_MS;
+    if (sentAt >= this.#confirmAt - SLACK_MS) this.#confirmAt = Infinity;
+    if (frameCame) this.#since = time;
+    else this.#answered(time, early ? Math.max(this.#next, next) : next);
+    this.askAt = Infinity;
+    this.leftOut = 0;
+  }
+
+  /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
+  failed(time: number, retryAt: number): void {
+    this.#answered(time, retryAt);
+    if (this.askAt < Infinity) this.askAt = retryAt;
+    if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
+  }
+
+  /** No later than this, because a silence of this length would leave a doubt. */
+  atMost(time: number): void {
+    this.#next = Math.min(this.#next, time);
+  }
+
+  get #interval(): number {
+    return this.#times.syncIntervalMs * this.#jitter;
+  }
+
+  #wait(syncAfterMs: number | undefined): number {
+    return syncAfterMs === undefined ? this.#interval : Math.max(SHORTEST_MS, syncAfterMs);
+  }
+
+  #answered(time: number, next: number): void {
+    this.#since = time;
+    this.#next = next;
+    this.#afterFrame = undefined;
+  }
+}

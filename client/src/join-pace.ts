@@ -1,0 +1,75 @@
+import type { RoomcastError } from "./errors.js";
+import { MAX_REPLY_MS } from "./limits.js";
+import { type Backoff, backoffDelay, now } from "./timing.js";
+
+export interface PaceTimes {
+  /** How many `joinRoom` frames may wait for their replies at a time. */
+  joinConcurrency: number;
+  requestTimeoutMs: number;
+  /** How long a sign of life may take, when a reply does not come. */
+  syncTimeoutMs: number;
+  retry: Backoff;
+}
+
+/**
+ * How fast a client may join rooms, over all its connections: when joins fail, one at a time and with growing pauses, whatever the
+ * number of rooms and of new connections; when they succeed again, as many as allowed at once within a few round trips.
+ */
+export class JoinPace {
+  readonly #times: PaceTimes;
+  #window: number;
+  #failures = 0;
+  /** Failures in a row that were silence. */
+  #timeouts = 0;
+  #failedAt = -Infinity;
+  #failedRoom: string | undefined;
+  #pausedUntil = 0;
+
+  constructor(times: PaceTimes) {
+    this.#times = times;
+    this.#window = times.joinConcurrency;
+  }
+
+  /** How many joins may be under way. */
+  get window(): number {
+    return this.#window;
+  }
+
+  get pausedUntil(): number {
+    return this.#pausedUntil;
+  }
+
+  /** How long a join waits for its reply: a slow server gets more time, up to what API Gateway gives it. */
+  get timeoutMs(): number {
+    return patience(this.#times.requestTimeoutMs, this.#timeouts);
+  }
+
+  succeeded(): void {
+    this.#failures = this.#timeouts = 0;
+    this.#failedRoom = undefined;
+    this.#window = Math.min(this.#times.joinConcurrency, this.#window * 2);
+  }
+
+  /** The join of `roomId` that was sent at `sentAt` has failed. */
+  failed({ code, retryAfterMs = 0 }: RoomcastError, roomId: string, sentAt: number): void {
+    this.#window = 1;
+    // A lost connection has its own backoff. It says nothing of the joins that were under way.
+    if (code === "disconnected") return;
+    const time = now();
+    this.#pausedUntil = Math.max(this.#pausedUntil, time + retryAfterMs);
+    // Joins that were under way together fail together, which is one failure.
+    if (sentAt < this.#failedAt) return;
+    this.#failedAt = time;
+    this.#failures++;
+    this.#timeouts = code === "timeout" ? this.#timeouts + 1 : 0;
+    // One room that fails has a backoff of its own, and is no reason for others to wait.
+    const others = this.#failedRoom !== undefined && this.#failedRoom !== roomId;
+    this.#failedRoom = roomId;
+    if (others) this.#pausedUntil = Math.max(this.#pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
+  }
+}
+
+/** How long to wait for a reply after so many timeouts in a row. */
+export function patience(timeoutMs: number, timeouts: number): number {
+  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** Math.min(timeouts, 10), MAX_REPLY_MS));
+}

@@ -1,0 +1,85 @@
+import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
+import type { Room, Roomcast, RoomEvents, RoomOptions } from "../index.js";
+import { type ConnectionSnapshot, connectionStore, DISCONNECTED } from "./connection-store.js";
+import { messageList, type MessagesSnapshot } from "./message-list.js";
+import { useClient } from "./provider.js";
+import { NOT_JOINED, type RoomSnapshot, roomStore } from "./room-store.js";
+
+/** What `useRoomcast` returns. */
+export interface UseRoomcast extends ConnectionSnapshot {
+  client: Roomcast;
+}
+
+/** The client, with the state of its connection. On a server the state is `closed`. */
+export function useRoomcast(): UseRoomcast {
+  const client = useClient();
+  const store = connectionStore(client);
+  const connection = useSyncExternalStore(store.subscribe, store.snapshot, () => DISCONNECTED);
+  return useMemo(() => ({ client, ...connection }), [client, connection]);
+}
+
+export interface UseRoomOptions<T> extends RoomOptions<T> {
+  /** As for `Room.join`: everything after this `seq` is delivered. Counts when the room is joined. */
+  after?: number;
+  /** With `false` the component does not hold the room. Default true. */
+  enabled?: boolean;
+}
+
+/** What `useRoom` returns. The functions stay the same for as long as the room does. */
+export interface UseRoom<T> extends RoomSnapshot {
+  room: Room<T>;
+  send: Room<T>["send"];
+}
+
+/**
+ * A room, joined for as long as a component with this hook is mounted, however many there are; left when the last is gone. A room
+ * that the application has joined by itself stays joined.
+ */
+export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}): UseRoom<T> {
+  const client = useClient();
+  const { after, enabled = true, ...roomOptions } = options;
+  const room = client.room<T>(id, roomOptions);
+  const store = roomStore(client, room);
+  const send = useMemo<Room<T>["send"]>(() => room.send.bind(room), [room]);
+  // Without `after`, which counts for a join, not for a room that is joined.
+  useEffect(() => (enabled ? store.hold(after) : undefined), [store, enabled]);
+  const snapshot = useSyncExternalStore(store.subscribe, store.snapshot, () => NOT_JOINED);
+  return useMemo(() => ({ room, send, ...snapshot }), [room, send, snapshot]);
+}
+
+export interface UseMessagesOptions {
+  /** How many messages to keep; the oldest go first. Default 200. */
+  limit?: number;
+  /** How many messages of the past to read at first, and with each `loadOlder`. 0: none at first. Default 50. */
+  history?: number;
+}
+
+/** What `useMessages` returns. */
+export interface UseMessages<T> extends MessagesSnapshot<T> {
+  /** Reads a page of what is before the first message. The list keeps it beyond its limit. Never rejects. */
+  loadOlder: () => Promise<void>;
+}
+
+/**
+ * The messages of a room, as they come and with a page of the past before them, in order and without a hole between; updated at most
+ * once in 16 ms. The room must be joined, by `useRoom` or otherwise. Components with the same room and options share the list.
+ */
+export function useMessages<T>(room: Room<T>, options: UseMessagesOptions = {}): UseMessages<T> {
+  const { limit = 200, history = 50 } = options;
+  const list = messageList(room, limit, history);
+  const snapshot = useSyncExternalStore(list.subscribe, list.snapshot, list.initial);
+  return useMemo(() => ({ ...snapshot, loadOlder: list.loadOlder }), [list, snapshot]);
+}
+
+/** Calls the newest `listener` for each `event` of the room, while mounted. */
+export function useRoomEvent<T, E extends keyof RoomEvents<T>>(
+  room: Room<T>,
+  event: E,
+  listener: (value: RoomEvents<T>[E]) => void,
+): void {
+  const newest = useRef(listener);
+  useEffect(() => {
+    newest.current = listener;
+  });
+  useEffect(() => room.on(event, (value) => newest.current(value)), [room, event]);
+}

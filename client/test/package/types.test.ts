@@ -1,0 +1,88 @@
+import { spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, inject, it } from "vitest";
+
+const { folder } = inject("packed");
+const tsc = fileURLToPath(new URL("../../node_modules/typescript/bin/tsc", import.meta.url));
+
+const USE = `
+  const client = new Roomcast({ url: "wss://x", token: async ({ refused }) => (refused ? "a" : "b") });
+  client.on("error", (error: RoomcastError) => error.retryable satisfies boolean);
+  export async function use(): Promise<void> {
+    const room = client.room<{ text: string }>("lobby");
+    await room.join({ after: 0 });
+    const { id } = await room.send({ text: "hi" }, { key: "k", version: 1 });
+    id satisfies string;
+    room.on("message", (message: Message<{ text: string }>) => message.data.text satisfies string);
+    for await (const { data } of room) data.text satisfies string;
+    // @ts-expect-error: there is no such event
+    room.on("nothing", () => {});
+  }
+`;
+const CORE = `import { Roomcast, type Message, type RoomcastError } from "roomcast-client";${USE}`;
+const REACT = `
+  import { Roomcast } from "roomcast-client";
+  import { RoomcastProvider, useMessages, useRoom, useRoomcast, useRoomEvent } from "roomcast-client/react";
+  import { createElement } from "react";
+  export function Chat() {
+    const { client, state } = useRoomcast();
+    client satisfies Roomcast;
+    state satisfies string;
+    const { room, send, error } = useRoom<{ text: string }>("lobby", { after: 0 });
+    error?.code satisfies string | undefined;
+    void send({ text: "hi" });
+    useRoomEvent(room, "truncated", ({ certain }) => certain satisfies boolean);
+    const { messages } = useMessages(room, { limit: 10, history: 5 });
+    // @ts-expect-error: data has no such field
+    messages[0]?.data.texts;
+    return createElement("p", undefined, messages[0]?.data.text);
+  }
+  createElement(RoomcastProvider, { client: new Roomcast({ url: "wss://x", token: "t" }) }, createElement(Chat));
+`;
+
+/** Compiles files with nothing but the package around; what the compiler says. */
+function compile(name: string, sources: Record<string, string>, compilerOptions: object): string {
+  const project = join(folder, name);
+  mkdirSync(project);
+  for (const [file, source] of Object.entries(sources)) writeFileSync(join(project, file), source);
+  const options = { noEmit: true, strict: true, target: "ES2022", lib: ["ES2022"], types: [], ...compilerOptions };
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: Object.keys(sources) }));
+  return spawnSync(process.execPath, [tsc, "--pretty", "false"], { cwd: project, encoding: "utf8" }).stdout;
+}
+
+describe("the package's types", () => {
+  // Checks the declarations themselves too: skipLibCheck is off.
+  it.each(["Node16", "NodeNext"])("need neither the DOM nor Node, for import and for require (%s)", (module) => {
+    expect(compile(`core-${module}`, { "use.mts": CORE, "use.cts": CORE }, { module })).toBe("");
+  });
+
+  it("suit bundlers", () => {
+    expect(compile("core-bundler", { "use.ts": CORE }, { module: "ESNext", moduleResolution: "Bundler" })).toBe("");
+  });
+
+  // React's own types need the DOM.
+  const dom = { lib: ["ES2022", "DOM"], skipLibCheck: true };
+
+  it("have the hooks, for import and for require", () => {
+    expect(compile("react-node", { "use.mts": REACT, "use.cts": REACT }, { module: "NodeNext", ...dom })).toBe("");
+  });
+
+  it("have the hooks, for bundlers", () => {
+    expect(compile("react-bundler", { "use.ts": REACT }, { module: "ESNext", moduleResolution: "Bundler", ...dom })).toBe("");
+  });
+
+  it("are found by tools that do not know `exports`", () => {
+    expect(compile("old", { "use.ts": REACT }, { module: "CommonJS", moduleResolution: "Node10", ...dom })).toBe("");
+  });
+
+  it("are not those of an ES module for what is required", () => {
+    const source = `
+      import type { Roomcast } from "roomcast-client";
+      import library = require("roomcast-client");
+      new library.Roomcast({} as never) satisfies Roomcast;
+    `;
+    expect(compile("commonjs", { "use.cts": source }, { module: "Node16" })).toBe("");
+  });
+});

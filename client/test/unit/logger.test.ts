@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+import type { Logger } from "../../src/index.js";
+import { inFakeTime, pass } from "../support/world.js";
+
+const fake = inFakeTime();
+
+describe("the logger", () => {
+  it("is told what happens, and never a token or a message's data", async () => {
+    const lines: string[] = [];
+    const write = (level: string) => (message: string, details?: object) => lines.push(`${level} ${message} ${JSON.stringify(details ?? {})}`);
+    const logger: Logger = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+    let refuses = true;
+    fake.world.network.weather = { ...fake.world.network.weather, refuses: () => refuses };
+    const client = fake.world.client({ token: "secret-token", logger, bufferSize: 1 });
+    void client.connect();
+    await pass(100);
+    refuses = false;
+    const room = client.room("lobby");
+    void room.join();
+    await pass(2_000);
+    fake.world.server.publish("lobby", [{ data: "secret-data" }, { data: "secret-data" }]);
+    await pass(2_000);
+    fake.world.network.last.cut();
+    await pass(2_000);
+    fake.world.server.script = (frame) => (frame.action === "joinRoom" ? { code: "forbidden" } : undefined);
+    void client.room("other").join();
+    await pass(2_000);
+    client.close();
+    const text = lines.join("\n");
+    for (const line of ["info closed -> connecting", "warn the WebSocket could not be opened", "debug room joined", "warn room stalled", "warn room error", "-> closed"]) {
+      expect(text).toContain(line);
+    }
+    expect(text).not.toContain("secret");
+  });
+
+  it("is not told the token by a socket that quotes its address, nor is anybody", async () => {
+    const texts: string[] = [];
+    const write = (message: string, details?: object) => texts.push(`${message} ${JSON.stringify(details ?? {})}`);
+    const WebSocket = class {
+      onerror: ((event: object) => void) | null = null;
+      onclose: ((event: object) => void) | null = null;
+      constructor(url: string) {
+        setTimeout(() => {
+          this.onerror?.({ error: new Error(`cannot open '${url}'`) });
+          this.onclose?.({ code: 1006, reason: "" });
+        }, 5);
+      }
+    } as never;
+    const client = fake.world.client({ WebSocket, token: "secret", logger: { debug: write, info: write, warn: write, error: write } });
+    client.on("error", ({ message }) => texts.push(message));
+    void client.connect();
+    await pass(10);
+    expect(texts.join("\n")).toContain("cannot open 'ws://fake/prod?token=...'");
+    expect(texts.join("\n")).not.toContain("secret");
+  });
+
+  it("may be the console", () => {
+    const fits: Logger = console;
+    expect(fake.world.client({ logger: fits }).state).toBe("closed");
+  });
+});

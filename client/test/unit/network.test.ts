@@ -1,0 +1,119 @@
+import { describe, expect, it, vi } from "vitest";
+import type { NetworkTarget } from "../../src/index.js";
+import { inFakeTime, pass } from "../support/world.js";
+
+const fake = inFakeTime();
+
+class Target implements NetworkTarget {
+  readonly listeners = new Map<string, () => void>();
+  visibilityState = "visible";
+
+  addEventListener(event: string, listener: () => void): void {
+    this.listeners.set(event, listener);
+  }
+
+  removeEventListener(event: string): void {
+    this.listeners.delete(event);
+  }
+
+  fire(event: string): void {
+    this.listeners.get(event)?.();
+  }
+}
+
+/** A client whose connection was lost and whose next attempts are `refused` or get no answer. */
+async function offline(how: "refuses" | "stalls", networkTarget?: NetworkTarget) {
+  const options = { reconnect: { base: 30_000, cap: 60_000 }, ...(networkTarget && { networkTarget }) };
+  const client = await fake.world.connected(options);
+  let bad = how === "stalls";
+  fake.world.network.weather = { ...fake.world.network.weather, [how]: () => bad };
+  fake.world.network.last.cut();
+  const mend = () => {
+    bad = false;
+  };
+  return { client, mend };
+}
+
+describe("a page that is seen again", () => {
+  it("does not wait for the rest of a backoff", async () => {
+    const page = new Target();
+    vi.stubGlobal("document", page);
+    const { client } = await offline("refuses");
+    await pass(100);
+    expect(client.state).toBe("recovering");
+    page.fire("visibilitychange");
+    await pass(20);
+    expect(client.state).toBe("open");
+  });
+
+  it("does not wait for a handshake without an answer", async () => {
+    const page = new Target();
+    vi.stubGlobal("document", page);
+    const { client, mend } = await offline("stalls");
+    await pass(18_000);
+    expect(fake.world.network.sockets).toHaveLength(2);
+    mend();
+    page.fire("visibilitychange");
+    await pass(100);
+    expect(client.state).toBe("open");
+  });
+});
+
+describe("the network target", () => {
+  it("tells of the network where the global object does not", async () => {
+    const target = new Target();
+    const { client } = await offline("refuses", target);
+    await pass(100);
+    target.fire("online");
+    await pass(20);
+    expect(client.state).toBe("open");
+    client.close();
+    expect(target.listeners.size).toBe(0);
+  });
+
+  it("ends a handshake that stalled before the network came back", async () => {
+    const target = new Target();
+    const { client, mend } = await offline("stalls", target);
+    await pass(18_000);
+    mend();
+    target.fire("online");
+    await pass(100);
+    expect(client.state).toBe("open");
+  });
+
+  it("does not end a handshake that has only begun", async () => {
+    const target = new Target();
+    const { client } = await offline("refuses", target);
+    fake.world.network.weather = { ...fake.world.network.weather, latency: () => 500 };
+    await pass(15_100);
+    const { length } = fake.world.network.sockets;
+    target.fire("online");
+    await pass(1_000);
+    expect(fake.world.network.sockets).toHaveLength(length);
+    expect(client.state).toBe("open");
+  });
+});
+
+describe("a device that slept", () => {
+  it("counts the time, although performance.now() stood still", async () => {
+    const page = new Target();
+    vi.stubGlobal("document", page);
+    fake.world.server.retentionSeconds = 3_600;
+    const { room } = await fake.world.joined();
+    const told: unknown[] = [];
+    room.on("truncated", ({ certain }) => told.push(certain));
+    await pass(5_000);
+    // Two hours of sleep: timers and the monotonic clock stop, the wall clock does not.
+    const before = performance.now();
+    fake.world.network.last.freeze();
+    fake.world.server.publish("lobby", [{ data: "missed" }]);
+    vi.setSystemTime(Date.now() + 7_200_000);
+    expect(performance.now()).toBe(before);
+    fake.world.server.log("lobby").expireBefore(Date.now() - 3_600_000);
+    fake.world.server.publish("lobby", [{ data: "retained" }]);
+    page.fire("visibilitychange");
+    await pass(30_000);
+    expect(room.state).toBe("joined");
+    expect(told).toEqual([false]);
+  });
+});

@@ -1,0 +1,155 @@
+import { describe, expect, it } from "vitest";
+import type { Room } from "../../src/index.js";
+import { collect, during, failure, inFakeTime, pass } from "../support/world.js";
+
+const fake = inFakeTime();
+
+function data(seen: readonly { data: unknown }[]): unknown[] {
+  return seen.map((message) => message.data);
+}
+
+describe("a message listener", () => {
+  it("that leaves the room gets nothing more of the frame", async () => {
+    const { room } = await fake.world.joined();
+    const seen: unknown[] = [];
+    room.on("message", ({ data }) => {
+      seen.push(data);
+      if (data === 1) void room.leave();
+    });
+    fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }, { data: 3 }]);
+    await pass(1_000);
+    expect(seen).toEqual([1]);
+  });
+
+  it("that closes the client gets nothing more of the frame", async () => {
+    const { client, room } = await fake.world.joined();
+    const seen: unknown[] = [];
+    room.on("message", ({ data }) => {
+      seen.push(data);
+      client.close();
+    });
+    fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }, { data: 3 }]);
+    await pass(1_000);
+    expect(seen).toEqual([1]);
+  });
+
+  it("that leaves and joins again with `after` gets every message once", async () => {
+    const { room } = await fake.world.joined();
+    const seen: unknown[] = [];
+    room.on("message", ({ seq, data }) => {
+      seen.push(data);
+      if (data !== 1) return;
+      void room.leave();
+      void room.join({ after: seq });
+    });
+    fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }, { data: 3 }]);
+    await pass(2_000);
+    expect(seen).toEqual([1, 2, 3]);
+  });
+});
+
+describe("leaving", () => {
+  it("ends an iterator at once: what was queued is not read any more", async () => {
+    const { room } = await fake.world.joined();
+    const iterator = room[Symbol.asyncIterator]();
+    fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }]);
+    await pass(50);
+    expect(await iterator.next()).toMatchObject({ value: { data: 1 } });
+    await during(room.leave());
+    expect(await iterator.next()).toEqual({ done: true, value: undefined });
+  });
+});
+
+describe("a room in which somebody does not read", () => {
+  it("says so, and says when that has passed", async () => {
+    const { room } = await fake.world.joined({ bufferSize: 10 });
+    const seen = collect(room);
+    const told: unknown[] = [];
+    room.on("stalled", (event) => told.push(event));
+    fake.world.server.publish("lobby", [{ data: "first" }]);
+    await pass(50);
+    const forgotten = room[Symbol.asyncIterator]();
+    for (let n = 0; n < 30; n++) fake.world.server.publish("lobby", [{ data: n }]);
+    await pass(5_000);
+    expect(room.stalled).toBe(true);
+    expect(told).toEqual([{ stalled: true, waiting: 10 }]);
+    expect(seen).toHaveLength(11);
+    await forgotten.return();
+    await pass(5_000);
+    expect(room.stalled).toBe(false);
+    expect(told).toEqual([
+      { stalled: true, waiting: 10 },
+      { stalled: false, waiting: 0 },
+    ]);
+    expect(seen).toHaveLength(31);
+  });
+
+  it("is not stalled any more when it is left", async () => {
+    const { room } = await fake.world.joined({ bufferSize: 2 });
+    const told: boolean[] = [];
+    room.on("stalled", ({ stalled }) => told.push(stalled));
+    for (let n = 0; n < 5; n++) fake.world.server.publish("lobby", [{ data: n }]);
+    await pass(500);
+    await during(room.leave());
+    expect(told).toEqual([true, false]);
+    expect(room.stalled).toBe(false);
+  });
+});
+
+describe("parse", () => {
+  const parse = (value: unknown): { text: string } => {
+    if (typeof (value as { text?: unknown } | null)?.text === "string") return value as { text: string };
+    throw new TypeError("no text");
+  };
+
+  async function parsed(): Promise<Room<{ text: string }>> {
+    const client = await fake.world.connected();
+    const room = client.room("lobby", { parse });
+    await during(room.join());
+    return room;
+  }
+
+  it("types what comes in; what fails is reported and skipped, and delivery goes on", async () => {
+    const room = await parsed();
+    const seen: string[] = [];
+    const errors: unknown[] = [];
+    room.on("message", ({ data }) => seen.push(data.text));
+    room.on("error", ({ code, roomId, retryable }) => errors.push([code, roomId, retryable]));
+    fake.world.server.publish("lobby", [{ data: { text: "a" } }, { data: 7 }, { data: { text: "b" } }]);
+    await pass(500);
+    expect(seen).toEqual(["a", "b"]);
+    expect(errors).toEqual([["bad_data", "lobby", false]]);
+    expect(room.state).toBe("joined");
+    expect(room.seq).toBe(fake.world.server.log("lobby").head);
+  });
+
+  it("is applied to history", async () => {
+    const room = await parsed();
+    const errors: string[] = [];
+    room.on("error", ({ code }) => errors.push(code));
+    fake.world.server.publish("lobby", [{ data: { text: "a" } }, { data: 7 }]);
+    const { messages } = await during(room.history());
+    expect(data(messages)).toEqual([{ text: "a" }]);
+    expect(errors).toContain("bad_data");
+  });
+
+  it("may be given later; the last one counts", async () => {
+    const { client, room } = await fake.world.joined();
+    client.room("lobby", { parse: (value) => `parsed ${String(value)}` });
+    expect(client.room("lobby")).toBe(room);
+    const seen = collect(room);
+    fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(50);
+    expect(data(seen)).toEqual(["parsed 1"]);
+  });
+});
+
+describe("send", () => {
+  it("says with which id a message failed, so that sending it again is safe", async () => {
+    const { room } = await fake.world.joined();
+    fake.world.server.script = (frame) => (frame.action === "sendMessage" ? { code: "forbidden" } : undefined);
+    const error = await failure(room.send("x"));
+    expect(error).toMatchObject({ code: "forbidden", roomId: "lobby" });
+    expect(error).toMatchObject({ messageId: fake.world.server.received("sendMessage")[0]?.["id"] });
+  });
+});
