@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{RoomId, json::FieldError, message::Identity, queue::Record, text::escape_noncharacters};
 
-use crate::frame::{Frame, repack::JobFrame};
+use crate::frame::{EncodedFrame, repack::JobFrame};
 
 /// Shards of a room at the most: 2^8 ranges of 2^8 slots.
 pub const MOST_SHARDS: u16 = 256;
@@ -98,8 +98,8 @@ impl Shard {
 
 /// A job with the same frames for each of `shards` shards. Made one by one: together they are many times the size of the
 /// frames.
-pub fn records<'a>(room: &'a RoomId, frames: &[Frame], shards: NonZeroU16) -> impl Iterator<Item = Record> + 'a {
-    let hashes: String = frames.iter().map(Frame::sha256).collect();
+pub fn records<'a>(room: &'a RoomId, frames: &[EncodedFrame], shards: NonZeroU16) -> impl Iterator<Item = Record> + 'a {
+    let hashes: String = frames.iter().map(EncodedFrame::sha256).collect();
     // The encoder makes JSON, which is UTF-8.
     let bodies: Vec<_> = frames.iter().map(|frame| String::from_utf8_lossy(frame.body())).collect();
     let frames = escape_noncharacters(bodies.join(","));
@@ -116,7 +116,7 @@ pub fn records<'a>(room: &'a RoomId, frames: &[Frame], shards: NonZeroU16) -> im
 
 /// The first frames that fit one job together, one at least.
 #[must_use]
-pub fn first_job(frames: &[Frame]) -> &[Frame] {
+pub fn first_job(frames: &[EncodedFrame]) -> &[EncodedFrame] {
     let totals = frames.iter().scan(0, |bytes, frame| {
         *bytes += frame.body().len();
         Some(*bytes)
@@ -177,12 +177,12 @@ mod tests {
     fn a_record_reads_back_as_the_same_job() {
         let frame = |seq: u64, bytes: usize| {
             let (id, data) = ('\u{fffe}', "y".repeat(bytes));
-            Frame::new(format!(r#"{{"messages":[{{"seq":{seq},"id":"{id}","data":"{data}"}}]}}"#).into())
+            EncodedFrame::new(format!(r#"{{"messages":[{{"seq":{seq},"id":"{id}","data":"{data}"}}]}}"#).into())
         };
         let frames = [frame(1, 10), frame(2, 120_000), frame(3, 120_000), frame(4, 5)];
         // At most 200 KiB in a job.
         assert_eq!((first_job(&frames).len(), first_job(&frames[2..]).len(), first_job(&[]).len()), (2, 2, 0));
-        let of_all = |frames: &[Frame]| records(&room(), frames, FOUR).collect::<Vec<_>>();
+        let of_all = |frames: &[EncodedFrame]| records(&room(), frames, FOUR).collect::<Vec<_>>();
         let records = [of_all(&frames[..2]), of_all(&frames[2..])].concat();
         assert!(records.iter().all(|record| !record.body.contains('\u{fffe}')));
         assert_eq!(records.len(), 8);

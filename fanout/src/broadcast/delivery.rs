@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Begun, Broadcaster, Interruption, UnderWay, gone::Gone, open_slots::Ticket};
 use crate::{
     connections_api::{ConnectionsApi, Outcome},
-    frame::Frame,
+    frame::EncodedFrame,
     limit::{Order, Permit, retry_delay, retry_delay_after},
 };
 
@@ -95,7 +95,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
     async fn post_frame<'a>(
         &'a self,
         delivery: &Delivery<'a>,
-        frame: &Frame,
+        frame: &EncodedFrame,
         permit: &mut Option<Permit<'a>>,
     ) -> Result<FrameEnd, Interruption> {
         let Delivery { under_way, member, .. } = delivery;

@@ -38,7 +38,7 @@ use crate::{
     config::PostConfig,
     connections_api::{ConnectionsApi, Misconfiguration},
     deadline::Deadline,
-    frame::Frame,
+    frame::EncodedFrame,
     limit::{ConsecutiveMisses, Order, Permit, RateLimiter, RetryBudget, Turns},
     resume::Slots,
 };
@@ -113,7 +113,7 @@ pub enum Interruption {
 /// A broadcast under way.
 struct UnderWay<'a> {
     room: &'a RoomId,
-    frames: &'a [Frame],
+    frames: &'a [EncodedFrame],
     is_last: bool,
     turns: Turns<'a>,
     open: RefCell<OpenSlots>,
@@ -192,6 +192,9 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         if !self.lately.is_widely_missed() {
             closing.append(&mut invocation.failing.into_inner());
         }
+        // One that is in two rooms may be there twice.
+        closing.sort_unstable();
+        closing.dedup();
         closing
     }
 
@@ -206,7 +209,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
     pub async fn post(
         &self,
         room: &RoomId,
-        frames: &[Frame],
+        frames: &[EncodedFrame],
         is_last: bool,
         audience: Audience<C>,
         invocation: &Invocation,

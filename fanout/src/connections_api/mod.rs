@@ -27,13 +27,13 @@ pub use self::{
     sdk::SdkConnectionsApi,
     signed::{SignedConnectionsApi, StartError},
 };
-use crate::frame::Frame;
+use crate::frame::EncodedFrame;
 
 /// The @connections API. Many calls are made at once; dropping one leaves nothing behind: its HTTP/1.1 connection is
 /// closed, its HTTP/2 stream is reset.
 pub trait ConnectionsApi {
     /// Posts a frame to a connection: one attempt, within the time for an attempt.
-    fn post(&self, connection: &ConnectionId, frame: &Frame) -> impl Future<Output = Outcome>;
+    fn post(&self, connection: &ConnectionId, frame: &EncodedFrame) -> impl Future<Output = Outcome>;
 
     /// Closes a connection (`DeleteConnection`), so that its client connects anew and resumes. Best effort.
     fn close(&self, connection: &ConnectionId) -> impl Future<Output = Outcome>;

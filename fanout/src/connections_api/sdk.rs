@@ -13,7 +13,7 @@ use super::{
     ConnectionsApi,
     outcome::{Misconfiguration, Outcome},
 };
-use crate::frame::Frame;
+use crate::frame::EncodedFrame;
 
 /// The API through `aws-sdk-apigatewaymanagement`: what [`SignedConnectionsApi`](super::SignedConnectionsApi) is
 /// compared with, in its behaviour and in what it costs.
@@ -37,7 +37,7 @@ impl SdkConnectionsApi {
 }
 
 impl ConnectionsApi for SdkConnectionsApi {
-    async fn post(&self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+    async fn post(&self, connection: &ConnectionId, frame: &EncodedFrame) -> Outcome {
         let data = Blob::new(frame.body().as_ref());
         match self.client.post_to_connection().connection_id(connection.as_str()).data(data).send().await {
             Ok(_) => Outcome::Delivered,

@@ -18,7 +18,7 @@ use super::{
     signature::{Method, Scope},
     transport::{Transport, TransportError},
 };
-use crate::{config::HttpVersion, frame::Frame};
+use crate::{config::HttpVersion, frame::EncodedFrame};
 
 /// How often at most an operator is told that connections break.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub struct SignedConnectionsApi {
     transport: Transport,
     timeout: Duration,
     /// The body of a call that has none.
-    empty: Frame,
+    empty: EncodedFrame,
     warned_at: Cell<Option<Instant>>,
 }
 
@@ -65,12 +65,12 @@ impl SignedConnectionsApi {
             transport: Transport::new(endpoint.clone(), version),
             endpoint,
             timeout,
-            empty: Frame::new(Bytes::new()),
+            empty: EncodedFrame::new(Bytes::new()),
             warned_at: Cell::new(None),
         })
     }
 
-    async fn call(&self, method: Method, connection: &ConnectionId, frame: &Frame) -> Outcome {
+    async fn call(&self, method: Method, connection: &ConnectionId, frame: &EncodedFrame) -> Outcome {
         let deadline = Instant::now() + self.timeout;
         let path = self.endpoint.path_of(connection);
         let mut replaced = false;
@@ -122,7 +122,7 @@ impl SignedConnectionsApi {
 }
 
 impl ConnectionsApi for SignedConnectionsApi {
-    async fn post(&self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+    async fn post(&self, connection: &ConnectionId, frame: &EncodedFrame) -> Outcome {
         self.call(Method::Post, connection, frame).await
     }
 

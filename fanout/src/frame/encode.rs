@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
 
 use super::{
-    Frame,
+    EncodedFrame,
     packing::{Entry, Packing},
 };
 
 /// Encodes a room's part of a batch, ascending by seq, into broadcast frames. Of several messages with the same key
 /// only the newest is in them; a frame says which numbers it stands for where its messages do not.
 #[must_use]
-pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<Frame> {
+pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<EncodedFrame> {
     let kept = conflate(logged);
     // A redelivered batch may have come with messages from elsewhere in the log: a frame never claims to stand for
     // numbers that are not in the batch.
@@ -46,7 +46,7 @@ fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
     }
 }
 
-fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<Frame> {
+fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<EncodedFrame> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Vec::new() };
     let envelope = broadcast::envelope_len(room);
     let mut frames: Vec<Packing> = Vec::new();
@@ -104,8 +104,8 @@ mod tests {
     /// A frame's messages, and its `after` and `seq` where it has them.
     type Read = (Vec<u64>, Option<(u64, u64)>);
 
-    fn read(frames: &[Frame]) -> Vec<Read> {
-        let read_one = |frame: &Frame| {
+    fn read(frames: &[EncodedFrame]) -> Vec<Read> {
+        let read_one = |frame: &EncodedFrame| {
             let frame: Value = serde_json::from_slice(frame.body()).unwrap();
             let messages = frame["messages"].as_array().unwrap();
             let numbers = messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect();

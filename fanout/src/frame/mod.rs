@@ -10,13 +10,13 @@ use shared::text::hex;
 
 /// An encoded frame. Cheap to clone: every post shares its bytes, and the hash that its signature is made from.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub struct EncodedFrame {
     body: Bytes,
     sha256: String,
     last: u64,
 }
 
-impl Frame {
+impl EncodedFrame {
     /// A frame of these bytes, which stands for no numbers.
     #[must_use]
     pub fn new(body: Bytes) -> Self {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{RoomId, frame::broadcast, limits::MAX_INTEGER};
 
-use super::Frame;
+use super::EncodedFrame;
 
 /// A frame that is being packed: its entries are encoded, the frame is not.
 pub(super) struct Packing {
@@ -77,9 +77,9 @@ impl Packing {
     }
 
     /// Encodes the frame.
-    pub(super) fn finish(&self, room: &RoomId) -> Frame {
+    pub(super) fn finish(&self, room: &RoomId) -> EncodedFrame {
         let entries: Vec<&[u8]> = self.entries.iter().map(|entry| entry.json.as_slice()).collect();
-        Frame::up_to(broadcast::frame(room, &entries, self.covered()).into(), self.last)
+        EncodedFrame::up_to(broadcast::frame(room, &entries, self.covered()).into(), self.last)
     }
 
     /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.

@@ -3,7 +3,7 @@
 
 use shared::{RoomId, frame::broadcast, limits::FRAME_BYTES};
 
-use super::{Frame, packing::Packing};
+use super::{EncodedFrame, packing::Packing};
 
 /// A frame of a job, with the numbers that it stands for.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl JobFrame {
 
 /// Packs frames, ascending, into as few as may be, without what is numbered up to `done`. Frames that do not follow each
 /// other in the log stay apart.
-pub fn repack<'a>(room: &RoomId, frames: impl IntoIterator<Item = &'a JobFrame>, done: u64) -> Vec<Frame> {
+pub fn repack<'a>(room: &RoomId, frames: impl IntoIterator<Item = &'a JobFrame>, done: u64) -> Vec<EncodedFrame> {
     let envelope = broadcast::envelope_len(room);
     let mut packed: Vec<Packing> = Vec::new();
     let mut done = done;
@@ -85,8 +85,8 @@ mod tests {
     /// A frame's messages, and its `after` and `seq` where it has them.
     type Read = (Vec<u64>, Option<(u64, u64)>);
 
-    fn numbers(frames: &[Frame]) -> Vec<Read> {
-        let read = |frame: &Frame| {
+    fn numbers(frames: &[EncodedFrame]) -> Vec<Read> {
+        let read = |frame: &EncodedFrame| {
             let frame: serde_json::Value = serde_json::from_slice(frame.body()).unwrap();
             let messages = frame["messages"].as_array().unwrap();
             let numbers = messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect();

@@ -23,7 +23,7 @@ use crate::{
     batch::Job,
     broadcast::{Invocation, members::Members},
     connections_api::ConnectionsApi,
-    frame::{Frame, encode::encode},
+    frame::{EncodedFrame, encode::encode},
     handler::Fanout,
     log::{Batch, Logged, Place},
     resume::{Next, Resume},
@@ -121,7 +121,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                         Layout::Direct => &frames[..frames.len().min(self.most_frames(invocation))],
                         Layout::Shards(_) => shard::first_job(&frames),
                     };
-                    let through = frames.last().map_or(through, Frame::last);
+                    let through = frames.last().map_or(through, EncodedFrame::last);
                     let is_last = hand.ends_with(through);
                     let bring_out = async {
                         match layout {
@@ -183,7 +183,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     async fn enqueue(
         &self,
         room: &RoomId,
-        frames: &[Frame],
+        frames: &[EncodedFrame],
         shards: NonZeroU16,
         invocation: &Invocation,
     ) -> Result<(), GroupError> {

@@ -8,7 +8,7 @@ use crate::{
     broadcast::Invocation,
     connections_api::ConnectionsApi,
     frame::{
-        Frame,
+        EncodedFrame,
         repack::{JobFrame, repack},
     },
     handler::Fanout,
@@ -55,7 +55,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     let step = frames.iter().filter(|frame| frame.last() <= through);
                     let packed = repack(room, step.copied(), done);
                     let packed = &packed[..packed.len().min(self.most_frames(invocation))];
-                    let through = packed.last().map_or(through, Frame::last);
+                    let through = packed.last().map_or(through, EncodedFrame::last);
                     let audience = self.audience(room, shard.slots(), slots, None, invocation).await?;
                     // A full batch is hardly ever a busy room's last.
                     let is_all = frames.iter().all(|frame| frame.last() <= through);

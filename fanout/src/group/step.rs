@@ -9,7 +9,7 @@ use super::GroupError;
 use crate::{
     broadcast::{Audience, Invocation, Posted, members::Members},
     connections_api::ConnectionsApi,
-    frame::Frame,
+    frame::EncodedFrame,
     handler::Fanout,
     resume::{Resume, Slots},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// Frames that are posted before anything after them.
 pub(super) struct Step<'a> {
     /// The frames.
-    pub frames: &'a [Frame],
+    pub frames: &'a [EncodedFrame],
     /// The number up to which they stand for everything.
     pub through: u64,
     /// Nothing of the room's batch comes after them.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fanout::config::HttpVersion;
 use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
-use fanout::frame::Frame;
+use fanout::frame::EncodedFrame;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::json;
@@ -61,7 +61,7 @@ fn usage() -> Usage {
 }
 
 async fn post_for(api: &impl ConnectionsApi, in_flight: usize, time: Duration) -> usize {
-    let frame = Frame::new(Bytes::from("x".repeat(200)));
+    let frame = EncodedFrame::new(Bytes::from("x".repeat(200)));
     let ids: Vec<_> = (0..ROOM).map(|index| ConnectionId::new(&format!("00L{index:07}oAMFcg="))).collect();
     let (started, posts) = (Instant::now(), Cell::new(0));
     let calls: FuturesUnordered<_> = (0..in_flight)

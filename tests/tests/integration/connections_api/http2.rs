@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanout::connections_api::{ConnectionsApi, Outcome};
-use fanout::frame::Frame;
+use fanout::frame::EncodedFrame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_POST_BYTES;
@@ -59,12 +59,12 @@ async fn the_largest_frame_and_the_smallest_arrive_as_they_are() {
     let server = Http2Server::start().await;
     let api = http2_api(server.address);
     let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_POST_BYTES).collect();
-    let frames = [Frame::new(bytes.into()), Frame::new("".into())];
+    let frames = [EncodedFrame::new(bytes.into()), EncodedFrame::new("".into())];
     for frame in &frames {
         assert_eq!(api.post(&ConnectionId::new("c"), frame).await, Outcome::Delivered);
     }
     server.with_state(|state| {
-        assert!(state.requests.iter().map(|request| &request.body).eq(frames.iter().map(Frame::body)));
+        assert!(state.requests.iter().map(|request| &request.body).eq(frames.iter().map(EncodedFrame::body)));
     });
 }
 

@@ -36,7 +36,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use bytes::Bytes;
 use fanout::config::HttpVersion;
 use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
-use fanout::frame::Frame;
+use fanout::frame::EncodedFrame;
 use shared::ConnectionId;
 use tests::connections_server::ConnectionsServer;
 use tests::sigv4::{Credentials as ExpectedCredentials, Expected};
@@ -104,8 +104,8 @@ fn api<K: Kind>(server: &ConnectionsServer) -> K::Api {
     K::api(&sdk_config(temporary_credentials()), &server.endpoint(), TIMEOUT)
 }
 
-fn frame(text: &str) -> Frame {
-    Frame::new(Bytes::copy_from_slice(text.as_bytes()))
+fn frame(text: &str) -> EncodedFrame {
+    EncodedFrame::new(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 /// Posts a small frame to a connection.

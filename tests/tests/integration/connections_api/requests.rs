@@ -1,7 +1,7 @@
 //! What reaches the server.
 
 use fanout::connections_api::{ConnectionsApi, Outcome};
-use fanout::frame::Frame;
+use fanout::frame::EncodedFrame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_POST_BYTES;
@@ -23,12 +23,12 @@ async fn a_frame_arrives_as_it_is<K: Kind>() {
     let server = server();
     let api = api::<K>(&server);
     let bytes: Vec<u8> = (0_u8..=255).cycle().take(MAX_POST_BYTES).collect();
-    let frames = [Frame::new(bytes.into()), frame(""), frame("{\"text\":\"Gr\u{fc}\u{df}e \u{1f600}\"}")];
+    let frames = [EncodedFrame::new(bytes.into()), frame(""), frame("{\"text\":\"Gr\u{fc}\u{df}e \u{1f600}\"}")];
     for frame in &frames {
         assert_eq!(api.post(&ConnectionId::new("c"), frame).await, Outcome::Delivered);
     }
     let received = server.connection("c").bodies();
-    assert!(received.iter().eq(frames.iter().map(Frame::body)));
+    assert!(received.iter().eq(frames.iter().map(EncodedFrame::body)));
     for attempt in server.connection("c").attempts {
         assert_eq!(attempt.request.header("content-type"), Some("application/octet-stream"));
         assert_eq!(attempt.request.header("x-amz-security-token"), Some("session/token+with=signs"));

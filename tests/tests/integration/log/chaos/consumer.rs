@@ -8,7 +8,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
 use fanout::connections_api::{ConnectionsApi, Outcome, SignedConnectionsApi};
-use fanout::frame::Frame;
+use fanout::frame::EncodedFrame;
 use fanout::handler::Fanout;
 use fanout::layout::Layouts;
 use fastrand::Rng;
@@ -35,7 +35,7 @@ struct WitnessedApi {
 }
 
 impl ConnectionsApi for WitnessedApi {
-    async fn post(&self, connection: &ConnectionId, frame: &Frame) -> Outcome {
+    async fn post(&self, connection: &ConnectionId, frame: &EncodedFrame) -> Outcome {
         self.world.posts.borrow_mut().entry(connection.clone()).or_default().push(frame.body().clone());
         self.api.post(connection, frame).await
     }
