@@ -158,7 +158,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    * that pass and lost connections, always with the same id, so the message is logged once.
    *
    * Messages of one room are logged in the order of these calls, unless they are `unordered`: each waits for the reply to the
-   * one before, a round trip each. `data` is any JSON value; with everything around it, it may have 32 KiB.
+   * one before, a round trip each. A stack that sends through the event bus (`INGEST_SINK=eventbridge`) keeps no order.
+   * `data` is any JSON value; with everything around it, it may have 32 KiB.
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
     const frame = sendFrame(this.id, data, options);
