@@ -10,9 +10,9 @@ export interface Message<T = unknown> {
   seq: number;
   /** The sender's id for it, or the server's. */
   id: string;
-  /** Who sent it, as the server authenticated them. */
+  /** Who sent it, as the server authenticated them. Producers with rights on the bus or queue may set it. */
   from: string;
-  /** When the server accepted it, in Unix milliseconds by the server's clock. */
+  /** When the server accepted it, in Unix milliseconds by the server's clock. Producers with rights on the bus or queue may set it. */
   sentAt: number;
   /** What was sent, as the room's `parse` returned it. Without one it is not checked: `T` is what the application trusts its senders to send. */
   data: T;
