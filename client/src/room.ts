@@ -142,6 +142,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    * trying, and a `joined` event tells when it succeeds; `leave()` ends that. A rejection that nobody handles is not reported
    * as unhandled, since events tell the same.
    *
+   * For a room that is joined it resolves with the head of its first join; `seq` is where it is now.
+   *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
   join(options: JoinOptions = {}): Promise<{ seq: number }> {
