@@ -16,7 +16,7 @@ export type ServerErrorCode =
  * - `token_failed`: the token provider rejected.
  * - `protocol`: the server sent something that the library does not understand.
  * - `bad_data`: a message's data failed the room's `parse`; the message was skipped.
- * - `closed`: the client is closed, or was closed before the operation ended.
+ * - `closed`: the client is closed, as it is before the first `connect()`, or was closed before the operation ended.
  * - `left`: the room was left before the operation ended.
  * - `aborted`: the call's signal was aborted, where signals have no reason of their own.
  */

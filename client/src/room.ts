@@ -235,7 +235,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   /**
-   * The messages from here on, until the room is left; throws if the server ends it. The room goes at the pace of its slowest
+   * The messages from here on, until the room is left; waits while it is not joined; throws if the server ends it. The room goes at the pace of its slowest
    * iterator: when `bufferSize` messages wait to be read, the library stops fetching and later continues from the log, so
    * memory is bounded and nothing is lost; the event `stalled` tells. An iterator that will not be read to its end must be ended
    * with `return()`, which leaving a `for await` loop does.
