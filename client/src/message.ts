@@ -4,7 +4,7 @@ import type { LoggedMessage } from "./frames.js";
 export interface Message<T = unknown> {
   roomId: string;
   /**
-   * Its number in the room's log; consecutive. It restarts at Unix microseconds, higher than any before, when the room's log is
+   * Its number in the room's log; consecutive. The first is about 1.8e15. It restarts at Unix microseconds, higher than any before, when the room's log is
    * started anew: after retention has emptied it, or in its last seconds. Such a jump alone does not mean that anything was lost.
    */
   seq: number;
