@@ -43,11 +43,14 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "token_failed",
 ]);
 
+/** What a `RoomcastError` says besides its code and message: see its fields. */
 export interface ErrorDetails {
+  /** Default: as is usual for the code. */
   retryable?: boolean | undefined;
   roomId?: string | undefined;
   messageId?: string | undefined;
   retryAfterMs?: number | undefined;
+  /** What was thrown, where the error stands for something else. */
   cause?: unknown;
 }
 

@@ -62,7 +62,7 @@ export interface JoinOptions extends CallOptions {
 export interface HistoryOptions extends CallOptions {
   /** Only messages with a smaller `seq`. Default: the newest. */
   before?: number;
-  /** At most so many, up to 100. Default 50. */
+  /** At most so many, up to 100. Default 50. Fewer may come, because a page has about 32 KiB: `more` tells whether there are older ones. */
   limit?: number;
 }
 
@@ -185,7 +185,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     }
   }
 
-  /** Reads the log backwards, a page at a time. The room need not be joined. Messages that fail `parse` are left out. */
+  /** Reads the log backwards, a page at a time. The room need not be joined. Fewer than `limit` may come. Messages that fail `parse` are left out. */
   async history(options: HistoryOptions = {}): Promise<HistoryPage<T>> {
     const { before, limit, signal } = options;
     checkWhole("limit", limit, 1, MAX_HISTORY_LIMIT, this.id);

@@ -25,7 +25,9 @@ export interface SendOptions extends CallOptions {
 
 /** The server has the message: it will be logged and broadcast. */
 export interface Accepted {
+  /** The room that it was sent to. */
   roomId: string;
+  /** The message's id: the one of `SendOptions`, or the one that was made for it. */
   id: string;
 }
 
