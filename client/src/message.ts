@@ -5,8 +5,9 @@ export interface Message<T = unknown> {
   /** The room that it was sent to. */
   roomId: string;
   /**
-   * Its number in the room's log; consecutive. The first is about 1.8e15. It restarts at Unix microseconds, higher than any before, when the room's log is
-   * started anew: after retention has emptied it, or in its last seconds. Such a jump alone does not mean that anything was lost.
+   * Its number in the room's log; consecutive. The first is about 1.8e15. It restarts at Unix microseconds, higher than any
+   * before, when the room's log is started anew: after retention has emptied it, or in its last seconds. Such a jump alone
+   * does not mean that anything was lost.
    */
   seq: number;
   /** The sender's id for it, or the server's. */
@@ -19,7 +20,7 @@ export interface Message<T = unknown> {
   data: T;
   /** What the message is about: of several with the same key, a broadcast may carry only the one with the newest version. */
   key?: string;
-  /** With `key`: which of two values is newer. */
+  /** With `key`: the larger one is the newer value. */
   version?: number;
   /** It was read from the log: its broadcast did not arrive, or was sent before the room was joined. */
   recovered: boolean;

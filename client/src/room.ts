@@ -185,7 +185,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     }
   }
 
-  /** Reads the log backwards, a page at a time. The room need not be joined. Fewer than `limit` may come. Messages that fail `parse` are left out. */
+  /** Reads the log backwards, a page at a time. The room need not be joined. Messages that fail `parse` are left out. */
   async history(options: HistoryOptions = {}): Promise<HistoryPage<T>> {
     const { before, limit, signal } = options;
     checkWhole("limit", limit, 1, MAX_HISTORY_LIMIT, this.id);
@@ -235,10 +235,11 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   /**
-   * The messages from here on, until the room is left; waits while it is not joined; throws if the server ends it. The room goes at the pace of its slowest
-   * iterator: when `bufferSize` messages wait to be read, the library stops fetching and later continues from the log, so
-   * memory is bounded and nothing is lost; the event `stalled` tells. An iterator that will not be read to its end must be ended
-   * with `return()`, which leaving a `for await` loop does.
+   * The messages from here on, until the room is left; throws if the server ends it. While the room is not joined it waits.
+   *
+   * The room goes at the pace of its slowest iterator: when `bufferSize` messages wait to be read, the library stops fetching
+   * and later continues from the log, so memory is bounded and nothing is lost; the event `stalled` tells. An iterator that
+   * will not be read to its end must be ended with `return()`, which leaving a `for await` loop does.
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
     this.#ports.used();
