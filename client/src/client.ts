@@ -63,7 +63,7 @@ export class Roomcast {
 
   /**
    * The room with this id, always the same object until it is released. `T` is the type of its messages' data: what is sent,
-   * and what is received, which only `parse` checks.
+   * and what is received, which only `parse` checks. Throws `bad_request` for a bad id.
    */
   room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
     const room = this.#rooms.get(id, (ports) => new Room<T>(id, this.#session, ports) as Room<unknown>) as Room<T>;

@@ -16,7 +16,7 @@ export type ServerErrorCode =
  * - `token_failed`: the token provider rejected.
  * - `protocol`: the server sent something that the library does not understand.
  * - `bad_data`: a message's data failed the room's `parse`; the message was skipped.
- * - `closed`: the client is closed, or was closed before the operation ended.
+ * - `closed`: the client is closed, as it is before the first `connect()`, or was closed before the operation ended.
  * - `left`: the room was left before the operation ended.
  * - `aborted`: the call's signal was aborted, where signals have no reason of their own.
  */
@@ -43,11 +43,14 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "token_failed",
 ]);
 
+/** What a `RoomcastError` says besides its code and message: see its fields. */
 export interface ErrorDetails {
+  /** Default: as is usual for the code. */
   retryable?: boolean | undefined;
   roomId?: string | undefined;
   messageId?: string | undefined;
   retryAfterMs?: number | undefined;
+  /** What was thrown, where the error stands for something else. */
   cause?: unknown;
 }
 

@@ -1,6 +1,6 @@
 // Limits of the protocol and of API Gateway, with their source.
 
-/** Largest WebSocket frame that API Gateway accepts from a client; a larger one closes the connection with 1009. */
+/** Largest WebSocket frame that API Gateway accepts from a client: 32,768 bytes (32 KiB). A larger one closes the connection with 1009. */
 export const MAX_CLIENT_FRAME_BYTES = 32 * 1024;
 
 /** Largest frame that the server sends: what a @connections post or a route response may hold. */

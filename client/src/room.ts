@@ -62,7 +62,7 @@ export interface JoinOptions extends CallOptions {
 export interface HistoryOptions extends CallOptions {
   /** Only messages with a smaller `seq`. Default: the newest. */
   before?: number;
-  /** At most so many, up to 100. Default 50. */
+  /** At most so many, up to 100. Default 50. Fewer may come, because a page has about 32 KiB: `more` tells whether there are older ones. */
   limit?: number;
 }
 
@@ -142,6 +142,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    * trying, and a `joined` event tells when it succeeds; `leave()` ends that. A rejection that nobody handles is not reported
    * as unhandled, since events tell the same.
    *
+   * For a room that is joined it resolves with the head of its first join; `seq` is where it is now.
+   *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
   join(options: JoinOptions = {}): Promise<{ seq: number }> {
@@ -158,7 +160,8 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    * that pass and lost connections, always with the same id, so the message is logged once.
    *
    * Messages of one room are logged in the order of these calls, unless they are `unordered`: each waits for the reply to the
-   * one before, a round trip each. `data` is any JSON value; with everything around it, it may have 32 KiB.
+   * one before, a round trip each. A stack that sends through the event bus (`INGEST_SINK=eventbridge`) keeps no order.
+   * `data` is any JSON value; with everything around it, it may have 32 KiB.
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
     const frame = sendFrame(this.id, data, options);
@@ -232,10 +235,11 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
   }
 
   /**
-   * The messages from here on, until the room is left; throws if the server ends it. The room goes at the pace of its slowest
-   * iterator: when `bufferSize` messages wait to be read, the library stops fetching and later continues from the log, so
-   * memory is bounded and nothing is lost; the event `stalled` tells. An iterator that will not be read to its end must be ended
-   * with `return()`, which leaving a `for await` loop does.
+   * The messages from here on, until the room is left; throws if the server ends it. While the room is not joined it waits.
+   *
+   * The room goes at the pace of its slowest iterator: when `bufferSize` messages wait to be read, the library stops fetching
+   * and later continues from the log, so memory is bounded and nothing is lost; the event `stalled` tells. An iterator that
+   * will not be read to its end must be ended with `return()`, which leaving a `for await` loop does.
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
     this.#ports.used();

@@ -12,7 +12,10 @@ export interface SendOptions extends CallOptions {
   id?: string;
   /** What the message is about; lets a broadcast leave out all but the newest version of it. At most 64 characters. */
   key?: string;
-  /** With `key`: a larger one replaces a smaller one. A whole number. */
+  /**
+   * With `key`: a larger one replaces a smaller one, but only within one batch of messages that are broadcast together. An
+   * application that shows the newest value must compare `version` itself. A whole number.
+   */
   version?: number;
   /** How long to try. Default: the client's `sendTimeoutMs`. */
   timeoutMs?: number;
@@ -22,7 +25,9 @@ export interface SendOptions extends CallOptions {
 
 /** The server has the message: it will be logged and broadcast. */
 export interface Accepted {
+  /** The room that it was sent to. */
   roomId: string;
+  /** The message's id: the one of `SendOptions`, or the one that was made for it. */
   id: string;
 }
 

@@ -30,7 +30,9 @@ export interface Recovery {
 
 /** Frames showed that messages after `after`, up to `seq` at most, are missing; they are being read from the log. */
 export interface Gap {
+  /** The last `seq` that was delivered. */
   after: number;
+  /** The largest `seq` that frames have shown. */
   seq: number;
 }
 

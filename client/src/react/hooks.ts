@@ -27,7 +27,9 @@ export interface UseRoomOptions<T> extends RoomOptions<T> {
 
 /** What `useRoom` returns. The functions stay the same for as long as the room does. */
 export interface UseRoom<T> extends RoomSnapshot {
+  /** The room itself, as `client.room(id)` returns it: for `useMessages`, `useRoomEvent` and what has no hook. */
   room: Room<T>;
+  /** `room.send`, which can be passed on by itself. */
   send: Room<T>["send"];
 }
 
