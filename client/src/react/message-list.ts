@@ -178,6 +178,7 @@ export class MessageList<T> {
     } catch (error) {
       if (generation !== this.#generation) return;
       this.#error = error as RoomcastError;
+      if (!this.#begun) this.#more = true;
     }
     this.#reading = undefined;
     this.#lookLater();

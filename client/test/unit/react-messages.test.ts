@@ -294,6 +294,17 @@ describe("a list of messages", () => {
     expect(texts(list)).toEqual([1, 2, 3]);
   });
 
+  it("says that there may be more while the past could not be read", async () => {
+    const { server } = fake.world;
+    server.publish("lobby", [{ data: 1 }]);
+    const { room } = await fake.world.joined();
+    server.script = ({ action }) => (action === "getHistory" ? { code: "unavailable" } : undefined);
+    const list = new MessageList(room, 100, 50);
+    list.subscribe(() => {});
+    await pass(40_000);
+    expect(list.snapshot()).toMatchObject({ loading: false, error: { code: "timeout" }, more: true });
+  });
+
   it("begins with the newest page when history has hidden more than a page", async () => {
     const { server } = fake.world;
     server.publish("lobby", many(20));
