@@ -159,10 +159,10 @@ export class MessageList<T> {
     let before = this.#begun ? this.#messages[0]?.seq : undefined;
     if (before === undefined && this.#exact) before = this.#reach + 1;
     let missing = count;
+    let limit = Math.min(missing, MAX_PAGE);
     try {
       while (missing > 0) {
         const cuts = this.#cuts;
-        const limit = Math.min(missing, MAX_PAGE);
         const { messages, more } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
         if (generation !== this.#generation) return;
         if (cuts !== this.#cuts) break;
@@ -171,9 +171,11 @@ export class MessageList<T> {
         this.#begun = true;
         this.#cutOff = false;
         this.#more = more;
-        if (!more || messages.length === 0) break;
-        before = messages[0]?.seq;
+        if (!more || (messages.length === 0 && limit === MAX_PAGE)) break;
+        before = messages[0]?.seq ?? before;
         missing -= messages.length;
+        // Where all are bad, nothing tells where the next page ends: a larger one begins further back.
+        limit = messages.length === 0 ? MAX_PAGE : Math.min(missing, MAX_PAGE);
       }
     } catch (error) {
       if (generation !== this.#generation) return;

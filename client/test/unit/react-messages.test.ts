@@ -305,6 +305,24 @@ describe("a list of messages", () => {
     expect(list.snapshot()).toMatchObject({ loading: false, error: { code: "timeout" }, more: true });
   });
 
+  it("reads on behind a page of the past in which every message is bad", async () => {
+    const { server } = fake.world;
+    server.publish("lobby", [{ data: 1 }, ...Array.from({ length: 60 }, () => ({ data: "bad" }))]);
+    const client = await fake.world.connected();
+    const parse = (data: unknown): number => {
+      if (typeof data !== "number") throw new TypeError("not a number");
+      return data;
+    };
+    const room = client.room<number>("lobby", { parse });
+    await during(room.join());
+    const list = new MessageList<number>(room, 100, 20);
+    list.subscribe(() => {});
+    await pass(100);
+    for (let n = 0; n < 5; n++) await during(list.loadOlder());
+    await pass(100);
+    expect(list.snapshot().messages.map(({ data }) => data)).toEqual([1]);
+  });
+
   it("begins with the newest page when history has hidden more than a page", async () => {
     const { server } = fake.world;
     server.publish("lobby", many(20));
