@@ -87,6 +87,44 @@ describe("a held room", () => {
     expect(room.state).toBe("joined");
   });
 
+  it("stays joined while it is held, also when an application that had joined it before leaves it", async () => {
+    const { client, room } = await fake.world.joined();
+    new RoomStore(client, room).hold(undefined);
+    await pass(1_000);
+    void room.leave();
+    await pass(5_000);
+    expect(room.state).toBe("joined");
+  });
+
+  it("goes on where it stopped when the application leaves it, and is left when the last lets go", async () => {
+    const { client, room } = await fake.world.joined();
+    const release = new RoomStore(client, room).hold(undefined);
+    const seen = collect(room);
+    fake.world.server.publish("lobby", many(1));
+    await pass(100);
+    void room.leave();
+    fake.world.server.publish("lobby", many(1, 2));
+    await pass(1_000);
+    expect(seen.map(({ data }) => data)).toEqual([1, 2]);
+    release();
+    await pass(1_000);
+    expect(room.state).toBe("left");
+  });
+
+  it("stays left when the application releases it or closes the client", async () => {
+    const { server } = fake.world;
+    const client = await fake.world.connected();
+    const [released, closed] = [client.room("released"), client.room("closed")];
+    for (const room of [released, closed]) new RoomStore(client, room).hold(undefined);
+    await pass(100);
+    void released.release();
+    await pass(1_000);
+    expect([released.state, server.members("released").length]).toEqual(["left", 0]);
+    client.close();
+    await pass(1_000);
+    expect(closed.state).toBe("left");
+  });
+
   it("does not stop for want of a listener", async () => {
     const client = await fake.world.connected({ bufferSize: 10 });
     const room = client.room("lobby");
