@@ -19,6 +19,12 @@ const MAX_PAGE = 100;
 /** Between two updates: a room may get hundreds of frames a second, a screen shows sixty. */
 const UPDATE_MS = 16;
 
+/**
+ * From one look for what the log did not show yet to the next. A page of the past is an eventually consistent read: for some hundred
+ * milliseconds it may lack the newest messages. Not for ever: what is missing may have expired, or be bad.
+ */
+const LOOK_AGAIN_MS = [500, 2_000, 8_000];
+
 /** The newest messages of a room, in a list that grows with it, and backwards on demand. Filled only while it is watched. */
 export class MessageList<T> {
   readonly #room: Room<T>;
@@ -34,9 +40,23 @@ export class MessageList<T> {
   #more: boolean;
   #error: RoomcastError | undefined;
   #reading: Promise<void> | undefined;
-  /** The first page of the past was read, or none is wanted. */
+  /** The first page of the past was read, or is beyond the bound. */
   #begun = false;
+  /** The room was joined while the list is watched. */
+  #started = false;
+  /** The past is to reach this `seq`: what follows is delivered. */
+  #reach = 0;
+  /** What follows `#reach` is delivered, all of it; if not, `#reach` may be too small. */
+  #exact = false;
+  /** Nothing up to `#reach` is here, because it is beyond the bound. */
+  #cutOff = false;
+  /** Where the room was left. */
+  #leftAt: number | undefined;
+  #looks = 0;
+  #lookTimer: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Counts the times that the beginning was cut off: the page before it is no longer the one that was asked for. */
+  #cuts = 0;
   /** Counts the times that it was emptied: what was asked for before belongs to another list. */
   #generation = 0;
 
@@ -55,26 +75,39 @@ export class MessageList<T> {
 
   /** Reads a page of what is before the first message, and keeps it although it is beyond the limit. Failure shows as `error`. */
   readonly loadOlder = (): Promise<void> => {
-    const page = this.#history === 0 ? MAX_PAGE / 2 : this.#history;
-    this.#bound = Math.max(this.#bound, this.#messages.length + page);
-    return this.#read(page);
+    this.#bound = Math.max(this.#bound, this.#messages.length + this.#page);
+    return this.#read(this.#page);
   };
 
+  get #page(): number {
+    return this.#history === 0 ? MAX_PAGE / 2 : this.#history;
+  }
+
   #watch(): () => void {
+    // A component that has gone may have asked for older ones.
+    this.#clear();
     const room = this.#room;
     const stops = [
       room.on("message", (message) => this.#append(message)),
       // A room that is not joined yet has a client that may not be connected.
-      room.on("joined", () => this.#begin()),
+      room.on("joined", ({ rejoined }) => {
+        // After a lost connection, and where it goes on from where it was left, the list does too.
+        if (this.#started && (rejoined || room.seq === this.#leftAt)) this.#goOn();
+        else this.#beginAnew(room.seq ?? 0);
+      }),
+      room.on("left", () => {
+        if (this.#started) this.#leftAt = room.seq;
+      }),
       room.on("truncated", ({ after, seq }) => {
         // The log was started anew from an older copy: what is shown belongs to another one.
-        if (seq === 0 || seq >= after) return;
-        this.#clear();
-        this.#begin();
-        this.#changed();
+        if (seq > 0 && seq < after) this.#beginAnew(seq);
       }),
     ];
-    if (room.state === "joined" || room.state === "recovering") this.#begin();
+    if (room.state === "joined" || room.state === "recovering") {
+      // Too small while an iterator has messages to read that listeners were given before this one came.
+      this.#reach = room.seq ?? 0;
+      this.#begin();
+    }
     return () => {
       for (const stop of stops) stop();
       this.#clear();
@@ -82,20 +115,37 @@ export class MessageList<T> {
     };
   }
 
+  #beginAnew(reach: number): void {
+    this.#clear();
+    this.#reach = reach;
+    this.#exact = true;
+    this.#begin();
+    this.#changed();
+  }
+
   #clear(): void {
     this.#generation++;
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    clearTimeout(this.#lookTimer);
+    this.#timer = this.#lookTimer = undefined;
     this.#messages = [];
     this.#bound = this.#limit;
-    this.#reading = this.#error = undefined;
-    this.#begun = false;
+    this.#reading = this.#error = this.#leftAt = undefined;
+    this.#begun = this.#started = this.#exact = this.#cutOff = false;
+    this.#reach = this.#looks = 0;
     this.#more = this.#history === 0;
   }
 
   #begin(): void {
-    if (this.#history === 0) this.#begun = true;
-    if (!this.#begun) void this.#read(this.#history);
+    this.#started = true;
+    if (this.#history > 0 && !this.#begun) void this.#read(this.#history);
+  }
+
+  #goOn(): void {
+    // What failed without a connection is worth another try.
+    if (this.#error !== undefined) this.#looks = 0;
+    this.#begin();
+    this.#lookLater();
   }
 
   #read(count: number): Promise<void> {
@@ -106,31 +156,90 @@ export class MessageList<T> {
   async #readPages(count: number, generation: number): Promise<void> {
     this.#error = undefined;
     this.#changed();
-    // What is there may be newer than the newest of the past, when the first page has not been read.
     let before = this.#begun ? this.#messages[0]?.seq : undefined;
+    if (before === undefined && this.#exact) before = this.#reach + 1;
+    let missing = count;
+    let limit = Math.min(missing, MAX_PAGE);
     try {
-      for (let missing = count; missing > 0; ) {
-        const options = { limit: Math.min(missing, MAX_PAGE), ...(before !== undefined && { before }) };
-        const { messages, more } = await this.#room.history(options);
+      while (missing > 0) {
+        const cuts = this.#cuts;
+        const { messages, more } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
         if (generation !== this.#generation) return;
-        this.#begun = true;
+        if (cuts !== this.#cuts) break;
         this.#merge(messages);
+        if (!this.#exact) this.#reach = Math.max(this.#reach, messages.at(-1)?.seq ?? 0);
+        this.#begun = true;
+        this.#cutOff = false;
         this.#more = more;
-        before = messages[0]?.seq;
-        missing = more && before !== undefined ? missing - messages.length : 0;
+        if (!more || (messages.length === 0 && limit === MAX_PAGE)) break;
+        before = messages[0]?.seq ?? before;
+        missing -= messages.length;
+        // Where all are bad, nothing tells where the next page ends: a larger one begins further back.
+        limit = messages.length === 0 ? MAX_PAGE : Math.min(missing, MAX_PAGE);
       }
     } catch (error) {
       if (generation !== this.#generation) return;
       this.#error = error as RoomcastError;
+      if (!this.#begun) this.#more = true;
     }
     this.#reading = undefined;
+    this.#lookLater();
     this.#changed();
+  }
+
+  /** The newest message of the past that is here. */
+  get #newestPast(): number {
+    return this.#messages.filter(({ seq }) => seq <= this.#reach).at(-1)?.seq ?? 0;
+  }
+
+  #lookLater(): void {
+    if (!this.#begun || this.#cutOff || this.#lookTimer !== undefined || this.#newestPast >= this.#reach) return;
+    const pause = LOOK_AGAIN_MS[this.#looks];
+    if (pause === undefined) return;
+    this.#looks++;
+    this.#lookTimer = setTimeout(() => {
+      this.#lookTimer = undefined;
+      void this.#look(this.#reach, this.#generation);
+    }, pause);
+  }
+
+  /** Looks for the newest of the past, up to `reach`, in the background. */
+  async #look(reach: number, generation: number): Promise<void> {
+    try {
+      const { messages, more } = await this.#room.history({ limit: Math.min(this.#page, MAX_PAGE), before: reach + 1 });
+      if (generation !== this.#generation) return;
+      this.#error = undefined;
+      if (reach === this.#reach) this.#mend(messages, more);
+    } catch (error) {
+      if (generation !== this.#generation) return;
+      this.#error = error as RoomcastError;
+    }
+    this.#lookLater();
+    this.#changed();
+  }
+
+  /** Adds what the page has more than the past that is here. */
+  #mend(page: readonly Message<T>[], more: boolean): void {
+    const newest = this.#newestPast;
+    const found = page.filter(({ seq }) => seq > newest);
+    if (found.length > 0 && found.length === page.length) {
+      // It may not reach back to what is here, nor may a page that is on its way.
+      this.#messages = this.#messages.filter(({ seq }) => seq > this.#reach);
+      this.#more = more;
+      this.#cuts++;
+    }
+    this.#merge(found);
   }
 
   #append(message: Message<T>): void {
     const last = this.#messages.at(-1);
     if (last === undefined || last.seq < message.seq) this.#messages.push(message);
     else this.#merge([message]);
+    if (!this.#exact) {
+      this.#exact = true;
+      this.#reach = Math.max(this.#reach, message.seq - 1);
+      this.#lookLater();
+    }
     // Timers of a hidden page may be a minute late.
     if (this.#messages.length > 2 * this.#bound) this.#trim();
     this.#changed();
@@ -145,15 +254,20 @@ export class MessageList<T> {
   #trim(): void {
     const excess = this.#messages.length - this.#bound;
     if (excess <= 0) return;
-    this.#messages.splice(0, excess);
-    this.#more = true;
+    const last = this.#messages.splice(0, excess).at(-1)?.seq ?? 0;
+    this.#cuts++;
+    this.#begun = this.#more = true;
+    if (last < this.#reach && !this.#cutOff) return;
+    this.#reach = last;
+    this.#looks = 0;
+    this.#exact = this.#cutOff = true;
   }
 
   #changed(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#trim();
-      const loading = this.#reading !== undefined || (!this.#begun && this.#error === undefined);
+      const loading = this.#reading !== undefined || (this.#history > 0 && !this.#begun && this.#error === undefined);
       this.#snapshot = { messages: [...this.#messages], loading, more: this.#more, error: this.#error };
       this.#watched.notify();
     }, UPDATE_MS);

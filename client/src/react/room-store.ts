@@ -23,6 +23,8 @@ export class RoomStore<T> {
   #after: number | undefined;
   /** It was joined since there are holders: a later join goes on where it stopped. */
   #joined = false;
+  /** Stops the listener of a room that was joined here; without one, the room is the application's to leave. */
+  #stopReading: (() => void) | undefined;
   #snapshot = NOT_JOINED;
 
   constructor(client: Roomcast, room: Room<T>) {
@@ -47,13 +49,15 @@ export class RoomStore<T> {
 
   #stay(): () => void {
     const room = this.#room;
-    // Joined by the application: then it is the application's to leave.
-    if (room.state !== "left") return () => {};
+    let held = true;
+    this.#joined = room.state === "joined" || room.state === "recovering";
     const stops = [
-      // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room.
-      room.on("message", () => {}),
       room.on("joined", () => {
         this.#joined = true;
+      }),
+      room.on("left", ({ error }) => {
+        // By the application, while components hold it. Not at once: it may be releasing the room, or closing the client.
+        if (error === undefined) queueMicrotask(() => held && this.#join());
       }),
       this.#client.on("state", ({ previous }) => {
         if (previous === "closed") this.#join();
@@ -61,9 +65,12 @@ export class RoomStore<T> {
     ];
     this.#join();
     return () => {
+      held = false;
       for (const stop of stops) stop();
       this.#after = undefined;
-      this.#joined = false;
+      if (this.#stopReading === undefined) return;
+      this.#stopReading();
+      this.#stopReading = undefined;
       // Nobody is left to be told that it failed; the membership ends with the connection at the latest.
       room.leave().catch(() => {});
     };
@@ -73,6 +80,8 @@ export class RoomStore<T> {
     const room = this.#room;
     // Before `connect()`: joined when it is called.
     if (room.state !== "left" || this.#client.state === "closed") return;
+    // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room.
+    this.#stopReading ??= room.on("message", () => {});
     const after = this.#joined ? room.seq : this.#after;
     room.join(after === undefined ? {} : { after }).catch((error: RoomcastError) => this.#failed(error));
   }

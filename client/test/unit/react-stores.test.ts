@@ -1,12 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { RoomcastError } from "../../src/index.js";
 import { ConnectionStore } from "../../src/react/connection-store.js";
-import { MessageList } from "../../src/react/message-list.js";
 import { RoomStore } from "../../src/react/room-store.js";
 import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
-const texts = (list: MessageList<unknown>) => list.snapshot().messages.map(({ data }) => data);
 const many = (count: number, first = 1) => Array.from({ length: count }, (_, at) => ({ data: first + at }));
 
 describe("a held room", () => {
@@ -89,6 +87,44 @@ describe("a held room", () => {
     expect(room.state).toBe("joined");
   });
 
+  it("stays joined while it is held, also when an application that had joined it before leaves it", async () => {
+    const { client, room } = await fake.world.joined();
+    new RoomStore(client, room).hold(undefined);
+    await pass(1_000);
+    void room.leave();
+    await pass(5_000);
+    expect(room.state).toBe("joined");
+  });
+
+  it("goes on where it stopped when the application leaves it, and is left when the last lets go", async () => {
+    const { client, room } = await fake.world.joined();
+    const release = new RoomStore(client, room).hold(undefined);
+    const seen = collect(room);
+    fake.world.server.publish("lobby", many(1));
+    await pass(100);
+    void room.leave();
+    fake.world.server.publish("lobby", many(1, 2));
+    await pass(1_000);
+    expect(seen.map(({ data }) => data)).toEqual([1, 2]);
+    release();
+    await pass(1_000);
+    expect(room.state).toBe("left");
+  });
+
+  it("stays left when the application releases it or closes the client", async () => {
+    const { server } = fake.world;
+    const client = await fake.world.connected();
+    const [released, closed] = [client.room("released"), client.room("closed")];
+    for (const room of [released, closed]) new RoomStore(client, room).hold(undefined);
+    await pass(100);
+    void released.release();
+    await pass(1_000);
+    expect([released.state, server.members("released").length]).toEqual(["left", 0]);
+    client.close();
+    await pass(1_000);
+    expect(closed.state).toBe("left");
+  });
+
   it("does not stop for want of a listener", async () => {
     const client = await fake.world.connected({ bufferSize: 10 });
     const room = client.room("lobby");
@@ -151,201 +187,5 @@ describe("a connection's store", () => {
     const store = new ConnectionStore(client);
     expect(store.snapshot().state).toBe("open");
     expect(store.snapshot()).toBe(store.snapshot());
-  });
-});
-
-describe("a list of messages", () => {
-  it("begins with a page of the past and goes on with what comes", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(9));
-    const { room } = await world.joined();
-    const list = new MessageList(room, 100, 5);
-    expect(list.snapshot()).toEqual({ messages: [], loading: true, more: false, error: undefined });
-    list.subscribe(() => {});
-    await pass(100);
-    world.server.publish("lobby", many(2, 10));
-    await pass(100);
-    expect(texts(list)).toEqual([5, 6, 7, 8, 9, 10, 11]);
-    expect(list.snapshot()).toMatchObject({ loading: false, more: true, error: undefined });
-  });
-
-  it("has each message once when the past and the present meet", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(3));
-    const { room } = await world.joined();
-    world.network.weather = { ...world.network.weather, latency: () => 50 };
-    const list = new MessageList(room, 100, 50);
-    list.subscribe(() => {});
-    // After the question, before the server answers it: the page has it too.
-    await pass(20);
-    world.server.publish("lobby", many(2, 4));
-    await pass(500);
-    expect(texts(list)).toEqual([1, 2, 3, 4, 5]);
-  });
-
-  it("is in order when the past is read before all of a long recovery", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(300));
-    world.server.pageSize = 50;
-    const client = await world.connected();
-    const room = client.room("lobby");
-    const list = new MessageList(room, 1_000, 50);
-    list.subscribe(() => {});
-    await during(room.join({ after: 0 }));
-    await pass(5_000);
-    expect(texts(list)).toEqual(many(300).map(({ data }) => data));
-  });
-
-  it("begins anew when the log was replaced by an older copy", async () => {
-    const { server } = fake.world;
-    server.publish("lobby", many(3));
-    const { room } = await fake.world.joined();
-    const list = new MessageList(room, 100, 50);
-    list.subscribe(() => {});
-    await pass(2_000);
-    expect(texts(list)).toEqual([1, 2, 3]);
-    const log = server.log("lobby");
-    log.retained.splice(-2);
-    log.all.splice(-2);
-    await pass(600_000);
-    server.publish("lobby", [{ data: "after the restore" }]);
-    await pass(500);
-    expect(texts(list)).toEqual([1, "after the restore"]);
-  });
-
-  it("waits for the room to be joined", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(3));
-    const client = world.client();
-    const room = client.room("lobby");
-    const list = new MessageList(room, 100, 50);
-    list.subscribe(() => {});
-    await pass(100);
-    expect(list.snapshot()).toMatchObject({ loading: true, error: undefined });
-    await during(client.connect());
-    await during(room.join());
-    await pass(100);
-    expect(texts(list)).toEqual([1, 2, 3]);
-  });
-
-  it("keeps the newest, and what was read from the past on demand", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(30));
-    const { room } = await world.joined();
-    const list = new MessageList(room, 10, 10);
-    list.subscribe(() => {});
-    await pass(100);
-    world.server.publish("lobby", many(5, 31));
-    await pass(100);
-    expect(texts(list)).toEqual([26, 27, 28, 29, 30, 31, 32, 33, 34, 35]);
-    await during(list.loadOlder());
-    await pass(100);
-    expect(texts(list)).toEqual(many(20, 16).map(({ data }) => data));
-    expect(list.snapshot().more).toBe(true);
-    await during(list.loadOlder());
-    await during(list.loadOlder());
-    await pass(100);
-    expect(texts(list)).toEqual(many(35).map(({ data }) => data));
-    expect(list.snapshot().more).toBe(false);
-  });
-
-  it("reads a long past in several pages", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(300));
-    const { room } = await world.joined();
-    const list = new MessageList(room, 10, 250);
-    list.subscribe(() => {});
-    await pass(100);
-    expect(texts(list)).toEqual(many(250, 51).map(({ data }) => data));
-    expect(world.server.received("getHistory").map((frame) => frame["limit"])).toEqual([100, 100, 50]);
-  });
-
-  it("updates once for many messages, with a new list that nobody changes", async () => {
-    const { world } = fake;
-    const { room } = await world.joined();
-    const list = new MessageList(room, 1_000, 0);
-    let updates = 0;
-    list.subscribe(() => updates++);
-    await pass(100);
-    world.server.publish("lobby", many(1));
-    await pass(100);
-    const [first, before] = [list.snapshot(), updates];
-    world.server.publish("lobby", many(500, 2));
-    await pass(100);
-    expect(updates).toBe(before + 1);
-    expect(first.messages).toHaveLength(1);
-    expect(list.snapshot().messages).toHaveLength(501);
-  });
-
-  it("updates at the pace of a screen", async () => {
-    const { room } = await fake.world.joined();
-    const list = new MessageList(room, 1_000, 0);
-    let updates = 0;
-    list.subscribe(() => updates++);
-    await pass(100);
-    updates = 0;
-    for (let ms = 0; ms < 160; ms++) {
-      fake.world.server.publish("lobby", many(1));
-      await pass(1);
-    }
-    expect(updates).toBeGreaterThanOrEqual(8);
-    expect(updates).toBeLessThanOrEqual(10);
-  });
-
-  it("keeps no more than twice its bound between updates", async () => {
-    const { server } = fake.world;
-    const { room } = await fake.world.joined();
-    const list = new MessageList(room, 10, 0);
-    list.subscribe(() => {});
-    server.publish("lobby", many(1));
-    await pass(100);
-    const published = server.publish("lobby", many(200));
-    await pass(6);
-    expect(texts(list)).toHaveLength(1);
-    void list.loadOlder();
-    await pass(10);
-    const before = server.received("getHistory")[0]?.["before"] as number;
-    expect(published.findIndex(({ seq }) => seq === before)).toBeGreaterThanOrEqual(180);
-  });
-
-  it("keeps the newest of a burst", async () => {
-    const { room } = await fake.world.joined();
-    const list = new MessageList(room, 10, 0);
-    list.subscribe(() => {});
-    fake.world.server.publish("lobby", many(200));
-    await pass(100);
-    expect(texts(list)).toEqual(many(10, 191).map(({ data }) => data));
-    expect(list.snapshot().more).toBe(true);
-  });
-
-  it("tells when the past cannot be read, and reads it on demand", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(3));
-    const { room } = await world.joined();
-    world.server.script = ({ action }) => (action === "getHistory" ? { code: "forbidden" } : undefined);
-    const list = new MessageList(room, 100, 50);
-    list.subscribe(() => {});
-    await pass(100);
-    expect(list.snapshot()).toMatchObject({ messages: [], loading: false, error: { code: "forbidden" } });
-    world.server.script = () => undefined;
-    await during(list.loadOlder());
-    await pass(100);
-    expect(list.snapshot()).toMatchObject({ loading: false, error: undefined });
-    expect(texts(list)).toEqual([1, 2, 3]);
-  });
-
-  it("is the same after its last component has gone and come back at once, and empty after it has gone", async () => {
-    const { world } = fake;
-    world.server.publish("lobby", many(3));
-    const { room } = await world.joined();
-    const list = new MessageList(room, 100, 50);
-    list.subscribe(() => {})();
-    const stop = list.subscribe(() => {});
-    await pass(100);
-    expect(world.server.received("getHistory")).toHaveLength(1);
-    expect(texts(list)).toEqual([1, 2, 3]);
-    stop();
-    await pass(100);
-    expect(list.snapshot()).toEqual({ messages: [], loading: true, more: false, error: undefined });
   });
 });
