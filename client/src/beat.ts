@@ -4,6 +4,11 @@ import { isHidden } from "./network.js";
 /** No answer is a reason to ask again at once. */
 const SHORTEST_MS = 1_000;
 
+/** How long a connection, and a room, may be silent: in a hidden browser tab less, because its timers are late. */
+export function longestSilence(): number {
+  return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
+}
+
 /** What is due at about the same time goes out together. */
 export const SLACK_MS = 250;
 
@@ -44,8 +49,7 @@ export class Beat {
 
   /** When the room is due. */
   get due(): number {
-    const longest = this.#since + (isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS);
-    return Math.min(this.askAt, this.#confirmAt, longest, this.#afterFrame ?? this.#next);
+    return Math.min(this.askAt, this.#confirmAt, this.#since + longestSilence(), this.#afterFrame ?? this.#next);
   }
 
   /** Whether it is worth looking at the room in a frame that goes out anyway: not just after it was looked at. */

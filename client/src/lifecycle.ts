@@ -1,9 +1,9 @@
-import { Cancellation } from "./cancellation.js";
+import { Cancellation, cancellable, unlessCancelled } from "./cancellation.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { MAX_REPLY_MS } from "./limits.js";
 import type { Link } from "./link.js";
 import type { Settings } from "./options.js";
-import { backoffDelay, type Deferred, deferred, now, sleep, unlessCancelled } from "./timing.js";
+import { backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
 
 /**
  * - `connecting`: the first connection is being opened.
@@ -17,7 +17,7 @@ export interface StateChange {
   state: ConnectionState;
   previous: ConnectionState;
   /** Why, when the change is for the worse. */
-  error?: RoomcastError;
+  error?: RoomcastError | undefined;
 }
 
 export interface LifecyclePorts {
@@ -54,7 +54,7 @@ interface Run {
 export class Lifecycle {
   readonly #settings: Settings;
   readonly #ports: LifecyclePorts;
-  #state: ConnectionState = "closed";
+  state: ConnectionState = "closed";
   #run: Run | undefined;
   /** The connection that carries everything. */
   #link: Link | undefined;
@@ -71,10 +71,6 @@ export class Lifecycle {
     this.#ports = ports;
   }
 
-  get state(): ConnectionState {
-    return this.#state;
-  }
-
   /** Cancelled when the client is closed; `undefined` when it is. */
   get cancellation(): Cancellation | undefined {
     return this.#run?.cancellation;
@@ -82,17 +78,18 @@ export class Lifecycle {
 
   /** Starts, if need be; resolves at the first open connection, rejects when there will be none. */
   connect(): Promise<void> {
-    if (this.#run !== undefined) return this.#run.opened.promise;
-    const run = { cancellation: new Cancellation(), opened: deferred<void>() };
-    this.#run = run;
-    if (!this.#closing) this.#start(run);
+    let run = this.#run;
+    if (!run) {
+      run = this.#run = { cancellation: new Cancellation(), opened: deferred() };
+      this.#start();
+    }
     return run.opened.promise;
   }
 
   /** Ends everything; `reason` is what operations under way are rejected with. */
   close(reason: RoomcastError, error?: RoomcastError): void {
     const run = this.#run;
-    if (run === undefined) return;
+    if (!run) return;
     this.#run = this.#link = undefined;
     run.cancellation.cancel(reason);
     run.opened.reject(reason);
@@ -102,10 +99,12 @@ export class Lifecycle {
     this.#ports.ended(reason);
     this.#setState("closed", error);
     this.#closing = false;
-    if (this.#run !== undefined) this.#start(this.#run);
+    this.#start();
   }
 
-  #start(run: Run): void {
+  #start(): void {
+    if (!this.#run || this.#closing) return;
+    const run = this.#run;
     this.#attempt = 0;
     this.#hurried = false;
     this.#ports.started();
@@ -130,7 +129,7 @@ export class Lifecycle {
       }
     } catch (thrown) {
       if (cancellation.reason !== undefined) return;
-      const error = asRoomcastError(thrown, "protocol");
+      const error = asRoomcastError(thrown);
       this.#ports.error(error);
       this.close(error, error);
     }
@@ -171,14 +170,14 @@ export class Lifecycle {
       this.#setState("recovering", reason);
     });
     run.opened.resolve();
-    if (this.#state === "connecting") this.#setState("open");
-    else if (this.#state === "recovering") void this.#openWhenRecovered(link);
+    if (this.state === "connecting") this.#setState("open");
+    else if (this.state === "recovering") void this.#openWhenRecovered(link);
   }
 
   async #openWhenRecovered(link: Link): Promise<void> {
     await link.settled();
     await this.#ports.caughtUp();
-    if (this.#link === link && this.#state === "recovering") this.#setState("open");
+    if (this.#link === link && this.state === "recovering") this.#setState("open");
   }
 
   /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
@@ -205,7 +204,7 @@ export class Lifecycle {
     const next = await this.#dial(cancellation);
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
     await unlessCancelled(Promise.race([next.settled(), old.connection.lost]), cancellation);
-    if (next.connection.end !== undefined) throw next.connection.end;
+    if (next.connection.end) throw next.connection.end;
     void this.#retire(old);
     return next;
   }
@@ -218,31 +217,30 @@ export class Lifecycle {
 
   /** Waits; rejects when it is cancelled. */
   async #backOff(cancellation: Cancellation): Promise<void> {
-    if (this.#hurried) {
-      this.#hurried = false;
-      return cancellation.throwIfCancelled();
+    if (!this.#hurried) {
+      const arm = (early: Cancellation) => {
+        this.#wake = () => early.cancel(true);
+        return () => (this.#wake = undefined);
+      };
+      const wait = backoffDelay(this.#settings.reconnect, this.#attempt++);
+      await cancellable(cancellation, arm, (early) => sleep(wait, early)).catch(() => {});
     }
-    const early = new Cancellation();
-    this.#wake = () => early.cancel(new Error("no need to wait"));
-    const forget = cancellation.onCancel((reason) => early.cancel(reason));
-    await sleep(backoffDelay(this.#settings.reconnect, this.#attempt++), early).catch(() => {});
-    forget();
-    this.#wake = undefined;
+    this.#hurried = false;
     cancellation.throwIfCancelled();
   }
 
   #setState(state: ConnectionState, error?: RoomcastError): void {
-    const previous = this.#state;
+    const previous = this.state;
     if (state === previous) return;
-    this.#state = state;
-    this.#ports.changed({ state, previous, ...(error !== undefined && { error }) });
+    this.state = state;
+    this.#ports.changed({ state, previous, error });
   }
 }
 
 /** Whether `wait` ends while the connection is still there. */
 function outlives(link: Link, wait: Promise<void>): Promise<boolean> {
   return wait.then(
-    () => link.connection.end === undefined,
+    () => !link.connection.end,
     () => false,
   );
 }

@@ -1,9 +1,9 @@
 import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
-import { about, asRoomcastError, type RoomcastError } from "./errors.js";
+import { about, type RoomcastError } from "./errors.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Deferred, deferred, now, retryDelay } from "./timing.js";
+import { type Deferred, deferred, now, quiet, retryDelay } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
@@ -51,10 +51,10 @@ export class Link {
   readonly #seats = new Map<string, Seat>();
   /** Seats that wait to be joined or left, longest first. */
   readonly #queue = new Set<Seat>();
-  /** Syncs under way that name a room. */
+  /** The end of the last sync that names a room. */
   readonly #syncs = new Map<string, Promise<void>>();
   readonly #strays = new Map<string, number>();
-  readonly #settledWaiters: (() => void)[] = [];
+  #waiting: Deferred<void> | undefined;
   #joining = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -68,14 +68,14 @@ export class Link {
 
   /** Whether the server has confirmed the room on this connection. */
   hasJoined(subscription: Subscription): boolean {
-    return this.connection.end === undefined && this.#seats.get(subscription.roomId)?.joined === subscription;
+    return !this.connection.end && this.#seats.get(subscription.roomId)?.joined === subscription;
   }
 
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
     const { roomId } = subscription;
     let seat = this.#seats.get(roomId);
-    if (seat === undefined) {
+    if (!seat) {
       seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
       this.#seats.set(roomId, seat);
     }
@@ -87,10 +87,10 @@ export class Link {
   }
 
   /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
-  leave(roomId: string): Promise<void> {
+  async leave(roomId: string): Promise<void> {
     const seat = this.#seats.get(roomId);
-    if (seat === undefined || this.connection.end !== undefined) return Promise.resolve();
-    if (seat.wanted !== undefined) {
+    if (!seat || this.connection.end) return;
+    if (seat.wanted) {
       seat.left = deferred();
       seat.failures = seat.notBefore = 0;
     }
@@ -104,7 +104,7 @@ export class Link {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
     this.#strays.set(roomId, time);
-    this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs).catch(() => {});
+    void quiet(this.#requestLeave(roomId));
   }
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
@@ -113,32 +113,24 @@ export class Link {
       () => {},
       () => {},
     );
-    for (const roomId of roomIds) {
-      this.#syncs.set(roomId, ended);
-      void ended.then(() => {
-        if (this.#syncs.get(roomId) === ended) this.#syncs.delete(roomId);
-      });
-    }
+    for (const roomId of roomIds) this.#syncs.set(roomId, ended);
   }
 
   /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
   settled(): Promise<void> {
-    if (this.#settled) return Promise.resolve();
-    return new Promise((resolve) => this.#settledWaiters.push(resolve));
-  }
-
-  get #settled(): boolean {
-    return this.connection.end !== undefined || ![...this.#seats.values()].some((seat) => seat.wanted !== seat.joined);
+    const waiting = (this.#waiting ??= deferred());
+    this.#release();
+    return waiting.promise;
   }
 
   /** Does what is next for a room, unless that is decided by a reply that is to come. */
   #proceed(seat: Seat): void {
-    if (seat.busy || this.connection.end !== undefined) return;
+    if (seat.busy || this.connection.end) return;
     this.#queue.delete(seat);
-    if (seat.wanted === undefined && !seat.member) {
+    if (!seat.wanted && !seat.member) {
       this.#seats.delete(seat.roomId);
       seat.left.resolve();
-    } else if (seat.wanted === undefined || seat.joined !== seat.wanted) {
+    } else if (!seat.wanted || seat.joined !== seat.wanted) {
       this.#queue.add(seat);
       // Not at once: a room that is joined, left and joined again in one go is joined once.
       queueMicrotask(() => this.#pump());
@@ -149,97 +141,100 @@ export class Link {
   /** Sends what may be sent now, and comes back when more may be. */
   #pump(): void {
     clearTimeout(this.#timer);
-    if (this.connection.end !== undefined) return;
+    if (this.connection.end) return;
     const time = now();
     let next = Infinity;
     for (const seat of this.#queue) {
-      const joins = seat.wanted !== undefined;
-      const at = Math.max(seat.notBefore, joins ? this.#pace.pausedUntil : 0);
+      const { wanted } = seat;
+      const at = Math.max(seat.notBefore, wanted ? this.#pace.pausedUntil : 0);
       if (at > time) {
         next = Math.min(next, at);
-      } else if (!joins || this.#joining < this.#pace.window) {
+      } else if (!wanted || this.#joining < this.#pace.window) {
         this.#queue.delete(seat);
-        void (joins ? this.#join(seat) : this.#leave(seat));
+        void this.#run(seat, wanted);
       }
     }
     if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
   }
 
-  async #join(seat: Seat): Promise<void> {
-    const subscription = seat.wanted;
-    if (subscription === undefined) return;
+  async #run(seat: Seat, wanted: Subscription | undefined): Promise<void> {
+    seat.busy = true;
+    await (wanted ? this.#join(seat, wanted) : this.#leave(seat));
+    seat.busy = false;
+    this.#proceed(seat);
+    if (wanted) this.#pump();
+  }
+
+  async #join(seat: Seat, subscription: Subscription): Promise<void> {
     const { roomId } = seat;
-    const { resumeFrom } = subscription;
+    const after = subscription.resumeFrom;
     const sentAt = now();
     this.#joining++;
-    seat.busy = seat.member = true;
+    seat.member = true;
     try {
-      const frame = { action: "joinRoom", roomId, ...(resumeFrom !== undefined && { after: resumeFrom }) } as const;
-      const reply = await this.connection.request(frame, "joined", this.#pace.timeoutMs);
+      const reply = await this.connection.request({ action: "joinRoom", roomId, after }, "joined", this.#pace.timeoutMs);
       this.#pace.succeeded();
       if (seat.wanted === subscription) {
         seat.joined = subscription;
-        subscription.onJoined(resumeFrom, reply);
+        subscription.onJoined(after, reply);
         this.#ports.joined(subscription);
       }
     } catch (thrown) {
-      const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-      void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
-      this.#failed(seat, subscription, error, sentAt);
+      this.#failed(seat, subscription, about(thrown, { roomId }), sentAt);
     }
     this.#joining--;
-    seat.busy = false;
-    this.#proceed(seat);
-    this.#pump();
   }
 
   #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
-    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end, seat.roomId, sentAt);
-    if (!error.retryable) {
-      seat.member = false;
-      if (seat.wanted !== subscription) return;
-      seat.wanted = undefined;
-      return subscription.fail(error);
+    const { end } = this.connection;
+    if (end || error.retryable) this.#pace.failed(end ?? error, seat.roomId, sentAt);
+    if (end) return;
+    if (error.retryable) {
+      this.#delay(seat, error);
+      return this.#ports.error(error);
     }
-    this.#pace.failed(error, seat.roomId, sentAt);
-    seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
-    this.#ports.error(error);
+    seat.member = false;
+    if (seat.wanted !== subscription) return;
+    seat.wanted = undefined;
+    subscription.fail(error);
   }
 
   async #leave(seat: Seat): Promise<void> {
     const { roomId } = seat;
-    seat.busy = true;
     await this.#syncs.get(roomId);
     // While it waited, the room may have been joined again.
-    if (seat.wanted === undefined) {
-      const sentAt = now();
-      try {
-        await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
-        seat.member = false;
-      } catch (thrown) {
-        const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-        void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
-        seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
-        if (!error.retryable || seat.failures === LEAVE_ATTEMPTS) {
-          seat.member = false;
-          seat.left.reject(error);
-        }
-      }
+    if (seat.wanted) return;
+    try {
+      await this.#requestLeave(roomId);
+      seat.member = false;
+    } catch (thrown) {
+      const error = about(thrown, { roomId });
+      this.#delay(seat, error);
+      if (error.retryable && seat.failures < LEAVE_ATTEMPTS) return;
+      seat.member = false;
+      seat.left.reject(error);
     }
-    seat.busy = false;
-    this.#proceed(seat);
+  }
+
+  #requestLeave(roomId: string): Promise<unknown> {
+    return this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
+  }
+
+  #delay(seat: Seat, error: RoomcastError): void {
+    seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
   }
 
   #lost(reason: RoomcastError): void {
     this.lost.cancel(reason);
     clearTimeout(this.#timer);
     this.#queue.clear();
-    for (const seat of this.#seats.values()) if (seat.wanted === undefined) seat.left.resolve();
+    for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
     this.#release();
   }
 
   #release(): void {
-    if (this.#settledWaiters.length === 0 || !this.#settled) return;
-    for (const release of this.#settledWaiters.splice(0)) release();
+    if (!this.#waiting || (!this.connection.end && [...this.#seats.values()].some((seat) => seat.wanted !== seat.joined))) return;
+    this.#waiting.resolve();
+    this.#waiting = undefined;
   }
 }

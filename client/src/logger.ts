@@ -18,5 +18,5 @@ export const SILENT: Logger = { debug: nothing, info: nothing, warn: nothing, er
 
 /** What of an error goes into a log: not its cause, which may quote the address and so the token. */
 export function loggable({ code, message, roomId }: RoomcastError): object {
-  return { code, message, ...(roomId !== undefined && { roomId }) };
+  return { code, message, ...(roomId && { roomId }) };
 }

@@ -1,10 +1,11 @@
 import type { Cancellation } from "./cancellation.js";
-import type { Connection, ConnectionPorts } from "./connection.js";
+import type { ClientEvents } from "./client.js";
+import type { ConnectionPorts } from "./connection.js";
 import { Dialer } from "./dial.js";
+import type { Emitter } from "./emitter.js";
 import { RoomcastError } from "./errors.js";
-import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
 import { JoinPace } from "./join-pace.js";
-import { type ConnectionState, Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
+import { Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
 import { loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
@@ -13,70 +14,36 @@ import { Requester } from "./requester.js";
 import type { Subscription } from "./subscription.js";
 import { Syncer } from "./syncer.js";
 
-export interface SessionPorts {
-  changed(change: StateChange): void;
-  error(error: RoomcastError): void;
-}
-
-/** A room that is to be joined again when the client connects again. */
-export interface Suspended {
-  resume(): void;
-}
-
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
 export class Session implements LifecyclePorts {
   readonly settings: Settings;
-  readonly #ports: SessionPorts;
+  readonly lifecycle: Lifecycle;
+  readonly requester: Requester;
+  readonly syncer: Syncer;
+  /** What brings back the rooms that are to be joined again when the client connects again. */
+  readonly suspended = new Map<object, () => void>();
+  readonly #events: Emitter<ClientEvents>;
   readonly #subscriptions = new Map<string, Subscription>();
-  readonly #suspended = new Set<Suspended>();
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
   readonly #pace: JoinPace;
-  readonly #lifecycle: Lifecycle;
-  readonly #syncer: Syncer;
-  readonly #requester: Requester;
   #unwatchNetwork: (() => void) | undefined;
 
-  constructor(settings: Settings, ports: SessionPorts) {
+  constructor(settings: Settings, events: Emitter<ClientEvents>) {
     this.settings = settings;
-    this.#ports = ports;
+    this.#events = events;
     this.#dialer = new Dialer(settings);
     this.#pace = new JoinPace(settings);
-    this.#requester = new Requester(settings);
-    this.#syncer = new Syncer(settings, {
-      subscriptions: () => this.#subscriptions.values(),
-      error: this.error,
-    });
-    this.#lifecycle = new Lifecycle(settings, this);
-  }
-
-  get state(): ConnectionState {
-    return this.#lifecycle.state;
-  }
-
-  connect(): Promise<void> {
-    return this.#lifecycle.connect();
-  }
-
-  close(): void {
-    this.#lifecycle.close(new RoomcastError("closed", "the client was closed"));
+    this.requester = new Requester(settings);
+    this.syncer = new Syncer(settings, { subscriptions: () => this.#subscriptions.values(), error: this.error });
+    this.lifecycle = new Lifecycle(settings, this);
   }
 
   /** Throws `closed` if the client is not connected and not trying to be. */
   assertOpen(): Cancellation {
-    const { cancellation } = this.#lifecycle;
-    if (cancellation === undefined) throw new RoomcastError("closed", "the client is closed: call connect() first");
+    const { cancellation } = this.lifecycle;
+    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect() first");
     return cancellation;
-  }
-
-  /** See `Requester.request`. */
-  async request<T extends ReplyFrame["type"]>(
-    frame: ClientFrame,
-    expects: T,
-    timeoutMs: number,
-    cancellation: Cancellation,
-  ): Promise<Reply<T>> {
-    return this.#requester.request(frame, expects, timeoutMs, cancellation);
   }
 
   /** Keeps the subscription's room joined, on every connection, until it is removed. */
@@ -93,28 +60,14 @@ export class Session implements LifecyclePorts {
     await Promise.all([...this.#links].map((link) => link.leave(roomId)));
   }
 
-  /** Resumes the room at the next `connect()`. */
-  suspend(room: Suspended): void {
-    this.#suspended.add(room);
-  }
-
-  forget(room: Suspended): void {
-    this.#suspended.delete(room);
-  }
-
-  /** See `Syncer.due`. */
-  due(subscription: Subscription): void {
-    this.#syncer.due(subscription);
-  }
-
   changed(change: StateChange): void {
     this.settings.logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
-    this.#ports.changed(change);
+    this.#events.emit("state", change);
   }
 
   readonly error = (error: RoomcastError): void => {
     this.settings.logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
-    this.#ports.error(error);
+    this.#events.emit("error", error);
   };
 
   hurry(): boolean {
@@ -126,25 +79,20 @@ export class Session implements LifecyclePorts {
   }
 
   started(): void {
-    const hurry = () => {
-      this.#lifecycle.hurry();
-      this.#syncer.probe();
+    const doubtful = () => this.syncer.probe();
+    const back = () => {
+      this.lifecycle.hurry();
+      doubtful();
     };
-    const doubtful = () => this.#syncer.probe();
-    this.#unwatchNetwork = watchNetwork(
-      { online: hurry, visible: hurry, hidden: () => this.#syncer.replan(), doubtful },
-      this.settings.networkTarget,
-    );
-    const suspended = [...this.#suspended];
-    this.#suspended.clear();
-    for (const room of suspended) room.resume();
+    this.#unwatchNetwork = watchNetwork({ back, hidden: () => this.syncer.replan(), doubtful }, this.settings.networkTarget);
+    // A listener may have joined or left some of them meanwhile.
+    for (const [room, resume] of [...this.suspended]) if (this.suspended.delete(room)) resume();
   }
 
   async dial(cancellation: Cancellation): Promise<Link> {
-    // Assigned before anything can come in.
-    let link: Link | undefined;
+    const { logger } = this.settings;
     const stray = (roomId: string) => {
-      if (!this.#subscriptions.has(roomId)) link?.leaveStray(roomId);
+      if (!this.#subscriptions.has(roomId)) link.leaveStray(roomId);
     };
     const ports: ConnectionPorts = {
       broadcast: (frame) => {
@@ -154,15 +102,19 @@ export class Session implements LifecyclePorts {
       late: (roomIds) => roomIds.forEach(stray),
       error: this.error,
     };
-    const connection: Connection = await this.#dialer.dial(ports, cancellation);
-    link = new Link(connection, this.settings, this.#pace, {
-      error: this.error,
-      joined: (subscription) => this.#syncer.due(subscription),
+    const connection = await this.#dialer.dial(ports, cancellation);
+    // Nothing can have come in before.
+    const link = new Link(connection, this.settings, this.#pace, { error: this.error, joined: (room) => this.syncer.due(room) });
+    logger.debug("connected");
+    this.#links.add(link);
+    void connection.lost.then((reason) => {
+      this.#links.delete(link);
+      logger.debug("connection ended", loggable(reason));
+      for (const room of this.#subscriptions.values()) {
+        // In a hand-over the other connection may have the room.
+        if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();
+      }
     });
-    const opened = link;
-    this.settings.logger.debug("connected");
-    this.#links.add(opened);
-    void connection.lost.then(() => this.#lost(opened));
     // Where messages flow somebody waits for them.
     const rooms = [...this.#subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
     for (const room of rooms) link.join(room);
@@ -170,23 +122,12 @@ export class Session implements LifecyclePorts {
   }
 
   carry(link: Link | undefined): void {
-    this.#requester.use(link?.connection);
-    this.#syncer.use(link);
-  }
-
-  #lost(link: Link): void {
-    this.#links.delete(link);
-    this.settings.logger.debug("connection ended", link.connection.end && loggable(link.connection.end));
-    for (const subscription of this.#subscriptions.values()) {
-      // In a hand-over the other connection may have the room.
-      const elsewhere = [...this.#links].some((other) => other.hasJoined(subscription));
-      if (!elsewhere) subscription.onDisconnected();
-    }
+    this.requester.use(link?.connection);
+    this.syncer.use(link);
   }
 
   ended(reason: RoomcastError): void {
     this.#unwatchNetwork?.();
-    this.#unwatchNetwork = undefined;
     const subscriptions = [...this.#subscriptions.values()];
     this.#subscriptions.clear();
     for (const subscription of subscriptions) subscription.suspend(reason);

@@ -2,8 +2,9 @@ import { Beat, type BeatTimes } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
 import type { CatchUp, JoinedFrame, MessagesFrame } from "./frames.js";
 import { MAX_REPLY_MS } from "./limits.js";
+import type { RoomEvents } from "./room.js";
 import { Sequencer, type Sequenced } from "./sequencer.js";
-import { type Backoff, backoffDelay, deferred, now } from "./timing.js";
+import { type Backoff, backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
 /** Why an application cannot have a stretch of a room. */
 export interface Truncation {
@@ -41,11 +42,8 @@ export interface SubscriptionPorts {
   full(): boolean;
   /** When the room is due to be compared with its log may have changed to an earlier time: see `beat`. */
   due(subscription: Subscription): void;
-  joined(seq: number, rejoined: boolean): void;
-  truncated(truncation: Truncation): void;
-  gap(gap: Gap): void;
-  recovering(): void;
-  recovered(recovery: Recovery): void;
+  state(state: "joined" | "recovering"): void;
+  emit<E extends "joined" | "truncated" | "gap" | "recovered">(event: E, value: RoomEvents[E]): void;
   /** The server refuses the room. */
   failed(error: RoomcastError): void;
   /** The client is closed, because of this. */
@@ -75,8 +73,9 @@ export class Subscription {
   readonly beat: Beat;
   readonly #ports: SubscriptionPorts;
   readonly #times: SubscriptionTimes;
+  /** Resolves with the head of the log at the first `joined`. */
+  readonly joined = deferred<number>();
   readonly #sequencer = new Sequencer();
-  readonly #joined = deferred<number>();
   /** What the application asked for: see `JoinOptions.after`. */
   readonly after: number | undefined;
   #state: "joining" | "live" | "stopped" = "joining";
@@ -93,9 +92,9 @@ export class Subscription {
   #asking = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
-  #reorderTimer: ReturnType<typeof setTimeout> | undefined;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #caughtUpWaiters: (() => void)[] = [];
+  readonly #reorder = new Timer();
+  readonly #retry = new Timer();
+  #waiting: Deferred<void> | undefined;
 
   constructor(roomId: string, after: number | undefined, ports: SubscriptionPorts, times: SubscriptionTimes) {
     this.roomId = roomId;
@@ -103,11 +102,6 @@ export class Subscription {
     this.#ports = ports;
     this.#times = times;
     this.beat = new Beat(times);
-  }
-
-  /** Resolves with the head of the log at the first `joined`. */
-  get joined(): Promise<number> {
-    return this.#joined.promise;
   }
 
   /** Last `seq` handed to the application; `undefined` before the room is joined. */
@@ -167,8 +161,9 @@ export class Subscription {
     this.beat.joined(now(), page.syncAfterMs);
     if (first) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
-    if (first || rejoined) this.#ports.joined(page.seq, rejoined);
-    this.#joined.resolve(page.seq);
+    if (first) this.#ports.state("joined");
+    if (first || rejoined) this.#ports.emit("joined", { seq: page.seq, rejoined });
+    this.joined.resolve(page.seq);
     if (this.stopped) return;
     if (first && asked !== undefined) this.#startRecovery(asked, true);
     if (asked === undefined) {
@@ -195,14 +190,14 @@ export class Subscription {
     this.#asking = false;
     this.beat.askAt = Infinity;
     this.#clearTimers();
-    this.#startRecovery(this.#sequencer.position ?? 0, true);
+    this.#startRecovery(this.#at, true);
   }
 
   /** The application has room for messages again. */
   onDrained(): void {
     if (this.#state !== "live") return;
     this.#advance();
-    if (!this.stopped && this.#incomplete && !this.#lost) this.#ask();
+    if (this.#sequencer.behind) this.#ask();
   }
 
   /** The server refused the room. */
@@ -223,28 +218,20 @@ export class Subscription {
   stop(reason: RoomcastError): void {
     this.#state = "stopped";
     this.#clearTimers();
-    this.#joined.reject(reason);
-    this.#releaseWaiters();
+    this.joined.reject(reason);
+    this.#release();
   }
 
   /** Resolves when nothing known is missing, or when it is no longer this subscription's to fetch. */
   caughtUp(): Promise<void> {
-    if (this.#settled) return Promise.resolve();
-    return new Promise((resolve) => this.#caughtUpWaiters.push(resolve));
+    const waiting = (this.#waiting ??= deferred());
+    this.#release();
+    return waiting.promise;
   }
 
-  get #incomplete(): boolean {
-    return this.#sequencer.behind;
-  }
-
-  get #settled(): boolean {
-    if (this.#state !== "live") return true;
-    return !this.#lost && (!this.#incomplete || this.#ports.full());
-  }
-
-  /** Whether what was sent into the empty log may have expired since. */
-  get #emptyLongAgo(): boolean {
-    return this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs;
+  /** The same as `position`, once the room was joined. */
+  get #at(): number {
+    return this.position ?? 0;
   }
 
   #sawEmpty(): void {
@@ -253,21 +240,21 @@ export class Subscription {
   }
 
   #apply(asked: number, page: CatchUp, crowded = false): void {
-    const before = this.#sequencer.position ?? 0;
+    const before = this.#at;
     const end = page.messages.at(-1)?.seq;
     if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page.seq);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
     // With no room for it, the page is read again when the application has caught up.
-    if (this.#ports.full()) return this.#releaseIfSettled();
+    if (this.#ports.full()) return this.#release();
     this.#reportTruncation(asked, page);
     if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
-      this.#sequencer.noteEmpty();
+      this.#sequencer.emptied = true;
       this.#sawEmpty();
     }
     if (end !== undefined) this.#sequencer.offer({ after: asked, seq: end, messages: page.messages, recovered: true });
     this.#advance();
-    if (this.stopped || !this.#incomplete || this.#ports.full()) return;
-    const progress = (this.#sequencer.position ?? 0) > before;
+    if (this.stopped || !this.#sequencer.behind || this.#ports.full()) return;
+    const progress = (this.#at) > before;
     if (progress) this.#attempts = 0;
     if (progress || (page.more && crowded)) return this.#ask();
     if (end === undefined && !page.more) {
@@ -282,96 +269,89 @@ export class Subscription {
     // If broadcasts have moved the position since, the answer is of the past.
     if (asked !== this.#sequencer.position) {
       this.#askLater();
-      return this.#releaseIfSettled();
+      return this.#release();
     }
     this.#sequencer.restart(seq);
-    this.#ports.truncated({ after: asked, seq, certain: false });
+    this.#ports.emit("truncated", { after: asked, seq, certain: false });
     this.#advance();
   }
 
   /** Hands over what is in order, and closes a recovery when nothing is missing any more. */
   #advance(): void {
-    const before = this.#sequencer.position ?? 0;
-    if (!this.#ports.full()) this.#deliver(this.#sequencer.take(), before);
+    if (!this.#ports.full()) this.#deliver(this.#at);
     // Whoever got the messages may have left the room.
     if (this.stopped) return;
-    if (!this.connected || this.#incomplete) return this.#releaseIfSettled();
-    clearTimeout(this.#reorderTimer);
-    clearTimeout(this.#retryTimer);
-    this.#reorderTimer = this.#retryTimer = undefined;
+    if (!this.connected || this.#sequencer.behind) return this.#release();
+    this.#clearTimers();
     this.#attempts = 0;
     const recovery = this.#recovery;
     this.#recovery = undefined;
-    if (recovery !== undefined && (recovery.announced || recovery.count > 0)) {
-      this.#ports.recovered({ after: recovery.after, seq: this.#sequencer.position ?? 0, count: recovery.count });
+    if (recovery) {
+      this.#ports.state("joined");
+      this.#ports.emit("recovered", { after: recovery.after, seq: this.#at, count: recovery.count });
     }
-    this.#releaseIfSettled();
+    this.#release();
   }
 
   /** Something is missing: wait for it a little, unless waiting cannot help. */
   #chase(): void {
     if (!this.syncable || !this.#sequencer.behind) return;
-    if (this.#asking || this.#reorderTimer !== undefined || this.#retryTimer !== undefined) return;
+    if (this.#asking || this.#reorder.running || this.#retry.running) return;
     // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
     if (this.#sequencer.emptied) return this.#ask();
-    this.#reorderTimer = setTimeout(() => {
-      this.#reorderTimer = undefined;
+    this.#reorder.set(this.#times.reorderWindowMs, () => {
       if (!this.#sequencer.behind || this.#ports.full()) return;
-      const after = this.#sequencer.position ?? 0;
+      const after = this.#at;
       this.#startRecovery(after, true);
-      this.#ports.gap({ after, seq: this.#sequencer.highest });
+      this.#ports.emit("gap", { after, seq: this.#sequencer.highest });
       this.#ask();
-    }, this.#times.reorderWindowMs);
+    });
   }
 
   #ask(): void {
     if (!this.syncable) return;
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
+    this.#retry.clear();
     this.#asking = true;
     this.beat.askAt = now();
     this.#ports.due(this);
   }
 
   #askLater(): void {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => {
-      this.#retryTimer = undefined;
-      if (this.#incomplete) this.#ask();
-    }, backoffDelay(this.#times.retry, this.#attempts++));
+    this.#retry.set(backoffDelay(this.#times.retry, this.#attempts++), () => {
+      if (this.#sequencer.behind) this.#ask();
+    });
   }
 
   /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
   #surrender(limit: number): void {
     for (;;) {
-      const after = this.#sequencer.position ?? 0;
+      const after = this.#at;
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
       // "All that is retained" may be nothing; nobody was promised more.
-      if (after > 0 || this.emptyAt !== undefined) this.#ports.truncated({ after, seq, certain: true });
-      this.#deliver(this.#sequencer.take(), after);
-      if (this.stopped || this.#ports.full()) return this.#releaseIfSettled();
+      if (after > 0 || this.emptyAt !== undefined) this.#ports.emit("truncated", { after, seq, certain: true });
+      this.#deliver(after);
+      if (this.stopped || this.#ports.full()) return this.#release();
     }
     this.#attempts = 0;
     this.#advance();
     this.#chase();
   }
 
-  #deliver(messages: Sequenced[], after: number): void {
-    if (messages.length === 0) return;
+  /** Hands over what follows without a gap. */
+  #deliver(after: number): void {
+    const messages = this.#sequencer.take();
     const count = messages.filter((message) => message.recovered).length;
-    if (count > 0) {
-      this.#startRecovery(after, false);
-      if (this.#recovery !== undefined) this.#recovery.count += count;
-    }
-    this.#ports.deliver(messages);
+    if (count > 0) this.#startRecovery(after, false, count);
+    if (messages.length > 0) this.#ports.deliver(messages);
   }
 
-  #startRecovery(after: number, announced: boolean): void {
-    const starting = announced && this.#recovery?.announced !== true;
-    this.#recovery ??= { after, count: 0, announced };
-    this.#recovery.announced ||= announced;
-    if (starting) this.#ports.recovering();
+  #startRecovery(after: number, announced: boolean, count = 0): void {
+    const recovery = (this.#recovery ??= { after, count: 0, announced: false });
+    recovery.count += count;
+    if (!announced || recovery.announced) return;
+    recovery.announced = true;
+    this.#ports.state("recovering");
   }
 
   /** Both connections of a hand-over report the same hole; it is told once. */
@@ -379,28 +359,23 @@ export class Subscription {
     const { position = 0, emptied } = this.#sequencer;
     const first = messages[0]?.seq;
     if (first === undefined) {
-      if (truncated && seq === 0 && asked === position && !emptied) this.#ports.truncated({ after: asked, seq, certain: false });
+      if (truncated && seq === 0 && asked === position && !emptied) this.#ports.emit("truncated", { after: asked, seq, certain: false });
     } else if (truncated) {
-      if (asked <= position && position < first - 1) this.#ports.truncated({ after: position, seq: first, certain: true });
-    } else if (asked === 0 && emptied && this.#emptyLongAgo) {
-      // Asked for all that is retained, the log does not say what it has dropped.
-      this.#ports.truncated({ after: position, seq: first, certain: false });
+      if (asked <= position && position < first - 1) this.#ports.emit("truncated", { after: position, seq: first, certain: true });
+    } else if (asked === 0 && emptied && this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs) {
+      // Asked for all that is retained, the log does not say what it has dropped since it was seen empty.
+      this.#ports.emit("truncated", { after: position, seq: first, certain: false });
     }
   }
 
-  #releaseIfSettled(): void {
-    if (this.#settled) this.#releaseWaiters();
-  }
-
-  #releaseWaiters(): void {
-    const waiters = this.#caughtUpWaiters;
-    this.#caughtUpWaiters = [];
-    for (const release of waiters) release();
+  #release(): void {
+    if (this.#state === "live" && (this.#lost || (this.#sequencer.behind && !this.#ports.full()))) return;
+    this.#waiting?.resolve();
+    this.#waiting = undefined;
   }
 
   #clearTimers(): void {
-    clearTimeout(this.#reorderTimer);
-    clearTimeout(this.#retryTimer);
-    this.#reorderTimer = this.#retryTimer = undefined;
+    this.#reorder.clear();
+    this.#retry.clear();
   }
 }

@@ -15,7 +15,7 @@ describe("Emitter", () => {
     emitter.off("n", listener);
     emitter.emit("n", 3);
     expect(heard).toEqual(["a1", "b1", "c1", "b2"]);
-    expect(emitter.has("n")).toBe(false);
+    expect(emitter.listening("n")).toBe(false);
   });
 
   it("removes a listener that was added by once()", () => {
@@ -26,7 +26,7 @@ describe("Emitter", () => {
     emitter.off("n", listener);
     emitter.emit("n", 1);
     expect(heard).toEqual([]);
-    expect(emitter.has("n")).toBe(false);
+    expect(emitter.listening("n")).toBe(false);
   });
 
   it("calls a listener that was added twice once, and goes on if one of them was for good", () => {
