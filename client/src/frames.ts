@@ -1,5 +1,5 @@
 import { RoomcastError } from "./errors.js";
-import { MAX_CLIENT_FRAME_BYTES } from "./limits.js";
+import { MAX_BEAT_MS, MAX_CLIENT_FRAME_BYTES } from "./limits.js";
 
 /** A message as the room's log holds it. */
 export interface LoggedMessage {
@@ -133,6 +133,10 @@ export function decodeFrame(text: unknown): Inbound | undefined {
   const frame = parse(text);
   if (!isRecord(frame)) throw new RoomcastError("protocol", "the server sent a frame that is not a JSON object");
   const { type, message } = frame;
+  for (const hint of HINTS) {
+    const value = frame[hint];
+    frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, MAX_BEAT_MS) : undefined;
+  }
   if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
   if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
   if (has(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
@@ -162,14 +166,20 @@ const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isF
 
 /** What the fields of each frame must be. */
 const shapes: Record<Inbound["type"], Record<string, Check>> = {
-  joined: { roomId: isText, ...catchUp, retentionSeconds: isTime, syncAfterMs: isTime },
+  joined: { roomId: isText, ...catchUp },
   left: { roomId: isText },
   accepted: { roomId: isText, id: isText },
-  synced: { rooms: isRooms, syncAfterMs: isTime },
+  synced: { rooms: isRooms },
   history: { roomId: isText, messages: isMessages, more: isFlag },
   messages: { roomId: isText, messages: isMessages },
-  error: { code: isText, message: isText, retryAfterMs: isTime },
+  error: { code: isText, message: isText },
 };
+
+/**
+ * Lengths of time without which a frame makes sense as well: one that makes none is dropped. None is taken for longer than a beat
+ * (retention: six days), so that no server can silence a client.
+ */
+const HINTS = ["retentionSeconds", "syncAfterMs", "retryAfterMs"];
 
 function has(fields: Fields, shape: Record<string, Check>): boolean {
   return Object.entries(shape).every(([name, check]) => check(fields[name]));
@@ -203,11 +213,6 @@ function isMessages(value: unknown): value is LoggedMessage[] {
 
 function isSeq(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-/** A length of time, or nothing. */
-function isTime(value: unknown): boolean {
-  return value === undefined || (isNumber(value) && value >= 0);
 }
 
 /** JSON has no others. */
