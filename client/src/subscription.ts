@@ -254,9 +254,9 @@ export class Subscription {
     if (end !== undefined) this.#sequencer.offer({ after: asked, seq: end, messages: page.messages, recovered: true });
     this.#advance();
     if (this.stopped || !this.#sequencer.behind || this.#ports.full()) return;
-    const progress = (this.#at) > before;
+    const progress = this.#at > before;
     if (progress) this.#attempts = 0;
-    if (progress || (page.more && crowded)) return this.#ask();
+    if (progress || (page.more && crowded && end === undefined)) return this.#ask();
     if (end === undefined && !page.more) {
       if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
       if (this.#attempts >= SURRENDER_AFTER) return this.#surrender(this.#sequencer.highest);

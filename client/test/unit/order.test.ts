@@ -208,3 +208,24 @@ describe("retention", () => {
     expect(order).toEqual(["perhaps truncated!"]);
   });
 });
+
+describe("a page that brings nothing new", () => {
+  it("and says that there is more is asked for again with growing pauses", async () => {
+    const { room } = await fake.world.joined();
+    collect(room);
+    const [first] = fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(5_000);
+    const seq = first?.seq ?? 0;
+    fake.world.server.script = (frame) => {
+      if (frame.action !== "sync") return undefined;
+      const page = { seq: seq + 50, messages: [{ seq, id: "a", from: "x", sentAt: 1, data: 1 }], more: true, truncated: false };
+      const reply = { type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: [], syncAfterMs: 30_000 };
+      fake.world.network.last.inject(JSON.stringify(reply));
+      return "silence";
+    };
+    inject("lobby", [{ seq: seq + 50, id: "b", from: "x", sentAt: 1, data: 2 }]);
+    const before = fake.world.server.received("sync").length;
+    await pass(60_000);
+    expect(fake.world.server.received("sync").length - before).toBeLessThan(60);
+  });
+});
