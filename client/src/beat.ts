@@ -1,7 +1,7 @@
 import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS } from "./limits.js";
 import { isHidden } from "./network.js";
 
-/** No answer is a reason to ask again at once. */
+/** No answer is a reason to ask again at once, however short the retention. */
 const SHORTEST_MS = 1_000;
 
 /** How long a connection, and a room, may be silent: in a hidden browser tab less, because its timers are late. */
@@ -93,7 +93,7 @@ export class Beat {
 
   /** No later than this, because a silence of this length would leave a doubt. */
   atMost(time: number): void {
-    this.#next = Math.min(this.#next, time);
+    this.#next = Math.min(this.#next, Math.max(time, this.#since + SHORTEST_MS));
   }
 
   get #interval(): number {

@@ -82,7 +82,7 @@ export class Syncer {
     if (!this.#link) return;
     let next = Math.min(this.#idleAt, now() + longestSilence());
     for (const room of this.#ports.subscriptions()) {
-      if (this.#canAsk(this.#link, room)) next = Math.min(next, room.beat.due);
+      if (this.#canAsk(this.#link, room)) next = Math.min(next, this.#goesAt(room));
     }
     this.#arm(Math.max(next, this.#pausedUntil));
   }
@@ -95,6 +95,12 @@ export class Syncer {
 
   #canAsk(link: Link, room: Subscription): boolean {
     return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
+  }
+
+  /** When something can be sent about the room. The answer to a beat, which others wait for, looks anew by itself. */
+  #goesAt({ beat }: Subscription): number {
+    if (!this.#beating) return beat.due;
+    return this.#failures > 0 ? Infinity : beat.askAt;
   }
 
   #run(): void {
@@ -149,9 +155,9 @@ export class Syncer {
   }
 
   #answered(link: Link, asked: Subscription[], rooms: Record<string, number>, reply: SyncedFrame, sentAt: number): void {
-    const { syncAfterMs, renewed = [] } = reply;
+    const { syncAfterMs, renewed } = reply;
     const time = now();
-    if (renewed.length > 0) this.#times.logger.debug("memberships renewed", { rooms: renewed });
+    if (renewed?.length) this.#times.logger.debug("memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#idleAt = time + longestSilence();
     const crowded = Object.values(reply.rooms).some(({ messages }) => messages.length > 0);
     for (const room of asked) {
