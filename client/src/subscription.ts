@@ -198,6 +198,8 @@ export class Subscription {
     if (this.#state !== "live") return;
     this.#advance();
     if (this.#sequencer.behind) this.#ask();
+    // Its beat may have been due while there was no room for an answer.
+    this.#ports.due(this);
   }
 
   /** The server refused the room. */
