@@ -57,9 +57,14 @@ export class Beat {
     return time - this.#since >= this.due - time;
   }
 
-  /** The room was joined: it is looked at once more when every copy of the membership must be visible. */
+  /** The room was joined: it is looked at once more. */
   joined(time: number, syncAfterMs: number | undefined): void {
     this.#answered(time, time + this.#wait(syncAfterMs));
+    this.confirm(time);
+  }
+
+  /** The membership is in doubt until it is looked at: when every copy of it must be visible. */
+  confirm(time: number): void {
     this.#confirmAt = time + this.#times.confirmJoinMs;
   }
 

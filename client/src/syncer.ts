@@ -54,6 +54,8 @@ export class Syncer {
     this.#beating = this.#probing = false;
     this.#asked.clear();
     this.#idleAt = now() + longestSilence();
+    // In a hand-over rooms were joined on this connection, and looked at on the one before.
+    for (const room of this.#ports.subscriptions()) if (link?.hasJoined(room)) room.beat.confirm(now());
     this.replan();
   }
 
