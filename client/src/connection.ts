@@ -15,8 +15,8 @@ import type { WebSocketLike } from "./websocket.js";
 /** What a connection tells its owner; replies go to whoever asked. */
 export interface ConnectionPorts {
   broadcast(frame: MessagesFrame): void;
-  /** A request for these rooms was answered after it had been given up: the server may have joined them only now. */
-  late(roomIds: string[]): void;
+  /** A request was answered after it had been given up: the server may have joined or left its rooms only now. */
+  late(frame: ReplyFrame): void;
   /** An error that belongs to no request. */
   error(error: RoomcastError): void;
 }
@@ -135,8 +135,7 @@ export class Connection {
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
     request?.reject(new RoomcastError("protocol", `expected ${request.expects}, got ${frame.type}`));
-    if (frame.type === "joined") this.#ports.late([frame.roomId]);
-    if (frame.type === "synced") this.#ports.late(Object.keys(frame.rooms));
+    this.#ports.late(frame);
   }
 
   #onError({ code, message, retryAfterMs, requestId }: ErrorFrame): void {

@@ -3,7 +3,7 @@ import type { Connection } from "./connection.js";
 import { about, type RoomcastError } from "./errors.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Deferred, deferred, now, quiet, retryDelay } from "./timing.js";
+import { type Deferred, deferred, now, retryDelay } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
@@ -73,12 +73,7 @@ export class Link {
 
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
-    const { roomId } = subscription;
-    let seat = this.#seats.get(roomId);
-    if (!seat) {
-      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
-      this.#seats.set(roomId, seat);
-    }
+    const seat = this.#seatOf(subscription.roomId);
     seat.wanted = subscription;
     seat.failures = seat.notBefore = 0;
     // Whoever waited for the room to be left no longer does: it is wanted again.
@@ -104,7 +99,9 @@ export class Link {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
     this.#strays.set(roomId, time);
-    void quiet(this.#requestLeave(roomId));
+    const seat = this.#seatOf(roomId);
+    seat.member = true;
+    this.#proceed(seat);
   }
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
@@ -121,6 +118,15 @@ export class Link {
     const waiting = (this.#waiting ??= deferred());
     this.#release();
     return waiting.promise;
+  }
+
+  #seatOf(roomId: string): Seat {
+    let seat = this.#seats.get(roomId);
+    if (!seat) {
+      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
+      this.#seats.set(roomId, seat);
+    }
+    return seat;
   }
 
   /** Does what is next for a room, unless that is decided by a reply that is to come. */
@@ -205,7 +211,7 @@ export class Link {
     // While it waited, the room may have been joined again.
     if (seat.wanted) return;
     try {
-      await this.#requestLeave(roomId);
+      await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
       seat.member = false;
     } catch (thrown) {
       const error = about(thrown, { roomId });
@@ -214,10 +220,6 @@ export class Link {
       seat.member = false;
       seat.left.reject(error);
     }
-  }
-
-  #requestLeave(roomId: string): Promise<unknown> {
-    return this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
   }
 
   #delay(seat: Seat, error: RoomcastError): void {

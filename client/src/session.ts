@@ -13,6 +13,7 @@ import type { Settings } from "./options.js";
 import { Requester } from "./requester.js";
 import type { Subscription } from "./subscription.js";
 import { Syncer } from "./syncer.js";
+import { now } from "./timing.js";
 
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
 export class Session implements LifecyclePorts {
@@ -99,7 +100,15 @@ export class Session implements LifecyclePorts {
         this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
         stray(frame.roomId);
       },
-      late: (roomIds) => roomIds.forEach(stray),
+      late: (frame) => {
+        if (frame.type === "joined") stray(frame.roomId);
+        if (frame.type === "synced") Object.keys(frame.rooms).forEach(stray);
+        const room = frame.type === "left" && this.#subscriptions.get(frame.roomId);
+        if (!room) return;
+        // It was joined again meanwhile.
+        room.beat.confirm(now());
+        this.syncer.due(room);
+      },
       error: this.error,
     };
     const connection = await this.#dialer.dial(ports, cancellation);
