@@ -184,13 +184,15 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     checkWhole("limit", limit, 1, this.id, MAX_HISTORY_LIMIT);
     checkWhole("before", before, 1, this.id);
     const { settings, requester } = this.#session;
-    const { messages, more } = await unlessAborted(
+    const reply = await unlessAborted(
       signal,
       (cancellation) =>
         requester.request({ action: "getHistory", roomId: this.id, before, limit }, "history", settings.operationTimeoutMs, cancellation),
       this.#session.assertOpen(),
     );
-    return { messages: this.#parsed(messages.map((message) => ({ message, recovered: true }))), more };
+    const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));
+    for (const error of bad) this.#tell("error", error);
+    return { messages, more: reply.more };
   }
 
   /** Leaves the room, removes its listeners and lets the client forget it; it cannot be joined any more. */
@@ -267,11 +269,18 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
       this.id,
       after,
       {
-        deliver: (messages) => this.#delivery.push(this.#parsed(messages)),
+        deliver: (logged) => {
+          if (subscription.stopped) return;
+          const { messages, bad } = this.#parsed(logged);
+          this.#delivery.push(messages);
+          // Afterwards: who leaves because of it has had the others, as `seq` says.
+          for (const error of bad) subscription.stopped || this.#tell("error", error);
+        },
         full: () => this.#delivery.full,
         due: (room) => this.#session.syncer.due(room),
-        state: (state) => this.#setState(state),
-        emit: (event, value) => this.#tell(event, value as RoomEvents<T>[typeof event]),
+        // A listener may have left the room while the subscription was at it.
+        state: (state) => subscription.stopped || this.#setState(state),
+        emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
         failed: (error) => {
           void quiet(this.#session.remove(subscription));
           this.#end(subscription, error);
@@ -312,17 +321,19 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#tell("left", { error });
   }
 
-  #parsed(logged: readonly Sequenced[]): Message<T>[] {
+  /** Messages with their data checked, and what was wrong with others. */
+  #parsed(logged: readonly Sequenced[]): { messages: Message<T>[]; bad: RoomcastError[] } {
     const messages: Message<T>[] = [];
+    const bad: RoomcastError[] = [];
     for (const { message, recovered } of logged) {
       try {
         messages.push({ ...message, roomId: this.id, data: this.#parse(message.data), recovered });
       } catch (cause) {
         const text = `message ${message.seq} has bad data: ${describe(cause)}`;
-        this.#tell("error", this.#error("bad_data", text, { messageId: message.id, cause }));
+        bad.push(this.#error("bad_data", text, { messageId: message.id, cause }));
       }
     }
-    return messages;
+    return { messages, bad };
   }
 
   #setState(state: RoomState): void {
