@@ -69,8 +69,10 @@ export interface HistoryOptions extends CallOptions {
 export interface HistoryPage<T = unknown> {
   /** In the order of the log. */
   messages: Message<T>[];
-  /** There are older ones: ask with `before` set to the first `seq` of this page. */
+  /** There are older ones: ask with the `before` of this page. */
   more: boolean;
+  /** The first `seq` that was read, also if the message failed `parse` and is not here; `undefined` if nothing was. */
+  before: number | undefined;
 }
 
 /** What a room needs of its client. */
@@ -192,7 +194,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     );
     const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));
     for (const error of bad) this.#tell("error", error);
-    return { messages, more: reply.more };
+    return { messages, more: reply.more, before: reply.messages[0]?.seq };
   }
 
   /** Leaves the room, removes its listeners and lets the client forget it; it cannot be joined any more. */

@@ -133,6 +133,18 @@ describe("parse", () => {
     expect(errors).toContain("bad_data");
   });
 
+  it("leaves the way open to the messages before a page of which none passes", async () => {
+    fake.world.server.publish("lobby", [{ data: { text: "a" } }, ...Array.from({ length: 60 }, () => ({ data: 7 }))]);
+    const room = await parsed();
+    const seen: unknown[] = [];
+    let page = await during(room.history());
+    while (page.more && page.before !== undefined) {
+      page = await during(room.history({ before: page.before }));
+      seen.unshift(...data(page.messages));
+    }
+    expect(seen).toEqual([{ text: "a" }]);
+  });
+
   it("that fails makes nobody miss a message: who leaves because of it joins where it stopped", async () => {
     const room = await parsed();
     const told: unknown[] = [];
