@@ -69,7 +69,7 @@ export class Roomcast extends Emitter<ClientEvents> {
   }
 
   /** Releases a room, if there is one with this id: see `Room.release()`. */
-  async release(id: string): Promise<void> {
-    await this.#rooms.find(id)?.release();
+  release(id: string): Promise<void> {
+    return this.#rooms.find(id)?.release() ?? Promise.resolve();
   }
 }

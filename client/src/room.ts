@@ -199,8 +199,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   /** Leaves the room, removes its listeners and lets the client forget it; it cannot be joined any more. */
   release(): Promise<void> {
-    const left = this.leave();
     this.#released = true;
+    const left = this.leave();
     this.clear();
     this.#ports.released();
     return left;
@@ -219,7 +219,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
     this.#ports.used();
-    return this.#delivery.read();
+    const iterator = this.#delivery.read();
+    if (this.#released) void iterator.return();
+    return iterator;
   }
 
   /** @internal Takes the options of the latest `Roomcast.room()` with any. */
