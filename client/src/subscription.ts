@@ -63,6 +63,9 @@ export interface SubscriptionTimes extends BeatTimes {
  */
 const SURRENDER_AFTER = 5;
 
+/** By how much each pause between such questions is longer than the one before, besides the backoff. */
+const LONGER_MS = 200;
+
 /** Retention of a server that does not say. */
 const RETENTION_SECONDS = 600;
 
@@ -261,7 +264,15 @@ export class Subscription {
     if (progress || (page.more && crowded && end === undefined)) return this.#ask();
     if (end === undefined && !page.more) {
       if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
-      if (this.#attempts >= SURRENDER_AFTER) return this.#surrender(this.#sequencer.highest);
+      if (this.#attempts >= SURRENDER_AFTER) {
+        // A log that knows its head, and has nothing beyond it, is believed: what was announced was never in it. A beat looks again.
+        if (page.seq > 0 && page.seq < this.#sequencer.highest) {
+          this.#sequencer.restart(this.#at);
+          this.beat.atMost(now() + MAX_REPLY_MS);
+          return this.#advance();
+        }
+        return this.#surrender(this.#sequencer.highest);
+      }
     }
     this.#askLater();
   }
@@ -319,7 +330,8 @@ export class Subscription {
   }
 
   #askLater(): void {
-    this.#retry.set(backoffDelay(this.#times.retry, this.#attempts++), () => {
+    // What is given up was missing for two seconds at least, however short the pauses: copies of the log's head are younger.
+    this.#retry.set(backoffDelay(this.#times.retry, this.#attempts) + LONGER_MS * this.#attempts++, () => {
       if (this.#sequencer.behind) this.#ask();
     });
   }

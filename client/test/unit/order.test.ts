@@ -229,3 +229,38 @@ describe("a page that brings nothing new", () => {
     expect(fake.world.server.received("sync").length - before).toBeLessThan(60);
   });
 });
+
+describe("a log whose head is remembered for half a second", () => {
+  it("has not lost what it does not show yet", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined({ retry: { base: 10, cap: 50 } });
+    const seen = collect(room);
+    const truncated: unknown[] = [];
+    room.on("truncated", (hole) => truncated.push(hole));
+    server.publish("lobby", [{ data: 1 }]);
+    await pass(5_000);
+    server.headLag = () => 1_000;
+    server.log("lobby").append([{ id: "lost", from: "x", data: 2 }]);
+    server.publish("lobby", [{ data: 3 }]);
+    await pass(5_000);
+    expect(truncated).toEqual([]);
+    expect(seen.map(({ data }) => data)).toEqual([1, 2, 3]);
+  });
+});
+
+describe("a broadcast with a number that is far too large", () => {
+  it("does not make the room deaf to those that follow", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const [first] = server.publish("lobby", [{ data: 0 }]);
+    await pass(5_000);
+    const after = (first?.seq ?? 0) + 10;
+    inject("lobby", [], { after, seq: Number.MAX_SAFE_INTEGER });
+    for (let n = 1; n <= 120; n++) {
+      server.publish("lobby", [{ data: n }]);
+      await pass(1_000);
+    }
+    expect(seen.length).toBeGreaterThan(110);
+  });
+});
