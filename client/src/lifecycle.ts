@@ -108,6 +108,8 @@ export class Lifecycle {
     this.#attempt = 0;
     this.#hurried = false;
     this.#ports.started();
+    // A listener of a room that was brought back may have closed the client.
+    if (run !== this.#run) return;
     this.#setState("connecting");
     void this.#drive(run);
   }

@@ -268,7 +268,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", late));
   }
 
-  #begin(after: number | undefined): Subscription {
+  #begin(after: number | undefined, emptyAt?: number): Subscription {
     const subscription: Subscription = new Subscription(
       this.id,
       after,
@@ -299,10 +299,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     );
     this.#subscription = subscription;
     this.#session.suspended.delete(this);
+    subscription.emptyAt = emptyAt;
     this.#ports.used();
+    // First: a listener may leave it at once, or close the client.
+    this.#session.add(subscription);
     this.#setState("joining");
-    // A listener may have left it at once.
-    if (!subscription.stopped) this.#session.add(subscription);
     return subscription;
   }
 
@@ -310,8 +311,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   #suspend({ position, after, emptyAt }: Subscription): void {
     const from = position === undefined ? after : this.seq;
     this.#session.suspended.set(this, () => {
-      this.#begin(from).emptyAt = emptyAt;
       this.#resumed = true;
+      this.#begin(from, emptyAt);
     });
   }
 

@@ -86,8 +86,8 @@ export class Session implements LifecyclePorts {
       doubtful();
     };
     this.#unwatchNetwork = watchNetwork({ back, hidden: () => this.syncer.replan(), doubtful }, this.settings.networkTarget);
-    // A listener may have joined or left some of them meanwhile.
-    for (const [room, resume] of [...this.suspended]) if (this.suspended.delete(room)) resume();
+    // A listener may have joined or left some of them meanwhile, or closed the client.
+    for (const [room, resume] of [...this.suspended]) if (this.lifecycle.cancellation && this.suspended.delete(room)) resume();
   }
 
   async dial(cancellation: Cancellation): Promise<Link> {
