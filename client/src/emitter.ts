@@ -33,9 +33,9 @@ export class Emitter<Events extends object> {
 
   /** @internal */
   emit<E extends keyof Events>(event: E, value: Events[E]): void {
-    // A copy: a listener may add or remove listeners of the same event.
+    // A copy: a listener may add or remove listeners of the same event, or make it happen again.
     for (const [listener, once] of [...this.#of(event)]) {
-      if (once) this.#of(event).delete(listener);
+      if (once && !this.#of(event).delete(listener)) continue;
       try {
         (listener as (value: Events[E]) => void)(value);
       } catch (error) {

@@ -80,4 +80,15 @@ describe("Emitter", () => {
     expect(await uncaught).toMatchObject({ message: "listener" });
     for (const handler of handlers) process.on("uncaughtException", handler);
   });
+
+  it("calls a listener added by once() once, also when another listener makes the event happen again", () => {
+    const emitter = new Emitter<{ tick: number }>();
+    const calls: number[] = [];
+    emitter.on("tick", (n) => {
+      if (n === 1) emitter.emit("tick", 2);
+    });
+    emitter.once("tick", (n) => calls.push(n));
+    emitter.emit("tick", 1);
+    expect(calls).toHaveLength(1);
+  });
 });
