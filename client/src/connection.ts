@@ -4,7 +4,6 @@ import {
   decodeFrame,
   encodeFrame,
   type ErrorFrame,
-  type Inbound,
   type MessagesFrame,
   type Reply,
   type ReplyFrame,
@@ -120,16 +119,8 @@ export class Connection {
   #onMessage(data: unknown): void {
     if (this.end) return;
     this.#lastFrameAt = now();
-    let frame: Inbound | undefined;
-    try {
-      frame = decodeFrame(data);
-    } catch (malformed) {
-      this.#ports.error(malformed as RoomcastError);
-    }
-    if (frame) this.#onFrame(frame);
-  }
-
-  #onFrame(frame: Inbound): void {
+    const frame = decodeFrame(data);
+    if (!frame) return;
     if (frame.type === "messages") return this.#ports.broadcast(frame);
     if (frame.type === "error") return this.#onError(frame);
     const request = this.#settle(frame.requestId);

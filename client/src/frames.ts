@@ -75,7 +75,7 @@ export interface MessagesFrame {
 
 export interface ErrorFrame {
   type: "error";
-  requestId?: string;
+  requestId?: string | undefined;
   code: string;
   message: string;
   /** How long to wait before the next attempt, where the server knows. */
@@ -124,14 +124,14 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
 
 /**
  * Decodes and checks a frame of the server; nobody checks its fields again. `undefined` if it is none that this version knows;
- * throws `protocol` if it makes no sense.
+ * an error with the code `protocol`, in place of the reply that it may have been, if it makes no sense.
  *
  * API Gateway itself answers `{message, connectionId, requestId}` when it throttles or when an integration fails. That
  * `requestId` is its own, not ours, and is dropped so that it is never taken for an echo.
  */
 export function decodeFrame(text: unknown): Inbound | undefined {
   const frame = parse(text);
-  if (!isRecord(frame)) throw new RoomcastError("protocol", "the server sent a frame that is not a JSON object");
+  if (!isRecord(frame)) return nonsense("a frame that is not a JSON object");
   const { type, message } = frame;
   for (const hint of HINTS) {
     const value = frame[hint];
@@ -140,7 +140,11 @@ export function decodeFrame(text: unknown): Inbound | undefined {
   if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
   if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
   if (has(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
-  throw new RoomcastError("protocol", `the server sent a bad ${type} frame`);
+  return nonsense(`a bad ${type} frame`, frame);
+}
+
+function nonsense(what: string, { requestId }: Fields = {}): ErrorFrame {
+  return { type: "error", code: "protocol", message: `the server sent ${what}`, requestId: requestId as string | undefined };
 }
 
 function parse(text: unknown): unknown {
@@ -156,7 +160,7 @@ function gatewayCode(message: string): string {
   return /forbidden/i.test(message) ? "forbidden" : "unavailable";
 }
 
-type Fields = { [name: string]: unknown; type?: unknown; message?: unknown };
+type Fields = { [name: string]: unknown; type?: unknown; message?: unknown; requestId?: unknown };
 
 type Check = (value: unknown) => boolean;
 
