@@ -12,6 +12,14 @@ export default defineConfig({
       },
       {
         test: {
+          name: "simulation",
+          include: ["test/simulation/**/*.test.ts"],
+          // Minutes of computing, more where others compute too.
+          testTimeout: 1_800_000,
+        },
+      },
+      {
+        test: {
           name: "package",
           include: ["test/package/**/*.test.ts"],
           // Packs the package, once, where there is such a test to run.
