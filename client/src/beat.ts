@@ -47,6 +47,11 @@ export class Beat {
     this.#times = times;
   }
 
+  /** The log is being asked for what is missing, or will be again after a failure. */
+  get asking(): boolean {
+    return this.askAt < Infinity;
+  }
+
   /** When the room is due. */
   get due(): number {
     return Math.min(this.askAt, this.#confirmAt, this.#since + longestSilence(), this.#afterFrame ?? this.#next);
@@ -75,7 +80,7 @@ export class Beat {
    */
   synced(time: number, sentAt: number, syncAfterMs: number | undefined, news: boolean): void {
     const next = time + this.#wait(syncAfterMs);
-    const frameCame = this.#afterFrame !== undefined && this.#afterFrame - this.#interval > sentAt;
+    const frameCame = this.#afterFrame !== undefined && this.lastFrameAt > sentAt;
     const early = !news && this.#afterFrame === undefined && this.#next > sentAt + SLACK_MS;
     if (sentAt >= this.#confirmAt - SLACK_MS) this.#confirmAt = Infinity;
     if (frameCame) this.#since = time;
@@ -87,7 +92,7 @@ export class Beat {
   /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
   failed(time: number, retryAt: number): void {
     this.#answered(time, retryAt);
-    if (this.askAt < Infinity) this.askAt = retryAt;
+    if (this.asking) this.askAt = retryAt;
     if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 

@@ -63,7 +63,7 @@ export class Roomcast extends Emitter<ClientEvents> {
    * and what is received, which only `parse` checks.
    */
   room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
-    const room = this.#rooms.get(id, (ports) => new Room<T>(id, this.#session, ports) as Room<unknown>) as Room<T>;
+    const room = this.#rooms.get(id, () => new Room<T>(id, this.#session, this.#rooms) as Room<unknown>) as Room<T>;
     room.configure(options);
     return room;
   }

@@ -58,7 +58,7 @@ export class Dialer {
   /** The network has changed: gives up an attempt that gets no answer. Whether there was one. */
   hurry(): boolean {
     if (!this.#attempt || now() - this.#startedAt < HURRY_AFTER_MS) return false;
-    this.#attempt.cancel(new RoomcastError("connect_failed", "the network has changed during the handshake"));
+    this.#attempt.cancel(new RoomcastError("connect_failed", "the network has changed"));
     return true;
   }
 
@@ -75,10 +75,10 @@ export class Dialer {
       const retryable = (cause as ErrorDetails | null | undefined)?.retryable !== false;
       throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
     }
-    if (typeof token !== "string" || token === "") throw failed("the token provider returned no token", { retryable: false });
+    if (typeof token !== "string" || token === "") throw failed("the token provider failed: no token", { retryable: false });
     // Only when it was refused: the clock of the device may be wrong.
     if (this.#refused && fixedToken && isExpired(token)) {
-      throw failed("the token has expired: pass a function that returns a new one", { retryable: false });
+      throw failed("the token has expired: pass a function that returns one", { retryable: false });
     }
     return token;
   }

@@ -1,4 +1,4 @@
-import { Cancellation, cancellable, unlessCancelled } from "./cancellation.js";
+import { Cancellation, cancellable } from "./cancellation.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { MAX_REPLY_MS } from "./limits.js";
 import type { Link } from "./link.js";
@@ -203,7 +203,7 @@ export class Lifecycle {
   async #handOver(old: Link, cancellation: Cancellation): Promise<Link> {
     const next = await this.#dial(cancellation);
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
-    await unlessCancelled(Promise.race([next.settled(), old.connection.lost]), cancellation);
+    await Promise.race([next.settled(), old.connection.lost]);
     if (next.connection.end) throw next.connection.end;
     void this.#retire(old);
     return next;

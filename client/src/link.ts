@@ -3,7 +3,7 @@ import type { Connection } from "./connection.js";
 import { about, type RoomcastError } from "./errors.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Deferred, deferred, now, quiet, retryDelay } from "./timing.js";
+import { type Deferred, deferred, now, quiet, retryDelay, Timer } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
@@ -56,7 +56,7 @@ export class Link {
   readonly #strays = new Map<string, number>();
   #waiting: Deferred<void> | undefined;
   #joining = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer = new Timer();
 
   constructor(connection: Connection, times: PaceTimes, pace: JoinPace, ports: LinkPorts) {
     this.connection = connection;
@@ -140,7 +140,7 @@ export class Link {
 
   /** Sends what may be sent now, and comes back when more may be. */
   #pump(): void {
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     if (this.connection.end) return;
     const time = now();
     let next = Infinity;
@@ -154,7 +154,7 @@ export class Link {
         void this.#run(seat, wanted);
       }
     }
-    if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
+    if (next < Infinity) this.#timer.set(next - time, () => this.#pump());
   }
 
   async #run(seat: Seat, wanted: Subscription | undefined): Promise<void> {
@@ -196,7 +196,7 @@ export class Link {
     seat.member = false;
     if (seat.wanted !== subscription) return;
     seat.wanted = undefined;
-    subscription.fail(error);
+    subscription.end(error);
   }
 
   async #leave(seat: Seat): Promise<void> {
@@ -226,7 +226,7 @@ export class Link {
 
   #lost(reason: RoomcastError): void {
     this.lost.cancel(reason);
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#queue.clear();
     for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
     this.#release();

@@ -12,10 +12,6 @@ export interface Logger {
   error(message: string, details?: object): void;
 }
 
-const nothing = (): void => {};
-
-export const SILENT: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
-
 /** What of an error goes into a log: not its cause, which may quote the address and so the token. */
 export function loggable({ code, message, roomId }: RoomcastError): object {
   return { code, message, ...(roomId && { roomId }) };

@@ -1,6 +1,6 @@
 import { RoomcastError } from "./errors.js";
 import { MAX_BEAT_MS, MAX_CONNECTION_MS, MAX_IDLE_MS, MAX_SEND_TIMEOUT_MS, MAX_TIMER_MS } from "./limits.js";
-import { type Logger, SILENT } from "./logger.js";
+import type { Logger } from "./logger.js";
 import type { NetworkTarget } from "./network.js";
 import type { Backoff } from "./timing.js";
 import type { WebSocketConstructor } from "./websocket.js";
@@ -84,7 +84,7 @@ export interface Settings extends Record<keyof typeof NUMBERS, number> {
   WebSocket: WebSocketConstructor | undefined;
   reconnect: Backoff;
   retry: Backoff;
-  logger: Logger;
+  logger: Logger | undefined;
   networkTarget: NetworkTarget | undefined;
   /** The token is always the same, so that there is no better one to wait for. */
   fixedToken: boolean;
@@ -103,12 +103,12 @@ export function settingsOf(options: RoomcastOptions): Settings {
     check(value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS, `${name} must have 0 < base <= cap`);
     return value;
   };
-  const { url, token, WebSocket, networkTarget, logger = SILENT } = options;
+  const { url, token, WebSocket, networkTarget, logger } = options;
   const fixedToken = typeof token === "string";
   check(fixedToken || typeof token === "function", "token must be a string or a function");
   check(WebSocket === undefined || typeof WebSocket === "function", "WebSocket must be a class");
   // Not parsed by `URL`: React Native's has only part of it.
-  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must be an address that starts with ws:// or wss://");
+  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must start with ws:// or wss://");
   const numbers = {} as Record<keyof typeof NUMBERS, number>;
   for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
     const [fallback, min, max] = NUMBERS[name];

@@ -76,9 +76,9 @@ export interface HistoryPage<T = unknown> {
 /** What a room needs of its client. */
 export interface RoomPorts {
   /** The application uses the room: it must stay the room with this id. */
-  used(): void;
+  used(room: Room): void;
   /** The application has no more use for it. */
-  released(): void;
+  released(room: Room): void;
 }
 
 const WARNED: readonly string[] = ["truncated", "stalled", "error"];
@@ -198,7 +198,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const left = this.leave();
     this.#released = true;
     this.clear();
-    this.#ports.released();
+    this.#ports.released(this as Room<unknown>);
     return left;
   }
 
@@ -214,7 +214,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * with `return()`, which leaving a `for await` loop does.
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
-    this.#ports.used();
+    this.#ports.used(this as Room<unknown>);
     return this.#delivery.read();
   }
 
@@ -230,7 +230,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   /** @internal */
   override listened(event: keyof RoomEvents): void {
-    this.#ports.used();
+    this.#ports.used(this as Room<unknown>);
     if (event === "message") this.#delivery.listenerAdded();
   }
 
@@ -242,7 +242,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
     if (after !== undefined && this.#subscription) {
-      throw this.#error("bad_request", "the room is joined already: leave it to join with `after`");
+      throw this.#error("bad_request", "the room is joined already: leave it first");
     }
     const { joined } = this.#subscription ?? this.#begin(after);
     return { seq: await this.#inTime(joined.promise, "the room was not joined in time") };
@@ -255,7 +255,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const removed = this.#session.remove(subscription);
     subscription.stop(this.#error("left", "the room was left"));
     this.#end(subscription, undefined);
-    await this.#inTime(removed, "the server did not confirm that the room is left");
+    await this.#inTime(removed, "the room was not left in time");
   }
 
   #inTime<R>(promise: Promise<R>, late: string): Promise<R> {
@@ -272,21 +272,18 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         due: (room) => this.#session.syncer.due(room),
         state: (state) => this.#setState(state),
         emit: (event, value) => this.#tell(event, value as RoomEvents<T>[typeof event]),
-        failed: (error) => {
-          void quiet(this.#session.remove(subscription));
-          this.#end(subscription, error);
-          this.#tell("error", error);
-        },
-        suspended: (reason) => {
-          this.#suspend(subscription);
+        ended: (reason, resumes) => {
+          if (resumes) this.#suspend(subscription);
+          else void quiet(this.#session.remove(subscription));
           this.#end(subscription, reason.code === "closed" ? undefined : reason);
+          if (!resumes) this.#tell("error", reason);
         },
       },
       this.#session.settings,
     );
     this.#subscription = subscription;
     this.#session.suspended.delete(this);
-    this.#ports.used();
+    this.#ports.used(this as Room<unknown>);
     this.#setState("joining");
     // A listener may have left it at once.
     if (!subscription.stopped) this.#session.add(subscription);
@@ -335,7 +332,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */
   #tell<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
     const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
-    this.#session.settings.logger[WARNED.includes(event) ? "warn" : "debug"](`room ${event}`, details);
+    this.#session.settings.logger?.[WARNED.includes(event) ? "warn" : "debug"](`room ${event}`, details);
     this.emit(event, value);
   }
 

@@ -61,12 +61,12 @@ export class Session implements LifecyclePorts {
   }
 
   changed(change: StateChange): void {
-    this.settings.logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    this.settings.logger?.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
     this.#events.emit("state", change);
   }
 
   readonly error = (error: RoomcastError): void => {
-    this.settings.logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
+    this.settings.logger?.[error.retryable ? "warn" : "error"](error.message, loggable(error));
     this.#events.emit("error", error);
   };
 
@@ -105,11 +105,11 @@ export class Session implements LifecyclePorts {
     const connection = await this.#dialer.dial(ports, cancellation);
     // Nothing can have come in before.
     const link = new Link(connection, this.settings, this.#pace, { error: this.error, joined: (room) => this.syncer.due(room) });
-    logger.debug("connected");
+    logger?.debug("connected");
     this.#links.add(link);
     void connection.lost.then((reason) => {
       this.#links.delete(link);
-      logger.debug("connection ended", loggable(reason));
+      logger?.debug("connection ended", loggable(reason));
       for (const room of this.#subscriptions.values()) {
         // In a hand-over the other connection may have the room.
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();
@@ -130,6 +130,6 @@ export class Session implements LifecyclePorts {
     this.#unwatchNetwork?.();
     const subscriptions = [...this.#subscriptions.values()];
     this.#subscriptions.clear();
-    for (const subscription of subscriptions) subscription.suspend(reason);
+    for (const subscription of subscriptions) subscription.end(reason, true);
   }
 }

@@ -6,12 +6,12 @@ import { MAX_SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
 import type { Logger } from "./logger.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, now, retryDelay } from "./timing.js";
+import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
 export interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
-  logger: Logger;
+  logger: Logger | undefined;
 }
 
 export interface SyncerPorts {
@@ -40,7 +40,7 @@ export class Syncer {
   /** When the connection is due even if no room is. */
   #idleAt = 0;
   #probing = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer = new Timer();
   #timerAt = Infinity;
 
   constructor(times: SyncerTimes, ports: SyncerPorts) {
@@ -77,7 +77,7 @@ export class Syncer {
 
   /** Looks anew when what is due. */
   replan(): void {
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#timerAt = Infinity;
     if (!this.#link) return;
     let next = Math.min(this.#idleAt, now() + longestSilence());
@@ -88,9 +88,8 @@ export class Syncer {
   }
 
   #arm(at: number): void {
-    clearTimeout(this.#timer);
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#run(), Math.max(0, at - now()));
+    this.#timer.set(at - now(), () => this.#run());
   }
 
   #canAsk(link: Link, room: Subscription): boolean {
@@ -151,7 +150,7 @@ export class Syncer {
   #answered(link: Link, asked: Subscription[], rooms: Record<string, number>, reply: SyncedFrame, sentAt: number): void {
     const { syncAfterMs, renewed = [] } = reply;
     const time = now();
-    if (renewed.length > 0) this.#times.logger.debug("memberships renewed", { rooms: renewed });
+    if (renewed.length > 0) this.#times.logger?.debug("memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#idleAt = time + longestSilence();
     const crowded = Object.values(reply.rooms).some(({ messages }) => messages.length > 0);
     for (const room of asked) {
@@ -169,7 +168,7 @@ export class Syncer {
 
   /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
   async #findForbidden(link: Link, asked: Subscription[], error: RoomcastError): Promise<void> {
-    if (asked.length === 1) return asked[0]?.fail(about(error, asked[0]));
+    if (asked.length === 1) return asked[0]?.end(about(error, asked[0]));
     const middle = Math.ceil(asked.length / 2);
     for (const half of [asked.slice(0, middle), asked.slice(middle)]) {
       if (!link.connection.end) await this.#sync(link, half.filter((room) => this.#canAsk(link, room)));

@@ -68,7 +68,7 @@ export function within<T>(
   return cancellable(
     parent,
     (own) => {
-      const timer = setTimeout(() => own.cancel(late()), Math.min(ms, MAX_TIMER_MS));
+      const timer = setTimeout(() => own.cancel(late()), ms);
       return () => clearTimeout(timer);
     },
     work,
