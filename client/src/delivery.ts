@@ -83,15 +83,15 @@ export class Delivery<T> {
     const first = !this.#consumed;
     this.#readers.add(reader);
     if (first) this.#flush();
-    const end = () => {
+    const end = async () => {
       this.#release(reader);
-      return Promise.resolve(END);
+      return END;
     };
     const iterator: MessageIterator<T> = {
       next: () => this.#next(reader),
       return: end,
       [Symbol.asyncIterator]: () => iterator,
-      [asyncDispose]: () => end().then(() => {}),
+      [asyncDispose]: async () => void (await end()),
     };
     return iterator;
   }

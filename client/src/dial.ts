@@ -63,10 +63,10 @@ export class Dialer {
   }
 
   async #token(attempt: Cancellation): Promise<string> {
-    const { connectTimeoutMs: ms, token: provider, fixedToken } = this.#settings;
+    const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused }).then(provider);
+    const provided = Promise.resolve({ refused: this.#refused }).then((request) => (typeof given === "string" ? given : given(request)));
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);
@@ -76,8 +76,8 @@ export class Dialer {
       throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
     }
     if (typeof token !== "string" || token === "") throw failed("the token provider failed: no token", { retryable: false });
-    // Only when it was refused: the clock of the device may be wrong.
-    if (this.#refused && fixedToken && isExpired(token)) {
+    // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
+    if (this.#refused && token === given && isExpired(token)) {
       throw failed("the token has expired: pass a function that returns one", { retryable: false });
     }
     return token;

@@ -216,5 +216,5 @@ function isText(value: unknown): value is string {
 }
 
 function isRecord(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return value instanceof Object && !Array.isArray(value);
 }

@@ -108,7 +108,7 @@ export class Link {
   }
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
-  syncing(roomIds: readonly string[], sync: Promise<unknown>): void {
+  syncing(roomIds: Iterable<string>, sync: Promise<unknown>): void {
     const ended = sync.then(
       () => {},
       () => {},

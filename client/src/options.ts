@@ -80,14 +80,12 @@ const NUMBERS = {
 /** Options with their defaults, checked. */
 export interface Settings extends Record<keyof typeof NUMBERS, number> {
   url: string;
-  token: TokenProvider;
+  token: string | TokenProvider;
   WebSocket: WebSocketConstructor | undefined;
   reconnect: Backoff;
   retry: Backoff;
   logger: Logger | undefined;
   networkTarget: NetworkTarget | undefined;
-  /** The token is always the same, so that there is no better one to wait for. */
-  fixedToken: boolean;
   /** Not an option: see `Subscription.onJoined`. Longer than a DynamoDB index lags behind its table. */
   confirmJoinMs: number;
   /** Not an option: how long a replaced connection lives on, for frames under way and requests without a reply. */
@@ -104,8 +102,7 @@ export function settingsOf(options: RoomcastOptions): Settings {
     return value;
   };
   const { url, token, WebSocket, networkTarget, logger } = options;
-  const fixedToken = typeof token === "string";
-  check(fixedToken || typeof token === "function", "token must be a string or a function");
+  check(typeof token === "string" || typeof token === "function", "token must be a string or a function");
   check(WebSocket === undefined || typeof WebSocket === "function", "WebSocket must be a class");
   // Not parsed by `URL`: React Native's has only part of it.
   check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must start with ws:// or wss://");
@@ -122,8 +119,7 @@ export function settingsOf(options: RoomcastOptions): Settings {
     ...numbers,
     // A fragment is not for servers, and some sockets refuse it.
     url: url.replace(/#.*/, ""),
-    token: fixedToken ? () => token : token,
-    fixedToken,
+    token,
     WebSocket,
     reconnect,
     retry,

@@ -125,16 +125,12 @@ export class Syncer {
   }
 
   async #sync(link: Link, asked: Subscription[]): Promise<void> {
-    // Without a prototype, because rooms may be called `__proto__` and `constructor`.
-    const rooms = Object.create(null) as Record<string, number>;
-    for (const room of asked) {
-      rooms[room.roomId] = room.resumeFrom ?? 0;
-      this.#asked.add(room);
-    }
+    for (const room of asked) this.#asked.add(room);
+    const rooms = new Map(asked.map((room) => [room.roomId, room.resumeFrom ?? 0]));
     const sentAt = now();
     const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
-    const request = link.connection.request({ action: "sync", rooms }, "synced", timeoutMs);
-    link.syncing(Object.keys(rooms), request);
+    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms) }, "synced", timeoutMs);
+    link.syncing(rooms.keys(), request);
     try {
       const reply = await request;
       this.#failures = this.#timeouts = 0;
@@ -147,18 +143,20 @@ export class Syncer {
     if (link === this.#link) this.replan();
   }
 
-  #answered(link: Link, asked: Subscription[], rooms: Record<string, number>, reply: SyncedFrame, sentAt: number): void {
+  #answered(link: Link, asked: Subscription[], rooms: Map<string, number>, reply: SyncedFrame, sentAt: number): void {
     const { syncAfterMs, renewed = [] } = reply;
     const time = now();
     if (renewed.length > 0) this.#times.logger?.debug("memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#idleAt = time + longestSilence();
-    const crowded = Object.values(reply.rooms).some(({ messages }) => messages.length > 0);
+    // Not read as a record: a room may be called `constructor`.
+    const pages = new Map(Object.entries(reply.rooms));
+    const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);
     for (const room of asked) {
       if (link === this.#link) this.#asked.delete(room);
-      const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
+      const page = pages.get(room.roomId);
       if (page) {
         room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
-        room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
+        room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
       } else {
         // Its log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
