@@ -4,6 +4,9 @@ import { isHidden } from "./network.js";
 /** No answer is a reason to ask again at once. */
 const SHORTEST_MS = 1_000;
 
+/** Longer than a DynamoDB index lags behind its table: see `Subscription.onJoined`. */
+const CONFIRM_JOIN_MS = 1_000;
+
 /** How long a connection, and a room, may be silent: in a hidden browser tab less, because its timers are late. */
 export function longestSilence(): number {
   return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
@@ -11,11 +14,6 @@ export function longestSilence(): number {
 
 /** What is due at about the same time goes out together. */
 export const SLACK_MS = 250;
-
-export interface BeatTimes {
-  syncIntervalMs: number;
-  confirmJoinMs: number;
-}
 
 /**
  * When a room is to be compared with its log.
@@ -26,9 +24,8 @@ export interface BeatTimes {
  *     joined -1 s- look again -- server: 540 s -- beat -- frame, frame, frame -- 30 s -- beat -- server: 30 s -- beat -- ...
  */
 export class Beat {
-  readonly #times: BeatTimes;
-  /** Beats of clients that got the same frame, or connected together, must not stay together. */
-  readonly #jitter = 0.75 + Math.random() / 2;
+  /** Beats of clients that got the same frame, or connected together, do not stay together. */
+  readonly #interval: number;
   /** As the server said, counted from the last answer. */
   #next = 0;
   /** Counted from the last frame since then. */
@@ -43,8 +40,8 @@ export class Beat {
   /** Answers in a row that left the room out. */
   leftOut = 0;
 
-  constructor(times: BeatTimes) {
-    this.#times = times;
+  constructor(syncIntervalMs: number) {
+    this.#interval = syncIntervalMs * (0.75 + Math.random() / 2);
   }
 
   /** The log is being asked for what is missing, or will be again after a failure. */
@@ -65,7 +62,7 @@ export class Beat {
   /** The room was joined: it is looked at once more when every copy of the membership must be visible. */
   joined(time: number, syncAfterMs: number | undefined): void {
     this.#answered(time, time + this.#wait(syncAfterMs));
-    this.#confirmAt = time + this.#times.confirmJoinMs;
+    this.#confirmAt = time + CONFIRM_JOIN_MS;
   }
 
   /** A broadcast followed on what was there. */
@@ -99,10 +96,6 @@ export class Beat {
   /** No later than this, because a silence of this length would leave a doubt. */
   atMost(time: number): void {
     this.#next = Math.min(this.#next, time);
-  }
-
-  get #interval(): number {
-    return this.#times.syncIntervalMs * this.#jitter;
   }
 
   #wait(syncAfterMs: number | undefined): number {

@@ -8,8 +8,6 @@ import { type Deferred, deferred, now, quiet, retryDelay, Timer } from "./timing
 export interface LinkPorts {
   /** A join failed and is tried again. */
   error(error: RoomcastError): void;
-  /** The room can be synced from now on. */
-  joined(subscription: Subscription): void;
 }
 
 /** One room on this connection. What is wanted may change while a frame is under way; when its reply is there, what follows is decided. */
@@ -177,7 +175,6 @@ export class Link {
       if (seat.wanted === subscription) {
         seat.joined = subscription;
         subscription.onJoined(after, reply);
-        this.#ports.joined(subscription);
       }
     } catch (thrown) {
       this.#failed(seat, subscription, about(thrown, { roomId }), sentAt);

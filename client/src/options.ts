@@ -86,10 +86,6 @@ export interface Settings extends Record<keyof typeof NUMBERS, number> {
   retry: Backoff;
   logger: Logger | undefined;
   networkTarget: NetworkTarget | undefined;
-  /** Not an option: see `Subscription.onJoined`. Longer than a DynamoDB index lags behind its table. */
-  confirmJoinMs: number;
-  /** Not an option: how long a replaced connection lives on, for frames under way and requests without a reply. */
-  drainMs: number;
 }
 
 /** Applies the defaults; throws one `bad_request` that names every bad option. */
@@ -125,7 +121,5 @@ export function settingsOf(options: RoomcastOptions): Settings {
     retry,
     logger,
     networkTarget,
-    confirmJoinMs: 1_000,
-    drainMs: 3_000,
   };
 }

@@ -1,4 +1,4 @@
-import { Beat, type BeatTimes } from "./beat.js";
+import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
 import type { CatchUp, JoinedFrame, MessagesFrame } from "./frames.js";
 import { MAX_REPLY_MS } from "./limits.js";
@@ -48,7 +48,9 @@ export interface SubscriptionPorts {
   ended(reason: RoomcastError, resumes: boolean): void;
 }
 
-export interface SubscriptionTimes extends BeatTimes {
+export interface SubscriptionTimes {
+  /** From a room's last frame to its beat. */
+  syncIntervalMs: number;
   /** How long frames may arrive out of order before what is missing is asked for. */
   reorderWindowMs: number;
   /** Between questions to a log that does not yet show what a frame announced. */
@@ -96,7 +98,7 @@ export class Subscription {
     this.after = after;
     this.#ports = ports;
     this.#times = times;
-    this.beat = new Beat(times);
+    this.beat = new Beat(times.syncIntervalMs);
   }
 
   /** Last `seq` handed to the application; `undefined` before the room is joined. */

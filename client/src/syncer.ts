@@ -16,7 +16,7 @@ export interface SyncerTimes {
 
 export interface SyncerPorts {
   /** The rooms that the client is in. */
-  subscriptions(): Iterable<Subscription>;
+  readonly subscriptions: ReadonlyMap<string, Subscription>;
   error(error: RoomcastError): void;
 }
 
@@ -81,7 +81,7 @@ export class Syncer {
     this.#timerAt = Infinity;
     if (!this.#link) return;
     let next = Math.min(this.#idleAt, now() + longestSilence());
-    for (const room of this.#ports.subscriptions()) {
+    for (const room of this.#ports.subscriptions.values()) {
       if (this.#canAsk(this.#link, room)) next = Math.min(next, room.beat.due);
     }
     this.#arm(Math.max(next, this.#pausedUntil));
@@ -101,7 +101,7 @@ export class Syncer {
     const time = now();
     if (!link || link.connection.end) return;
     if (time < this.#pausedUntil) return this.replan();
-    const rooms = [...this.#ports.subscriptions()].filter((room) => this.#canAsk(link, room));
+    const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
     // After a failure one frame at a time, for all that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
     for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
