@@ -40,8 +40,8 @@ export class Roomcast extends Emitter<ClientEvents> {
    *
    * Rooms that were joined when the client was closed are joined again and go on where they stopped.
    */
-  connect(options: CallOptions = {}): Promise<void> {
-    return quiet(unlessAborted(options.signal, () => this.#session.connect()));
+  connect({ signal }: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(signal, () => this.#session.connect()));
   }
 
   /**

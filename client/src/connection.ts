@@ -164,7 +164,7 @@ export class Connection {
   /** Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too. */
   #rejectLargest(): void {
     const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
-    this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the connection was closed for a frame too large"));
+    this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the frame was too large"));
   }
 
   #finish(reason: RoomcastError): void {

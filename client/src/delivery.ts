@@ -13,7 +13,7 @@ interface Reader<T> {
   /** No message comes any more. */
   ended: boolean;
   /** Why, as long as nobody has been told. */
-  error: RoomcastError | undefined;
+  error?: RoomcastError | undefined;
 }
 
 type Result<T> = IteratorResult<T, undefined>;
@@ -79,7 +79,7 @@ export class Delivery<T> {
 
   /** A new iterator over the messages from here on. */
   read(): MessageIterator<T> {
-    const reader: Reader<T> = { queue: [], waiting: [], ended: false, error: undefined };
+    const reader: Reader<T> = { queue: [], waiting: [], ended: false };
     const first = !this.#consumed;
     this.#readers.add(reader);
     if (first) this.#flush();

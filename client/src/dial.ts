@@ -46,7 +46,7 @@ export class Dialer {
             return new Connection(socket, ports, syncTimeoutMs);
           } catch (error) {
             // Not if it was this side that ended it.
-            this.#refused ||= handshake.reason === undefined;
+            this.#refused ||= !handshake.reason;
             throw error;
           }
         },

@@ -131,7 +131,7 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
  */
 export function decodeFrame(text: unknown): Inbound | undefined {
   const frame = parse(text);
-  if (!isRecord(frame)) throw new RoomcastError("protocol", "the server sent a frame that is no JSON object");
+  if (!isRecord(frame)) throw new RoomcastError("protocol", "the server sent a bad frame");
   const { type, message } = frame;
   if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
   if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;

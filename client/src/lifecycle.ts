@@ -127,7 +127,7 @@ export abstract class Lifecycle {
         link = await this.#replacement(link, cancellation);
       }
     } catch (thrown) {
-      if (cancellation.reason !== undefined) return;
+      if (cancellation.reason) return;
       const error = asRoomcastError(thrown);
       this.error(error);
       this.close(error, error);
@@ -153,7 +153,6 @@ export abstract class Lifecycle {
     const link = await this.dial(cancellation);
     const { connection } = link;
     const forget = cancellation.onCancel((reason) => connection.close(reason as RoomcastError));
-    cancellation.throwIfCancelled();
     void connection.lost.then(forget);
     return link;
   }
@@ -182,7 +181,7 @@ export abstract class Lifecycle {
   /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
     const handoverAt = link.connection.openedAt + this.settings.handoverAfterMs * (1 - Math.random() / 10);
-    let due = await outlives(link, sleep(Math.max(0, handoverAt - now()), link.lost));
+    let due = await outlives(link, sleep(handoverAt - now(), link.lost));
     while (due) {
       try {
         return await this.#handOver(link, cancellation);

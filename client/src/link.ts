@@ -16,7 +16,7 @@ interface Seat {
   /** Whose room it is; `undefined`: nobody's, it is to be left. */
   wanted: Subscription | undefined;
   /** Whom the server has confirmed it to. */
-  joined: Subscription | undefined;
+  joined?: Subscription | undefined;
   /** The server may have the connection as a member. */
   member: boolean;
   /** A `joinRoom` or `leaveRoom` waits for its reply. */
@@ -72,13 +72,9 @@ export class Link {
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
     const { roomId } = subscription;
-    let seat = this.#seats.get(roomId);
-    if (!seat) {
-      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
-      this.#seats.set(roomId, seat);
-    }
-    seat.wanted = subscription;
-    seat.failures = seat.notBefore = 0;
+    const wished = { wanted: subscription, failures: 0, notBefore: 0 };
+    const seat: Seat = Object.assign(this.#seats.get(roomId) ?? { roomId, member: false, busy: false, left: deferred<void>() }, wished);
+    this.#seats.set(roomId, seat);
     // Whoever waited for the room to be left no longer does: it is wanted again.
     seat.left.resolve();
     this.#proceed(seat);

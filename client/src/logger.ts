@@ -14,5 +14,5 @@ export interface Logger {
 
 /** What of an error goes into a log: not its cause, which may quote the address and so the token. */
 export function loggable({ code, message, roomId }: RoomcastError): object {
-  return { code, message, ...(roomId && { roomId }) };
+  return { code, message, roomId };
 }

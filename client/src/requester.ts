@@ -43,7 +43,7 @@ export class Requester {
         deadline.throwIfCancelled();
         const connection = this.#connection ?? (await unlessCancelled(this.#next.promise, deadline));
         try {
-          return await connection.request(frame, expects, Math.max(1, Math.min(this.#times.requestTimeoutMs, end - now())));
+          return await connection.request(frame, expects, Math.min(this.#times.requestTimeoutMs, end - now()));
         } catch (thrown) {
           last = asRoomcastError(thrown);
         }

@@ -1,4 +1,5 @@
 import { type CallOptions, unlessAborted } from "./abort.js";
+import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
@@ -141,13 +142,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
-  join(options: JoinOptions = {}): Promise<{ seq: number }> {
-    return quiet(unlessAborted(options.signal, () => this.#join(options.after)));
+  join({ after, signal }: JoinOptions = {}): Promise<{ seq: number }> {
+    return quiet(unlessAborted(signal, () => this.#join(after)));
   }
 
   /** Leaves the room: iterators end at once; resolves when the server has confirmed it, or the room is joined again. */
-  leave(options: CallOptions = {}): Promise<void> {
-    return quiet(unlessAborted(options.signal, () => this.#leave()));
+  leave({ signal }: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(signal, () => this.#leave()));
   }
 
   /**
@@ -163,19 +164,16 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     checkWhole("timeoutMs", timeoutMs, 1, this.id, MAX_SEND_TIMEOUT_MS);
     // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
     const closed = this.#session.assertOpen();
-    const sent = unlessAborted(
-      signal,
-      (cancellation) => {
-        const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
-        return unordered ? send(timeoutMs) : this.#line.add(send, timeoutMs);
-      },
-      closed,
-    );
+    const work = (cancellation?: Cancellation) => {
+      const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
+      return unordered ? send(timeoutMs) : this.#line.add(send, timeoutMs);
+    };
+    const { roomId, id } = frame;
     try {
-      const { roomId, id } = await sent;
+      await unlessAborted(signal, work, closed);
       return { roomId, id };
     } catch (thrown) {
-      throw thrown instanceof RoomcastError ? about(thrown, { roomId: this.id, messageId: frame.id }) : thrown;
+      throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
     }
   }
 
@@ -236,7 +234,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   async #join(after: number | undefined): Promise<{ seq: number }> {
     checkWhole("after", after, 0, this.id);
-    if (this.#released) throw this.#error("bad_request", "the room was released: get it anew");
+    if (this.#released) throw this.#error("bad_request", "the room was released");
     this.#session.assertOpen();
     // Where `connect()` has resumed the room is not where this application wants it.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());

@@ -39,7 +39,7 @@ export class Session extends Lifecycle {
   /** Throws `closed` if the client is not connected and not trying to be. */
   assertOpen(): Cancellation {
     const { cancellation } = this;
-    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect() first");
+    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect()");
     return cancellation;
   }
 
