@@ -4,6 +4,9 @@ import { isHidden } from "./network.js";
 /** No answer is a reason to ask again at once, however short the retention. */
 const SHORTEST_MS = 1_000;
 
+/** Longer than a DynamoDB index lags behind its table: see `Subscription.onJoined`. */
+const CONFIRM_JOIN_MS = 1_000;
+
 /** How long a connection, and a room, may be silent: in a hidden browser tab less, because its timers are late. */
 export function longestSilence(): number {
   return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
@@ -11,11 +14,6 @@ export function longestSilence(): number {
 
 /** What is due at about the same time goes out together. */
 export const SLACK_MS = 250;
-
-export interface BeatTimes {
-  syncIntervalMs: number;
-  confirmJoinMs: number;
-}
 
 /**
  * When a room is to be compared with its log.
@@ -26,9 +24,8 @@ export interface BeatTimes {
  *     joined -1 s- look again -- server: 540 s -- beat -- frame, frame, frame -- 30 s -- beat -- server: 30 s -- beat -- ...
  */
 export class Beat {
-  readonly #times: BeatTimes;
-  /** Beats of clients that got the same frame, or connected together, must not stay together. */
-  readonly #jitter = 0.75 + Math.random() / 2;
+  /** Beats of clients that got the same frame, or connected together, do not stay together. */
+  readonly #interval: number;
   /** As the server said, counted from the last answer. */
   #next = 0;
   /** Counted from the last frame since then. */
@@ -43,8 +40,13 @@ export class Beat {
   /** Answers in a row that left the room out. */
   leftOut = 0;
 
-  constructor(times: BeatTimes) {
-    this.#times = times;
+  constructor(syncIntervalMs: number) {
+    this.#interval = syncIntervalMs * (0.75 + Math.random() / 2);
+  }
+
+  /** The log is being asked for what is missing, or will be again after a failure. */
+  get asking(): boolean {
+    return this.askAt < Infinity;
   }
 
   /** When the room is due. */
@@ -65,7 +67,7 @@ export class Beat {
 
   /** The membership is in doubt until it is looked at: when every copy of it must be visible. */
   confirm(time: number): void {
-    this.#confirmAt = time + this.#times.confirmJoinMs;
+    this.#confirmAt = time + CONFIRM_JOIN_MS;
   }
 
   /** A broadcast followed on what was there. */
@@ -80,7 +82,7 @@ export class Beat {
    */
   synced(time: number, sentAt: number, syncAfterMs: number | undefined, news: boolean): void {
     const next = time + this.#wait(syncAfterMs);
-    const frameCame = this.#afterFrame !== undefined && this.#afterFrame - this.#interval > sentAt;
+    const frameCame = this.#afterFrame !== undefined && this.lastFrameAt > sentAt;
     const early = !news && this.#afterFrame === undefined && this.#next > sentAt + SLACK_MS;
     if (sentAt >= this.#confirmAt - SLACK_MS) this.#confirmAt = Infinity;
     if (frameCame) this.#since = time;
@@ -92,17 +94,13 @@ export class Beat {
   /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
   failed(time: number, retryAt: number): void {
     this.#answered(time, retryAt);
-    if (this.askAt < Infinity) this.askAt = retryAt;
+    if (this.asking) this.askAt = retryAt;
     if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 
   /** No later than this, because a silence of this length would leave a doubt. */
   atMost(time: number): void {
     this.#next = Math.min(this.#next, Math.max(time, this.#since + SHORTEST_MS));
-  }
-
-  get #interval(): number {
-    return this.#times.syncIntervalMs * this.#jitter;
   }
 
   #wait(syncAfterMs: number | undefined): number {

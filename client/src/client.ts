@@ -31,7 +31,7 @@ export class Roomcast extends Emitter<ClientEvents> {
   }
 
   get state(): ConnectionState {
-    return this.#session.lifecycle.state;
+    return this.#session.state;
   }
 
   /**
@@ -40,8 +40,8 @@ export class Roomcast extends Emitter<ClientEvents> {
    *
    * Rooms that were joined when the client was closed are joined again and go on where they stopped.
    */
-  connect(options: CallOptions = {}): Promise<void> {
-    return quiet(unlessAborted(options.signal, () => this.#session.lifecycle.connect()));
+  connect({ signal }: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(signal, () => this.#session.connect()));
   }
 
   /**
@@ -49,7 +49,7 @@ export class Roomcast extends Emitter<ClientEvents> {
    * `connect()` brings back those that are not left or released until then.
    */
   close(): void {
-    this.#session.lifecycle.close(new RoomcastError("closed", "the client was closed"));
+    this.#session.close(new RoomcastError("closed", "the client was closed"));
   }
 
   /** `close()`, for `await using`; releases every room too. */
@@ -63,7 +63,7 @@ export class Roomcast extends Emitter<ClientEvents> {
    * and what is received, which only `parse` checks.
    */
   room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
-    const room = this.#rooms.get(id, (ports) => new Room<T>(id, this.#session, ports) as Room<unknown>) as Room<T>;
+    const room = this.#rooms.get(id, () => new Room<T>(id, this.#session, this.#rooms) as Room<unknown>) as Room<T>;
     room.configure(options);
     return room;
   }

@@ -131,8 +131,7 @@ export class Connection {
 
   #onError({ code, message, retryAfterMs, requestId }: ErrorFrame): void {
     const error = new RoomcastError(code, message, { retryAfterMs });
-    const answered = requestId === undefined ? this.#guessRequests(error) : [requestId];
-    const requests = answered.flatMap((id) => this.#settle(id) ?? []);
+    const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
     for (const request of requests) request.reject(error);
     if (requests.length === 0) this.#ports.error(error);
   }
@@ -155,7 +154,7 @@ export class Connection {
   /** Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too. */
   #rejectLargest(): void {
     const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
-    this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the server closed the connection for a frame too large"));
+    this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the frame was too large"));
   }
 
   #finish(reason: RoomcastError): void {

@@ -13,7 +13,7 @@ interface Reader<T> {
   /** No message comes any more. */
   ended: boolean;
   /** Why, as long as nobody has been told. */
-  error: RoomcastError | undefined;
+  error?: RoomcastError | undefined;
 }
 
 type Result<T> = IteratorResult<T, undefined>;
@@ -79,19 +79,19 @@ export class Delivery<T> {
 
   /** A new iterator over the messages from here on. */
   read(): MessageIterator<T> {
-    const reader: Reader<T> = { queue: [], waiting: [], ended: false, error: undefined };
+    const reader: Reader<T> = { queue: [], waiting: [], ended: false };
     const first = !this.#consumed;
     this.#readers.add(reader);
     if (first) this.#flush();
-    const end = () => {
+    const end = async () => {
       this.#release(reader);
-      return Promise.resolve(END);
+      return END;
     };
     const iterator: MessageIterator<T> = {
       next: () => this.#next(reader),
       return: end,
       [Symbol.asyncIterator]: () => iterator,
-      [asyncDispose]: () => end().then(() => {}),
+      [asyncDispose]: async () => void (await end()),
     };
     return iterator;
   }

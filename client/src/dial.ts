@@ -46,7 +46,7 @@ export class Dialer {
             return new Connection(socket, ports, syncTimeoutMs);
           } catch (error) {
             // Not if it was this side that ended it.
-            this.#refused ||= handshake.reason === undefined;
+            this.#refused ||= !handshake.reason;
             throw error;
           }
         },
@@ -58,15 +58,15 @@ export class Dialer {
   /** The network has changed: gives up an attempt that gets no answer. Whether there was one. */
   hurry(): boolean {
     if (!this.#attempt || now() - this.#startedAt < HURRY_AFTER_MS) return false;
-    this.#attempt.cancel(new RoomcastError("connect_failed", "the network has changed during the handshake"));
+    this.#attempt.cancel(new RoomcastError("connect_failed", "the network has changed"));
     return true;
   }
 
   async #token(attempt: Cancellation): Promise<string> {
-    const { connectTimeoutMs: ms, token: provider, fixedToken } = this.#settings;
+    const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused }).then(provider);
+    const provided = Promise.resolve({ refused: this.#refused }).then((request) => (typeof given === "string" ? given : given(request)));
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);
@@ -75,10 +75,10 @@ export class Dialer {
       const retryable = (cause as ErrorDetails | null | undefined)?.retryable !== false;
       throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
     }
-    if (typeof token !== "string" || token === "") throw failed("the token provider returned no token", { retryable: false });
-    // Only when it was refused: the clock of the device may be wrong.
-    if (this.#refused && fixedToken && isExpired(token)) {
-      throw failed("the token has expired: pass a function that returns a new one", { retryable: false });
+    if (typeof token !== "string" || token === "") throw failed("the token provider failed: no token", { retryable: false });
+    // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
+    if (this.#refused && token === given && isExpired(token)) {
+      throw failed("the token has expired: pass a function that returns one", { retryable: false });
     }
     return token;
   }

@@ -77,8 +77,7 @@ export function asRoomcastError(thrown: unknown, code: ErrorCode = "protocol"): 
 /** The same error, saying what it is about. */
 export function about(thrown: unknown, subject: { roomId: string; messageId?: string }): RoomcastError {
   const cause = asRoomcastError(thrown);
-  const { code, message, retryable, retryAfterMs } = cause;
-  return new RoomcastError(code, message, { retryable, retryAfterMs, cause, ...subject });
+  return new RoomcastError(cause.code, cause.message, { ...cause, cause, ...subject });
 }
 
 /** A short text for anything that can be thrown. */

@@ -131,7 +131,7 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
  */
 export function decodeFrame(text: unknown): Inbound | undefined {
   const frame = parse(text);
-  if (!isRecord(frame)) return nonsense("a frame that is not a JSON object");
+  if (!isRecord(frame)) return nonsense("a bad frame");
   const { type, message } = frame;
   for (const hint of HINTS) {
     const value = frame[hint];
@@ -139,7 +139,7 @@ export function decodeFrame(text: unknown): Inbound | undefined {
   }
   if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
   if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
-  if (has(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
+  if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
   return nonsense(`a bad ${type} frame`, frame);
 }
 
@@ -185,12 +185,12 @@ const shapes: Record<Inbound["type"], Record<string, Check>> = {
  */
 const HINTS = ["retentionSeconds", "syncAfterMs", "retryAfterMs"];
 
-function has(fields: Fields, shape: Record<string, Check>): boolean {
-  return Object.entries(shape).every(([name, check]) => check(fields[name]));
+function fits(value: unknown, shape: Record<string, Check>): boolean {
+  return isRecord(value) && Object.entries(shape).every(([name, check]) => check(value[name]));
 }
 
 function isRooms(value: unknown): boolean {
-  return isRecord(value) && Object.values(value).every((page) => isRecord(page) && has(page, catchUp));
+  return isRecord(value) && Object.values(value).every((page) => fits(page, catchUp));
 }
 
 function isFlag(value: unknown): boolean {
@@ -205,14 +205,10 @@ function isBounded(f: Fields): boolean {
   return isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq);
 }
 
-function isMessages(value: unknown): value is LoggedMessage[] {
+function isMessages(value: unknown): boolean {
   if (!Array.isArray(value)) return false;
-  let previous = 0;
-  return value.every((message: unknown) => {
-    if (!isRecord(message) || !has(message, logged) || (message["seq"] as number) <= previous) return false;
-    previous = message["seq"] as number;
-    return true;
-  });
+  const messages = value as LoggedMessage[];
+  return messages.every((message, at) => fits(message, logged) && message.seq > (messages[at - 1]?.seq ?? 0));
 }
 
 function isSeq(value: unknown): value is number {
@@ -229,5 +225,5 @@ function isText(value: unknown): value is string {
 }
 
 function isRecord(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return value instanceof Object && !Array.isArray(value);
 }

@@ -61,5 +61,5 @@ export class JoinPace {
 
 /** How long to wait for a reply after so many timeouts in a row. */
 export function patience(timeoutMs: number, timeouts: number): number {
-  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** Math.min(timeouts, 10), MAX_REPLY_MS));
+  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** timeouts, MAX_REPLY_MS));
 }

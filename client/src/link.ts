@@ -3,13 +3,11 @@ import type { Connection } from "./connection.js";
 import { about, type RoomcastError } from "./errors.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Deferred, deferred, now, retryDelay } from "./timing.js";
+import { type Deferred, deferred, now, retryDelay, Timer } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
   error(error: RoomcastError): void;
-  /** The room can be synced from now on. */
-  joined(subscription: Subscription): void;
 }
 
 /** One room on this connection. What is wanted may change while a frame is under way; when its reply is there, what follows is decided. */
@@ -18,7 +16,7 @@ interface Seat {
   /** Whose room it is; `undefined`: nobody's, it is to be left. */
   wanted: Subscription | undefined;
   /** Whom the server has confirmed it to. */
-  joined: Subscription | undefined;
+  joined?: Subscription | undefined;
   /** The server may have the connection as a member. */
   member: boolean;
   /** A `joinRoom` or `leaveRoom` waits for its reply. */
@@ -56,7 +54,7 @@ export class Link {
   readonly #strays = new Map<string, number>();
   #waiting: Deferred<void> | undefined;
   #joining = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer = new Timer();
 
   constructor(connection: Connection, times: PaceTimes, pace: JoinPace, ports: LinkPorts) {
     this.connection = connection;
@@ -73,12 +71,7 @@ export class Link {
 
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
-    const seat = this.#seatOf(subscription.roomId);
-    seat.wanted = subscription;
-    seat.failures = seat.notBefore = 0;
-    // Whoever waited for the room to be left no longer does: it is wanted again.
-    seat.left.resolve();
-    this.#proceed(seat);
+    this.#occupy(subscription.roomId, subscription);
   }
 
   /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
@@ -99,13 +92,11 @@ export class Link {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
     this.#strays.set(roomId, time);
-    const seat = this.#seatOf(roomId);
-    seat.member = true;
-    this.#proceed(seat);
+    this.#occupy(roomId, undefined);
   }
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
-  syncing(roomIds: readonly string[], sync: Promise<unknown>): void {
+  syncing(roomIds: Iterable<string>, sync: Promise<unknown>): void {
     const ended = sync.then(
       () => {},
       () => {},
@@ -120,13 +111,13 @@ export class Link {
     return waiting.promise;
   }
 
-  #seatOf(roomId: string): Seat {
-    let seat = this.#seats.get(roomId);
-    if (!seat) {
-      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
-      this.#seats.set(roomId, seat);
-    }
-    return seat;
+  #occupy(roomId: string, wanted: Subscription | undefined): void {
+    const made = { roomId, member: !wanted, busy: false, left: deferred<void>() };
+    const seat: Seat = Object.assign(this.#seats.get(roomId) ?? made, { wanted, failures: 0, notBefore: 0 });
+    this.#seats.set(roomId, seat);
+    // Whoever waited for the room to be left no longer does: it is wanted again.
+    seat.left.resolve();
+    this.#proceed(seat);
   }
 
   /** Does what is next for a room, unless that is decided by a reply that is to come. */
@@ -146,7 +137,7 @@ export class Link {
 
   /** Sends what may be sent now, and comes back when more may be. */
   #pump(): void {
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     if (this.connection.end) return;
     const time = now();
     let next = Infinity;
@@ -160,7 +151,7 @@ export class Link {
         void this.#run(seat, wanted);
       }
     }
-    if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
+    if (next < Infinity) this.#timer.set(next - time, () => this.#pump());
   }
 
   async #run(seat: Seat, wanted: Subscription | undefined): Promise<void> {
@@ -183,7 +174,6 @@ export class Link {
       if (seat.wanted === subscription) {
         seat.joined = subscription;
         subscription.onJoined(after, reply);
-        this.#ports.joined(subscription);
       }
     } catch (thrown) {
       this.#failed(seat, subscription, about(thrown, { roomId }), sentAt);
@@ -202,7 +192,7 @@ export class Link {
     seat.member = false;
     if (seat.wanted !== subscription) return;
     seat.wanted = undefined;
-    subscription.fail(error);
+    subscription.end(error);
   }
 
   async #leave(seat: Seat): Promise<void> {
@@ -228,7 +218,7 @@ export class Link {
 
   #lost(reason: RoomcastError): void {
     this.lost.cancel(reason);
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#queue.clear();
     for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
     this.#release();

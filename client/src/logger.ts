@@ -12,11 +12,7 @@ export interface Logger {
   error(message: string, details?: object): void;
 }
 
-const nothing = (): void => {};
-
-export const SILENT: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
-
 /** What of an error goes into a log: not its cause, which may quote the address and so the token. */
 export function loggable({ code, message, roomId }: RoomcastError): object {
-  return { code, message, ...(roomId && { roomId }) };
+  return { code, message, roomId };
 }

@@ -1,6 +1,6 @@
 import { RoomcastError } from "./errors.js";
 import { MAX_BEAT_MS, MAX_CONNECTION_MS, MAX_IDLE_MS, MAX_SEND_TIMEOUT_MS, MAX_TIMER_MS } from "./limits.js";
-import { type Logger, SILENT } from "./logger.js";
+import type { Logger } from "./logger.js";
 import type { NetworkTarget } from "./network.js";
 import type { Backoff } from "./timing.js";
 import type { WebSocketConstructor } from "./websocket.js";
@@ -80,18 +80,12 @@ const NUMBERS = {
 /** Options with their defaults, checked. */
 export interface Settings extends Record<keyof typeof NUMBERS, number> {
   url: string;
-  token: TokenProvider;
+  token: string | TokenProvider;
   WebSocket: WebSocketConstructor | undefined;
   reconnect: Backoff;
   retry: Backoff;
-  logger: Logger;
+  logger: Logger | undefined;
   networkTarget: NetworkTarget | undefined;
-  /** The token is always the same, so that there is no better one to wait for. */
-  fixedToken: boolean;
-  /** Not an option: see `Subscription.onJoined`. Longer than a DynamoDB index lags behind its table. */
-  confirmJoinMs: number;
-  /** Not an option: how long a replaced connection lives on, for frames under way and requests without a reply. */
-  drainMs: number;
 }
 
 /** Applies the defaults; throws one `bad_request` that names every bad option. */
@@ -103,12 +97,11 @@ export function settingsOf(options: RoomcastOptions): Settings {
     check(value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS, `${name} must have 0 < base <= cap`);
     return value;
   };
-  const { url, token, WebSocket, networkTarget, logger = SILENT } = options;
-  const fixedToken = typeof token === "string";
-  check(fixedToken || typeof token === "function", "token must be a string or a function");
+  const { url, token, WebSocket, networkTarget, logger } = options;
+  check(typeof token === "string" || typeof token === "function", "token must be a string or a function");
   check(WebSocket === undefined || typeof WebSocket === "function", "WebSocket must be a class");
   // Not parsed by `URL`: React Native's has only part of it.
-  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must be an address that starts with ws:// or wss://");
+  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must start with ws:// or wss://");
   const numbers = {} as Record<keyof typeof NUMBERS, number>;
   for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
     const [fallback, min, max] = NUMBERS[name];
@@ -122,14 +115,11 @@ export function settingsOf(options: RoomcastOptions): Settings {
     ...numbers,
     // A fragment is not for servers, and some sockets refuse it.
     url: url.replace(/#.*/, ""),
-    token: fixedToken ? () => token : token,
-    fixedToken,
+    token,
     WebSocket,
     reconnect,
     retry,
     logger,
     networkTarget,
-    confirmJoinMs: 1_000,
-    drainMs: 3_000,
   };
 }

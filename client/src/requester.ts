@@ -41,9 +41,9 @@ export class Requester {
       for (let attempt = 0; ; attempt++) {
         // Closing the client ends its connections too; its reason is the one to report.
         deadline.throwIfCancelled();
-        const connection = await this.#current(deadline);
+        const connection = this.#connection ?? (await unlessCancelled(this.#next.promise, deadline));
         try {
-          return await connection.request(frame, expects, Math.max(1, Math.min(this.#times.requestTimeoutMs, end - now())));
+          return await connection.request(frame, expects, Math.min(this.#times.requestTimeoutMs, end - now()));
         } catch (thrown) {
           last = asRoomcastError(thrown);
         }
@@ -54,10 +54,5 @@ export class Requester {
       }
     };
     return within(timeoutMs, late, work, cancellation);
-  }
-
-  #current(deadline: Cancellation): Promise<Connection> {
-    const connection = this.#connection;
-    return connection && !connection.end ? Promise.resolve(connection) : unlessCancelled(this.#next.promise, deadline);
   }
 }

@@ -10,7 +10,7 @@ type Reference = { deref(): Room | undefined };
  * A client's rooms by id. A room that is neither joined nor listened to is held weakly: as long as the application has it, it stays
  * the same object; when it does not, as after `client.room(id).send(...)`, it goes.
  */
-export class RoomRegistry {
+export class RoomRegistry implements RoomPorts {
   readonly #rooms = new Map<string, Reference>();
   #sweepAt = SWEEP_FROM;
 
@@ -18,9 +18,9 @@ export class RoomRegistry {
     return this.#rooms.get(id)?.deref();
   }
 
-  get(id: string, make: (ports: RoomPorts) => Room): Room {
-    const room: Room = this.find(id) ?? make({ used: () => this.#keep(room), released: () => this.#drop(room) });
-    this.#hold(room);
+  get(id: string, make: () => Room): Room {
+    const room = this.find(id) ?? make();
+    this.#rooms.set(id, { deref: () => room });
     if (this.#rooms.size > this.#sweepAt) this.#sweep();
     return room;
   }
@@ -29,16 +29,12 @@ export class RoomRegistry {
     return [...this.#rooms.values()].flatMap((reference) => reference.deref() ?? []);
   }
 
-  #hold(room: Room): void {
-    this.#rooms.set(room.id, { deref: () => room });
-  }
-
   /** Unless it was released, and perhaps replaced. */
-  #keep(room: Room): void {
-    if (this.find(room.id) === room) this.#hold(room);
+  used(room: Room): void {
+    if (this.find(room.id) === room) this.#rooms.set(room.id, { deref: () => room });
   }
 
-  #drop(room: Room): void {
+  released(room: Room): void {
     if (this.find(room.id) === room) this.#rooms.delete(room.id);
   }
 

@@ -1,4 +1,5 @@
 import { type CallOptions, unlessAborted } from "./abort.js";
+import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
@@ -78,9 +79,9 @@ export interface HistoryPage<T = unknown> {
 /** What a room needs of its client. */
 export interface RoomPorts {
   /** The application uses the room: it must stay the room with this id. */
-  used(): void;
+  used(room: Room): void;
   /** The application has no more use for it. */
-  released(): void;
+  released(room: Room): void;
 }
 
 const WARNED: readonly string[] = ["truncated", "stalled", "error"];
@@ -143,13 +144,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
-  join(options: JoinOptions = {}): Promise<{ seq: number }> {
-    return quiet(unlessAborted(options.signal, () => this.#join(options.after)));
+  join({ after, signal }: JoinOptions = {}): Promise<{ seq: number }> {
+    return quiet(unlessAborted(signal, () => this.#join(after)));
   }
 
   /** Leaves the room: iterators end at once; resolves when the server has confirmed it, or the room is joined again. */
-  leave(options: CallOptions = {}): Promise<void> {
-    return quiet(unlessAborted(options.signal, () => this.#leave()));
+  leave({ signal }: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(signal, () => this.#leave()));
   }
 
   /**
@@ -165,19 +166,16 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     checkWhole("timeoutMs", timeoutMs, 1, this.id, MAX_SEND_TIMEOUT_MS);
     // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
     const closed = this.#session.assertOpen();
-    const sent = unlessAborted(
-      signal,
-      (cancellation) => {
-        const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
-        return unordered ? send(timeoutMs) : this.#line.add(send, timeoutMs);
-      },
-      closed,
-    );
+    const work = (cancellation?: Cancellation) => {
+      const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
+      return unordered ? send(timeoutMs) : this.#line.add(send, timeoutMs);
+    };
+    const { roomId, id } = frame;
     try {
-      const { roomId, id } = await sent;
+      await unlessAborted(signal, work, closed);
       return { roomId, id };
     } catch (thrown) {
-      throw thrown instanceof RoomcastError ? about(thrown, { roomId: this.id, messageId: frame.id }) : thrown;
+      throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
     }
   }
 
@@ -202,7 +200,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#released = true;
     const left = this.leave();
     this.clear();
-    this.#ports.released();
+    this.#ports.released(this as Room<unknown>);
     return left;
   }
 
@@ -218,7 +216,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * with `return()`, which leaving a `for await` loop does.
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
-    this.#ports.used();
+    this.#ports.used(this as Room<unknown>);
     const iterator = this.#delivery.read();
     if (this.#released) void iterator.return();
     return iterator;
@@ -236,19 +234,19 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   /** @internal */
   override listened(event: keyof RoomEvents): void {
-    this.#ports.used();
+    this.#ports.used(this as Room<unknown>);
     if (event === "message") this.#delivery.listenerAdded();
   }
 
   async #join(after: number | undefined): Promise<{ seq: number }> {
     checkWhole("after", after, 0, this.id);
-    if (this.#released) throw this.#error("bad_request", "the room was released: get it anew");
+    if (this.#released) throw this.#error("bad_request", "the room was released");
     this.#session.assertOpen();
     // Where `connect()` has resumed the room is not where this application wants it.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
     if (after !== undefined && this.#subscription) {
-      throw this.#error("bad_request", "the room is joined already: leave it to join with `after`");
+      throw this.#error("bad_request", "the room is joined already: leave it first");
     }
     const { joined } = this.#subscription ?? this.#begin(after);
     return { seq: await this.#inTime(joined.promise, "the room was not joined in time") };
@@ -261,7 +259,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const removed = this.#session.remove(subscription);
     subscription.stop(this.#error("left", "the room was left"));
     this.#end(subscription, undefined);
-    await this.#inTime(removed, "the server did not confirm that the room is left");
+    await this.#inTime(removed, "the room was not left in time");
   }
 
   #inTime<R>(promise: Promise<R>, late: string): Promise<R> {
@@ -285,14 +283,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         // A listener may have left the room while the subscription was at it.
         state: (state) => subscription.stopped || this.#setState(state),
         emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
-        failed: (error) => {
-          void quiet(this.#session.remove(subscription));
-          this.#end(subscription, error);
-          this.#tell("error", error);
-        },
-        suspended: (reason) => {
-          this.#suspend(subscription);
+        ended: (reason, resumes) => {
+          if (resumes) this.#suspend(subscription);
+          else void quiet(this.#session.remove(subscription));
           this.#end(subscription, reason.code === "closed" ? undefined : reason);
+          if (!resumes) this.#tell("error", reason);
         },
       },
       this.#session.settings,
@@ -300,7 +295,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#subscription = subscription;
     this.#session.suspended.delete(this);
     subscription.emptyAt = emptyAt;
-    this.#ports.used();
+    this.#ports.used(this as Room<unknown>);
     // First: a listener may leave it at once, or close the client.
     this.#session.add(subscription);
     this.#setState("joining");
@@ -351,7 +346,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */
   #tell<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
     const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
-    this.#session.settings.logger[WARNED.includes(event) ? "warn" : "debug"](`room ${event}`, details);
+    this.#session.settings.logger?.[WARNED.includes(event) ? "warn" : "debug"](`room ${event}`, details);
     this.emit(event, value);
   }
 

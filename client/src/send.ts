@@ -59,9 +59,9 @@ export class SendLine {
   /** Calls `send`, with the time that is left, when everything before it has ended, well or not. */
   add<T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number): Promise<T> {
     const end = now() + timeoutMs;
-    const late = () => new RoomcastError("timeout", `the messages before this one were not accepted within ${timeoutMs} ms`);
+    const late = () => new RoomcastError("timeout", `the messages before were not sent within ${timeoutMs} ms`);
     const before = this.#last;
-    const turn = inTime(before, timeoutMs, late).then(() => send(Math.max(1, end - now())));
+    const turn = inTime(before, timeoutMs, late).then(() => send(end - now()));
     // Without the results: each would hold the one before, for as long as the room lives.
     this.#last = Promise.allSettled([before, turn]).then(() => undefined);
     return turn;

@@ -41,14 +41,14 @@ export class Sequencer {
   /** Starts the room at `position`; what came before it is none of ours. */
   begin(position: number): void {
     this.position = position;
-    if (position === 0) this.emptied = true;
+    this.emptied = position === 0;
   }
 
   /** Starts anew at `position`, which may be smaller: what was taken before was of another log. */
   restart(position: number): void {
-    this.highest = this.position = position;
+    this.highest = position;
     this.#early = [];
-    this.emptied = position === 0;
+    this.begin(position);
   }
 
   /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */

@@ -5,7 +5,7 @@ import { Dialer } from "./dial.js";
 import type { Emitter } from "./emitter.js";
 import { RoomcastError } from "./errors.js";
 import { JoinPace } from "./join-pace.js";
-import { Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
+import { Lifecycle, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
 import { loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
@@ -16,116 +16,113 @@ import { Syncer } from "./syncer.js";
 import { now } from "./timing.js";
 
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
-export class Session implements LifecyclePorts {
-  readonly settings: Settings;
-  readonly lifecycle: Lifecycle;
+export class Session extends Lifecycle {
   readonly requester: Requester;
   readonly syncer: Syncer;
+  readonly subscriptions = new Map<string, Subscription>();
   /** What brings back the rooms that are to be joined again when the client connects again. */
   readonly suspended = new Map<object, () => void>();
   readonly #events: Emitter<ClientEvents>;
-  readonly #subscriptions = new Map<string, Subscription>();
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
   readonly #pace: JoinPace;
   #unwatchNetwork: (() => void) | undefined;
 
   constructor(settings: Settings, events: Emitter<ClientEvents>) {
-    this.settings = settings;
+    super(settings);
     this.#events = events;
     this.#dialer = new Dialer(settings);
     this.#pace = new JoinPace(settings);
     this.requester = new Requester(settings);
-    this.syncer = new Syncer(settings, { subscriptions: () => this.#subscriptions.values(), error: this.error });
-    this.lifecycle = new Lifecycle(settings, this);
+    this.syncer = new Syncer(settings, this);
   }
 
   /** Throws `closed` if the client is not connected and not trying to be. */
   assertOpen(): Cancellation {
-    const { cancellation } = this.lifecycle;
-    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect() first");
+    const { cancellation } = this;
+    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect()");
     return cancellation;
   }
 
   /** Keeps the subscription's room joined, on every connection, until it is removed. */
   add(subscription: Subscription): void {
-    this.#subscriptions.set(subscription.roomId, subscription);
+    this.subscriptions.set(subscription.roomId, subscription);
     for (const link of this.#links) link.join(subscription);
   }
 
   /** Resolves when the server has confirmed that the room is left, or when it is somebody else's: joined again meanwhile. */
   async remove(subscription: Subscription): Promise<void> {
     const { roomId } = subscription;
-    if (this.#subscriptions.get(roomId) !== subscription) return;
-    this.#subscriptions.delete(roomId);
+    if (this.subscriptions.get(roomId) !== subscription) return;
+    this.subscriptions.delete(roomId);
     await Promise.all([...this.#links].map((link) => link.leave(roomId)));
   }
 
   changed(change: StateChange): void {
-    this.settings.logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    this.settings.logger?.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
     this.#events.emit("state", change);
   }
 
-  readonly error = (error: RoomcastError): void => {
-    this.settings.logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
+  error(error: RoomcastError): void {
+    this.settings.logger?.[error.retryable ? "warn" : "error"](error.message, loggable(error));
     this.#events.emit("error", error);
-  };
+  }
 
-  hurry(): boolean {
+  giveUpDial(): boolean {
     return this.#dialer.hurry();
   }
 
-  async caughtUp(): Promise<void> {
-    await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
+  caughtUp(): Promise<unknown> {
+    return Promise.all([...this.subscriptions.values()].map((subscription) => subscription.caughtUp()));
   }
 
   started(): void {
     const doubtful = () => this.syncer.probe();
     const back = () => {
-      this.lifecycle.hurry();
+      this.hurry();
       doubtful();
     };
     this.#unwatchNetwork = watchNetwork({ back, hidden: () => this.syncer.replan(), doubtful }, this.settings.networkTarget);
     // A listener may have joined or left some of them meanwhile, or closed the client.
-    for (const [room, resume] of [...this.suspended]) if (this.lifecycle.cancellation && this.suspended.delete(room)) resume();
+    for (const [room, resume] of [...this.suspended]) if (this.cancellation && this.suspended.delete(room)) resume();
   }
 
   async dial(cancellation: Cancellation): Promise<Link> {
     const { logger } = this.settings;
     const stray = (roomId: string) => {
-      if (!this.#subscriptions.has(roomId)) link.leaveStray(roomId);
+      if (!this.subscriptions.has(roomId)) link.leaveStray(roomId);
     };
     const ports: ConnectionPorts = {
       broadcast: (frame) => {
-        this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
+        this.subscriptions.get(frame.roomId)?.onBroadcast(frame);
         stray(frame.roomId);
       },
       late: (frame) => {
         if (frame.type === "joined") stray(frame.roomId);
         if (frame.type === "synced") Object.keys(frame.rooms).forEach(stray);
-        const room = frame.type === "left" && this.#subscriptions.get(frame.roomId);
+        const room = frame.type === "left" && this.subscriptions.get(frame.roomId);
         if (!room) return;
         // It was joined again meanwhile.
         room.beat.confirm(now());
         this.syncer.due(room);
       },
-      error: this.error,
+      error: (error) => this.error(error),
     };
     const connection = await this.#dialer.dial(ports, cancellation);
     // Nothing can have come in before.
-    const link = new Link(connection, this.settings, this.#pace, { error: this.error, joined: (room) => this.syncer.due(room) });
-    logger.debug("connected");
+    const link = new Link(connection, this.settings, this.#pace, this);
+    logger?.debug("connected");
     this.#links.add(link);
     void connection.lost.then((reason) => {
       this.#links.delete(link);
-      logger.debug("connection ended", loggable(reason));
-      for (const room of this.#subscriptions.values()) {
+      logger?.debug("connection ended", loggable(reason));
+      for (const room of this.subscriptions.values()) {
         // In a hand-over the other connection may have the room.
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();
       }
     });
     // Where messages flow somebody waits for them.
-    const rooms = [...this.#subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
+    const rooms = [...this.subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
     for (const room of rooms) link.join(room);
     return link;
   }
@@ -137,8 +134,8 @@ export class Session implements LifecyclePorts {
 
   ended(reason: RoomcastError): void {
     this.#unwatchNetwork?.();
-    const subscriptions = [...this.#subscriptions.values()];
-    this.#subscriptions.clear();
-    for (const subscription of subscriptions) subscription.suspend(reason);
+    const subscriptions = [...this.subscriptions.values()];
+    this.subscriptions.clear();
+    for (const subscription of subscriptions) subscription.end(reason, true);
   }
 }

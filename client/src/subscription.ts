@@ -1,4 +1,4 @@
-import { Beat, type BeatTimes } from "./beat.js";
+import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
 import type { CatchUp, JoinedFrame, MessagesFrame } from "./frames.js";
 import { MAX_REPLY_MS } from "./limits.js";
@@ -44,13 +44,13 @@ export interface SubscriptionPorts {
   due(subscription: Subscription): void;
   state(state: "joined" | "recovering"): void;
   emit<E extends "joined" | "truncated" | "gap" | "recovered">(event: E, value: RoomEvents[E]): void;
-  /** The server refuses the room. */
-  failed(error: RoomcastError): void;
-  /** The client is closed, because of this. */
-  suspended(reason: RoomcastError): void;
+  /** The server refuses the room; or the client is closed, and the room `resumes` when it connects again. */
+  ended(reason: RoomcastError, resumes: boolean): void;
 }
 
-export interface SubscriptionTimes extends BeatTimes {
+export interface SubscriptionTimes {
+  /** From a room's last frame to its beat. */
+  syncIntervalMs: number;
   /** How long frames may arrive out of order before what is missing is asked for. */
   reorderWindowMs: number;
   /** Between questions to a log that does not yet show what a frame announced. */
@@ -81,9 +81,8 @@ export class Subscription {
   readonly #sequencer = new Sequencer();
   /** What the application asked for: see `JoinOptions.after`. */
   readonly after: number | undefined;
-  #state: "joining" | "live" | "stopped" = "joining";
-  /** The connection was lost, and no other one has joined the room yet. */
-  #lost = false;
+  /** `lost`: the connection was lost, and no other one has joined the room yet. */
+  #state: "joining" | "live" | "lost" | "stopped" = "joining";
   /** When the log was last seen with nothing known of it. */
   emptyAt: number | undefined;
   /**
@@ -91,8 +90,6 @@ export class Subscription {
    * while the reply was under way.
    */
   #trustEmptyMs = 0;
-  /** The log is being asked for what is missing, or will be again after a failure. */
-  #asking = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
   readonly #reorder = new Timer();
@@ -104,7 +101,7 @@ export class Subscription {
     this.after = after;
     this.#ports = ports;
     this.#times = times;
-    this.beat = new Beat(times);
+    this.beat = new Beat(times.syncIntervalMs);
   }
 
   /** Last `seq` handed to the application; `undefined` before the room is joined. */
@@ -129,7 +126,7 @@ export class Subscription {
 
   /** Whether the room is joined on a connection that is alive, as far as is known. */
   get connected(): boolean {
-    return this.#state === "live" && !this.#lost;
+    return this.#state === "live";
   }
 
   /** Whether asking the log makes sense: the room is joined and the application has room for the answer. */
@@ -155,9 +152,8 @@ export class Subscription {
   onJoined(asked: number | undefined, page: JoinedFrame): void {
     if (this.stopped) return;
     const first = this.#state === "joining";
-    const rejoined = this.#lost;
+    const rejoined = this.#state === "lost";
     this.#state = "live";
-    this.#lost = false;
     const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
@@ -181,16 +177,13 @@ export class Subscription {
 
   /** The answer to a question to the log. `crowded`: what there was no place for went to other rooms. */
   onSynced(asked: number, page: CatchUp, crowded: boolean): void {
-    if (this.stopped) return;
-    this.#asking = false;
-    this.#apply(asked, page, crowded);
+    if (!this.stopped) this.#apply(asked, page, crowded);
   }
 
   /** No connection is left. */
   onDisconnected(): void {
-    if (this.#state !== "live") return;
-    this.#lost = true;
-    this.#asking = false;
+    if (!this.connected) return;
+    this.#state = "lost";
     this.beat.askAt = Infinity;
     this.#clearTimers();
     this.#startRecovery(this.#at, true);
@@ -198,25 +191,18 @@ export class Subscription {
 
   /** The application has room for messages again. */
   onDrained(): void {
-    if (this.#state !== "live") return;
+    if (this.stopped) return;
     this.#advance();
     if (this.#sequencer.behind) this.#ask();
     // Its beat may have been due while there was no room for an answer.
     this.#ports.due(this);
   }
 
-  /** The server refused the room. */
-  fail(error: RoomcastError): void {
-    if (this.stopped) return;
-    this.stop(error);
-    this.#ports.failed(error);
-  }
-
-  /** The client was closed; the room will be wanted again when it connects. */
-  suspend(reason: RoomcastError): void {
+  /** The server refused the room; or the client was closed, and the room `resumes` when it connects again. */
+  end(reason: RoomcastError, resumes = false): void {
     if (this.stopped) return;
     this.stop(reason);
-    this.#ports.suspended(reason);
+    this.#ports.ended(reason, resumes);
   }
 
   /** Ends it, without a word to the room. */
@@ -309,7 +295,7 @@ export class Subscription {
   /** Something is missing: wait for it a little, unless waiting cannot help. */
   #chase(): void {
     if (!this.syncable || !this.#sequencer.behind) return;
-    if (this.#asking || this.#reorder.running || this.#retry.running) return;
+    if (this.beat.asking || this.#reorder.running || this.#retry.running) return;
     // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
     if (this.#sequencer.emptied) return this.#ask();
     this.#reorder.set(this.#times.reorderWindowMs, () => {
@@ -324,7 +310,6 @@ export class Subscription {
   #ask(): void {
     if (!this.syncable) return;
     this.#retry.clear();
-    this.#asking = true;
     this.beat.askAt = now();
     this.#ports.due(this);
   }
@@ -383,7 +368,7 @@ export class Subscription {
   }
 
   #release(): void {
-    if (this.#state === "live" && (this.#lost || (this.#sequencer.behind && !this.#ports.full()))) return;
+    if (this.#state === "lost" || (this.syncable && this.#sequencer.behind)) return;
     this.#waiting?.resolve();
     this.#waiting = undefined;
   }

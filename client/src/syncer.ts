@@ -6,17 +6,17 @@ import { MAX_SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
 import type { Logger } from "./logger.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, now, retryDelay } from "./timing.js";
+import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
 export interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
-  logger: Logger;
+  logger: Logger | undefined;
 }
 
 export interface SyncerPorts {
   /** The rooms that the client is in. */
-  subscriptions(): Iterable<Subscription>;
+  readonly subscriptions: ReadonlyMap<string, Subscription>;
   error(error: RoomcastError): void;
 }
 
@@ -40,7 +40,7 @@ export class Syncer {
   /** When the connection is due even if no room is. */
   #idleAt = 0;
   #probing = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer = new Timer();
   #timerAt = Infinity;
 
   constructor(times: SyncerTimes, ports: SyncerPorts) {
@@ -55,7 +55,7 @@ export class Syncer {
     this.#asked.clear();
     this.#idleAt = now() + longestSilence();
     // In a hand-over rooms were joined on this connection, and looked at on the one before.
-    for (const room of this.#ports.subscriptions()) if (link?.hasJoined(room)) room.beat.confirm(now());
+    for (const room of this.#ports.subscriptions.values()) if (link?.hasJoined(room)) room.beat.confirm(now());
     this.replan();
   }
 
@@ -79,20 +79,19 @@ export class Syncer {
 
   /** Looks anew when what is due. */
   replan(): void {
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#timerAt = Infinity;
     if (!this.#link) return;
     let next = Math.min(this.#idleAt, now() + longestSilence());
-    for (const room of this.#ports.subscriptions()) {
+    for (const room of this.#ports.subscriptions.values()) {
       if (this.#canAsk(this.#link, room)) next = Math.min(next, this.#goesAt(room));
     }
     this.#arm(Math.max(next, this.#pausedUntil));
   }
 
   #arm(at: number): void {
-    clearTimeout(this.#timer);
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#run(), Math.max(0, at - now()));
+    this.#timer.set(at - now(), () => this.#run());
   }
 
   #canAsk(link: Link, room: Subscription): boolean {
@@ -110,7 +109,7 @@ export class Syncer {
     const time = now();
     if (!link || link.connection.end) return;
     if (time < this.#pausedUntil) return this.replan();
-    const rooms = [...this.#ports.subscriptions()].filter((room) => this.#canAsk(link, room));
+    const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
     // After a failure one frame at a time, for all that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
     for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
@@ -134,16 +133,12 @@ export class Syncer {
   }
 
   async #sync(link: Link, asked: Subscription[]): Promise<void> {
-    // Without a prototype, because rooms may be called `__proto__` and `constructor`.
-    const rooms = Object.create(null) as Record<string, number>;
-    for (const room of asked) {
-      rooms[room.roomId] = room.resumeFrom ?? 0;
-      this.#asked.add(room);
-    }
+    for (const room of asked) this.#asked.add(room);
+    const rooms = new Map(asked.map((room) => [room.roomId, room.resumeFrom ?? 0]));
     const sentAt = now();
     const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
-    const request = link.connection.request({ action: "sync", rooms }, "synced", timeoutMs);
-    link.syncing(Object.keys(rooms), request);
+    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms) }, "synced", timeoutMs);
+    link.syncing(rooms.keys(), request);
     try {
       const reply = await request;
       this.#failures = this.#timeouts = 0;
@@ -156,18 +151,20 @@ export class Syncer {
     if (link === this.#link) this.replan();
   }
 
-  #answered(link: Link, asked: Subscription[], rooms: Record<string, number>, reply: SyncedFrame, sentAt: number): void {
+  #answered(link: Link, asked: Subscription[], rooms: Map<string, number>, reply: SyncedFrame, sentAt: number): void {
     const { syncAfterMs, renewed } = reply;
     const time = now();
-    if (renewed?.length) this.#times.logger.debug("memberships renewed", { rooms: renewed });
+    if (renewed?.length) this.#times.logger?.debug("memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#idleAt = time + longestSilence();
-    const crowded = Object.values(reply.rooms).some(({ messages }) => messages.length > 0);
+    // Not read as a record: a room may be called `constructor`.
+    const pages = new Map(Object.entries(reply.rooms));
+    const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);
     for (const room of asked) {
       if (link === this.#link) this.#asked.delete(room);
-      const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
+      const page = pages.get(room.roomId);
       if (page) {
         room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
-        room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
+        room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
       } else {
         // Its log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
@@ -177,7 +174,7 @@ export class Syncer {
 
   /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
   async #findForbidden(link: Link, asked: Subscription[], error: RoomcastError): Promise<void> {
-    if (asked.length === 1) return asked[0]?.fail(about(error, asked[0]));
+    if (asked.length === 1) return asked[0]?.end(about(error, asked[0]));
     const middle = Math.ceil(asked.length / 2);
     for (const half of [asked.slice(0, middle), asked.slice(middle)]) {
       if (!link.connection.end) await this.#sync(link, half.filter((room) => this.#canAsk(link, room)));

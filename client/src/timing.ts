@@ -68,7 +68,7 @@ export function within<T>(
   return cancellable(
     parent,
     (own) => {
-      const timer = setTimeout(() => own.cancel(late()), Math.min(ms, MAX_TIMER_MS));
+      const timer = setTimeout(() => own.cancel(late()), ms);
       return () => clearTimeout(timer);
     },
     work,
@@ -118,7 +118,7 @@ export interface Backoff {
  * clients of a room lose their connections together and must not come back together.
  */
 export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
-  return Math.random() * Math.min(cap, base * 2 ** Math.min(attempt, 30));
+  return Math.random() * Math.min(cap, base * 2 ** attempt);
 }
 
 /** The same for a request that failed with `error`, which may say how long to wait at least. */

@@ -26,7 +26,7 @@ export type WebSocketConstructor = new (url: string) => WebSocketLike;
 export function globalWebSocket(): WebSocketConstructor {
   const found = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
   if (found) return found;
-  throw new RoomcastError("bad_request", "there is no global WebSocket here (Node < 22): pass the `WebSocket` option, e.g. of the ws package");
+  throw new RoomcastError("bad_request", "there is no global WebSocket (Node < 22): pass that of the ws package as an option");
 }
 
 /** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
@@ -38,7 +38,7 @@ export function openSocket(WebSocket: WebSocketConstructor, url: string, cancell
       socket = new WebSocket(url);
     } catch (cause) {
       // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
-      throw new RoomcastError("connect_failed", "the WebSocket cannot be created", { cause, retryable: false });
+      throw new RoomcastError("connect_failed", "the WebSocket could not be created", { cause, retryable: false });
     }
     let cause: unknown;
     const settle = () => {

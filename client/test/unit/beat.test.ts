@@ -6,11 +6,11 @@ const fake = inFakeTime();
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
-const times = { syncIntervalMs: 30 * SECOND, confirmJoinMs: SECOND };
+const interval = 30 * SECOND;
 
 /** A beat that was joined at 0 and confirmed, with nothing due before nine minutes. */
 function silent(): Beat {
-  const beat = new Beat(times);
+  const beat = new Beat(interval);
   beat.joined(0, 9 * MINUTE);
   beat.synced(1_010, 1_000, 9 * MINUTE, false);
   return beat;
@@ -18,7 +18,7 @@ function silent(): Beat {
 
 describe("Beat", () => {
   it("follows a join after a second, and then the server", () => {
-    const beat = new Beat(times);
+    const beat = new Beat(interval);
     beat.joined(0, 5 * MINUTE);
     expect(beat.due).toBe(1_000);
     beat.synced(1_010, 1_000, 5 * MINUTE, true);
