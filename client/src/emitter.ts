@@ -65,7 +65,8 @@ export class Emitter<Events extends object> {
   }
 }
 
-function report(error: unknown): void {
+/** Reports an error as uncaught. */
+export function report(error: unknown): void {
   const { reportError } = globalThis as { reportError?: (error: unknown) => void };
   if (reportError) return reportError(error);
   queueMicrotask(() => {

@@ -5,7 +5,7 @@ import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
-import { loggable } from "./logger.js";
+import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
 import { type Accepted, sendFrame, SendLine, type SendOptions } from "./send.js";
 import type { Sequenced } from "./sequencer.js";
@@ -346,7 +346,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */
   #tell<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
     const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
-    this.#session.settings.logger?.[WARNED.includes(event) ? "warn" : "debug"](`room ${event}`, details);
+    log(this.#session.settings.logger, WARNED.includes(event) ? "warn" : "debug", `room ${event}`, details);
     this.emit(event, value);
   }
 

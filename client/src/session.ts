@@ -7,7 +7,7 @@ import { RoomcastError } from "./errors.js";
 import { JoinPace } from "./join-pace.js";
 import { Lifecycle, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
-import { loggable } from "./logger.js";
+import { log, loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
 import type { Settings } from "./options.js";
 import { Requester } from "./requester.js";
@@ -59,12 +59,12 @@ export class Session extends Lifecycle {
   }
 
   changed(change: StateChange): void {
-    this.settings.logger?.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    log(this.settings.logger, "info", `${change.previous} -> ${change.state}`, change.error && loggable(change.error));
     this.#events.emit("state", change);
   }
 
   error(error: RoomcastError): void {
-    this.settings.logger?.[error.retryable ? "warn" : "error"](error.message, loggable(error));
+    log(this.settings.logger, error.retryable ? "warn" : "error", error.message, loggable(error));
     this.#events.emit("error", error);
   }
 
@@ -111,11 +111,11 @@ export class Session extends Lifecycle {
     const connection = await this.#dialer.dial(ports, cancellation);
     // Nothing can have come in before.
     const link = new Link(connection, this.settings, this.#pace, this);
-    logger?.debug("connected");
+    log(logger, "debug", "connected");
     this.#links.add(link);
     void connection.lost.then((reason) => {
       this.#links.delete(link);
-      logger?.debug("connection ended", loggable(reason));
+      log(logger, "debug", "connection ended", loggable(reason));
       for (const room of this.subscriptions.values()) {
         // In a hand-over the other connection may have the room.
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();

@@ -4,7 +4,7 @@ import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
 import { MAX_SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
-import type { Logger } from "./logger.js";
+import { log, type Logger } from "./logger.js";
 import type { Subscription } from "./subscription.js";
 import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
@@ -154,7 +154,7 @@ export class Syncer {
   #answered(link: Link, asked: Subscription[], rooms: Map<string, number>, reply: SyncedFrame, sentAt: number): void {
     const { syncAfterMs, renewed } = reply;
     const time = now();
-    if (renewed?.length) this.#times.logger?.debug("memberships renewed", { rooms: renewed });
+    if (renewed?.length) log(this.#times.logger, "debug", "memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#idleAt = time + longestSilence();
     // Not read as a record: a room may be called `constructor`.
     const pages = new Map(Object.entries(reply.rooms));
