@@ -131,12 +131,13 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
  */
 export function decodeFrame(text: unknown): Inbound | undefined {
   const frame = parse(text);
-  if (!isRecord(frame)) throw new RoomcastError("protocol", "the server sent a bad frame");
-  const { type, message } = frame;
-  if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
-  if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
-  if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
-  throw new RoomcastError("protocol", `the server sent a bad ${type} frame`);
+  if (isRecord(frame)) {
+    const { type, message } = frame;
+    if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
+    if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
+    if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
+  }
+  throw new RoomcastError("protocol", "the server sent a bad frame");
 }
 
 function parse(text: unknown): unknown {

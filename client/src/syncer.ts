@@ -11,7 +11,7 @@ import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js"
 export interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
-  logger: Logger | undefined;
+  logger?: Logger;
 }
 
 export interface SyncerPorts {
@@ -53,7 +53,7 @@ export class Syncer {
     this.#link = link;
     this.#beating = this.#probing = false;
     this.#asked.clear();
-    this.#idleAt = now() + longestSilence();
+    this.#stayAwake();
     this.replan();
   }
 
@@ -92,6 +92,11 @@ export class Syncer {
     this.#timer.set(at - now(), () => this.#run());
   }
 
+  /** Something goes over the connection, which is not idle for a while. */
+  #stayAwake(): void {
+    this.#idleAt = now() + longestSilence();
+  }
+
   #canAsk(link: Link, room: Subscription): boolean {
     return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
   }
@@ -117,7 +122,7 @@ export class Syncer {
 
   async #beat(link: Link, rooms: Subscription[]): Promise<void> {
     this.#beating = true;
-    this.#idleAt = now() + longestSilence();
+    this.#stayAwake();
     await this.#sync(link, rooms);
     if (link !== this.#link) return;
     this.#beating = this.#probing = false;
@@ -147,7 +152,7 @@ export class Syncer {
     const { syncAfterMs, renewed = [] } = reply;
     const time = now();
     if (renewed.length > 0) this.#times.logger?.debug("memberships renewed", { rooms: renewed });
-    if (link === this.#link) this.#idleAt = time + longestSilence();
+    if (link === this.#link) this.#stayAwake();
     // Not read as a record: a room may be called `constructor`.
     const pages = new Map(Object.entries(reply.rooms));
     const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);
