@@ -1,7 +1,7 @@
 import { asyncDispose } from "./disposal.js";
 import type { RoomcastError } from "./errors.js";
 
-const END: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
+const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** An iterator over messages. `return()`, which leaving a `for await` loop calls, or `await using` ends it. */
 export type MessageIterator<T> = AsyncIterableIterator<T> & { return(): Promise<IteratorResult<T>>; [Symbol.asyncDispose](): Promise<void> };

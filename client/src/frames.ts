@@ -131,20 +131,19 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
  */
 export function decodeFrame(text: unknown): Inbound | undefined {
   const frame = parse(text);
-  if (!isRecord(frame)) return nonsense("a bad frame");
-  const { type, message } = frame;
-  for (const hint of HINTS) {
-    const value = frame[hint];
-    frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, MAX_BEAT_MS) : undefined;
+  let requestId: unknown;
+  if (isRecord(frame)) {
+    const { type, message } = frame;
+    for (const hint of HINTS) {
+      const value = frame[hint];
+      frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, MAX_BEAT_MS) : undefined;
+    }
+    if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
+    if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
+    if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
+    requestId = frame.requestId;
   }
-  if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
-  if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
-  if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
-  return nonsense(`a bad ${type} frame`, frame);
-}
-
-function nonsense(what: string, { requestId }: Fields = {}): ErrorFrame {
-  return { type: "error", code: "protocol", message: `the server sent ${what}`, requestId: requestId as string | undefined };
+  return { type: "error", code: "protocol", message: "the server sent a bad frame", requestId: requestId as string | undefined };
 }
 
 function parse(text: unknown): unknown {

@@ -23,14 +23,6 @@ export interface StateChange {
 /** How long a replaced connection lives on, for frames under way and requests without a reply. */
 const DRAIN_MS = 3_000;
 
-/**
- * A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
- * anew. One that died before may have been dropped because nothing was answered.
- */
-function stableMs({ syncIntervalMs, syncTimeoutMs }: Settings): number {
-  return 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
-}
-
 interface Run {
   cancellation: Cancellation;
   opened: Deferred<void>;
@@ -182,7 +174,9 @@ export abstract class Lifecycle {
 
   /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
-    const handoverAt = link.connection.openedAt + this.settings.handoverAfterMs * (1 - Math.random() / 10);
+    const { openedAt } = link.connection;
+    const { handoverAfterMs, syncIntervalMs, syncTimeoutMs } = this.settings;
+    const handoverAt = openedAt + handoverAfterMs * (1 - Math.random() / 10);
     let due = await outlives(link, sleep(handoverAt - now(), link.lost));
     while (due) {
       try {
@@ -195,7 +189,10 @@ export abstract class Lifecycle {
       due = await outlives(link, this.#backOff(link.lost));
     }
     cancellation.throwIfCancelled();
-    if (now() - link.connection.openedAt >= stableMs(this.settings)) this.#attempt = 0;
+    // A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
+    // anew. One that died before may have been dropped because nothing was answered.
+    const stableMs = 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
+    if (now() - openedAt >= stableMs) this.#attempt = 0;
     await this.#backOff(cancellation);
     return this.#dialUntilOpen(cancellation);
   }

@@ -36,8 +36,9 @@ export function watchNetwork({ back, hidden, doubtful }: NetworkPorts, target?: 
     [document, "visibilitychange", () => (isHidden() ? hidden() : back())],
   ];
   // React Native has a global `document` or `addEventListener` or neither, depending on the day.
-  for (const [source, event, listener] of watched) source?.addEventListener?.(event, listener);
-  return () => {
-    for (const [source, event, listener] of watched) source?.removeEventListener?.(event, listener);
+  const each = (method: "addEventListener" | "removeEventListener") => {
+    for (const [source, event, listener] of watched) source?.[method]?.(event, listener);
   };
+  each("addEventListener");
+  return () => each("removeEventListener");
 }

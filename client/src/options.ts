@@ -78,15 +78,7 @@ const NUMBERS = {
 } as const;
 
 /** Options with their defaults, checked. */
-export interface Settings extends Record<keyof typeof NUMBERS, number> {
-  url: string;
-  token: string | TokenProvider;
-  WebSocket: WebSocketConstructor | undefined;
-  reconnect: Backoff;
-  retry: Backoff;
-  logger: Logger | undefined;
-  networkTarget: NetworkTarget | undefined;
-}
+export type Settings = RoomcastOptions & Record<keyof typeof NUMBERS, number> & Record<"reconnect" | "retry", Backoff>;
 
 /** Applies the defaults; throws one `bad_request` that names every bad option. */
 export function settingsOf(options: RoomcastOptions): Settings {
@@ -97,7 +89,7 @@ export function settingsOf(options: RoomcastOptions): Settings {
     check(value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS, `${name} must have 0 < base <= cap`);
     return value;
   };
-  const { url, token, WebSocket, networkTarget, logger } = options;
+  const { url, token, WebSocket } = options;
   check(typeof token === "string" || typeof token === "function", "token must be a string or a function");
   check(WebSocket === undefined || typeof WebSocket === "function", "WebSocket must be a class");
   // Not parsed by `URL`: React Native's has only part of it.
@@ -111,15 +103,6 @@ export function settingsOf(options: RoomcastOptions): Settings {
   const reconnect = backoff("reconnect", { base: 500, cap: 30_000 });
   const retry = backoff("retry", { base: 200, cap: 10_000 });
   if (bad.length > 0) throw new RoomcastError("bad_request", `bad options: ${bad.join("; ")}`);
-  return {
-    ...numbers,
-    // A fragment is not for servers, and some sockets refuse it.
-    url: url.replace(/#.*/, ""),
-    token,
-    WebSocket,
-    reconnect,
-    retry,
-    logger,
-    networkTarget,
-  };
+  // A fragment is not for servers, and some sockets refuse it.
+  return { ...options, ...numbers, url: url.replace(/#.*/, ""), reconnect, retry };
 }

@@ -7,7 +7,7 @@ import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, Roomcas
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
-import { type Accepted, sendFrame, SendLine, type SendOptions } from "./send.js";
+import { type Accepted, sendFrame, sendLine, type SendOptions } from "./send.js";
 import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
 import { type Gap, type Recovery, Subscription, type Truncation } from "./subscription.js";
@@ -92,7 +92,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #session: Session;
   readonly #ports: RoomPorts;
   readonly #delivery: Delivery<Message<T>>;
-  readonly #line = new SendLine();
+  readonly #sendInOrder = sendLine();
   #parse = (data: unknown): T => data as T;
   #state: RoomState = "left";
   #subscription: Subscription | undefined;
@@ -168,7 +168,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const closed = this.#session.assertOpen();
     const work = (cancellation?: Cancellation) => {
       const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
-      return unordered ? send(timeoutMs) : this.#line.add(send, timeoutMs);
+      return unordered ? send(timeoutMs) : this.#sendInOrder(send, timeoutMs);
     };
     const { roomId, id } = frame;
     try {

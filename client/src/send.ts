@@ -29,9 +29,8 @@ export interface Accepted {
 /** An id that nobody else uses. Without `crypto`, as in React Native, it need only differ from the same subject's of five minutes. */
 export function newMessageId(): string {
   const { crypto } = globalThis as { crypto?: Partial<Crypto> };
-  const bytes = new Uint8Array(16).map(() => Math.random() * 256);
-  crypto?.getRandomValues?.(bytes);
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  // `randomUUID` exists in secure contexts only.
+  return crypto?.randomUUID?.() ?? Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
 }
 
 /** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */
@@ -52,20 +51,19 @@ export function sendFrame(roomId: string, data: unknown, options: SendOptions): 
 /**
  * Sends a room's messages one after another: API Gateway runs the frames of a connection side by side, so only a message
  * whose predecessor was accepted is sure to follow it in the log.
+ *
+ * The result calls `send`, with the time that is left, when everything before it has ended, well or not.
  */
-export class SendLine {
-  #last: Promise<void> = Promise.resolve();
-
-  /** Calls `send`, with the time that is left, when everything before it has ended, well or not. */
-  add<T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number): Promise<T> {
+export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) => Promise<T> {
+  let last = Promise.resolve();
+  return (send, timeoutMs) => {
     const end = now() + timeoutMs;
     const late = () => new RoomcastError("timeout", `the messages before were not sent within ${timeoutMs} ms`);
-    const before = this.#last;
-    const turn = inTime(before, timeoutMs, late).then(() => send(end - now()));
+    const turn = inTime(last, timeoutMs, late).then(() => send(end - now()));
     // Without the results: each would hold the one before, for as long as the room lives.
-    this.#last = Promise.allSettled([before, turn]).then(() => undefined);
+    last = Promise.allSettled([last, turn]).then(() => {});
     return turn;
-  }
+  };
 }
 
 function checkField(name: string, value: unknown, roomId: string): void {

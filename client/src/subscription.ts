@@ -271,7 +271,7 @@ export class Subscription {
       return this.#release();
     }
     this.#sequencer.restart(seq);
-    this.#ports.emit("truncated", { after: asked, seq, certain: false });
+    this.#truncated(asked, seq, false);
     this.#advance();
   }
 
@@ -328,7 +328,7 @@ export class Subscription {
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
       // "All that is retained" may be nothing; nobody was promised more.
-      if (after > 0 || this.emptyAt !== undefined) this.#ports.emit("truncated", { after, seq, certain: true });
+      if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
       this.#deliver(after);
       if (this.stopped || this.#ports.full()) return this.#release();
     }
@@ -358,13 +358,17 @@ export class Subscription {
     const { position = 0, emptied } = this.#sequencer;
     const first = messages[0]?.seq;
     if (first === undefined) {
-      if (truncated && seq === 0 && asked === position && !emptied) this.#ports.emit("truncated", { after: asked, seq, certain: false });
+      if (truncated && seq === 0 && asked === position && !emptied) this.#truncated(asked, seq, false);
     } else if (truncated) {
-      if (asked <= position && position < first - 1) this.#ports.emit("truncated", { after: position, seq: first, certain: true });
+      if (asked <= position && position < first - 1) this.#truncated(position, first, true);
     } else if (asked === 0 && emptied && this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs) {
       // Asked for all that is retained, the log does not say what it has dropped since it was seen empty.
-      this.#ports.emit("truncated", { after: position, seq: first, certain: false });
+      this.#truncated(position, first, false);
     }
+  }
+
+  #truncated(after: number, seq: number, certain: boolean): void {
+    this.#ports.emit("truncated", { after, seq, certain });
   }
 
   #release(): void {

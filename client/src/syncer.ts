@@ -11,7 +11,7 @@ import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js"
 export interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
-  logger: Logger | undefined;
+  logger?: Logger;
 }
 
 export interface SyncerPorts {
@@ -53,7 +53,7 @@ export class Syncer {
     this.#link = link;
     this.#beating = this.#probing = false;
     this.#asked.clear();
-    this.#idleAt = now() + longestSilence();
+    this.#stayAwake();
     // In a hand-over rooms were joined on this connection, and looked at on the one before.
     for (const room of this.#ports.subscriptions.values()) if (link?.hasJoined(room)) room.beat.confirm(now());
     this.replan();
@@ -94,6 +94,11 @@ export class Syncer {
     this.#timer.set(at - now(), () => this.#run());
   }
 
+  /** Something goes over the connection, which is not idle for a while. */
+  #stayAwake(): void {
+    this.#idleAt = now() + longestSilence();
+  }
+
   #canAsk(link: Link, room: Subscription): boolean {
     return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
   }
@@ -125,7 +130,7 @@ export class Syncer {
 
   async #beat(link: Link, rooms: Subscription[]): Promise<void> {
     this.#beating = true;
-    this.#idleAt = now() + longestSilence();
+    this.#stayAwake();
     await this.#sync(link, rooms);
     if (link !== this.#link) return;
     this.#beating = this.#probing = false;
@@ -155,7 +160,7 @@ export class Syncer {
     const { syncAfterMs, renewed } = reply;
     const time = now();
     if (renewed?.length) log(this.#times.logger, "debug", "memberships renewed", { rooms: renewed });
-    if (link === this.#link) this.#idleAt = time + longestSilence();
+    if (link === this.#link) this.#stayAwake();
     // Not read as a record: a room may be called `constructor`.
     const pages = new Map(Object.entries(reply.rooms));
     const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);

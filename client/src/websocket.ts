@@ -26,7 +26,7 @@ export type WebSocketConstructor = new (url: string) => WebSocketLike;
 export function globalWebSocket(): WebSocketConstructor {
   const found = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
   if (found) return found;
-  throw new RoomcastError("bad_request", "there is no global WebSocket (Node < 22): pass that of the ws package as an option");
+  throw new RoomcastError("bad_request", "no global WebSocket: pass that of the ws package");
 }
 
 /** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
