@@ -39,7 +39,7 @@ export class Session extends Lifecycle {
   /** Throws `closed` if the client is not connected and not trying to be. */
   assertOpen(): Cancellation {
     const { cancellation } = this;
-    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect()");
+    if (!cancellation) throw new RoomcastError("closed", "the client is closed");
     return cancellation;
   }
 
@@ -96,7 +96,7 @@ export class Session extends Lifecycle {
         this.subscriptions.get(frame.roomId)?.onBroadcast(frame);
         stray(frame.roomId);
       },
-      late: (roomIds) => roomIds.forEach(stray),
+      late: stray,
       error: (error) => this.error(error),
     };
     const connection = await this.#dialer.dial(ports, cancellation);
@@ -106,7 +106,7 @@ export class Session extends Lifecycle {
     this.#links.add(link);
     void connection.lost.then((reason) => {
       this.#links.delete(link);
-      logger?.debug("connection ended", loggable(reason));
+      logger?.debug("disconnected", loggable(reason));
       for (const room of this.subscriptions.values()) {
         // In a hand-over the other connection may have the room.
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();
