@@ -31,7 +31,7 @@ export function unlessAborted<T>(
     parent,
     (call) => {
       // Old React Natives have signals without a reason.
-      const abort = () => call.cancel(signal.reason ?? new RoomcastError("aborted", "the call was aborted"));
+      const abort = () => call.cancel(signal.reason ?? new RoomcastError("aborted", "aborted"));
       if (signal.aborted) abort();
       signal.addEventListener("abort", abort);
       return () => signal.removeEventListener("abort", abort);

@@ -38,7 +38,7 @@ export class Roomcast extends Emitter<ClientEvents> {
    * Connects and stays connected until `close()`. Resolves when the first connection is open; rejects with an error that
    * retrying cannot cure, or with `closed`. Nobody has to wait for it: calls made meanwhile wait for the connection.
    *
-   * Rooms that were joined when the client was closed are joined again and go on where they stopped.
+   * Rooms that were joined when the client is closed are joined again and go on where they stopped.
    */
   connect({ signal }: CallOptions = {}): Promise<void> {
     return quiet(unlessAborted(signal, () => this.#session.connect()));
@@ -49,7 +49,7 @@ export class Roomcast extends Emitter<ClientEvents> {
    * `connect()` brings back those that are not left or released until then.
    */
   close(): void {
-    this.#session.close(new RoomcastError("closed", "the client was closed"));
+    this.#session.close(new RoomcastError("closed", "the client is closed"));
   }
 
   /** `close()`, for `await using`; releases every room too. */

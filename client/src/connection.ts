@@ -14,8 +14,8 @@ import type { WebSocketLike } from "./websocket.js";
 /** What a connection tells its owner; replies go to whoever asked. */
 export interface ConnectionPorts {
   broadcast(frame: MessagesFrame): void;
-  /** A request was answered after it had been given up: the server may have joined or left its rooms only now. */
-  late(frame: ReplyFrame): void;
+  /** A request for this room was answered after it had been given up: the server may have joined it, or left it, only now. */
+  late(roomId: string, left?: true): void;
   /** An error that belongs to no request. */
   error(error: RoomcastError): void;
 }
@@ -125,8 +125,10 @@ export class Connection {
     if (frame.type === "error") return this.#onError(frame);
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
-    request?.reject(new RoomcastError("protocol", `expected ${request.expects}, got ${frame.type}`));
-    this.#ports.late(frame);
+    request?.reject(new RoomcastError("protocol", `${request.expects} expected, not ${frame.type}`));
+    if (frame.type === "joined") this.#ports.late(frame.roomId);
+    if (frame.type === "synced") Object.keys(frame.rooms).forEach((roomId) => this.#ports.late(roomId));
+    if (frame.type === "left") this.#ports.late(frame.roomId, true);
   }
 
   #onError({ code, message, retryAfterMs, requestId }: ErrorFrame): void {
@@ -147,14 +149,12 @@ export class Connection {
   }
 
   #onClose(code: number, reason: string): void {
-    if (code === TOO_BIG) this.#rejectLargest();
+    if (code === TOO_BIG) {
+      // Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too.
+      const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
+      this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the frame is too large"));
+    }
     this.#finish(new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`));
-  }
-
-  /** Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too. */
-  #rejectLargest(): void {
-    const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
-    this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the frame was too large"));
   }
 
   #finish(reason: RoomcastError): void {

@@ -75,10 +75,10 @@ export class Dialer {
       const retryable = (cause as ErrorDetails | null | undefined)?.retryable !== false;
       throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
     }
-    if (typeof token !== "string" || token === "") throw failed("the token provider failed: no token", { retryable: false });
+    if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
     // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
     if (this.#refused && token === given && isExpired(token)) {
-      throw failed("the token has expired: pass a function that returns one", { retryable: false });
+      throw failed("the token has expired", { retryable: false });
     }
     return token;
   }

@@ -59,7 +59,7 @@ export class RoomcastError extends Error {
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const { cause, retryable = RETRYABLE.includes(code), roomId, messageId, retryAfterMs } = details;
-    super(message, cause === undefined ? undefined : { cause });
+    super(message, cause === undefined ? {} : { cause });
     this.name = "RoomcastError";
     this.code = code;
     this.retryable = retryable;

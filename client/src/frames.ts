@@ -117,7 +117,7 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
   }
   const bytes = byteLength(text);
   if (bytes > MAX_CLIENT_FRAME_BYTES) {
-    throw new RoomcastError("too_large", `the frame has ${bytes} bytes; API Gateway accepts ${MAX_CLIENT_FRAME_BYTES}`);
+    throw new RoomcastError("too_large", `the frame has ${bytes} bytes, more than ${MAX_CLIENT_FRAME_BYTES}`);
   }
   return { text, bytes };
 }

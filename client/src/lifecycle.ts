@@ -202,14 +202,10 @@ export abstract class Lifecycle {
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
     await Promise.race([next.settled(), old.connection.lost]);
     if (next.connection.end) throw next.connection.end;
-    void this.#retire(old);
+    // Frames and replies under way come in before the old connection is closed.
+    const retire = () => old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
+    sleep(DRAIN_MS, old.lost).then(retire, retire);
     return next;
-  }
-
-  /** Lets frames and replies under way come in before the old connection is closed. */
-  async #retire(old: Link): Promise<void> {
-    await outlives(old, sleep(DRAIN_MS, old.lost));
-    old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
   }
 
   /** Waits; rejects when it is cancelled. */

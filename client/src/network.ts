@@ -29,7 +29,7 @@ export function isHidden(): boolean {
  */
 export function watchNetwork({ back, hidden, doubtful }: NetworkPorts, target?: NetworkTarget): () => void {
   const { document } = globalThis as { document?: Page };
-  const network = target ?? (globalThis as unknown as NetworkTarget);
+  const network = target ?? (globalThis as Partial<NetworkTarget> as NetworkTarget);
   const watched: [Page | undefined, string, () => void][] = [
     [network, "online", back],
     [network, "offline", doubtful],

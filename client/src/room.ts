@@ -104,7 +104,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   /** @internal */
   constructor(id: string, session: Session, ports: RoomPorts) {
     super();
-    if (!isRoomId(id)) throw new RoomcastError("bad_request", "a room id is 1 to 100 characters of A-Z a-z 0-9 _ - . :");
+    if (!isRoomId(id)) throw new RoomcastError("bad_request", "a room id is 1 to 100 of A-Z a-z 0-9 _ - . :");
     this.id = id;
     this.#session = session;
     this.#ports = ports;
@@ -246,10 +246,10 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
     if (after !== undefined && this.#subscription) {
-      throw this.#error("bad_request", "the room is joined already: leave it first");
+      throw this.#error("bad_request", "the room is joined already");
     }
     const { joined } = this.#subscription ?? this.#begin(after);
-    return { seq: await this.#inTime(joined.promise, "the room was not joined in time") };
+    return { seq: await this.#inTime(joined.promise, "not joined in time") };
   }
 
   async #leave(): Promise<void> {
@@ -259,7 +259,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const removed = this.#session.remove(subscription);
     subscription.stop(this.#error("left", "the room was left"));
     this.#end(subscription, undefined);
-    await this.#inTime(removed, "the room was not left in time");
+    await this.#inTime(removed, "not left in time");
   }
 
   #inTime<R>(promise: Promise<R>, late: string): Promise<R> {
@@ -284,7 +284,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         state: (state) => subscription.stopped || this.#setState(state),
         emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
         ended: (reason, resumes) => {
-          if (resumes) this.#suspend(subscription);
+          const { position, emptyAt } = subscription;
+          const from = position === undefined ? after : this.seq;
+          const resume = () => {
+            this.#resumed = true;
+            this.#begin(from, emptyAt);
+          };
+          if (resumes) this.#session.suspended.set(this, resume);
           else void quiet(this.#session.remove(subscription));
           this.#end(subscription, reason.code === "closed" ? undefined : reason);
           if (!resumes) this.#tell("error", reason);
@@ -300,15 +306,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#session.add(subscription);
     this.#setState("joining");
     return subscription;
-  }
-
-  /** It is to go on where it is when the client connects again. */
-  #suspend({ position, after, emptyAt }: Subscription): void {
-    const from = position === undefined ? after : this.seq;
-    this.#session.suspended.set(this, () => {
-      this.#resumed = true;
-      this.#begin(from, emptyAt);
-    });
   }
 
   #end(subscription: Subscription, error: RoomcastError | undefined): void {

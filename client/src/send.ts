@@ -58,7 +58,7 @@ export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeout
   let last = Promise.resolve();
   return (send, timeoutMs) => {
     const end = now() + timeoutMs;
-    const late = () => new RoomcastError("timeout", `the messages before were not sent within ${timeoutMs} ms`);
+    const late = () => new RoomcastError("timeout", `not sent within ${timeoutMs} ms`);
     const turn = inTime(last, timeoutMs, late).then(() => send(end - now()));
     // Without the results: each would hold the one before, for as long as the room lives.
     last = Promise.allSettled([last, turn]).then(() => {});

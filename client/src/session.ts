@@ -40,7 +40,7 @@ export class Session extends Lifecycle {
   /** Throws `closed` if the client is not connected and not trying to be. */
   assertOpen(): Cancellation {
     const { cancellation } = this;
-    if (!cancellation) throw new RoomcastError("closed", "the client is closed: call connect()");
+    if (!cancellation) throw new RoomcastError("closed", "the client is closed");
     return cancellation;
   }
 
@@ -97,14 +97,11 @@ export class Session extends Lifecycle {
         this.subscriptions.get(frame.roomId)?.onBroadcast(frame);
         stray(frame.roomId);
       },
-      late: (frame) => {
-        if (frame.type === "joined") stray(frame.roomId);
-        if (frame.type === "synced") Object.keys(frame.rooms).forEach(stray);
-        const room = frame.type === "left" && this.subscriptions.get(frame.roomId);
-        if (!room) return;
-        // It was joined again meanwhile.
-        room.beat.confirm(now());
-        this.syncer.due(room);
+      late: (roomId, left) => {
+        if (!left) return stray(roomId);
+        // It may have been joined again meanwhile.
+        this.subscriptions.get(roomId)?.beat.confirm(now());
+        this.syncer.replan();
       },
       error: (error) => this.error(error),
     };
@@ -115,7 +112,7 @@ export class Session extends Lifecycle {
     this.#links.add(link);
     void connection.lost.then((reason) => {
       this.#links.delete(link);
-      log(logger, "debug", "connection ended", loggable(reason));
+      log(logger, "debug", "disconnected", loggable(reason));
       for (const room of this.subscriptions.values()) {
         // In a hand-over the other connection may have the room.
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();

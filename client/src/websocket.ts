@@ -58,7 +58,7 @@ export function openSocket(WebSocket: WebSocketConstructor, url: string, cancell
       settle();
       // Some implementations quote the address, with the token in it.
       const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
-      const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or the token was refused`;
+      const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or a refused token`;
       reject(new RoomcastError("connect_failed", text, { cause }));
     };
     const forget = cancellation.onCancel((reason) => {
