@@ -24,10 +24,9 @@ await buildEntry("src/index.ts", "index");
 await buildEntry("src/react/index.ts", "react");
 await build({
   ...common,
-  entryPoints: [inRoot("src/index.ts")],
+  entryPoints: [inRoot("src/script.ts")],
   minify: true,
   format: "iife",
-  globalName: "RoomcastClient",
   outfile: inRoot("dist/roomcast-client.min.js"),
 });
 

@@ -1,6 +1,5 @@
-import { Cancellation } from "./cancellation.js";
+import { type Cancellation, cancellable, unlessCancelled } from "./cancellation.js";
 import { RoomcastError } from "./errors.js";
-import { unlessCancelled } from "./timing.js";
 
 /** The part of an `AbortSignal` that the library uses. */
 export interface AbortSignalLike {
@@ -24,22 +23,22 @@ export interface CallOptions {
  */
 export function unlessAborted<T>(
   signal: AbortSignalLike | undefined,
-  work: (cancellation: Cancellation) => Promise<T>,
-  parent = new Cancellation(),
+  work: (cancellation: Cancellation | undefined) => Promise<T>,
+  parent?: Cancellation,
 ): Promise<T> {
-  if (signal === undefined) return work(parent);
-  if (signal.aborted) return Promise.reject(reasonOf(signal));
-  const call = new Cancellation();
-  const forget = parent.onCancel((reason) => call.cancel(reason));
-  const abort = () => call.cancel(reasonOf(signal));
-  signal.addEventListener("abort", abort);
-  return unlessCancelled(work(call), call).finally(() => {
-    forget();
-    signal.removeEventListener("abort", abort);
-  });
-}
-
-/** Old React Natives have signals without a reason. */
-function reasonOf(signal: AbortSignalLike): unknown {
-  return signal.reason ?? new RoomcastError("aborted", "the call was aborted");
+  if (!signal) return work(parent);
+  return cancellable(
+    parent,
+    (call) => {
+      // Old React Natives have signals without a reason.
+      const abort = () => call.cancel(signal.reason ?? new RoomcastError("aborted", "aborted"));
+      if (signal.aborted) abort();
+      signal.addEventListener("abort", abort);
+      return () => signal.removeEventListener("abort", abort);
+    },
+    async (call) => {
+      call.throwIfCancelled();
+      return unlessCancelled(work(call), call);
+    },
+  );
 }

@@ -1,16 +1,19 @@
 import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS } from "./limits.js";
 import { isHidden } from "./network.js";
 
-/** No answer is a reason to ask again at once. */
+/** No answer is a reason to ask again at once, however short the retention. */
 const SHORTEST_MS = 1_000;
+
+/** Longer than a DynamoDB index lags behind its table: see `Subscription.onJoined`. */
+const CONFIRM_JOIN_MS = 1_000;
+
+/** How long a connection, and a room, may be silent: in a hidden browser tab less, because its timers are late. */
+export function longestSilence(): number {
+  return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
+}
 
 /** What is due at about the same time goes out together. */
 export const SLACK_MS = 250;
-
-export interface BeatTimes {
-  syncIntervalMs: number;
-  confirmJoinMs: number;
-}
 
 /**
  * When a room is to be compared with its log.
@@ -21,9 +24,8 @@ export interface BeatTimes {
  *     joined -1 s- look again -- server: 540 s -- beat -- frame, frame, frame -- 30 s -- beat -- server: 30 s -- beat -- ...
  */
 export class Beat {
-  readonly #times: BeatTimes;
-  /** Beats of clients that got the same frame, or connected together, must not stay together. */
-  readonly #jitter = 0.75 + Math.random() / 2;
+  /** Beats of clients that got the same frame, or connected together, do not stay together. */
+  readonly #interval: number;
   /** As the server said, counted from the last answer. */
   #next = 0;
   /** Counted from the last frame since then. */
@@ -38,14 +40,18 @@ export class Beat {
   /** Answers in a row that left the room out. */
   leftOut = 0;
 
-  constructor(times: BeatTimes) {
-    this.#times = times;
+  constructor(syncIntervalMs: number) {
+    this.#interval = syncIntervalMs * (0.75 + Math.random() / 2);
+  }
+
+  /** The log is being asked for what is missing, or will be again after a failure. */
+  get asking(): boolean {
+    return this.askAt < Infinity;
   }
 
   /** When the room is due. */
   get due(): number {
-    const longest = this.#since + (isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS);
-    return Math.min(this.askAt, this.#confirmAt, longest, this.#afterFrame ?? this.#next);
+    return Math.min(this.askAt, this.#confirmAt, this.#since + longestSilence(), this.#afterFrame ?? this.#next);
   }
 
   /** Whether it is worth looking at the room in a frame that goes out anyway: not just after it was looked at. */
@@ -53,10 +59,15 @@ export class Beat {
     return time - this.#since >= this.due - time;
   }
 
-  /** The room was joined: it is looked at once more when every copy of the membership must be visible. */
+  /** The room was joined: it is looked at once more. */
   joined(time: number, syncAfterMs: number | undefined): void {
     this.#answered(time, time + this.#wait(syncAfterMs));
-    this.#confirmAt = time + this.#times.confirmJoinMs;
+    this.confirm(time);
+  }
+
+  /** The membership is in doubt until it is looked at: when every copy of it must be visible. */
+  confirm(time: number): void {
+    this.#confirmAt = time + CONFIRM_JOIN_MS;
   }
 
   /** A broadcast followed on what was there. */
@@ -71,7 +82,7 @@ export class Beat {
    */
   synced(time: number, sentAt: number, syncAfterMs: number | undefined, news: boolean): void {
     const next = time + this.#wait(syncAfterMs);
-    const frameCame = this.#afterFrame !== undefined && this.#afterFrame - this.#interval > sentAt;
+    const frameCame = this.#afterFrame !== undefined && this.lastFrameAt > sentAt;
     const early = !news && this.#afterFrame === undefined && this.#next > sentAt + SLACK_MS;
     if (sentAt >= this.#confirmAt - SLACK_MS) this.#confirmAt = Infinity;
     if (frameCame) this.#since = time;
@@ -83,17 +94,13 @@ export class Beat {
   /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
   failed(time: number, retryAt: number): void {
     this.#answered(time, retryAt);
-    if (this.askAt < Infinity) this.askAt = retryAt;
+    if (this.asking) this.askAt = retryAt;
     if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 
   /** No later than this, because a silence of this length would leave a doubt. */
   atMost(time: number): void {
-    this.#next = Math.min(this.#next, time);
-  }
-
-  get #interval(): number {
-    return this.#times.syncIntervalMs * this.#jitter;
+    this.#next = Math.min(this.#next, Math.max(time, this.#since + SHORTEST_MS));
   }
 
   #wait(syncAfterMs: number | undefined): number {

@@ -1,7 +1,7 @@
 import { type CallOptions, unlessAborted } from "./abort.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
-import type { RoomcastError } from "./errors.js";
+import { RoomcastError } from "./errors.js";
 import type { ConnectionState, StateChange } from "./lifecycle.js";
 import { type RoomcastOptions, settingsOf } from "./options.js";
 import { Room, type RoomOptions } from "./room.js";
@@ -20,17 +20,14 @@ export interface ClientEvents {
 }
 
 /** A connection to Roomcast, kept open, and the rooms on it. */
-export class Roomcast {
-  readonly #events = new Emitter<ClientEvents>();
+export class Roomcast extends Emitter<ClientEvents> {
   readonly #session: Session;
   readonly #rooms = new RoomRegistry();
 
   /** Throws `bad_request` if an option is wrong. Does not connect. */
   constructor(options: RoomcastOptions) {
-    this.#session = new Session(settingsOf(options), {
-      changed: (change) => this.#events.emit("state", change),
-      error: (error) => this.#events.emit("error", error),
-    });
+    super();
+    this.#session = new Session(settingsOf(options), this);
   }
 
   get state(): ConnectionState {
@@ -41,10 +38,10 @@ export class Roomcast {
    * Connects and stays connected until `close()`. Resolves when the first connection is open; rejects with an error that
    * retrying cannot cure, or with `closed`. Nobody has to wait for it: calls made meanwhile wait for the connection.
    *
-   * Rooms that were joined when the client was closed are joined again and go on where they stopped.
+   * Rooms that were joined when the client is closed are joined again and go on where they stopped.
    */
-  connect(options: CallOptions = {}): Promise<void> {
-    return quiet(unlessAborted(options.signal, () => this.#session.connect()));
+  connect({ signal }: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(signal, () => this.#session.connect()));
   }
 
   /**
@@ -52,7 +49,7 @@ export class Roomcast {
    * `connect()` brings back those that are not left or released until then.
    */
   close(): void {
-    this.#session.close();
+    this.#session.close(new RoomcastError("closed", "the client is closed"));
   }
 
   /** `close()`, for `await using`; releases every room too. */
@@ -66,28 +63,13 @@ export class Roomcast {
    * and what is received, which only `parse` checks. Throws `bad_request` for a bad id.
    */
   room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
-    const room = this.#rooms.get(id, (ports) => new Room<T>(id, this.#session, ports) as Room<unknown>) as Room<T>;
+    const room = this.#rooms.get(id, () => new Room<T>(id, this.#session, this.#rooms) as Room<unknown>) as Room<T>;
     room.configure(options);
     return room;
   }
 
   /** Releases a room, if there is one with this id: see `Room.release()`. */
-  async release(id: string): Promise<void> {
-    await this.#rooms.find(id)?.release();
-  }
-
-  /** Calls `listener` for each `event`; returns a function that stops it. */
-  on<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): () => void {
-    return this.#events.on(event, listener);
-  }
-
-  /** Calls `listener` for the next `event` only. */
-  once<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): () => void {
-    return this.#events.once(event, listener);
-  }
-
-  /** Removes a listener, whether it was added by `on` or by `once`. */
-  off<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): void {
-    this.#events.off(event, listener);
+  release(id: string): Promise<void> {
+    return this.#rooms.find(id)?.release() ?? Promise.resolve();
   }
 }

@@ -1,7 +1,7 @@
 import { asyncDispose } from "./disposal.js";
 import type { RoomcastError } from "./errors.js";
 
-const END: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
+const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** An iterator over messages. `return()`, which leaving a `for await` loop calls, or `await using` ends it. */
 export type MessageIterator<T> = AsyncIterableIterator<T> & { return(): Promise<IteratorResult<T>>; [Symbol.asyncDispose](): Promise<void> };
@@ -9,10 +9,14 @@ export type MessageIterator<T> = AsyncIterableIterator<T> & { return(): Promise<
 interface Reader<T> {
   queue: T[];
   /** Calls of `next()` that wait for a message. */
-  waiting: { resolve(result: IteratorResult<T, undefined>): void; reject(error: unknown): void }[];
+  waiting: ((result: Result<T> | Promise<Result<T>>) => void)[];
   /** No message comes any more. */
-  ended: { error: RoomcastError | undefined } | undefined;
+  ended: boolean;
+  /** Why, as long as nobody has been told. */
+  error?: RoomcastError | undefined;
 }
+
+type Result<T> = IteratorResult<T, undefined>;
 
 export interface DeliveryPorts<T> {
   /** Whether there are `message` listeners. */
@@ -33,161 +37,140 @@ export interface DeliveryPorts<T> {
  * messages wait, `full` tells the room to stop; it continues from the log when half of them have been read.
  */
 export class Delivery<T> {
+  /** Whether the application must read before more is delivered. */
+  full = false;
   readonly #limit: number;
   readonly #ports: DeliveryPorts<T>;
   readonly #readers = new Set<Reader<T>>();
   /** What nobody has been given yet, in order. */
   #backlog: T[] = [];
   #dispatching = false;
-  #flushQueued = false;
-  #full = false;
 
   constructor(limit: number, ports: DeliveryPorts<T>) {
     this.#limit = limit;
     this.#ports = ports;
   }
 
-  /** Whether the application must read before more is delivered. */
-  get full(): boolean {
-    return this.#full;
-  }
-
   /** Whether anybody reads, or something waits to be read. */
   get used(): boolean {
-    return this.#readers.size > 0 || this.#backlog.length > 0;
+    return this.#readers.size + this.#backlog.length > 0;
   }
 
   /** The first message that not everybody has been given. */
   get firstUnread(): T | undefined {
-    const queues = [...this.#readers].map(({ queue }) => queue);
-    // All queues end with the same message, so the longest one begins with the oldest.
-    return [...queues.sort((a, b) => b.length - a.length), this.#backlog].find((queue) => queue.length > 0)?.[0];
+    return this.#longest[0] ?? this.#backlog[0];
   }
 
   /** How many messages the slowest reader has before it. */
   get waiting(): number {
-    let longest = 0;
-    for (const { queue } of this.#readers) longest = Math.max(longest, queue.length);
-    return longest + this.#backlog.length;
+    return this.#longest.length + this.#backlog.length;
   }
 
   push(messages: readonly T[]): void {
     // Not by spreading: a call takes only so many arguments.
     for (const message of messages) this.#backlog.push(message);
-    this.#dispatch();
-    this.#checkFull();
+    this.#flush();
   }
 
   /** A listener was added: it gets the backlog, but not before the caller has added all its listeners. */
   listenerAdded(): void {
-    if (this.#backlog.length === 0 || this.#flushQueued) return;
-    this.#flushQueued = true;
-    queueMicrotask(() => {
-      this.#flushQueued = false;
-      this.#dispatch();
-      this.#checkFull();
-    });
+    queueMicrotask(() => this.#flush());
   }
 
   /** A new iterator over the messages from here on. */
   read(): MessageIterator<T> {
-    const reader: Reader<T> = { queue: [], waiting: [], ended: undefined };
+    const reader: Reader<T> = { queue: [], waiting: [], ended: false };
     const first = !this.#consumed;
     this.#readers.add(reader);
-    if (first) this.#dispatch();
-    this.#checkFull();
-    const end = () => {
+    if (first) this.#flush();
+    const end = async () => {
       this.#release(reader);
-      return Promise.resolve(END);
+      return END;
     };
     const iterator: MessageIterator<T> = {
       next: () => this.#next(reader),
       return: end,
       [Symbol.asyncIterator]: () => iterator,
-      [asyncDispose]: () => end().then(() => {}),
+      [asyncDispose]: async () => void (await end()),
     };
     return iterator;
   }
 
   /** Ends every iterator at once, with `error` if there is one, and forgets what was not read. */
   end(error: RoomcastError | undefined): void {
-    for (const reader of this.#readers) {
-      const [first, ...others] = reader.waiting;
-      reader.waiting = [];
-      reader.queue = [];
-      // An error is reported once; after it the iterator is simply at its end, as the language's iterators are.
-      if (first === undefined) reader.ended = { error };
-      else if (error === undefined) first.resolve(END);
-      else first.reject(error);
-      for (const { resolve } of others) resolve(END);
-      reader.ended ??= { error: undefined };
-    }
+    const readers = [...this.#readers];
     this.#readers.clear();
     this.#backlog = [];
-    if (!this.#full) return;
-    this.#full = false;
-    this.#ports.stalled(false);
+    for (const reader of readers) endReader(reader, error);
+    this.#checkFull();
   }
 
   get #consumed(): boolean {
     return this.#readers.size > 0 || this.#ports.listening();
   }
 
+  /** All queues end with the same message, so the longest one begins with the oldest. */
+  get #longest(): T[] {
+    return [...this.#readers].reduce<T[]>((longest, { queue }) => (queue.length > longest.length ? queue : longest), []);
+  }
+
   /**
    * Hands over the backlog, one message at a time: while a listener runs, the room may be left, a listener for one message only
    * may go, and more messages may be pushed.
    */
-  #dispatch(): void {
-    if (this.#dispatching) return;
-    this.#dispatching = true;
-    while (this.#consumed) {
-      const message = this.#backlog.shift();
-      if (message === undefined) break;
-      for (const reader of this.#readers) {
-        const next = reader.waiting.shift();
-        if (next === undefined) reader.queue.push(message);
-        else next.resolve({ done: false, value: message });
+  #flush(): void {
+    if (!this.#dispatching) {
+      this.#dispatching = true;
+      while (this.#backlog.length > 0 && this.#consumed) {
+        const value = this.#backlog.shift() as T;
+        for (const { waiting, queue } of this.#readers) {
+          const next = waiting.shift();
+          if (next) next({ done: false, value });
+          else queue.push(value);
+        }
+        this.#ports.emit(value);
       }
-      this.#ports.emit(message);
+      this.#dispatching = false;
     }
-    this.#dispatching = false;
+    this.#checkFull();
   }
 
-  #next(reader: Reader<T>): Promise<IteratorResult<T, undefined>> {
-    const message = reader.queue.shift();
-    if (message !== undefined) {
+  async #next(reader: Reader<T>): Promise<Result<T>> {
+    const value = reader.queue.shift();
+    if (value !== undefined) {
       this.#checkFull();
-      return Promise.resolve({ done: false, value: message });
+      return { done: false, value };
     }
-    if (reader.ended !== undefined) {
-      const { error } = reader.ended;
-      reader.ended = { error: undefined };
-      return error === undefined ? Promise.resolve(END) : Promise.reject(error);
-    }
-    return new Promise((resolve, reject) => reader.waiting.push({ resolve, reject }));
+    return reader.ended ? outcome(reader) : new Promise((resolve) => reader.waiting.push(resolve));
   }
 
   /** Ends a loop. What the only one has not read goes back to the backlog, for the next loop. */
   #release(reader: Reader<T>): void {
-    for (const { resolve } of reader.waiting) resolve(END);
-    reader.waiting = [];
-    if (reader.ended === undefined && this.#readers.delete(reader) && !this.#consumed) {
-      this.#backlog = [...reader.queue, ...this.#backlog];
-    }
-    reader.queue = [];
-    reader.ended ??= { error: undefined };
+    if (this.#readers.delete(reader) && !this.#consumed) this.#backlog = [...reader.queue, ...this.#backlog];
+    endReader(reader, undefined);
     this.#checkFull();
   }
 
   #checkFull(): void {
-    const { waiting } = this;
-    if (!this.#full && waiting >= this.#limit) {
-      this.#full = true;
-      this.#ports.stalled(true);
-    } else if (this.#full && waiting <= this.#limit / 2) {
-      this.#full = false;
-      this.#ports.stalled(false);
-      this.#ports.drained();
-    }
+    const full = this.waiting >= this.#limit || (this.full && this.waiting > this.#limit / 2);
+    if (full === this.full) return;
+    this.full = full;
+    this.#ports.stalled(full);
+    if (!full) this.#ports.drained();
   }
+}
+
+function endReader<T>(reader: Reader<T>, error: RoomcastError | undefined): void {
+  reader.ended = true;
+  reader.error = error;
+  reader.queue = [];
+  for (const next of reader.waiting.splice(0)) next(outcome(reader));
+}
+
+/** An error is reported once; after it the iterator is simply at its end, as the language's iterators are. */
+async function outcome<T>(reader: Reader<T>): Promise<Result<T>> {
+  const { error } = reader;
+  reader.error = undefined;
+  if (error) throw error;
+  return END;
 }

@@ -1,8 +1,8 @@
-import { Cancellation } from "./cancellation.js";
+import { type Cancellation, cancellable } from "./cancellation.js";
 import { Connection, type ConnectionPorts } from "./connection.js";
-import { describe, RoomcastError } from "./errors.js";
+import { describe, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { Settings } from "./options.js";
-import { now, unlessCancelled, within } from "./timing.js";
+import { inTime, now, within } from "./timing.js";
 import { isExpired } from "./token.js";
 import { globalWebSocket, openSocket } from "./websocket.js";
 
@@ -15,70 +15,77 @@ export class Dialer {
   /** The last handshake that was answered was refused. */
   #refused = false;
   /** The attempt under way. */
-  #attempt: { cancellation: Cancellation; startedAt: number } | undefined;
+  #attempt: Cancellation | undefined;
+  #startedAt = 0;
 
   constructor(settings: Settings) {
     this.#settings = settings;
   }
 
   /** Rejects with `token_failed` or `connect_failed`, or with the reason when it is cancelled. */
-  async dial(ports: ConnectionPorts, cancellation: Cancellation): Promise<Connection> {
-    const { connectTimeoutMs } = this.#settings;
-    const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
-    const attempt = { cancellation: new Cancellation(), startedAt: now() };
-    const forget = cancellation.onCancel((reason) => attempt.cancellation.cancel(reason));
-    this.#attempt = attempt;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    try {
-      const token = await this.#token(attempt.cancellation);
-      attempt.cancellation.throwIfCancelled();
-      timer = setTimeout(() => {
-        attempt.cancellation.cancel(new RoomcastError("connect_failed", `no connection within ${connectTimeoutMs} ms`));
-      }, connectTimeoutMs);
-      const socket = await openSocket(WebSocket, withToken(this.#settings.url, token), attempt.cancellation);
-      this.#refused = false;
-      return new Connection(socket, ports);
-    } catch (error) {
-      // Not if it was this side that ended it.
-      this.#refused ||= timer !== undefined && attempt.cancellation.reason === undefined;
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      forget();
-      if (this.#attempt === attempt) this.#attempt = undefined;
-    }
+  dial(ports: ConnectionPorts, cancellation: Cancellation): Promise<Connection> {
+    const arm = (attempt: Cancellation) => {
+      this.#attempt = attempt;
+      this.#startedAt = now();
+      return () => {
+        if (this.#attempt === attempt) this.#attempt = undefined;
+      };
+    };
+    return cancellable(cancellation, arm, async (attempt) => {
+      const { connectTimeoutMs: ms, url, syncTimeoutMs } = this.#settings;
+      const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
+      const address = withToken(url, await this.#token(attempt));
+      const late = () => new RoomcastError("connect_failed", `no connection within ${ms} ms`);
+      return within(
+        ms,
+        late,
+        async (handshake) => {
+          try {
+            const socket = await openSocket(WebSocket, address, handshake);
+            this.#refused = false;
+            return new Connection(socket, ports, syncTimeoutMs);
+          } catch (error) {
+            // Not if it was this side that ended it.
+            this.#refused ||= !handshake.reason;
+            throw error;
+          }
+        },
+        attempt,
+      );
+    });
   }
 
   /** The network has changed: gives up an attempt that gets no answer. Whether there was one. */
   hurry(): boolean {
-    const attempt = this.#attempt;
-    if (attempt === undefined || now() - attempt.startedAt < HURRY_AFTER_MS) return false;
-    attempt.cancellation.cancel(new RoomcastError("connect_failed", "the network has changed during the handshake"));
+    if (!this.#attempt || now() - this.#startedAt < HURRY_AFTER_MS) return false;
+    this.#attempt.cancel(new RoomcastError("connect_failed", "the network has changed"));
     return true;
   }
 
-  async #token(cancellation: Cancellation): Promise<string> {
-    const ms = this.#settings.connectTimeoutMs;
-    const late = () => new RoomcastError("token_failed", `no token within ${ms} ms`);
+  async #token(attempt: Cancellation): Promise<string> {
+    const { connectTimeoutMs: ms, token: given } = this.#settings;
+    const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused }).then(this.#settings.token);
+    const provided = Promise.resolve({ refused: this.#refused }).then((request) => (typeof given === "string" ? given : given(request)));
     let token: unknown;
     try {
-      token = await within(unlessCancelled(provided, cancellation), ms, late);
+      token = await inTime(provided, ms, late, attempt);
     } catch (cause) {
-      cancellation.throwIfCancelled();
-      const retryable = (cause as { retryable?: unknown } | null | undefined)?.retryable !== false;
-      throw new RoomcastError("token_failed", `the token provider failed: ${describe(cause)}`, { cause, retryable });
+      attempt.throwIfCancelled();
+      const retryable = (cause as ErrorDetails | null | undefined)?.retryable !== false;
+      throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
     }
-    if (typeof token !== "string" || token === "") {
-      throw new RoomcastError("token_failed", "the token provider returned no token", { retryable: false });
-    }
-    // Only when it was refused: the clock of the device may be wrong.
-    if (this.#refused && this.#settings.fixedToken && isExpired(token)) {
-      throw new RoomcastError("token_failed", "the token has expired: pass a function that returns a new one", { retryable: false });
+    if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
+    // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
+    if (this.#refused && token === given && isExpired(token)) {
+      throw failed("the token has expired", { retryable: false });
     }
     return token;
   }
+}
+
+function failed(message: string, details?: ErrorDetails): RoomcastError {
+  return new RoomcastError("token_failed", message, details);
 }
 
 /** The address with the token in its query; one that is there already is replaced. */

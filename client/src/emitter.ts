@@ -1,5 +1,7 @@
+type Listener = (value: never) => void;
+
 /**
- * A typed event emitter. Each event carries one value.
+ * What has events, each of which carries one value.
  *
  * A listener that throws disturbs neither the library nor other listeners: its error is reported as uncaught, as that of any
  * event handler is: browsers have `reportError` for it; elsewhere it is thrown from a microtask, which ends a Node process that
@@ -7,41 +9,33 @@
  */
 export class Emitter<Events extends object> {
   /** The listeners of each event, and whether they are for one call only. */
-  readonly #listeners = new Map<keyof Events, Map<(value: never) => void, boolean>>();
+  readonly #listeners = new Map<keyof Events, Map<Listener, boolean>>();
 
-  /** Whether anybody listens to anything. */
-  get used(): boolean {
-    return [...this.#listeners.values()].some((listeners) => listeners.size > 0);
-  }
-
-  /** Calls `listener` for each `event` from now on; returns a function that stops it. */
+  /** Calls `listener` for each `event`; returns a function that stops it. */
   on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
     return this.#add(event, listener, false);
   }
 
   /** Calls `listener` for the next `event` only. */
   once<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
-    return this.#add(event, listener, this.#listeners.get(event)?.get(listener) ?? true);
+    return this.#add(event, listener, this.#of(event).get(listener) ?? true);
   }
 
+  /** Removes a listener, whether it was added by `on` or by `once`. */
   off<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): void {
-    this.#listeners.get(event)?.delete(listener);
+    this.#of(event).delete(listener);
   }
 
-  clear(): void {
-    this.#listeners.clear();
+  /** @internal Whether anybody listens to `event`; without one, to anything. */
+  listening(event?: keyof Events): boolean {
+    return event === undefined ? [...this.#listeners.keys()].some((each) => this.listening(each)) : this.#of(event).size > 0;
   }
 
-  has(event: keyof Events): boolean {
-    return (this.#listeners.get(event)?.size ?? 0) > 0;
-  }
-
+  /** @internal */
   emit<E extends keyof Events>(event: E, value: Events[E]): void {
-    const listeners = this.#listeners.get(event);
-    if (listeners === undefined) return;
-    // A copy: a listener may add or remove listeners of the same event.
-    for (const [listener, once] of [...listeners]) {
-      if (once) listeners.delete(listener);
+    // A copy: a listener may add or remove listeners of the same event, or make it happen again.
+    for (const [listener, once] of [...this.#of(event)]) {
+      if (once && !this.#of(event).delete(listener)) continue;
       try {
         (listener as (value: Events[E]) => void)(value);
       } catch (error) {
@@ -50,17 +44,31 @@ export class Emitter<Events extends object> {
     }
   }
 
-  #add<E extends keyof Events>(event: E, listener: (value: Events[E]) => void, once: boolean): () => void {
+  /** @internal Removes every listener. */
+  clear(): void {
+    this.#listeners.clear();
+  }
+
+  /** @internal A listener was added. */
+  listened(_event: keyof Events): void {}
+
+  #add(event: keyof Events, listener: Listener, once: boolean): () => void {
+    this.#of(event).set(listener, once);
+    this.listened(event);
+    return () => this.#of(event).delete(listener);
+  }
+
+  #of(event: keyof Events): Map<Listener, boolean> {
     let listeners = this.#listeners.get(event);
-    if (listeners === undefined) this.#listeners.set(event, (listeners = new Map()));
-    listeners.set(listener, once);
-    return () => this.off(event, listener);
+    if (!listeners) this.#listeners.set(event, (listeners = new Map()));
+    return listeners;
   }
 }
 
-function report(error: unknown): void {
+/** Reports an error as uncaught. */
+export function report(error: unknown): void {
   const { reportError } = globalThis as { reportError?: (error: unknown) => void };
-  if (reportError !== undefined) return reportError(error);
+  if (reportError) return reportError(error);
   queueMicrotask(() => {
     throw error;
   });

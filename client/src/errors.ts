@@ -34,14 +34,7 @@ export type ClientErrorCode =
 /** Every known code; a newer server may send others, hence the open end. */
 export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});
 
-const RETRYABLE: ReadonlySet<string> = new Set([
-  "rate_limited",
-  "unavailable",
-  "timeout",
-  "disconnected",
-  "connect_failed",
-  "token_failed",
-]);
+const RETRYABLE: readonly string[] = ["rate_limited", "unavailable", "timeout", "disconnected", "connect_failed", "token_failed"];
 
 /** What a `RoomcastError` says besides its code and message: see its fields. */
 export interface ErrorDetails {
@@ -68,26 +61,26 @@ export class RoomcastError extends Error {
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    const { cause, retryable = RETRYABLE.includes(code), roomId, messageId, retryAfterMs } = details;
+    super(message, cause === undefined ? {} : { cause });
     this.name = "RoomcastError";
     this.code = code;
-    this.retryable = details.retryable ?? RETRYABLE.has(code);
-    this.roomId = details.roomId;
-    this.messageId = details.messageId;
-    this.retryAfterMs = details.retryAfterMs;
+    this.retryable = retryable;
+    this.roomId = roomId;
+    this.messageId = messageId;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
 /** Wraps anything thrown into a `RoomcastError`; one that already is passes unchanged. */
-export function asRoomcastError(thrown: unknown, code: ErrorCode): RoomcastError {
-  if (thrown instanceof RoomcastError) return thrown;
-  return new RoomcastError(code, describe(thrown), { cause: thrown });
+export function asRoomcastError(thrown: unknown, code: ErrorCode = "protocol"): RoomcastError {
+  return thrown instanceof RoomcastError ? thrown : new RoomcastError(code, describe(thrown), { cause: thrown });
 }
 
 /** The same error, saying what it is about. */
-export function about(error: RoomcastError, subject: { roomId: string; messageId?: string }): RoomcastError {
-  const { code, message, retryable, retryAfterMs } = error;
-  return new RoomcastError(code, message, { retryable, retryAfterMs, cause: error, ...subject });
+export function about(thrown: unknown, subject: { roomId: string; messageId?: string }): RoomcastError {
+  const cause = asRoomcastError(thrown);
+  return new RoomcastError(cause.code, cause.message, { ...cause, cause, ...subject });
 }
 
 /** A short text for anything that can be thrown. */
@@ -95,8 +88,8 @@ export function describe(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** Throws `bad_request` unless `value` is a whole number from `min` to `max`, or absent. */
-export function checkWhole(name: string, value: number | undefined, min: number, max: number, roomId?: string): void {
+/** Throws `bad_request` unless `value` is a whole number from `min` on, at most `max`, or absent. */
+export function checkWhole(name: string, value: number | undefined, min: number, roomId: string, max = Number.MAX_SAFE_INTEGER): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= min && value <= max)) return;
   throw new RoomcastError("bad_request", `${name} must be a whole number from ${min} to ${max}`, { roomId });
 }

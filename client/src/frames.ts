@@ -1,5 +1,5 @@
 import { RoomcastError } from "./errors.js";
-import { MAX_CLIENT_FRAME_BYTES } from "./limits.js";
+import { MAX_BEAT_MS, MAX_CLIENT_FRAME_BYTES } from "./limits.js";
 
 /** A message as the room's log holds it. */
 export interface LoggedMessage {
@@ -75,7 +75,7 @@ export interface MessagesFrame {
 
 export interface ErrorFrame {
   type: "error";
-  requestId?: string;
+  requestId?: string | undefined;
   code: string;
   message: string;
   /** How long to wait before the next attempt, where the server knows. */
@@ -88,11 +88,11 @@ export type Inbound = ReplyFrame | MessagesFrame | ErrorFrame;
 export type Reply<T extends ReplyFrame["type"]> = Extract<ReplyFrame, { type: T }>;
 
 export type ClientFrame =
-  | { action: "joinRoom"; roomId: string; after?: number }
+  | { action: "joinRoom"; roomId: string; after: number | undefined }
   | { action: "leaveRoom"; roomId: string }
-  | { action: "sendMessage"; roomId: string; data: unknown; id: string; key?: string; version?: number }
+  | { action: "sendMessage"; roomId: string; data: unknown; id: string; key?: string | undefined; version?: number | undefined }
   | { action: "sync"; rooms: Record<string, number> }
-  | { action: "getHistory"; roomId: string; before?: number; limit?: number };
+  | { action: "getHistory"; roomId: string; before: number | undefined; limit: number | undefined };
 
 /** A frame ready to be sent. */
 export interface EncodedFrame {
@@ -103,16 +103,8 @@ export interface EncodedFrame {
 
 /** Bytes of `text` in UTF-8. Counted by hand: not every React Native has a `TextEncoder`. */
 export function byteLength(text: string): number {
-  let bytes = text.length;
-  for (let at = 0; at < text.length; at++) {
-    const unit = text.charCodeAt(at);
-    if (unit < 0x80) continue;
-    // The halves of a surrogate pair take two bytes each; anything else beyond U+07FF takes three.
-    const paired = unit >= 0xd800 && unit < 0xdc00 && (text.charCodeAt(at + 1) & 0xfc00) === 0xdc00;
-    bytes += unit < 0x800 ? 1 : 2;
-    if (paired) at++;
-  }
-  return bytes;
+  // The halves of a surrogate pair take two bytes each; anything else beyond U+07FF takes three.
+  return text.replace(/[\ud800-\udbff][\udc00-\udfff]/g, "4444").replace(/[\u0800-\uffff]/g, "333").replace(/[^\0-\x7f]/g, "22").length;
 }
 
 /** Encodes a frame, or throws `bad_request` (not JSON) or `too_large` (more than API Gateway lets in). */
@@ -125,68 +117,79 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
   }
   const bytes = byteLength(text);
   if (bytes > MAX_CLIENT_FRAME_BYTES) {
-    throw new RoomcastError("too_large", `the frame has ${bytes} bytes; API Gateway accepts ${MAX_CLIENT_FRAME_BYTES}`);
+    throw new RoomcastError("too_large", `the frame has ${bytes} bytes, more than ${MAX_CLIENT_FRAME_BYTES}`);
   }
   return { text, bytes };
 }
 
-/** What came in: a frame, nothing that this version knows, or garbage. */
-export type Decoded = { frame: Inbound } | { ignored: true } | { malformed: string };
-
 /**
- * Decodes and checks a frame of the server; nobody checks its fields again.
+ * Decodes and checks a frame of the server; nobody checks its fields again. `undefined` if it is none that this version knows;
+ * an error with the code `protocol`, in place of the reply that it may have been, if it makes no sense.
  *
  * API Gateway itself answers `{message, connectionId, requestId}` when it throttles or when an integration fails. That
  * `requestId` is its own, not ours, and is dropped so that it is never taken for an echo.
  */
-export function decodeFrame(text: unknown): Decoded {
-  if (typeof text !== "string") return { malformed: "a frame that is not text" };
-  let value: unknown;
+export function decodeFrame(text: unknown): Inbound | undefined {
+  const frame = parse(text);
+  let requestId: unknown;
+  if (isRecord(frame)) {
+    const { type, message } = frame;
+    for (const hint of HINTS) {
+      const value = frame[hint];
+      frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, MAX_BEAT_MS) : undefined;
+    }
+    if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
+    if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
+    if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
+    requestId = frame.requestId;
+  }
+  return { type: "error", code: "protocol", message: "the server sent a bad frame", requestId: requestId as string | undefined };
+}
+
+function parse(text: unknown): unknown {
   try {
-    value = JSON.parse(text);
+    return isText(text) && JSON.parse(text);
   } catch {
-    return { malformed: "a frame that is not JSON" };
+    return undefined;
   }
-  if (!isRecord(value)) return { malformed: "a frame that is not an object" };
-  const type = value["type"];
-  if (type === undefined && typeof value["message"] === "string") {
-    return { frame: { type: "error", code: gatewayCode(value["message"]), message: value["message"] } };
-  }
-  const shape = typeof type === "string" && Object.hasOwn(shapes, type) ? shapes[type as Inbound["type"]] : undefined;
-  if (shape === undefined) return { ignored: true };
-  if (!has(value, shape) || (type === "messages" && !isBounded(value))) return { malformed: `a bad ${String(type)} frame` };
-  return { frame: value as unknown as Inbound };
 }
 
 function gatewayCode(message: string): string {
   if (/too many requests|limit exceeded|throttl/i.test(message)) return "rate_limited";
-  if (/forbidden/i.test(message)) return "forbidden";
-  return "unavailable";
+  return /forbidden/i.test(message) ? "forbidden" : "unavailable";
 }
 
-type Fields = Record<string, unknown>;
+type Fields = { [name: string]: unknown; type?: unknown; message?: unknown; requestId?: unknown };
 
 type Check = (value: unknown) => boolean;
+
+const logged = { seq: isSeq, id: isText, from: isText, sentAt: isNumber };
 
 const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
 
 /** What the fields of each frame must be. */
 const shapes: Record<Inbound["type"], Record<string, Check>> = {
-  joined: { roomId: isText, ...catchUp, retentionSeconds: isTime, syncAfterMs: isTime },
+  joined: { roomId: isText, ...catchUp },
   left: { roomId: isText },
   accepted: { roomId: isText, id: isText },
-  synced: { rooms: isRooms, syncAfterMs: isTime },
+  synced: { rooms: isRooms },
   history: { roomId: isText, messages: isMessages, more: isFlag },
   messages: { roomId: isText, messages: isMessages },
-  error: { code: isText, message: isText, retryAfterMs: isTime },
+  error: { code: isText, message: isText },
 };
 
-function has(fields: Fields, shape: Record<string, Check>): boolean {
-  return Object.entries(shape).every(([name, check]) => check(fields[name]));
+/**
+ * Lengths of time without which a frame makes sense as well: one that makes none is dropped. None is taken for longer than a beat
+ * (retention: six days), so that no server can silence a client.
+ */
+const HINTS = ["retentionSeconds", "syncAfterMs", "retryAfterMs"];
+
+function fits(value: unknown, shape: Record<string, Check>): boolean {
+  return isRecord(value) && Object.entries(shape).every(([name, check]) => check(value[name]));
 }
 
 function isRooms(value: unknown): boolean {
-  return isRecord(value) && Object.values(value).every((page) => isRecord(page) && has(page, catchUp));
+  return isRecord(value) && Object.values(value).every((page) => fits(page, catchUp));
 }
 
 function isFlag(value: unknown): boolean {
@@ -196,30 +199,24 @@ function isFlag(value: unknown): boolean {
 /** Checks the bounds of a broadcast; those that it only implies are written into it. */
 function isBounded(f: Fields): boolean {
   const messages = f["messages"] as LoggedMessage[];
-  f["after"] ??= (messages[0]?.seq ?? Number.NaN) - 1;
-  f["seq"] ??= messages.at(-1)?.seq;
-  const { after, seq } = f;
-  if (!isSeq(after) || !isSeq(seq) || after >= seq) return false;
-  return messages.every((message) => after < message.seq && message.seq <= seq);
+  const after = (f["after"] ??= (messages[0]?.seq ?? 0) - 1);
+  const seq = (f["seq"] ??= messages.at(-1)?.seq);
+  return isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq);
 }
 
-function isMessages(value: unknown): value is LoggedMessage[] {
+function isMessages(value: unknown): boolean {
   if (!Array.isArray(value)) return false;
-  let previous = 0;
-  return value.every((message: unknown) => {
-    if (!isRecord(message) || !isSeq(message["seq"]) || message["seq"] <= previous) return false;
-    previous = message["seq"];
-    return isText(message["id"]) && isText(message["from"]) && typeof message["sentAt"] === "number";
-  });
+  const messages = value as LoggedMessage[];
+  return messages.every((message, at) => fits(message, logged) && message.seq > (messages[at - 1]?.seq ?? 0));
 }
 
 function isSeq(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** A length of time, or nothing. */
-function isTime(value: unknown): boolean {
-  return value === undefined || (typeof value === "number" && value >= 0 && Number.isFinite(value));
+/** JSON has no others. */
+function isNumber(value: unknown): value is number {
+  return Number.isFinite(value);
 }
 
 function isText(value: unknown): value is string {
@@ -227,5 +224,5 @@ function isText(value: unknown): value is string {
 }
 
 function isRecord(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return value instanceof Object && !Array.isArray(value);
 }

@@ -1,6 +1,7 @@
 export type { AbortSignalLike, CallOptions } from "./abort.js";
 export { Roomcast, type ClientEvents } from "./client.js";
 export type { MessageIterator } from "./delivery.js";
+export type { Emitter } from "./emitter.js";
 export { RoomcastError, type ClientErrorCode, type ErrorCode, type ErrorDetails, type ServerErrorCode } from "./errors.js";
 export type { ConnectionState, StateChange } from "./lifecycle.js";
 export { MAX_CLIENT_FRAME_BYTES } from "./limits.js";

@@ -6,8 +6,6 @@ export interface PaceTimes {
   /** How many `joinRoom` frames may wait for their replies at a time. */
   joinConcurrency: number;
   requestTimeoutMs: number;
-  /** How long a sign of life may take, when a reply does not come. */
-  syncTimeoutMs: number;
   retry: Backoff;
 }
 
@@ -17,26 +15,18 @@ export interface PaceTimes {
  */
 export class JoinPace {
   readonly #times: PaceTimes;
-  #window: number;
+  /** How many joins may be under way. */
+  window: number;
+  pausedUntil = 0;
   #failures = 0;
   /** Failures in a row that were silence. */
   #timeouts = 0;
   #failedAt = -Infinity;
   #failedRoom: string | undefined;
-  #pausedUntil = 0;
 
   constructor(times: PaceTimes) {
     this.#times = times;
-    this.#window = times.joinConcurrency;
-  }
-
-  /** How many joins may be under way. */
-  get window(): number {
-    return this.#window;
-  }
-
-  get pausedUntil(): number {
-    return this.#pausedUntil;
+    this.window = times.joinConcurrency;
   }
 
   /** How long a join waits for its reply: a slow server gets more time, up to what API Gateway gives it. */
@@ -47,16 +37,16 @@ export class JoinPace {
   succeeded(): void {
     this.#failures = this.#timeouts = 0;
     this.#failedRoom = undefined;
-    this.#window = Math.min(this.#times.joinConcurrency, this.#window * 2);
+    this.window = Math.min(this.#times.joinConcurrency, this.window * 2);
   }
 
   /** The join of `roomId` that was sent at `sentAt` has failed. */
   failed({ code, retryAfterMs = 0 }: RoomcastError, roomId: string, sentAt: number): void {
-    this.#window = 1;
+    this.window = 1;
     // A lost connection has its own backoff. It says nothing of the joins that were under way.
     if (code === "disconnected") return;
     const time = now();
-    this.#pausedUntil = Math.max(this.#pausedUntil, time + retryAfterMs);
+    this.pausedUntil = Math.max(this.pausedUntil, time + retryAfterMs);
     // Joins that were under way together fail together, which is one failure.
     if (sentAt < this.#failedAt) return;
     this.#failedAt = time;
@@ -65,11 +55,11 @@ export class JoinPace {
     // One room that fails has a backoff of its own, and is no reason for others to wait.
     const others = this.#failedRoom !== undefined && this.#failedRoom !== roomId;
     this.#failedRoom = roomId;
-    if (others) this.#pausedUntil = Math.max(this.#pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
+    if (others) this.pausedUntil = Math.max(this.pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
   }
 }
 
 /** How long to wait for a reply after so many timeouts in a row. */
 export function patience(timeoutMs: number, timeouts: number): number {
-  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** Math.min(timeouts, 10), MAX_REPLY_MS));
+  return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** timeouts, MAX_REPLY_MS));
 }

@@ -1,9 +1,9 @@
-import { Cancellation } from "./cancellation.js";
+import { Cancellation, cancellable } from "./cancellation.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { MAX_REPLY_MS } from "./limits.js";
 import type { Link } from "./link.js";
 import type { Settings } from "./options.js";
-import { backoffDelay, type Deferred, deferred, now, sleep, unlessCancelled } from "./timing.js";
+import { backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
 
 /**
  * - `connecting`: the first connection is being opened.
@@ -17,33 +17,11 @@ export interface StateChange {
   state: ConnectionState;
   previous: ConnectionState;
   /** Why, when the change is for the worse. */
-  error?: RoomcastError;
+  error?: RoomcastError | undefined;
 }
 
-export interface LifecyclePorts {
-  /** The client is to be connected from now on. */
-  started(): void;
-  /** Opens a connection and begins to join every room on it. */
-  dial(cancellation: Cancellation): Promise<Link>;
-  /** Gives up an attempt to connect that gets no answer, and tells whether there was one. */
-  hurry(): boolean;
-  /** `link` carries everything from now on; `undefined`: there is none. */
-  carry(link: Link | undefined): void;
-  /** Resolves when no room is known to miss anything. */
-  caughtUp(): Promise<void>;
-  changed(change: StateChange): void;
-  error(error: RoomcastError): void;
-  /** The end, by `close()` or by an error that retrying cannot cure. */
-  ended(reason: RoomcastError): void;
-}
-
-/**
- * A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
- * anew. One that died before may have been dropped because nothing was answered.
- */
-function stableMs({ syncIntervalMs, syncTimeoutMs }: Settings): number {
-  return 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
-}
+/** How long a replaced connection lives on, for frames under way and requests without a reply. */
+const DRAIN_MS = 3_000;
 
 interface Run {
   cancellation: Cancellation;
@@ -51,10 +29,9 @@ interface Run {
 }
 
 /** Keeps a connection open: connects, reconnects with backoff, and hands over to a new connection in time. */
-export class Lifecycle {
-  readonly #settings: Settings;
-  readonly #ports: LifecyclePorts;
-  #state: ConnectionState = "closed";
+export abstract class Lifecycle {
+  state: ConnectionState = "closed";
+  readonly settings: Settings;
   #run: Run | undefined;
   /** The connection that carries everything. */
   #link: Link | undefined;
@@ -66,14 +43,24 @@ export class Lifecycle {
   /** The attempt under way was given up to be made anew at once. */
   #hurried = false;
 
-  constructor(settings: Settings, ports: LifecyclePorts) {
-    this.#settings = settings;
-    this.#ports = ports;
+  constructor(settings: Settings) {
+    this.settings = settings;
   }
 
-  get state(): ConnectionState {
-    return this.#state;
-  }
+  /** The client is to be connected from now on. */
+  abstract started(): void;
+  /** Opens a connection and begins to join every room on it. */
+  abstract dial(cancellation: Cancellation): Promise<Link>;
+  /** Gives up an attempt to connect that gets no answer, and tells whether there was one. */
+  abstract giveUpDial(): boolean;
+  /** `link` carries everything from now on; `undefined`: there is none. */
+  abstract carry(link: Link | undefined): void;
+  /** Resolves when no room is known to miss anything. */
+  abstract caughtUp(): Promise<unknown>;
+  abstract changed(change: StateChange): void;
+  abstract error(error: RoomcastError): void;
+  /** The end, by `close()` or by an error that retrying cannot cure. */
+  abstract ended(reason: RoomcastError): void;
 
   /** Cancelled when the client is closed; `undefined` when it is. */
   get cancellation(): Cancellation | undefined {
@@ -82,33 +69,38 @@ export class Lifecycle {
 
   /** Starts, if need be; resolves at the first open connection, rejects when there will be none. */
   connect(): Promise<void> {
-    if (this.#run !== undefined) return this.#run.opened.promise;
-    const run = { cancellation: new Cancellation(), opened: deferred<void>() };
-    this.#run = run;
-    if (!this.#closing) this.#start(run);
+    let run = this.#run;
+    if (!run) {
+      run = this.#run = { cancellation: new Cancellation(), opened: deferred() };
+      this.#start();
+    }
     return run.opened.promise;
   }
 
   /** Ends everything; `reason` is what operations under way are rejected with. */
   close(reason: RoomcastError, error?: RoomcastError): void {
     const run = this.#run;
-    if (run === undefined) return;
+    if (!run) return;
     this.#run = this.#link = undefined;
     run.cancellation.cancel(reason);
     run.opened.reject(reason);
-    if (this.#closing) return this.#ports.ended(reason);
+    if (this.#closing) return this.ended(reason);
     this.#closing = true;
-    this.#ports.carry(undefined);
-    this.#ports.ended(reason);
+    this.carry(undefined);
+    this.ended(reason);
     this.#setState("closed", error);
     this.#closing = false;
-    if (this.#run !== undefined) this.#start(this.#run);
+    this.#start();
   }
 
-  #start(run: Run): void {
+  #start(): void {
+    if (!this.#run || this.#closing) return;
+    const run = this.#run;
     this.#attempt = 0;
     this.#hurried = false;
-    this.#ports.started();
+    this.started();
+    // A listener of a room that was brought back may have closed the client.
+    if (run !== this.#run) return;
     this.#setState("connecting");
     void this.#drive(run);
   }
@@ -116,7 +108,7 @@ export class Lifecycle {
   /** The network may be back, or somebody waits: do not wait for the rest of a backoff, nor of a handshake without an answer. */
   hurry(): void {
     this.#wake?.();
-    this.#hurried = this.#ports.hurry() || this.#hurried;
+    this.#hurried = this.giveUpDial() || this.#hurried;
   }
 
   async #drive(run: Run): Promise<void> {
@@ -129,9 +121,9 @@ export class Lifecycle {
         link = await this.#replacement(link, cancellation);
       }
     } catch (thrown) {
-      if (cancellation.reason !== undefined) return;
-      const error = asRoomcastError(thrown, "protocol");
-      this.#ports.error(error);
+      if (cancellation.reason) return;
+      const error = asRoomcastError(thrown);
+      this.error(error);
       this.close(error, error);
     }
   }
@@ -145,17 +137,16 @@ export class Lifecycle {
         cancellation.throwIfCancelled();
         const error = asRoomcastError(thrown, "connect_failed");
         if (!error.retryable) throw error;
-        this.#ports.error(error);
+        this.error(error);
       }
       await this.#backOff(cancellation);
     }
   }
 
   async #dial(cancellation: Cancellation): Promise<Link> {
-    const link = await this.#ports.dial(cancellation);
+    const link = await this.dial(cancellation);
     const { connection } = link;
     const forget = cancellation.onCancel((reason) => connection.close(reason as RoomcastError));
-    cancellation.throwIfCancelled();
     void connection.lost.then(forget);
     return link;
   }
@@ -163,40 +154,45 @@ export class Lifecycle {
   /** Makes `link` the connection that carries everything. */
   #adopt(link: Link, run: Run): void {
     this.#link = link;
-    this.#ports.carry(link);
+    this.carry(link);
     void link.connection.lost.then((reason) => {
       if (run !== this.#run || this.#link !== link) return;
       this.#link = undefined;
-      this.#ports.carry(undefined);
+      this.carry(undefined);
       this.#setState("recovering", reason);
     });
     run.opened.resolve();
-    if (this.#state === "connecting") this.#setState("open");
-    else if (this.#state === "recovering") void this.#openWhenRecovered(link);
+    if (this.state === "connecting") this.#setState("open");
+    else if (this.state === "recovering") void this.#openWhenRecovered(link);
   }
 
   async #openWhenRecovered(link: Link): Promise<void> {
     await link.settled();
-    await this.#ports.caughtUp();
-    if (this.#link === link && this.#state === "recovering") this.#setState("open");
+    await this.caughtUp();
+    if (this.#link === link && this.state === "recovering") this.#setState("open");
   }
 
   /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
-    const handoverAt = link.connection.openedAt + this.#settings.handoverAfterMs * (1 - Math.random() / 10);
-    let due = await outlives(link, sleep(Math.max(0, handoverAt - now()), link.lost));
+    const { openedAt } = link.connection;
+    const { handoverAfterMs, syncIntervalMs, syncTimeoutMs } = this.settings;
+    const handoverAt = openedAt + handoverAfterMs * (1 - Math.random() / 10);
+    let due = await outlives(link, sleep(handoverAt - now(), link.lost));
     while (due) {
       try {
         return await this.#handOver(link, cancellation);
       } catch (thrown) {
         cancellation.throwIfCancelled();
         // Even when the token provider gives up for good: the old connection still works, its loss is time enough to end.
-        this.#ports.error(asRoomcastError(thrown, "connect_failed"));
+        this.error(asRoomcastError(thrown, "connect_failed"));
       }
       due = await outlives(link, this.#backOff(link.lost));
     }
     cancellation.throwIfCancelled();
-    if (now() - link.connection.openedAt >= stableMs(this.#settings)) this.#attempt = 0;
+    // A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
+    // anew. One that died before may have been dropped because nothing was answered.
+    const stableMs = 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
+    if (now() - openedAt >= stableMs) this.#attempt = 0;
     await this.#backOff(cancellation);
     return this.#dialUntilOpen(cancellation);
   }
@@ -204,45 +200,40 @@ export class Lifecycle {
   async #handOver(old: Link, cancellation: Cancellation): Promise<Link> {
     const next = await this.#dial(cancellation);
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
-    await unlessCancelled(Promise.race([next.settled(), old.connection.lost]), cancellation);
-    if (next.connection.end !== undefined) throw next.connection.end;
-    void this.#retire(old);
+    await Promise.race([next.settled(), old.connection.lost]);
+    if (next.connection.end) throw next.connection.end;
+    // Frames and replies under way come in before the old connection is closed.
+    const retire = () => old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
+    sleep(DRAIN_MS, old.lost).then(retire, retire);
     return next;
-  }
-
-  /** Lets frames and replies under way come in before the old connection is closed. */
-  async #retire(old: Link): Promise<void> {
-    await outlives(old, sleep(this.#settings.drainMs, old.lost));
-    old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
   }
 
   /** Waits; rejects when it is cancelled. */
   async #backOff(cancellation: Cancellation): Promise<void> {
-    if (this.#hurried) {
-      this.#hurried = false;
-      return cancellation.throwIfCancelled();
+    if (!this.#hurried) {
+      const arm = (early: Cancellation) => {
+        this.#wake = () => early.cancel(true);
+        return () => (this.#wake = undefined);
+      };
+      const wait = backoffDelay(this.settings.reconnect, this.#attempt++);
+      await cancellable(cancellation, arm, (early) => sleep(wait, early)).catch(() => {});
     }
-    const early = new Cancellation();
-    this.#wake = () => early.cancel(new Error("no need to wait"));
-    const forget = cancellation.onCancel((reason) => early.cancel(reason));
-    await sleep(backoffDelay(this.#settings.reconnect, this.#attempt++), early).catch(() => {});
-    forget();
-    this.#wake = undefined;
+    this.#hurried = false;
     cancellation.throwIfCancelled();
   }
 
   #setState(state: ConnectionState, error?: RoomcastError): void {
-    const previous = this.#state;
+    const previous = this.state;
     if (state === previous) return;
-    this.#state = state;
-    this.#ports.changed({ state, previous, ...(error !== undefined && { error }) });
+    this.state = state;
+    this.changed({ state, previous, error });
   }
 }
 
 /** Whether `wait` ends while the connection is still there. */
 function outlives(link: Link, wait: Promise<void>): Promise<boolean> {
   return wait.then(
-    () => link.connection.end === undefined,
+    () => !link.connection.end,
     () => false,
   );
 }

@@ -1,15 +1,13 @@
 import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
-import { about, asRoomcastError, type RoomcastError } from "./errors.js";
+import { about, type RoomcastError } from "./errors.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
-import { type Deferred, deferred, now, retryDelay } from "./timing.js";
+import { type Deferred, deferred, now, retryDelay, Timer } from "./timing.js";
 
 export interface LinkPorts {
   /** A join failed and is tried again. */
   error(error: RoomcastError): void;
-  /** The room can be synced from now on. */
-  joined(subscription: Subscription): void;
 }
 
 /** One room on this connection. What is wanted may change while a frame is under way; when its reply is there, what follows is decided. */
@@ -18,7 +16,7 @@ interface Seat {
   /** Whose room it is; `undefined`: nobody's, it is to be left. */
   wanted: Subscription | undefined;
   /** Whom the server has confirmed it to. */
-  joined: Subscription | undefined;
+  joined?: Subscription | undefined;
   /** The server may have the connection as a member. */
   member: boolean;
   /** A `joinRoom` or `leaveRoom` waits for its reply. */
@@ -51,12 +49,12 @@ export class Link {
   readonly #seats = new Map<string, Seat>();
   /** Seats that wait to be joined or left, longest first. */
   readonly #queue = new Set<Seat>();
-  /** Syncs under way that name a room. */
+  /** The end of the last sync that names a room. */
   readonly #syncs = new Map<string, Promise<void>>();
   readonly #strays = new Map<string, number>();
-  readonly #settledWaiters: (() => void)[] = [];
+  #waiting: Deferred<void> | undefined;
   #joining = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer = new Timer();
 
   constructor(connection: Connection, times: PaceTimes, pace: JoinPace, ports: LinkPorts) {
     this.connection = connection;
@@ -68,29 +66,19 @@ export class Link {
 
   /** Whether the server has confirmed the room on this connection. */
   hasJoined(subscription: Subscription): boolean {
-    return this.connection.end === undefined && this.#seats.get(subscription.roomId)?.joined === subscription;
+    return !this.connection.end && this.#seats.get(subscription.roomId)?.joined === subscription;
   }
 
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
-    const { roomId } = subscription;
-    let seat = this.#seats.get(roomId);
-    if (seat === undefined) {
-      seat = { roomId, wanted: undefined, joined: undefined, member: false, busy: false, failures: 0, notBefore: 0, left: deferred() };
-      this.#seats.set(roomId, seat);
-    }
-    seat.wanted = subscription;
-    seat.failures = seat.notBefore = 0;
-    // Whoever waited for the room to be left no longer does: it is wanted again.
-    seat.left.resolve();
-    this.#proceed(seat);
+    this.#occupy(subscription.roomId, subscription);
   }
 
   /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
-  leave(roomId: string): Promise<void> {
+  async leave(roomId: string): Promise<void> {
     const seat = this.#seats.get(roomId);
-    if (seat === undefined || this.connection.end !== undefined) return Promise.resolve();
-    if (seat.wanted !== undefined) {
+    if (!seat || this.connection.end) return;
+    if (seat.wanted) {
       seat.left = deferred();
       seat.failures = seat.notBefore = 0;
     }
@@ -104,41 +92,42 @@ export class Link {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
     this.#strays.set(roomId, time);
-    this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs).catch(() => {});
+    this.#occupy(roomId, undefined);
   }
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
-  syncing(roomIds: readonly string[], sync: Promise<unknown>): void {
+  syncing(roomIds: Iterable<string>, sync: Promise<unknown>): void {
     const ended = sync.then(
       () => {},
       () => {},
     );
-    for (const roomId of roomIds) {
-      this.#syncs.set(roomId, ended);
-      void ended.then(() => {
-        if (this.#syncs.get(roomId) === ended) this.#syncs.delete(roomId);
-      });
-    }
+    for (const roomId of roomIds) this.#syncs.set(roomId, ended);
   }
 
   /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
   settled(): Promise<void> {
-    if (this.#settled) return Promise.resolve();
-    return new Promise((resolve) => this.#settledWaiters.push(resolve));
+    const waiting = (this.#waiting ??= deferred());
+    this.#release();
+    return waiting.promise;
   }
 
-  get #settled(): boolean {
-    return this.connection.end !== undefined || ![...this.#seats.values()].some((seat) => seat.wanted !== seat.joined);
+  #occupy(roomId: string, wanted: Subscription | undefined): void {
+    const made = { roomId, member: !wanted, busy: false, left: deferred<void>() };
+    const seat: Seat = Object.assign(this.#seats.get(roomId) ?? made, { wanted, failures: 0, notBefore: 0 });
+    this.#seats.set(roomId, seat);
+    // Whoever waited for the room to be left no longer does: it is wanted again.
+    seat.left.resolve();
+    this.#proceed(seat);
   }
 
   /** Does what is next for a room, unless that is decided by a reply that is to come. */
   #proceed(seat: Seat): void {
-    if (seat.busy || this.connection.end !== undefined) return;
+    if (seat.busy || this.connection.end) return;
     this.#queue.delete(seat);
-    if (seat.wanted === undefined && !seat.member) {
+    if (!seat.wanted && !seat.member) {
       this.#seats.delete(seat.roomId);
       seat.left.resolve();
-    } else if (seat.wanted === undefined || seat.joined !== seat.wanted) {
+    } else if (!seat.wanted || seat.joined !== seat.wanted) {
       this.#queue.add(seat);
       // Not at once: a room that is joined, left and joined again in one go is joined once.
       queueMicrotask(() => this.#pump());
@@ -148,98 +137,96 @@ export class Link {
 
   /** Sends what may be sent now, and comes back when more may be. */
   #pump(): void {
-    clearTimeout(this.#timer);
-    if (this.connection.end !== undefined) return;
+    this.#timer.clear();
+    if (this.connection.end) return;
     const time = now();
     let next = Infinity;
     for (const seat of this.#queue) {
-      const joins = seat.wanted !== undefined;
-      const at = Math.max(seat.notBefore, joins ? this.#pace.pausedUntil : 0);
+      const { wanted } = seat;
+      const at = Math.max(seat.notBefore, wanted ? this.#pace.pausedUntil : 0);
       if (at > time) {
         next = Math.min(next, at);
-      } else if (!joins || this.#joining < this.#pace.window) {
+      } else if (!wanted || this.#joining < this.#pace.window) {
         this.#queue.delete(seat);
-        void (joins ? this.#join(seat) : this.#leave(seat));
+        void this.#run(seat, wanted);
       }
     }
-    if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next - time);
+    if (next < Infinity) this.#timer.set(next - time, () => this.#pump());
   }
 
-  async #join(seat: Seat): Promise<void> {
-    const subscription = seat.wanted;
-    if (subscription === undefined) return;
+  async #run(seat: Seat, wanted: Subscription | undefined): Promise<void> {
+    seat.busy = true;
+    await (wanted ? this.#join(seat, wanted) : this.#leave(seat));
+    seat.busy = false;
+    this.#proceed(seat);
+    if (wanted) this.#pump();
+  }
+
+  async #join(seat: Seat, subscription: Subscription): Promise<void> {
     const { roomId } = seat;
-    const { resumeFrom } = subscription;
+    const after = subscription.resumeFrom;
     const sentAt = now();
     this.#joining++;
-    seat.busy = seat.member = true;
+    seat.member = true;
     try {
-      const frame = { action: "joinRoom", roomId, ...(resumeFrom !== undefined && { after: resumeFrom }) } as const;
-      const reply = await this.connection.request(frame, "joined", this.#pace.timeoutMs);
+      const reply = await this.connection.request({ action: "joinRoom", roomId, after }, "joined", this.#pace.timeoutMs);
       this.#pace.succeeded();
       if (seat.wanted === subscription) {
         seat.joined = subscription;
-        subscription.onJoined(resumeFrom, reply);
-        this.#ports.joined(subscription);
+        subscription.onJoined(after, reply);
       }
     } catch (thrown) {
-      const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-      void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
-      this.#failed(seat, subscription, error, sentAt);
+      this.#failed(seat, subscription, about(thrown, { roomId }), sentAt);
     }
     this.#joining--;
-    seat.busy = false;
-    this.#proceed(seat);
-    this.#pump();
   }
 
   #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
-    if (this.connection.end !== undefined) return this.#pace.failed(this.connection.end, seat.roomId, sentAt);
-    if (!error.retryable) {
-      seat.member = false;
-      if (seat.wanted !== subscription) return;
-      seat.wanted = undefined;
-      return subscription.fail(error);
+    const { end } = this.connection;
+    if (end || error.retryable) this.#pace.failed(end ?? error, seat.roomId, sentAt);
+    if (end) return;
+    if (error.retryable) {
+      this.#delay(seat, error);
+      return this.#ports.error(error);
     }
-    this.#pace.failed(error, seat.roomId, sentAt);
-    seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
-    this.#ports.error(error);
+    seat.member = false;
+    if (seat.wanted !== subscription) return;
+    seat.wanted = undefined;
+    subscription.end(error);
   }
 
   async #leave(seat: Seat): Promise<void> {
     const { roomId } = seat;
-    seat.busy = true;
     await this.#syncs.get(roomId);
     // While it waited, the room may have been joined again.
-    if (seat.wanted === undefined) {
-      const sentAt = now();
-      try {
-        await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
-        seat.member = false;
-      } catch (thrown) {
-        const error = about(asRoomcastError(thrown, "protocol"), { roomId });
-        void this.connection.check(error, sentAt, this.#times.syncTimeoutMs);
-        seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
-        if (!error.retryable || seat.failures === LEAVE_ATTEMPTS) {
-          seat.member = false;
-          seat.left.reject(error);
-        }
-      }
+    if (seat.wanted) return;
+    try {
+      await this.connection.request({ action: "leaveRoom", roomId }, "left", this.#times.requestTimeoutMs);
+      seat.member = false;
+    } catch (thrown) {
+      const error = about(thrown, { roomId });
+      this.#delay(seat, error);
+      if (error.retryable && seat.failures < LEAVE_ATTEMPTS) return;
+      seat.member = false;
+      seat.left.reject(error);
     }
-    seat.busy = false;
-    this.#proceed(seat);
+  }
+
+  #delay(seat: Seat, error: RoomcastError): void {
+    seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
   }
 
   #lost(reason: RoomcastError): void {
     this.lost.cancel(reason);
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#queue.clear();
-    for (const seat of this.#seats.values()) if (seat.wanted === undefined) seat.left.resolve();
+    for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
     this.#release();
   }
 
   #release(): void {
-    if (this.#settledWaiters.length === 0 || !this.#settled) return;
-    for (const release of this.#settledWaiters.splice(0)) release();
+    if (!this.#waiting || (!this.connection.end && [...this.#seats.values()].some((seat) => seat.wanted !== seat.joined))) return;
+    this.#waiting.resolve();
+    this.#waiting = undefined;
   }
 }

@@ -1,3 +1,4 @@
+import { report } from "./emitter.js";
 import type { RoomcastError } from "./errors.js";
 
 /** Where the library writes what it does. `console` is one. It is never given a token, nor a message's data. */
@@ -12,11 +13,16 @@ export interface Logger {
   error(message: string, details?: object): void;
 }
 
-const nothing = (): void => {};
-
-export const SILENT: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
+/** Writes to a logger, if there is one. What it throws is reported, as what a listener throws: it disturbs nobody. */
+export function log(logger: Logger | undefined, level: keyof Logger, message: string, details?: object): void {
+  try {
+    logger?.[level](message, details);
+  } catch (error) {
+    report(error);
+  }
+}
 
 /** What of an error goes into a log: not its cause, which may quote the address and so the token. */
 export function loggable({ code, message, roomId }: RoomcastError): object {
-  return { code, message, ...(roomId !== undefined && { roomId }) };
+  return { code, message, roomId };
 }

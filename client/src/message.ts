@@ -1,5 +1,3 @@
-import type { LoggedMessage } from "./frames.js";
-
 /** A message of a room. */
 export interface Message<T = unknown> {
   /** The room that it was sent to. */
@@ -24,9 +22,4 @@ export interface Message<T = unknown> {
   version?: number;
   /** It was read from the log: its broadcast did not arrive, or was sent before the room was joined. */
   recovered: boolean;
-}
-
-/** The application's view of a message of the log. */
-export function messageOf<T>(roomId: string, logged: LoggedMessage, data: T, recovered: boolean): Message<T> {
-  return { ...logged, roomId, data, recovered };
 }

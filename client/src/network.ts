@@ -1,8 +1,6 @@
 export interface NetworkPorts {
-  /** The device says that it is online again. */
-  online(): void;
-  /** The page is seen again: its timers may be long overdue, and somebody waits for it. */
-  visible(): void;
+  /** The device says that it is online again, or the page is seen again: its timers may be long overdue, and somebody waits for it. */
+  back(): void;
   /** The page is hidden: its timers will be late. */
   hidden(): void;
   /** Something happened after which a connection may be dead without knowing: check it. */
@@ -29,17 +27,18 @@ export function isHidden(): boolean {
  * `offline` does not end a connection by itself: it is wrong often enough (VPNs, servers on the same machine), and a check
  * of the connection costs one frame.
  */
-export function watchNetwork({ online, visible, hidden, doubtful }: NetworkPorts, target?: NetworkTarget): () => void {
+export function watchNetwork({ back, hidden, doubtful }: NetworkPorts, target?: NetworkTarget): () => void {
   const { document } = globalThis as { document?: Page };
-  const network = target ?? (globalThis as unknown as NetworkTarget);
+  const network = target ?? (globalThis as Partial<NetworkTarget> as NetworkTarget);
   const watched: [Page | undefined, string, () => void][] = [
-    [network, "online", online],
+    [network, "online", back],
     [network, "offline", doubtful],
-    [document, "visibilitychange", () => (isHidden() ? hidden() : visible())],
+    [document, "visibilitychange", () => (isHidden() ? hidden() : back())],
   ];
   // React Native has a global `document` or `addEventListener` or neither, depending on the day.
-  for (const [source, event, listener] of watched) source?.addEventListener?.(event, listener);
-  return () => {
-    for (const [source, event, listener] of watched) source?.removeEventListener?.(event, listener);
+  const each = (method: "addEventListener" | "removeEventListener") => {
+    for (const [source, event, listener] of watched) source?.[method]?.(event, listener);
   };
+  each("addEventListener");
+  return () => each("removeEventListener");
 }

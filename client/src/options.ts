@@ -1,6 +1,6 @@
 import { RoomcastError } from "./errors.js";
 import { MAX_BEAT_MS, MAX_CONNECTION_MS, MAX_IDLE_MS, MAX_SEND_TIMEOUT_MS, MAX_TIMER_MS } from "./limits.js";
-import { type Logger, SILENT } from "./logger.js";
+import type { Logger } from "./logger.js";
 import type { NetworkTarget } from "./network.js";
 import type { Backoff } from "./timing.js";
 import type { WebSocketConstructor } from "./websocket.js";
@@ -78,62 +78,31 @@ const NUMBERS = {
 } as const;
 
 /** Options with their defaults, checked. */
-export interface Settings extends Record<keyof typeof NUMBERS, number> {
-  url: string;
-  token: TokenProvider;
-  WebSocket: WebSocketConstructor | undefined;
-  reconnect: Backoff;
-  retry: Backoff;
-  logger: Logger;
-  networkTarget: NetworkTarget | undefined;
-  /** The token is always the same, so that there is no better one to wait for. */
-  fixedToken: boolean;
-  /** Not an option: see `Subscription.onJoined`. Longer than a DynamoDB index lags behind its table. */
-  confirmJoinMs: number;
-  /** Not an option: how long a replaced connection lives on, for frames under way and requests without a reply. */
-  drainMs: number;
-}
+export type Settings = RoomcastOptions & Record<keyof typeof NUMBERS, number> & Record<"reconnect" | "retry", Backoff>;
 
 /** Applies the defaults; throws one `bad_request` that names every bad option. */
 export function settingsOf(options: RoomcastOptions): Settings {
   const bad: string[] = [];
+  const check = (right: boolean, problem: string) => void (right || bad.push(problem));
   const backoff = (name: "reconnect" | "retry", fallback: Backoff): Backoff => {
     const value = { ...fallback, ...options[name] };
-    if (value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS) return value;
-    bad.push(`${name} must have 0 < base <= cap`);
-    return fallback;
+    check(value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS, `${name} must have 0 < base <= cap`);
+    return value;
   };
-  const { token } = options;
-  if (typeof token !== "string" && typeof token !== "function") bad.push("token must be a string or a function");
-  if (options.WebSocket !== undefined && typeof options.WebSocket !== "function") bad.push("WebSocket must be a class");
-  const url = webSocketUrl(options.url, bad);
+  const { url, token, WebSocket } = options;
+  check(typeof token === "string" || typeof token === "function", "token must be a string or a function");
+  check(WebSocket === undefined || typeof WebSocket === "function", "WebSocket must be a class");
+  // Not parsed by `URL`: React Native's has only part of it.
+  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must start with ws:// or wss://");
   const numbers = {} as Record<keyof typeof NUMBERS, number>;
   for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
     const [fallback, min, max] = NUMBERS[name];
-    const value: unknown = options[name] ?? fallback;
-    if (typeof value === "number" && value >= min && value <= max) numbers[name] = value;
-    else bad.push(`${name} must be a number from ${min} to ${max}`);
+    const value = (numbers[name] = options[name] ?? fallback);
+    check(typeof value === "number" && value >= min && value <= max, `${name} must be a number from ${min} to ${max}`);
   }
-  const settings: Settings = {
-    url,
-    token: typeof token === "string" ? () => token : token,
-    WebSocket: options.WebSocket,
-    ...numbers,
-    reconnect: backoff("reconnect", { base: 500, cap: 30_000 }),
-    retry: backoff("retry", { base: 200, cap: 10_000 }),
-    logger: options.logger ?? SILENT,
-    networkTarget: options.networkTarget,
-    fixedToken: typeof token === "string",
-    confirmJoinMs: 1_000,
-    drainMs: 3_000,
-  };
+  const reconnect = backoff("reconnect", { base: 500, cap: 30_000 });
+  const retry = backoff("retry", { base: 200, cap: 10_000 });
   if (bad.length > 0) throw new RoomcastError("bad_request", `bad options: ${bad.join("; ")}`);
-  return settings;
-}
-
-/** Not parsed by `URL`: React Native's has only part of it. A fragment is not for servers, and some sockets refuse it. */
-function webSocketUrl(text: unknown, bad: string[]): string {
-  if (typeof text === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(text)) return text.replace(/#.*/, "");
-  bad.push("url must be an address that starts with ws:// or wss://");
-  return "";
+  // A fragment is not for servers, and some sockets refuse it.
+  return { ...options, ...numbers, url: url.replace(/#.*/, ""), reconnect, retry };
 }

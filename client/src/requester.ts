@@ -1,12 +1,10 @@
-import { Cancellation } from "./cancellation.js";
+import { type Cancellation, unlessCancelled } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
-import { type Backoff, now, retryDelay, sleep } from "./timing.js";
+import { type Backoff, deferred, now, retryDelay, sleep, within } from "./timing.js";
 
 export interface RequesterTimes {
-  /** How long a sign of life may take, when a reply does not come. */
-  syncTimeoutMs: number;
   /** How long one attempt waits for its reply. */
   requestTimeoutMs: number;
   retry: Backoff;
@@ -16,7 +14,7 @@ export interface RequesterTimes {
 export class Requester {
   readonly #times: RequesterTimes;
   #connection: Connection | undefined;
-  #waiting = new Set<(connection: Connection) => void>();
+  #next = deferred<Connection>();
 
   constructor(times: RequesterTimes) {
     this.#times = times;
@@ -25,68 +23,36 @@ export class Requester {
   /** Sends over `connection` from now on; `undefined`: wait for one. */
   use(connection: Connection | undefined): void {
     this.#connection = connection;
-    if (connection === undefined) return;
-    const waiting = this.#waiting;
-    this.#waiting = new Set();
-    for (const resume of waiting) resume(connection);
+    if (!connection) return;
+    this.#next.resolve(connection);
+    this.#next = deferred();
   }
 
   /**
    * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with the
    * reason when it is cancelled. The frame must be safe to repeat.
    */
-  async request<T extends ReplyFrame["type"]>(
-    frame: ClientFrame,
-    expects: T,
-    timeoutMs: number,
-    cancellation: Cancellation,
-  ): Promise<Reply<T>> {
-    cancellation.throwIfCancelled();
-    const deadline = new Cancellation();
-    const forget = cancellation.onCancel((reason) => deadline.cancel(reason));
-    let last: RoomcastError | undefined;
-    const timer = setTimeout(() => {
-      const why = last === undefined ? "not connected" : last.message;
-      deadline.cancel(new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${why}`, { cause: last }));
-    }, timeoutMs);
+  request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number, cancellation?: Cancellation): Promise<Reply<T>> {
     const end = now() + timeoutMs;
-    try {
+    let last: RoomcastError | undefined;
+    const late = () =>
+      new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${last?.message ?? "not connected"}`, { cause: last });
+    const work = async (deadline: Cancellation) => {
       for (let attempt = 0; ; attempt++) {
-        const connection = await this.#current(deadline);
-        const sentAt = now();
-        const attemptMs = Math.max(1, Math.min(this.#times.requestTimeoutMs, end - sentAt));
-        try {
-          return await connection.request(frame, expects, attemptMs);
-        } catch (thrown) {
-          last = asRoomcastError(thrown, "protocol");
-        }
         // Closing the client ends its connections too; its reason is the one to report.
-        cancellation.throwIfCancelled();
+        deadline.throwIfCancelled();
+        const connection = this.#connection ?? (await unlessCancelled(this.#next.promise, deadline));
+        try {
+          return await connection.request(frame, expects, Math.min(this.#times.requestTimeoutMs, end - now()));
+        } catch (thrown) {
+          last = asRoomcastError(thrown);
+        }
+        deadline.throwIfCancelled();
         if (!last.retryable) throw last;
-        void connection.check(last, sentAt, this.#times.syncTimeoutMs);
         // The wait for the next connection has its own backoff.
-        if (connection.end !== undefined) continue;
-        await sleep(retryDelay(this.#times.retry, attempt, last), deadline);
+        if (!connection.end) await sleep(retryDelay(this.#times.retry, attempt, last), deadline);
       }
-    } finally {
-      clearTimeout(timer);
-      forget();
-    }
-  }
-
-  #current(cancellation: Cancellation): Promise<Connection> {
-    const connection = this.#connection;
-    if (connection !== undefined && connection.end === undefined) return Promise.resolve(connection);
-    return new Promise((resolve, reject) => {
-      const resume = (next: Connection) => {
-        forget();
-        resolve(next);
-      };
-      this.#waiting.add(resume);
-      const forget = cancellation.onCancel((reason) => {
-        this.#waiting.delete(resume);
-        reject(reason);
-      });
-    });
+    };
+    return within(timeoutMs, late, work, cancellation);
   }
 }

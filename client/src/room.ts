@@ -1,16 +1,17 @@
 import { type CallOptions, unlessAborted } from "./abort.js";
+import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
-import type { LoggedMessage } from "./frames.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
-import { loggable } from "./logger.js";
-import { type Message, messageOf } from "./message.js";
-import { type Accepted, sendFrame, SendLine, type SendOptions } from "./send.js";
+import { log, loggable } from "./logger.js";
+import type { Message } from "./message.js";
+import { type Accepted, sendFrame, sendLine, type SendOptions } from "./send.js";
+import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
 import { type Gap, type Recovery, Subscription, type Truncation } from "./subscription.js";
-import { quiet, within } from "./timing.js";
+import { inTime, quiet } from "./timing.js";
 
 /**
  * - `left`: not joined.
@@ -26,7 +27,7 @@ export interface RoomEvents<T = unknown> {
   /** The server has the room joined; `rejoined` after a lost connection. `seq` is the head of the log. */
   joined: { seq: number; rejoined: boolean };
   /** The room was left, by `leave()`, by `close()`, or because of `error`. */
-  left: { error?: RoomcastError };
+  left: { error?: RoomcastError | undefined };
   /** Messages were dropped by retention before the application could have them, or perhaps. */
   truncated: Truncation;
   /** Messages are missing and are being read from the log. */
@@ -69,48 +70,48 @@ export interface HistoryOptions extends CallOptions {
 export interface HistoryPage<T = unknown> {
   /** In the order of the log. */
   messages: Message<T>[];
-  /** There are older ones: ask with `before` set to the first `seq` of this page. */
+  /** There are older ones: ask with the `before` of this page. */
   more: boolean;
+  /** The first `seq` that was read, also if the message failed `parse` and is not here; `undefined` if nothing was. */
+  before: number | undefined;
 }
 
 /** What a room needs of its client. */
 export interface RoomPorts {
   /** The application uses the room: it must stay the room with this id. */
-  used(): void;
+  used(room: Room): void;
   /** The application has no more use for it. */
-  released(): void;
+  released(room: Room): void;
 }
 
-const WARNED: ReadonlySet<string> = new Set(["truncated", "stalled", "error"]);
+const WARNED: readonly string[] = ["truncated", "stalled", "error"];
 
 /** A room. Get one from `Roomcast.room()`. */
-export class Room<T = unknown> implements AsyncIterable<Message<T>> {
+export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIterable<Message<T>> {
   readonly id: string;
   readonly #session: Session;
   readonly #ports: RoomPorts;
-  readonly #events = new Emitter<RoomEvents<T>>();
   readonly #delivery: Delivery<Message<T>>;
-  readonly #line = new SendLine();
-  #parse: ((data: unknown) => T) | undefined;
+  readonly #sendInOrder = sendLine();
+  #parse = (data: unknown): T => data as T;
   #state: RoomState = "left";
   #subscription: Subscription | undefined;
   /** `connect()` has brought the room back, and nobody has called `join()` since. */
   #resumed = false;
-  /** Where it is to go on when the client connects again; `undefined`: it is not to. */
-  #resumeAt: { after: number | undefined; emptyAt: number | undefined } | undefined;
   #position: number | undefined;
   #released = false;
 
   /** @internal */
   constructor(id: string, session: Session, ports: RoomPorts) {
-    if (!isRoomId(id)) throw new RoomcastError("bad_request", "a room id is 1 to 100 characters of A-Z a-z 0-9 _ - . :");
+    super();
+    if (!isRoomId(id)) throw new RoomcastError("bad_request", "a room id is 1 to 100 of A-Z a-z 0-9 _ - . :");
     this.id = id;
     this.#session = session;
     this.#ports = ports;
     this.#delivery = new Delivery<Message<T>>(session.settings.bufferSize, {
-      listening: () => this.#events.has("message"),
-      emit: (message) => this.#events.emit("message", message),
-      stalled: (stalled) => this.#onStalled(stalled),
+      listening: () => this.listening("message"),
+      emit: (message) => this.emit("message", message),
+      stalled: (stalled) => this.#tell("stalled", { stalled, waiting: this.#delivery.waiting }),
       drained: () => this.#subscription?.onDrained(),
     });
   }
@@ -125,8 +126,7 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    */
   get seq(): number | undefined {
     const unread = this.#delivery.firstUnread;
-    if (unread !== undefined) return unread.seq - 1;
-    return this.#subscription?.position ?? this.#position;
+    return unread ? unread.seq - 1 : (this.#subscription?.position ?? this.#position);
   }
 
   /** Whether delivery has stopped until the application reads: see the event of this name. */
@@ -146,13 +146,13 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
-  join(options: JoinOptions = {}): Promise<{ seq: number }> {
-    return quiet(unlessAborted(options.signal, () => this.#join(options.after)));
+  join({ after, signal }: JoinOptions = {}): Promise<{ seq: number }> {
+    return quiet(unlessAborted(signal, () => this.#join(after)));
   }
 
   /** Leaves the room: iterators end at once; resolves when the server has confirmed it, or the room is joined again. */
-  leave(options: CallOptions = {}): Promise<void> {
-    return quiet(unlessAborted(options.signal, () => this.#leave()));
+  leave({ signal }: CallOptions = {}): Promise<void> {
+    return quiet(unlessAborted(signal, () => this.#leave()));
   }
 
   /**
@@ -165,73 +165,51 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
     const frame = sendFrame(this.id, data, options);
-    const { timeoutMs = this.#session.settings.sendTimeoutMs } = options;
-    checkWhole("timeoutMs", timeoutMs, 1, MAX_SEND_TIMEOUT_MS, this.id);
+    const { timeoutMs = this.#session.settings.sendTimeoutMs, signal, unordered } = options;
+    checkWhole("timeoutMs", timeoutMs, 1, this.id, MAX_SEND_TIMEOUT_MS);
     // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
     const closed = this.#session.assertOpen();
-    const sent = unlessAborted(
-      options.signal,
-      (cancellation) => {
-        const send = (ms: number) => this.#session.request(frame, "accepted", ms, cancellation);
-        return options.unordered === true ? send(timeoutMs) : this.#line.add(send, timeoutMs);
-      },
-      closed,
-    );
+    const work = (cancellation?: Cancellation) => {
+      const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
+      return unordered ? send(timeoutMs) : this.#sendInOrder(send, timeoutMs);
+    };
+    const { roomId, id } = frame;
     try {
-      const { roomId, id } = await sent;
+      await unlessAborted(signal, work, closed);
       return { roomId, id };
     } catch (thrown) {
-      throw thrown instanceof RoomcastError ? about(thrown, { roomId: this.id, messageId: frame.id }) : thrown;
+      throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
     }
   }
 
   /** Reads the log backwards, a page at a time. The room need not be joined. Messages that fail `parse` are left out. */
-  async history(options: HistoryOptions = {}): Promise<HistoryPage<T>> {
-    const { before, limit, signal } = options;
-    checkWhole("limit", limit, 1, MAX_HISTORY_LIMIT, this.id);
-    checkWhole("before", before, 1, Number.MAX_SAFE_INTEGER, this.id);
-    const frame = {
-      action: "getHistory",
-      roomId: this.id,
-      ...(before !== undefined && { before }),
-      ...(limit !== undefined && { limit }),
-    } as const;
-    const { operationTimeoutMs } = this.#session.settings;
+  async history({ before, limit, signal }: HistoryOptions = {}): Promise<HistoryPage<T>> {
+    checkWhole("limit", limit, 1, this.id, MAX_HISTORY_LIMIT);
+    checkWhole("before", before, 1, this.id);
+    const { settings, requester } = this.#session;
     const reply = await unlessAborted(
       signal,
-      (cancellation) => this.#session.request(frame, "history", operationTimeoutMs, cancellation),
+      (cancellation) =>
+        requester.request({ action: "getHistory", roomId: this.id, before, limit }, "history", settings.operationTimeoutMs, cancellation),
       this.#session.assertOpen(),
     );
-    return { messages: this.#parsed(reply.messages.map((message) => ({ message, recovered: true }))), more: reply.more };
+    const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));
+    for (const error of bad) this.#tell("error", error);
+    return { messages, more: reply.more, before: reply.messages[0]?.seq };
   }
 
   /** Leaves the room, removes its listeners and lets the client forget it; it cannot be joined any more. */
   release(): Promise<void> {
-    const left = this.leave();
     this.#released = true;
-    this.#events.clear();
-    this.#ports.released();
+    const left = this.leave();
+    this.clear();
+    this.#ports.released(this as Room<unknown>);
     return left;
   }
 
   /** `release()`, for `await using`. */
   [asyncDispose](): Promise<void> {
     return this.release();
-  }
-
-  /** Calls `listener` for each `event`; returns a function that stops it. */
-  on<E extends keyof RoomEvents<T>>(event: E, listener: (value: RoomEvents<T>[E]) => void): () => void {
-    return this.#listening(event, this.#events.on(event, listener));
-  }
-
-  /** Calls `listener` for the next `event` only. */
-  once<E extends keyof RoomEvents<T>>(event: E, listener: (value: RoomEvents<T>[E]) => void): () => void {
-    return this.#listening(event, this.#events.once(event, listener));
-  }
-
-  /** Removes a listener, whether it was added by `on` or by `once`. */
-  off<E extends keyof RoomEvents<T>>(event: E, listener: (value: RoomEvents<T>[E]) => void): void {
-    this.#events.off(event, listener);
   }
 
   /**
@@ -242,8 +220,10 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
    * will not be read to its end must be ended with `return()`, which leaving a `for await` loop does.
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
-    this.#ports.used();
-    return this.#delivery.read();
+    this.#ports.used(this as Room<unknown>);
+    const iterator = this.#delivery.read();
+    if (this.#released) void iterator.return();
+    return iterator;
   }
 
   /** @internal Takes the options of the latest `Roomcast.room()` with any. */
@@ -253,93 +233,83 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
 
   /** @internal Whether forgetting the room would change anything for an application that does not hold it. */
   get idle(): boolean {
-    return this.#subscription === undefined && this.#resumeAt === undefined && !this.#events.used && !this.#delivery.used;
+    return !this.#subscription && !this.#session.suspended.has(this) && !this.listening() && !this.#delivery.used;
+  }
+
+  /** @internal */
+  override listened(event: keyof RoomEvents): void {
+    this.#ports.used(this as Room<unknown>);
+    if (event === "message") this.#delivery.listenerAdded();
   }
 
   async #join(after: number | undefined): Promise<{ seq: number }> {
-    checkWhole("after", after, 0, Number.MAX_SAFE_INTEGER, this.id);
-    if (this.#released) throw this.#error("bad_request", "the room was released: get it anew");
+    checkWhole("after", after, 0, this.id);
+    if (this.#released) throw this.#error("bad_request", "the room was released");
     this.#session.assertOpen();
     // Where `connect()` has resumed the room is not where this application wants it.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
-    if (this.#subscription !== undefined && after !== undefined) {
-      throw this.#error("bad_request", "the room is joined already: leave it to join with `after`");
+    if (after !== undefined && this.#subscription) {
+      throw this.#error("bad_request", "the room is joined already");
     }
-    const subscription = this.#subscription ?? this.#begin(after);
-    const ms = this.#session.settings.operationTimeoutMs;
-    const late = () => this.#error("timeout", `the room was not joined within ${ms} ms`);
-    return { seq: await within(subscription.joined, ms, late) };
+    const { joined } = this.#subscription ?? this.#begin(after);
+    return { seq: await this.#inTime(joined.promise, "not joined in time") };
   }
 
   async #leave(): Promise<void> {
-    this.#resumeAt = undefined;
-    this.#session.forget(this);
+    this.#session.suspended.delete(this);
     const subscription = this.#subscription;
-    if (subscription === undefined) return;
+    if (!subscription) return;
     const removed = this.#session.remove(subscription);
-    const reason = this.#error("left", "the room was left");
-    subscription.stop(reason);
+    subscription.stop(this.#error("left", "the room was left"));
     this.#end(subscription, undefined);
-    const { operationTimeoutMs } = this.#session.settings;
-    const late = () => this.#error("timeout", "the server did not confirm that the room is left");
-    await within(removed, operationTimeoutMs, late);
+    await this.#inTime(removed, "not left in time");
   }
 
-  /** @internal The client connects again. */
-  resume(): void {
-    const at = this.#resumeAt;
-    this.#resumeAt = undefined;
-    // A listener may have joined it anew meanwhile.
-    if (at === undefined || this.#subscription !== undefined) return;
-    this.#begin(at.after).emptyAt = at.emptyAt;
-    this.#resumed = true;
+  #inTime<R>(promise: Promise<R>, late: string): Promise<R> {
+    return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", late));
   }
 
-  #begin(after: number | undefined): Subscription {
+  #begin(after: number | undefined, emptyAt?: number): Subscription {
     const subscription: Subscription = new Subscription(
       this.id,
       after,
       {
-        deliver: (messages) => this.#delivery.push(this.#parsed(messages)),
+        deliver: (logged) => {
+          if (subscription.stopped) return;
+          const { messages, bad } = this.#parsed(logged);
+          this.#delivery.push(messages);
+          // Afterwards: who leaves because of it has had the others, as `seq` says.
+          for (const error of bad) subscription.stopped || this.#tell("error", error);
+        },
         full: () => this.#delivery.full,
-        due: (room) => this.#session.due(room),
-        joined: (seq, rejoined) => {
-          if (!rejoined) this.#setState("joined");
-          this.#emit("joined", { seq, rejoined });
+        due: (room) => this.#session.syncer.due(room),
+        // A listener may have left the room while the subscription was at it.
+        state: (state) => subscription.stopped || this.#setState(state),
+        emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
+        ended: (reason, resumes) => {
+          const { position, emptyAt } = subscription;
+          const from = position === undefined ? after : this.seq;
+          const resume = () => {
+            this.#resumed = true;
+            this.#begin(from, emptyAt);
+          };
+          if (resumes) this.#session.suspended.set(this, resume);
+          else void quiet(this.#session.remove(subscription));
+          this.#end(subscription, reason.code === "closed" ? undefined : reason);
+          if (!resumes) this.#tell("error", reason);
         },
-        truncated: (truncation) => this.#emit("truncated", truncation),
-        gap: (gap) => this.#emit("gap", gap),
-        recovering: () => this.#setState("recovering"),
-        recovered: (recovery) => {
-          this.#setState("joined");
-          this.#emit("recovered", recovery);
-        },
-        failed: (error) => this.#onFailed(subscription, error),
-        suspended: (reason) => this.#onSuspended(subscription, reason),
       },
       this.#session.settings,
     );
     this.#subscription = subscription;
-    this.#resumeAt = undefined;
-    this.#ports.used();
+    this.#session.suspended.delete(this);
+    subscription.emptyAt = emptyAt;
+    this.#ports.used(this as Room<unknown>);
+    // First: a listener may leave it at once, or close the client.
+    this.#session.add(subscription);
     this.#setState("joining");
-    // A listener may have left it at once.
-    if (!subscription.stopped) this.#session.add(subscription);
     return subscription;
-  }
-
-  #onFailed(subscription: Subscription, error: RoomcastError): void {
-    this.#session.remove(subscription).catch(() => {});
-    this.#end(subscription, error);
-    this.#emit("error", error);
-  }
-
-  #onSuspended(subscription: Subscription, reason: RoomcastError): void {
-    const { position, after, emptyAt } = subscription;
-    this.#resumeAt = { after: position === undefined ? after : this.seq, emptyAt };
-    this.#session.suspend(this);
-    this.#end(subscription, reason.code === "closed" ? undefined : reason);
   }
 
   #end(subscription: Subscription, error: RoomcastError | undefined): void {
@@ -349,46 +319,36 @@ export class Room<T = unknown> implements AsyncIterable<Message<T>> {
     this.#resumed = false;
     this.#delivery.end(error);
     this.#setState("left");
-    this.#emit("left", error === undefined ? {} : { error });
+    this.#tell("left", { error });
   }
 
-  #onStalled(stalled: boolean): void {
-    this.#emit("stalled", { stalled, waiting: this.#delivery.waiting });
-  }
-
-  #parsed(logged: readonly { message: LoggedMessage; recovered: boolean }[]): Message<T>[] {
+  /** Messages with their data checked, and what was wrong with others. */
+  #parsed(logged: readonly Sequenced[]): { messages: Message<T>[]; bad: RoomcastError[] } {
     const messages: Message<T>[] = [];
+    const bad: RoomcastError[] = [];
     for (const { message, recovered } of logged) {
       try {
-        const data = this.#parse === undefined ? (message.data as T) : this.#parse(message.data);
-        messages.push(messageOf(this.id, message, data, recovered));
+        messages.push({ ...message, roomId: this.id, data: this.#parse(message.data), recovered });
       } catch (cause) {
         const text = `message ${message.seq} has bad data: ${describe(cause)}`;
-        this.#emit("error", this.#error("bad_data", text, { messageId: message.id, cause }));
+        bad.push(this.#error("bad_data", text, { messageId: message.id, cause }));
       }
     }
-    return messages;
-  }
-
-  #listening(event: keyof RoomEvents<T>, stop: () => void): () => void {
-    this.#ports.used();
-    if (event === "message") this.#delivery.listenerAdded();
-    return stop;
+    return { messages, bad };
   }
 
   #setState(state: RoomState): void {
     const previous = this.#state;
     if (state === previous) return;
     this.#state = state;
-    this.#emit("state", { state, previous });
+    this.#tell("state", { state, previous });
   }
 
-  /** Every event but `message` is logged: what an application should know of, as a warning. */
-  #emit<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
-    const { logger } = this.#session.settings;
+  /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */
+  #tell<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
     const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
-    logger[WARNED.has(event) ? "warn" : "debug"](`room ${event}`, details);
-    this.#events.emit(event, value);
+    log(this.#session.settings.logger, WARNED.includes(event) ? "warn" : "debug", `room ${event}`, details);
+    this.emit(event, value);
   }
 
   #error(code: ErrorCode, message: string, details?: ErrorDetails): RoomcastError {

@@ -2,7 +2,7 @@ import type { CallOptions } from "./abort.js";
 import { checkWhole, RoomcastError } from "./errors.js";
 import { type ClientFrame, encodeFrame } from "./frames.js";
 import { MAX_FIELD_LENGTH } from "./limits.js";
-import { now, within } from "./timing.js";
+import { inTime, now } from "./timing.js";
 
 export interface SendOptions extends CallOptions {
   /**
@@ -35,45 +35,43 @@ export interface Accepted {
 export function newMessageId(): string {
   const { crypto } = globalThis as { crypto?: Partial<Crypto> };
   // `randomUUID` exists in secure contexts only.
-  if (typeof crypto?.randomUUID === "function") return crypto.randomUUID();
-  const bytes = crypto?.getRandomValues?.(new Uint8Array(16)) ?? Uint8Array.from({ length: 16 }, () => Math.random() * 256);
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return crypto?.randomUUID?.() ?? Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
 }
 
 /** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */
 export function sendFrame(roomId: string, data: unknown, options: SendOptions): ClientFrame & { action: "sendMessage" } {
   const { id = newMessageId(), key, version } = options;
-  checkField("id", id);
-  if (key !== undefined) checkField("key", key);
-  checkWhole("version", version, 0, Number.MAX_SAFE_INTEGER, roomId);
-  const frame = { action: "sendMessage", roomId, id, ...(key !== undefined && { key }), ...(version !== undefined && { version }), data } as const;
+  checkField("id", id, roomId);
+  if (key !== undefined) checkField("key", key, roomId);
+  checkWhole("version", version, 0, roomId);
+  const frame = { action: "sendMessage", roomId, id, key, version, data } as const;
   // With as long a request id as any gets, so that what passes here also passes when it is sent.
-  encodeFrame(frame, "r".padEnd(12, "0"));
-  const text: string | undefined = JSON.stringify(data);
-  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON", { roomId });
+  const { text } = encodeFrame(frame, "r".padEnd(12, "0"));
   // A copy: it may be sent much later, and the caller's object may have changed by then.
-  return { ...frame, data: JSON.parse(text) as unknown };
+  const copy = JSON.parse(text) as typeof frame;
+  if (!("data" in copy)) throw new RoomcastError("bad_request", "data is not JSON", { roomId });
+  return { ...frame, data: copy.data };
 }
 
 /**
  * Sends a room's messages one after another: API Gateway runs the frames of a connection side by side, so only a message
  * whose predecessor was accepted is sure to follow it in the log.
+ *
+ * The result calls `send`, with the time that is left, when everything before it has ended, well or not.
  */
-export class SendLine {
-  #last: Promise<void> = Promise.resolve();
-
-  /** Calls `send`, with the time that is left, when everything before it has ended, well or not. */
-  add<T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number): Promise<T> {
+export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) => Promise<T> {
+  let last = Promise.resolve();
+  return (send, timeoutMs) => {
     const end = now() + timeoutMs;
-    const late = () => new RoomcastError("timeout", `the messages before this one were not accepted within ${timeoutMs} ms`);
-    const turn = within(this.#last, timeoutMs, late).then(() => send(Math.max(1, end - now())));
+    const late = () => new RoomcastError("timeout", `not sent within ${timeoutMs} ms`);
+    const turn = inTime(last, timeoutMs, late).then(() => send(end - now()));
     // Without the results: each would hold the one before, for as long as the room lives.
-    this.#last = Promise.allSettled([this.#last, turn]).then(() => undefined);
+    last = Promise.allSettled([last, turn]).then(() => {});
     return turn;
-  }
+  };
 }
 
-function checkField(name: string, value: unknown): void {
-  if (typeof value === "string" && value.length >= 1 && value.length <= MAX_FIELD_LENGTH) return;
-  throw new RoomcastError("bad_request", `${name} must be a string of 1 to ${MAX_FIELD_LENGTH} characters`);
+function checkField(name: string, value: unknown, roomId: string): void {
+  if (typeof value === "string" && value !== "" && value.length <= MAX_FIELD_LENGTH) return;
+  throw new RoomcastError("bad_request", `${name} must be a string of 1 to ${MAX_FIELD_LENGTH} characters`, { roomId });
 }

@@ -25,79 +25,63 @@ const MAX_MESSAGES = 2_000;
  * No clock and no network: when to ask for what is missing is the caller's decision.
  */
 export class Sequencer {
-  #position: number | undefined;
-  #highest = 0;
-  #emptied = false;
-  #early: Span[] = [];
-  #earlyMessages = 0;
-
   /** Everything up to this `seq` has been taken. `undefined` until the first `joined` reply says where the room starts. */
-  get position(): number | undefined {
-    return this.#position;
-  }
-
-  /** The log was last seen empty, so the first message of a broadcast need not be the first of the log. */
-  get emptied(): boolean {
-    return this.#emptied;
-  }
-
+  position: number | undefined;
   /** The largest `seq` known to exist. */
-  get highest(): number {
-    return this.#highest;
-  }
+  highest = 0;
+  /** The log was last seen empty, so the first message of a broadcast need not be the first of the log. */
+  emptied = false;
+  #early: Span[] = [];
 
   /** Something up to `highest` has not been taken. */
   get behind(): boolean {
-    return this.#position !== undefined && this.#highest > this.#position;
+    return this.position !== undefined && this.highest > this.position;
   }
 
   /** Starts the room at `position`; what came before it is none of ours. */
   begin(position: number): void {
-    this.#position = position;
-    if (position === 0) this.#emptied = true;
+    this.position = position;
+    this.emptied = position === 0;
   }
 
   /** Starts anew at `position`, which may be smaller: what was taken before was of another log. */
   restart(position: number): void {
-    this.#highest = this.#position = position;
+    this.highest = position;
     this.#early = [];
-    this.#earlyMessages = 0;
-    this.#emptied = position === 0;
+    this.begin(position);
   }
 
   /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */
   offer(span: Span): void {
     this.noteHead(span.seq);
-    if (this.#position !== undefined && span.seq <= this.#position) return;
-    const next = this.#position !== undefined && span.after <= this.#position;
-    const full = this.#early.length >= MAX_SPANS || this.#earlyMessages + span.messages.length > MAX_MESSAGES;
-    if (full && !next) return;
-    const at = this.#early.findIndex((other) => other.after > span.after);
-    this.#early.splice(at === -1 ? this.#early.length : at, 0, span);
-    this.#earlyMessages += span.messages.length;
+    const { position } = this;
+    if (position !== undefined && span.seq <= position) return;
+    const next = position !== undefined && span.after <= position;
+    const held = this.#early.reduce((sum, { messages }) => sum + messages.length, span.messages.length);
+    if (!next && (this.#early.length >= MAX_SPANS || held > MAX_MESSAGES)) return;
+    this.#early.push(span);
+    this.#early.sort((a, b) => a.after - b.after);
   }
 
   /** The log is known to reach `seq`. */
   noteHead(seq: number): void {
-    this.#highest = Math.max(this.#highest, seq);
-    if (seq === this.#position && seq > 0) this.#emptied = false;
-  }
-
-  /** The log is empty: retention has dropped everything, or nothing was ever sent. */
-  noteEmpty(): void {
-    this.#emptied = true;
+    this.highest = Math.max(this.highest, seq);
+    if (seq === this.position && seq > 0) this.emptied = false;
   }
 
   /** Takes everything that follows the position without a gap. */
   take(): Sequenced[] {
     const taken: Sequenced[] = [];
-    while (this.#position !== undefined) {
-      const span = this.#early[0];
-      if (span === undefined || span.after > this.#position) break;
-      this.#shift();
-      this.#append(span, this.#position, taken);
+    for (;;) {
+      const { position } = this;
+      const [span] = this.#early;
+      if (position === undefined || !span || span.after > position) return taken;
+      this.#early.shift();
+      if (span.seq <= position) continue;
+      taken.push(...this.#messagesOf(span).filter(({ message }) => message.seq > position));
+      this.position = span.seq;
+      this.emptied = false;
     }
-    return taken;
   }
 
   /**
@@ -105,37 +89,22 @@ export class Sequencer {
    * Returns the first `seq` behind the hole, 0 if nothing is held there, `undefined` if nothing is missing.
    */
   skipHole(limit: number): number | undefined {
-    if (this.#position === undefined || this.#position >= limit) return undefined;
-    const span = this.#early[0];
-    const held = span !== undefined && span.after <= limit;
-    this.#position = held ? Math.max(this.#position, span.after) : limit;
-    this.#emptied = false;
+    if (this.position === undefined || this.position >= limit) return undefined;
+    const [span] = this.#early;
+    const held = span && span.after <= limit;
+    this.position = held ? Math.max(this.position, span.after) : limit;
+    this.emptied = false;
     return held ? (span.messages[0]?.seq ?? span.seq) : 0;
   }
 
-  #append(span: Span, position: number, to: Sequenced[]): void {
-    if (span.seq <= position) return;
-    const messages = span.recovered ? this.#withBroadcast(span) : span.messages.map((message) => ({ message, recovered: false }));
-    to.push(...messages.filter(({ message }) => message.seq > position));
-    this.#position = span.seq;
-    this.#emptied = false;
-  }
-
   /**
-   * A page of the log with what broadcasts have brought of its stretch. They may have brought what the log has dropped since:
-   * a page can lead from an expired log into the one that was started anew.
+   * What a stretch brings. A page of the log also brings what broadcasts have brought of its stretch, which the log may have dropped
+   * since: a page can lead from an expired log into the one that was started anew.
    */
-  #withBroadcast({ seq, messages }: Span): Sequenced[] {
-    const known = new Map(messages.map((message) => [message.seq, { message, recovered: true }]));
-    for (const message of this.#early.filter((span) => !span.recovered).flatMap((span) => span.messages)) {
-      if (message.seq <= seq) known.set(message.seq, { message, recovered: false });
-    }
+  #messagesOf({ seq, messages, recovered }: Span): Sequenced[] {
+    const known = new Map(messages.map((message) => [message.seq, { message, recovered }]));
+    const broadcast = recovered ? this.#early.filter((span) => !span.recovered).flatMap((span) => span.messages) : [];
+    for (const message of broadcast) if (message.seq <= seq) known.set(message.seq, { message, recovered: false });
     return [...known.values()].sort((a, b) => a.message.seq - b.message.seq);
-  }
-
-  #shift(): Span | undefined {
-    const span = this.#early.shift();
-    if (span !== undefined) this.#earlyMessages -= span.messages.length;
-    return span;
   }
 }

@@ -1,194 +1,138 @@
 import type { Cancellation } from "./cancellation.js";
-import type { Connection, ConnectionPorts } from "./connection.js";
+import type { ClientEvents } from "./client.js";
+import type { ConnectionPorts } from "./connection.js";
 import { Dialer } from "./dial.js";
+import type { Emitter } from "./emitter.js";
 import { RoomcastError } from "./errors.js";
-import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
 import { JoinPace } from "./join-pace.js";
-import { type ConnectionState, Lifecycle, type LifecyclePorts, type StateChange } from "./lifecycle.js";
+import { Lifecycle, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
-import { loggable } from "./logger.js";
+import { log, loggable } from "./logger.js";
 import { watchNetwork } from "./network.js";
 import type { Settings } from "./options.js";
 import { Requester } from "./requester.js";
 import type { Subscription } from "./subscription.js";
 import { Syncer } from "./syncer.js";
-
-export interface SessionPorts {
-  changed(change: StateChange): void;
-  error(error: RoomcastError): void;
-}
-
-/** A room that is to be joined again when the client connects again. */
-export interface Suspended {
-  resume(): void;
-}
+import { now } from "./timing.js";
 
 /** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
-export class Session implements LifecyclePorts {
-  readonly settings: Settings;
-  readonly #ports: SessionPorts;
-  readonly #subscriptions = new Map<string, Subscription>();
-  readonly #suspended = new Set<Suspended>();
+export class Session extends Lifecycle {
+  readonly requester: Requester;
+  readonly syncer: Syncer;
+  readonly subscriptions = new Map<string, Subscription>();
+  /** What brings back the rooms that are to be joined again when the client connects again. */
+  readonly suspended = new Map<object, () => void>();
+  readonly #events: Emitter<ClientEvents>;
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
   readonly #pace: JoinPace;
-  readonly #lifecycle: Lifecycle;
-  readonly #syncer: Syncer;
-  readonly #requester: Requester;
   #unwatchNetwork: (() => void) | undefined;
 
-  constructor(settings: Settings, ports: SessionPorts) {
-    this.settings = settings;
-    this.#ports = ports;
+  constructor(settings: Settings, events: Emitter<ClientEvents>) {
+    super(settings);
+    this.#events = events;
     this.#dialer = new Dialer(settings);
     this.#pace = new JoinPace(settings);
-    this.#requester = new Requester(settings);
-    this.#syncer = new Syncer(settings, {
-      subscriptions: () => this.#subscriptions.values(),
-      error: this.error,
-    });
-    this.#lifecycle = new Lifecycle(settings, this);
-  }
-
-  get state(): ConnectionState {
-    return this.#lifecycle.state;
-  }
-
-  connect(): Promise<void> {
-    return this.#lifecycle.connect();
-  }
-
-  close(): void {
-    this.#lifecycle.close(new RoomcastError("closed", "the client was closed"));
+    this.requester = new Requester(settings);
+    this.syncer = new Syncer(settings, this);
   }
 
   /** Throws `closed` if the client is not connected and not trying to be. */
   assertOpen(): Cancellation {
-    const { cancellation } = this.#lifecycle;
-    if (cancellation === undefined) throw new RoomcastError("closed", "the client is closed: call connect() first");
+    const { cancellation } = this;
+    if (!cancellation) throw new RoomcastError("closed", "the client is closed");
     return cancellation;
-  }
-
-  /** See `Requester.request`. */
-  async request<T extends ReplyFrame["type"]>(
-    frame: ClientFrame,
-    expects: T,
-    timeoutMs: number,
-    cancellation: Cancellation,
-  ): Promise<Reply<T>> {
-    return this.#requester.request(frame, expects, timeoutMs, cancellation);
   }
 
   /** Keeps the subscription's room joined, on every connection, until it is removed. */
   add(subscription: Subscription): void {
-    this.#subscriptions.set(subscription.roomId, subscription);
+    this.subscriptions.set(subscription.roomId, subscription);
     for (const link of this.#links) link.join(subscription);
   }
 
   /** Resolves when the server has confirmed that the room is left, or when it is somebody else's: joined again meanwhile. */
   async remove(subscription: Subscription): Promise<void> {
     const { roomId } = subscription;
-    if (this.#subscriptions.get(roomId) !== subscription) return;
-    this.#subscriptions.delete(roomId);
+    if (this.subscriptions.get(roomId) !== subscription) return;
+    this.subscriptions.delete(roomId);
     await Promise.all([...this.#links].map((link) => link.leave(roomId)));
   }
 
-  /** Resumes the room at the next `connect()`. */
-  suspend(room: Suspended): void {
-    this.#suspended.add(room);
-  }
-
-  forget(room: Suspended): void {
-    this.#suspended.delete(room);
-  }
-
-  /** See `Syncer.due`. */
-  due(subscription: Subscription): void {
-    this.#syncer.due(subscription);
-  }
-
   changed(change: StateChange): void {
-    this.settings.logger.info(`${change.previous} -> ${change.state}`, change.error && loggable(change.error));
-    this.#ports.changed(change);
+    log(this.settings.logger, "info", `${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    this.#events.emit("state", change);
   }
 
-  readonly error = (error: RoomcastError): void => {
-    this.settings.logger[error.retryable ? "warn" : "error"](error.message, loggable(error));
-    this.#ports.error(error);
-  };
+  error(error: RoomcastError): void {
+    log(this.settings.logger, error.retryable ? "warn" : "error", error.message, loggable(error));
+    this.#events.emit("error", error);
+  }
 
-  hurry(): boolean {
+  giveUpDial(): boolean {
     return this.#dialer.hurry();
   }
 
-  async caughtUp(): Promise<void> {
-    await Promise.all([...this.#subscriptions.values()].map((subscription) => subscription.caughtUp()));
+  caughtUp(): Promise<unknown> {
+    return Promise.all([...this.subscriptions.values()].map((subscription) => subscription.caughtUp()));
   }
 
   started(): void {
-    const hurry = () => {
-      this.#lifecycle.hurry();
-      this.#syncer.probe();
+    const doubtful = () => this.syncer.probe();
+    const back = () => {
+      this.hurry();
+      doubtful();
     };
-    const doubtful = () => this.#syncer.probe();
-    this.#unwatchNetwork = watchNetwork(
-      { online: hurry, visible: hurry, hidden: () => this.#syncer.replan(), doubtful },
-      this.settings.networkTarget,
-    );
-    const suspended = [...this.#suspended];
-    this.#suspended.clear();
-    for (const room of suspended) room.resume();
+    this.#unwatchNetwork = watchNetwork({ back, hidden: () => this.syncer.replan(), doubtful }, this.settings.networkTarget);
+    // A listener may have joined or left some of them meanwhile, or closed the client.
+    for (const [room, resume] of [...this.suspended]) if (this.cancellation && this.suspended.delete(room)) resume();
   }
 
   async dial(cancellation: Cancellation): Promise<Link> {
-    // Assigned before anything can come in.
-    let link: Link | undefined;
+    const { logger } = this.settings;
     const stray = (roomId: string) => {
-      if (!this.#subscriptions.has(roomId)) link?.leaveStray(roomId);
+      if (!this.subscriptions.has(roomId)) link.leaveStray(roomId);
     };
     const ports: ConnectionPorts = {
       broadcast: (frame) => {
-        this.#subscriptions.get(frame.roomId)?.onBroadcast(frame);
+        this.subscriptions.get(frame.roomId)?.onBroadcast(frame);
         stray(frame.roomId);
       },
-      late: (roomIds) => roomIds.forEach(stray),
-      error: this.error,
+      late: (roomId, left) => {
+        if (!left) return stray(roomId);
+        // It may have been joined again meanwhile.
+        this.subscriptions.get(roomId)?.beat.confirm(now());
+        this.syncer.replan();
+      },
+      error: (error) => this.error(error),
     };
-    const connection: Connection = await this.#dialer.dial(ports, cancellation);
-    link = new Link(connection, this.settings, this.#pace, {
-      error: this.error,
-      joined: (subscription) => this.#syncer.due(subscription),
+    const connection = await this.#dialer.dial(ports, cancellation);
+    // Nothing can have come in before.
+    const link = new Link(connection, this.settings, this.#pace, this);
+    log(logger, "debug", "connected");
+    this.#links.add(link);
+    void connection.lost.then((reason) => {
+      this.#links.delete(link);
+      log(logger, "debug", "disconnected", loggable(reason));
+      for (const room of this.subscriptions.values()) {
+        // In a hand-over the other connection may have the room.
+        if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();
+      }
     });
-    const opened = link;
-    this.settings.logger.debug("connected");
-    this.#links.add(opened);
-    void connection.lost.then(() => this.#lost(opened));
     // Where messages flow somebody waits for them.
-    const rooms = [...this.#subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
+    const rooms = [...this.subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
     for (const room of rooms) link.join(room);
     return link;
   }
 
   carry(link: Link | undefined): void {
-    this.#requester.use(link?.connection);
-    this.#syncer.use(link);
-  }
-
-  #lost(link: Link): void {
-    this.#links.delete(link);
-    this.settings.logger.debug("connection ended", link.connection.end && loggable(link.connection.end));
-    for (const subscription of this.#subscriptions.values()) {
-      // In a hand-over the other connection may have the room.
-      const elsewhere = [...this.#links].some((other) => other.hasJoined(subscription));
-      if (!elsewhere) subscription.onDisconnected();
-    }
+    this.requester.use(link?.connection);
+    this.syncer.use(link);
   }
 
   ended(reason: RoomcastError): void {
     this.#unwatchNetwork?.();
-    this.#unwatchNetwork = undefined;
-    const subscriptions = [...this.#subscriptions.values()];
-    this.#subscriptions.clear();
-    for (const subscription of subscriptions) subscription.suspend(reason);
+    const subscriptions = [...this.subscriptions.values()];
+    this.subscriptions.clear();
+    for (const subscription of subscriptions) subscription.end(reason, true);
   }
 }

@@ -1,9 +1,10 @@
-import { Beat, type BeatTimes } from "./beat.js";
+import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
 import type { CatchUp, JoinedFrame, MessagesFrame } from "./frames.js";
 import { MAX_REPLY_MS } from "./limits.js";
+import type { RoomEvents } from "./room.js";
 import { Sequencer, type Sequenced } from "./sequencer.js";
-import { type Backoff, backoffDelay, deferred, now } from "./timing.js";
+import { type Backoff, backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
 /** Why an application cannot have a stretch of a room. */
 export interface Truncation {
@@ -43,18 +44,15 @@ export interface SubscriptionPorts {
   full(): boolean;
   /** When the room is due to be compared with its log may have changed to an earlier time: see `beat`. */
   due(subscription: Subscription): void;
-  joined(seq: number, rejoined: boolean): void;
-  truncated(truncation: Truncation): void;
-  gap(gap: Gap): void;
-  recovering(): void;
-  recovered(recovery: Recovery): void;
-  /** The server refuses the room. */
-  failed(error: RoomcastError): void;
-  /** The client is closed, because of this. */
-  suspended(reason: RoomcastError): void;
+  state(state: "joined" | "recovering"): void;
+  emit<E extends "joined" | "truncated" | "gap" | "recovered">(event: E, value: RoomEvents[E]): void;
+  /** The server refuses the room; or the client is closed, and the room `resumes` when it connects again. */
+  ended(reason: RoomcastError, resumes: boolean): void;
 }
 
-export interface SubscriptionTimes extends BeatTimes {
+export interface SubscriptionTimes {
+  /** From a room's last frame to its beat. */
+  syncIntervalMs: number;
   /** How long frames may arrive out of order before what is missing is asked for. */
   reorderWindowMs: number;
   /** Between questions to a log that does not yet show what a frame announced. */
@@ -67,6 +65,9 @@ export interface SubscriptionTimes extends BeatTimes {
  */
 const SURRENDER_AFTER = 5;
 
+/** By how much each pause between such questions is longer than the one before, besides the backoff. */
+const LONGER_MS = 200;
+
 /** Retention of a server that does not say. */
 const RETENTION_SECONDS = 600;
 
@@ -77,13 +78,13 @@ export class Subscription {
   readonly beat: Beat;
   readonly #ports: SubscriptionPorts;
   readonly #times: SubscriptionTimes;
+  /** Resolves with the head of the log at the first `joined`. */
+  readonly joined = deferred<number>();
   readonly #sequencer = new Sequencer();
-  readonly #joined = deferred<number>();
   /** What the application asked for: see `JoinOptions.after`. */
   readonly after: number | undefined;
-  #state: "joining" | "live" | "stopped" = "joining";
-  /** The connection was lost, and no other one has joined the room yet. */
-  #lost = false;
+  /** `lost`: the connection was lost, and no other one has joined the room yet. */
+  #state: "joining" | "live" | "lost" | "stopped" = "joining";
   /** When the log was last seen with nothing known of it. */
   emptyAt: number | undefined;
   /**
@@ -91,25 +92,18 @@ export class Subscription {
    * while the reply was under way.
    */
   #trustEmptyMs = 0;
-  /** The log is being asked for what is missing, or will be again after a failure. */
-  #asking = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
-  #reorderTimer: ReturnType<typeof setTimeout> | undefined;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #caughtUpWaiters: (() => void)[] = [];
+  readonly #reorder = new Timer();
+  readonly #retry = new Timer();
+  #waiting: Deferred<void> | undefined;
 
   constructor(roomId: string, after: number | undefined, ports: SubscriptionPorts, times: SubscriptionTimes) {
     this.roomId = roomId;
     this.after = after;
     this.#ports = ports;
     this.#times = times;
-    this.beat = new Beat(times);
-  }
-
-  /** Resolves with the head of the log at the first `joined`. */
-  get joined(): Promise<number> {
-    return this.#joined.promise;
+    this.beat = new Beat(times.syncIntervalMs);
   }
 
   /** Last `seq` handed to the application; `undefined` before the room is joined. */
@@ -134,7 +128,7 @@ export class Subscription {
 
   /** Whether the room is joined on a connection that is alive, as far as is known. */
   get connected(): boolean {
-    return this.#state === "live" && !this.#lost;
+    return this.#state === "live";
   }
 
   /** Whether asking the log makes sense: the room is joined and the application has room for the answer. */
@@ -160,17 +154,17 @@ export class Subscription {
   onJoined(asked: number | undefined, page: JoinedFrame): void {
     if (this.stopped) return;
     const first = this.#state === "joining";
-    const rejoined = this.#lost;
+    const rejoined = this.#state === "lost";
     this.#state = "live";
-    this.#lost = false;
     const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
     this.beat.joined(now(), page.syncAfterMs);
     if (first) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
-    if (first || rejoined) this.#ports.joined(page.seq, rejoined);
-    this.#joined.resolve(page.seq);
+    if (first) this.#ports.state("joined");
+    if (first || rejoined) this.#ports.emit("joined", { seq: page.seq, rejoined });
+    this.joined.resolve(page.seq);
     if (this.stopped) return;
     if (first && asked !== undefined) this.#startRecovery(asked, true);
     if (asked === undefined) {
@@ -185,68 +179,52 @@ export class Subscription {
 
   /** The answer to a question to the log. `crowded`: what there was no place for went to other rooms. */
   onSynced(asked: number, page: CatchUp, crowded: boolean): void {
-    if (this.stopped) return;
-    this.#asking = false;
-    this.#apply(asked, page, crowded);
+    if (!this.stopped) this.#apply(asked, page, crowded);
   }
 
   /** No connection is left. */
   onDisconnected(): void {
-    if (this.#state !== "live") return;
-    this.#lost = true;
-    this.#asking = false;
+    if (!this.connected) return;
+    this.#state = "lost";
     this.beat.askAt = Infinity;
     this.#clearTimers();
-    this.#startRecovery(this.#sequencer.position ?? 0, true);
+    this.#startRecovery(this.#at, true);
   }
 
   /** The application has room for messages again. */
   onDrained(): void {
-    if (this.#state !== "live") return;
-    this.#advance();
-    if (!this.stopped && this.#incomplete && !this.#lost) this.#ask();
-  }
-
-  /** The server refused the room. */
-  fail(error: RoomcastError): void {
     if (this.stopped) return;
-    this.stop(error);
-    this.#ports.failed(error);
+    this.#advance();
+    if (this.#sequencer.behind) this.#ask();
+    // Its beat may have been due while there was no room for an answer.
+    this.#ports.due(this);
   }
 
-  /** The client was closed; the room will be wanted again when it connects. */
-  suspend(reason: RoomcastError): void {
+  /** The server refused the room; or the client was closed, and the room `resumes` when it connects again. */
+  end(reason: RoomcastError, resumes = false): void {
     if (this.stopped) return;
     this.stop(reason);
-    this.#ports.suspended(reason);
+    this.#ports.ended(reason, resumes);
   }
 
   /** Ends it, without a word to the room. */
   stop(reason: RoomcastError): void {
     this.#state = "stopped";
     this.#clearTimers();
-    this.#joined.reject(reason);
-    this.#releaseWaiters();
+    this.joined.reject(reason);
+    this.#release();
   }
 
   /** Resolves when nothing known is missing, or when it is no longer this subscription's to fetch. */
   caughtUp(): Promise<void> {
-    if (this.#settled) return Promise.resolve();
-    return new Promise((resolve) => this.#caughtUpWaiters.push(resolve));
+    const waiting = (this.#waiting ??= deferred());
+    this.#release();
+    return waiting.promise;
   }
 
-  get #incomplete(): boolean {
-    return this.#sequencer.behind;
-  }
-
-  get #settled(): boolean {
-    if (this.#state !== "live") return true;
-    return !this.#lost && (!this.#incomplete || this.#ports.full());
-  }
-
-  /** Whether what was sent into the empty log may have expired since. */
-  get #emptyLongAgo(): boolean {
-    return this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs;
+  /** The same as `position`, once the room was joined. */
+  get #at(): number {
+    return this.position ?? 0;
   }
 
   #sawEmpty(): void {
@@ -255,26 +233,34 @@ export class Subscription {
   }
 
   #apply(asked: number, page: CatchUp, crowded = false): void {
-    const before = this.#sequencer.position ?? 0;
+    const before = this.#at;
     const end = page.messages.at(-1)?.seq;
     if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page.seq);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
     // With no room for it, the page is read again when the application has caught up.
-    if (this.#ports.full()) return this.#releaseIfSettled();
+    if (this.#ports.full()) return this.#release();
     this.#reportTruncation(asked, page);
     if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
-      this.#sequencer.noteEmpty();
+      this.#sequencer.emptied = true;
       this.#sawEmpty();
     }
     if (end !== undefined) this.#sequencer.offer({ after: asked, seq: end, messages: page.messages, recovered: true });
     this.#advance();
-    if (this.stopped || !this.#incomplete || this.#ports.full()) return;
-    const progress = (this.#sequencer.position ?? 0) > before;
+    if (this.stopped || !this.#sequencer.behind || this.#ports.full()) return;
+    const progress = this.#at > before;
     if (progress) this.#attempts = 0;
-    if (progress || (page.more && crowded)) return this.#ask();
+    if (progress || (page.more && crowded && end === undefined)) return this.#ask();
     if (end === undefined && !page.more) {
       if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
-      if (this.#attempts >= SURRENDER_AFTER) return this.#surrender(this.#sequencer.highest);
+      if (this.#attempts >= SURRENDER_AFTER) {
+        // A log that knows its head, and has nothing beyond it, is believed: what was announced was never in it. A beat looks again.
+        if (page.seq > 0 && page.seq < this.#sequencer.highest) {
+          this.#sequencer.restart(this.#at);
+          this.beat.atMost(now() + MAX_REPLY_MS);
+          return this.#advance();
+        }
+        return this.#surrender(this.#sequencer.highest);
+      }
     }
     this.#askLater();
   }
@@ -284,96 +270,89 @@ export class Subscription {
     // If broadcasts have moved the position since, the answer is of the past.
     if (asked !== this.#sequencer.position) {
       this.#askLater();
-      return this.#releaseIfSettled();
+      return this.#release();
     }
     this.#sequencer.restart(seq);
-    this.#ports.truncated({ after: asked, seq, certain: false });
+    this.#truncated(asked, seq, false);
     this.#advance();
   }
 
   /** Hands over what is in order, and closes a recovery when nothing is missing any more. */
   #advance(): void {
-    const before = this.#sequencer.position ?? 0;
-    if (!this.#ports.full()) this.#deliver(this.#sequencer.take(), before);
+    if (!this.#ports.full()) this.#deliver(this.#at);
     // Whoever got the messages may have left the room.
     if (this.stopped) return;
-    if (!this.connected || this.#incomplete) return this.#releaseIfSettled();
-    clearTimeout(this.#reorderTimer);
-    clearTimeout(this.#retryTimer);
-    this.#reorderTimer = this.#retryTimer = undefined;
+    if (!this.connected || this.#sequencer.behind) return this.#release();
+    this.#clearTimers();
     this.#attempts = 0;
     const recovery = this.#recovery;
     this.#recovery = undefined;
-    if (recovery !== undefined && (recovery.announced || recovery.count > 0)) {
-      this.#ports.recovered({ after: recovery.after, seq: this.#sequencer.position ?? 0, count: recovery.count });
+    if (recovery) {
+      this.#ports.state("joined");
+      this.#ports.emit("recovered", { after: recovery.after, seq: this.#at, count: recovery.count });
     }
-    this.#releaseIfSettled();
+    this.#release();
   }
 
   /** Something is missing: wait for it a little, unless waiting cannot help. */
   #chase(): void {
     if (!this.syncable || !this.#sequencer.behind) return;
-    if (this.#asking || this.#reorderTimer !== undefined || this.#retryTimer !== undefined) return;
+    if (this.beat.asking || this.#reorder.running || this.#retry.running) return;
     // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
     if (this.#sequencer.emptied) return this.#ask();
-    this.#reorderTimer = setTimeout(() => {
-      this.#reorderTimer = undefined;
+    this.#reorder.set(this.#times.reorderWindowMs, () => {
       if (!this.#sequencer.behind || this.#ports.full()) return;
-      const after = this.#sequencer.position ?? 0;
+      const after = this.#at;
       this.#startRecovery(after, true);
-      this.#ports.gap({ after, seq: this.#sequencer.highest });
+      this.#ports.emit("gap", { after, seq: this.#sequencer.highest });
       this.#ask();
-    }, this.#times.reorderWindowMs);
+    });
   }
 
   #ask(): void {
     if (!this.syncable) return;
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-    this.#asking = true;
+    this.#retry.clear();
     this.beat.askAt = now();
     this.#ports.due(this);
   }
 
   #askLater(): void {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => {
-      this.#retryTimer = undefined;
-      if (this.#incomplete) this.#ask();
-    }, backoffDelay(this.#times.retry, this.#attempts++));
+    // What is given up was missing for two seconds at least, however short the pauses: copies of the log's head are younger.
+    this.#retry.set(backoffDelay(this.#times.retry, this.#attempts) + LONGER_MS * this.#attempts++, () => {
+      if (this.#sequencer.behind) this.#ask();
+    });
   }
 
   /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
   #surrender(limit: number): void {
     for (;;) {
-      const after = this.#sequencer.position ?? 0;
+      const after = this.#at;
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
       // "All that is retained" may be nothing; nobody was promised more.
-      if (after > 0 || this.emptyAt !== undefined) this.#ports.truncated({ after, seq, certain: true });
-      this.#deliver(this.#sequencer.take(), after);
-      if (this.stopped || this.#ports.full()) return this.#releaseIfSettled();
+      if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
+      this.#deliver(after);
+      if (this.stopped || this.#ports.full()) return this.#release();
     }
     this.#attempts = 0;
     this.#advance();
     this.#chase();
   }
 
-  #deliver(messages: Sequenced[], after: number): void {
-    if (messages.length === 0) return;
+  /** Hands over what follows without a gap. */
+  #deliver(after: number): void {
+    const messages = this.#sequencer.take();
     const count = messages.filter((message) => message.recovered).length;
-    if (count > 0) {
-      this.#startRecovery(after, false);
-      if (this.#recovery !== undefined) this.#recovery.count += count;
-    }
-    this.#ports.deliver(messages);
+    if (count > 0) this.#startRecovery(after, false, count);
+    if (messages.length > 0) this.#ports.deliver(messages);
   }
 
-  #startRecovery(after: number, announced: boolean): void {
-    const starting = announced && this.#recovery?.announced !== true;
-    this.#recovery ??= { after, count: 0, announced };
-    this.#recovery.announced ||= announced;
-    if (starting) this.#ports.recovering();
+  #startRecovery(after: number, announced: boolean, count = 0): void {
+    const recovery = (this.#recovery ??= { after, count: 0, announced: false });
+    recovery.count += count;
+    if (!announced || recovery.announced) return;
+    recovery.announced = true;
+    this.#ports.state("recovering");
   }
 
   /** Both connections of a hand-over report the same hole; it is told once. */
@@ -381,28 +360,27 @@ export class Subscription {
     const { position = 0, emptied } = this.#sequencer;
     const first = messages[0]?.seq;
     if (first === undefined) {
-      if (truncated && seq === 0 && asked === position && !emptied) this.#ports.truncated({ after: asked, seq, certain: false });
+      if (truncated && seq === 0 && asked === position && !emptied) this.#truncated(asked, seq, false);
     } else if (truncated) {
-      if (asked <= position && position < first - 1) this.#ports.truncated({ after: position, seq: first, certain: true });
-    } else if (asked === 0 && emptied && this.#emptyLongAgo) {
-      // Asked for all that is retained, the log does not say what it has dropped.
-      this.#ports.truncated({ after: position, seq: first, certain: false });
+      if (asked <= position && position < first - 1) this.#truncated(position, first, true);
+    } else if (asked === 0 && emptied && this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs) {
+      // Asked for all that is retained, the log does not say what it has dropped since it was seen empty.
+      this.#truncated(position, first, false);
     }
   }
 
-  #releaseIfSettled(): void {
-    if (this.#settled) this.#releaseWaiters();
+  #truncated(after: number, seq: number, certain: boolean): void {
+    this.#ports.emit("truncated", { after, seq, certain });
   }
 
-  #releaseWaiters(): void {
-    const waiters = this.#caughtUpWaiters;
-    this.#caughtUpWaiters = [];
-    for (const release of waiters) release();
+  #release(): void {
+    if (this.#state === "lost" || (this.syncable && this.#sequencer.behind)) return;
+    this.#waiting?.resolve();
+    this.#waiting = undefined;
   }
 
   #clearTimers(): void {
-    clearTimeout(this.#reorderTimer);
-    clearTimeout(this.#retryTimer);
-    this.#reorderTimer = this.#retryTimer = undefined;
+    this.#reorder.clear();
+    this.#retry.clear();
   }
 }

@@ -1,23 +1,22 @@
-import { SLACK_MS } from "./beat.js";
+import { longestSilence, SLACK_MS } from "./beat.js";
 import { about, asRoomcastError, type RoomcastError } from "./errors.js";
 import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
-import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS, MAX_SYNC_ROOMS } from "./limits.js";
+import { MAX_SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
-import type { Logger } from "./logger.js";
-import { isHidden } from "./network.js";
+import { log, type Logger } from "./logger.js";
 import type { Subscription } from "./subscription.js";
-import { type Backoff, backoffDelay, now, retryDelay } from "./timing.js";
+import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
 export interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
-  logger: Logger;
+  logger?: Logger;
 }
 
 export interface SyncerPorts {
   /** The rooms that the client is in. */
-  subscriptions(): Iterable<Subscription>;
+  readonly subscriptions: ReadonlyMap<string, Subscription>;
   error(error: RoomcastError): void;
 }
 
@@ -41,9 +40,8 @@ export class Syncer {
   /** When the connection is due even if no room is. */
   #idleAt = 0;
   #probing = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer = new Timer();
   #timerAt = Infinity;
-  #flushQueued = false;
 
   constructor(times: SyncerTimes, ports: SyncerPorts) {
     this.#times = times;
@@ -55,22 +53,20 @@ export class Syncer {
     this.#link = link;
     this.#beating = this.#probing = false;
     this.#asked.clear();
-    this.#idleAt = now() + longest();
+    this.#stayAwake();
+    // In a hand-over rooms were joined on this connection, and looked at on the one before.
+    for (const room of this.#ports.subscriptions.values()) if (link?.hasJoined(room)) room.beat.confirm(now());
     this.replan();
   }
 
   /** A room's beat may have become due earlier. */
   due(room: Subscription): void {
     const { due } = room.beat;
-    if (this.#link === undefined || due >= this.#timerAt) return;
+    if (!this.#link || due >= this.#timerAt) return;
     if (due > now()) return this.#arm(due);
-    if (this.#flushQueued) return;
-    this.#flushQueued = true;
-    // Rooms that ask in the same moment share a frame.
-    queueMicrotask(() => {
-      this.#flushQueued = false;
-      this.#run();
-    });
+    // Not at once: rooms that ask in the same moment share a frame.
+    this.#timerAt = due;
+    queueMicrotask(() => this.#run());
   }
 
   /** Beats now: something suggests that the connection is dead, or that the device slept. */
@@ -83,32 +79,42 @@ export class Syncer {
 
   /** Looks anew when what is due. */
   replan(): void {
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#timerAt = Infinity;
-    if (this.#link === undefined) return;
-    let next = Math.min(this.#idleAt, now() + longest());
-    for (const room of this.#ports.subscriptions()) {
-      if (this.#canAsk(this.#link, room)) next = Math.min(next, room.beat.due);
+    if (!this.#link) return;
+    let next = Math.min(this.#idleAt, now() + longestSilence());
+    for (const room of this.#ports.subscriptions.values()) {
+      if (this.#canAsk(this.#link, room)) next = Math.min(next, this.#goesAt(room));
     }
     this.#arm(Math.max(next, this.#pausedUntil));
   }
 
   #arm(at: number): void {
-    clearTimeout(this.#timer);
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#run(), Math.max(0, at - now()));
+    this.#timer.set(at - now(), () => this.#run());
+  }
+
+  /** Something goes over the connection, which is not idle for a while. */
+  #stayAwake(): void {
+    this.#idleAt = now() + longestSilence();
   }
 
   #canAsk(link: Link, room: Subscription): boolean {
     return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
   }
 
+  /** When something can be sent about the room. The answer to a beat, which others wait for, looks anew by itself. */
+  #goesAt({ beat }: Subscription): number {
+    if (!this.#beating) return beat.due;
+    return this.#failures > 0 ? Infinity : beat.askAt;
+  }
+
   #run(): void {
     const link = this.#link;
     const time = now();
-    if (link === undefined || link.connection.end !== undefined) return;
+    if (!link || link.connection.end) return;
     if (time < this.#pausedUntil) return this.replan();
-    const rooms = [...this.#ports.subscriptions()].filter((room) => this.#canAsk(link, room));
+    const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
     // After a failure one frame at a time, for all that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
     for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
@@ -124,7 +130,7 @@ export class Syncer {
 
   async #beat(link: Link, rooms: Subscription[]): Promise<void> {
     this.#beating = true;
-    this.#idleAt = now() + longest();
+    this.#stayAwake();
     await this.#sync(link, rooms);
     if (link !== this.#link) return;
     this.#beating = this.#probing = false;
@@ -132,74 +138,67 @@ export class Syncer {
   }
 
   async #sync(link: Link, asked: Subscription[]): Promise<void> {
-    const { connection } = link;
-    // Without a prototype, because rooms may be called `__proto__` and `constructor`.
-    const rooms = Object.create(null) as Record<string, number>;
-    for (const room of asked) {
-      rooms[room.roomId] = room.resumeFrom ?? 0;
-      this.#asked.add(room);
-    }
+    for (const room of asked) this.#asked.add(room);
+    const rooms = new Map(asked.map((room) => [room.roomId, room.resumeFrom ?? 0]));
     const sentAt = now();
     const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
-    const request = connection.request({ action: "sync", rooms }, "synced", timeoutMs);
-    link.syncing(Object.keys(rooms), request);
+    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms) }, "synced", timeoutMs);
+    link.syncing(rooms.keys(), request);
     try {
       const reply = await request;
       this.#failures = this.#timeouts = 0;
       this.#answered(link, asked, rooms, reply, sentAt);
     } catch (thrown) {
-      const error = asRoomcastError(thrown, "protocol");
-      this.#failed(link, asked, error, sentAt);
+      const error = asRoomcastError(thrown);
+      this.#failed(link, asked, error);
       if (error.code === "forbidden") await this.#findForbidden(link, asked, error);
     }
     if (link === this.#link) this.replan();
   }
 
-  #answered(link: Link, asked: Subscription[], rooms: Record<string, number>, reply: SyncedFrame, sentAt: number): void {
-    const { syncAfterMs, renewed = [] } = reply;
+  #answered(link: Link, asked: Subscription[], rooms: Map<string, number>, reply: SyncedFrame, sentAt: number): void {
+    const { syncAfterMs, renewed } = reply;
     const time = now();
-    if (renewed.length > 0) this.#times.logger.debug("memberships renewed", { rooms: renewed });
-    if (link === this.#link) this.#idleAt = time + longest();
-    const crowded = Object.values(reply.rooms).some(({ messages }) => messages.length > 0);
+    if (renewed?.length) log(this.#times.logger, "debug", "memberships renewed", { rooms: renewed });
+    if (link === this.#link) this.#stayAwake();
+    // Not read as a record: a room may be called `constructor`.
+    const pages = new Map(Object.entries(reply.rooms));
+    const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);
     for (const room of asked) {
       if (link === this.#link) this.#asked.delete(room);
-      const page = Object.hasOwn(reply.rooms, room.roomId) ? reply.rooms[room.roomId] : undefined;
-      if (page === undefined) {
+      const page = pages.get(room.roomId);
+      if (page) {
+        room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
+        room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
+      } else {
         // Its log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
-      } else {
-        room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
-        room.onSynced(rooms[room.roomId] ?? 0, page, crowded);
       }
     }
   }
 
   /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
   async #findForbidden(link: Link, asked: Subscription[], error: RoomcastError): Promise<void> {
-    if (asked.length === 1) return asked[0]?.fail(about(error, asked[0]));
+    if (asked.length === 1) return asked[0]?.end(about(error, asked[0]));
     const middle = Math.ceil(asked.length / 2);
     for (const half of [asked.slice(0, middle), asked.slice(middle)]) {
-      if (link.connection.end === undefined) await this.#sync(link, half.filter((room) => this.#canAsk(link, room)));
+      if (!link.connection.end) await this.#sync(link, half.filter((room) => this.#canAsk(link, room)));
     }
   }
 
-  #failed(link: Link, asked: Subscription[], error: RoomcastError, sentAt: number): void {
-    const { connection } = link;
-    if (link !== this.#link) return;
-    for (const room of asked) this.#asked.delete(room);
-    if (connection.end !== undefined) return;
-    const time = now();
+  #failed(link: Link, asked: Subscription[], error: RoomcastError): void {
+    // The next connection asks anew.
+    if (error.code === "disconnected") return;
     this.#timeouts = error.code === "timeout" ? this.#timeouts + 1 : 0;
-    const wait = retryDelay(this.#times.retry, this.#failures++, error);
-    if (connection.dropIfSilent(error, sentAt)) return;
-    this.#pausedUntil = Math.max(this.#pausedUntil, time + wait);
+    const time = now();
+    const retryAt = time + retryDelay(this.#times.retry, this.#failures++, error);
+    if (link !== this.#link || link.connection.end) return;
+    this.#pausedUntil = Math.max(this.#pausedUntil, retryAt);
     this.#idleAt = Math.max(this.#idleAt, this.#pausedUntil);
-    for (const room of asked) room.beat.failed(time, this.#pausedUntil);
+    for (const room of asked) {
+      this.#asked.delete(room);
+      room.beat.failed(time, this.#pausedUntil);
+    }
     this.#ports.error(error);
   }
-}
-
-/** How long a connection may be silent. */
-function longest(): number {
-  return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
 }

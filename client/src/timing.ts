@@ -1,4 +1,5 @@
-import type { Cancellation } from "./cancellation.js";
+import { type Cancellation, cancellable, unlessCancelled } from "./cancellation.js";
+import type { RoomcastError } from "./errors.js";
 import { MAX_TIMER_MS } from "./limits.js";
 
 /** A promise with its two ends. */
@@ -10,14 +11,9 @@ export interface Deferred<T> {
 
 /** A `Deferred` whose rejection may go unobserved: it is always reported in another way too. */
 export function deferred<T>(): Deferred<T> {
-  let resolve!: (value: T) => void;
-  let reject!: (error: unknown) => void;
-  const promise = new Promise<T>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  promise.catch(() => {});
-  return { promise, resolve, reject };
+  const ends = {} as Deferred<T>;
+  ends.promise = quiet(new Promise((resolve, reject) => Object.assign(ends, { resolve, reject })));
+  return ends;
 }
 
 /** `promise`, whose rejection may go unobserved: events tell the same. */
@@ -27,32 +23,61 @@ export function quiet<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** Resolves after `ms`, or rejects with the reason as soon as it is cancelled. */
-export async function sleep(ms: number, cancellation: Cancellation): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const waited = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS));
+export function sleep(ms: number, cancellation: Cancellation): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      forget();
+      resolve();
+    }, Math.min(ms, MAX_TIMER_MS));
+    const forget = cancellation.onCancel((reason) => {
+      clearTimeout(timer);
+      reject(reason);
+    });
   });
-  try {
-    await unlessCancelled(waited, cancellation);
-  } finally {
-    clearTimeout(timer);
+}
+
+/** One timeout at a time. */
+export class Timer {
+  #timeout: ReturnType<typeof setTimeout> | undefined;
+
+  get running(): boolean {
+    return this.#timeout !== undefined;
+  }
+
+  set(ms: number, work: () => void): void {
+    this.clear();
+    this.#timeout = setTimeout(() => {
+      this.#timeout = undefined;
+      work();
+    }, ms);
+  }
+
+  clear(): void {
+    clearTimeout(this.#timeout);
+    this.#timeout = undefined;
   }
 }
 
-/** `promise`, or a rejection with the reason if it is cancelled first. */
-export function unlessCancelled<T>(promise: Promise<T>, cancellation: Cancellation): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const forget = cancellation.onCancel(reject);
-    promise.then(resolve, reject).finally(forget);
-  });
+/** Does `work` with a cancellation that follows `parent`, and is cancelled with `late()` after `ms`. */
+export function within<T>(
+  ms: number,
+  late: () => RoomcastError,
+  work: (deadline: Cancellation) => Promise<T>,
+  parent?: Cancellation,
+): Promise<T> {
+  return cancellable(
+    parent,
+    (own) => {
+      const timer = setTimeout(() => own.cancel(late()), ms);
+      return () => clearTimeout(timer);
+    },
+    work,
+  );
 }
 
-/** `promise`, or a rejection with `late()` after `ms`. */
-export function within<T>(promise: Promise<T>, ms: number, late: () => Error): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(late()), Math.min(ms, MAX_TIMER_MS));
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+/** `promise`, or a rejection with `late()` after `ms`, or with the reason if `parent` is cancelled first. */
+export function inTime<T>(promise: Promise<T>, ms: number, late: () => RoomcastError, parent?: Cancellation): Promise<T> {
+  return within(ms, late, (deadline) => unlessCancelled(promise, deadline), parent);
 }
 
 /** What `performance.now()` and the wall clock differ by. */
@@ -93,7 +118,7 @@ export interface Backoff {
  * clients of a room lose their connections together and must not come back together.
  */
 export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
-  return Math.random() * Math.min(cap, base * 2 ** Math.min(attempt, 30));
+  return Math.random() * Math.min(cap, base * 2 ** attempt);
 }
 
 /** The same for a request that failed with `error`, which may say how long to wait at least. */

@@ -25,29 +25,25 @@ export type WebSocketConstructor = new (url: string) => WebSocketLike;
 /** The global WebSocket, or an error that says what to do. */
 export function globalWebSocket(): WebSocketConstructor {
   const found = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
-  if (found !== undefined) return found;
-  throw new RoomcastError("bad_request", "there is no global WebSocket here (Node < 22): pass the `WebSocket` option, e.g. of the ws package");
+  if (found) return found;
+  throw new RoomcastError("bad_request", "no global WebSocket: pass that of the ws package");
 }
 
 /** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
-export function openSocket(
-  WebSocket: WebSocketConstructor,
-  url: string,
-  cancellation: Cancellation,
-): Promise<WebSocketLike> {
+export function openSocket(WebSocket: WebSocketConstructor, url: string, cancellation: Cancellation): Promise<WebSocketLike> {
   return new Promise((resolve, reject) => {
-    if (cancellation.reason !== undefined) return reject(cancellation.reason);
+    cancellation.throwIfCancelled();
     let socket: WebSocketLike;
     try {
       socket = new WebSocket(url);
     } catch (cause) {
       // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
-      return reject(new RoomcastError("connect_failed", "the WebSocket cannot be created", { cause, retryable: false }));
+      throw new RoomcastError("connect_failed", "the WebSocket could not be created", { cause, retryable: false });
     }
     let cause: unknown;
     const settle = () => {
       forget();
-      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.onopen = socket.onclose = null;
       // Kept: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
       socket.onerror = () => {};
     };
@@ -58,11 +54,11 @@ export function openSocket(
     socket.onerror = (event: { message?: string; error?: unknown } | undefined) => {
       cause = event?.error ?? event?.message;
     };
-    socket.onclose = (event: { code: number; reason: string }) => {
+    socket.onclose = (event: { code: number }) => {
       settle();
       // Some implementations quote the address, with the token in it.
       const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
-      const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or the token was refused`;
+      const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or a refused token`;
       reject(new RoomcastError("connect_failed", text, { cause }));
     };
     const forget = cancellation.onCancel((reason) => {

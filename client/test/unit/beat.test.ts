@@ -1,16 +1,16 @@
 import { describe, expect, it, vi } from "vitest";
 import { Beat } from "../../src/beat.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
-const times = { syncIntervalMs: 30 * SECOND, confirmJoinMs: SECOND };
+const interval = 30 * SECOND;
 
 /** A beat that was joined at 0 and confirmed, with nothing due before nine minutes. */
 function silent(): Beat {
-  const beat = new Beat(times);
+  const beat = new Beat(interval);
   beat.joined(0, 9 * MINUTE);
   beat.synced(1_010, 1_000, 9 * MINUTE, false);
   return beat;
@@ -18,7 +18,7 @@ function silent(): Beat {
 
 describe("Beat", () => {
   it("follows a join after a second, and then the server", () => {
-    const beat = new Beat(times);
+    const beat = new Beat(interval);
     beat.joined(0, 5 * MINUTE);
     expect(beat.due).toBe(1_000);
     beat.synced(1_010, 1_000, 5 * MINUTE, true);
@@ -236,5 +236,79 @@ describe("the beats of a client", () => {
     listeners.get("visibilitychange")?.();
     await pass(8.5 * MINUTE);
     expect(syncs(before)).toHaveLength(1);
+  });
+});
+
+function names(count: number): string[] {
+  return Array.from({ length: count }, (_, n) => `room-${n}`);
+}
+
+/** A connected client in so many rooms, whose joins were confirmed. */
+async function inRooms(count: number) {
+  const client = await fake.world.connected();
+  await during(Promise.all(names(count).map((id) => client.room(id).join())));
+  await pass(5_000);
+  return client;
+}
+
+describe("rooms that are due while a beat has no answer yet", () => {
+  it("wait for it without a timer that fires all the time", async () => {
+    const { server, network } = fake.world;
+    await inRooms(60);
+    for (const id of names(60)) server.publish(id, [{ data: 1 }]);
+    // The beats of 60 rooms, in frames of 50: the second frame waits for the answer to the first.
+    server.script = ({ action }) => (action === "sync" ? "silence" : undefined);
+    await pass(29_000);
+    const before = server.received("sync").length;
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    for (let second = 0; second < 10; second++) {
+      network.last.inject('{"type":"later version"}');
+      await pass(1_000);
+    }
+    expect(server.received("sync").length - before).toBe(1);
+    expect(timers.mock.calls.length).toBeLessThan(100);
+  });
+
+  it("also when a single room was joined meanwhile", async () => {
+    const { client } = await fake.world.joined();
+    await pass(5_000);
+    fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(29_000);
+    fake.world.server.script = ({ action }) => (action === "sync" ? "silence" : undefined);
+    await pass(1_100);
+    await during(client.room("other").join());
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    await pass(5_000);
+    expect(timers.mock.calls.length).toBeLessThan(100);
+  });
+});
+
+describe("a retention of nothing", () => {
+  it("is no reason to ask an empty log all the time", async () => {
+    fake.world.server.retentionSeconds = 0;
+    await fake.world.joined();
+    await pass(2_000);
+    const before = fake.world.server.received("sync").length;
+    await pass(10_000);
+    expect(fake.world.server.received("sync").length - before).toBeLessThanOrEqual(10);
+  });
+});
+
+describe("an answer that names no renewed memberships, but null", () => {
+  it("is taken for what it brings", async () => {
+    const { server, network } = fake.world;
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const [first] = server.publish("lobby", [{ data: 1 }]);
+    await pass(5_000);
+    const seq = (first?.seq ?? 0) + 1;
+    server.script = (frame) => {
+      if (frame.action !== "sync") return undefined;
+      const page = { seq, messages: [{ seq, id: "a", from: "x", sentAt: 1, data: "lost" }], more: false, truncated: false };
+      network.last.inject(JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: null }));
+      return "silence";
+    };
+    await pass(60_000);
+    expect(seen.map(({ data }) => data)).toEqual([1, "lost"]);
   });
 });

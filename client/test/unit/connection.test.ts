@@ -73,3 +73,18 @@ describe("a connection", () => {
     expect(await failure(room.history())).toMatchObject({ code: "protocol", retryable: false });
   });
 });
+
+describe("an answer that makes no sense", () => {
+  it("is an error of its request at once", async () => {
+    const client = await fake.world.connected();
+    fake.world.server.script = (frame) => {
+      if (frame.action !== "getHistory") return undefined;
+      const answer = { type: "history", requestId: frame.requestId, roomId: "lobby", messages: "none", more: false };
+      fake.world.network.last.inject(JSON.stringify(answer));
+      return "silence";
+    };
+    const start = Date.now();
+    expect(await failure(client.room("lobby").history())).toMatchObject({ code: "protocol" });
+    expect(Date.now() - start).toBeLessThan(1_000);
+  });
+});

@@ -171,3 +171,22 @@ describe("a slow reader of a room", () => {
     expect(seen.map(({ data }) => data)).toEqual(Array.from({ length: 20 }, (_, n) => n));
   });
 });
+
+describe("a room whose reader was slow", () => {
+  const fake = inFakeTime();
+
+  it("is compared with its log when it has caught up, if its beat came due meanwhile", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined({ bufferSize: 10 });
+    await pass(5_000);
+    server.publish("lobby", Array.from({ length: 10 }, (_, data) => ({ data })));
+    await pass(100);
+    expect(room.stalled).toBe(true);
+    // The last frame before a silence is lost.
+    server.log("lobby").append([{ id: "last", from: "x", data: "last" }]);
+    await pass(60_000);
+    const seen = collect(room);
+    await pass(60_000);
+    expect(seen.map(({ data }) => data)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, "last"]);
+  });
+});

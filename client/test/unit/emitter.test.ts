@@ -15,7 +15,7 @@ describe("Emitter", () => {
     emitter.off("n", listener);
     emitter.emit("n", 3);
     expect(heard).toEqual(["a1", "b1", "c1", "b2"]);
-    expect(emitter.has("n")).toBe(false);
+    expect(emitter.listening("n")).toBe(false);
   });
 
   it("removes a listener that was added by once()", () => {
@@ -26,7 +26,7 @@ describe("Emitter", () => {
     emitter.off("n", listener);
     emitter.emit("n", 1);
     expect(heard).toEqual([]);
-    expect(emitter.has("n")).toBe(false);
+    expect(emitter.listening("n")).toBe(false);
   });
 
   it("calls a listener that was added twice once, and goes on if one of them was for good", () => {
@@ -79,5 +79,16 @@ describe("Emitter", () => {
     expect(heard).toEqual([1]);
     expect(await uncaught).toMatchObject({ message: "listener" });
     for (const handler of handlers) process.on("uncaughtException", handler);
+  });
+
+  it("calls a listener added by once() once, also when another listener makes the event happen again", () => {
+    const emitter = new Emitter<{ tick: number }>();
+    const calls: number[] = [];
+    emitter.on("tick", (n) => {
+      if (n === 1) emitter.emit("tick", 2);
+    });
+    emitter.once("tick", (n) => calls.push(n));
+    emitter.emit("tick", 1);
+    expect(calls).toHaveLength(1);
   });
 });

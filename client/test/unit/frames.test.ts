@@ -5,6 +5,8 @@ import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
 const message = { seq: 5, id: "a", from: "alice", sentAt: 1, data: null };
 const page = { seq: 5, messages: [message], more: false, truncated: false };
 
+const protocol = { type: "error", code: "protocol" };
+
 function decode(value: unknown): unknown {
   return decodeFrame(JSON.stringify(value));
 }
@@ -33,11 +35,12 @@ describe("encodeFrame", () => {
 
 describe("decodeFrame", () => {
   it("writes the bounds that a broadcast implies into it", () => {
-    expect(decode({ type: "messages", roomId: "r", messages: [message] })).toMatchObject({ frame: { after: 4, seq: 5 } });
+    expect(decode({ type: "messages", roomId: "r", messages: [message] })).toMatchObject({ after: 4, seq: 5 });
     expect(decode({ type: "messages", roomId: "r", messages: [message], after: 2, seq: 9 })).toMatchObject({
-      frame: { after: 2, seq: 9 },
+      after: 2,
+      seq: 9,
     });
-    expect(decode({ type: "messages", roomId: "r", messages: [], after: 2, seq: 9 })).toMatchObject({ frame: { after: 2 } });
+    expect(decode({ type: "messages", roomId: "r", messages: [], after: 2, seq: 9 })).toMatchObject({ after: 2 });
   });
 
   it.each([
@@ -50,7 +53,7 @@ describe("decodeFrame", () => {
     { type: "left", roomId: "r" },
     { type: "error", code: "forbidden", message: "no" },
   ])("accepts $type", (frame) => {
-    expect(decode(frame)).toEqual({ frame });
+    expect(decode(frame)).toEqual(frame);
   });
 
   it.each([
@@ -69,18 +72,24 @@ describe("decodeFrame", () => {
     null,
     7,
   ])("calls %j malformed", (frame) => {
-    expect(decode(frame)).toHaveProperty("malformed");
+    expect(decode(frame)).toMatchObject(protocol);
+  });
+
+  it.each([null, -1, "soon", true])("does without a length of time that is %j", (bad) => {
+    expect(decode({ type: "joined", roomId: "r", ...page, retentionSeconds: bad, syncAfterMs: bad })).toEqual({ type: "joined", roomId: "r", ...page });
+    expect(decode({ type: "synced", rooms: {}, syncAfterMs: bad })).toEqual({ type: "synced", rooms: {} });
+    expect(decode({ type: "error", code: "rate_limited", message: "m", retryAfterMs: bad })).toEqual({ type: "error", code: "rate_limited", message: "m" });
   });
 
   it("calls what is not JSON, or not text, malformed", () => {
-    expect(decodeFrame("{")).toHaveProperty("malformed");
-    expect(decodeFrame(new Uint8Array(3))).toHaveProperty("malformed");
+    expect(decodeFrame("{")).toMatchObject(protocol);
+    expect(decodeFrame(new Uint8Array(3))).toMatchObject(protocol);
   });
 
   it("ignores types of a later version", () => {
-    expect(decode({ type: "presence", roomId: "r" })).toEqual({ ignored: true });
-    expect(decode({ type: "constructor" })).toEqual({ ignored: true });
-    expect(decode({})).toEqual({ ignored: true });
+    expect(decode({ type: "presence", roomId: "r" })).toBeUndefined();
+    expect(decode({ type: "constructor" })).toBeUndefined();
+    expect(decode({})).toBeUndefined();
   });
 
   it.each([
@@ -91,7 +100,9 @@ describe("decodeFrame", () => {
     ["Endpoint request timed out", "unavailable"],
   ])("reads API Gateway's own error %j as %s, without its request id", (text, code) => {
     expect(decode({ message: text, connectionId: "c=", requestId: "aws" })).toEqual({
-      frame: { type: "error", code, message: text },
+      type: "error",
+      code,
+      message: text,
     });
   });
 });

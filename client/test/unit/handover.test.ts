@@ -123,3 +123,35 @@ describe("the hand-over", () => {
     expect(await failure(room.send(1))).toMatchObject({ code: "closed" });
   });
 });
+
+describe("a membership that was lost on the connection of a hand-over", () => {
+  it("is put again within seconds, as after any join", async () => {
+    const { server, network } = fake.world;
+    const { client, room } = await fake.world.joined({ handoverAfterMs: 600_000 });
+    await during(client.room("other").join());
+    await pass(5_000);
+    server.publish("lobby", [{ data: 0 }]);
+    // The room has been silent for long, so that the server asks for a beat every nine minutes.
+    await pass(550_000);
+    let slow = 1;
+    server.script = (frame, peer) => {
+      if (frame.action !== "joinRoom" || frame.roomId !== "other" || slow-- <= 0) return undefined;
+      setTimeout(() => {
+        const text = server.handle(peer, JSON.stringify(frame));
+        if (text !== undefined) (peer as unknown as { inject(text: string): void }).inject(text);
+      }, 4_000);
+      return "silence";
+    };
+    while (network.sockets.length < 2) await pass(100);
+    await pass(50);
+    const next = network.last;
+    server.loseRow("lobby", next);
+    // The other room settles, the new connection takes over, the old one is closed.
+    await pass(15_000);
+    expect(network.open).toEqual([next]);
+    const seen = collect(room);
+    server.publish("lobby", [{ data: 1 }]);
+    await pass(60_000);
+    expect(seen.map(({ data }) => data)).toEqual([0, 1]);
+  });
+});

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
@@ -113,5 +113,60 @@ describe("leaving a room", () => {
     send();
     await pass(1_000);
     expect(rooms("leaveRoom")).toHaveLength(4);
+  });
+});
+
+describe("a leave that the server does only after a join", () => {
+  /** A server that is slow with `leaveRoom`, as with a cold start. */
+  function slowLeaves(ms: number): void {
+    const { server } = fake.world;
+    const done = new Set<unknown>();
+    server.script = (frame, peer) => {
+      if (frame.action !== "leaveRoom" || done.has(frame.requestId)) return undefined;
+      done.add(frame.requestId);
+      setTimeout(() => {
+        const text = server.handle(peer, JSON.stringify(frame));
+        if (text !== undefined) (peer as unknown as { inject(text: string): void }).inject(text);
+      }, ms);
+      return "silence";
+    };
+  }
+
+  it("is noticed by its late reply, if it was given up before", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined();
+    server.publish("lobby", [{ data: 0 }]);
+    await pass(1_200_000);
+    slowLeaves(25_000);
+    void room.leave();
+    await pass(5_000);
+    // Something else comes in, and the connection lives.
+    fake.world.network.last.inject('{"type":"later version"}');
+    void room.join();
+    await pass(15_000);
+    expect(room.state).toBe("joined");
+    await pass(10_000);
+    const seen = collect(room);
+    server.publish("lobby", [{ data: "heard?" }]);
+    await pass(60_000);
+    expect(seen.map(({ data }) => data)).toEqual(["heard?"]);
+  });
+
+  it("of a room that went on sending does not undo a join", async () => {
+    const { server, network } = fake.world;
+    const { room } = await fake.world.joined();
+    server.publish("lobby", [{ data: 0 }]);
+    await pass(1_200_000);
+    await during(room.leave());
+    slowLeaves(3_000);
+    // A broadcast that was under way when the room was left.
+    network.last.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: [{ seq: 2_000, id: "z", from: "x", sentAt: 1, data: 1 }] }));
+    await pass(20);
+    await during(room.join());
+    await pass(10_000);
+    const seen = collect(room);
+    server.publish("lobby", [{ data: "heard?" }]);
+    await pass(60_000);
+    expect(seen.map(({ data }) => data)).toEqual(["heard?"]);
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Logger } from "../../src/index.js";
 import { inFakeTime, pass } from "../support/world.js";
 
@@ -57,5 +57,21 @@ describe("the logger", () => {
   it("may be the console", () => {
     const fits: Logger = console;
     expect(fake.world.client({ logger: fits }).state).toBe("closed");
+  });
+
+  it("that throws disturbs nobody, as a listener that throws does not", async () => {
+    const reported = vi.fn();
+    vi.stubGlobal("reportError", reported);
+    const full = () => {
+      throw new Error("disk full");
+    };
+    let refusals = 1;
+    fake.world.server.script = ({ action }) => (action === "joinRoom" && refusals-- > 0 ? { code: "unavailable" } : undefined);
+    const client = fake.world.client({ logger: { debug: full, info: full, warn: full, error: full } });
+    void client.connect();
+    void client.room("lobby").join();
+    await pass(20_000);
+    expect(client.room("lobby").state).toBe("joined");
+    expect(reported).toHaveBeenCalledWith(expect.objectContaining({ message: "disk full" }));
   });
 });

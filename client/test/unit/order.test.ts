@@ -208,3 +208,59 @@ describe("retention", () => {
     expect(order).toEqual(["perhaps truncated!"]);
   });
 });
+
+describe("a page that brings nothing new", () => {
+  it("and says that there is more is asked for again with growing pauses", async () => {
+    const { room } = await fake.world.joined();
+    collect(room);
+    const [first] = fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(5_000);
+    const seq = first?.seq ?? 0;
+    fake.world.server.script = (frame) => {
+      if (frame.action !== "sync") return undefined;
+      const page = { seq: seq + 50, messages: [{ seq, id: "a", from: "x", sentAt: 1, data: 1 }], more: true, truncated: false };
+      const reply = { type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: [], syncAfterMs: 30_000 };
+      fake.world.network.last.inject(JSON.stringify(reply));
+      return "silence";
+    };
+    inject("lobby", [{ seq: seq + 50, id: "b", from: "x", sentAt: 1, data: 2 }]);
+    const before = fake.world.server.received("sync").length;
+    await pass(60_000);
+    expect(fake.world.server.received("sync").length - before).toBeLessThan(60);
+  });
+});
+
+describe("a log whose head is remembered for half a second", () => {
+  it("has not lost what it does not show yet", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined({ retry: { base: 10, cap: 50 } });
+    const seen = collect(room);
+    const truncated: unknown[] = [];
+    room.on("truncated", (hole) => truncated.push(hole));
+    server.publish("lobby", [{ data: 1 }]);
+    await pass(5_000);
+    server.headLag = () => 1_000;
+    server.log("lobby").append([{ id: "lost", from: "x", data: 2 }]);
+    server.publish("lobby", [{ data: 3 }]);
+    await pass(5_000);
+    expect(truncated).toEqual([]);
+    expect(seen.map(({ data }) => data)).toEqual([1, 2, 3]);
+  });
+});
+
+describe("a broadcast with a number that is far too large", () => {
+  it("does not make the room deaf to those that follow", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    const [first] = server.publish("lobby", [{ data: 0 }]);
+    await pass(5_000);
+    const after = (first?.seq ?? 0) + 10;
+    inject("lobby", [], { after, seq: Number.MAX_SAFE_INTEGER });
+    for (let n = 1; n <= 120; n++) {
+      server.publish("lobby", [{ data: n }]);
+      await pass(1_000);
+    }
+    expect(seen.length).toBeGreaterThan(110);
+  });
+});

@@ -133,6 +133,33 @@ describe("parse", () => {
     expect(errors).toContain("bad_data");
   });
 
+  it("leaves the way open to the messages before a page of which none passes", async () => {
+    fake.world.server.publish("lobby", [{ data: { text: "a" } }, ...Array.from({ length: 60 }, () => ({ data: 7 }))]);
+    const room = await parsed();
+    const seen: unknown[] = [];
+    let page = await during(room.history());
+    while (page.more && page.before !== undefined) {
+      page = await during(room.history({ before: page.before }));
+      seen.unshift(...data(page.messages));
+    }
+    expect(seen).toEqual([{ text: "a" }]);
+  });
+
+  it("that fails makes nobody miss a message: who leaves because of it joins where it stopped", async () => {
+    const room = await parsed();
+    const told: unknown[] = [];
+    room.on("message", (message) => told.push(message.data.text));
+    room.on("left", () => told.push("left"));
+    room.once("error", () => void room.leave());
+    fake.world.server.publish("lobby", [{ data: { text: "a" } }, { data: 7 }, { data: { text: "b" } }]);
+    await pass(100);
+    expect(told).toEqual(["a", "b", "left"]);
+    fake.world.server.publish("lobby", [{ data: { text: "c" } }]);
+    await during(room.join({ after: room.seq ?? 0 }));
+    await pass(100);
+    expect(told).toEqual(["a", "b", "left", "c"]);
+  });
+
   it("may be given later; the last one counts", async () => {
     const { client, room } = await fake.world.joined();
     client.room("lobby", { parse: (value) => `parsed ${String(value)}` });
@@ -151,5 +178,73 @@ describe("send", () => {
     const error = await failure(room.send("x"));
     expect(error).toMatchObject({ code: "forbidden", roomId: "lobby" });
     expect(error).toMatchObject({ messageId: fake.world.server.received("sendMessage")[0]?.["id"] });
+  });
+});
+
+/** A log of ten messages of which retention has left the last three. */
+async function expired() {
+  const { server } = fake.world;
+  const [first] = server.publish("lobby", Array.from({ length: 10 }, (_, data) => ({ data })));
+  server.log("lobby").expire(3);
+  const client = await fake.world.connected();
+  return { room: client.room("lobby"), first: first?.seq ?? 0 };
+}
+
+describe("a listener of `truncated` that leaves the room", () => {
+  it("is told nothing more", async () => {
+    const { room, first } = await expired();
+    const told: unknown[] = [];
+    room.on("message", ({ data }) => told.push(data));
+    room.on("left", () => told.push("left"));
+    room.on("truncated", () => void room.leave());
+    void room.join({ after: first });
+    await pass(2_000);
+    expect(told).toEqual(["left"]);
+  });
+
+  it("and joins it from the beginning gets each message once, in order", async () => {
+    const { room, first } = await expired();
+    const seen = collect(room);
+    room.once("truncated", () => {
+      void room.leave();
+      void room.join({ after: 0 });
+    });
+    void room.join({ after: first });
+    await pass(5_000);
+    expect(seen.map(({ data }) => data)).toEqual([7, 8, 9]);
+  });
+
+  it("after a room was given up is told nothing more either", async () => {
+    const { server } = fake.world;
+    const { room } = await fake.world.joined();
+    const told: unknown[] = [];
+    room.on("message", ({ data }) => told.push(data));
+    room.on("left", () => told.push("left"));
+    room.on("truncated", () => void room.leave());
+    server.publish("lobby", [{ data: 1 }]);
+    await pass(5_000);
+    server.log("lobby").append([{ id: "lost", from: "x", data: 2 }]);
+    server.publish("lobby", [{ data: 3 }]);
+    server.log("lobby").expire();
+    await pass(60_000);
+    expect(told).toEqual([1, "left"]);
+  });
+});
+
+describe("a listener of `state` that leaves a room when it begins to recover", () => {
+  it("is told nothing more", async () => {
+    const { server } = fake.world;
+    const [first] = server.publish("lobby", [{ data: 1 }, { data: 2 }]);
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const told: unknown[] = [];
+    room.on("message", ({ data }) => told.push(data));
+    room.on("state", ({ state }) => {
+      if (state === "recovering") void room.leave();
+    });
+    room.on("left", () => told.push("left"));
+    void room.join({ after: first?.seq ?? 0 });
+    await during(pass(2_000));
+    expect(told).toEqual(["left"]);
   });
 });

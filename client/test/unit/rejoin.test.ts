@@ -185,3 +185,25 @@ describe("connect() by a listener of `left` during close()", () => {
     await hears(room, "again");
   });
 });
+
+describe("close() by a listener of a room that connect() brings back", () => {
+  it("leaves the client closed", async () => {
+    const { client, room } = await fake.world.joined();
+    client.close();
+    room.once("state", () => client.close());
+    expect(await failure(client.connect())).toMatchObject({ code: "closed" });
+    await pass(5_000);
+    expect(client.state).toBe("closed");
+  });
+
+  it("leaves every other room closed too", async () => {
+    const { client, room } = await fake.world.joined();
+    const other = client.room("other");
+    await during(other.join());
+    client.close();
+    room.once("state", () => client.close());
+    await failure(client.connect());
+    await pass(5_000);
+    expect([room.state, other.state]).toEqual(["left", "left"]);
+  });
+});

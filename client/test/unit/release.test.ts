@@ -10,6 +10,9 @@ import { during, failure, inFakeTime, pass } from "../support/world.js";
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
+/** The real one, whatever the time of a test is. */
+const turn = setImmediate;
+
 describe("release()", () => {
   const fake = inFakeTime();
 
@@ -47,6 +50,36 @@ describe("release()", () => {
     await during(client.connect());
     await pass(1_000);
     expect(fake.world.server.received("joinRoom")).toHaveLength(1);
+  });
+
+  it("is the end, also for a listener of `left` that joins again", async () => {
+    const { client, room } = await fake.world.joined();
+    room.on("left", () => void room.join());
+    await during(client.release("lobby"));
+    await pass(5_000);
+    expect(room.state).toBe("left");
+    expect(fake.world.server.members("lobby")).toEqual([]);
+  });
+
+  it("by the client does not end a process when nobody waits for it and the server never confirms", async () => {
+    const unhandled: unknown[] = [];
+    const onUnhandled = (reason: unknown) => unhandled.push(reason);
+    process.on("unhandledRejection", onUnhandled);
+    const { client } = await fake.world.joined();
+    fake.world.server.script = ({ action }) => (action === "leaveRoom" ? { code: "unavailable" } : undefined);
+    void client.release("lobby");
+    await pass(120_000);
+    // Node tells of rejections that nobody handled when a turn of its event loop is over.
+    await new Promise((resolve) => turn(resolve));
+    process.off("unhandledRejection", onUnhandled);
+    expect(unhandled).toEqual([]);
+  });
+
+  it("ends an iterator that is made afterwards", async () => {
+    const { client, room } = await fake.world.joined();
+    await during(client.release("lobby"));
+    const next = room[Symbol.asyncIterator]().next();
+    expect(await during(next)).toEqual({ done: true, value: undefined });
   });
 });
 

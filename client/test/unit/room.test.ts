@@ -264,3 +264,44 @@ describe("history", () => {
     expect(data((await during(reading)).messages)).toEqual(["a"]);
   });
 });
+
+describe("the past and what follows", () => {
+  /** `getHistory` is an eventually consistent read: for a second it does not show what `joinRoom` does. */
+  function lag(hidden: number): void {
+    const { server, network } = fake.world;
+    const until = Date.now() + 1_000;
+    server.script = (frame) => {
+      if (frame.action !== "getHistory" || Date.now() > until) return undefined;
+      const before = Math.min((frame["before"] as number | undefined) ?? Infinity, hidden);
+      const page = server.log("lobby").history(before, 50);
+      network.last.inject(JSON.stringify({ type: "history", requestId: frame.requestId, roomId: "lobby", ...page }));
+      return "silence";
+    };
+  }
+
+  it("have no hole between them, as the README says: history, then join({ after })", async () => {
+    const { server } = fake.world;
+    server.publish("lobby", [{ data: 1 }, { data: 2 }]);
+    const room = (await fake.world.connected()).room("lobby");
+    const [newest] = server.publish("lobby", [{ data: 3 }]);
+    lag(newest?.seq ?? 0);
+    const { messages } = await during(room.history());
+    const seen = [...messages];
+    await during(room.join({ after: messages.at(-1)?.seq ?? 0 }));
+    room.on("message", (message) => seen.push(message));
+    server.publish("lobby", [{ data: 4 }]);
+    await pass(100);
+    expect(data(seen)).toEqual([1, 2, 3, 4]);
+  });
+
+  it("do not overlap, as the page says that tells how to come from centrifuge-js", async () => {
+    const { server } = fake.world;
+    const [, second] = server.publish("lobby", [{ data: 1 }, { data: 2 }, { data: 3 }]);
+    const room = (await fake.world.connected()).room("lobby");
+    const seq = second?.seq ?? 0;
+    const seen = [...(await during(room.history({ before: seq + 1, limit: 50 }))).messages];
+    room.on("message", (message) => seen.push(message));
+    await during(room.join({ after: seq }));
+    expect(data(seen)).toEqual([1, 2, 3]);
+  });
+});

@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import type { Roomcast } from "../../src/index.js";
 import { Random } from "../support/random.js";
 import type { Script } from "../support/scripted-server.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 const ROOMS = 20;
@@ -224,5 +224,38 @@ describe("a socket whose send() throws while it is closing", () => {
     expect(sends).toBe(1);
     expect(client.state).toBe("open");
     expect(fake.world.server.log("lobby").all).toHaveLength(1);
+  });
+});
+
+describe("a wait that the server asks for", () => {
+  it("of thirty years after a sync neither spins nor makes the client deaf for ever", async () => {
+    const { room } = await fake.world.joined();
+    const seen = collect(room);
+    await pass(5_000);
+    let refusals = 1;
+    fake.world.server.script = ({ action }) => (action === "sync" && refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 1e12 } : undefined);
+    fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(40_000);
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    await pass(10_000);
+    expect(timers.mock.calls.length).toBeLessThan(100);
+    const lost = fake.world.server.log("lobby").append([{ id: "lost", from: "x", data: "lost" }]);
+    expect(lost).toHaveLength(1);
+    await pass(1_200_000);
+    expect(seen.map(({ data }) => data)).toEqual([1, "lost"]);
+  });
+
+  it("of thirty years after a join does not keep all rooms out for ever", async () => {
+    const client = await fake.world.connected();
+    let refusals = 1;
+    fake.world.server.script = ({ action }) => (action === "joinRoom" && refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 1e12 } : undefined);
+    void client.room("one").join();
+    await pass(1_000);
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    void client.room("two").join();
+    await pass(10_000);
+    expect(timers.mock.calls.length).toBeLessThan(100);
+    await pass(1_200_000);
+    expect(client.room("two").state).toBe("joined");
   });
 });
