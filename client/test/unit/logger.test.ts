@@ -72,6 +72,8 @@ describe("the logger", () => {
     void client.room("lobby").join();
     await pass(20_000);
     expect(client.room("lobby").state).toBe("joined");
+    client.close();
+    await pass(1_000);
     expect(reported).toHaveBeenCalledWith(expect.objectContaining({ message: "disk full" }));
   });
 });
