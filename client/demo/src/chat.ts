@@ -38,8 +38,9 @@ export class Chat {
     const room = this.#client.room(roomId);
     this.#room = room;
     try {
-      const { seq } = await room.join();
-      const { messages } = await room.history({ before: seq + 1, limit: 50 });
+      // In this order, since a page of history may lack the messages of the last second, and what follows it does not.
+      const { messages } = await room.history({ limit: 50 });
+      await room.join({ after: messages.at(-1)?.seq ?? 0 });
       if (this.#room !== room) return;
       for (const message of messages) this.#show({ ...message, recovered: false });
       this.#status.happened(`Joined ${roomId}`);

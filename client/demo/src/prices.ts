@@ -26,8 +26,8 @@ export async function followPrices(client: Roomcast, status: Status): Promise<vo
     entry.change.textContent = `${change > 0 ? "▲" : change < 0 ? "▼" : "■"} ${Math.abs(change).toFixed(2)} %`;
   };
   const room = client.room(ROOM);
-  const { seq } = await room.join();
-  const { messages } = await room.history({ before: seq + 1, limit: 100 });
+  const { messages } = await room.history({ limit: 100 });
+  await room.join({ after: messages.at(-1)?.seq ?? 0 });
   for (const message of messages) show(message, false);
   status.follow(room, "prices-seq");
   room.on("message", (message) => show(message, message.recovered));
