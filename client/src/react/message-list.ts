@@ -163,7 +163,7 @@ export class MessageList<T> {
     try {
       while (missing > 0) {
         const cuts = this.#cuts;
-        const { messages, more } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
+        const { messages, more, before: older } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
         if (generation !== this.#generation) return;
         if (cuts !== this.#cuts) break;
         this.#merge(messages);
@@ -171,10 +171,10 @@ export class MessageList<T> {
         this.#begun = true;
         this.#cutOff = false;
         this.#more = more;
-        if (!more || (messages.length === 0 && limit === MAX_PAGE)) break;
-        before = messages[0]?.seq ?? before;
+        if (!more || older === undefined) break;
+        before = older;
         missing -= messages.length;
-        // Where all are bad, nothing tells where the next page ends: a larger one begins further back.
+        // Where all are bad, there may be many of them.
         limit = messages.length === 0 ? MAX_PAGE : Math.min(missing, MAX_PAGE);
       }
     } catch (error) {
