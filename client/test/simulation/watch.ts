@@ -209,8 +209,8 @@ export class Watch implements Observer {
     if (lastCall === undefined) return [];
     const { sentAt, servedAt, nextAt } = lastCall;
     if (servedAt === undefined) return [{ from: sentAt, to: Math.min(now, sentAt + CALL_MS) }];
-    // A push since then makes the client beat as in any active room.
-    if (servedAt < lastPush) return [];
+    // A push since then makes the client beat as in any active room, unless it is of a message that the answer had already.
+    if (servedAt + PROMPT_MS < lastPush) return [];
     return [{ from: servedAt + SYNC_MIN_MS, to: Math.min(now, nextAt) }];
   }
 
