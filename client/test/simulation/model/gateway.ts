@@ -62,7 +62,10 @@ export class Gateway {
       this.#observer.note(socket.client, () => "handshake stalls");
       return this.#lost(socket, STALL_MS + RECONNECT_MS);
     }
-    this.time.after(this.faults.latencyMs() + this.faults.handshakeMs(), () => {
+    const handshakeMs = this.faults.latencyMs() + this.faults.handshakeMs();
+    // Longer than the client waits.
+    if (handshakeMs >= STALL_MS) this.#lost(socket, STALL_MS + RECONNECT_MS);
+    this.time.after(handshakeMs, () => {
       if (socket.readyState !== 0) return;
       if (fate === "is refused") return socket.end(ABNORMAL);
       socket.connection = `c${this.#nextConnection++}`;
