@@ -6,6 +6,8 @@ import { DEAF_LIMIT_MS } from "./watch.js";
 
 const START = 1_750_000_000_000;
 const SEEDS = 2_000;
+/** The first seed of the everyday run: how long a client is deaf has a long tail, and a change must not be blamed for chance. `ROOMCAST_SEEDS` tries new ones. */
+const USUAL = 664_213_270;
 
 async function simulate(seed: number, isTold = false): Promise<Outcome> {
   const time = new VirtualTime(START);
@@ -20,7 +22,7 @@ async function simulate(seed: number, isTold = false): Promise<Outcome> {
 
 /** `ROOMCAST_SEED=n` replays one run, with its timeline. */
 describe("nobody is deaf", () => {
-  const tried = seeds(SEEDS);
+  const tried = seeds(SEEDS, USUAL);
   const run = async () => {
     const total = { longestDeafMs: 0, seen: 0, recovered: 0, connections: 0, rowsDeleted: 0 };
     for (const seed of tried) {
