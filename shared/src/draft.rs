@@ -31,6 +31,8 @@ pub struct Draft<'a> {
 }
 
 /// A message as somebody writes it who may speak for others: a producer with access to the bus or the queue.
+///
+/// Its first fields are those of a [`Draft`], declared once more: serde's `flatten` cannot borrow raw JSON.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProducerDraft<'a> {

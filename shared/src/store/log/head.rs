@@ -88,18 +88,9 @@ impl<C: Clock> LogTable<C> {
     /// # Errors
     /// When the table does not answer.
     pub async fn head(&self, room: &RoomId) -> Result<Option<LogHead>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .key("roomId", text(room.as_str()))
-            .key("seq", number(SORT_KEY))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::of_call("GetItem of a log's head"))?;
+        let row = self.row(room, SORT_KEY, "GetItem of a log's head").await?;
         let mut unreadable = UnreadableRows::default();
-        let head = output.item.and_then(|item| read_head(&item).map_err(|row| unreadable.add(row)).ok());
+        let head = row.and_then(|item| read_head(&item).map_err(|row| unreadable.add(row)).ok());
         unreadable.warn(room);
         Ok(head)
     }

@@ -19,8 +19,11 @@ use std::{num::NonZeroU16, sync::Arc};
 
 use aws_sdk_dynamodb::Client;
 
-use super::StoreError;
-use crate::{clock::Clock, message::LoggedMessage};
+use super::{
+    StoreError,
+    item::{Item, number, text},
+};
+use crate::{clock::Clock, message::LoggedMessage, room::RoomId};
 
 pub use append::Fence;
 pub use head::{Heads, LogHead};
@@ -123,5 +126,17 @@ impl<C: Clock> LogTable<C> {
     /// The table with this name.
     pub fn new(client: Client, table: &str, clock: C) -> Self {
         Self { client, table: table.into(), clock }
+    }
+
+    /// One of a room's rows besides its entries.
+    async fn row(
+        &self,
+        room: &RoomId,
+        sort_key: impl ToString,
+        operation: &'static str,
+    ) -> Result<Option<Item>, StoreError> {
+        let get = self.client.get_item().table_name(&*self.table);
+        let get = get.key("roomId", text(room.as_str())).key("seq", number(sort_key)).consistent_read(true);
+        Ok(get.send().await.map_err(StoreError::of_call(operation))?.item)
     }
 }

@@ -56,17 +56,7 @@ impl<C: Clock> LogTable<C> {
     /// # Errors
     /// When the table does not answer.
     pub async fn progress(&self, room: &RoomId, of: ProgressOf) -> Result<Option<Progress>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .key("roomId", text(room.as_str()))
-            .key("seq", number(of.sort_key()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::of_call("GetItem of a progress"))?;
-        let Some(item) = output.item else { return Ok(None) };
+        let Some(item) = self.row(room, of.sort_key(), "GetItem of a progress").await? else { return Ok(None) };
         let mut unreadable = UnreadableRows::default();
         let progress = read_progress(&item).map_err(|row| unreadable.add(row)).ok();
         unreadable.warn(room);

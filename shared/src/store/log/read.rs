@@ -118,23 +118,14 @@ impl<C: Clock> LogTable<C> {
     /// When the table does not answer.
     pub async fn fence(&self, room: &RoomId) -> Result<Option<Fence>, StoreError> {
         const OPERATION: &str = "GetItem of a log's fence";
-        let output = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .key("roomId", text(room.as_str()))
-            .key("seq", number(FENCE))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::of_call(OPERATION))?;
+        let row = self.row(room, FENCE, OPERATION).await?;
         // Without knowing it nobody can write against it.
         let unreadable =
             |_: Unreadable| StoreError::Unavailable { operation: OPERATION, source: "the row cannot be read".into() };
         let read = |item: &Item| {
             Ok(Fence { start: read_number(item, "start")?, previous: read_optional_number(item, "previous")? })
         };
-        output.item.as_ref().map(read).transpose().map_err(unreadable)
+        row.as_ref().map(read).transpose().map_err(unreadable)
     }
 
     fn query(&self, room: &RoomId, (first, last): (u64, u64), direction: Direction, limit: u32) -> QueryFluentBuilder {
