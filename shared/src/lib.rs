@@ -12,6 +12,7 @@ pub mod json;
 pub mod limits;
 pub mod message;
 pub mod queue;
+pub mod rights;
 pub mod room;
 pub mod start;
 pub mod store;

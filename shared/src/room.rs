@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{json::Text, limits::ROOM_ID_CHARS, subject::Subject};
+use crate::{json::Text, limits::ROOM_ID_CHARS};
 
 /// A room's name: 1 to 100 characters of `A-Z a-z 0-9 _ - . :`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,10 +45,10 @@ impl RoomId {
         &self.0
     }
 
-    /// Whether this is the personal room `user:<sub>` of somebody other than `subject`. Only its owner may join it.
+    /// Whose personal room `user:<sub>` this is, if it is one. Nobody else may join it.
     #[must_use]
-    pub fn is_personal_room_of_another(&self, subject: &Subject) -> bool {
-        self.0.strip_prefix(PERSONAL).is_some_and(|owner| owner != subject.as_str())
+    pub fn owner(&self) -> Option<&str> {
+        self.0.strip_prefix(PERSONAL)
     }
 }
 
@@ -91,13 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn personal_rooms_belong_to_their_subject_only() {
-        let alice = Subject::parse("alice").unwrap();
-        let room = |text| RoomId::parse(text).unwrap();
-        assert!(!room("user:alice").is_personal_room_of_another(&alice));
-        assert!(room("user:bob").is_personal_room_of_another(&alice));
-        assert!(room("user:").is_personal_room_of_another(&alice));
-        assert!(room("user:alice:x").is_personal_room_of_another(&alice));
-        assert!(!room("users").is_personal_room_of_another(&alice));
+    fn personal_rooms_have_an_owner() {
+        let owner = |text| RoomId::parse(text).unwrap().owner().map(str::to_owned);
+        assert_eq!(owner("user:alice").as_deref(), Some("alice"));
+        assert_eq!(owner("user:alice:x").as_deref(), Some("alice:x"));
+        assert_eq!(owner("user:").as_deref(), Some(""));
+        assert_eq!(owner("users"), None);
     }
 }

@@ -1,6 +1,6 @@
-//! Who is behind a connection, and what they may do.
+//! Who is behind a connection.
 
-use crate::{limits::SUBJECT_BYTES, room::RoomId};
+use crate::limits::SUBJECT_BYTES;
 
 /// The authenticated subject of a connection: its token's `sub`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,15 +10,6 @@ pub struct Subject(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must have 1 to {SUBJECT_BYTES} bytes and no control characters")]
 pub struct InvalidSubject;
-
-/// What a subject asked to do in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    /// Receive the room's broadcasts and read its log.
-    Join,
-    /// Send messages into the room.
-    Send,
-}
 
 impl Subject {
     /// Parses a subject.
@@ -37,16 +28,6 @@ impl Subject {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The one place that decides what a subject may do in a room. Everybody may send to everybody's personal
-    /// room (a direct message); only its owner may join it.
-    #[must_use]
-    pub fn may(&self, capability: Capability, room: &RoomId) -> bool {
-        match capability {
-            Capability::Join => !room.is_personal_room_of_another(self),
-            Capability::Send => true,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -59,13 +40,5 @@ mod tests {
         assert!(Subject::parse("").is_err());
         assert!(Subject::parse("a\nb").is_err());
         assert!(Subject::parse(&"s".repeat(257)).is_err());
-    }
-
-    #[test]
-    fn anybody_sends_to_a_personal_room_and_only_its_owner_joins() {
-        let alice = Subject::parse("alice").unwrap();
-        let bobs = RoomId::parse("user:bob").unwrap();
-        assert!(alice.may(Capability::Send, &bobs));
-        assert!(!alice.may(Capability::Join, &bobs));
     }
 }

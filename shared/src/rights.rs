@@ -1,0 +1,294 @@
+//! Rights: what a token lets its subject do, and in which rooms.
+//!
+//! Written as JSON, in a token's claim `rooms` as in the authorizer's context: `{"chat:*": ["join", "send"]}`. A room may be named
+//! by several patterns; their rights add up. The personal room `user:<sub>` is outside of that: it is always its subject's, and
+//! nobody else ever joins it or reads its log.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor},
+};
+
+use crate::{json::Text, limits::ROOM_ID_CHARS, room::RoomId, subject::Subject};
+
+/// What one may do in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Receive the room's broadcasts: `joinRoom`, `sync`, `$connect?roomId=`.
+    Join,
+    /// Send messages into the room.
+    Send,
+    /// Read what was said before: `getHistory`, `joinRoom` with `after`.
+    History,
+    /// Send messages with a `key` into a room that keeps state.
+    State,
+}
+
+/// Every right, in the order in which they are written.
+pub const ALL: [Right; 4] = [Right::Join, Right::Send, Right::History, Right::State];
+
+impl Right {
+    /// The right's name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Send => "send",
+            Self::History => "history",
+            Self::State => "state",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Some rights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct RightSet(u8);
+
+/// Which rooms: one by its name, or with a `*` at the end all whose names begin so.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RoomPattern(String);
+
+/// What a subject may do, by room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights(BTreeMap<RoomPattern, RightSet>);
+
+/// Rights for many subjects: `{sub}` in a pattern stands for the subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RightsTemplate(BTreeMap<String, RightSet>);
+
+/// What a pattern of a [`RightsTemplate`] has for the subject.
+const SUBJECT: &str = "{sub}";
+
+impl RoomPattern {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let name = text.strip_suffix('*').unwrap_or(text);
+        if text.is_empty() || name.len() > ROOM_ID_CHARS {
+            return Err("must have 1 to 100 characters besides a `*`");
+        }
+        if !name.is_empty() && RoomId::parse(name).is_err() {
+            return Err("may only have the characters A-Z a-z 0-9 _ - . : and one `*`, at its end");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn matches(&self, room: &RoomId) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(beginning) => room.as_str().starts_with(beginning),
+            None => room.as_str() == self.0,
+        }
+    }
+}
+
+impl Rights {
+    /// Every right in every room that is nobody's personal room.
+    #[must_use]
+    pub fn everywhere() -> Self {
+        Self(BTreeMap::from([(RoomPattern("*".to_owned()), RightSet(u8::MAX))]))
+    }
+
+    /// The one place that decides what a subject may do in a room.
+    #[must_use]
+    pub fn allow(&self, subject: &Subject, right: Right, room: &RoomId) -> bool {
+        match room.owner() {
+            Some(owner) if owner == subject.as_str() => return true,
+            Some(_) if matches!(right, Right::Join | Right::History) => return false,
+            _ => {}
+        }
+        self.0.iter().any(|(pattern, rights)| rights.0 & right.bit() != 0 && pattern.matches(room))
+    }
+
+    /// How many patterns there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl RightsTemplate {
+    /// Reads a template from JSON.
+    ///
+    /// # Errors
+    /// When it is no JSON object of rights, or a pattern can match no room whatever the subject.
+    pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
+        let template: Self = serde_json::from_str(json)?;
+        for pattern in template.0.keys() {
+            RoomPattern::parse(&pattern.replace(SUBJECT, "s"))
+                .map_err(|problem| serde_json::Error::custom(format!("the pattern {pattern:?} {problem}")))?;
+        }
+        Ok(template)
+    }
+
+    /// A subject's rights. A pattern that names no room with this subject in it is left out.
+    #[must_use]
+    pub fn of(&self, subject: &Subject) -> Rights {
+        let name = subject.as_str();
+        // A subject with a `*` would turn a name into a pattern.
+        let can_be_named = RoomId::parse(name).is_ok();
+        let named = |(pattern, rights): (&String, &RightSet)| {
+            if pattern.contains(SUBJECT) && !can_be_named {
+                return None;
+            }
+            Some((RoomPattern::parse(&pattern.replace(SUBJECT, name)).ok()?, *rights))
+        };
+        Rights(self.0.iter().filter_map(named).collect())
+    }
+}
+
+impl Serialize for RightSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(ALL.into_iter().filter(|right| self.0 & right.bit() != 0).map(Right::name))
+    }
+}
+
+impl<'de> Deserialize<'de> for RightSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "must be a list of \"join\", \"send\", \"history\", \"state\"";
+        let names: Vec<Text> = Vec::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))?;
+        names.iter().try_fold(Self::default(), |set, Text(name)| {
+            let right = ALL.into_iter().find(|right| right.name() == name).ok_or_else(|| D::Error::custom(EXPECTED))?;
+            Ok(Self(set.0 | right.bit()))
+        })
+    }
+}
+
+impl Serialize for Rights {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(pattern, rights)| (&pattern.0, rights)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rights {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| RoomPattern::parse(text).map_err(|problem| format!("has a pattern that {problem}"));
+        deserializer.deserialize_map(PatternsVisitor(read)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RightsTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PatternsVisitor(|text: &str| Ok(text.to_owned()))).map(Self)
+    }
+}
+
+struct PatternsVisitor<F>(F);
+
+impl<'de, P: Ord, F: Fn(&str) -> Result<P, String>> Visitor<'de> for PatternsVisitor<F> {
+    type Value = BTreeMap<P, RightSet>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of room patterns with a list of rights each")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut patterns = BTreeMap::new();
+        while let Some(pattern) = map.next_key::<String>()? {
+            let pattern = (self.0)(&pattern).map_err(A::Error::custom)?;
+            // Two readers could take different ones for the one that counts.
+            if patterns.insert(pattern, map.next_value()?).is_some() {
+                return Err(A::Error::custom("has a pattern twice"));
+            }
+        }
+        Ok(patterns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights(json: &str) -> Rights {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// What alice may do in a room, by name.
+    fn of_alice(rights: &Rights, room: &str) -> Vec<&'static str> {
+        let (alice, room) = (Subject::parse("alice").unwrap(), RoomId::parse(room).unwrap());
+        ALL.into_iter().filter(|right| rights.allow(&alice, *right, &room)).map(Right::name).collect()
+    }
+
+    #[test]
+    fn each_right_is_had_where_a_pattern_gives_it_and_nowhere_else() {
+        for right in ALL {
+            let rights = rights(&format!(r#"{{"chat:*":["{0}"],"prices":["{0}"]}}"#, right.name()));
+            for room in ["chat:1", "chat:", "prices"] {
+                assert_eq!(of_alice(&rights, room), [right.name()], "{room}");
+            }
+            for room in ["chat", "prices2", "price", "Chat:1", "x:chat:1"] {
+                assert!(of_alice(&rights, room).is_empty(), "{room}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rights_of_several_patterns_add_up() {
+        let rights = rights(r#"{"*":["join"],"chat:*":["send"],"chat:1":["history"]}"#);
+        assert_eq!(of_alice(&rights, "chat:1"), ["join", "send", "history"]);
+        assert_eq!(of_alice(&rights, "chat:2"), ["join", "send"]);
+        assert_eq!(of_alice(&rights, "prices"), ["join"]);
+    }
+
+    #[test]
+    fn a_personal_room_is_its_subjects_whatever_a_token_says() {
+        let names = ALL.map(Right::name);
+        assert_eq!(of_alice(&Rights::default(), "user:alice"), names);
+        for room in ["user:bob", "user:", "user:alice:x", "user:Alice"] {
+            assert!(of_alice(&Rights::default(), room).is_empty(), "{room}");
+            assert_eq!(of_alice(&Rights::everywhere(), room), ["send", "state"], "{room}");
+            assert_eq!(of_alice(&rights(&format!(r#"{{"{room}":["join","history"]}}"#)), room), [""; 0], "{room}");
+        }
+        assert_eq!(of_alice(&rights(r#"{"user:*":["send"]}"#), "user:bob"), ["send"]);
+    }
+
+    #[test]
+    fn patterns_and_rights_that_mean_nothing_are_refused() {
+        for json in [
+            r#"{"a*b":["join"]}"#,
+            r#"{"**":["join"]}"#,
+            r#"{"":["join"]}"#,
+            r#"{"a b":["join"]}"#,
+            r#"{"r":["jion"]}"#,
+            r#"{"r":"join"}"#,
+            r#"{"r":null}"#,
+            r#"{"r":["join"],"r":["send"]}"#,
+            "[]",
+            "null",
+        ] {
+            assert!(serde_json::from_str::<Rights>(json).is_err(), "{json}");
+        }
+        let long = format!(r#"{{"{}":["join"]}}"#, "r".repeat(101));
+        assert!(serde_json::from_str::<Rights>(&long).is_err());
+        assert!(serde_json::from_str::<Rights>(&long.replace("rr\"", "r*\"")).is_ok());
+    }
+
+    #[test]
+    fn rights_are_written_as_they_are_read() {
+        let json = r#"{"*":["join"],"chat:*":["join","send","history","state"],"r":[]}"#;
+        assert_eq!(serde_json::to_string(&rights(json)).unwrap(), json);
+    }
+
+    #[test]
+    fn a_template_names_the_subject_and_never_more_rooms_than_that() {
+        let template = RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"team:{sub}:*":["send"],"all":["join"]}"#).unwrap();
+        let of = |subject: &str| serde_json::to_string(&template.of(&Subject::parse(subject).unwrap())).unwrap();
+        assert_eq!(of("alice"), r#"{"all":["join"],"inbox:alice":["join"],"team:alice:*":["send"]}"#);
+        for subject in ["*", "a*", "a b", "{sub}", "\u{e9}"] {
+            assert_eq!(of(subject), r#"{"all":["join"]}"#, "{subject}");
+        }
+        assert_eq!(of(&"s".repeat(99)), r#"{"all":["join"]}"#);
+        for json in [r#"{"{sub}*x":["join"]}"#, r#"{"{user}":["join"]}"#, r#"{"r":["x"]}"#, "7"] {
+            assert!(RightsTemplate::parse(json).is_err(), "{json}");
+        }
+    }
+}
