@@ -31,7 +31,8 @@ def make_secret(state: Path) -> str:
 
 def mint(secret: str, subject: str, hours: float = HOURS) -> str:
     now = int(time.time())
-    claims = {"sub": subject, "iat": now, "exp": now + int(hours * 3600)}
+    rooms = {"*": ["join", "send", "history", "state"]}
+    claims = {"sub": subject, "iat": now, "exp": now + int(hours * 3600), "rooms": rooms}
     signed = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded(claims)}"
     signature = hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64url(signature)}"

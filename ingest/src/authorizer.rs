@@ -1,11 +1,9 @@
 //! The `authorizer` function: decides on `$connect` who somebody is. What they may do in a room is decided there.
 
+use crate::{grant::Grant, token::Verifier};
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
-use shared::Subject;
-
-use crate::{event::SUBJECT_KEY, token::Verifier};
 
 /// The function's state.
 pub struct AuthorizerFunction {
@@ -43,9 +41,9 @@ struct Statement {
 }
 
 impl Decision {
-    fn allow(subject: &Subject, method_arn: String) -> Self {
-        let context = serde_json::Map::from_iter([(SUBJECT_KEY.to_owned(), subject.as_str().into())]);
-        Self { principal_id: subject.as_str().to_owned(), policy_document: Policy::new("Allow", method_arn), context }
+    fn allow(grant: &Grant, method_arn: String) -> Self {
+        let principal_id = grant.subject.as_str().to_owned();
+        Self { principal_id, policy_document: Policy::new("Allow", method_arn), context: grant.to_context() }
     }
 
     /// Answered with 403. Raising "Unauthorized" for a 401 would count as a failure of the function.
@@ -79,7 +77,7 @@ impl AuthorizerFunction {
         let event = event.payload;
         let method_arn = event.method_arn.clone().ok_or(NotAnAuthorizerEvent)?;
         Ok(match self.verifier.verify(find_token(&event)) {
-            Ok(subject) => Decision::allow(&subject, method_arn),
+            Ok(grant) => Decision::allow(&grant, method_arn),
             Err(error) => {
                 tracing::info!(%error, "connection refused");
                 Decision::deny(method_arn)
@@ -100,6 +98,7 @@ fn find_token(event: &ApiGatewayCustomAuthorizerRequestTypeRequest) -> Option<&s
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use shared::{Subject, rights::Rights};
 
     use super::*;
 
@@ -120,11 +119,12 @@ mod tests {
 
     #[test]
     fn decisions_have_the_shape_that_api_gateway_reads() {
-        let allow = serde_json::to_value(Decision::allow(&Subject::parse("alice").unwrap(), "arn:x".into())).unwrap();
+        let grant = Grant { subject: Subject::parse("alice").unwrap(), rights: Rights::default(), expires_at: 7 };
+        let allow = serde_json::to_value(Decision::allow(&grant, "arn:x".into())).unwrap();
         let statement = |effect| json!([{"Action": "execute-api:Invoke", "Effect": effect, "Resource": "arn:x"}]);
         assert_eq!(
             allow,
-            json!({"principalId": "alice", "context": {"sub": "alice"}, "policyDocument": {"Version": "2012-10-17", "Statement": statement("Allow")}})
+            json!({"principalId": "alice", "context": {"sub": "alice", "rooms": "{}", "exp": "7"}, "policyDocument": {"Version": "2012-10-17", "Statement": statement("Allow")}})
         );
         let deny = serde_json::to_value(Decision::deny("arn:x".into())).unwrap();
         assert_eq!(

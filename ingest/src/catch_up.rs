@@ -173,6 +173,11 @@ impl Found {
         Self { after, seq: head.seq, more: true, appended_at: Some(head.appended_at), ..Self::empty() }
     }
 
+    /// Something that the client has no right to: it is told as what is gone.
+    fn withheld(self) -> Self {
+        Self { messages: Vec::new(), more: false, truncated: true, ..self }
+    }
+
     /// Takes as many messages as the budget allows.
     pub fn fill(self, budget: &mut ReplyBudget) -> CatchUp {
         let found = self.messages.len();
@@ -197,8 +202,12 @@ pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, St
     Ok(Found { after: seq, seq, appended_at, ..Found::empty() })
 }
 
+/// For [`read`]: whatever the log has.
+pub const ANY_TIME: u64 = 0;
+
 /// Reads what comes after `after`, strongly consistent; 0 stands for the beginning of what is retained. Reads no more than
-/// about what `bytes_left` in a reply take. `head` is what is known of the log's head, if it lies beyond `after`.
+/// about what `bytes_left` in a reply take. `head` is what is known of the log's head, if it lies beyond `after`. If anything
+/// that was found was appended before `not_before`, in milliseconds since the Unix epoch, nothing is handed out.
 ///
 /// # Errors
 /// When the table does not answer, or throttles; the SDK has tried it again by then.
@@ -207,6 +216,7 @@ pub async fn read(
     room: &RoomId,
     after: u64,
     head: Option<LogHead>,
+    not_before: u64,
     bytes_left: usize,
 ) -> Result<Found, StoreError> {
     let mut size = PageSize::new(MESSAGES, bytes_left);
@@ -238,6 +248,7 @@ pub async fn read(
         None if more => newest_beyond(log, room, (last, last_appended_at), &mut units).await?,
         _ => (last, last_appended_at),
     };
+    let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // Whoever asks for the beginning of what is retained misses nothing before it.
     let has_gap = after > 0 && first > after + 1 && !follows(log, room, after, first).await?;
@@ -246,7 +257,8 @@ pub async fn read(
     let truncated = has_gap || is_gone;
     // Whoever knows no head has looked for what is beyond by itself.
     let more = more && (head.is_some() || seq > last);
-    Ok(Found { after, seq, messages, more, truncated, appended_at, units })
+    let found = Found { after, seq, messages, more, truncated, appended_at, units };
+    Ok(if is_withheld { found.withheld() } else { found })
 }
 
 /// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may have ended

@@ -1,7 +1,9 @@
 //! API Gateway's event, turned once into what it is. Its fields are mostly optional; after this, nobody looks at it again.
 
 use aws_lambda_events::apigw::{ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext};
-use shared::{ConnectionId, Subject};
+use shared::ConnectionId;
+
+use crate::grant::Grant;
 
 /// What happened on a connection.
 #[derive(Debug)]
@@ -11,7 +13,7 @@ pub enum SocketEvent {
         /// The new connection.
         connection: ConnectionId,
         /// Who wants it.
-        subject: Subject,
+        grant: Grant,
         /// The room to join at once, not validated yet.
         room: Option<String>,
     },
@@ -30,7 +32,9 @@ pub struct Frame {
     /// The connection.
     pub connection: ConnectionId,
     /// Who is behind it.
-    pub subject: Subject,
+    pub grant: Grant,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    pub connected_at: u64,
     /// API Gateway's id for the frame: unique.
     pub message_id: String,
     /// The frame's text; `None` for a binary frame.
@@ -51,9 +55,6 @@ pub enum EventError {
     Subject,
 }
 
-/// The key of the authorizer's context that carries the subject.
-pub const SUBJECT_KEY: &str = "sub";
-
 impl TryFrom<ApiGatewayWebsocketProxyRequest> for SocketEvent {
     type Error = EventError;
 
@@ -64,12 +65,13 @@ impl TryFrom<ApiGatewayWebsocketProxyRequest> for SocketEvent {
         match context.event_type.as_deref() {
             Some("CONNECT") => {
                 let room = event.query_string_parameters.first("roomId").map(str::to_owned);
-                Ok(Self::Connect { connection, subject: subject(context)?, room })
+                Ok(Self::Connect { connection, grant: grant(context)?, room })
             }
             Some("DISCONNECT") => Ok(Self::Disconnect { connection }),
             Some("MESSAGE") => Ok(Self::Frame(Frame {
                 connection,
-                subject: subject(context)?,
+                grant: grant(context)?,
+                connected_at: u64::try_from(context.connected_at).unwrap_or_default(),
                 message_id: context.message_id.clone().ok_or(EventError::Missing("messageId"))?,
                 body: event.body.filter(|_| !event.is_base64_encoded),
             })),
@@ -78,9 +80,8 @@ impl TryFrom<ApiGatewayWebsocketProxyRequest> for SocketEvent {
     }
 }
 
-fn subject(context: &ApiGatewayWebsocketProxyRequestContext) -> Result<Subject, EventError> {
-    let subject = context.authorizer.fields.get(SUBJECT_KEY).and_then(|value| value.as_str());
-    subject.and_then(|text| Subject::parse(text).ok()).ok_or(EventError::Subject)
+fn grant(context: &ApiGatewayWebsocketProxyRequestContext) -> Result<Grant, EventError> {
+    Grant::from_context(&context.authorizer.fields).ok_or(EventError::Subject)
 }
 
 #[cfg(test)]
@@ -109,7 +110,7 @@ mod tests {
         assert!(matches!(connect, SocketEvent::Connect { room: None, .. }));
         assert!(matches!(parse("DISCONNECT", json!({})).unwrap(), SocketEvent::Disconnect { .. }));
         let SocketEvent::Frame(frame) = parse("MESSAGE", json!({"body": "{}"})).unwrap() else { panic!() };
-        assert_eq!((frame.connection.as_str(), frame.subject.as_str()), ("c1=", "alice"));
+        assert_eq!((frame.connection.as_str(), frame.grant.subject.as_str()), ("c1=", "alice"));
         assert_eq!((frame.message_id.as_str(), frame.body.as_deref()), ("m1=", Some("{}")));
     }
 

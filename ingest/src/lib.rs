@@ -7,6 +7,7 @@ pub mod catch_up;
 pub mod config;
 pub mod deadline;
 pub mod event;
+pub mod grant;
 pub mod heads;
 pub mod message;
 pub mod relay;

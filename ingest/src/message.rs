@@ -87,7 +87,7 @@ mod tests {
             let event = json!({
                 "requestContext": {
                     "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
-                    "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {"sub": "alice"},
+                    "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {"sub": "alice", "rooms": "{\"r\":[\"send\"]}", "exp": u64::MAX.to_string()},
                 },
                 "isBase64Encoded": false, "body": frame.to_string(),
             });

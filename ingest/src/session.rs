@@ -62,8 +62,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
     pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
         let deadline = Deadline::of(&event.context);
         Ok(match event.payload.try_into()? {
-            SocketEvent::Connect { connection, subject, room } => {
-                let connected = connect(&self.connections, &connection, &subject, room.as_deref());
+            SocketEvent::Connect { connection, grant, room } => {
+                let connected = connect(&self.connections, &connection, &grant, room.as_deref());
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
             SocketEvent::Disconnect { connection } => {
@@ -90,15 +90,20 @@ impl<C: Clock + Clone> SessionFunction<C> {
     }
 
     async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {
-        let member = (&frame.connection, &frame.subject);
+        let member = (&frame.connection, &frame.grant);
         match request {
             Request::JoinRoom(JoinRoom { room_id, after }) => {
                 let mut budget = ReplyBudget::new();
                 let after = after.map(|Counter(after)| after);
                 let found = join_room(&self.connections, &self.log, member, &room_id, after, &budget).await?;
                 let sync_after_ms = self.sync_after(found.appended_at);
-                let (catch_up, retention_seconds) = (found.fill(&mut budget), self.retention_seconds);
-                Ok(Reply::Joined { room_id, catch_up, retention_seconds, sync_after_ms })
+                Ok(Reply::Joined {
+                    room_id,
+                    catch_up: found.fill(&mut budget),
+                    retention_seconds: self.retention_seconds,
+                    sync_after_ms,
+                    expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
+                })
             }
             Request::LeaveRoom(leave) => leave_room(&self.connections, &frame.connection, leave.room_id).await,
             Request::Sync(request) => {
@@ -106,7 +111,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let (log, now) = ((&self.log, &self.heads), self.clock.unix_seconds());
                 // A generator of its own: none may be borrowed while others are served.
                 let mut order = self.random.borrow_mut().fork();
-                let synced = sync(&self.connections, log, member, positions, &mut order, now).await?;
+                let synced = sync(&self.connections, log, frame, positions, &mut order, now).await?;
                 if synced.throttled {
                     self.beat.borrow_mut().throttled(self.clock.unix_millis());
                 }
@@ -115,7 +120,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
             }
             Request::GetHistory(history) => {
                 let (before, limit) = (history.before.map(|Before(before)| before), history.limit());
-                get_history(&self.log, &frame.subject, history.room_id, before, limit).await
+                get_history(&self.log, &frame.grant, history.room_id, before, limit).await
             }
             Request::SendMessage(_) => Err(RefusalReason::AmbiguousAction.into()),
         }

@@ -2,12 +2,12 @@
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, errors::Error as JwtError};
 use serde::Deserialize;
-use shared::{Subject, subject::InvalidSubject};
+use shared::{Subject, rights::Rights, subject::InvalidSubject};
 
-use crate::config::AuthorizerConfig;
-
-/// Seconds by which the clocks of whoever issues tokens and of this function may differ.
-const LEEWAY_SECONDS: u64 = 5;
+use crate::{
+    config::AuthorizerConfig,
+    grant::{Grant, LEEWAY_SECONDS},
+};
 
 /// Verifies tokens. Holds the key; has no `Debug`.
 #[derive(Clone)]
@@ -33,6 +33,9 @@ pub enum TokenError {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    exp: u64,
+    #[serde(default)]
+    rooms: Rights,
 }
 
 impl Verifier {
@@ -60,10 +63,10 @@ impl Verifier {
     ///
     /// # Errors
     /// When there is no token, or it does not prove anybody.
-    pub fn verify(&self, token: Option<&str>) -> Result<Subject, TokenError> {
+    pub fn verify(&self, token: Option<&str>) -> Result<Grant, TokenError> {
         let token = token.filter(|token| !token.is_empty()).ok_or(TokenError::Missing)?;
         let claims = decode::<Claims>(token, &self.key, &self.validation)?.claims;
-        Ok(Subject::parse(&claims.sub)?)
+        Ok(Grant { subject: Subject::parse(&claims.sub)?, rights: claims.rooms, expires_at: claims.exp })
     }
 }
 
@@ -94,13 +97,13 @@ mod tests {
         claims
     }
 
-    fn verify(claims: &Value) -> Result<Subject, TokenError> {
+    fn verify(claims: &Value) -> Result<Grant, TokenError> {
         verifier(None, None).verify(Some(&token(Algorithm::HS256, SECRET, claims)))
     }
 
     #[test]
     fn takes_a_good_token() {
-        assert_eq!(verify(&claims(json!({}))).unwrap().as_str(), "alice");
+        assert_eq!(verify(&claims(json!({}))).unwrap().subject.as_str(), "alice");
         assert!(verify(&claims(json!({"aud": "anybody", "iss": "anyone"}))).is_ok());
     }
 

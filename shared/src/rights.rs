@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_template_names_the_subject_and_never_more_rooms_than_that() {
-        let template = RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"team:{sub}:*":["send"],"all":["join"]}"#).unwrap();
+        let template =
+            RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"team:{sub}:*":["send"],"all":["join"]}"#).unwrap();
         let of = |subject: &str| serde_json::to_string(&template.of(&Subject::parse(subject).unwrap())).unwrap();
         assert_eq!(of("alice"), r#"{"all":["join"],"inbox:alice":["join"],"team:alice:*":["send"]}"#);
         for subject in ["*", "a*", "a b", "{sub}", "\u{e9}"] {

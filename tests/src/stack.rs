@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::aws_sdk::sdk_config;
+use crate::events::everywhere;
 use crate::websocket::{Client, Handshake, Refused};
 use runner::Runner;
 
@@ -117,7 +118,7 @@ impl LocalStack {
     /// A token of a subject, good for an hour.
     pub fn token(&self, subject: &str) -> String {
         let expiry = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(1);
-        mint(&self.secret, &json!({ "sub": subject, "exp": expiry.as_secs() }))
+        mint(&self.secret, &json!({ "sub": subject, "exp": expiry.as_secs(), "rooms": everywhere() }))
     }
 
     /// A token with any claims, signed with the stack's secret.

@@ -1,23 +1,24 @@
 //! `$connect`: with a `roomId`, the connection joins at once. A broadcast may reach for it before the handshake is
 //! complete, and is then answered 410; fan-out spares rows that young.
 
-use shared::{ConnectionId, RoomId, Subject, clock::Clock, json::FieldError, store::connections::ConnectionTable};
+use shared::{
+    ConnectionId, RoomId, clock::Clock, json::FieldError, rights::Right, store::connections::ConnectionTable,
+};
 
-use super::require_join;
-use crate::response::RouteError;
+use crate::{grant::Grant, response::RouteError};
 
 /// Serves the route. An error refuses the upgrade.
 ///
 /// # Errors
-/// When the room is no room id or another's, or the table does not answer.
+/// When the room is no room id, or the subject may not join it, or the table does not answer.
 pub async fn connect(
     connections: &ConnectionTable<impl Clock>,
     connection: &ConnectionId,
-    subject: &Subject,
+    grant: &Grant,
     room: Option<&str>,
 ) -> Result<(), RouteError> {
     let Some(room) = room else { return Ok(()) };
     let room = RoomId::parse(room).map_err(|error| FieldError::invalid("roomId", error))?;
-    require_join(subject, &room)?;
-    Ok(connections.join(connection, &room, subject).await?)
+    grant.require(Right::Join, &room)?;
+    Ok(connections.join(connection, &room, &grant.subject, grant.ends_at()).await?)
 }

@@ -1,25 +1,25 @@
 //! `getHistory`: a page of a room's log, the newest page first, ascending inside.
 
-use shared::{LoggedMessage, RoomId, Subject, clock::Clock, frame::server::Reply, store::log::LogTable};
+use shared::{LoggedMessage, RoomId, clock::Clock, frame::server::Reply, rights::Right, store::log::LogTable};
 
-use super::require_join;
 use crate::{
     catch_up::{PageSize, ReplyBudget},
+    grant::Grant,
     response::RouteError,
 };
 
 /// Serves the route, eventually consistent: nobody looks for what is new in a history.
 ///
 /// # Errors
-/// When the room is another's, or the table does not answer, or throttles; the SDK has tried it again by then.
+/// When the subject has no right to the room's history, or the table does not answer, or throttles; the SDK has tried it again by then.
 pub async fn get_history(
     log: &LogTable<impl Clock>,
-    subject: &Subject,
+    grant: &Grant,
     room: RoomId,
     before: Option<u64>,
     limit: u32,
 ) -> Result<Reply, RouteError> {
-    require_join(subject, &room)?;
+    grant.require(Right::History, &room)?;
     let limit = limit as usize;
     let mut budget = ReplyBudget::new();
     // One more than asked for says whether there are older ones.

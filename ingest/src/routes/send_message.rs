@@ -5,7 +5,7 @@ use shared::{
     draft::{Draft, Origin},
     frame::server::Reply,
     queue::Sink,
-    subject::Capability,
+    rights::Right,
 };
 
 use crate::{event::Frame, response::RouteError};
@@ -21,11 +21,9 @@ pub async fn send_message(
     frame: &Frame,
     draft: Draft<'_>,
 ) -> Result<Reply, RouteError> {
-    let origin = Origin { id: &frame.message_id, from: frame.subject.as_str(), sent_at: clock.unix_millis() };
+    let origin = Origin { id: &frame.message_id, from: frame.grant.subject.as_str(), sent_at: clock.unix_millis() };
     let message = draft.accept(origin)?;
-    if !frame.subject.may(Capability::Send, &message.room) {
-        return Err(RouteError::Forbidden(format!("`roomId` {} is not yours to send to", message.room)));
-    }
+    frame.grant.require(Right::Send, &message.room)?;
     sink.put(&message).await?;
     Ok(Reply::Accepted { room_id: message.room, id: message.id })
 }

@@ -12,9 +12,10 @@ use std::{
 use fastrand::Rng;
 use futures::{StreamExt, future::join, stream};
 use shared::{
-    ConnectionId, RoomId, Subject,
+    RoomId,
     clock::Clock,
     frame::server::{CatchUp, Reply},
+    rights::Right,
     store::{
         StoreError,
         connections::ConnectionTable,
@@ -22,9 +23,10 @@ use shared::{
     },
 };
 
-use super::require_join;
 use crate::{
-    catch_up::{Found, ReplyBudget, read},
+    catch_up::{ANY_TIME, Found, ReplyBudget, read},
+    event::Frame,
+    grant::LEEWAY_SECONDS,
     heads::Heads,
     response::RouteError,
 };
@@ -49,6 +51,7 @@ const RENEWED_WITHIN: u64 = 20 * 60;
 #[derive(Debug)]
 pub struct Synced {
     rooms: BTreeMap<RoomId, CatchUp>,
+    forbidden: Vec<RoomId>,
     renewed: BTreeSet<RoomId>,
     /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any.
     pub newest: Option<u64>,
@@ -60,35 +63,40 @@ impl Synced {
     /// The reply.
     #[must_use]
     pub fn into_reply(self, sync_after_ms: u64) -> Reply {
-        Reply::Synced { rooms: self.rooms, renewed: self.renewed.into_iter().collect(), sync_after_ms }
+        let Self { rooms, forbidden, renewed, .. } = self;
+        Reply::Synced { rooms, forbidden, renewed: renewed.into_iter().collect(), sync_after_ms }
     }
 }
 
-/// Serves the route.
+/// Serves the route. Rooms that the subject may not join are named in the answer; all others are served.
 ///
 /// Calls that are throttled are tried again by the SDK; then their rooms are left out.
 ///
 /// # Errors
-/// When a room is another's, the connection's rows cannot be read, or no room at all could be served.
+/// When the connection's rows cannot be read, or no room at all could be served.
 pub async fn sync<C: Clock>(
     connections: &ConnectionTable<C>,
     (log, heads): (&LogTable<C>, &Heads<C>),
-    (connection, subject): (&ConnectionId, &Subject),
+    frame: &Frame,
     positions: BTreeMap<RoomId, u64>,
     order: &mut Rng,
     now_seconds: u64,
 ) -> Result<Synced, RouteError> {
-    for room in positions.keys() {
-        require_join(subject, room)?;
-    }
-    let rows = connections.memberships(connection, positions.keys());
+    let grant = &frame.grant;
+    let may_join = |room: &RoomId| grant.rights.allow(&grant.subject, Right::Join, room);
+    let (positions, withheld): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        positions.into_iter().partition(|(room, _)| may_join(room));
+    let forbidden: Vec<_> = withheld.into_keys().collect();
+    let rows = connections.memberships(&frame.connection, positions.keys());
     let (rows, known) = join(rows, heads.of(log, &positions)).await;
     let (rows, mut failures) = (rows?, Failures::default());
     failures.extend(known.error);
 
-    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|expires_at| *expires_at < now_seconds + RENEWED_WITHIN);
+    // No row outlives the token.
+    let renewed_until = grant.ends_at().min(now_seconds + RENEWED_WITHIN);
+    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|expires_at| *expires_at < renewed_until);
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
-    let renewed = renew(connections, connection, subject, &due, &mut failures).await;
+    let renewed = renew(connections, frame, &due, &mut failures).await;
 
     let mut looks: Vec<_> = positions
         .iter()
@@ -103,11 +111,11 @@ pub async fn sync<C: Clock>(
     // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
     order.shuffle(&mut looks);
     let budget = ReplyBudget::for_rooms(positions.keys(), renewed.iter());
-    let (rooms, newest) = serve(log, looks, budget, &mut failures).await;
+    let (rooms, newest) = serve(log, frame, looks, budget, &mut failures).await;
 
     let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));
     if let Some(error) = failures.worst {
-        if rooms.is_empty() {
+        if rooms.is_empty() && forbidden.is_empty() {
             return Err(error.into());
         }
         let left_out = positions.len() - rooms.len();
@@ -117,19 +125,18 @@ pub async fn sync<C: Clock>(
             tracing::error!(%error, left_out, "rooms left out of a sync");
         }
     }
-    Ok(Synced { rooms, renewed, newest, throttled })
+    Ok(Synced { rooms, forbidden, renewed, newest, throttled })
 }
 
 /// Puts the rows of rooms that are due; says in which rooms the connection is a member by that.
 async fn renew<C: Clock>(
     connections: &ConnectionTable<C>,
-    connection: &ConnectionId,
-    subject: &Subject,
+    frame: &Frame,
     due: &BTreeSet<&RoomId>,
     failures: &mut Failures,
 ) -> BTreeSet<RoomId> {
     let puts = due.iter().map(|room| async move {
-        let put = connections.join(connection, room, subject).await;
+        let put = connections.join(&frame.connection, room, &frame.grant.subject, frame.grant.ends_at()).await;
         put.map(|()| RoomId::clone(room))
     });
     let mut renewed = BTreeSet::new();
@@ -145,6 +152,7 @@ async fn renew<C: Clock>(
 /// Looks at rooms one after the other, as far as the budgets go; with what was found comes the time of the newest message.
 async fn serve<C: Clock>(
     log: &LogTable<C>,
+    frame: &Frame,
     looks: Vec<(RoomId, u64, Look)>,
     budget: ReplyBudget,
     failures: &mut Failures,
@@ -166,7 +174,7 @@ async fn serve<C: Clock>(
                 Look::Unknown => None,
             };
             let bytes_left = budget.borrow().left();
-            let found = read(log, &room, after, head, bytes_left).await;
+            let found = read(log, &room, after, head, not_before(frame, &room), bytes_left).await;
             units.set(units.get() + found.as_ref().map_or(FAILED_READ_UNITS, |found| found.units));
             has_failed.set(has_failed.get() || found.is_err());
             (room, found.map(Some))
@@ -185,6 +193,16 @@ async fn serve<C: Clock>(
         }
     }
     (rooms, newest)
+}
+
+/// The time before which a room's log is kept from the subject, in milliseconds since the Unix epoch. Who may join a room
+/// may have what it got, or missed, since its connection was opened; for the rest there is a right of its own.
+fn not_before(frame: &Frame, room: &RoomId) -> u64 {
+    let grant = &frame.grant;
+    if grant.rights.allow(&grant.subject, Right::History, room) {
+        return ANY_TIME;
+    }
+    frame.connected_at.saturating_sub(LEEWAY_SECONDS * 1_000)
 }
 
 /// What must be done to serve a room.

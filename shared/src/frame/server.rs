@@ -32,6 +32,8 @@ pub enum Reply {
         retention_seconds: u64,
         /// When to sync the room next, in milliseconds from now on.
         sync_after_ms: u64,
+        /// When the connection's token expires, in milliseconds from now on: a connection with a new one should be open by then.
+        expires_in_ms: u64,
     },
     /// The connection is not in the room.
     Left {
@@ -49,6 +51,9 @@ pub enum Reply {
     Synced {
         /// By room. A room that could not be served is left out: the client asks for it again.
         rooms: BTreeMap<RoomId, CatchUp>,
+        /// Rooms that the subject may not join, or that are more than a connection may be in.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        forbidden: Vec<RoomId>,
         /// Rooms in which the connection was a member no more, or nearly so, and is one again.
         renewed: Vec<RoomId>,
         /// When to sync these rooms next, in milliseconds from now on.
@@ -152,19 +157,21 @@ mod tests {
                     room_id: room_id.clone(),
                     catch_up: catch_up(),
                     retention_seconds: 60,
+                    expires_in_ms: 9,
                     sync_after_ms: 30_000
                 },
                 Some("q")
             ),
             json!({
                 "type": "joined", "requestId": "q", "roomId": "r", "seq": 9, "messages": [entry], "more": true,
-                "truncated": false, "retentionSeconds": 60, "syncAfterMs": 30_000,
+                "truncated": false, "retentionSeconds": 60, "syncAfterMs": 30_000, "expiresInMs": 9,
             })
         );
         assert_eq!(
             value(
                 Reply::Synced {
                     rooms: BTreeMap::from([(room_id.clone(), catch_up())]),
+                    forbidden: vec![RoomId::parse("f").unwrap()],
                     renewed: vec![room_id.clone()],
                     sync_after_ms: 5
                 },
@@ -172,7 +179,7 @@ mod tests {
             ),
             json!({
                 "type": "synced", "rooms": {"r": {"seq": 9, "messages": [entry], "more": true, "truncated": false}},
-                "renewed": ["r"], "syncAfterMs": 5,
+                "forbidden": ["f"], "renewed": ["r"], "syncAfterMs": 5,
             })
         );
         assert_eq!(

@@ -84,11 +84,19 @@ impl<C: Clock> ConnectionTable<C> {
         Self { room_index: index.into(), ..self }
     }
 
-    /// Puts a connection into a room; again is fine. A throttled write is tried again by the SDK, as often as any call.
+    /// Puts a connection into a room, until `ends_at` at the latest, in seconds since the Unix epoch; again is fine. A
+    /// throttled write is tried again by the SDK, as often as any call.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
-    pub async fn join(&self, connection: &ConnectionId, room: &RoomId, subject: &Subject) -> Result<(), StoreError> {
+    pub async fn join(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        subject: &Subject,
+        ends_at: u64,
+    ) -> Result<(), StoreError> {
+        let expires_at = ends_at.min(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS);
         self.client
             .put_item()
             .table_name(&*self.table)
@@ -97,7 +105,7 @@ impl<C: Clock> ConnectionTable<C> {
             .item("userId", text(subject.as_str()))
             .item("joinedAt", number(self.clock.unix_millis()))
             .item("slot", number(connection.slot()))
-            .item("expiresAt", number(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS))
+            .item("expiresAt", number(expires_at))
             .send()
             .await
             .map_err(StoreError::of_call("PutItem of a connection"))?;

@@ -1,6 +1,7 @@
 //! A stack that sends messages through the event bus (`IngestSink` = `eventbridge`), with issuer and audience checked.
 
 use serde_json::{Value, json};
+use tests::events::everywhere;
 use tests::stack::LocalStack;
 use tests::websocket::{Client, Handshake, Refused};
 
@@ -9,7 +10,7 @@ use crate::tables::{log, now};
 use crate::wait::PATIENCE;
 
 fn claims(subject: &str) -> Value {
-    json!({ "sub": subject, "exp": now().as_secs() + 600, "iss": ISSUER, "aud": AUDIENCE })
+    json!({ "sub": subject, "exp": now().as_secs() + 600, "iss": ISSUER, "aud": AUDIENCE, "rooms": everywhere() })
 }
 
 async fn connect(stack: &LocalStack, claims: &Value) -> Result<Client, Refused> {
