@@ -147,6 +147,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         **dict(options.param),
     }
     outputs = stack.create(client("cloudformation"), emulator.endpoint, parameters)
+    stack.mend_mappings(client("lambda"))
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
         demo.start(description["websocketUrl"])
