@@ -141,6 +141,8 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         "StageName": stack.STAGE,
         # The emulator refuses the type AWS::ApiGatewayV2::RouteResponse, and sends replies without.
         "RouteResponses": "false",
+        # It speaks no TLS.
+        "RequireTls": "false",
         "ConnectionsEndpoint": stack.connections_endpoint(emulator.endpoint),
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
         "AuthJwtSecret": secret,
