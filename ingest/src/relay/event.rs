@@ -8,6 +8,7 @@ use shared::{
     draft::{Origin, ProducerDraft},
     json::{self, FieldError, required},
     limits::{NAME_CHARS, SUBJECT_BYTES},
+    queue::eventbridge::DETAIL_TYPE,
 };
 
 /// An event; its detail is not parsed before it is read as a message.
@@ -47,6 +48,10 @@ fn accept(event: &BusEvent, queued_at: u64) -> Result<Message, FieldError> {
         .as_deref()
         .filter(|id| id.chars().count() <= NAME_CHARS)
         .ok_or_else(|| FieldError::Fields("`id` is missing".to_owned()))?;
+    // The rule lets no other pass, but what the bus itself could not read comes past the rule.
+    if event.detail_type != DETAIL_TYPE {
+        return Err(FieldError::invalid("detail-type", format!("is not {DETAIL_TYPE}")));
+    }
     if event.source.is_empty() || event.source.len() > SUBJECT_BYTES {
         return Err(FieldError::invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
     }
@@ -105,10 +110,17 @@ mod tests {
             ("", "not a JSON object"),
             ("[]", "not a JSON object"),
             ("\"text\"", "not a JSON object"),
+            (
+                r#"{"id":"e","detail-type":"t","source":"s","detail":{"roomId":"r","data":1}}"#,
+                "`detail-type` is not roomcast.message",
+            ),
             (r#"{"id":"e","source":"s","detail-type":"t"}"#, "`detail` is missing"),
             (r#"{"detail-type":"t","source":"s","detail":{"roomId":"r","data":1}}"#, "`id` is missing"),
-            (r#"{"id":"e","detail-type":"t","source":"","detail":{}}"#, "`source` must have 1 to 256 bytes"),
-            (r#"{"id":"e","detail-type":"t","source":"s","detail":7}"#, "not a JSON object"),
+            (
+                r#"{"id":"e","detail-type":"roomcast.message","source":"","detail":{}}"#,
+                "`source` must have 1 to 256 bytes",
+            ),
+            (r#"{"id":"e","detail-type":"roomcast.message","source":"s","detail":7}"#, "not a JSON object"),
         ] {
             let error = read(body, 5).unwrap_err().error.to_string();
             assert!(error.starts_with(told), "{body}: {error}");

@@ -105,7 +105,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_sent_in_time_stays_in_its_queue() {
-        let event = json!({"id": "e", "detail-type": "t", "source": "s", "detail": {"roomId": "r", "data": 1}});
+        let event =
+            json!({"id": "e", "detail-type": "roomcast.message", "source": "s", "detail": {"roomId": "r", "data": 1}});
         let records = json!({"Records": [
             {"messageId": "message", "body": event.to_string()},
             {"messageId": "poison", "body": "{"},
