@@ -19,6 +19,7 @@ mod events;
 mod faults;
 mod gone;
 mod handshake;
+mod permissions;
 mod personal;
 mod posts;
 mod producers;
@@ -72,6 +73,8 @@ fn main() -> ExitCode {
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
     trials.extend(scenarios![runtime, stacks;
+        permissions::every_permission_of_every_function_is_needed,
+        permissions::every_permission_of_message_is_needed_before_the_bus,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,

@@ -10,6 +10,9 @@ use crate::tables::set_visibility_timeout;
 /// Connections above which the shared stack's rooms are cut into shards. Rooms of the other scenarios are smaller.
 pub(crate) const SHARD_SIZE: usize = 12;
 
+/// Connections above which rooms are cut into shards where permissions are taken away.
+pub(crate) const PERMISSIONS_SHARD_SIZE: usize = 2;
+
 /// The issuer that the bus stack's tokens must name.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
@@ -107,7 +110,7 @@ impl FaultyStack {
         ])
         .await;
         // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.
-        set_visibility_timeout(&stack, 6).await;
+        set_visibility_timeout(&stack, &stack.description().queue_url, 6).await;
         posts.lead_to(&stack.description().endpoint_url);
         Self { stack, posts }
     }

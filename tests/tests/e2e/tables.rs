@@ -122,8 +122,13 @@ pub(crate) async fn queue_url(stack: &LocalStack, logical_id: &str) -> String {
 
 /// Writes to the queue as a producer does.
 pub(crate) async fn enqueue(stack: &LocalStack, group: &str, deduplication: &str, body: &str) {
+    enqueue_to(stack, &stack.description().queue_url, group, deduplication, body).await;
+}
+
+/// Writes to any FIFO queue.
+pub(crate) async fn enqueue_to(stack: &LocalStack, queue_url: &str, group: &str, deduplication: &str, body: &str) {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
-    let send = client.send_message().queue_url(&stack.description().queue_url).message_body(body);
+    let send = client.send_message().queue_url(queue_url).message_body(body);
     send.message_group_id(group).message_deduplication_id(deduplication).send().await.unwrap();
 }
 
@@ -146,9 +151,9 @@ pub(crate) async fn reason_of_dead_letter(stack: &LocalStack, text: &str) -> Str
     reason.and_then(MessageAttributeValue::string_value).expect("the attribute `reason`").to_owned()
 }
 
-/// Changes how long the queue keeps a record invisible that was received and not deleted.
-pub(crate) async fn set_visibility_timeout(stack: &LocalStack, seconds: u32) {
+/// Changes how long a queue keeps a record invisible that was received and not deleted.
+pub(crate) async fn set_visibility_timeout(stack: &LocalStack, queue_url: &str, seconds: u32) {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
-    let set = client.set_queue_attributes().queue_url(&stack.description().queue_url);
+    let set = client.set_queue_attributes().queue_url(queue_url);
     set.attributes(QueueAttributeName::VisibilityTimeout, seconds.to_string()).send().await.unwrap();
 }
