@@ -52,6 +52,8 @@ export interface SyncedFrame {
   rooms: Record<string, CatchUp>;
   /** Rooms whose membership was lost and has been put again. */
   renewed?: string[];
+  /** Rooms that the connection may not be in. */
+  forbidden?: string[];
   /** When to sync the rooms of this frame again. */
   syncAfterMs?: number;
 }

@@ -34,6 +34,8 @@ export class ScriptedServer {
   script: Script = () => undefined;
   /** Rooms that the answers to `sync` leave out. */
   readonly unsynced = new Set<string>();
+  /** Rooms that nobody may join. */
+  readonly forbidden = new Set<string>();
   /** Messages in one reply for one room. */
   pageSize = 100;
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
@@ -137,6 +139,7 @@ export class ScriptedServer {
     const roomId = frame.roomId ?? "";
     switch (frame.action) {
       case "joinRoom": {
+        if (this.forbidden.has(roomId)) return { type: "error", code: "forbidden", message: "the room may not be joined" };
         this.#put(peer, roomId);
         const after = frame["after"] as number | undefined;
         const log = this.log(roomId);
@@ -161,8 +164,10 @@ export class ScriptedServer {
 
   #sync(peer: Peer, asked: [string, number][]): object {
     if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
-    const served = asked.filter(([roomId]) => !this.unsynced.has(roomId));
-    if (asked.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
+    const allowed = asked.filter(([roomId]) => !this.forbidden.has(roomId));
+    const forbidden = asked.map(([roomId]) => roomId).filter((roomId) => this.forbidden.has(roomId));
+    const served = allowed.filter(([roomId]) => !this.unsynced.has(roomId));
+    if (allowed.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
     const renewed = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
     for (const roomId of renewed) this.#put(peer, roomId);
     this.renewals += renewed.length;
@@ -176,7 +181,7 @@ export class ScriptedServer {
       return [roomId, page];
     });
     const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
-    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, syncAfterMs };
+    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, ...(forbidden.length > 0 && { forbidden }), syncAfterMs };
   }
 
   #put(peer: Peer, roomId: string): void {
