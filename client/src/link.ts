@@ -164,7 +164,7 @@ export class Link {
 
   async #join(seat: Seat, subscription: Subscription): Promise<void> {
     const { roomId } = seat;
-    const after = subscription.resumeFrom;
+    const after = subscription.joinFrom;
     const sentAt = now();
     this.#joining++;
     seat.member = true;
@@ -191,6 +191,7 @@ export class Link {
     }
     seat.member = false;
     if (seat.wanted !== subscription) return;
+    if (error.code === "forbidden" && subscription.joinsWithoutLog()) return;
     seat.wanted = undefined;
     subscription.end(error);
   }

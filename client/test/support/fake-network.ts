@@ -69,6 +69,7 @@ export class FakeSocket implements WebSocketLike, Peer {
   closedWith: number | undefined;
   readonly url: URL;
   readonly sub: string;
+  readonly openedAt = Date.now();
   readonly sent: string[] = [];
   readonly #network: FakeNetwork;
 

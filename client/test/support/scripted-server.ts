@@ -4,6 +4,8 @@ import { type Draft, RoomLog } from "./room-log.js";
 /** A connection, as the server sees it. */
 export interface Peer {
   readonly sub: string;
+  /** When the connection was opened. */
+  readonly openedAt?: number;
   /** Receives a broadcast. */
   deliver(text: string): void;
 }
@@ -36,6 +38,8 @@ export class ScriptedServer {
   readonly unsynced = new Set<string>();
   /** Rooms that nobody may join. */
   readonly forbidden = new Set<string>();
+  /** Rooms whose log nobody may read: they may be joined from now on only. */
+  readonly withoutHistory = new Set<string>();
   /** Messages in one reply for one room. */
   pageSize = 100;
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
@@ -140,8 +144,10 @@ export class ScriptedServer {
     switch (frame.action) {
       case "joinRoom": {
         if (this.forbidden.has(roomId)) return { type: "error", code: "forbidden", message: "the room may not be joined" };
-        this.#put(peer, roomId);
         const after = frame["after"] as number | undefined;
+        const unread = this.withoutHistory.has(roomId) && after !== undefined;
+        if (unread) return { type: "error", code: "forbidden", message: "the room's log may not be read" };
+        this.#put(peer, roomId);
         const log = this.log(roomId);
         const page = after === undefined ? { seq: log.known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
         return { type: "joined", roomId, ...page, retentionSeconds: this.retentionSeconds, syncAfterMs: this.syncAfterMs([roomId]) };
@@ -176,12 +182,21 @@ export class ScriptedServer {
       const log = this.log(roomId);
       // A head that equals what the client has is believed, also when it lags; any other leads to a look at the log.
       if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
+      const since = this.#visibleFrom(peer, roomId);
+      if (since !== undefined && log.all.some(({ seq, sentAt }) => seq > after && sentAt < since)) {
+        return [roomId, { seq: log.known, messages: [], more: false, truncated: true }];
+      }
       const page = log.page(after, Math.min(left, this.pageSize));
       left -= page.messages.length;
       return [roomId, page];
     });
     const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
     return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, ...(forbidden.length > 0 && { forbidden }), syncAfterMs };
+  }
+
+  /** From when on a connection may read a log that it may not read as a whole; `undefined`: it may. */
+  #visibleFrom(peer: Peer, roomId: string): number | undefined {
+    return this.withoutHistory.has(roomId) ? (peer.openedAt ?? 0) : undefined;
   }
 
   #put(peer: Peer, roomId: string): void {
