@@ -20,7 +20,15 @@ export interface ConnectionPorts {
   error(error: RoomcastError): void;
 }
 
+/**
+ * Until when the server has asked to wait, on whatever connection: with each kind of frame, and with messages to each room. A room that
+ * is behind makes its own senders wait, and no others; if it is the client that sends too much, each room finds that out for itself.
+ */
+export type Waits = Map<string, number>;
+
 interface PendingRequest {
+  /** What an answer that asks to wait is about: see `Waits`. */
+  kind: string;
   expects: ReplyFrame["type"];
   bytes: number;
   resolve(frame: ReplyFrame): void;
@@ -40,6 +48,7 @@ export class Connection {
   readonly #socket: WebSocketLike;
   readonly #ports: ConnectionPorts;
   readonly #syncTimeoutMs: number;
+  readonly #waits: Waits;
   readonly #lost = deferred<RoomcastError>();
   readonly #pending = new Map<string, PendingRequest>();
   /** When the last frame came in, whatever it was: a sign of life. */
@@ -48,10 +57,11 @@ export class Connection {
   #checking = false;
 
   /** Takes over an open socket. A sign of life, where one is asked for, may take `syncTimeoutMs`. */
-  constructor(socket: WebSocketLike, ports: ConnectionPorts, syncTimeoutMs: number) {
+  constructor(socket: WebSocketLike, ports: ConnectionPorts, syncTimeoutMs: number, waits: Waits) {
     this.#socket = socket;
     this.#ports = ports;
     this.#syncTimeoutMs = syncTimeoutMs;
+    this.#waits = waits;
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = (event) => this.#onClose(event.code, event.reason);
     // An error event is always followed by a close event; Node's `ws` throws if nobody listens.
@@ -65,13 +75,17 @@ export class Connection {
 
   /**
    * Sends a frame and waits for its reply. Rejects with the server's error, with `timeout`, or with `disconnected`;
-   * with `too_large` or `bad_request` if the frame cannot be sent at all.
+   * with `too_large` or `bad_request` if the frame cannot be sent at all; with `rate_limited`, without sending it, while the server has
+   * asked to wait.
    */
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
     if (this.end) throw this.end;
+    const kind = frame.action + (frame.action === "sendMessage" ? frame.roomId : "");
+    const sentAt = now();
+    const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
+    if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server has asked to wait", { retryAfterMs });
     const requestId = `r${this.#nextRequest++}`;
     const { text, bytes } = encodeFrame(frame, requestId);
-    const sentAt = now();
     return new Promise<Reply<T>>((resolve, reject) => {
       const timer = setTimeout(() => {
         const error = new RoomcastError("timeout", `no reply to ${frame.action} within ${timeoutMs} ms`);
@@ -80,7 +94,7 @@ export class Connection {
       }, timeoutMs);
       // The compiler cannot see that `expects` and the reply's type are compared before this is called.
       const accept = resolve as (frame: ReplyFrame) => void;
-      this.#pending.set(requestId, { expects, bytes, resolve: accept, reject, timer });
+      this.#pending.set(requestId, { kind, expects, bytes, resolve: accept, reject, timer });
       try {
         this.#socket.send(text);
       } catch (cause) {
@@ -134,8 +148,18 @@ export class Connection {
   #onError({ code, message, retryAfterMs, requestId }: ErrorFrame): void {
     const error = new RoomcastError(code, message, { retryAfterMs });
     const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
-    for (const request of requests) request.reject(error);
+    for (const { kind, reject } of requests) {
+      if (retryAfterMs) this.#wait(kind, retryAfterMs);
+      reject(error);
+    }
     if (requests.length === 0) this.#ports.error(error);
+  }
+
+  #wait(kind: string, ms: number): void {
+    const time = now();
+    // Those that are over go: a client may send to any number of rooms.
+    for (const [other, until] of this.#waits) if (until <= time) this.#waits.delete(other);
+    this.#waits.set(kind, time + ms);
   }
 
   /**

@@ -1,5 +1,5 @@
 import { type Cancellation, cancellable } from "./cancellation.js";
-import { Connection, type ConnectionPorts } from "./connection.js";
+import { Connection, type ConnectionPorts, type Waits } from "./connection.js";
 import { describe, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { Settings } from "./options.js";
 import { inTime, now, within } from "./timing.js";
@@ -17,6 +17,7 @@ export class Dialer {
   /** The attempt under way. */
   #attempt: Cancellation | undefined;
   #startedAt = 0;
+  readonly #waits: Waits = new Map();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -43,7 +44,7 @@ export class Dialer {
           try {
             const socket = await openSocket(WebSocket, address, handshake);
             this.#refused = false;
-            return new Connection(socket, ports, syncTimeoutMs);
+            return new Connection(socket, ports, syncTimeoutMs, this.#waits);
           } catch (error) {
             // Not if it was this side that ended it.
             this.#refused ||= !handshake.reason;
