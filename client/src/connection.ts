@@ -8,7 +8,8 @@ import {
   type Reply,
   type ReplyFrame,
 } from "./frames.js";
-import { deferred, now } from "./timing.js";
+import type { Settings } from "./options.js";
+import { deferred, now, Timer } from "./timing.js";
 import type { WebSocketLike } from "./websocket.js";
 
 /** What a connection tells its owner; replies go to whoever asked. */
@@ -40,11 +41,24 @@ interface PendingRequest {
 const NORMAL = 1000;
 const TOO_BIG = 1009;
 
+/** A connection is replaced this long before its token expires, or after three quarters of the token's time if that is earlier. */
+const RENEWAL_MS = 120_000;
+
+/**
+ * A token that is good for less is not worth a hand-over. It bounds what a provider can cost that gives an old token again: each
+ * hand-over comes after two thirds of the time that is left, so from two hours it takes five to get here.
+ */
+const SHORTEST_TOKEN_MS = 20_000;
+
 /** One open WebSocket: matches replies to requests. It is used until it is lost and then thrown away. */
 export class Connection {
   /** Why the connection was lost; `undefined` while it is not. */
   end: RoomcastError | undefined;
   readonly openedAt = now();
+  /** The token has expired, or will soon: the next one should be another. */
+  stale = false;
+  /** Resolves when the connection should be replaced, because the token expires soon and a better one can be had. */
+  readonly expiring = deferred<void>();
   readonly #socket: WebSocketLike;
   readonly #ports: ConnectionPorts;
   readonly #syncTimeoutMs: number;
@@ -53,14 +67,18 @@ export class Connection {
   readonly #pending = new Map<string, PendingRequest>();
   /** When the last frame came in, whatever it was: a sign of life. */
   #lastFrameAt = 0;
+  readonly #renewal = new Timer();
+  readonly #expiry = new Timer();
+  readonly #renewable: boolean;
   #nextRequest = 1;
   #checking = false;
 
-  /** Takes over an open socket. A sign of life, where one is asked for, may take `syncTimeoutMs`. */
-  constructor(socket: WebSocketLike, ports: ConnectionPorts, syncTimeoutMs: number, waits: Waits) {
+  /** Takes over an open socket. */
+  constructor(socket: WebSocketLike, ports: ConnectionPorts, { syncTimeoutMs, token }: Settings, waits: Waits) {
     this.#socket = socket;
     this.#ports = ports;
     this.#syncTimeoutMs = syncTimeoutMs;
+    this.#renewable = typeof token !== "string";
     this.#waits = waits;
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = (event) => this.#onClose(event.code, event.reason);
@@ -104,6 +122,27 @@ export class Connection {
     });
   }
 
+  /** The server has said, in answer to a frame of `sentAt`, that the token expires in `ms`, counted from then or later. */
+  expiresIn(ms: number, sentAt: number): void {
+    // Each answer says the same.
+    if (this.#expiry.running) return;
+    const left = sentAt + ms - now();
+    // Nobody is told anything more, so there is no reason to wait for the answer to a frame.
+    this.#expiry.set(left, () => this.#expired());
+    if (!this.#renewable || ms < SHORTEST_TOKEN_MS) return;
+    // Tokens that were fetched together are not renewed together.
+    const at = sentAt + (ms - Math.min(ms / 4, RENEWAL_MS)) * (1 - Math.random() / 10);
+    this.#renewal.set(at - now(), () => {
+      this.stale = true;
+      this.expiring.resolve();
+    });
+  }
+
+  #expired(): void {
+    this.stale = true;
+    this.close(new RoomcastError("disconnected", "the token has expired"));
+  }
+
   /** Closes the connection. `reason` is what its requests are rejected with. */
   close(reason: RoomcastError): void {
     this.#finish(reason);
@@ -145,7 +184,9 @@ export class Connection {
     if (frame.type === "left") this.#ports.late(frame.roomId, true);
   }
 
-  #onError({ code, message, retryAfterMs, requestId }: ErrorFrame): void {
+  #onError({ code, message, retryAfterMs, requestId, reason }: ErrorFrame): void {
+    // What was refused is done again on the next connection, with another token.
+    if (reason === "token_expired") return this.#expired();
     const error = new RoomcastError(code, message, { retryAfterMs });
     const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
     for (const { kind, reject } of requests) {
@@ -184,6 +225,8 @@ export class Connection {
   #finish(reason: RoomcastError): void {
     if (this.end) return;
     this.end = reason;
+    this.#renewal.clear();
+    this.#expiry.clear();
     for (const requestId of [...this.#pending.keys()]) this.#settle(requestId)?.reject(reason);
     this.#lost.resolve(reason);
   }

@@ -14,6 +14,8 @@ export class Dialer {
   readonly #settings: Settings;
   /** The last handshake that was answered was refused. */
   #refused = false;
+  /** The last connection that was opened. */
+  #last: Connection | undefined;
   /** The attempt under way. */
   #attempt: Cancellation | undefined;
   #startedAt = 0;
@@ -33,7 +35,7 @@ export class Dialer {
       };
     };
     return cancellable(cancellation, arm, async (attempt) => {
-      const { connectTimeoutMs: ms, url, syncTimeoutMs } = this.#settings;
+      const { connectTimeoutMs: ms, url } = this.#settings;
       const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
       const address = withToken(url, await this.#token(attempt));
       const late = () => new RoomcastError("connect_failed", `no connection within ${ms} ms`);
@@ -44,7 +46,7 @@ export class Dialer {
           try {
             const socket = await openSocket(WebSocket, address, handshake);
             this.#refused = false;
-            return new Connection(socket, ports, syncTimeoutMs, this.#waits);
+            return (this.#last = new Connection(socket, ports, this.#settings, this.#waits));
           } catch (error) {
             // Not if it was this side that ended it.
             this.#refused ||= !handshake.reason;
@@ -67,7 +69,8 @@ export class Dialer {
     const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused }).then((request) => (typeof given === "string" ? given : given(request)));
+    const refused = this.#refused || !!this.#last?.stale;
+    const provided = Promise.resolve({ refused }).then((request) => (typeof given === "string" ? given : given(request)));
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);
@@ -78,7 +81,7 @@ export class Dialer {
     }
     if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
     // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
-    if (this.#refused && token === given && isExpired(token)) {
+    if (refused && token === given && isExpired(token)) {
       throw failed("the token has expired", { retryable: false });
     }
     return token;

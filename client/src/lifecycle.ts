@@ -172,12 +172,12 @@ export abstract class Lifecycle {
     if (this.#link === link && this.state === "recovering") this.#setState("open");
   }
 
-  /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
+  /** Resolves with the connection to use after `link`: in time before it is too old or its token expires, or when it is lost. */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
     const { openedAt } = link.connection;
     const { handoverAfterMs, syncIntervalMs, syncTimeoutMs } = this.settings;
     const handoverAt = openedAt + handoverAfterMs * (1 - Math.random() / 10);
-    let due = await outlives(link, sleep(handoverAt - now(), link.lost));
+    let due = await outlives(link, Promise.race([sleep(handoverAt - now(), link.lost), link.connection.expiring.promise]));
     while (due) {
       try {
         return await this.#handOver(link, cancellation);
@@ -202,6 +202,8 @@ export abstract class Lifecycle {
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
     await Promise.race([next.settled(), old.connection.lost]);
     if (next.connection.end) throw next.connection.end;
+    // Nothing has failed but what is over: the next hand-over, which may be a minute away, has its own backoff.
+    if (!old.connection.end) this.#attempt = 0;
     // Frames and replies under way come in before the old connection is closed.
     const retire = () => old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
     sleep(DRAIN_MS, old.lost).then(retire, retire);

@@ -8,8 +8,8 @@ import type { WebSocketConstructor } from "./websocket.js";
 /** What the token provider is told. */
 export interface TokenRequest {
   /**
-   * The last handshake was refused. Browsers do not say whether by the network or because of the token, so do not answer from
-   * a cache.
+   * The last token is of no more use, as far as is known, so do not answer from a cache: it has expired or will soon, or the last
+   * handshake was refused. Browsers do not say whether by the network or because of the token.
    */
   refused: boolean;
 }

@@ -4,11 +4,19 @@ import { type Draft, RoomLog } from "./room-log.js";
 /** A connection, as the server sees it. */
 export interface Peer {
   readonly sub: string;
+  readonly token?: string;
   /** When the connection was opened. */
   readonly openedAt?: number;
   /** Receives a broadcast. */
   deliver(text: string): void;
+  /** The server closes the connection. */
+  cut?(code?: number): void;
 }
+
+/** So long after its end a token is still taken. */
+const LEEWAY_MS = 5_000;
+/** From the answer to a frame with an expired token until the connection is closed. */
+const CLOSE_MS = 20;
 
 /** What a script makes of a client frame: an error reply, no reply, or (undefined) the normal course. */
 export type Script = (
@@ -40,6 +48,12 @@ export class ScriptedServer {
   readonly forbidden = new Set<string>();
   /** Rooms whose log nobody may read: they may be joined from now on only. */
   readonly withoutHistory = new Set<string>();
+  /** When tokens expire, in Unix milliseconds; those that are not here never do. */
+  readonly expiries = new Map<string, number>();
+  /** What frames with an expired token are told. `hint`: `joined` says when that will be; `reason`: so does the answer; else there is none. */
+  readonly expiry = { hint: true, reason: true };
+  /** Frames with an expired token. */
+  expired: ClientFields[] = [];
   /** Messages in one reply for one room. */
   pageSize = 100;
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
@@ -85,10 +99,23 @@ export class ScriptedServer {
     return this.frames.filter((frame) => frame.action === action);
   }
 
+  /** A token of `sub` that expires in `ms`. */
+  issue(sub: string, ms: number): string {
+    const token = `${sub}~${this.expiries.size}`;
+    this.expiries.set(token, Date.now() + ms);
+    return token;
+  }
+
+  /** How long a token is good for; infinite for one that never expires. */
+  expiresIn(token = ""): number {
+    return (this.expiries.get(token) ?? Number.POSITIVE_INFINITY) - Date.now();
+  }
+
   /** Handles a client frame; the reply, if there is one. */
   handle(peer: Peer, text: string): string | undefined {
     const frame = JSON.parse(text) as ClientFields;
     this.frames.push(frame);
+    if (this.expiresIn(peer.token) < -LEEWAY_MS) return this.#refuse(peer, frame);
     const scripted = this.script(frame, peer);
     if (scripted === "silence") return undefined;
     const reply =
@@ -139,6 +166,14 @@ export class ScriptedServer {
     return JSON.stringify({ type: "messages", roomId, messages, ...(!implied && { after: first - 1, seq: last }) });
   }
 
+  #refuse(peer: Peer, frame: ClientFields): string | undefined {
+    this.expired.push(frame);
+    setTimeout(() => peer.cut?.(1001), this.expiry.reason ? CLOSE_MS : 0);
+    const { requestId } = frame;
+    const error = { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired", requestId };
+    return this.expiry.reason ? JSON.stringify(error) : undefined;
+  }
+
   #reply(peer: Peer, frame: ClientFields): object {
     const roomId = frame.roomId ?? "";
     switch (frame.action) {
@@ -150,7 +185,15 @@ export class ScriptedServer {
         this.#put(peer, roomId);
         const log = this.log(roomId);
         const page = after === undefined ? { seq: log.known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
-        return { type: "joined", roomId, ...page, retentionSeconds: this.retentionSeconds, syncAfterMs: this.syncAfterMs([roomId]) };
+        const expiresInMs = Math.max(0, this.expiresIn(peer.token));
+        return {
+          type: "joined",
+          roomId,
+          ...page,
+          retentionSeconds: this.retentionSeconds,
+          syncAfterMs: this.syncAfterMs([roomId]),
+          ...(this.expiry.hint && Number.isFinite(expiresInMs) && { expiresInMs }),
+        };
       }
       case "leaveRoom":
         this.#membersOf(roomId).delete(peer);
