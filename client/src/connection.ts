@@ -55,13 +55,15 @@ export class Connection {
   /** Why the connection was lost; `undefined` while it is not. */
   end: RoomcastError | undefined;
   readonly openedAt = now();
-  /** The token has expired, or will soon: the next one should be another. */
+  /** Clients that connected together, or whose tokens were fetched together, are not to come back together: up to a tenth goes. */
+  readonly #part = 1 - Math.random() / 10;
+  /** It is to be replaced, or its token has expired. */
   stale = false;
-  /** Resolves when the connection should be replaced, because the token expires soon and a better one can be had. */
-  readonly expiring = deferred<void>();
+  /** Resolves when it becomes stale, or is lost. */
+  readonly used = deferred<void>();
   readonly #socket: WebSocketLike;
   readonly #ports: ConnectionPorts;
-  readonly #syncTimeoutMs: number;
+  readonly #settings: Settings;
   readonly #waits: Waits;
   readonly #lost = deferred<RoomcastError>();
   readonly #pending = new Map<string, PendingRequest>();
@@ -69,17 +71,16 @@ export class Connection {
   #lastFrameAt = 0;
   readonly #renewal = new Timer();
   readonly #expiry = new Timer();
-  readonly #renewable: boolean;
   #nextRequest = 1;
   #checking = false;
 
   /** Takes over an open socket. */
-  constructor(socket: WebSocketLike, ports: ConnectionPorts, { syncTimeoutMs, token }: Settings, waits: Waits) {
+  constructor(socket: WebSocketLike, ports: ConnectionPorts, settings: Settings, waits: Waits) {
     this.#socket = socket;
     this.#ports = ports;
-    this.#syncTimeoutMs = syncTimeoutMs;
-    this.#renewable = typeof token !== "string";
+    this.#settings = settings;
     this.#waits = waits;
+    this.#useFor(settings.handoverAfterMs);
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = (event) => this.#onClose(event.code, event.reason);
     // An error event is always followed by a close event; Node's `ws` throws if nobody listens.
@@ -126,15 +127,17 @@ export class Connection {
   expiresIn(ms: number, sentAt: number): void {
     // Each answer says the same.
     if (this.#expiry.running) return;
-    const left = sentAt + ms - now();
-    // Nobody is told anything more, so there is no reason to wait for the answer to a frame.
-    this.#expiry.set(left, () => this.#expired());
-    if (!this.#renewable || ms < SHORTEST_TOKEN_MS) return;
-    // Tokens that were fetched together are not renewed together.
-    const at = sentAt + (ms - Math.min(ms / 4, RENEWAL_MS)) * (1 - Math.random() / 10);
-    this.#renewal.set(at - now(), () => {
+    // Nothing more comes in then, so there is no reason to wait until a frame is refused.
+    this.#expiry.set(sentAt + ms - now(), () => this.#expired());
+    if (typeof this.#settings.token === "string" || ms < SHORTEST_TOKEN_MS) return;
+    const age = sentAt - this.openedAt + ms - Math.min(ms / 4, RENEWAL_MS);
+    if (age < this.#settings.handoverAfterMs) this.#useFor(age);
+  }
+
+  #useFor(ms: number): void {
+    this.#renewal.set(this.openedAt + ms * this.#part - now(), () => {
       this.stale = true;
-      this.expiring.resolve();
+      this.used.resolve();
     });
   }
 
@@ -165,7 +168,7 @@ export class Connection {
     } else if (!this.#checking) {
       this.#checking = true;
       const checked = () => void (this.#checking = false);
-      this.request({ action: "sync", rooms: {} }, "synced", this.#syncTimeoutMs).then(checked, checked);
+      this.request({ action: "sync", rooms: {} }, "synced", this.#settings.syncTimeoutMs).then(checked, checked);
     }
   }
 
@@ -229,6 +232,7 @@ export class Connection {
     this.#expiry.clear();
     for (const requestId of [...this.#pending.keys()]) this.#settle(requestId)?.reject(reason);
     this.#lost.resolve(reason);
+    this.used.resolve();
   }
 
   /** The request with this id, which from now on is no longer pending. */

@@ -174,11 +174,10 @@ export abstract class Lifecycle {
 
   /** Resolves with the connection to use after `link`: in time before it is too old or its token expires, or when it is lost. */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
-    const { openedAt } = link.connection;
-    const { handoverAfterMs, syncIntervalMs, syncTimeoutMs } = this.settings;
-    const handoverAt = openedAt + handoverAfterMs * (1 - Math.random() / 10);
-    let due = await outlives(link, Promise.race([sleep(handoverAt - now(), link.lost), link.connection.expiring.promise]));
-    while (due) {
+    const { connection } = link;
+    const { syncIntervalMs, syncTimeoutMs } = this.settings;
+    await connection.used.promise;
+    while (!connection.end) {
       try {
         return await this.#handOver(link, cancellation);
       } catch (thrown) {
@@ -186,13 +185,13 @@ export abstract class Lifecycle {
         // Even when the token provider gives up for good: the old connection still works, its loss is time enough to end.
         this.error(asRoomcastError(thrown, "connect_failed"));
       }
-      due = await outlives(link, this.#backOff(link.lost));
+      await this.#backOff(link.lost).catch(() => {});
     }
     cancellation.throwIfCancelled();
     // A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
     // anew. One that died before may have been dropped because nothing was answered.
     const stableMs = 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
-    if (now() - openedAt >= stableMs) this.#attempt = 0;
+    if (now() - connection.openedAt >= stableMs) this.#attempt = 0;
     await this.#backOff(cancellation);
     return this.#dialUntilOpen(cancellation);
   }
@@ -230,12 +229,4 @@ export abstract class Lifecycle {
     this.state = state;
     this.changed({ state, previous, error });
   }
-}
-
-/** Whether `wait` ends while the connection is still there. */
-function outlives(link: Link, wait: Promise<void>): Promise<boolean> {
-  return wait.then(
-    () => !link.connection.end,
-    () => false,
-  );
 }

@@ -81,9 +81,8 @@ export class Subscription {
   /** Resolves with the head of the log at the first `joined`. */
   readonly joined = deferred<number>();
   readonly #sequencer = new Sequencer();
-  /** What the application asked for: see `JoinOptions.after`. Or, if it `resumes`, where the one before it has stopped. */
+  /** What the application asked for: see `JoinOptions.after`. Or where the subscription stopped that this one resumes. */
   readonly after: number | undefined;
-  #resumes = false;
   /** The log may not be read, so the room is joined without `after`. */
   #logRefused = false;
   /** `lost`: the connection was lost, and no other one has joined the room yet. */
@@ -109,7 +108,7 @@ export class Subscription {
     this.beat = new Beat(times.syncIntervalMs);
   }
 
-  /** Last `seq` handed to the application; `undefined` before the room is joined. */
+  /** Last `seq` handed to the application; `undefined` before the room is joined for the first time. */
   get position(): number | undefined {
     return this.#sequencer.position;
   }
@@ -133,7 +132,7 @@ export class Subscription {
   /** Goes on where `previous` has stopped, when the client connects again. */
   resume(previous: Subscription): void {
     this.emptyAt = previous.emptyAt;
-    this.#resumes = previous.#isUnderWay;
+    if (previous.position !== undefined) this.#sequencer.begin(this.after ?? 0);
   }
 
   /**
@@ -141,11 +140,7 @@ export class Subscription {
    * where the application has asked for that part of the log. A `sync` tells then what cannot be had.
    */
   joinsWithoutLog(): boolean {
-    return !this.#logRefused && this.#isUnderWay && (this.#logRefused = true);
-  }
-
-  get #isUnderWay(): boolean {
-    return this.#resumes || this.position !== undefined;
+    return !this.#logRefused && this.position !== undefined && (this.#logRefused = true);
   }
 
   get stopped(): boolean {
@@ -186,7 +181,7 @@ export class Subscription {
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
     this.beat.joined(now(), page.syncAfterMs);
-    if (first) this.#sequencer.begin(this.after ?? page.seq);
+    if (this.position === undefined) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
     if (first) this.#ports.state("joined");
     if (first || rejoined) this.#ports.emit("joined", { seq: page.seq, rejoined });
