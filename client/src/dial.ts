@@ -69,8 +69,7 @@ export class Dialer {
     const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const refused = this.#refused || !!this.#last?.stale;
-    const provided = Promise.resolve({ refused }).then((request) => (typeof given === "string" ? given : given(request)));
+    const provided = Promise.resolve({ refused: this.#refused || !!this.#last?.stale }).then((request) => (typeof given === "string" ? given : given(request)));
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);
@@ -81,7 +80,7 @@ export class Dialer {
     }
     if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
     // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
-    if (refused && token === given && isExpired(token)) {
+    if (this.#refused && token === given && isExpired(token)) {
       throw failed("the token has expired", { retryable: false });
     }
     return token;

@@ -68,7 +68,7 @@ describe("a token that expires", () => {
     await pass(230 * MINUTE);
     expect(room.state).toBe("joined");
     expect(dials().map((at) => Math.round(at / 60))).toEqual([0, 105, 209]);
-    expect(requests).toEqual([{ refused: false }, { refused: false }, { refused: false }]);
+    expect(requests).toEqual([{ refused: false }, { refused: true }, { refused: true }]);
   });
 
   it("is replaced at different times by clients that fetched theirs together", async () => {
@@ -196,8 +196,9 @@ describe("a token provider that is of no help", () => {
     await pass(5_000);
     expect(client.state).toBe("closed");
     expect(room.state).toBe("left");
-    expect(errors).toEqual(["token_failed: the token has expired"]);
-    expect(dials()).toEqual([0]);
+    // As long as it is not refused, the device's clock may be wrong.
+    expect(errors.map((error) => error.replace(/ \(.*/, ""))).toEqual(["connect_failed: the WebSocket could not be opened", "token_failed: the token has expired"]);
+    expect(dials()).toEqual([0, 300]);
   });
 });
 
