@@ -55,8 +55,6 @@ export class Connection {
   /** Why the connection was lost; `undefined` while it is not. */
   end: RoomcastError | undefined;
   readonly openedAt = now();
-  /** Clients that connected together, or whose tokens were fetched together, are not to come back together: up to a tenth goes. */
-  readonly #part = 1 - Math.random() / 10;
   /** It is to be replaced, or its token has expired. */
   stale = false;
   /** Resolves when it becomes stale, or is lost. */
@@ -102,7 +100,7 @@ export class Connection {
     const kind = frame.action + (frame.action === "sendMessage" ? frame.roomId : "");
     const sentAt = now();
     const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
-    if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server has asked to wait", { retryAfterMs });
+    if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server asks to wait", { retryAfterMs });
     const requestId = `r${this.#nextRequest++}`;
     const { text, bytes } = encodeFrame(frame, requestId);
     return new Promise<Reply<T>>((resolve, reject) => {
@@ -124,9 +122,9 @@ export class Connection {
   }
 
   /** The server has said, in answer to a frame of `sentAt`, that the token expires in `ms`, counted from then or later. */
-  expiresIn(ms: number, sentAt: number): void {
+  expiresIn(ms: number | undefined, sentAt: number): void {
     // Each answer says the same.
-    if (this.#expiry.running) return;
+    if (ms === undefined || this.#expiry.running) return;
     // Nothing more comes in then, so there is no reason to wait until a frame is refused.
     this.#expiry.set(sentAt + ms - now(), () => this.#expired());
     if (typeof this.#settings.token === "string" || ms < SHORTEST_TOKEN_MS) return;
@@ -134,8 +132,9 @@ export class Connection {
     if (age < this.#settings.handoverAfterMs) this.#useFor(age);
   }
 
+  /** Replaced up to a tenth earlier: clients that connected together, or fetched their tokens together, do not come back together. */
   #useFor(ms: number): void {
-    this.#renewal.set(this.openedAt + ms * this.#part - now(), () => {
+    this.#renewal.set(this.openedAt + ms * (1 - Math.random() / 10) - now(), () => {
       this.stale = true;
       this.used.resolve();
     });

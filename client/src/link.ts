@@ -171,7 +171,7 @@ export class Link {
     try {
       const reply = await this.connection.request({ action: "joinRoom", roomId, after }, "joined", this.#pace.timeoutMs);
       this.#pace.succeeded();
-      if (reply.expiresInMs !== undefined) this.connection.expiresIn(reply.expiresInMs, sentAt);
+      this.connection.expiresIn(reply.expiresInMs, sentAt);
       if (seat.wanted === subscription) {
         seat.joined = subscription;
         subscription.onJoined(after, reply);
