@@ -45,7 +45,7 @@ describe("a wait that the server asks for", () => {
     expect(ids.map((id) => client.room(id).state)).toEqual(ids.map(() => "joined"));
   });
 
-  it("is kept by leaves, of whatever room, also on a new connection", async () => {
+  it("is kept by leaves, of whatever room", async () => {
     const client = await fake.world.connected();
     await during(Promise.all(ids.map((id) => client.room(id).join())));
     const end = limit("leaveRoom");
