@@ -15,7 +15,7 @@ const installed = join(folder, "node_modules/roomcast-client");
 const read = (file: string) => readFileSync(join(installed, file), "utf8");
 
 /** What the library and the hooks may weigh in bytes, minified and compressed. Raise it knowingly. */
-const BUDGET = 12_900;
+const BUDGET = 12_650;
 const HOOKS_BUDGET = 2_700;
 
 /** Nothing of these is in the package, so a licence that asks for changes back does no harm. */
