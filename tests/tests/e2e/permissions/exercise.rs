@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join;
 use serde_json::{Value, json};
 use tests::stack::LocalStack;
 use tests::websocket::{Client, Handshake};
@@ -79,23 +80,30 @@ async fn relay(stack: &LocalStack, tag: &str) -> Result<(), String> {
 }
 
 async fn fanout(stack: &LocalStack, tag: &str) -> Result<(), String> {
-    // Posted to by fanout itself, with a connection that is gone.
-    broadcast(stack, &format!("fanout:{tag}"), PERMISSIONS_SHARD_SIZE - 1).await?;
-    // Handed to shards.
-    broadcast(stack, &format!("fanout:{tag}:large"), PERMISSIONS_SHARD_SIZE).await?;
-    let poison = format!("fanout:{tag}:poison");
-    enqueue(stack, &poison, &poison, &poison).await;
-    dead_letter(stack, &poison).await;
-    Ok(())
+    let (small, large, poison) =
+        (format!("fanout:{tag}"), format!("fanout:{tag}:large"), format!("fanout:{tag}:poison"));
+    // It posts to a small room itself, and hands a large one to shards.
+    let broadcasts = try_join(
+        broadcast(stack, &small, PERMISSIONS_SHARD_SIZE - 1),
+        broadcast(stack, &large, PERMISSIONS_SHARD_SIZE),
+    );
+    let poisoning = async {
+        enqueue(stack, &poison, &poison, &poison).await;
+        dead_letter(stack, &poison).await;
+        Ok(())
+    };
+    try_join(broadcasts, poisoning).await.map(drop)
 }
 
 async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
-    broadcast(stack, &format!("shards:{tag}"), PERMISSIONS_SHARD_SIZE).await?;
-    let poison = format!("shards:{tag}:poison");
-    let body = json!({ "shard": poison }).to_string();
-    enqueue_to(stack, &queue_url(stack, "ShardQueue").await, &poison, &poison, &body).await;
-    dead_letter(stack, &poison).await;
-    Ok(())
+    let (room, poison) = (format!("shards:{tag}"), format!("shards:{tag}:poison"));
+    let poisoning = async {
+        let body = json!({ "shard": poison }).to_string();
+        enqueue_to(stack, &queue_url(stack, "ShardQueue").await, &poison, &poison, &body).await;
+        dead_letter(stack, &poison).await;
+        Ok(())
+    };
+    try_join(broadcast(stack, &room, PERMISSIONS_SHARD_SIZE), poisoning).await.map(drop)
 }
 
 /// Broadcasts to a room with one client and so many connections that are gone: it has the message, their rows are deleted.
