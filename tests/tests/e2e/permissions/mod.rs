@@ -10,7 +10,9 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use futures::future::join_all;
+use serde_json::json;
 use tests::stack::LocalStack;
 use tokio::time::{sleep, timeout};
 
@@ -73,6 +75,22 @@ pub(crate) async fn every_permission_of_message_is_needed_before_the_bus(_: &Sta
     let message = roles.iter().find(|role| role.function == "Message").unwrap();
     assert!(message.permissions().iter().any(|permission| permission.action == "events:PutEvents"));
     world.probe(message).await;
+}
+
+/// With the queues' policies of a deployment: the emulator is called without TLS, so every call is refused, also the root
+/// user's.
+pub(crate) async fn the_queues_take_no_call_without_tls(_: &Stacks) {
+    let stack = LocalStack::start(&[("RequireTls", "true")]).await;
+    let sqs = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let queues = sqs.list_queues().send().await.unwrap();
+    assert_eq!(queues.queue_urls().len(), 6, "{queues:?}");
+    for url in queues.queue_urls() {
+        let refused = sqs.receive_message().queue_url(url).send().await.expect_err(url);
+        assert_eq!(refused.code(), Some("AccessDenied"), "{url}: {refused:?}");
+    }
+    let alice = stack.connect("plain-alice").await.unwrap();
+    let send = json!({ "action": "sendMessage", "roomId": "plain", "data": 1 });
+    assert_eq!(alice.request_for("error", send).await["code"], "unavailable");
 }
 
 async fn start(parameters: &[(&str, &str)]) -> LocalStack {
@@ -152,12 +170,17 @@ impl<'a> World<'a> {
 
     /// Waits until the function's log says that it was refused this.
     async fn refused(&self, role: &Role, permission: &Permission, since: u128) {
+        while !self.lines(role, since).await.iter().any(|line| says_refused(line, permission)) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What the function has logged since a time.
+    async fn lines(&self, role: &Role, since: u128) -> Vec<String> {
         let groups = self.aws.log_groups().await;
         let group = groups.iter().find(|group| group.contains(&format!("{}LogGroup", role.function)));
         let group = group.unwrap_or_else(|| panic!("no log group of {} in {groups:?}", role.function));
-        while !self.aws.log_lines(group, since).await.iter().any(|line| says_refused(line, permission)) {
-            sleep(Duration::from_millis(100)).await;
-        }
+        self.aws.log_lines(group, since).await
     }
 }
 
