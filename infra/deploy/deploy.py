@@ -25,7 +25,6 @@ RESERVED = (
 )
 # Lambda keeps this much of an account's concurrency unreserved.
 UNRESERVED = 100
-SECRET = "AUTH_JWT_SECRET"
 
 
 class Refused(Exception):
@@ -45,8 +44,6 @@ def parse_options() -> tuple[str, dict[str, str]]:
             options.error(f"{text!r} is not NAME=VALUE")
         parameters[name] = value
     parameters["Architecture"] = asked.arch
-    if os.environ.get(SECRET):
-        parameters["AuthJwtSecret"] = os.environ[SECRET]
     return asked.stack, parameters
 
 
@@ -79,11 +76,16 @@ def check(session, before: dict[str, str] | None, parameters: dict[str, str]) ->
     if unknown:
         raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(known))}")
     wanted = {**known, **(before or {}), **parameters}
-    if before is None and "AuthJwtSecret" not in parameters:
-        raise Refused(f"set {SECRET} in the environment (32 characters or more): it signs the clients' tokens")
+    check_issuer(wanted)
     if before is None:
         check_concurrency(session, wanted)
     check_log_role(session, wanted)
+
+
+def check_issuer(wanted: dict) -> None:
+    missing = [name for name in ("AuthIssuer", "AuthAudience") if not wanted[name]]
+    if wanted["AuthJwksUrl"] and missing:
+        raise Refused(f"AuthJwksUrl needs {', '.join(missing)}: tokens of the issuer's other applications would be let in")
 
 
 def check_concurrency(session, wanted: dict) -> None:
