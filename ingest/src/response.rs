@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::{
     frame::{
         client::{Refusal, RefusalReason},
-        server::{ErrorCode, Reply, ServerFrame},
+        server::{ErrorCode, ErrorReason, Reply, ServerFrame},
     },
     json::FieldError,
     queue::QueueError,
@@ -121,7 +121,8 @@ impl RouteError {
         self.log();
         let (code, message) = self.code();
         let retry_after_ms = self.is_throttled().then_some(retry_after);
-        Reply::Error { code, message, id, retry_after_ms }
+        let reason = matches!(self, Self::Expired).then_some(ErrorReason::TokenExpired);
+        Reply::Error { code, message, id, reason, retry_after_ms }
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     frame::broadcast,
-    json::{Counter, FieldError, Name, Text, required},
-    limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES},
+    json::{self, Counter, FieldError, Name, Text, required},
+    limits::{DATA_DEPTH, MAX_MESSAGE_BYTES, SUBJECT_BYTES},
     message::Message,
     room::RoomId,
     text::{escape_growth, escape_noncharacters},
@@ -83,8 +83,12 @@ impl Draft<'_> {
     /// Accepts the message. Who sent it and when is never the client's to claim.
     ///
     /// # Errors
-    /// When the message would not fit a frame.
+    /// When the message would not fit a frame, or is nested too deeply.
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
+        let depth = json::depth(self.data.get());
+        if depth > DATA_DEPTH {
+            return Err(FieldError::invalid("data", format!("may be nested {DATA_DEPTH} levels deep, has {depth}")));
+        }
         let message = Message {
             room: self.room_id,
             id: self.id.map_or_else(|| origin.id.to_owned(), |Name(id)| id),
@@ -106,7 +110,7 @@ impl ProducerDraft<'_> {
     /// Accepts the message; `from` and `sentAt` are taken over where they stand.
     ///
     /// # Errors
-    /// When the message would not fit a frame.
+    /// As a client's.
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
         let Self { room_id, data, id, key, version, from, sent_at } = self;
         let from = from.as_ref().map_or(origin.from, |Sender(from)| from);
@@ -135,6 +139,16 @@ mod tests {
 
     fn of_client(json: &str) -> Result<Message, FieldError> {
         read::<Draft<'_>>(json)?.accept(ORIGIN)
+    }
+
+    #[test]
+    fn data_is_as_deep_as_every_client_can_read() {
+        let nested = |depth: usize| format!(r#"{{"roomId":"r","data":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(of_client(&nested(60)).is_ok());
+        for depth in [61, 100_000] {
+            let told = format!("`data` may be nested 60 levels deep, has {depth}");
+            assert_eq!(of_client(&nested(depth)).unwrap_err().to_string(), told);
+        }
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub const MAX_CLIENT_FRAME_BYTES: usize = 32 * 1024;
 /// Gateway quotas": WebSocket message payload size, 128 KB). A frame so large carries a single message.
 pub const MAX_POST_BYTES: usize = 128 * 1024;
 
+/// Levels of arrays and objects that a message's `data` may have. Ours: with the frame around it within the 64 levels that the
+/// strictest of the common JSON parsers take (.NET's `System.Text.Json`; others take 128, 1,000 or what the stack holds). A message
+/// that some of a room's clients cannot parse would come back to them in every `sync`.
+pub const DATA_DEPTH: usize = 60;
+
 /// Rooms in one `sync`. Ours: they share one reply, and the reads that one frame may cost.
 pub const SYNC_ROOMS: usize = 50;
 

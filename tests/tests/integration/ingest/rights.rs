@@ -171,7 +171,7 @@ async fn a_frame_after_the_tokens_end_is_forbidden_and_its_connection_closed() {
         assert_eq!(*invocation.response(), json!({ "statusCode": 200 }), "the reply goes over @connections");
         let told: Value = serde_json::from_str(&connections.delivered(&connection)[0]).unwrap();
         assert_error(&told, "forbidden", &["expired"]);
-        assert_eq!(told["requestId"], "q");
+        assert_eq!((&told["requestId"], &told["reason"]), (&json!("q"), &json!("token_expired")));
         assert_eq!(connections.connection(&connection).deletes, 1, "{asked}");
     }
     assert!(dynamodb.rows().is_empty() && dynamodb.endpoint().operations().is_empty());
