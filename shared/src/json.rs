@@ -148,32 +148,6 @@ pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D, range: RangeIn
     }
 }
 
-/// The levels of arrays and objects of a JSON text: 0 for a number, 2 for `[{}]`.
-#[must_use]
-pub fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest): (usize, usize) = (0, 0);
-    let mut bytes = json.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            // What stands in a string has no levels.
-            b'"' => {
-                while let Some(byte) = bytes.next().filter(|byte| *byte != b'"') {
-                    if byte == b'\\' {
-                        bytes.next();
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    deepest
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::value::RawValue;
@@ -228,20 +202,6 @@ mod tests {
         let told = refusal(&format!("\"{}\"", "x".repeat(100_000)));
         assert!(told.starts_with("not a JSON object: invalid type: string \"xxx") && told.len() < 250, "{told}");
         assert!(refusal(&format!(r#"{{"roomId":"r","version":"{}"}}"#, "x".repeat(100_000))).len() < 250);
-    }
-
-    #[test]
-    fn levels_are_counted_outside_of_strings() {
-        for (json, levels) in [
-            ("7", 0),
-            (r#""[[[""#, 0),
-            ("[]", 1),
-            (r#"{"a":[{}],"b":[]}"#, 3),
-            (r#"["\"[[[", "\\", [[]]]"#, 3),
-            ("[[],[],[]]", 2),
-        ] {
-            assert_eq!(depth(json), levels, "{json}");
-        }
     }
 
     #[test]

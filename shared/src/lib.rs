@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod connection;
+mod data;
 pub mod draft;
 pub mod frame;
 pub mod json;

@@ -20,11 +20,6 @@ pub const MAX_CLIENT_FRAME_BYTES: usize = 32 * 1024;
 /// Gateway quotas": WebSocket message payload size, 128 KB). A frame so large carries a single message.
 pub const MAX_POST_BYTES: usize = 128 * 1024;
 
-/// Levels of arrays and objects that a message's `data` may have. Ours: with the frame around it within the 64 levels that the
-/// strictest of the common JSON parsers take (.NET's `System.Text.Json`; others take 128, 1,000 or what the stack holds). A message
-/// that some of a room's clients cannot parse would come back to them in every `sync`.
-pub const DATA_DEPTH: usize = 60;
-
 /// Rooms in one `sync`. Ours: they share one reply, and the reads that one frame may cost.
 pub const SYNC_ROOMS: usize = 50;
 
@@ -33,6 +28,10 @@ pub const HISTORY_MESSAGES: u32 = 100;
 
 /// Messages in one `history` reply when the request names no limit. Ours.
 pub const HISTORY_DEFAULT: u32 = 50;
+
+/// Levels of arrays and objects in a message's `data`. Ours: what parsers take in all is 64 levels at the least, and a frame
+/// has up to five around it.
+pub const DATA_LEVELS: usize = 50;
 
 /// Largest `seq` and `version`: the largest integer that a JavaScript number holds exactly, 2^53 - 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;

@@ -68,6 +68,9 @@ fn frames() -> Vec<(String, &'static str)> {
         (send(r#""data":1,"data":2"#), "bad_request"),
         (send(r#""data":"#), "bad_request"),
         (send(&format!(r#""data":{}"#, nested(DEEP, "[", "]"))), "bad_request"),
+        // What some of the room's clients could not parse, and would get again at each sync.
+        (send(r#""data":[1e400]"#), "bad_request"),
+        (send(r#""data":"\ud800""#), "bad_request"),
         (send(r#""data":1,"id":"\ud800""#), "bad_request"),
         (send(r#""data":1,"key":["k"]"#), "bad_request"),
         (send(r#""data":1,"key":"k","version":1e16"#), "bad_request"),
@@ -132,11 +135,7 @@ pub(crate) async fn data_is_data_whatever_it_looks_like(stacks: &Stacks) {
     for data in &sent {
         alice.say(room, data.clone()).await;
     }
-    // Raw numbers and escapes, which no parser on the way may touch.
-    alice.send_text(&format!(r#"{{"action":"sendMessage","roomId":"{room}","data":[1e400,-0.0,"\ud800"]}}"#));
-    let raw = || alice.received().into_iter().any(|frame| frame.text.contains(r#""data":[1e400,-0.0,"\ud800"]"#));
-    until("what was written", async || raw().then_some(())).await;
-    let messages = alice.messages(room);
+    let messages = alice.expect_messages(room, sent.len(), PATIENCE).await;
     assert!(messages.iter().map(|message| &message["data"]).eq(&sent), "{messages:?}");
 }
 
