@@ -7,7 +7,6 @@ use aws_sdk_secretsmanager::{
     error::{ProvideErrorMetadata, SdkError},
     operation::get_secret_value::GetSecretValueError,
 };
-use futures::future::join;
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::{
@@ -70,8 +69,10 @@ impl KeySource for SecretStore {
     const PAUSE: Duration = Duration::from_secs(10);
 
     async fn read(&self) -> Result<(Vec<DecodingKey>, Duration), SecretError> {
-        let (current, previous) = join(self.version(CURRENT), self.version(PREVIOUS)).await;
-        let (current, previous) = (current?.unwrap_or_default(), previous?);
+        // One after the other: a rotation in between then hides the newest secret, which the first token shows to be missing.
+        // The other way round, or both at once, it could hide the one that most tokens are signed with.
+        let current = self.version(CURRENT).await?.unwrap_or_default();
+        let previous = self.version(PREVIOUS).await?;
         if current.len() < SECRET_BYTES {
             return Err(SecretError::TooShort(current.len()));
         }

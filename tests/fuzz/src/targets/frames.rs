@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
+use aws_config::SdkConfig;
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fanout::batch::{self, Job};
-use ingest::message::MessageFunction;
+use ingest::{connections_api::ConnectionsApi, message::MessageFunction};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
@@ -45,10 +46,14 @@ impl Sink for &Recording {
 
 thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    // No token expires here, and nobody is closed.
+    static CONNECTIONS: ConnectionsApi = ConnectionsApi::new(&SdkConfig::builder().build(), "http://127.0.0.1:9");
     static EVENT: ApiGatewayWebsocketProxyRequest = serde_json::from_value(json!({
         "requestContext": {
             "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
-            "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {"sub": "alice"},
+            "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {
+                "sub": "alice", "rooms": r#"{"*":["send"]}"#, "exp": u64::MAX.to_string(),
+            },
         },
         "isBase64Encoded": false,
     })).unwrap();
@@ -71,7 +76,7 @@ pub(super) fn run(input: &[u8]) {
     let sink = Recording::default();
     let mut event = EVENT.with(Clone::clone);
     event.body = Some(text.clone().into_owned());
-    let function = MessageFunction::new(&sink, FixedClock);
+    let function = MessageFunction::new(&sink, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
     let response = RUNTIME.with(|runtime| runtime.block_on(function.handle(event))).expect("the connection stays open");
     assert_eq!(response.status_code, 200);
