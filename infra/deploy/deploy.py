@@ -5,6 +5,7 @@ cannot see. The rest is the SAM CLI's: upload, change set, events, rollback.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -76,16 +77,21 @@ def check(session, before: dict[str, str] | None, parameters: dict[str, str]) ->
     if unknown:
         raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(known))}")
     wanted = {**known, **(before or {}), **parameters}
-    check_issuer(wanted)
+    check_tokens(wanted)
     if before is None:
         check_concurrency(session, wanted)
     check_log_role(session, wanted)
 
 
-def check_issuer(wanted: dict) -> None:
+def check_tokens(wanted: dict) -> None:
+    """What the authorizer would not start with."""
     missing = [name for name in ("AuthIssuer", "AuthAudience") if not wanted[name]]
     if wanted["AuthJwksUrl"] and missing:
         raise Refused(f"AuthJwksUrl needs {', '.join(missing)}: tokens of the issuer's other applications would be let in")
+    try:
+        json.loads(wanted["AuthDefaultRooms"])
+    except ValueError as error:
+        raise Refused(f"AuthDefaultRooms is no JSON (in PARAMS it must be quoted once more): {error}") from None
 
 
 def check_concurrency(session, wanted: dict) -> None:
