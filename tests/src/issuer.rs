@@ -1,5 +1,6 @@
 //! An issuer of tokens with keys of its own: signs RS256 and ES256 tokens, and publishes a JWKS document.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +10,9 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
 use crate::http_server::{Answer, Handler, HttpServer, Reply, Request};
+
+/// The path of the document.
+pub const PATH: &str = "/.well-known/jwks.json";
 
 /// Bytes of the header of an RSA key of 2,048 bits in PKCS#8.
 const PKCS8_HEADER: usize = 26;
@@ -86,7 +90,12 @@ impl Issuer {
 
     /// Where the document is.
     pub fn url(&self) -> String {
-        format!("{}/.well-known/jwks.json", self.server.url())
+        format!("{}{PATH}", self.server.url())
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
     }
 
     /// Publishes these keys from now on, and no others.
@@ -118,7 +127,7 @@ struct Document {
 
 impl Handler for Document {
     async fn handle(&self, request: Request) -> Answer {
-        if request.path() != "/.well-known/jwks.json" {
+        if request.path() != PATH {
             return Reply::empty(404).into();
         }
         self.fetches.fetch_add(1, Ordering::SeqCst);

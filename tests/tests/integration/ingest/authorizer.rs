@@ -5,9 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tests::events::authorizer_request;
-use tests::issuer::{Issuer, SigningKey};
+use tests::issuer::{Issuer, PATH, SigningKey};
 use tests::runtime_api::{Environment, Function};
 use tests::secrets_manager::{SECRET_ARN, SecretsManager};
+
+use crate::connections_api::https::TlsFront;
 
 const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
@@ -190,4 +192,26 @@ async fn an_issuers_tokens_and_our_own_are_taken_side_by_side() {
     assert_denied(&decide_token(key.sign(&claims(&json!({ "client_id": "other", "token_use": "access" })))).await);
     assert_denied(&decide_token(token(&key.public().to_string(), &cognito)).await);
     assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn an_issuers_keys_come_from_a_server_whose_certificate_is_trusted() {
+    let key = SigningKey::ec("e");
+    let issuer = Issuer::start(&[&key]);
+    let front = TlsFront::start(issuer.address()).await;
+    let function = Function::of_workspace("authorizer")
+        .env("AUTH_JWKS_URL", format!("{}{PATH}", front.url()))
+        .env("AUTH_ISSUER", "https://issuer")
+        .env("AUTH_AUDIENCE", "roomcast");
+    let claims = json!({ "sub": "alice", "exp": 4_000_000_000_u64, "iss": "https://issuer", "aud": "roomcast" });
+    let query = json!({ "token": key.sign(&claims) });
+    let trusting = function.clone().env("SSL_CERT_FILE", front.certificate.display()).start().await.unwrap();
+    assert_allowed(&decide(&trusting, &query, &json!({})).await);
+    assert_eq!(issuer.fetches(), 1);
+    let distrusting = function.start().await.unwrap();
+    assert_denied(&decide(&distrusting, &query, &json!({})).await);
+    assert_eq!(issuer.fetches(), 1);
+    let output = distrusting.end().join("\n");
+    let told = ["keys cannot be read", "invalid peer certificate", "\"level\":\"ERROR\"", "no token can be verified"];
+    assert!(told.iter().all(|part| output.contains(part)), "{output}");
 }
