@@ -68,8 +68,8 @@ pub enum TokenError {
     /// The signature is not that of any key.
     #[error("the token's signature is wrong")]
     Signature,
-    /// There are no keys to verify it with.
-    #[error("the {0} could not be read for too long: no token can be verified")]
+    /// There are no keys to verify it with, or none since too long ago.
+    #[error("the {0} could not be read: no token can be verified")]
     NoKeys(&'static str),
     /// The claims do not hold.
     #[error(transparent)]
