@@ -16,9 +16,10 @@ use serde_json::json;
 use tests::stack::LocalStack;
 use tokio::time::{sleep, timeout};
 
+use crate::events::put;
 use crate::stacks::{PERMISSIONS_SHARD_SIZE, Stacks};
-use crate::tables::{now, queue_url, set_visibility_timeout};
-use crate::wait::PATIENCE;
+use crate::tables::{log, now, queue_url, set_visibility_timeout};
+use crate::wait::{PATIENCE, until};
 use aws::Aws;
 use exercise::exercise;
 use role::{Permission, Role};
@@ -75,6 +76,32 @@ pub(crate) async fn every_permission_of_message_is_needed_before_the_bus(_: &Sta
     let message = roles.iter().find(|role| role.function == "Message").unwrap();
     assert!(message.permissions().iter().any(|permission| permission.action == "events:PutEvents"));
     world.probe(message).await;
+}
+
+/// An outage of the rooms' queue, as relay sees it: nothing is lost, nothing must be redriven by hand.
+pub(crate) async fn events_that_the_queue_refuses_wait_until_it_takes_them(_: &Stacks) {
+    const EVENTS: u64 = 12;
+    let stack = start(&[]).await;
+    let world = World::of(&stack);
+    let roles = Role::all(&world.aws).await;
+    let relay = roles.iter().find(|role| role.function == "Relay").unwrap();
+    let permissions = relay.permissions();
+    let sending = permissions.iter().find(|permission| permission.resource.contains("-BroadcastQueue-")).unwrap();
+    relay.take_away(&world.aws, &[sending]).await;
+    for number in 0..EVENTS {
+        put(&stack, "feed", &json!({ "roomId": "waiting", "id": number.to_string(), "data": number })).await;
+    }
+    let refused = timeout(PATIENCE, world.refused(relay, sending, 0)).await;
+    assert!(refused.is_ok(), "no event was refused");
+    assert!(log(&stack, "waiting").await.is_empty());
+    relay.put_back(&world.aws).await;
+    until("all are logged", async || {
+        (log(&stack, "waiting").await.len() == usize::try_from(EVENTS).unwrap()).then_some(())
+    })
+    .await;
+    let mut ids: Vec<u64> = log(&stack, "waiting").await.iter().map(|(_, id)| id.parse().unwrap()).collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..EVENTS), "each of them once");
 }
 
 /// With the queues' policies of a deployment: the emulator is called without TLS, so every call is refused, also the root
