@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
+use tests::stack::{LocalStack, mint};
 use tests::websocket::{Client, Handshake, Received};
 use tokio::time::sleep;
 
@@ -19,13 +19,24 @@ const POLL: Duration = Duration::from_millis(50);
 /// not come: who calls limits the time.
 pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> Result<(), String> {
     match function {
-        "Authorizer" => connect(stack, &format!("authorizer:{tag}"), None).await.map(drop),
+        "Authorizer" => authorizer(stack, tag).await,
         "Session" => session(stack, tag).await,
         "Message" => message(stack, tag).await,
         "Relay" => relay(stack, tag).await,
         "Fanout" => fanout(stack, tag).await,
         "Shards" => shards(stack, tag).await,
         other => panic!("there is no exercise for the function {other}: nothing shows what its role is for"),
+    }
+}
+
+/// A good token, and one of another secret, for which the keys are read anew: there may be a newer one.
+async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    connect(stack, &format!("authorizer:{tag}"), None).await?;
+    let claims = json!({ "sub": "eve", "exp": now().as_secs() + 600 });
+    let forged = mint("a secret that is of no stack at all", &claims);
+    match stack.connect_with(&Handshake::token(&forged)).await {
+        Ok(_) => Err("a forged token connects".to_owned()),
+        Err(_) => Ok(()),
     }
 }
 
