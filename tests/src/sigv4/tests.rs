@@ -193,3 +193,17 @@ fn the_date_must_be_near_the_clock() {
     assert!(matches!(at(signed_at + MAX_SKEW * 2), Err(SignatureError::Skewed(_))));
     assert!(matches!(at(signed_at - MAX_SKEW * 2), Err(SignatureError::Skewed(_))));
 }
+
+#[test]
+fn what_is_signed_here_is_accepted_and_is_no_other_request() {
+    let expected = expected();
+    let signed = |body: &'static str| {
+        let mut request = request("POST /", &[], body);
+        let authorization = sign(&request, &expected.credentials, &expected.region, &expected.service);
+        request.headers.insert("authorization", HeaderValue::from_str(&authorization).unwrap());
+        request
+    };
+    assert_eq!(verify(&signed("Action=ListRoles"), &expected), Ok(()));
+    let other = Request { body: Bytes::from_static(b"Action=DeleteRole"), ..signed("Action=ListRoles") };
+    assert!(matches!(verify(&other, &expected), Err(SignatureError::Mismatch { .. })));
+}

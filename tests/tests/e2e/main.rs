@@ -78,6 +78,7 @@ fn main() -> ExitCode {
     trials.extend(scenarios![runtime, stacks;
         permissions::every_permission_of_every_function_is_needed,
         permissions::every_permission_of_message_is_needed_before_the_bus,
+        permissions::events_that_the_queue_refuses_wait_until_it_takes_them,
         permissions::the_queues_take_no_call_without_tls,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use aws_sdk_sqs::primitives::{DateTime, DateTimeFormat};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -16,6 +16,9 @@ use tests::sigv4::{Credentials, sign};
 use tests::stack::LocalStack;
 
 use crate::tables::now;
+
+/// Attempts of one call.
+const ATTEMPTS: usize = 5;
 
 pub(super) struct Aws {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -97,19 +100,32 @@ impl Aws {
     }
 
     async fn call(&self, service: &str, content_type: &str, target: Option<&str>, body: String) -> String {
+        for _ in 0..ATTEMPTS {
+            let (status, reply) = self.attempt(service, content_type, target, &body).await;
+            if status.is_success() {
+                return reply;
+            }
+            // The emulator stumbles over what changes while it lists it.
+            assert!(status.is_server_error(), "{service} answered {status}: {reply}");
+        }
+        panic!("{service} does not answer");
+    }
+
+    async fn attempt(
+        &self,
+        service: &str,
+        content_type: &str,
+        target: Option<&str>,
+        body: &str,
+    ) -> (StatusCode, String) {
         let seconds = i64::try_from(now().as_secs()).unwrap();
         let date = DateTime::from_secs(seconds).fmt(DateTimeFormat::DateTime).unwrap().replace(['-', ':'], "");
         let text = |value: &str| HeaderValue::from_str(value).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("host", text(self.endpoint.trim_start_matches("http://")));
         headers.insert("x-amz-date", text(&date));
-        let mut request = Request {
-            method: Method::POST,
-            target: "/".to_owned(),
-            headers,
-            body: body.into(),
-            arrived: Instant::now(),
-        };
+        let (body, arrived) = (Bytes::copy_from_slice(body.as_bytes()), Instant::now());
+        let mut request = Request { method: Method::POST, target: "/".to_owned(), headers, body, arrived };
         let authorization = sign(&request, &Credentials::new("test", "test"), &self.region, service);
         request.headers.insert("authorization", text(&authorization));
         request.headers.insert("content-type", text(content_type));
@@ -123,9 +139,7 @@ impl Aws {
         let response = self.client.request(outgoing).await.unwrap();
         let status = response.status();
         let reply = response.into_body().collect().await.unwrap().to_bytes();
-        let reply = String::from_utf8(reply.to_vec()).unwrap();
-        assert!(status.is_success(), "{service} answered {status}: {reply}");
-        reply
+        (status, String::from_utf8(reply.to_vec()).unwrap())
     }
 }
 
