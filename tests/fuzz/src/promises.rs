@@ -66,7 +66,8 @@ pub fn assert_broadcasts(frame: &[u8], room: &RoomId, logged: &[LoggedMessage]) 
     let numbers: Vec<u64> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
     assert!(!numbers.is_empty() && numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
     for (entry, seq) in entries.iter().zip(&numbers) {
-        let LoggedMessage { message, .. } = logged.iter().find(|logged| logged.seq == *seq).expect("a message of the batch");
+        let LoggedMessage { message, .. } =
+            logged.iter().find(|logged| logged.seq == *seq).expect("a message of the batch");
         assert_eq!(entry["data"], value(message.data.get()));
         assert_eq!((entry["id"].as_str(), entry["from"].as_str()), (Some(&*message.id), Some(&*message.from)));
         assert_eq!((entry["key"].as_str(), entry["version"].as_u64()), (message.key.as_deref(), message.version));

@@ -11,7 +11,9 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let name = env::var("FUZZ_TARGET").unwrap_or_default();
     let target = TARGETS.iter().find(|target| target.name == name);
-    *target.unwrap_or_else(|| panic!("FUZZ_TARGET={name}: must be one of {:?}", TARGETS.iter().map(|target| target.name).collect::<Vec<_>>()))
+    *target.unwrap_or_else(|| {
+        panic!("FUZZ_TARGET={name}: must be one of {:?}", TARGETS.iter().map(|target| target.name).collect::<Vec<_>>())
+    })
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -48,7 +48,8 @@ thread_local! {
     static EVENT: ApiGatewayWebsocketProxyRequest = serde_json::from_value(json!({
         "requestContext": {
             "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
-            "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {"sub": "alice"},
+            "connectedAt": 1, "requestTimeEpoch": 2,
+            "authorizer": {"sub": "alice", "rooms": r#"{"r*":["send"],"user:*":["send"]}"#, "exp": "9007199254740991"},
         },
         "isBase64Encoded": false,
     })).unwrap();
@@ -104,6 +105,7 @@ fn check_accepted(text: &str, message: Message) {
     assert_within_limits(&message);
     assert_eq!((message.from.as_str(), message.sent_at), ("alice", NOW));
     assert_eq!(field(text, "roomId"), Some(message.room.as_str().into()));
+    assert!(["r", "user:"].into_iter().any(|rooms| message.room.as_str().starts_with(rooms)), "no right to send there");
     assert_eq!(field(text, "data"), Some(value(message.data.get())), "what is said is what was sent");
     let named = |name| field(text, name).filter(|value| !value.is_null());
     assert_eq!(message.id, named("id").map_or("m=".to_owned(), |id| id.as_str().unwrap().to_owned()));

@@ -17,8 +17,10 @@ const QUEUED_AT: u64 = 1_800_000_000_000;
 
 pub(super) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let lines: Vec<(&str, &str)> = text.lines().take(BATCH).map(|line| line.split_once('|').unwrap_or(("r", line))).collect();
-    let records: Vec<SqsMessage> = lines.iter().enumerate().map(|(position, (group, body))| record(position, group, body)).collect();
+    let lines: Vec<(&str, &str)> =
+        text.lines().take(BATCH).map(|line| line.split_once('|').unwrap_or(("r", line))).collect();
+    let records: Vec<SqsMessage> =
+        lines.iter().enumerate().map(|(position, (group, body))| record(position, group, body)).collect();
     let groups = batch::read(records).unwrap();
     assert_eq!(groups.iter().map(|group| group.records.len()).sum::<usize>(), lines.len(), "every record has a job");
     for group in groups {
