@@ -5,6 +5,7 @@ pub mod authorizer;
 pub mod beat;
 pub mod catch_up;
 pub mod config;
+pub mod connections_api;
 pub mod deadline;
 pub mod event;
 pub mod grant;

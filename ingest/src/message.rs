@@ -11,6 +11,7 @@ use shared::{
 };
 
 use crate::{
+    connections_api::ConnectionsApi,
     deadline::Deadline,
     event::{EventError, SocketEvent},
     response::{Response, RouteError},
@@ -24,13 +25,14 @@ const RETRY_AFTER: u64 = 1_000;
 #[derive(Debug)]
 pub struct MessageFunction<S, C> {
     sink: S,
+    connections_api: ConnectionsApi,
     clock: C,
 }
 
 impl<S: Sink, C: Clock> MessageFunction<S, C> {
     /// A function that enqueues to `sink`.
-    pub fn new(sink: S, clock: C) -> Self {
-        Self { sink, clock }
+    pub fn new(sink: S, connections_api: ConnectionsApi, clock: C) -> Self {
+        Self { sink, connections_api, clock }
     }
 
     /// Serves one event.
@@ -45,6 +47,9 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
                 return Err(EventError::Type(Some("a connection's; those belong to the session function".into())));
             }
         };
+        if frame.grant.is_over(self.clock.unix_seconds()) {
+            return Ok(self.connections_api.end_expired(&frame, deadline).await);
+        }
         let Some(body) = &frame.body else { return Ok(Response::for_binary()) };
         let Inbound { request_id, request } = match Inbound::parse(body) {
             Ok(inbound) => inbound,
@@ -65,6 +70,7 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
 mod tests {
     use std::future::pending;
 
+    use aws_config::SdkConfig;
     use lambda_runtime::Context;
     use serde_json::{Value, json};
     use shared::{Message, clock::SystemClock, queue::QueueError};
@@ -93,7 +99,8 @@ mod tests {
             });
             // The deadline of this context is long past.
             let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
-            let response = MessageFunction::new(Silent, SystemClock).handle(event).await.unwrap();
+            let nowhere = ConnectionsApi::new(&SdkConfig::builder().build(), "http://127.0.0.1:9");
+            let response = MessageFunction::new(Silent, nowhere, SystemClock).handle(event).await.unwrap();
             serde_json::from_str(&response.body.unwrap()).unwrap()
         };
         for (id, told) in [(Some("i"), "i"), (None, "m=")] {

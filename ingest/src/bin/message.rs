@@ -2,6 +2,7 @@
 
 use ingest::{
     config::{MessageConfig, SinkConfig},
+    connections_api::ConnectionsApi,
     message::MessageFunction,
 };
 use shared::{
@@ -22,6 +23,7 @@ async fn main() -> Result<(), StartError> {
         SinkConfig::Sqs { queue_url } => AnySink::queue(&sdk, &queue_url),
         SinkConfig::EventBridge { bus } => AnySink::event_bus(&sdk, &bus),
     };
-    let function = MessageFunction::new(sink, SystemClock);
+    let connections_api = ConnectionsApi::new(&sdk, &config.connections_endpoint);
+    let function = MessageFunction::new(sink, connections_api, SystemClock);
     start::run(|event| function.handle(event)).await
 }

@@ -19,6 +19,7 @@ mod events;
 mod faults;
 mod gone;
 mod handshake;
+mod hostile;
 mod personal;
 mod posts;
 mod producers;
@@ -26,6 +27,7 @@ mod reader;
 mod refusals;
 mod resume;
 mod retention;
+mod rights;
 mod stacks;
 mod tables;
 mod wait;
@@ -95,6 +97,13 @@ fn main() -> ExitCode {
         personal::a_direct_message_reaches_every_device_of_its_owner_and_nobody_else,
         personal::a_personal_room_is_closed_to_others,
         personal::all_devices_log_out_at_a_message_to_the_personal_room,
+        hostile::each_hostile_frame_is_refused_and_the_next_one_served,
+        hostile::data_is_data_whatever_it_looks_like,
+        hostile::ids_that_could_collide_do_not,
+        rights::each_right_lets_through_what_it_is_for_and_nothing_else,
+        rights::a_token_without_rights_has_its_own_personal_room_and_nothing_else,
+        rights::a_connection_ends_with_its_token,
+        rights::a_subject_has_so_many_connections_and_a_connection_so_many_rooms,
         producers::records_written_to_the_queue_arrive_in_order,
         producers::poison_in_the_queue_goes_to_the_dead_letter_queue_and_blocks_nothing,
         producers::of_messages_with_a_key_all_are_logged_and_the_newest_arrives,

@@ -10,6 +10,12 @@ use crate::tables::set_visibility_timeout;
 /// Connections above which the shared stack's rooms are cut into shards. Rooms of the other scenarios are smaller.
 pub(crate) const SHARD_SIZE: usize = 12;
 
+/// Connections that a subject of the faulty stack may have.
+pub(crate) const SUBJECT_CONNECTIONS: usize = 4;
+
+/// Rooms that a connection of the faulty stack may be in.
+pub(crate) const CONNECTION_ROOMS: usize = 5;
+
 /// The issuer that the bus stack's tokens must name.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
@@ -104,6 +110,8 @@ impl FaultyStack {
             ("FanoutDeadlineReserveMs", "500"),
             // Two, so that some posts are lost for good.
             ("FanoutMaxAttempts", "2"),
+            ("SubjectConnections", &SUBJECT_CONNECTIONS.to_string()),
+            ("ConnectionRooms", &CONNECTION_ROOMS.to_string()),
         ])
         .await;
         // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.

@@ -11,3 +11,4 @@ mod fanout;
 mod ingest;
 mod log;
 mod queue;
+mod security;

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fanout::batch::{self, Job};
-use ingest::message::MessageFunction;
+use ingest::{connections_api::ConnectionsApi, message::MessageFunction};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::{
@@ -45,6 +46,11 @@ impl Sink for &Recording {
 
 thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    // No token expires here, and nobody is closed.
+    static CONNECTIONS: ConnectionsApi = {
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        ConnectionsApi::new(&sdk, "http://127.0.0.1:9")
+    };
     static EVENT: ApiGatewayWebsocketProxyRequest = serde_json::from_value(json!({
         "requestContext": {
             "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
@@ -72,7 +78,7 @@ pub(super) fn run(input: &[u8]) {
     let sink = Recording::default();
     let mut event = EVENT.with(Clone::clone);
     event.body = Some(text.clone().into_owned());
-    let function = MessageFunction::new(&sink, FixedClock);
+    let function = MessageFunction::new(&sink, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
     let response = RUNTIME.with(|runtime| runtime.block_on(function.handle(event))).expect("the connection stays open");
     assert_eq!(response.status_code, 200);

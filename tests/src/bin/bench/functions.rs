@@ -82,6 +82,7 @@ fn message(backing: &Backing) -> Function {
         .env("AWS_ENDPOINT_URL", backing.aws.url())
         .env("INGEST_SINK", "sqs")
         .env("QUEUE_URL", backing.aws.queue_url("broadcasts.fifo"))
+        .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
 }
 
 fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Function {
@@ -91,6 +92,7 @@ fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Func
         _ => Function::of_workspace(name)
             .env("AWS_ENDPOINT_URL", backing.dynamodb.url())
             .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
+            .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
             .env("QUEUE_URL", backing.aws.queue_url("broadcasts.fifo"))
             .env("DLQ_URL", backing.aws.queue_url("dead-letters.fifo"))

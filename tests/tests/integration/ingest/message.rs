@@ -11,13 +11,14 @@ use tests::dynamodb::DynamoDb;
 use tests::events;
 use tests::runtime_api::{Environment, Function};
 
-use super::{assert_error, reply, send, send_text};
+use super::{NOWHERE, assert_error, reply, send, send_text};
 
 fn to_queue(aws: &AwsServer) -> Function {
     Function::of_workspace("message")
         .env("AWS_ENDPOINT_URL", aws.url())
         .env("INGEST_SINK", "sqs")
         .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 
 fn to_bus(aws: &AwsServer) -> Function {
@@ -25,6 +26,7 @@ fn to_bus(aws: &AwsServer) -> Function {
         .env("AWS_ENDPOINT_URL", aws.url())
         .env("INGEST_SINK", "eventbridge")
         .env("EVENT_BUS_NAME", "room-bus")
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 
 fn queued(aws: &AwsServer) -> Vec<QueuedMessage> {

@@ -4,6 +4,7 @@ mod authorizer;
 mod history;
 mod message;
 mod relay;
+mod rights;
 mod rooms;
 mod start;
 
@@ -12,12 +13,16 @@ use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
 use tests::events;
 use tests::runtime_api::{Environment, Function};
 
+/// An address at which nobody answers.
+const NOWHERE: &str = "http://127.0.0.1:9/production";
+
 /// The `session` function over both tables.
 fn session(dynamodb: &DynamoDb) -> Function {
     Function::of_workspace("session")
         .env("AWS_ENDPOINT_URL", dynamodb.url())
         .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
         .env("MESSAGES_TABLE", MESSAGES_TABLE)
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 
 /// Sends a frame from `alice` on the connection `c=`; returns the reply.

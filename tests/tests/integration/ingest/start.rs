@@ -23,8 +23,13 @@ async fn assert_all_are_named(function: &str, variables: &[(&str, &str)], unset:
 
 #[tokio::test]
 async fn message_names_every_bad_variable() {
-    assert_all_are_named("message", &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")], &["QUEUE_URL"]).await;
-    let variables = [("QUEUE_URL", "queue"), ("LOG_LEVEL", "7")];
+    assert_all_are_named(
+        "message",
+        &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")],
+        &["QUEUE_URL", "CONNECTIONS_ENDPOINT"],
+    )
+    .await;
+    let variables = [("QUEUE_URL", "queue"), ("CONNECTIONS_ENDPOINT", "wss://api"), ("LOG_LEVEL", "7")];
     assert_all_are_named("message", &variables, &[]).await;
 }
 
@@ -35,9 +40,11 @@ async fn session_names_every_bad_variable() {
         ("SYNC_MIN_SECONDS", "4"),
         ("SYNC_MAX_SECONDS", "541"),
         ("RETENTION_SECONDS", "1"),
+        ("CONNECTION_ROOMS", "0"),
+        ("SUBJECT_CONNECTIONS", "-1"),
         ("LOG_LEVEL", "loud"),
     ];
-    assert_all_are_named("session", &variables, &["MESSAGES_TABLE"]).await;
+    assert_all_are_named("session", &variables, &["MESSAGES_TABLE", "CONNECTIONS_ENDPOINT"]).await;
 }
 
 #[tokio::test]

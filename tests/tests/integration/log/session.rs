@@ -7,10 +7,13 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use aws_sdk_dynamodb::Client;
 use fastrand::Rng;
 use ingest::beat::Beat;
-use ingest::session::SessionFunction;
+use ingest::config::SessionLimits;
+use ingest::connections_api::ConnectionsApi;
+use ingest::session::{SessionFunction, Tables};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::store::{connections::ConnectionTable, log::LogTable};
+use shared::store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable};
+use tests::aws_sdk::sdk_config;
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
 use tests::events;
@@ -23,10 +26,15 @@ pub(super) struct Session(Rc<SessionFunction<TestClock>>);
 
 impl Session {
     pub(super) fn new(client: Client, clock: &TestClock) -> Self {
-        let connections = ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone());
-        let log = LogTable::new(client, MESSAGES_TABLE, clock.clone());
+        let tables = Tables {
+            connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
+            subjects: SubjectTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
+            log: LogTable::new(client, MESSAGES_TABLE, clock.clone()),
+        };
+        let api = nobody_expires();
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        Self(Rc::new(SessionFunction::new(connections, log, clock.clone(), RETENTION_SECONDS, beat, Rng::with_seed(2))))
+        let (limits, random) = (SessionLimits { rooms: 100, connections: None }, Rng::with_seed(2));
+        Self(Rc::new(SessionFunction::new(tables, api, limits, clock.clone(), RETENTION_SECONDS, beat, random)))
     }
 
     /// Sends a frame; returns the reply.
@@ -51,6 +59,11 @@ impl Session {
         let response = self.0.handle(event(events::disconnect(connection, subject))).await.unwrap();
         assert_eq!(response.status_code, 200);
     }
+}
+
+/// The @connections API for tests in which no token expires, and nobody is closed.
+pub(super) fn nobody_expires() -> ConnectionsApi {
+    ConnectionsApi::new(&sdk_config("http://127.0.0.1:9"), "http://127.0.0.1:9")
 }
 
 /// An event with time enough.

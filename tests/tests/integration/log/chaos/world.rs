@@ -16,7 +16,7 @@ use tests::dynamodb::DynamoDb;
 use tests::events;
 use tests::fifo_queue::FifoQueue;
 
-use crate::log::session::{Session, event};
+use crate::log::session::{Session, event, nobody_expires};
 use crate::log::writer::client;
 
 pub(super) const ROOMS: [&str; 2] = ["a", "b"];
@@ -69,7 +69,7 @@ impl World {
         let dynamodb_client = client(&dynamodb);
         Self {
             session: Session::new(dynamodb_client.clone(), &clock),
-            message: MessageFunction::new(queue.clone(), clock.clone()),
+            message: MessageFunction::new(queue.clone(), nobody_expires(), clock.clone()),
             connections: ConnectionsServer::start(),
             has_shards: random.bool(),
             batches_expire: random.u32(..5) == 0,
