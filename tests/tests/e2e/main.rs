@@ -20,6 +20,7 @@ mod faults;
 mod gone;
 mod handshake;
 mod hostile;
+mod permissions;
 mod personal;
 mod posts;
 mod producers;
@@ -74,6 +75,8 @@ fn main() -> ExitCode {
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
     trials.extend(scenarios![runtime, stacks;
+        permissions::every_permission_of_every_function_is_needed,
+        permissions::every_permission_of_message_is_needed_before_the_bus,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,
@@ -85,6 +88,9 @@ fn main() -> ExitCode {
         contract::the_description_has_every_field,
         contract::a_token_made_on_the_command_line_connects,
         events::an_event_of_a_producer_reaches_the_room_once,
+        events::a_burst_of_events_reaches_its_rooms_whole,
+        events::the_failure_queue_is_drained_by_itself,
+        events::an_event_of_another_type_is_kept_where_it_can_be_read,
         events::an_event_that_is_no_message_goes_to_the_dead_letter_queue_with_its_reason,
         gone::a_killed_client_leaves_no_row_after_the_next_broadcast,
         gone::rows_whose_disconnect_was_lost_go_with_the_next_broadcast_but_young_ones_stay,

@@ -16,6 +16,9 @@ pub(crate) const SUBJECT_CONNECTIONS: usize = 4;
 /// Rooms that a connection of the faulty stack may be in.
 pub(crate) const CONNECTION_ROOMS: usize = 5;
 
+/// Connections above which rooms are cut into shards where permissions are taken away.
+pub(crate) const PERMISSIONS_SHARD_SIZE: usize = 2;
+
 /// The issuer that the bus stack's tokens must name.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
@@ -115,7 +118,7 @@ impl FaultyStack {
         ])
         .await;
         // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.
-        set_visibility_timeout(&stack, 6).await;
+        set_visibility_timeout(&stack, &stack.description().queue_url, 6).await;
         posts.lead_to(&stack.description().endpoint_url);
         Self { stack, posts }
     }
