@@ -43,6 +43,11 @@ fn test(name: &str) {
 }
 
 #[test]
+fn events() {
+    test("events");
+}
+
+#[test]
 fn frames() {
     test("frames");
 }

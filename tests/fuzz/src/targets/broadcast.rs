@@ -3,9 +3,11 @@
 use std::num::NonZeroU16;
 
 use fanout::{
+    batch::{self, Job},
     frame::{EncodedFrame, encode::encode, repack::repack},
     shard::{self, ShardJob, first_job},
 };
+use serde_json::{Value, json};
 use shared::{LoggedMessage, Message, RoomId};
 
 use crate::promises::assert_broadcasts;
@@ -46,4 +48,14 @@ fn assert_covers(frames: &[EncodedFrame], room: &RoomId, logged: &[LoggedMessage
         from..=up_to
     });
     assert!(covered.eq(logged.iter().map(|logged| logged.seq)), "{logged:?}");
+}
+
+/// A message as the fan-out reads it from the queue.
+pub(super) fn queued(room: &RoomId, body: &str) -> Message {
+    let record: Value = json!({"messageId": "q", "body": body, "attributes": {"MessageGroupId": room.as_str()}});
+    let mut groups = batch::read(vec![serde_json::from_value(record).unwrap()]).unwrap();
+    match groups.remove(0).records.remove(0).job {
+        Job::Message(message) => message,
+        other => panic!("{other:?}"),
+    }
 }
