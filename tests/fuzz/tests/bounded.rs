@@ -53,6 +53,11 @@ fn frames() {
 }
 
 #[test]
+fn jwks() {
+    test("jwks");
+}
+
+#[test]
 fn records() {
     test("records");
 }
@@ -65,6 +70,11 @@ fn rights() {
 #[test]
 fn shard_jobs() {
     test("shard_jobs");
+}
+
+#[test]
+fn tokens() {
+    test("tokens");
 }
 
 #[test]

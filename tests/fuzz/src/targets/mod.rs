@@ -3,9 +3,11 @@
 mod broadcast;
 mod events;
 mod frames;
+mod jwks;
 mod records;
 mod rights;
 mod shard_jobs;
+mod tokens;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -24,9 +26,11 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "events", run: events::run, mutations: 3_000 },
     Target { name: "frames", run: frames::run, mutations: 4_000 },
+    Target { name: "jwks", run: jwks::run, mutations: 1_000 },
     Target { name: "records", run: records::run, mutations: 3_000 },
     Target { name: "rights", run: rights::run, mutations: 4_000 },
     Target { name: "shard_jobs", run: shard_jobs::run, mutations: 3_000 },
+    Target { name: "tokens", run: tokens::run, mutations: 1_000 },
 ];
 
 /// Waits for a function's answer.
