@@ -18,6 +18,9 @@ SUB ?=
 ROOMS ?=
 TTL ?=
 
+TARGET ?=
+MINUTES ?= 10
+
 STACK ?= roomcast
 ARCH ?= x86_64
 PARAMS ?=
@@ -130,6 +133,10 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 # With the client's packages: its tests against the stack are among the end-to-end tests.
 rust-test: lambda $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
+
+.PHONY: fuzz
+fuzz: setup ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
+	@tests/fuzz/run "$(TARGET)" "$(MINUTES)"
 
 ##@ Measure
 

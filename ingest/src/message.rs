@@ -70,7 +70,7 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
 mod tests {
     use std::future::pending;
 
-    use aws_config::SdkConfig;
+    use aws_config::{BehaviorVersion, SdkConfig};
     use lambda_runtime::Context;
     use serde_json::{Value, json};
     use shared::{Message, clock::SystemClock, queue::QueueError};
@@ -99,7 +99,8 @@ mod tests {
             });
             // The deadline of this context is long past.
             let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
-            let nowhere = ConnectionsApi::new(&SdkConfig::builder().build(), "http://127.0.0.1:9");
+            let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+            let nowhere = ConnectionsApi::new(&sdk, "http://127.0.0.1:9");
             let response = MessageFunction::new(Silent, nowhere, SystemClock).handle(event).await.unwrap();
             serde_json::from_str(&response.body.unwrap()).unwrap()
         };

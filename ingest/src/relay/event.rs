@@ -43,11 +43,11 @@ pub(super) fn read(body: &str, queued_at: u64) -> Result<Message, Refused> {
 }
 
 fn accept(event: &BusEvent, queued_at: u64) -> Result<Message, FieldError> {
-    let id = event
-        .id
-        .as_deref()
-        .filter(|id| id.chars().count() <= NAME_CHARS)
-        .ok_or_else(|| FieldError::Fields("`id` is missing".to_owned()))?;
+    let id = event.id.as_deref().ok_or_else(|| FieldError::Fields("`id` is missing".to_owned()))?;
+    let length = id.chars().count();
+    if !(1..=NAME_CHARS).contains(&length) {
+        return Err(FieldError::invalid("id", format!("must have 1 to {NAME_CHARS} characters, has {length}")));
+    }
     // The rule lets no other pass, but what the bus itself could not read comes past the rule.
     if event.detail_type != DETAIL_TYPE {
         return Err(FieldError::invalid("detail-type", format!("is not {DETAIL_TYPE}")));
@@ -116,6 +116,10 @@ mod tests {
             ),
             (r#"{"id":"e","source":"s","detail-type":"t"}"#, "`detail` is missing"),
             (r#"{"detail-type":"t","source":"s","detail":{"roomId":"r","data":1}}"#, "`id` is missing"),
+            (
+                r#"{"id":"","detail-type":"roomcast.message","source":"s","detail":{"roomId":"r","data":1}}"#,
+                "`id` must have 1 to 64 characters, has 0",
+            ),
             (
                 r#"{"id":"e","detail-type":"roomcast.message","source":"","detail":{}}"#,
                 "`source` must have 1 to 256 bytes",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::room::RoomId;
+use crate::{limits::MAX_INTEGER, room::RoomId};
 
 /// A row.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -46,9 +46,11 @@ pub(super) fn read_text<'a>(item: &'a Item, attribute: &'static str) -> Result<&
     item.get(attribute).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Unreadable(attribute))
 }
 
+/// A number of at most [`MAX_INTEGER`], as all are that are written: whoever counts on from one does not overflow.
 pub(super) fn read_number(item: &Item, attribute: &'static str) -> Result<u64, Unreadable> {
     let digits = item.get(attribute).and_then(|value| value.as_n().ok());
-    digits.and_then(|digits| digits.parse().ok()).ok_or(Unreadable(attribute))
+    let number = digits.and_then(|digits| digits.parse().ok());
+    number.filter(|number| *number <= MAX_INTEGER).ok_or(Unreadable(attribute))
 }
 
 /// As [`read_number`]; a missing attribute is `None`.

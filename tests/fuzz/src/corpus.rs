@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 /// A target's kept inputs with their files' names, in the order of the names.
+#[must_use]
 pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use fastrand::Rng;
 use fuzz::{TARGETS, Target, corpus, mutate::mutate};
 
-/// Bytes of an input at the most: as large as the largest message, and a little.
-const MOST: usize = 140_000;
+/// Bytes of an input at the most: mostly few, and now and then more than the largest message.
+const MOST: [usize; 5] = [500, 2_000, 8_000, 8_000, 140_000];
 
 /// Mutates on from a mutation, and not from the corpus, at so many in a hundred.
 const GOES_ON: u8 = 60;
@@ -37,14 +37,24 @@ fn test(name: &str) {
     for mutation in 0..target.mutations {
         let goes_on = random.u8(..100) < GOES_ON;
         let from = if goes_on { &input } else { &random.choice(&corpus).unwrap().1 };
-        input = mutate(from, MOST, &mut random);
+        input = mutate(from, *random.choice(&MOST).unwrap(), &mut random);
         run(target, &input, &format!("mutation {mutation}"));
     }
 }
 
 #[test]
+fn events() {
+    test("events");
+}
+
+#[test]
 fn frames() {
     test("frames");
+}
+
+#[test]
+fn jwks() {
+    test("jwks");
 }
 
 #[test]
@@ -60,6 +70,11 @@ fn rights() {
 #[test]
 fn shard_jobs() {
     test("shard_jobs");
+}
+
+#[test]
+fn tokens() {
+    test("tokens");
 }
 
 #[test]

@@ -73,7 +73,14 @@ pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreada
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{
+        draft::{Draft, Origin},
+        json,
+        limits::MAX_INTEGER,
+    };
 
     fn entry() -> LogEntry {
         let message = Message {
@@ -118,5 +125,29 @@ mod tests {
         assert_eq!(unreadable(FLOOR, text("x")), Unreadable(FLOOR));
         assert_eq!(unreadable("data", text("{")), Unreadable("data"));
         assert_eq!(unreadable("version", number("1.5")), Unreadable("version"));
+        // Beyond all numbers that are written: whoever counts on from it would start again at 0.
+        assert_eq!(unreadable("seq", number(u64::MAX)), Unreadable("seq"));
+        assert_eq!(unreadable("seq", number(MAX_INTEGER + 1)), Unreadable("seq"));
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_message_reads_back_as_it_was(
+            names in prop::collection::vec("[\\PC\0\u{202e}\u{fffe}]{1,64}", 3),
+            text in "[\\PC\u{fffe}\u{ffff}]{0,40}",
+            (version, seq) in (prop::option::of(0..=MAX_INTEGER), 1..=MAX_INTEGER),
+        ) {
+            let draft = serde_json::json!({
+                "roomId": "r", "id": names[0], "key": names[1], "version": version, "data": {"text": text},
+            });
+            let draft = draft.to_string();
+            let draft: Draft<'_> = json::read(&draft).unwrap();
+            let message = draft.accept(Origin { id: "m", from: &names[2], sent_at: MAX_INTEGER }).unwrap();
+            let entry = LogEntry { logged: LoggedMessage { seq, message }, ..entry() };
+            let read = read_entry(&entry.logged.message.room, &to_item(&entry)).unwrap();
+            prop_assert_eq!(read.logged.message.to_body(), entry.logged.message.to_body());
+            prop_assert_eq!(read.logged.message.identity(), entry.logged.message.identity());
+            prop_assert_eq!((read.seq(), read.appended_at, read.expires_at), (seq, 8, 9));
+        }
     }
 }

@@ -3,9 +3,11 @@
 use std::num::NonZeroU16;
 
 use fanout::{
+    batch::{self, Job},
     frame::{EncodedFrame, encode::encode, repack::repack},
     shard::{self, ShardJob, first_job},
 };
+use serde_json::{Value, json};
 use shared::{LoggedMessage, Message, RoomId};
 
 use crate::promises::assert_broadcasts;
@@ -15,7 +17,7 @@ const SHARDS: NonZeroU16 = NonZeroU16::new(4).unwrap();
 
 /// Broadcasts messages of a room, and asserts that everything arrives once and in order, directly as through the shard queue.
 /// Every seventh number is another's.
-pub fn broadcast(room: &RoomId, messages: Vec<Message>) {
+pub(super) fn broadcast(room: &RoomId, messages: Vec<Message>) {
     let numbers = (1_700_000_000_000_000_u64..).filter(|number| number % 7 > 0);
     let logged: Vec<_> = numbers.zip(messages).map(|(seq, message)| LoggedMessage { seq, message }).collect();
     let frames = encode(room, &logged);
@@ -46,4 +48,14 @@ fn assert_covers(frames: &[EncodedFrame], room: &RoomId, logged: &[LoggedMessage
         from..=up_to
     });
     assert!(covered.eq(logged.iter().map(|logged| logged.seq)), "{logged:?}");
+}
+
+/// A message as the fan-out reads it from the queue.
+pub(super) fn queued(room: &RoomId, body: &str) -> Message {
+    let record: Value = json!({"messageId": "q", "body": body, "attributes": {"MessageGroupId": room.as_str()}});
+    let mut groups = batch::read(vec![serde_json::from_value(record).unwrap()]).unwrap();
+    match groups.remove(0).records.remove(0).job {
+        Job::Message(message) => message,
+        other => panic!("{other:?}"),
+    }
 }

@@ -2,22 +2,23 @@
 
 use std::cell::RefCell;
 
-use aws_config::SdkConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
-use fanout::batch::{self, Job};
 use ingest::{connections_api::ConnectionsApi, message::MessageFunction};
 use lambda_runtime::{Context, LambdaEvent};
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{
-    Message, RoomId,
+    Message,
     clock::Clock,
     frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
     queue::{QueueError, Sink},
 };
-use tokio::runtime::{Builder, Runtime};
 
-use super::broadcast::broadcast;
+use super::{
+    block_on,
+    broadcast::{broadcast, queued},
+};
 use crate::promises::{assert_tells, assert_within_limits, field, value};
 
 /// Bytes of a reply to a message at the most: the longest names, with every character escaped.
@@ -45,15 +46,16 @@ impl Sink for &Recording {
 }
 
 thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
     // No token expires here, and nobody is closed.
-    static CONNECTIONS: ConnectionsApi = ConnectionsApi::new(&SdkConfig::builder().build(), "http://127.0.0.1:9");
+    static CONNECTIONS: ConnectionsApi = {
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        ConnectionsApi::new(&sdk, "http://127.0.0.1:9")
+    };
     static EVENT: ApiGatewayWebsocketProxyRequest = serde_json::from_value(json!({
         "requestContext": {
             "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
-            "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {
-                "sub": "alice", "rooms": r#"{"*":["send"]}"#, "exp": u64::MAX.to_string(),
-            },
+            "connectedAt": 1, "requestTimeEpoch": 2,
+            "authorizer": {"sub": "alice", "rooms": r#"{"r*":["send"],"user:*":["send"]}"#, "exp": "9007199254740991"},
         },
         "isBase64Encoded": false,
     })).unwrap();
@@ -78,7 +80,7 @@ pub(super) fn run(input: &[u8]) {
     event.body = Some(text.clone().into_owned());
     let function = MessageFunction::new(&sink, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
-    let response = RUNTIME.with(|runtime| runtime.block_on(function.handle(event))).expect("the connection stays open");
+    let response = block_on(function.handle(event)).expect("the connection stays open");
     assert_eq!(response.status_code, 200);
     let reply = response.body.expect("every frame is answered");
     assert!(reply.len() <= REPLY_BYTES.min(MAX_POST_BYTES), "{reply}");
@@ -109,6 +111,7 @@ fn check_accepted(text: &str, message: Message) {
     assert_within_limits(&message);
     assert_eq!((message.from.as_str(), message.sent_at), ("alice", NOW));
     assert_eq!(field(text, "roomId"), Some(message.room.as_str().into()));
+    assert!(["r", "user:"].into_iter().any(|rooms| message.room.as_str().starts_with(rooms)), "no right to send there");
     assert_eq!(field(text, "data"), Some(value(message.data.get())), "what is said is what was sent");
     let named = |name| field(text, name).filter(|value| !value.is_null());
     assert_eq!(message.id, named("id").map_or("m=".to_owned(), |id| id.as_str().unwrap().to_owned()));
@@ -120,14 +123,4 @@ fn check_accepted(text: &str, message: Message) {
     assert_eq!(queued.identity(), message.identity());
     let room = message.room.clone();
     broadcast(&room, vec![message, queued]);
-}
-
-/// A message as the fan-out reads it from the queue.
-fn queued(room: &RoomId, body: &str) -> Message {
-    let record: Value = json!({"messageId": "q", "body": body, "attributes": {"MessageGroupId": room.as_str()}});
-    let mut groups = batch::read(vec![serde_json::from_value(record).unwrap()]).unwrap();
-    match groups.remove(0).records.remove(0).job {
-        Job::Message(message) => message,
-        other => panic!("{other:?}"),
-    }
 }

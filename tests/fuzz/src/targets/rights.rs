@@ -1,12 +1,14 @@
 //! Rights, of tokens and of the template for tokens without them. Three lines: the rights, a subject, a room.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use shared::{
     RoomId, Subject,
     rights::{ALL, Right, Rights, RightsTemplate},
 };
 
-use crate::promises::{assert_tells, value};
+use crate::promises::value;
 
 pub(super) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -20,20 +22,17 @@ pub(super) fn run(input: &[u8]) {
             assert_eq!(serde_json::from_str::<Rights>(&written).unwrap(), rights);
             check(&rights, &model(json, None), &subject, &room);
         }
-        Err(error) => assert_tells(&error.to_string()),
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
-    match RightsTemplate::parse(json) {
-        Ok(template) => {
-            let rights = template.of(&subject);
-            check(&rights, &model(json, Some(&subject)), &subject, &room);
-            check_named(json, &subject, &room);
-        }
-        Err(error) => assert_tells(&error.to_string()),
+    if let Ok(template) = RightsTemplate::parse(json) {
+        let rights = template.of(&subject);
+        check(&rights, &model(json, Some(&subject)), &subject, &room);
+        check_named(json, &subject, &room);
     }
 }
 
 /// What a subject may do in rooms: a pattern and a right each, as plainly as may be.
-type Model = Vec<(String, Right)>;
+type Model = BTreeSet<(String, Right)>;
 
 /// Reads rights without the code that is looked at; of a template those of one subject.
 fn model(json: &str, subject: Option<&Subject>) -> Model {
@@ -49,7 +48,7 @@ fn model(json: &str, subject: Option<&Subject>) -> Model {
         // Names too long for a room match none.
         let Some(pattern) = named(pattern) else { continue };
         for name in names.as_array().unwrap() {
-            model.push((pattern.clone(), ALL.into_iter().find(|right| name == right.name()).unwrap()));
+            model.insert((pattern.clone(), ALL.into_iter().find(|right| name == right.name()).unwrap()));
         }
     }
     model
@@ -57,7 +56,7 @@ fn model(json: &str, subject: Option<&Subject>) -> Model {
 
 fn check(rights: &Rights, model: &Model, subject: &Subject, room: &RoomId) {
     let own = format!("user:{}", subject.as_str());
-    let names: Vec<_> = model.iter().map(|(pattern, _)| pattern.trim_end_matches('*').to_owned()).collect();
+    let names: BTreeSet<_> = model.iter().map(|(pattern, _)| pattern.trim_end_matches('*').to_owned()).collect();
     let longer = names.iter().map(|name| format!("{name}x"));
     let rooms = names.iter().cloned().chain(longer).chain([own.clone(), "user:bob".into(), room.as_str().to_owned()]);
     for room in rooms.filter_map(|room| RoomId::parse(&room).ok()) {

@@ -1,11 +1,15 @@
 //! Jobs of the shard queue: `group|body`, or only a body of the group `r/0`.
 
+use std::collections::HashMap;
+
 use fanout::{
     frame::repack::repack,
     shard::{MOST_SHARDS, ShardJob},
 };
 
-use crate::promises::{assert_tells, value};
+use serde_json::value::RawValue;
+
+use crate::promises::assert_tells;
 
 pub(super) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -27,15 +31,21 @@ pub(super) fn check_job(job: &ShardJob, group: &str) {
     for done in bounds.chain([0]) {
         let mut covered = 0;
         for frame in repack(room, frames, done) {
-            let read = value(str::from_utf8(frame.body()).unwrap());
-            assert_eq!((&read["type"], &read["roomId"]), (&"messages".into(), &room.as_str().into()));
-            let numbers: Vec<u64> =
-                read["messages"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
-            let up_to = read["seq"].as_u64().unwrap_or(numbers[numbers.len() - 1]);
+            let read = fields(str::from_utf8(frame.body()).unwrap());
+            assert_eq!((read["type"], read["roomId"]), (r#""messages""#, format!("\"{room}\"").as_str()));
+            let entries: Vec<&RawValue> = serde_json::from_str(read["messages"]).unwrap();
+            let numbers: Vec<u64> = entries.iter().map(|entry| fields(entry.get())["seq"].parse().unwrap()).collect();
+            let up_to = read.get("seq").map_or(numbers[numbers.len() - 1], |seq| seq.parse().unwrap());
             assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
             assert!(up_to > done.max(covered) && up_to == frame.last(), "{numbers:?} after {covered}");
             covered = up_to;
         }
         assert_eq!(covered, if job.last_number() > done { job.last_number() } else { 0 });
     }
+}
+
+/// An object's fields as they stand: what the messages say is theirs who made the job.
+fn fields(json: &str) -> HashMap<String, &str> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_str(json).unwrap();
+    fields.into_iter().map(|(name, value)| (name, value.get())).collect()
 }
