@@ -29,17 +29,6 @@ pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> R
     }
 }
 
-/// A good token, and one of another secret, for which the keys are read anew: there may be a newer one.
-async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
-    connect(stack, &format!("authorizer:{tag}"), None).await?;
-    let claims = json!({ "sub": "eve", "exp": now().as_secs() + 600 });
-    let forged = mint("a secret that is of no stack at all", &claims);
-    match stack.connect_with(&Handshake::token(&forged)).await {
-        Ok(_) => Err("a forged token connects".to_owned()),
-        Err(_) => Ok(()),
-    }
-}
-
 async fn connect(stack: &LocalStack, subject: &str, room: Option<&str>) -> Result<Client, String> {
     let mut handshake = Handshake::token(&stack.token(subject));
     if let Some(room) = room {
