@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 
 use super::{
     StoreError,
-    item::{number, read_number, read_text, text},
+    item::{Item, number, read_number, read_text, text},
 };
 use crate::{clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, subject::Subject};
 
@@ -44,31 +44,42 @@ impl<C: Clock> SubjectTable<C> {
         Ok(())
     }
 
-    /// A subject's connections, the oldest first: at most `limit` rows are looked at. Some may be gone.
+    /// A subject's connections, the oldest first: of more than `limit` so many, in no certain choice. Some may be gone. Rows
+    /// that have expired are passed over: those of connections that outlive their tokens stay for hours, and must not take
+    /// the places of others.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
     pub async fn connections(&self, subject: &Subject, limit: u32) -> Result<Vec<ConnectionId>, StoreError> {
-        let page = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .key_condition_expression("connectionId = :subject")
-            .expression_attribute_values(":subject", text(key(subject)))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::of_call("Query of a subject's connections"))?;
         let now = self.clock.unix_seconds();
         // One that cannot be read counts for nothing, and expires.
-        let read = |item| {
+        let read = |item: &Item| {
             let joined_at: u64 = read_number(item, "joinedAt").ok()?;
             let expires_at: u64 = read_number(item, "expiresAt").ok()?;
             (expires_at > now).then_some((joined_at, ConnectionId::new(read_text(item, "roomId").ok()?)))
         };
-        let mut connections: Vec<_> = page.items().iter().filter_map(read).collect();
+        let (mut connections, mut start) = (Vec::new(), None);
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("connectionId = :subject")
+                .expression_attribute_values(":subject", text(key(subject)))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::of_call("Query of a subject's connections"))?;
+            connections.extend(page.items().iter().filter_map(read));
+            start = page.last_evaluated_key;
+            if start.is_none() || connections.len() >= limit as usize {
+                break;
+            }
+        }
         connections.sort();
+        connections.truncate(limit as usize);
         Ok(connections.into_iter().map(|(_, connection)| connection).collect())
     }
 

@@ -255,6 +255,23 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
     assert_eq!(dynamodb.subject_connections("alice"), ["5=", "6="]);
 }
 
+/// DynamoDB deletes a row hours after it has expired.
+#[tokio::test]
+async fn connections_whose_token_has_ended_do_not_hide_others() {
+    let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
+    let session = session(&dynamodb)
+        .env("CONNECTIONS_ENDPOINT", connections.endpoint())
+        .env("SUBJECT_CONNECTIONS", "2")
+        .start()
+        .await
+        .unwrap();
+    let expired = |number| ConnectionRow { expires_at: now() - 1, ..ConnectionRow::new("subject/alice", number) };
+    // In the order of their names, before those that are open.
+    dynamodb.seed(["0=", "1=", "2=", "3="].map(expired));
+    let open = async |connection: &str| status(&session, &connect(&json!({}), connection, None)).await;
+    assert_eq!((open("5=").await, open("6=").await, open("7=").await), (200, 200, 429));
+}
+
 #[tokio::test]
 async fn connections_that_nobody_counts_cost_nothing() {
     let dynamodb = DynamoDb::start();
