@@ -136,12 +136,16 @@ impl RightsTemplate {
         Ok(template)
     }
 
-    /// A subject's rights. A pattern that names no room with this subject in it is left out.
+    /// A subject's rights. A pattern that names no room with this subject in it is left out; all that have `{sub}` are if the
+    /// subject has a character that separates it from what follows in one of them.
     #[must_use]
     pub fn of(&self, subject: &Subject) -> Rights {
         let name = subject.as_str();
+        // Of `inbox:{sub}:*`, `al` would get the rooms of `al:ice`; of `inbox:{sub}` and `inbox:{sub}:sent`, `al:sent` one of `al`.
+        let separators = self.0.keys().flat_map(|pattern| pattern.split(SUBJECT).skip(1));
+        let has_separator = separators.filter_map(|rest| rest.chars().next()).any(|separator| name.contains(separator));
         // A subject with a `*` would turn a name into a pattern.
-        let can_be_named = RoomId::parse(name).is_ok();
+        let can_be_named = RoomId::parse(name).is_ok() && !has_separator;
         let mut named: BTreeMap<RoomPattern, RightSet> = BTreeMap::new();
         for (pattern, rights) in &self.0 {
             if pattern.contains(SUBJECT) && !can_be_named {
@@ -303,6 +307,9 @@ mod tests {
             assert_eq!(of(subject), r#"{"all":["join"]}"#, "{subject}");
         }
         assert_eq!(of(&"s".repeat(99)), r#"{"all":["join"]}"#);
+        for subject in ["al:ice", "alice:", ":"] {
+            assert_eq!(of(subject), r#"{"all":["join"]}"#, "{subject} has the character that ends a subject");
+        }
         for json in
             [r#"{"inbox:{sub}*":["join"]}"#, r#"{"{sub}*x":["join"]}"#, r#"{"{user}":["join"]}"#, r#"{"r":["x"]}"#, "7"]
         {
