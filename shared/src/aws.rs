@@ -38,7 +38,7 @@ pub async fn sdk_config() -> SdkConfig {
 }
 
 /// Whether an error code says that a rate is exceeded: those of DynamoDB, SQS and EventBridge, for calls and for the
-/// entries of batches.
+/// entries of batches. SQS says some by their names in its older protocol, with a dot in them.
 pub(crate) fn is_throttle(code: &str) -> bool {
     matches!(
         code,
@@ -49,14 +49,21 @@ pub(crate) fn is_throttle(code: &str) -> bool {
             | "Throttling"
             | "ThrottlingException"
             | "TooManyRequestsException"
-            | "KmsThrottled"
+            | "KMS.ThrottlingException"
     )
 }
 
 /// Whether an error code says that a queue or bus will never take what it was given, for calls and for the entries of
 /// batches: characters that are not allowed, a body that is too large or no event.
 pub(crate) fn is_refusal(code: &str) -> bool {
-    matches!(code, "InvalidMessageContents" | "BatchRequestTooLong" | "MalformedDetail" | "InvalidArgument")
+    matches!(
+        code,
+        "InvalidMessageContents"
+            | "BatchRequestTooLong"
+            | "AWS.SimpleQueueService.BatchRequestTooLong"
+            | "MalformedDetail"
+            | "InvalidArgument"
+    )
 }
 
 /// Keeps the SDK from trying a throttled call again: whoever waits for the answer is told at once, and decides. `E` is the

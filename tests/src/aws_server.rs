@@ -209,7 +209,8 @@ impl Taken {
         let entries = batch["Entries"].as_array().map_or(&[][..], Vec::as_slice);
         if entries.iter().map(bytes).sum::<usize>() > MAX_BYTES {
             let kind = "com.amazonaws.sqs#BatchRequestTooLong";
-            return error_reply(400, kind, "Batch requests cannot be longer than 262144 bytes.");
+            let reply = error_reply(400, kind, "Batch requests cannot be longer than 262144 bytes.");
+            return reply.header("x-amzn-query-error", "AWS.SimpleQueueService.BatchRequestTooLong;Sender");
         }
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for entry in batch["Entries"].as_array().into_iter().flatten() {

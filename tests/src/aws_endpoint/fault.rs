@@ -59,6 +59,13 @@ impl Fault {
         Self::Reply(error_reply(400, "ThrottlingException", "Rate exceeded"))
     }
 
+    /// 400 `KmsThrottled` of SQS: too much is asked of the key of an encrypted queue. Its code stands in a header, as those of
+    /// all SQS errors that had another name in the service's older protocol, and is not the type's.
+    pub fn kms_throttling() -> Self {
+        let reply = error_reply(400, "com.amazonaws.sqs#KmsThrottled", "Rate exceeded");
+        Self::Reply(reply.header("x-amzn-query-error", "KMS.ThrottlingException;Sender"))
+    }
+
     /// 400 `TransactionCanceledException` with a reason code for each item, such as `ConditionalCheckFailed`,
     /// `TransactionConflict`, or `None` for an item that was not the reason.
     pub fn transaction_cancelled(codes: &[&str]) -> Self {

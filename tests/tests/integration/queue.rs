@@ -115,7 +115,8 @@ async fn after_an_entry_that_failed_nothing_more_of_its_group_is_sent() {
 /// What a caller decides on is not lost on the way from the call or the entry to the record.
 #[tokio::test]
 async fn a_throttle_of_a_call_or_of_an_entry_stays_one() {
-    for fault in [Fault::throttling(), Fault::failed_entries(&[0, 1], "RequestThrottled")] {
+    let of_entries = Fault::failed_entries(&[0, 1], "RequestThrottled");
+    for fault in [Fault::throttling(), Fault::kms_throttling(), of_entries] {
         let aws = AwsServer::start();
         aws.fault(Rule::on("SendMessageBatch", fault));
         let records = [record("a", "a1"), record("b", "b1"), record("a", "a2")];
