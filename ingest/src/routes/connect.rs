@@ -12,7 +12,7 @@ use crate::{
 
 /// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one
 /// is gone.
-const ASKED: usize = 5;
+const ASKED: u32 = 5;
 
 /// Serves the route. An error refuses the upgrade.
 ///
@@ -49,14 +49,15 @@ async fn admit(
 ) -> Result<(), RouteError> {
     let subject = &grant.subject;
     subjects.add(subject, connection, grant.ends_at()).await?;
-    let open = subjects.connections(subject, most.get().saturating_add(1)).await?;
+    // By how many there are too many counts, as far as those that are asked could make room.
+    let open = subjects.connections(subject, most.get().saturating_add(1 + ASKED)).await?;
     let too_many = open.len().saturating_sub(usize::try_from(most.get()).unwrap_or(usize::MAX));
     if too_many == 0 {
         return Ok(());
     }
-    let asked = open.iter().filter(|other| *other != connection).take(ASKED);
+    let asked = open.iter().filter(|other| *other != connection).take(ASKED as usize);
     let gone = stream::iter(asked).map(|other| async move { api.is_gone(other).await.then_some(other) });
-    let gone: Vec<_> = gone.buffer_unordered(ASKED).filter_map(async |gone| gone).collect().await;
+    let gone: Vec<_> = gone.buffer_unordered(ASKED as usize).filter_map(async |gone| gone).collect().await;
     for other in &gone {
         subjects.remove(subject, other).await?;
     }

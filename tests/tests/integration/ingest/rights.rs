@@ -255,6 +255,22 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
     assert_eq!(dynamodb.subject_connections("alice"), ["5=", "6="]);
 }
 
+/// Handshakes at the same moment, or a limit that was lowered: one that is gone makes room for one.
+#[tokio::test]
+async fn a_connection_that_is_gone_does_not_make_room_beyond_the_limit() {
+    let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
+    let session = session(&dynamodb)
+        .env("CONNECTIONS_ENDPOINT", connections.endpoint())
+        .env("SUBJECT_CONNECTIONS", "2")
+        .start()
+        .await
+        .unwrap();
+    dynamodb.seed(["1=", "2=", "3=", "4="].map(|open| ConnectionRow::new("subject/alice", open)));
+    connections.close("1=");
+    assert_eq!(status(&session, &connect(&json!({}), "5=", None)).await, 429);
+    assert_eq!(dynamodb.subject_connections("alice"), ["2=", "3=", "4="]);
+}
+
 /// DynamoDB deletes a row hours after it has expired.
 #[tokio::test]
 async fn connections_whose_token_has_ended_do_not_hide_others() {
