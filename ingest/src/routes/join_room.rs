@@ -1,7 +1,7 @@
 //! `joinRoom`: into the room, then where its log stands. In this order: what is appended after the log was read finds
 //! the row, and what was appended before is in the reply, or known to be missing.
 
-use futures::future::try_join;
+use futures::future::join;
 use shared::{
     RoomId,
     clock::Clock,
@@ -40,10 +40,11 @@ pub async fn join_room<C: Clock>(
             None => head(log, room).await?,
         })
     };
-    let (found, rooms) = try_join(found, connections.count(connection, most_rooms.saturating_add(1))).await?;
-    if rooms > most_rooms {
+    let (found, rooms) = join(found, connections.count(connection, most_rooms.saturating_add(1))).await;
+    // Whatever became of the log: a row too many must not stay.
+    if rooms? > most_rooms {
         connections.leave(connection, room).await?;
         return Err(RouteError::Forbidden(format!("`roomId` {room}: a connection may be in {most_rooms} rooms")));
     }
-    Ok(found)
+    found
 }

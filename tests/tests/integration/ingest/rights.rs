@@ -3,9 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tests::aws_endpoint::{Call, Fault, Rule};
 use tests::aws_server::AwsServer;
 use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{ConnectionRow, DynamoDb};
+use tests::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 use tests::events::{self, granted};
 use tests::runtime_api::{Environment, Function};
 
@@ -230,6 +231,20 @@ async fn a_connection_is_in_as_many_rooms_as_it_may_be() {
     assert_eq!(dynamodb.rooms_of_connection("c="), ["a", "b", "c"]);
     request(&session, &all, &json!({ "action": "leaveRoom", "roomId": "a" })).await;
     assert_eq!(request(&session, &all, &join("d")).await["type"], "joined");
+}
+
+/// A log that cannot be read is no way around the limit.
+#[tokio::test]
+async fn a_join_whose_log_cannot_be_read_is_counted_all_the_same() {
+    let dynamodb = DynamoDb::start();
+    let session = session(&dynamodb).env("CONNECTION_ROOMS", "1").start().await.unwrap();
+    let all = events::everywhere();
+    let join = |room: &str| json!({ "action": "joinRoom", "roomId": room });
+    assert_eq!(request(&session, &all, &join("a")).await["type"], "joined");
+    let is_of_log = |call: &Call| call.body["TableName"] == MESSAGES_TABLE;
+    dynamodb.endpoint().fault(Rule::on("Query", Fault::throughput_exceeded()).when(is_of_log));
+    assert_error(&request(&session, &all, &join("b")).await, "forbidden", &["1 rooms"]);
+    assert_eq!(dynamodb.rooms_of_connection("c="), ["a"]);
 }
 
 #[tokio::test]
