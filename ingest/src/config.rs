@@ -4,8 +4,16 @@ use std::ops::RangeInclusive;
 
 use shared::config::{ConfigError, Settings};
 
+use crate::shares::MessageRates;
+
 /// Seconds between two syncs of a room at the most: API Gateway closes a connection that is idle for ten minutes.
 const SYNC_SECONDS: u64 = 540;
+
+/// What a share of messages or requests may be, a second; 0 is no limit.
+const PER_SECOND: RangeInclusive<u64> = 0..=1_000_000;
+
+/// What a share of bytes may be, a second; 0 is no limit.
+const BYTES_PER_SECOND: RangeInclusive<u64> = 0..=1_000_000_000;
 
 /// Where the message route puts messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +35,14 @@ pub enum SinkConfig {
 pub struct MessageConfig {
     /// `INGEST_SINK` with `QUEUE_URL` or `EVENT_BUS_NAME`.
     pub sink: SinkConfig,
+    /// `QUEUE_URL`: the queue whose depth counts, wherever messages are put.
+    pub queue_url: String,
+    /// `CONGESTION_TABLE`.
+    pub congestion_table: String,
+    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is admitted; 0 is no limit.
+    pub queue_depth_limit: u64,
+    /// `SUBJECT_MESSAGES_PER_SECOND` and its like.
+    pub rates: MessageRates,
 }
 
 impl MessageConfig {
@@ -35,11 +51,20 @@ impl MessageConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let queue_url = settings.url("QUEUE_URL");
         let sink = match settings.one_of("INGEST_SINK", &["sqs", "eventbridge"], "sqs") {
             "eventbridge" => SinkConfig::EventBridge { bus: settings.required("EVENT_BUS_NAME") },
-            _ => SinkConfig::Sqs { queue_url: settings.url("QUEUE_URL") },
+            _ => SinkConfig::Sqs { queue_url: queue_url.clone() },
         };
-        settings.finish(Self { sink })
+        let congestion_table = settings.required("CONGESTION_TABLE");
+        let queue_depth_limit = settings.integer("QUEUE_DEPTH_LIMIT", 0..=120_000, 100_000);
+        let rates = MessageRates {
+            subject_messages: settings.integer("SUBJECT_MESSAGES_PER_SECOND", PER_SECOND, 20),
+            subject_bytes: settings.integer("SUBJECT_BYTES_PER_SECOND", BYTES_PER_SECOND, 131_072),
+            room_messages: settings.integer("ROOM_MESSAGES_PER_SECOND", PER_SECOND, 300),
+            room_bytes: settings.integer("ROOM_BYTES_PER_SECOND", BYTES_PER_SECOND, 1_048_576),
+        };
+        settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates })
     }
 }
 
@@ -54,6 +79,8 @@ pub struct SessionConfig {
     pub sync_after_ms: RangeInclusive<u64>,
     /// `RETENTION_SECONDS`: how long the log keeps a message.
     pub retention_seconds: u64,
+    /// `SUBJECT_REQUESTS_PER_SECOND`; 0 is no limit.
+    pub requests_per_second: u64,
 }
 
 impl SessionConfig {
@@ -68,7 +95,14 @@ impl SessionConfig {
         let most = settings.integer("SYNC_MAX_SECONDS", least..=SYNC_SECONDS, SYNC_SECONDS);
         let retention_seconds = settings.retention_seconds();
         let sync_after_ms = least * 1_000..=most * 1_000;
-        settings.finish(Self { connections_table, messages_table, sync_after_ms, retention_seconds })
+        let requests_per_second = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
+        settings.finish(Self {
+            connections_table,
+            messages_table,
+            sync_after_ms,
+            retention_seconds,
+            requests_per_second,
+        })
     }
 }
 
@@ -132,14 +166,19 @@ mod tests {
         Settings::new(move |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
+    const CONGESTION: (&str, &str) = ("CONGESTION_TABLE", "c");
+
     #[test]
     fn the_sink_decides_which_address_is_needed() {
-        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo")])).unwrap();
+        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo"), CONGESTION])).unwrap();
         assert_eq!(sqs.sink, SinkConfig::Sqs { queue_url: "http://q/1/a.fifo".into() });
-        let bus = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b")])).unwrap();
+        const BUS: [(&str, &str); 4] =
+            [("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ("QUEUE_URL", "http://q"), CONGESTION];
+        let bus = MessageConfig::read(settings(&BUS)).unwrap();
         assert_eq!(bus.sink, SinkConfig::EventBridge { bus: "b".into() });
-        let error = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q")]));
-        assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
+        let error = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), CONGESTION])).unwrap_err();
+        let expected = "bad configuration, 2 variables: QUEUE_URL is missing; EVENT_BUS_NAME is missing";
+        assert_eq!(error.to_string(), expected);
     }
 
     const BAD_SESSION: [(&str, &str); 4] =

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::{
+    congestion::view::NotNow,
     frame::{
         client::{Refusal, RefusalReason},
         server::{ErrorCode, Reply, ServerFrame},
@@ -38,6 +39,14 @@ pub enum RouteError {
     /// The queue or bus did not take the message.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// Somebody takes too much, or a room is behind.
+    #[error("{what}")]
+    NotNow {
+        /// What there is too much of.
+        what: &'static str,
+        /// Until when.
+        until: NotNow,
+    },
     /// The invocation's time was up.
     #[error("the invocation's time was up")]
     TimeIsUp,
@@ -73,6 +82,7 @@ impl RouteError {
             Self::Queue(QueueError::Throttled { .. }) => {
                 (ErrorCode::RateLimited, "too many messages at once, try again with the same id".to_owned())
             }
+            Self::NotNow { what, .. } => (ErrorCode::RateLimited, format!("{what}, try again later")),
             Self::Queue(QueueError::Unavailable { .. } | QueueError::NotSent) => {
                 (ErrorCode::Unavailable, "the message was not accepted, try again with the same id".to_owned())
             }
@@ -90,6 +100,7 @@ impl RouteError {
         match self {
             Self::Refused(_) => 400,
             Self::Forbidden(_) => 403,
+            Self::NotNow { .. } => 429,
             Self::Store(_) | Self::Queue(_) | Self::TimeIsUp => 503,
         }
     }
@@ -97,7 +108,9 @@ impl RouteError {
     /// Tells the operator what is theirs to know: not what clients do wrong. A right or a table that is missing is an error.
     fn log(&self) {
         match self {
-            Self::Refused(_) | Self::Forbidden(_) => tracing::debug!(error = %self, "request refused"),
+            Self::Refused(_) | Self::Forbidden(_) | Self::NotNow { .. } => {
+                tracing::debug!(error = %self, "request refused");
+            }
             Self::Queue(QueueError::Refused { .. }) => tracing::warn!(error = %self, "message refused by the queue"),
             error if error.is_throttled() => tracing::warn!(error = %self, "request not served"),
             Self::Store(_) | Self::Queue(_) | Self::TimeIsUp => tracing::error!(error = %self, "request not served"),
@@ -110,7 +123,10 @@ impl RouteError {
     pub fn into_reply(self, id: Option<String>, retry_after: u64) -> Reply {
         self.log();
         let (code, message) = self.code();
-        let retry_after_ms = self.is_throttled().then_some(retry_after);
+        let retry_after_ms = match &self {
+            Self::NotNow { until, .. } => Some(until.retry_after_ms),
+            error => error.is_throttled().then_some(retry_after),
+        };
         Reply::Error { code, message, id, retry_after_ms }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         connect::connect, disconnect::disconnect, get_history::get_history, join_room::join_room,
         leave_room::leave_room, sync::sync,
     },
+    shares::RequestShares,
 };
 
 /// The function's state.
@@ -37,6 +38,7 @@ pub struct SessionFunction<C> {
     clock: C,
     retention_seconds: u64,
     beat: RefCell<Beat>,
+    shares: RequestShares<C>,
     random: RefCell<Rng>,
 }
 
@@ -48,11 +50,12 @@ impl<C: Clock + Clone> SessionFunction<C> {
         clock: C,
         retention_seconds: u64,
         beat: Beat,
+        shares: RequestShares<C>,
         random: Rng,
     ) -> Self {
         let heads = Heads::new(clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
-        Self { connections, log, heads, clock, retention_seconds, beat, random }
+        Self { connections, log, heads, clock, retention_seconds, beat, shares, random }
     }
 
     /// Serves one event.
@@ -63,7 +66,10 @@ impl<C: Clock + Clone> SessionFunction<C> {
         let deadline = Deadline::of(&event.context);
         Ok(match event.payload.try_into()? {
             SocketEvent::Connect { connection, grant, room } => {
-                let connected = connect(&self.connections, &connection, &grant, room.as_deref());
+                let connected = async {
+                    self.shares.take(&grant.subject)?;
+                    connect(&self.connections, &connection, &grant, room.as_deref()).await
+                };
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
             SocketEvent::Disconnect { connection } => {
@@ -90,6 +96,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
     }
 
     async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {
+        self.shares.take(&frame.grant.subject)?;
         let member = (&frame.connection, &frame.grant);
         match request {
             Request::JoinRoom(JoinRoom { room_id, after }) => {
@@ -111,7 +118,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let (log, now) = ((&self.log, &self.heads), self.clock.unix_seconds());
                 // A generator of its own: none may be borrowed while others are served.
                 let mut order = self.random.borrow_mut().fork();
-                let synced = sync(&self.connections, log, frame, positions, &mut order, now).await?;
+                let synced = sync(&self.connections, log, &self.shares, frame, positions, &mut order, now).await?;
                 if synced.throttled {
                     self.beat.borrow_mut().throttled(self.clock.unix_millis());
                 }

@@ -5,6 +5,7 @@ pub mod aws;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod congestion;
 pub mod connection;
 pub mod draft;
 pub mod frame;

@@ -1,6 +1,10 @@
 //! The `message` function.
 
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
+use fastrand::Rng;
 use ingest::{
+    admission::{Admission, TableAndQueue},
     config::{MessageConfig, SinkConfig},
     message::MessageFunction,
 };
@@ -8,8 +12,9 @@ use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
-    queue::AnySink,
+    queue::{AnySink, sqs::SqsQueue},
     start::{self, StartError},
+    store::congestion::CongestionTable,
     telemetry,
 };
 
@@ -22,6 +27,11 @@ async fn main() -> Result<(), StartError> {
         SinkConfig::Sqs { queue_url } => AnySink::queue(&sdk, &queue_url),
         SinkConfig::EventBridge { bus } => AnySink::event_bus(&sdk, &bus),
     };
-    let function = MessageFunction::new(sink, SystemClock);
+    let lookout = TableAndQueue {
+        table: CongestionTable::new(DynamoDb::new(&sdk), &config.congestion_table),
+        queue: SqsQueue::new(Sqs::new(&sdk), &config.queue_url),
+    };
+    let admission = Admission::new(lookout, config.rates, config.queue_depth_limit, Rng::new());
+    let function = MessageFunction::new(sink, admission, SystemClock);
     start::run(|event| function.handle(event)).await
 }

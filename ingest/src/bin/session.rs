@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use fastrand::Rng;
-use ingest::{beat::Beat, config::SessionConfig, session::SessionFunction};
+use ingest::{beat::Beat, config::SessionConfig, session::SessionFunction, shares::RequestShares};
 use shared::{
     aws,
     clock::SystemClock,
@@ -23,6 +23,7 @@ async fn main() -> Result<(), StartError> {
         SystemClock,
         config.retention_seconds,
         Beat::new(config.sync_after_ms, Rng::new()),
+        RequestShares::new(config.requests_per_second, SystemClock),
         Rng::new(),
     );
     start::run(|event| function.handle(event)).await

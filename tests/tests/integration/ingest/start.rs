@@ -23,9 +23,22 @@ async fn assert_all_are_named(function: &str, variables: &[(&str, &str)], unset:
 
 #[tokio::test]
 async fn message_names_every_bad_variable() {
-    assert_all_are_named("message", &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")], &["QUEUE_URL"]).await;
-    let variables = [("QUEUE_URL", "queue"), ("LOG_LEVEL", "7")];
-    assert_all_are_named("message", &variables, &[]).await;
+    assert_all_are_named(
+        "message",
+        &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")],
+        &["QUEUE_URL", "CONGESTION_TABLE"],
+    )
+    .await;
+    let variables = [
+        ("QUEUE_URL", "queue"),
+        ("QUEUE_DEPTH_LIMIT", "120001"),
+        ("SUBJECT_MESSAGES_PER_SECOND", "many"),
+        ("SUBJECT_BYTES_PER_SECOND", "-1"),
+        ("ROOM_MESSAGES_PER_SECOND", "1.5"),
+        ("ROOM_BYTES_PER_SECOND", "1 MB"),
+        ("LOG_LEVEL", "7"),
+    ];
+    assert_all_are_named("message", &variables, &["CONGESTION_TABLE"]).await;
 }
 
 #[tokio::test]
@@ -35,6 +48,7 @@ async fn session_names_every_bad_variable() {
         ("SYNC_MIN_SECONDS", "4"),
         ("SYNC_MAX_SECONDS", "541"),
         ("RETENTION_SECONDS", "1"),
+        ("SUBJECT_REQUESTS_PER_SECOND", "no"),
         ("LOG_LEVEL", "loud"),
     ];
     assert_all_are_named("session", &variables, &["MESSAGES_TABLE"]).await;
@@ -60,6 +74,7 @@ async fn authorizer_names_every_bad_variable_and_never_the_secret() {
 async fn fanout_names_every_bad_variable() {
     let variables = [
         ("QUEUE_URL", "queue"),
+        ("BATCH_SIZE", "11"),
         ("CONNECTIONS_ENDPOINT", "http://"),
         ("FANOUT_CONCURRENCY", "0"),
         ("FANOUT_MAX_POSTS_PER_SECOND", "-1"),
@@ -72,6 +87,6 @@ async fn fanout_names_every_bad_variable() {
         ("RETENTION_SECONDS", "0"),
         ("LOG_LEVEL", "loud"),
     ];
-    let unset = ["CONNECTIONS_TABLE", "MESSAGES_TABLE", "SHARD_QUEUE_URL", "DLQ_URL", "AWS_REGION"];
+    let unset = ["CONNECTIONS_TABLE", "CONGESTION_TABLE", "MESSAGES_TABLE", "SHARD_QUEUE_URL", "DLQ_URL", "AWS_REGION"];
     assert_all_are_named("fanout", &variables, &unset).await;
 }

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 use fastrand::Rng;
 use ingest::beat::Beat;
 use ingest::session::SessionFunction;
+use ingest::shares::RequestShares;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
 use shared::store::{connections::ConnectionTable, log::LogTable};
@@ -26,7 +27,9 @@ impl Session {
         let connections = ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone());
         let log = LogTable::new(client, MESSAGES_TABLE, clock.clone());
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        Self(Rc::new(SessionFunction::new(connections, log, clock.clone(), RETENTION_SECONDS, beat, Rng::with_seed(2))))
+        let (shares, random) = (RequestShares::new(0, clock.clone()), Rng::with_seed(2));
+        let function = SessionFunction::new(connections, log, clock.clone(), RETENTION_SECONDS, beat, shares, random);
+        Self(Rc::new(function))
     }
 
     /// Sends a frame; returns the reply.
