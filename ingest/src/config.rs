@@ -167,13 +167,13 @@ mod tests {
     }
 
     const CONGESTION: (&str, &str) = ("CONGESTION_TABLE", "c");
+    const BUS: [(&str, &str); 4] =
+        [("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ("QUEUE_URL", "http://q"), CONGESTION];
 
     #[test]
     fn the_sink_decides_which_address_is_needed() {
         let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo"), CONGESTION])).unwrap();
         assert_eq!(sqs.sink, SinkConfig::Sqs { queue_url: "http://q/1/a.fifo".into() });
-        const BUS: [(&str, &str); 4] =
-            [("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ("QUEUE_URL", "http://q"), CONGESTION];
         let bus = MessageConfig::read(settings(&BUS)).unwrap();
         assert_eq!(bus.sink, SinkConfig::EventBridge { bus: "b".into() });
         let error = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), CONGESTION])).unwrap_err();

@@ -104,3 +104,76 @@ fn not_now(millis: f64, random: &mut fastrand::Rng) -> NotNow {
     let retry_after_ms = jittered as u64;
     NotNow { retry_after_ms }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn room(name: &str) -> RoomId {
+        RoomId::parse(name).unwrap()
+    }
+
+    fn cut(fraction: f64) -> Cut {
+        Cut { fraction, since: NOW, hold: 60_000 }
+    }
+
+    /// How many of 10,000 messages for the room `r` are admitted.
+    fn admitted(congestion: &Congestion, is_quiet: bool) -> usize {
+        let mut random = Rng::with_seed(7);
+        (0..10_000).filter(|_| congestion.admits(&room("r"), is_quiet, NOW, &mut random).is_ok()).count()
+    }
+
+    #[test]
+    fn a_room_that_is_behind_admits_its_share_and_eight_times_as_much_of_the_quiet() {
+        let mut congestion = Congestion::new(0);
+        assert_eq!(admitted(&congestion, false), 10_000);
+        congestion.learn_cuts([("r".to_owned(), cut(0.05)), ("s".to_owned(), cut(0.001))]);
+        let (loud, quiet) = (admitted(&congestion, false), admitted(&congestion, true));
+        assert!((430..570).contains(&loud) && (3_850..4_150).contains(&quiet), "{loud} {quiet}");
+        assert!(congestion.admits(&room("t"), false, NOW, &mut Rng::with_seed(1)).is_ok());
+    }
+
+    #[test]
+    fn of_a_rooms_groups_the_lowest_share_counts() {
+        let mut congestion = Congestion::new(0);
+        let cuts = [("r/0", 0.5), ("r/1", 0.25), ("r", 0.75), ("no room/1", 0.1)];
+        congestion.learn_cuts(cuts.map(|(group, fraction)| (group.to_owned(), cut(fraction))));
+        let fraction = |congestion: &Congestion, now| congestion.fraction(&room("r"), now).to_string();
+        assert_eq!(
+            [0, 60_000, 90_000, 120_000].map(|at| fraction(&congestion, NOW + at)),
+            ["0.25", "0.25", "0.5", "1"]
+        );
+        assert_eq!(fraction(&congestion, NOW - 3_000), "0.25", "by a clock that is behind too");
+        congestion.learn_cuts([]);
+        assert_eq!(fraction(&congestion, NOW), "1");
+    }
+
+    #[test]
+    fn whoever_is_refused_comes_back_after_one_to_thirty_seconds_not_all_at_once() {
+        let mut congestion = Congestion::new(0);
+        let mut random = Rng::with_seed(3);
+        for (fraction, from, to) in [(0.999, 1_000, 1_500), (0.2, 5_000, 7_500), (0.001, 30_000, 30_000)] {
+            congestion.learn_cuts([("r".to_owned(), cut(fraction))]);
+            let mut times: Vec<u64> = (0..20_000)
+                .filter_map(|_| congestion.admits(&room("r"), false, NOW, &mut random).err())
+                .map(|not_now| not_now.retry_after_ms)
+                .collect();
+            times.sort_unstable();
+            let (first, last) = (times[0], times[times.len() - 1]);
+            assert!(first >= from && last <= to + 2, "{fraction}: {first} to {last}");
+            assert!(from == to || last - first > (to - from) / 2, "{fraction}: {first} to {last}");
+        }
+    }
+
+    #[test]
+    fn looks_are_due_every_three_seconds_also_when_a_clock_is_set_back() {
+        let mut congestion = Congestion::new(0);
+        let due = [0, 1, 2_999, 3_000, 3_001, 6_000].map(|at| congestion.is_look_due(NOW + at));
+        assert_eq!(due, [true, false, false, true, false, true]);
+        assert!(congestion.is_look_due(NOW - 100_000));
+    }
+}

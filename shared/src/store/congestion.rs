@@ -86,7 +86,9 @@ impl CongestionTable {
             .client
             .query()
             .table_name(&*self.table)
-            .key_condition_expression("scope = :scope")
+            // A reserved word.
+            .key_condition_expression("#scope = :scope")
+            .expression_attribute_names("#scope", "scope")
             .expression_attribute_values(":scope", text(SCOPE))
             .send()
             .await

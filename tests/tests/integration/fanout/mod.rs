@@ -2,6 +2,7 @@
 
 mod batch;
 mod broadcast;
+mod congestion;
 mod deadline;
 mod failures;
 mod frames;

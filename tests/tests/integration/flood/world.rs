@@ -76,6 +76,8 @@ pub(super) struct Tally {
     pub(super) longest_queued: u64,
     /// Broadcasts that ended more than two seconds after the first attempt.
     pub(super) late: u64,
+    /// All times from a message's first attempt to the end of its broadcast.
+    pub(super) total: u64,
 }
 
 struct Shared {
@@ -123,6 +125,8 @@ struct Batch {
     part: Part,
     posts_left: f64,
     ready_at: u64,
+    /// When it comes back to the queue, if its posts have failed.
+    fails_at: Option<u64>,
 }
 
 /// When the sender with an index sends next; ordered by time, the soonest first.
@@ -253,6 +257,7 @@ impl World {
             longest: sum.longest.max(tally.longest),
             longest_queued: sum.longest_queued.max(tally.longest_queued),
             late: sum.late + tally.late,
+            total: sum.total + tally.total,
         })
     }
 
@@ -324,7 +329,7 @@ impl World {
                     self.note(&part);
                 }
                 let posts_left = self.members.get(&part.group).copied().unwrap_or(100.0);
-                self.batches.push(Batch { part, posts_left, ready_at: now + OVERHEAD });
+                self.batches.push(Batch { part, posts_left, ready_at: now + OVERHEAD, fails_at: None });
             }
         }
     }
@@ -345,13 +350,6 @@ impl World {
             let old_cut = row.and_then(|row| row.cut);
             if new.cut != old_cut {
                 self.cuts_written += 1;
-                if std::env::var("FLOOD_TRACE").is_ok() {
-                    let (t, w, cut) = (self.sim.0.now.get(), sight.waited(), new.cut.unwrap());
-                    eprintln!(
-                        "{t:>8} room {} waited {w} depth {depth} -> {:.5} hold {}",
-                        part.group, cut.fraction, cut.hold
-                    );
-                }
             }
             rows.insert(part.group, new);
         }
@@ -361,10 +359,18 @@ impl World {
     fn post(&mut self) {
         let now = self.now();
         if self.posts_down.contains(&now) {
-            return;
+            for batch in self.batches.iter_mut().filter(|batch| batch.ready_at <= now) {
+                let receives = batch.part.records[0].receives.clamp(1, 16);
+                batch.fails_at.get_or_insert(now + 1_000 * (1 << (receives - 1)).min(30));
+            }
+        }
+        let failed: Vec<_> = self.batches.extract_if(.., |batch| batch.fails_at.is_some_and(|at| at <= now)).collect();
+        for Batch { part, .. } in failed {
+            self.sim.0.queue.borrow_mut().settle(&part, 0);
         }
         let mut posts = POSTS_PER_SECOND * STEP as f64 / 1_000.0;
-        let mut working: Vec<&mut Batch> = self.batches.iter_mut().filter(|batch| batch.ready_at <= now).collect();
+        let mut working: Vec<&mut Batch> =
+            self.batches.iter_mut().filter(|batch| batch.ready_at <= now && batch.fails_at.is_none()).collect();
         working.sort_by(|one, other| one.posts_left.total_cmp(&other.posts_left));
         let mut sharing = working.len();
         for batch in working {
@@ -375,7 +381,10 @@ impl World {
         }
         let mut at = 0;
         while at < self.batches.len() {
-            if self.batches[at].ready_at <= now && self.batches[at].posts_left < 1e-6 {
+            if self.batches[at].ready_at <= now
+                && self.batches[at].fails_at.is_none()
+                && self.batches[at].posts_left < 1e-6
+            {
                 let Batch { part, .. } = self.batches.swap_remove(at);
                 self.finish(&part);
             } else {
@@ -389,6 +398,7 @@ impl World {
             let (sender, first) = self.records.remove(&record.number).expect("a record that was accepted, once");
             let (tally, now) = (&mut self.tallies[sender], self.sim.0.now.get());
             tally.broadcast += 1;
+            tally.total += now - first;
             tally.longest = tally.longest.max(now - first);
             tally.longest_queued = tally.longest_queued.max(now - record.queued_at);
             tally.late += u64::from(now - first > 2_000);

@@ -24,10 +24,15 @@ pub(super) struct Session(Rc<SessionFunction<TestClock>>);
 
 impl Session {
     pub(super) fn new(client: Client, clock: &TestClock) -> Self {
+        Self::with_requests(0, client, clock)
+    }
+
+    /// With so many requests a second for each subject.
+    pub(super) fn with_requests(per_second: u64, client: Client, clock: &TestClock) -> Self {
         let connections = ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone());
         let log = LogTable::new(client, MESSAGES_TABLE, clock.clone());
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        let (shares, random) = (RequestShares::new(0, clock.clone()), Rng::with_seed(2));
+        let (shares, random) = (RequestShares::new(per_second, clock.clone()), Rng::with_seed(2));
         let function = SessionFunction::new(connections, log, clock.clone(), RETENTION_SECONDS, beat, shares, random);
         Self(Rc::new(function))
     }
@@ -47,6 +52,11 @@ impl Session {
     async fn answer(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Value {
         let response = self.0.handle(event).await.unwrap();
         serde_json::from_str(&response.body.expect("a reply")).unwrap()
+    }
+
+    /// Opens a connection; returns the status of the handshake.
+    pub(super) async fn connect(&self, connection: &str, subject: &str) -> u16 {
+        self.0.handle(event(events::connect(connection, subject, None))).await.unwrap().status_code
     }
 
     /// Tells that a connection is gone.
