@@ -8,7 +8,8 @@ import {
   type Reply,
   type ReplyFrame,
 } from "./frames.js";
-import { deferred, now } from "./timing.js";
+import type { Settings } from "./options.js";
+import { deferred, now, Timer } from "./timing.js";
 import type { WebSocketLike } from "./websocket.js";
 
 /** What a connection tells its owner; replies go to whoever asked. */
@@ -20,7 +21,15 @@ export interface ConnectionPorts {
   error(error: RoomcastError): void;
 }
 
+/**
+ * Until when the server has asked to wait, on whatever connection: with each kind of frame, and with messages to each room. A room that
+ * is behind makes its own senders wait, and no others; if it is the client that sends too much, each room finds that out for itself.
+ */
+export type Waits = Map<string, number>;
+
 interface PendingRequest {
+  /** What an answer that asks to wait is about: see `Waits`. */
+  kind: string;
   expects: ReplyFrame["type"];
   bytes: number;
   resolve(frame: ReplyFrame): void;
@@ -32,26 +41,44 @@ interface PendingRequest {
 const NORMAL = 1000;
 const TOO_BIG = 1009;
 
+/** A connection is replaced this long before its token expires, or after three quarters of the token's time if that is earlier. */
+const RENEWAL_MS = 120_000;
+
+/**
+ * A token that is good for less is not worth a hand-over. It bounds what a provider can cost that gives an old token again: each
+ * hand-over comes after two thirds of the time that is left, so from two hours it takes five to get here.
+ */
+const SHORTEST_TOKEN_MS = 20_000;
+
 /** One open WebSocket: matches replies to requests. It is used until it is lost and then thrown away. */
 export class Connection {
   /** Why the connection was lost; `undefined` while it is not. */
   end: RoomcastError | undefined;
   readonly openedAt = now();
+  /** It is to be replaced, or its token has expired. */
+  stale = false;
+  /** Resolves when it becomes stale, or is lost. */
+  readonly used = deferred<void>();
   readonly #socket: WebSocketLike;
   readonly #ports: ConnectionPorts;
-  readonly #syncTimeoutMs: number;
+  readonly #settings: Settings;
+  readonly #waits: Waits;
   readonly #lost = deferred<RoomcastError>();
   readonly #pending = new Map<string, PendingRequest>();
   /** When the last frame came in, whatever it was: a sign of life. */
   #lastFrameAt = 0;
+  readonly #renewal = new Timer();
+  readonly #expiry = new Timer();
   #nextRequest = 1;
   #checking = false;
 
-  /** Takes over an open socket. A sign of life, where one is asked for, may take `syncTimeoutMs`. */
-  constructor(socket: WebSocketLike, ports: ConnectionPorts, syncTimeoutMs: number) {
+  /** Takes over an open socket. */
+  constructor(socket: WebSocketLike, ports: ConnectionPorts, settings: Settings, waits: Waits) {
     this.#socket = socket;
     this.#ports = ports;
-    this.#syncTimeoutMs = syncTimeoutMs;
+    this.#settings = settings;
+    this.#waits = waits;
+    this.#useFor(settings.handoverAfterMs);
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = (event) => this.#onClose(event.code, event.reason);
     // An error event is always followed by a close event; Node's `ws` throws if nobody listens.
@@ -65,13 +92,17 @@ export class Connection {
 
   /**
    * Sends a frame and waits for its reply. Rejects with the server's error, with `timeout`, or with `disconnected`;
-   * with `too_large` or `bad_request` if the frame cannot be sent at all.
+   * with `too_large` or `bad_request` if the frame cannot be sent at all; with `rate_limited`, without sending it, while the server has
+   * asked to wait.
    */
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
     if (this.end) throw this.end;
+    const kind = frame.action + (frame.action === "sendMessage" ? frame.roomId : "");
+    const sentAt = now();
+    const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
+    if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server asks to wait", { retryAfterMs });
     const requestId = `r${this.#nextRequest++}`;
     const { text, bytes } = encodeFrame(frame, requestId);
-    const sentAt = now();
     return new Promise<Reply<T>>((resolve, reject) => {
       const timer = setTimeout(() => {
         const error = new RoomcastError("timeout", `no reply to ${frame.action} within ${timeoutMs} ms`);
@@ -80,7 +111,7 @@ export class Connection {
       }, timeoutMs);
       // The compiler cannot see that `expects` and the reply's type are compared before this is called.
       const accept = resolve as (frame: ReplyFrame) => void;
-      this.#pending.set(requestId, { expects, bytes, resolve: accept, reject, timer });
+      this.#pending.set(requestId, { kind, expects, bytes, resolve: accept, reject, timer });
       try {
         this.#socket.send(text);
       } catch (cause) {
@@ -88,6 +119,30 @@ export class Connection {
         this.close(new RoomcastError("disconnected", "the connection is closing", { cause }));
       }
     });
+  }
+
+  /** The server has said, in answer to a frame of `sentAt`, that the token expires in `ms`, counted from then or later. */
+  expiresIn(ms: number | undefined, sentAt: number): void {
+    // Each answer says the same.
+    if (ms === undefined || this.#expiry.running) return;
+    // Nothing more comes in then, so there is no reason to wait until a frame is refused.
+    this.#expiry.set(sentAt + ms - now(), () => this.#expired());
+    if (typeof this.#settings.token === "string" || ms < SHORTEST_TOKEN_MS) return;
+    const age = sentAt - this.openedAt + ms - Math.min(ms / 4, RENEWAL_MS);
+    if (age < this.#settings.handoverAfterMs) this.#useFor(age);
+  }
+
+  /** Replaced up to a tenth earlier: clients that connected together, or fetched their tokens together, do not come back together. */
+  #useFor(ms: number): void {
+    this.#renewal.set(this.openedAt + ms * (1 - Math.random() / 10) - now(), () => {
+      this.stale = true;
+      this.used.resolve();
+    });
+  }
+
+  #expired(): void {
+    this.stale = true;
+    this.close(new RoomcastError("disconnected", "the token has expired"));
   }
 
   /** Closes the connection. `reason` is what its requests are rejected with. */
@@ -112,7 +167,7 @@ export class Connection {
     } else if (!this.#checking) {
       this.#checking = true;
       const checked = () => void (this.#checking = false);
-      this.request({ action: "sync", rooms: {} }, "synced", this.#syncTimeoutMs).then(checked, checked);
+      this.request({ action: "sync", rooms: {} }, "synced", this.#settings.syncTimeoutMs).then(checked, checked);
     }
   }
 
@@ -131,11 +186,23 @@ export class Connection {
     if (frame.type === "left") this.#ports.late(frame.roomId, true);
   }
 
-  #onError({ code, message, retryAfterMs, requestId }: ErrorFrame): void {
+  #onError({ code, message, retryAfterMs, requestId, reason }: ErrorFrame): void {
+    // What was refused is done again on the next connection, with another token.
+    if (reason === "token_expired") return this.#expired();
     const error = new RoomcastError(code, message, { retryAfterMs });
     const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
-    for (const request of requests) request.reject(error);
+    for (const { kind, reject } of requests) {
+      if (retryAfterMs) this.#wait(kind, retryAfterMs);
+      reject(error);
+    }
     if (requests.length === 0) this.#ports.error(error);
+  }
+
+  #wait(kind: string, ms: number): void {
+    const time = now();
+    // Those that are over go: a client may send to any number of rooms.
+    for (const [other, until] of this.#waits) if (until <= time) this.#waits.delete(other);
+    this.#waits.set(kind, time + ms);
   }
 
   /**
@@ -160,8 +227,11 @@ export class Connection {
   #finish(reason: RoomcastError): void {
     if (this.end) return;
     this.end = reason;
+    this.#renewal.clear();
+    this.#expiry.clear();
     for (const requestId of [...this.#pending.keys()]) this.#settle(requestId)?.reject(reason);
     this.#lost.resolve(reason);
+    this.used.resolve();
   }
 
   /** The request with this id, which from now on is no longer pending. */

@@ -1,5 +1,5 @@
 import { type Cancellation, cancellable } from "./cancellation.js";
-import { Connection, type ConnectionPorts } from "./connection.js";
+import { Connection, type ConnectionPorts, type Waits } from "./connection.js";
 import { describe, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { Settings } from "./options.js";
 import { inTime, now, within } from "./timing.js";
@@ -14,9 +14,12 @@ export class Dialer {
   readonly #settings: Settings;
   /** The last handshake that was answered was refused. */
   #refused = false;
+  /** The last connection that was opened. */
+  #last: Connection | undefined;
   /** The attempt under way. */
   #attempt: Cancellation | undefined;
   #startedAt = 0;
+  readonly #waits: Waits = new Map();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -32,7 +35,7 @@ export class Dialer {
       };
     };
     return cancellable(cancellation, arm, async (attempt) => {
-      const { connectTimeoutMs: ms, url, syncTimeoutMs } = this.#settings;
+      const { connectTimeoutMs: ms, url } = this.#settings;
       const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
       const address = withToken(url, await this.#token(attempt));
       const late = () => new RoomcastError("connect_failed", `no connection within ${ms} ms`);
@@ -43,7 +46,7 @@ export class Dialer {
           try {
             const socket = await openSocket(WebSocket, address, handshake);
             this.#refused = false;
-            return new Connection(socket, ports, syncTimeoutMs);
+            return (this.#last = new Connection(socket, ports, this.#settings, this.#waits));
           } catch (error) {
             // Not if it was this side that ended it.
             this.#refused ||= !handshake.reason;
@@ -66,7 +69,7 @@ export class Dialer {
     const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused }).then((request) => (typeof given === "string" ? given : given(request)));
+    const provided = Promise.resolve({ refused: this.#refused || !!this.#last?.stale }).then((request) => (typeof given === "string" ? given : given(request)));
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);

@@ -1,5 +1,5 @@
 import { RoomcastError } from "./errors.js";
-import { MAX_BEAT_MS, MAX_CLIENT_FRAME_BYTES } from "./limits.js";
+import { MAX_BEAT_MS, MAX_CLIENT_FRAME_BYTES, MAX_CONNECTION_MS } from "./limits.js";
 
 /** A message as the room's log holds it. */
 export interface LoggedMessage {
@@ -30,6 +30,8 @@ export interface JoinedFrame extends CatchUp {
   /** How long the log keeps a message. */
   retentionSeconds?: number;
   syncAfterMs?: number;
+  /** How long the connection's token is good for; 0 if it has expired. */
+  expiresInMs?: number;
 }
 
 export interface LeftFrame {
@@ -52,6 +54,8 @@ export interface SyncedFrame {
   rooms: Record<string, CatchUp>;
   /** Rooms whose membership was lost and has been put again. */
   renewed?: string[];
+  /** Rooms that the connection may not be in. */
+  forbidden?: string[];
   /** When to sync the rooms of this frame again. */
   syncAfterMs?: number;
 }
@@ -80,6 +84,8 @@ export interface ErrorFrame {
   message: string;
   /** How long to wait before the next attempt, where the server knows. */
   retryAfterMs?: number;
+  /** `token_expired`: the frame was refused because of its connection, which is closed. */
+  reason?: string;
 }
 
 export type ReplyFrame = JoinedFrame | LeftFrame | AcceptedFrame | SyncedFrame | HistoryFrame;
@@ -134,9 +140,9 @@ export function decodeFrame(text: unknown): Inbound | undefined {
   let requestId: unknown;
   if (isRecord(frame)) {
     const { type, message } = frame;
-    for (const hint of HINTS) {
+    for (const [hint, most] of Object.entries(HINTS)) {
       const value = frame[hint];
-      frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, MAX_BEAT_MS) : undefined;
+      frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, most) : undefined;
     }
     if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
     if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
@@ -179,10 +185,10 @@ const shapes: Record<Inbound["type"], Record<string, Check>> = {
 };
 
 /**
- * Lengths of time without which a frame makes sense as well: one that makes none is dropped. None is taken for longer than a beat
- * (retention: six days), so that no server can silence a client.
+ * Lengths of time without which a frame makes sense as well, and the most that they are taken for: one that makes no sense is dropped.
+ * No wait is longer than a beat (retention: six days), so that no server can silence a client.
  */
-const HINTS = ["retentionSeconds", "syncAfterMs", "retryAfterMs"];
+const HINTS = { retentionSeconds: MAX_BEAT_MS, syncAfterMs: MAX_BEAT_MS, retryAfterMs: MAX_BEAT_MS, expiresInMs: MAX_CONNECTION_MS };
 
 function fits(value: unknown, shape: Record<string, Check>): boolean {
   return isRecord(value) && Object.entries(shape).every(([name, check]) => check(value[name]));

@@ -172,13 +172,12 @@ export abstract class Lifecycle {
     if (this.#link === link && this.state === "recovering") this.#setState("open");
   }
 
-  /** Resolves with the connection to use after `link`: in time before it is too old, or when it is lost. */
+  /** Resolves with the connection to use after `link`: in time before it is too old or its token expires, or when it is lost. */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
-    const { openedAt } = link.connection;
-    const { handoverAfterMs, syncIntervalMs, syncTimeoutMs } = this.settings;
-    const handoverAt = openedAt + handoverAfterMs * (1 - Math.random() / 10);
-    let due = await outlives(link, sleep(handoverAt - now(), link.lost));
-    while (due) {
+    const { connection } = link;
+    const { syncIntervalMs, syncTimeoutMs } = this.settings;
+    await connection.used.promise;
+    while (!connection.end) {
       try {
         return await this.#handOver(link, cancellation);
       } catch (thrown) {
@@ -186,13 +185,13 @@ export abstract class Lifecycle {
         // Even when the token provider gives up for good: the old connection still works, its loss is time enough to end.
         this.error(asRoomcastError(thrown, "connect_failed"));
       }
-      due = await outlives(link, this.#backOff(link.lost));
+      await this.#backOff(link.lost).catch(() => {});
     }
     cancellation.throwIfCancelled();
     // A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
     // anew. One that died before may have been dropped because nothing was answered.
     const stableMs = 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
-    if (now() - openedAt >= stableMs) this.#attempt = 0;
+    if (now() - connection.openedAt >= stableMs) this.#attempt = 0;
     await this.#backOff(cancellation);
     return this.#dialUntilOpen(cancellation);
   }
@@ -202,6 +201,8 @@ export abstract class Lifecycle {
     // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
     await Promise.race([next.settled(), old.connection.lost]);
     if (next.connection.end) throw next.connection.end;
+    // Nothing has failed but what is over: the next hand-over, which may be a minute away, has its own backoff.
+    if (!old.connection.end) this.#attempt = 0;
     // Frames and replies under way come in before the old connection is closed.
     const retire = () => old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
     sleep(DRAIN_MS, old.lost).then(retire, retire);
@@ -228,12 +229,4 @@ export abstract class Lifecycle {
     this.state = state;
     this.changed({ state, previous, error });
   }
-}
-
-/** Whether `wait` ends while the connection is still there. */
-function outlives(link: Link, wait: Promise<void>): Promise<boolean> {
-  return wait.then(
-    () => !link.connection.end,
-    () => false,
-  );
 }

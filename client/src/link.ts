@@ -164,13 +164,14 @@ export class Link {
 
   async #join(seat: Seat, subscription: Subscription): Promise<void> {
     const { roomId } = seat;
-    const after = subscription.resumeFrom;
+    const after = subscription.joinFrom;
     const sentAt = now();
     this.#joining++;
     seat.member = true;
     try {
       const reply = await this.connection.request({ action: "joinRoom", roomId, after }, "joined", this.#pace.timeoutMs);
       this.#pace.succeeded();
+      this.connection.expiresIn(reply.expiresInMs, sentAt);
       if (seat.wanted === subscription) {
         seat.joined = subscription;
         subscription.onJoined(after, reply);
@@ -191,6 +192,7 @@ export class Link {
     }
     seat.member = false;
     if (seat.wanted !== subscription) return;
+    if (error.code === "forbidden" && subscription.joinsWithoutLog()) return;
     seat.wanted = undefined;
     subscription.end(error);
   }

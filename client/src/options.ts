@@ -8,8 +8,9 @@ import type { WebSocketConstructor } from "./websocket.js";
 /** What the token provider is told. */
 export interface TokenRequest {
   /**
-   * The last handshake was refused. Browsers do not say whether by the network or because of the token, so do not answer from
-   * a cache.
+   * The last token has had its time, so do not answer from a cache: its connection is to be replaced, because the token expires soon or
+   * the connection is old; or the token has expired; or the last handshake was refused. Browsers do not say whether by the network or
+   * because of the token.
    */
   refused: boolean;
 }

@@ -28,7 +28,7 @@ export interface RoomEvents<T = unknown> {
   joined: { seq: number; rejoined: boolean };
   /** The room was left, by `leave()`, by `close()`, or because of `error`. */
   left: { error?: RoomcastError | undefined };
-  /** Messages were dropped by retention before the application could have them, or perhaps. */
+  /** Messages cannot be had, or perhaps: retention has dropped them, or the token does not allow to read them from the log. */
   truncated: Truncation;
   /** Messages are missing and are being read from the log. */
   gap: Gap;
@@ -56,6 +56,9 @@ export interface JoinOptions extends CallOptions {
   /**
    * The last `seq` that the application has: everything after it is delivered. 0: everything that the log retains.
    * Default: only what is sent from now on.
+   *
+   * It needs the right `history`: without it the join is refused as `forbidden`, since what was asked for cannot be had. A join without
+   * it then succeeds; what is missed while the connection is lost is told by `truncated`.
    */
   after?: number;
 }
@@ -270,7 +273,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", late));
   }
 
-  #begin(after: number | undefined, emptyAt?: number): Subscription {
+  #begin(after: number | undefined, previous?: Subscription): Subscription {
     const subscription: Subscription = new Subscription(
       this.id,
       after,
@@ -288,11 +291,10 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         state: (state) => subscription.stopped || this.#setState(state),
         emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
         ended: (reason, resumes) => {
-          const { position, emptyAt } = subscription;
-          const from = position === undefined ? after : this.seq;
+          const from = subscription.position === undefined ? after : this.seq;
           const resume = () => {
             this.#resumed = true;
-            this.#begin(from, emptyAt);
+            this.#begin(from, subscription);
           };
           if (resumes) this.#session.suspended.set(this, resume);
           else void quiet(this.#session.remove(subscription));
@@ -304,7 +306,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     );
     this.#subscription = subscription;
     this.#session.suspended.delete(this);
-    subscription.emptyAt = emptyAt;
+    if (previous) subscription.resume(previous);
     this.#ports.used(this as Room<unknown>);
     // First: a listener may leave it at once, or close the client.
     this.#session.add(subscription);

@@ -81,8 +81,10 @@ export class Subscription {
   /** Resolves with the head of the log at the first `joined`. */
   readonly joined = deferred<number>();
   readonly #sequencer = new Sequencer();
-  /** What the application asked for: see `JoinOptions.after`. */
+  /** What the application asked for: see `JoinOptions.after`. Or where the subscription stopped that this one resumes. */
   readonly after: number | undefined;
+  /** The log may not be read, so the room is joined without `after`. */
+  #logRefused = false;
   /** `lost`: the connection was lost, and no other one has joined the room yet. */
   #state: "joining" | "live" | "lost" | "stopped" = "joining";
   /** When the log was last seen with nothing known of it. */
@@ -106,7 +108,7 @@ export class Subscription {
     this.beat = new Beat(times.syncIntervalMs);
   }
 
-  /** Last `seq` handed to the application; `undefined` before the room is joined. */
+  /** Last `seq` handed to the application; `undefined` before the room is joined for the first time. */
   get position(): number | undefined {
     return this.#sequencer.position;
   }
@@ -120,6 +122,25 @@ export class Subscription {
     const { position, emptied } = this.#sequencer;
     if (position === undefined) return this.after;
     return emptied ? 0 : position;
+  }
+
+  /** The `after` for a `joinRoom`. */
+  get joinFrom(): number | undefined {
+    return this.#logRefused ? undefined : this.resumeFrom;
+  }
+
+  /** Goes on where `previous` has stopped, when the client connects again. */
+  resume(previous: Subscription): void {
+    this.emptyAt = previous.emptyAt;
+    if (previous.position !== undefined) this.#sequencer.begin(this.after ?? 0);
+  }
+
+  /**
+   * A `joinRoom` was forbidden: the room may not be joined, or only its log not be read. Whether to try without `after`: once, and not
+   * where the application has asked for that part of the log. A `sync` tells then what cannot be had.
+   */
+  joinsWithoutLog(): boolean {
+    return !this.#logRefused && this.position !== undefined && (this.#logRefused = true);
   }
 
   get stopped(): boolean {
@@ -160,13 +181,13 @@ export class Subscription {
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
     this.beat.joined(now(), page.syncAfterMs);
-    if (first) this.#sequencer.begin(asked ?? page.seq);
+    if (this.position === undefined) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
     if (first) this.#ports.state("joined");
     if (first || rejoined) this.#ports.emit("joined", { seq: page.seq, rejoined });
     this.joined.resolve(page.seq);
     if (this.stopped) return;
-    if (first && asked !== undefined) this.#startRecovery(asked, true);
+    if (first && this.after !== undefined) this.#startRecovery(this.after, true);
     if (asked === undefined) {
       this.#sequencer.noteHead(page.seq);
       this.#advance();

@@ -1,5 +1,5 @@
 import { longestSilence, SLACK_MS } from "./beat.js";
-import { about, asRoomcastError, type RoomcastError } from "./errors.js";
+import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
 import { MAX_SYNC_ROOMS } from "./limits.js";
@@ -149,15 +149,13 @@ export class Syncer {
       this.#failures = this.#timeouts = 0;
       this.#answered(link, asked, rooms, reply, sentAt);
     } catch (thrown) {
-      const error = asRoomcastError(thrown);
-      this.#failed(link, asked, error);
-      if (error.code === "forbidden") await this.#findForbidden(link, asked, error);
+      this.#failed(link, asked, asRoomcastError(thrown));
     }
     if (link === this.#link) this.replan();
   }
 
   #answered(link: Link, asked: Subscription[], rooms: Map<string, number>, reply: SyncedFrame, sentAt: number): void {
-    const { syncAfterMs, renewed } = reply;
+    const { syncAfterMs, renewed, forbidden } = reply;
     const time = now();
     if (renewed?.length) log(this.#times.logger, "debug", "memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#stayAwake();
@@ -170,19 +168,12 @@ export class Syncer {
       if (page) {
         room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
         room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
+      } else if (forbidden?.includes(room.roomId)) {
+        room.end(new RoomcastError("forbidden", "not allowed", room));
       } else {
         // Its log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
       }
-    }
-  }
-
-  /** One room that the token no longer allows spoils the whole frame: halve it until that room is alone. */
-  async #findForbidden(link: Link, asked: Subscription[], error: RoomcastError): Promise<void> {
-    if (asked.length === 1) return asked[0]?.end(about(error, asked[0]));
-    const middle = Math.ceil(asked.length / 2);
-    for (const half of [asked.slice(0, middle), asked.slice(middle)]) {
-      if (!link.connection.end) await this.#sync(link, half.filter((room) => this.#canAsk(link, room)));
     }
   }
 

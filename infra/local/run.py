@@ -141,12 +141,15 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         "StageName": stack.STAGE,
         # The emulator refuses the type AWS::ApiGatewayV2::RouteResponse, and sends replies without.
         "RouteResponses": "false",
+        # It speaks no TLS.
+        "RequireTls": "false",
         "ConnectionsEndpoint": stack.connections_endpoint(emulator.endpoint),
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
         "AuthJwtSecret": secret,
         **dict(options.param),
     }
     outputs = stack.create(client("cloudformation"), emulator.endpoint, parameters)
+    stack.mend_mappings(client("lambda"))
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
         demo.start(description["websocketUrl"])

@@ -45,6 +45,15 @@ def create(cloudformation, endpoint: str, parameters: dict[str, str]) -> dict[st
     raise Failure(f"the stack was not complete after {CREATE_SECONDS:.0f} s")
 
 
+def mend_mappings(functions) -> None:
+    """A number that a mapping has from a parameter is a text in the emulator, which then fails to compare it."""
+    for page in functions.get_paginator("list_event_source_mappings").paginate():
+        for mapping in page["EventSourceMappings"]:
+            if scaling := mapping.get("ScalingConfig"):
+                scaling = {name: int(value) for name, value in scaling.items()}
+                functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
+
+
 def refuse_unknown(cloudformation, template: str, parameters: dict[str, str]) -> None:
     """AWS refuses parameters that the template does not have; the emulator ignores them."""
     known = {entry["ParameterKey"] for entry in cloudformation.validate_template(TemplateURL=template)["Parameters"]}

@@ -1,6 +1,6 @@
 //! What each function needs to know. Every configuration is read in one pass that names all bad variables.
 
-use std::ops::RangeInclusive;
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use shared::config::{ConfigError, Settings};
 
@@ -43,6 +43,8 @@ pub struct MessageConfig {
     pub queue_depth_limit: u64,
     /// `SUBJECT_MESSAGES_PER_SECOND` and its like.
     pub rates: MessageRates,
+    /// `CONNECTIONS_ENDPOINT`: where connections are closed.
+    pub connections_endpoint: String,
 }
 
 impl MessageConfig {
@@ -64,7 +66,8 @@ impl MessageConfig {
             room_messages: settings.integer("ROOM_MESSAGES_PER_SECOND", PER_SECOND, 300),
             room_bytes: settings.integer("ROOM_BYTES_PER_SECOND", BYTES_PER_SECOND, 1_048_576),
         };
-        settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates })
+        let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
+        settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates, connections_endpoint })
     }
 }
 
@@ -79,8 +82,21 @@ pub struct SessionConfig {
     pub sync_after_ms: RangeInclusive<u64>,
     /// `RETENTION_SECONDS`: how long the log keeps a message.
     pub retention_seconds: u64,
-    /// `SUBJECT_REQUESTS_PER_SECOND`; 0 is no limit.
-    pub requests_per_second: u64,
+    /// `CONNECTIONS_ENDPOINT`: where connections are closed.
+    pub connections_endpoint: String,
+    /// How much one may have.
+    pub limits: SessionLimits,
+}
+
+/// How much one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// `CONNECTION_ROOMS`: rooms that a connection may be in.
+    pub rooms: u32,
+    /// `SUBJECT_CONNECTIONS`: connections that a subject may have; `None` when they are not counted.
+    pub connections: Option<NonZeroU32>,
+    /// `SUBJECT_REQUESTS_PER_SECOND`: requests of a subject, a second; 0 is no limit.
+    pub requests: u64,
 }
 
 impl SessionConfig {
@@ -94,14 +110,22 @@ impl SessionConfig {
         let least = settings.integer("SYNC_MIN_SECONDS", 5..=SYNC_SECONDS, 30);
         let most = settings.integer("SYNC_MAX_SECONDS", least..=SYNC_SECONDS, SYNC_SECONDS);
         let retention_seconds = settings.retention_seconds();
-        let sync_after_ms = least * 1_000..=most * 1_000;
-        let requests_per_second = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
+        let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
+        let requests = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
+        let mut at_most =
+            |name, range, default| u32::try_from(settings.integer(name, range, default)).unwrap_or(u32::MAX);
+        let limits = SessionLimits {
+            rooms: at_most("CONNECTION_ROOMS", 1..=1_000, 100),
+            connections: NonZeroU32::new(at_most("SUBJECT_CONNECTIONS", 0..=1_000, 50)),
+            requests,
+        };
         settings.finish(Self {
             connections_table,
             messages_table,
-            sync_after_ms,
+            sync_after_ms: least * 1_000..=most * 1_000,
             retention_seconds,
-            requests_per_second,
+            connections_endpoint,
+            limits,
         })
     }
 }
@@ -166,32 +190,38 @@ mod tests {
         Settings::new(move |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
-    const CONGESTION: (&str, &str) = ("CONGESTION_TABLE", "c");
-    const BUS: [(&str, &str); 4] =
-        [("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ("QUEUE_URL", "http://q"), CONGESTION];
+    const ENDPOINT: (&str, &str) = ("CONNECTIONS_ENDPOINT", "https://api/live");
 
     #[test]
     fn the_sink_decides_which_address_is_needed() {
-        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo"), CONGESTION])).unwrap();
+        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo"), ENDPOINT])).unwrap();
         assert_eq!(sqs.sink, SinkConfig::Sqs { queue_url: "http://q/1/a.fifo".into() });
-        let bus = MessageConfig::read(settings(&BUS)).unwrap();
+        let bus = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ENDPOINT]))
+            .unwrap();
         assert_eq!(bus.sink, SinkConfig::EventBridge { bus: "b".into() });
-        let error = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), CONGESTION])).unwrap_err();
-        let expected = "bad configuration, 2 variables: QUEUE_URL is missing; EVENT_BUS_NAME is missing";
-        assert_eq!(error.to_string(), expected);
+        let error =
+            MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q"), ENDPOINT]));
+        assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
     }
 
-    const BAD_SESSION: [(&str, &str); 4] =
-        [("LOG_LEVEL", "x"), ("SYNC_MIN_SECONDS", "4"), ("SYNC_MAX_SECONDS", "541"), ("RETENTION_SECONDS", "59")];
+    const BAD_SESSION: [(&str, &str); 6] = [
+        ("LOG_LEVEL", "x"),
+        ("SYNC_MIN_SECONDS", "4"),
+        ("SYNC_MAX_SECONDS", "541"),
+        ("RETENTION_SECONDS", "59"),
+        ("CONNECTION_ROOMS", "0"),
+        ("SUBJECT_CONNECTIONS", "-1"),
+    ];
 
     #[test]
     fn a_room_is_not_synced_more_seldom_than_often() {
         let of = |variables| SessionConfig::read(settings(variables));
-        let tables = of(&[("CONNECTIONS_TABLE", "c"), ("MESSAGES_TABLE", "m")]).unwrap();
+        let tables = of(&[("CONNECTIONS_TABLE", "c"), ("MESSAGES_TABLE", "m"), ENDPOINT]).unwrap();
         assert_eq!((tables.sync_after_ms, tables.retention_seconds), (30_000..=540_000, 86_400));
         let set = [
             ("CONNECTIONS_TABLE", "c"),
             ("MESSAGES_TABLE", "m"),
+            ENDPOINT,
             ("SYNC_MIN_SECONDS", "60"),
             ("SYNC_MAX_SECONDS", "60"),
         ];
@@ -210,7 +240,11 @@ mod tests {
     #[test]
     fn every_function_names_all_its_bad_variables() {
         let error = SessionConfig::read(settings(&BAD_SESSION)).unwrap_err().to_string();
-        let names = BAD_SESSION.iter().map(|(name, _)| *name).chain(["CONNECTIONS_TABLE", "MESSAGES_TABLE"]);
+        let names = BAD_SESSION.iter().map(|(name, _)| *name).chain([
+            "CONNECTIONS_TABLE",
+            "MESSAGES_TABLE",
+            "CONNECTIONS_ENDPOINT",
+        ]);
         assert!(names.into_iter().all(|name| error.contains(name)), "{error}");
         let error = RelayConfig::read(settings(&[("DLQ_URL", "sqs")])).unwrap_err().to_string();
         assert!(["QUEUE_URL is missing", "DLQ_URL must be"].iter().all(|part| error.contains(part)), "{error}");

@@ -14,7 +14,7 @@ use crate::response::RouteError;
 /// sends an error that does not say which request it is about.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// When a route must have done what it does.
+/// When an invocation must have done what it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
@@ -31,8 +31,15 @@ impl Deadline {
     /// # Errors
     /// When that fails, or is not done in time; it is dropped then. A write that is under way may be carried out.
     pub async fn race<T>(self, work: impl Future<Output = Result<T, RouteError>>) -> Result<T, RouteError> {
+        self.in_time(work).await.unwrap_or(Err(RouteError::TimeIsUp))
+    }
+
+    /// The outcome of work that is done in time; `None` of work that is not, and is dropped then. A call that is under way
+    /// may be carried out.
+    pub fn in_time<T>(self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
         // Boxed: the SDK's futures are nested as deeply as the compiler allows.
-        timeout_at(self.0, Box::pin(work)).await.unwrap_or(Err(RouteError::TimeIsUp))
+        let work = Box::pin(work);
+        async move { timeout_at(self.0, work).await.ok() }
     }
 }
 

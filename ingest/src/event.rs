@@ -21,6 +21,8 @@ pub enum SocketEvent {
     Disconnect {
         /// The connection that was.
         connection: ConnectionId,
+        /// Whose it was, if the event says so.
+        grant: Option<Grant>,
     },
     /// The client has sent a frame. Which route it took is API Gateway's reading of the frame; the frame counts.
     Frame(Frame),
@@ -67,7 +69,7 @@ impl TryFrom<ApiGatewayWebsocketProxyRequest> for SocketEvent {
                 let room = event.query_string_parameters.first("roomId").map(str::to_owned);
                 Ok(Self::Connect { connection, grant: grant(context)?, room })
             }
-            Some("DISCONNECT") => Ok(Self::Disconnect { connection }),
+            Some("DISCONNECT") => Ok(Self::Disconnect { connection, grant: grant(context).ok() }),
             Some("MESSAGE") => Ok(Self::Frame(Frame {
                 connection,
                 grant: grant(context)?,

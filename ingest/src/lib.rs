@@ -7,6 +7,7 @@ pub mod beat;
 pub mod buckets;
 pub mod catch_up;
 pub mod config;
+pub mod connections_api;
 pub mod deadline;
 pub mod event;
 pub mod grant;

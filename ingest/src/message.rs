@@ -12,6 +12,7 @@ use shared::{
 
 use crate::{
     admission::{Admission, Lookout},
+    connections_api::ConnectionsApi,
     deadline::Deadline,
     event::{EventError, SocketEvent},
     response::{Response, RouteError},
@@ -26,13 +27,14 @@ const RETRY_AFTER: u64 = 1_000;
 pub struct MessageFunction<S, L, C> {
     sink: S,
     admission: Admission<L>,
+    connections_api: ConnectionsApi,
     clock: C,
 }
 
 impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
     /// A function that enqueues to `sink` what is admitted.
-    pub fn new(sink: S, admission: Admission<L>, clock: C) -> Self {
-        Self { sink, admission, clock }
+    pub fn new(sink: S, admission: Admission<L>, connections_api: ConnectionsApi, clock: C) -> Self {
+        Self { sink, admission, connections_api, clock }
     }
 
     /// Serves one event.
@@ -47,6 +49,9 @@ impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
                 return Err(EventError::Type(Some("a connection's; those belong to the session function".into())));
             }
         };
+        if frame.grant.is_over(self.clock.unix_seconds()) {
+            return Ok(self.connections_api.end_expired(&frame, deadline).await);
+        }
         let Some(body) = &frame.body else { return Ok(Response::for_binary()) };
         let Inbound { request_id, request } = match Inbound::parse(body) {
             Ok(inbound) => inbound,
@@ -67,6 +72,7 @@ impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
 mod tests {
     use std::future::pending;
 
+    use aws_config::SdkConfig;
     use lambda_runtime::Context;
     use serde_json::{Value, json};
     use shared::{Message, clock::SystemClock, queue::QueueError};
@@ -96,7 +102,8 @@ mod tests {
             });
             // The deadline of this context is long past.
             let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
-            let response = MessageFunction::new(Silent, blind(), SystemClock).handle(event).await.unwrap();
+            let nowhere = ConnectionsApi::new(&SdkConfig::builder().build(), "http://127.0.0.1:9");
+            let response = MessageFunction::new(Silent, blind(), nowhere, SystemClock).handle(event).await.unwrap();
             serde_json::from_str(&response.body.unwrap()).unwrap()
         };
         for (id, told) in [(Some("i"), "i"), (None, "m=")] {

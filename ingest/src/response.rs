@@ -5,7 +5,7 @@ use shared::{
     congestion::view::NotNow,
     frame::{
         client::{Refusal, RefusalReason},
-        server::{ErrorCode, Reply, ServerFrame},
+        server::{ErrorCode, ErrorReason, Reply, ServerFrame},
     },
     json::FieldError,
     queue::QueueError,
@@ -33,6 +33,12 @@ pub enum RouteError {
     /// The subject may not do that.
     #[error("{0}")]
     Forbidden(String),
+    /// The connection's token has expired.
+    #[error("your token has expired: connect again with a new one")]
+    Expired,
+    /// The subject has as many connections as it may have.
+    #[error("{0} connections are open already")]
+    TooManyConnections(u32),
     /// A table did not answer, or throttled.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,7 +81,8 @@ impl RouteError {
                 (ErrorCode::TooLarge, reason.to_string())
             }
             Self::Refused(reason) => (ErrorCode::BadRequest, reason.to_string()),
-            Self::Forbidden(message) => (ErrorCode::Forbidden, message.clone()),
+            Self::Forbidden(_) | Self::Expired => (ErrorCode::Forbidden, self.to_string()),
+            Self::TooManyConnections(_) => (ErrorCode::RateLimited, self.to_string()),
             Self::Queue(QueueError::Refused { .. }) => {
                 (ErrorCode::BadRequest, "the message can never be sent as it is".to_owned())
             }
@@ -99,8 +106,8 @@ impl RouteError {
     fn status(&self) -> u16 {
         match self {
             Self::Refused(_) => 400,
-            Self::Forbidden(_) => 403,
-            Self::NotNow { .. } => 429,
+            Self::Forbidden(_) | Self::Expired => 403,
+            Self::TooManyConnections(_) | Self::NotNow { .. } => 429,
             Self::Store(_) | Self::Queue(_) | Self::TimeIsUp => 503,
         }
     }
@@ -108,7 +115,11 @@ impl RouteError {
     /// Tells the operator what is theirs to know: not what clients do wrong. A right or a table that is missing is an error.
     fn log(&self) {
         match self {
-            Self::Refused(_) | Self::Forbidden(_) | Self::NotNow { .. } => {
+            Self::Refused(_)
+            | Self::Forbidden(_)
+            | Self::Expired
+            | Self::TooManyConnections(_)
+            | Self::NotNow { .. } => {
                 tracing::debug!(error = %self, "request refused");
             }
             Self::Queue(QueueError::Refused { .. }) => tracing::warn!(error = %self, "message refused by the queue"),
@@ -127,7 +138,8 @@ impl RouteError {
             Self::NotNow { until, .. } => Some(until.retry_after_ms),
             error => error.is_throttled().then_some(retry_after),
         };
-        Reply::Error { code, message, id, retry_after_ms }
+        let reason = matches!(self, Self::Expired).then_some(ErrorReason::TokenExpired);
+        Reply::Error { code, message, id, reason, retry_after_ms }
     }
 }
 
@@ -149,6 +161,12 @@ impl Response {
     #[must_use]
     pub fn for_frame(request_id: Option<String>, reply: Reply) -> Self {
         Self { status_code: 200, body: Some(ServerFrame { reply, request_id }.to_json()) }
+    }
+
+    /// Answers nothing: the connection was told otherwise.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { status_code: 200, body: None }
     }
 
     /// Answers a frame that could not be read.

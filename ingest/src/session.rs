@@ -12,12 +12,14 @@ use shared::{
         server::Reply,
     },
     json::Counter,
-    store::{connections::ConnectionTable, log::LogTable},
+    store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable},
 };
 
 use crate::{
     beat::Beat,
     catch_up::ReplyBudget,
+    config::SessionLimits,
+    connections_api::ConnectionsApi,
     deadline::Deadline,
     event::{EventError, Frame, SocketEvent},
     heads::Heads,
@@ -32,8 +34,9 @@ use crate::{
 /// The function's state.
 #[derive(Debug)]
 pub struct SessionFunction<C> {
-    connections: ConnectionTable<C>,
-    log: LogTable<C>,
+    tables: Tables<C>,
+    connections_api: ConnectionsApi,
+    limits: SessionLimits,
     heads: Heads<C>,
     clock: C,
     retention_seconds: u64,
@@ -42,20 +45,32 @@ pub struct SessionFunction<C> {
     random: RefCell<Rng>,
 }
 
+/// What the function reads and writes.
+#[derive(Debug)]
+pub struct Tables<C> {
+    /// Which connections are in which rooms.
+    pub connections: ConnectionTable<C>,
+    /// Which connections a subject has.
+    pub subjects: SubjectTable<C>,
+    /// The rooms' logs.
+    pub log: LogTable<C>,
+}
+
 impl<C: Clock + Clone> SessionFunction<C> {
-    /// A function over the two tables. The log keeps messages for `retention_seconds`.
+    /// A function over the tables. The log keeps messages for `retention_seconds`.
     pub fn new(
-        connections: ConnectionTable<C>,
-        log: LogTable<C>,
+        tables: Tables<C>,
+        connections_api: ConnectionsApi,
+        limits: SessionLimits,
         clock: C,
         retention_seconds: u64,
         beat: Beat,
-        shares: RequestShares<C>,
         random: Rng,
     ) -> Self {
         let heads = Heads::new(clock.clone());
+        let shares = RequestShares::new(limits.requests, clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
-        Self { connections, log, heads, clock, retention_seconds, beat, shares, random }
+        Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, shares, random }
     }
 
     /// Serves one event.
@@ -66,14 +81,16 @@ impl<C: Clock + Clone> SessionFunction<C> {
         let deadline = Deadline::of(&event.context);
         Ok(match event.payload.try_into()? {
             SocketEvent::Connect { connection, grant, room } => {
-                let connected = async {
-                    self.shares.take(&grant.subject)?;
-                    connect(&self.connections, &connection, &grant, room.as_deref()).await
-                };
+                if let Err(error) = self.shares.take(&grant.subject) {
+                    return Ok(Response::for_lifecycle(Err(error)));
+                }
+                let connected =
+                    connect(&self.tables, &self.connections_api, self.limits, (&connection, &grant), room.as_deref());
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
-            SocketEvent::Disconnect { connection } => {
-                let disconnected = disconnect(&self.connections, &connection);
+            SocketEvent::Disconnect { connection, grant } => {
+                let subject = grant.map(|grant| grant.subject);
+                let disconnected = disconnect(&self.tables, &connection, subject.as_ref());
                 Response::for_lifecycle(self.note(deadline.race(disconnected).await))
             }
             SocketEvent::Frame(frame) => self.serve(&frame, deadline).await,
@@ -81,6 +98,9 @@ impl<C: Clock + Clone> SessionFunction<C> {
     }
 
     async fn serve(&self, frame: &Frame, deadline: Deadline) -> Response {
+        if frame.grant.is_over(self.clock.unix_seconds()) {
+            return self.connections_api.end_expired(frame, deadline).await;
+        }
         let Some(body) = &frame.body else { return Response::for_binary() };
         let Inbound { request_id, request } = match Inbound::parse(body) {
             Ok(inbound) => inbound,
@@ -97,12 +117,12 @@ impl<C: Clock + Clone> SessionFunction<C> {
 
     async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {
         self.shares.take(&frame.grant.subject)?;
-        let member = (&frame.connection, &frame.grant);
+        let Tables { connections, log, .. } = &self.tables;
         match request {
             Request::JoinRoom(JoinRoom { room_id, after }) => {
                 let mut budget = ReplyBudget::new();
                 let after = after.map(|Counter(after)| after);
-                let found = join_room(&self.connections, &self.log, member, &room_id, after, &budget).await?;
+                let found = join_room((connections, log), frame, &room_id, after, &budget, self.limits.rooms).await?;
                 let sync_after_ms = self.sync_after(found.appended_at);
                 Ok(Reply::Joined {
                     room_id,
@@ -112,13 +132,14 @@ impl<C: Clock + Clone> SessionFunction<C> {
                     expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
                 })
             }
-            Request::LeaveRoom(leave) => leave_room(&self.connections, &frame.connection, leave.room_id).await,
+            Request::LeaveRoom(leave) => leave_room(connections, &frame.connection, leave.room_id).await,
             Request::Sync(request) => {
                 let Positions(positions) = request.rooms;
-                let (log, now) = ((&self.log, &self.heads), self.clock.unix_seconds());
+                let (log, now) = ((log, &self.heads), self.clock.unix_seconds());
                 // A generator of its own: none may be borrowed while others are served.
                 let mut order = self.random.borrow_mut().fork();
-                let synced = sync(&self.connections, log, &self.shares, frame, positions, &mut order, now).await?;
+                let (connections, shares) = ((connections, self.limits.rooms), &self.shares);
+                let synced = sync(connections, log, shares, frame, positions, &mut order, now).await?;
                 if synced.throttled {
                     self.beat.borrow_mut().throttled(self.clock.unix_millis());
                 }
@@ -127,7 +148,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
             }
             Request::GetHistory(history) => {
                 let (before, limit) = (history.before.map(|Before(before)| before), history.limit());
-                get_history(&self.log, &frame.grant, history.room_id, before, limit).await
+                get_history(log, &frame.grant, history.room_id, before, limit).await
             }
             Request::SendMessage(_) => Err(RefusalReason::AmbiguousAction.into()),
         }

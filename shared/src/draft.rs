@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
+    data,
     frame::broadcast,
     json::{Counter, FieldError, Name, Text, required},
     limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES},
@@ -19,7 +20,7 @@ pub struct Draft<'a> {
     /// Where it goes.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
-    /// What it says, `null` included; never parsed.
+    /// What it says, `null` included; checked, and passed on as it stands.
     #[serde(borrow)]
     pub data: &'a RawValue,
     /// The writer's id for it.
@@ -39,7 +40,7 @@ pub struct ProducerDraft<'a> {
     /// Where it goes.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
-    /// What it says, `null` included; never parsed.
+    /// What it says, `null` included; checked, and passed on as it stands.
     #[serde(borrow)]
     pub data: &'a RawValue,
     /// The writer's id for it.
@@ -83,8 +84,9 @@ impl Draft<'_> {
     /// Accepts the message. Who sent it and when is never the client's to claim.
     ///
     /// # Errors
-    /// When the message would not fit a frame.
+    /// When the message would not fit a frame, or not every client could read it.
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
+        data::check(self.data)?;
         let message = Message {
             room: self.room_id,
             id: self.id.map_or_else(|| origin.id.to_owned(), |Name(id)| id),
@@ -106,7 +108,7 @@ impl ProducerDraft<'_> {
     /// Accepts the message; `from` and `sentAt` are taken over where they stand.
     ///
     /// # Errors
-    /// When the message would not fit a frame.
+    /// As [`Draft::accept`].
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
         let Self { room_id, data, id, key, version, from, sent_at } = self;
         let from = from.as_ref().map_or(origin.from, |Sender(from)| from);
@@ -176,6 +178,16 @@ mod tests {
             error.to_string(),
             "`data` is too large: the message takes 120833 bytes in a frame, the limit is 120832"
         );
+    }
+
+    #[test]
+    fn what_some_clients_could_not_read_is_refused() {
+        for data in ["1e999", r#""\ud800""#] {
+            assert_eq!(
+                of_client(&format!(r#"{{"roomId":"r","data":{data}}}"#)).unwrap_err().to_string(),
+                "`data` must be readable everywhere: at most 50 levels, numbers that fit a double, no half of a surrogate pair"
+            );
+        }
     }
 
     #[test]

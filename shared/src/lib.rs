@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod congestion;
 pub mod connection;
+mod data;
 pub mod draft;
 pub mod frame;
 pub mod json;

@@ -29,6 +29,10 @@ pub const HISTORY_MESSAGES: u32 = 100;
 /// Messages in one `history` reply when the request names no limit. Ours.
 pub const HISTORY_DEFAULT: u32 = 50;
 
+/// Levels of arrays and objects in a message's `data`. Ours: what parsers take in all is 64 levels at the least, and a frame
+/// has up to five around it.
+pub const DATA_LEVELS: usize = 50;
+
 /// Largest `seq` and `version`: the largest integer that a JavaScript number holds exactly, 2^53 - 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 

@@ -20,7 +20,7 @@ pub struct Message {
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// What it says: any JSON, never parsed on the way.
+    /// What it says: JSON that all clients can read, passed on as it stands.
     pub data: Box<RawValue>,
     /// What it is about: of several messages of one batch with the same key only the newest is broadcast.
     pub key: Option<String>,

@@ -89,7 +89,8 @@ impl Rights {
     /// Every right in every room that is nobody's personal room.
     #[must_use]
     pub fn everywhere() -> Self {
-        Self(BTreeMap::from([(RoomPattern("*".to_owned()), RightSet(u8::MAX))]))
+        let all = ALL.into_iter().fold(0, |set, right| set | right.bit());
+        Self(BTreeMap::from([(RoomPattern("*".to_owned()), RightSet(all))]))
     }
 
     /// The one place that decides what a subject may do in a room.
@@ -120,10 +121,15 @@ impl RightsTemplate {
     /// Reads a template from JSON.
     ///
     /// # Errors
-    /// When it is no JSON object of rights, or a pattern can match no room whatever the subject.
+    /// When it is no JSON object of rights, a pattern can match no room whatever the subject, or it has a `*` right after `{sub}`:
+    /// it would give `al` the rooms of `alice`.
     pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
         let template: Self = serde_json::from_str(json)?;
         for pattern in template.0.keys() {
+            if pattern.ends_with("{sub}*") {
+                let problem = "gives a subject the rooms of every other whose name begins so";
+                return Err(serde_json::Error::custom(format!("the pattern {pattern:?} {problem}")));
+            }
             RoomPattern::parse(&pattern.replace(SUBJECT, "s"))
                 .map_err(|problem| serde_json::Error::custom(format!("the pattern {pattern:?} {problem}")))?;
         }
@@ -136,13 +142,16 @@ impl RightsTemplate {
         let name = subject.as_str();
         // A subject with a `*` would turn a name into a pattern.
         let can_be_named = RoomId::parse(name).is_ok();
-        let named = |(pattern, rights): (&String, &RightSet)| {
+        let mut named: BTreeMap<RoomPattern, RightSet> = BTreeMap::new();
+        for (pattern, rights) in &self.0 {
             if pattern.contains(SUBJECT) && !can_be_named {
-                return None;
+                continue;
             }
-            Some((RoomPattern::parse(&pattern.replace(SUBJECT, name)).ok()?, *rights))
-        };
-        Rights(self.0.iter().filter_map(named).collect())
+            if let Ok(pattern) = RoomPattern::parse(&pattern.replace(SUBJECT, name)) {
+                named.entry(pattern).or_default().0 |= rights.0;
+            }
+        }
+        Rights(named)
     }
 }
 
@@ -274,6 +283,8 @@ mod tests {
 
     #[test]
     fn rights_are_written_as_they_are_read() {
+        let everywhere = serde_json::to_string(&Rights::everywhere()).unwrap();
+        assert_eq!(rights(&everywhere), Rights::everywhere());
         let json = r#"{"*":["join"],"chat:*":["join","send","history","state"],"r":[]}"#;
         assert_eq!(serde_json::to_string(&rights(json)).unwrap(), json);
     }
@@ -284,11 +295,17 @@ mod tests {
             RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"team:{sub}:*":["send"],"all":["join"]}"#).unwrap();
         let of = |subject: &str| serde_json::to_string(&template.of(&Subject::parse(subject).unwrap())).unwrap();
         assert_eq!(of("alice"), r#"{"all":["join"],"inbox:alice":["join"],"team:alice:*":["send"]}"#);
+        // What two patterns become may be the same, and their rights add up.
+        let template = RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"inbox:alice":["send"]}"#).unwrap();
+        let alice = template.of(&Subject::parse("alice").unwrap());
+        assert_eq!(serde_json::to_string(&alice).unwrap(), r#"{"inbox:alice":["join","send"]}"#);
         for subject in ["*", "a*", "a b", "{sub}", "\u{e9}"] {
             assert_eq!(of(subject), r#"{"all":["join"]}"#, "{subject}");
         }
         assert_eq!(of(&"s".repeat(99)), r#"{"all":["join"]}"#);
-        for json in [r#"{"{sub}*x":["join"]}"#, r#"{"{user}":["join"]}"#, r#"{"r":["x"]}"#, "7"] {
+        for json in
+            [r#"{"inbox:{sub}*":["join"]}"#, r#"{"{sub}*x":["join"]}"#, r#"{"{user}":["join"]}"#, r#"{"r":["x"]}"#, "7"]
+        {
             assert!(RightsTemplate::parse(json).is_err(), "{json}");
         }
     }

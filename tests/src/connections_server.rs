@@ -103,6 +103,11 @@ impl ConnectionsServer {
         self.state(|state| state.delete_scripts.insert(connection_id.to_owned(), script));
     }
 
+    /// From now on answers everything about a connection with 410.
+    pub fn close(&self, connection_id: &str) {
+        self.state(|state| state.deleted.insert(connection_id.to_owned()));
+    }
+
     /// Delays every answer, in addition to what scripts say. Posts are seen in flight side by side only with some.
     pub fn set_latency(&self, latency: Duration) {
         self.state(|state| state.latency = latency);

@@ -140,13 +140,27 @@ impl DynamoDb {
         self.database.0.delete_item(parse(request)).unwrap();
     }
 
-    /// Every connection row, in no certain order.
+    /// The connections that are counted as a subject's, sorted.
+    pub fn subject_connections(&self, subject: &str) -> Vec<String> {
+        let query = |start: &Value| {
+            let request = json!({
+                "TableName": CONNECTIONS_TABLE,
+                "KeyConditionExpression": "connectionId = :subject",
+                "ExpressionAttributeValues": { ":subject": { "S": format!("subject/{subject}") } },
+            });
+            json_of(&self.database.0.query(parse(with_start(request, start))).unwrap())
+        };
+        all_pages(query).iter().map(|row| row["roomId"]["S"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Every row of a connection in a room, in no certain order.
     pub fn rows(&self) -> Vec<ConnectionRow> {
         let scan = |start: &Value| {
             let request = with_start(json!({ "TableName": CONNECTIONS_TABLE }), start);
             json_of(&self.database.0.scan(parse(request)).unwrap())
         };
-        all_pages(scan).iter().map(ConnectionRow::from_item).collect()
+        let is_in_a_room = |item: &&Value| item.get("slot").is_some();
+        all_pages(scan).iter().filter(is_in_a_room).map(ConnectionRow::from_item).collect()
     }
 
     /// The rows of a room, sorted by connection id.

@@ -89,6 +89,30 @@ pub fn queue_batch(records: &[QueueRecord]) -> Value {
     json!({ "Records": records })
 }
 
+/// A batch of the standard queue that the bus's rule puts events into: records `r-0`, `r-1`, ... with these bodies.
+pub fn event_batch<B: ToString>(bodies: impl IntoIterator<Item = B>) -> Value {
+    let now = unix_millis().to_string();
+    let record = |(position, body): (usize, B)| {
+        json!({
+            "messageId": format!("r-{position}"),
+            "receiptHandle": format!("handle-of-r-{position}"),
+            "body": body.to_string(),
+            "attributes": {
+                "ApproximateReceiveCount": "1",
+                "SentTimestamp": now,
+                "SenderId": "AIDATEST",
+                "ApproximateFirstReceiveTimestamp": now,
+            },
+            "messageAttributes": {},
+            "md5OfBody": format!("{:x}", md5::compute(body.to_string())),
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:events",
+            "awsRegion": "us-east-1",
+        })
+    };
+    json!({ "Records": bodies.into_iter().enumerate().map(record).collect::<Vec<_>>() })
+}
+
 /// The ids that a function's response to a batch reports as failed.
 pub fn batch_item_failures(response: &Value) -> Vec<String> {
     let failures = response["batchItemFailures"].as_array().expect("a batch response");

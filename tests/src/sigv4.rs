@@ -1,4 +1,5 @@
-//! An independent check of AWS Signature Version 4, written from its specification.
+//! An independent check of AWS Signature Version 4, written from its specification, and a signer for calls of services whose SDK
+//! is not at hand.
 //!
 //! It shares no code with the signer under test: what it accepts, AWS would accept.
 
@@ -154,17 +155,36 @@ pub fn verify(request: &Request, expected: &Expected) -> Result<(), SignatureErr
         return Err(SignatureError::Skewed(date.to_owned()));
     }
     let canonical_request = canonical::request(request, &authorization.signed_headers, &payload_hash(request)?);
-    let string_to_sign =
-        format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hmac::hex(&hmac::sha256(canonical_request.as_bytes())));
-    let mut key = format!("AWS4{}", expected.credentials.secret_key).into_bytes();
-    for part in scope.split('/') {
-        key = hmac::hmac_sha256(&key, part.as_bytes()).to_vec();
-    }
-    if hmac::hex(&hmac::hmac_sha256(&key, string_to_sign.as_bytes())) == authorization.signature {
+    let string_to_sign = string_to_sign(date, &scope, &canonical_request);
+    if signature(&expected.credentials, &scope, &string_to_sign) == authorization.signature {
         Ok(())
     } else {
         Err(SignatureError::Mismatch { canonical_request, string_to_sign })
     }
+}
+
+/// Signs a request with long-term credentials: its `host`, its `x-amz-date` (`20150830T123600Z`) and its body. The value
+/// of its `Authorization`.
+pub fn sign(request: &Request, credentials: &Credentials, region: &str, service: &str) -> String {
+    let date = request.header("x-amz-date").expect("a date to sign");
+    let scope = format!("{}/{region}/{service}/aws4_request", &date[..8]);
+    let signed = ["host", "x-amz-date"];
+    let canonical_request = canonical::request(request, &signed, &hmac::hex(&hmac::sha256(&request.body)));
+    let signature = signature(credentials, &scope, &string_to_sign(date, &scope, &canonical_request));
+    let (key, signed) = (&credentials.access_key, signed.join(";"));
+    format!("AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={signed}, Signature={signature}")
+}
+
+fn string_to_sign(date: &str, scope: &str, canonical_request: &str) -> String {
+    format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hmac::hex(&hmac::sha256(canonical_request.as_bytes())))
+}
+
+fn signature(credentials: &Credentials, scope: &str, string_to_sign: &str) -> String {
+    let mut key = format!("AWS4{}", credentials.secret_key).into_bytes();
+    for part in scope.split('/') {
+        key = hmac::hmac_sha256(&key, part.as_bytes()).to_vec();
+    }
+    hmac::hex(&hmac::hmac_sha256(&key, string_to_sign.as_bytes()))
 }
 
 fn check_signed_headers(request: &Request, signed: &[&str]) -> Result<(), SignatureError> {

@@ -1,4 +1,4 @@
-import { type Message, type Room, Roomcast } from "../../src/index.js";
+import { type Message, type Room, Roomcast, type TokenProvider } from "../../src/index.js";
 import { type History, violations } from "../support/history-checker.js";
 import type { Random } from "../support/random.js";
 import type { SimulatedSocket } from "./model/gateway.js";
@@ -96,7 +96,7 @@ export class LongRun {
     const random = this.#random;
     const client = new Roomcast({
       url: "ws://simulated",
-      token: name,
+      token: this.#tokens(name),
       WebSocket: this.#model.gateway.WebSocket,
       // Hand-overs within the run, or as in production.
       ...(random.chance(0.3) && { handoverAfterMs: random.int(5, 20) * MINUTE }),
@@ -106,6 +106,22 @@ export class LongRun {
       if (!error.retryable) this.#watch.wrong.push(`${name}: ${error.code} ${error.message}`);
     });
     return { name, client, current: new Map() };
+  }
+
+  /** For most a name, which is a token without an end; for some tokens of minutes, from a provider that may fail, or keep them too long. */
+  #tokens(name: string): string | TokenProvider {
+    const random = this.#random;
+    if (random.chance(0.7)) return name;
+    const { tokens } = this.#model;
+    const ms = random.int(1, 15) * MINUTE;
+    const keeps = random.chance(0.3);
+    let kept = "";
+    return ({ refused }) => {
+      if (random.chance(0.1)) throw new Error("the token service is down");
+      const isGood = kept !== "" && tokens.left(kept) > 0 && (keeps || !refused);
+      if (!isGood) kept = tokens.issue(name, ms);
+      return kept;
+    };
   }
 
   #every(min: number, max: number, run: () => void): void {

@@ -33,6 +33,7 @@ export class Chaos {
   readonly #retention: boolean;
   #errorRate = 0;
   #silenceRate = 0;
+  #isHealed = false;
   #sent = 0;
 
   constructor(random: Random, options: { retention: boolean }) {
@@ -49,6 +50,8 @@ export class Chaos {
     server.headLag = () => random.int(0, headLag);
     const remember = random.chance(0.7);
     for (const roomId of ROOMS) server.log(roomId).remembers = remember;
+    server.expiry.hint = random.chance(0.7);
+    server.expiry.reason = random.chance(0.7);
     server.broadcastDelay = () => random.int(0, 300);
     server.script = (frame, peer) => {
       if (frame.action === "joinRoom" && frame["after"] === undefined && server.log(frame.roomId ?? "").head === 0) {
@@ -98,11 +101,13 @@ export class Chaos {
 
   #participant(name: string): Participant {
     const random = this.#random;
+    // Some tokens expire, in a second or in minutes.
+    const lifeMs = random.chance(0.3) ? random.int(1_000, 120_000) : undefined;
     const client = new Roomcast({
       url: "ws://fake",
       token: () => {
         if (random.chance(0.05)) throw new Error("the token service is down");
-        return name;
+        return lifeMs === undefined || this.#isHealed ? name : this.#server.issue(name, lifeMs);
       },
       WebSocket: this.#network.WebSocket,
       reconnect: { base: 200, cap: 5_000 },
@@ -140,6 +145,7 @@ export class Chaos {
   }
 
   #heal(): void {
+    this.#isHealed = true;
     this.#network.weather = CALM;
     this.#errorRate = this.#silenceRate = 0;
     this.#server.indexLag = this.#server.headLag = () => 0;

@@ -33,7 +33,7 @@ export class FakeNetwork {
     this.server = server;
   }
 
-  /** The class to give to a client. The token is the subject. */
+  /** The class to give to a client. The token is the subject, or one that the server has issued. */
   get WebSocket(): WebSocketConstructor {
     // eslint-disable-next-line @typescript-eslint/no-this-alias
     const network = this;
@@ -68,19 +68,22 @@ export class FakeSocket implements WebSocketLike, Peer {
   /** What the client closed it with. */
   closedWith: number | undefined;
   readonly url: URL;
+  readonly token: string;
   readonly sub: string;
+  readonly openedAt = Date.now();
   readonly sent: string[] = [];
   readonly #network: FakeNetwork;
 
   constructor(network: FakeNetwork, url: string) {
     this.#network = network;
     this.url = new URL(url);
-    this.sub = this.url.searchParams.get("token") ?? "";
-    const { weather } = network;
+    this.token = this.url.searchParams.get("token") ?? "";
+    this.sub = this.token.replace(/~.*/, "");
+    const { weather, server } = network;
     if (weather.stalls()) return;
     setTimeout(() => {
       if (this.readyState !== 0) return;
-      if (weather.refuses()) return this.#end(1006);
+      if (weather.refuses() || server.expiresIn(this.token) <= 0) return this.#end(1006);
       this.readyState = 1;
       this.onopen?.();
     }, weather.latency());

@@ -4,9 +4,19 @@ import { type Draft, RoomLog } from "./room-log.js";
 /** A connection, as the server sees it. */
 export interface Peer {
   readonly sub: string;
+  readonly token?: string;
+  /** When the connection was opened. */
+  readonly openedAt?: number;
   /** Receives a broadcast. */
   deliver(text: string): void;
+  /** The server closes the connection. */
+  cut?(code?: number): void;
 }
+
+/** So long after its end a token is still taken. */
+const LEEWAY_MS = 5_000;
+/** From the answer to a frame with an expired token until the connection is closed. */
+const CLOSE_MS = 20;
 
 /** What a script makes of a client frame: an error reply, no reply, or (undefined) the normal course. */
 export type Script = (
@@ -34,6 +44,16 @@ export class ScriptedServer {
   script: Script = () => undefined;
   /** Rooms that the answers to `sync` leave out. */
   readonly unsynced = new Set<string>();
+  /** Rooms that nobody may join. */
+  readonly forbidden = new Set<string>();
+  /** Rooms whose log nobody may read: they may be joined from now on only. */
+  readonly withoutHistory = new Set<string>();
+  /** When tokens expire, in Unix milliseconds; those that are not here never do. */
+  readonly expiries = new Map<string, number>();
+  /** What frames with an expired token are told. `hint`: `joined` says when that will be; `reason`: so does the answer; else there is none. */
+  readonly expiry = { hint: true, reason: true };
+  /** Frames with an expired token. */
+  expired: ClientFields[] = [];
   /** Messages in one reply for one room. */
   pageSize = 100;
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
@@ -79,10 +99,23 @@ export class ScriptedServer {
     return this.frames.filter((frame) => frame.action === action);
   }
 
+  /** A token of `sub` that expires in `ms`. */
+  issue(sub: string, ms: number): string {
+    const token = `${sub}~${this.expiries.size}`;
+    this.expiries.set(token, Date.now() + ms);
+    return token;
+  }
+
+  /** How long a token is good for; infinite for one that never expires. */
+  expiresIn(token = ""): number {
+    return (this.expiries.get(token) ?? Number.POSITIVE_INFINITY) - Date.now();
+  }
+
   /** Handles a client frame; the reply, if there is one. */
   handle(peer: Peer, text: string): string | undefined {
     const frame = JSON.parse(text) as ClientFields;
     this.frames.push(frame);
+    if (this.expiresIn(peer.token) < -LEEWAY_MS) return this.#refuse(peer, frame);
     const scripted = this.script(frame, peer);
     if (scripted === "silence") return undefined;
     const reply =
@@ -133,15 +166,34 @@ export class ScriptedServer {
     return JSON.stringify({ type: "messages", roomId, messages, ...(!implied && { after: first - 1, seq: last }) });
   }
 
+  #refuse(peer: Peer, frame: ClientFields): string | undefined {
+    this.expired.push(frame);
+    setTimeout(() => peer.cut?.(1001), this.expiry.reason ? CLOSE_MS : 0);
+    const { requestId } = frame;
+    const error = { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired", requestId };
+    return this.expiry.reason ? JSON.stringify(error) : undefined;
+  }
+
   #reply(peer: Peer, frame: ClientFields): object {
     const roomId = frame.roomId ?? "";
     switch (frame.action) {
       case "joinRoom": {
-        this.#put(peer, roomId);
+        if (this.forbidden.has(roomId)) return { type: "error", code: "forbidden", message: "the room may not be joined" };
         const after = frame["after"] as number | undefined;
+        const unread = this.withoutHistory.has(roomId) && after !== undefined;
+        if (unread) return { type: "error", code: "forbidden", message: "the room's log may not be read" };
+        this.#put(peer, roomId);
         const log = this.log(roomId);
         const page = after === undefined ? { seq: log.known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
-        return { type: "joined", roomId, ...page, retentionSeconds: this.retentionSeconds, syncAfterMs: this.syncAfterMs([roomId]) };
+        const expiresInMs = Math.max(0, this.expiresIn(peer.token));
+        return {
+          type: "joined",
+          roomId,
+          ...page,
+          retentionSeconds: this.retentionSeconds,
+          syncAfterMs: this.syncAfterMs([roomId]),
+          ...(this.expiry.hint && Number.isFinite(expiresInMs) && { expiresInMs }),
+        };
       }
       case "leaveRoom":
         this.#membersOf(roomId).delete(peer);
@@ -161,8 +213,10 @@ export class ScriptedServer {
 
   #sync(peer: Peer, asked: [string, number][]): object {
     if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
-    const served = asked.filter(([roomId]) => !this.unsynced.has(roomId));
-    if (asked.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
+    const allowed = asked.filter(([roomId]) => !this.forbidden.has(roomId));
+    const forbidden = asked.map(([roomId]) => roomId).filter((roomId) => this.forbidden.has(roomId));
+    const served = allowed.filter(([roomId]) => !this.unsynced.has(roomId));
+    if (allowed.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
     const renewed = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
     for (const roomId of renewed) this.#put(peer, roomId);
     this.renewals += renewed.length;
@@ -171,12 +225,21 @@ export class ScriptedServer {
       const log = this.log(roomId);
       // A head that equals what the client has is believed, also when it lags; any other leads to a look at the log.
       if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
+      const since = this.#visibleFrom(peer, roomId);
+      if (since !== undefined && log.all.some(({ seq, sentAt }) => seq > after && sentAt < since)) {
+        return [roomId, { seq: log.known, messages: [], more: false, truncated: true }];
+      }
       const page = log.page(after, Math.min(left, this.pageSize));
       left -= page.messages.length;
       return [roomId, page];
     });
     const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
-    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, syncAfterMs };
+    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, ...(forbidden.length > 0 && { forbidden }), syncAfterMs };
+  }
+
+  /** From when on a connection may read a log that it may not read as a whole; `undefined`: it may. */
+  #visibleFrom(peer: Peer, roomId: string): number | undefined {
+    return this.withoutHistory.has(roomId) ? (peer.openedAt ?? 0) : undefined;
   }
 
   #put(peer: Peer, roomId: string): void {

@@ -213,16 +213,31 @@ describe("the beats of a client", () => {
     expect(seen.sort()).toEqual(["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"]);
   });
 
-  it("leave only the room that is no longer allowed, although it spoils the whole frame", async () => {
+  it("leave the rooms that are no longer allowed, and only those, after one frame", async () => {
     const client = await fake.world.connected();
     const ids = ["a", "b", "c", "d", "e"];
     await during(Promise.all(ids.map((id) => client.room(id).join())));
     await pass(2_000);
-    fake.world.server.script = (frame) =>
-      frame.action === "sync" && Object.hasOwn(frame["rooms"] as object, "d") ? { code: "forbidden" } : undefined;
+    const errors: string[] = [];
+    for (const id of ids) client.room(id).on("error", ({ code, roomId, retryable }) => errors.push(`${roomId} ${code} ${retryable}`));
+    for (const id of ["b", "d"]) fake.world.server.forbidden.add(id);
+    const before = syncs().length;
     await pass(560_000);
-    expect(ids.map((id) => client.room(id).state)).toEqual(["joined", "joined", "joined", "left", "joined"]);
+    expect(syncs(before)).toEqual([ids]);
+    expect(ids.map((id) => client.room(id).state)).toEqual(["joined", "left", "joined", "left", "joined"]);
+    expect(errors).toEqual(["b forbidden false", "d forbidden false"]);
     expect(client.state).toBe("open");
+  });
+
+  it("of a server that refuses the whole frame are tried again, and no room is left", async () => {
+    const { client, room } = await fake.world.joined();
+    await pass(2_000);
+    let refusals = 2;
+    fake.world.server.script = ({ action }) => (action === "sync" && refusals-- > 0 ? { code: "forbidden" } : undefined);
+    const before = syncs().length;
+    await pass(560_000);
+    expect(syncs(before)).toHaveLength(3);
+    expect([client.state, room.state]).toEqual(["open", "joined"]);
   });
 
   it("are planned earlier when the tab is hidden", async () => {

@@ -76,7 +76,7 @@ describe("decodeFrame", () => {
   });
 
   it.each([null, -1, "soon", true])("does without a length of time that is %j", (bad) => {
-    expect(decode({ type: "joined", roomId: "r", ...page, retentionSeconds: bad, syncAfterMs: bad })).toEqual({ type: "joined", roomId: "r", ...page });
+    expect(decode({ type: "joined", roomId: "r", ...page, retentionSeconds: bad, syncAfterMs: bad, expiresInMs: bad })).toEqual({ type: "joined", roomId: "r", ...page });
     expect(decode({ type: "synced", rooms: {}, syncAfterMs: bad })).toEqual({ type: "synced", rooms: {} });
     expect(decode({ type: "error", code: "rate_limited", message: "m", retryAfterMs: bad })).toEqual({ type: "error", code: "rate_limited", message: "m" });
   });

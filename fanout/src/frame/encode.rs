@@ -10,14 +10,13 @@ use super::{
 };
 
 /// Encodes a room's part of a batch, ascending by seq, into broadcast frames. Of several messages with the same key
-/// only the newest is in them; a frame says which numbers it stands for where its messages do not.
+/// that follow each other in the log only the newest is in them; a frame says which numbers it stands for where its messages do not.
 #[must_use]
 pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<EncodedFrame> {
-    let kept = conflate(logged);
     // A redelivered batch may have come with messages from elsewhere in the log: a frame never claims to stand for
-    // numbers that are not in the batch.
+    // numbers that are not in the batch, nor is a message left out for one that no frame can stand for together with it.
     let runs = logged.chunk_by(|one, next| one.seq + 1 == next.seq);
-    runs.flat_map(|run| encode_run(room, run, &kept)).collect()
+    runs.flat_map(|run| encode_run(room, run)).collect()
 }
 
 /// The numbers of the messages that are broadcast.
@@ -46,9 +45,9 @@ fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
     }
 }
 
-fn encode_run(room: &RoomId, run: &[LoggedMessage], kept: &[u64]) -> Vec<EncodedFrame> {
+fn encode_run(room: &RoomId, run: &[LoggedMessage]) -> Vec<EncodedFrame> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Vec::new() };
-    let envelope = broadcast::envelope_len(room);
+    let (kept, envelope) = (conflate(run), broadcast::envelope_len(room));
     let mut frames: Vec<Packing> = Vec::new();
     for logged in run.iter().filter(|logged| kept.binary_search(&logged.seq).is_ok()) {
         let entry = Entry { seq: logged.seq, json: broadcast::encode_entry(logged.seq, &logged.message) };
@@ -139,6 +138,14 @@ mod tests {
         assert_eq!(read(&encode(&room(), &no_versions)), [(vec![2], Some((0, 2)))]);
         let same_version = [keyed(1, "a", Some(1)), keyed(2, "a", Some(1))];
         assert_eq!(read(&encode(&room(), &same_version)), [(vec![2], Some((0, 2)))]);
+    }
+
+    #[test]
+    fn a_message_is_superseded_only_by_one_that_a_frame_can_stand_for_both_of() {
+        let batch = [keyed(1, "a", Some(5)), keyed(2, "b", None), keyed(9, "a", Some(4)), keyed(10, "b", None)];
+        assert_eq!(read(&encode(&room(), &batch)), [(vec![1, 2], None), (vec![9, 10], None)]);
+        let older_later = [keyed(1, "a", Some(5)), keyed(9, "a", Some(4))];
+        assert_eq!(read(&encode(&room(), &older_later)), [(vec![1], None), (vec![9], None)]);
     }
 
     #[test]

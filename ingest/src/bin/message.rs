@@ -6,6 +6,7 @@ use fastrand::Rng;
 use ingest::{
     admission::{Admission, TableAndQueue},
     config::{MessageConfig, SinkConfig},
+    connections_api::ConnectionsApi,
     message::MessageFunction,
 };
 use shared::{
@@ -32,6 +33,7 @@ async fn main() -> Result<(), StartError> {
         queue: SqsQueue::new(Sqs::new(&sdk), &config.queue_url),
     };
     let admission = Admission::new(lookout, config.rates, config.queue_depth_limit, Rng::new());
-    let function = MessageFunction::new(sink, admission, SystemClock);
+    let connections_api = ConnectionsApi::new(&sdk, &config.connections_endpoint);
+    let function = MessageFunction::new(sink, admission, connections_api, SystemClock);
     start::run(|event| function.handle(event)).await
 }

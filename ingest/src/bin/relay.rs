@@ -4,7 +4,6 @@ use aws_sdk_sqs::Client as Sqs;
 use ingest::{config::RelayConfig, relay::RelayFunction};
 use shared::{
     aws,
-    clock::SystemClock,
     config::Settings,
     queue::sqs::SqsQueue,
     start::{self, StartError},
@@ -16,10 +15,7 @@ async fn main() -> Result<(), StartError> {
     telemetry::init();
     let config = RelayConfig::read(Settings::from_env())?;
     let sqs = Sqs::new(&aws::sdk_config().await);
-    let function = RelayFunction::new(
-        SqsQueue::new(sqs.clone(), &config.queue_url),
-        SqsQueue::new(sqs, &config.dlq_url),
-        SystemClock,
-    );
+    let function =
+        RelayFunction::new(SqsQueue::new(sqs.clone(), &config.queue_url), SqsQueue::new(sqs, &config.dlq_url));
     start::run(|event| function.handle(event)).await
 }

@@ -2,13 +2,18 @@
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use fastrand::Rng;
-use ingest::{beat::Beat, config::SessionConfig, session::SessionFunction, shares::RequestShares};
+use ingest::{
+    beat::Beat,
+    config::SessionConfig,
+    connections_api::ConnectionsApi,
+    session::{SessionFunction, Tables},
+};
 use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
     start::{self, StartError},
-    store::{connections::ConnectionTable, log::LogTable},
+    store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable},
     telemetry,
 };
 
@@ -16,14 +21,20 @@ use shared::{
 async fn main() -> Result<(), StartError> {
     telemetry::init();
     let config = SessionConfig::read(Settings::from_env())?;
-    let dynamodb = DynamoDb::new(&aws::sdk_config().await);
+    let sdk = aws::sdk_config().await;
+    let dynamodb = DynamoDb::new(&sdk);
+    let tables = Tables {
+        connections: ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
+        subjects: SubjectTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
+        log: LogTable::new(dynamodb, &config.messages_table, SystemClock),
+    };
     let function = SessionFunction::new(
-        ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
-        LogTable::new(dynamodb, &config.messages_table, SystemClock),
+        tables,
+        ConnectionsApi::new(&sdk, &config.connections_endpoint),
+        config.limits,
         SystemClock,
         config.retention_seconds,
         Beat::new(config.sync_after_ms, Rng::new()),
-        RequestShares::new(config.requests_per_second, SystemClock),
         Rng::new(),
     );
     start::run(|event| function.handle(event)).await

@@ -1,24 +1,68 @@
 //! `$connect`: with a `roomId`, the connection joins at once. A broadcast may reach for it before the handshake is
 //! complete, and is then answered 410; fan-out spares rows that young.
 
-use shared::{
-    ConnectionId, RoomId, clock::Clock, json::FieldError, rights::Right, store::connections::ConnectionTable,
+use std::num::NonZeroU32;
+
+use futures::{StreamExt, stream};
+use shared::{ConnectionId, RoomId, clock::Clock, json::FieldError, rights::Right, store::subjects::SubjectTable};
+
+use crate::{
+    config::SessionLimits, connections_api::ConnectionsApi, grant::Grant, response::RouteError, session::Tables,
 };
 
-use crate::{grant::Grant, response::RouteError};
+/// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one
+/// is gone.
+const ASKED: usize = 5;
 
 /// Serves the route. An error refuses the upgrade.
 ///
 /// # Errors
-/// When the room is no room id, or the subject may not join it, or the table does not answer.
+/// When the room is no room id, the subject may not join it or has as many connections as it may have, or a table does not
+/// answer.
 pub async fn connect(
-    connections: &ConnectionTable<impl Clock>,
-    connection: &ConnectionId,
-    grant: &Grant,
+    tables: &Tables<impl Clock>,
+    api: &ConnectionsApi,
+    limits: SessionLimits,
+    (connection, grant): (&ConnectionId, &Grant),
     room: Option<&str>,
 ) -> Result<(), RouteError> {
-    let Some(room) = room else { return Ok(()) };
-    let room = RoomId::parse(room).map_err(|error| FieldError::invalid("roomId", error))?;
-    grant.require(Right::Join, &room)?;
-    Ok(connections.join(connection, &room, &grant.subject, grant.ends_at()).await?)
+    let room = room.map(RoomId::parse).transpose().map_err(|error| FieldError::invalid("roomId", error))?;
+    if let Some(room) = &room {
+        grant.require(Right::Join, room)?;
+    }
+    // Before the room: a connection that is refused is in none.
+    if let Some(most) = limits.connections {
+        admit(&tables.subjects, api, most, (connection, grant)).await?;
+    }
+    if let Some(room) = &room {
+        tables.connections.join(connection, room, &grant.subject, grant.ends_at()).await?;
+    }
+    Ok(())
+}
+
+/// Counts the connection among those of its subject.
+async fn admit(
+    subjects: &SubjectTable<impl Clock>,
+    api: &ConnectionsApi,
+    most: NonZeroU32,
+    (connection, grant): (&ConnectionId, &Grant),
+) -> Result<(), RouteError> {
+    let subject = &grant.subject;
+    subjects.add(subject, connection, grant.ends_at()).await?;
+    let open = subjects.connections(subject, most.get().saturating_add(1)).await?;
+    let too_many = open.len().saturating_sub(usize::try_from(most.get()).unwrap_or(usize::MAX));
+    if too_many == 0 {
+        return Ok(());
+    }
+    let asked = open.iter().filter(|other| *other != connection).take(ASKED);
+    let gone = stream::iter(asked).map(|other| async move { api.is_gone(other).await.then_some(other) });
+    let gone: Vec<_> = gone.buffer_unordered(ASKED).filter_map(async |gone| gone).collect().await;
+    for other in &gone {
+        subjects.remove(subject, other).await?;
+    }
+    if gone.len() >= too_many {
+        return Ok(());
+    }
+    subjects.remove(subject, connection).await?;
+    Err(RouteError::TooManyConnections(most.get()))
 }

@@ -1,16 +1,21 @@
 //! `$disconnect`: best effort on API Gateway's side. What it misses goes with the next broadcast or by TTL.
 
-use shared::{ConnectionId, clock::Clock, store::connections::ConnectionTable};
+use futures::future::{OptionFuture, try_join};
+use shared::{ConnectionId, Subject, clock::Clock};
 
-use crate::response::RouteError;
+use crate::{response::RouteError, session::Tables};
 
 /// Serves the route.
 ///
 /// # Errors
 /// When the table does not answer.
 pub async fn disconnect(
-    connections: &ConnectionTable<impl Clock>,
+    tables: &Tables<impl Clock>,
     connection: &ConnectionId,
+    subject: Option<&Subject>,
 ) -> Result<(), RouteError> {
-    Ok(connections.leave_all(connection).await?)
+    let of_subject: OptionFuture<_> = subject.map(|subject| tables.subjects.remove(subject, connection)).into();
+    let of_subject = async { of_subject.await.transpose() };
+    try_join(tables.connections.leave_all(connection), of_subject).await?;
+    Ok(())
 }

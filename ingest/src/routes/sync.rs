@@ -76,7 +76,7 @@ impl Synced {
 /// # Errors
 /// When the connection's rows cannot be read, or no room at all could be served or afforded.
 pub async fn sync<C: Clock>(
-    connections: &ConnectionTable<C>,
+    (connections, most_rooms): (&ConnectionTable<C>, u32),
     (log, heads): (&LogTable<C>, &Heads<C>),
     shares: &RequestShares<C>,
     frame: &Frame,
@@ -88,7 +88,7 @@ pub async fn sync<C: Clock>(
     let may_join = |room: &RoomId| grant.rights.allow(&grant.subject, Right::Join, room);
     let (positions, withheld): (BTreeMap<_, _>, BTreeMap<_, _>) =
         positions.into_iter().partition(|(room, _)| may_join(room));
-    let forbidden: Vec<_> = withheld.into_keys().collect();
+    let mut forbidden: Vec<_> = withheld.into_keys().collect();
     let rows = connections.memberships(&frame.connection, positions.keys());
     let (rows, known) = join(rows, heads.of(log, &positions)).await;
     let (rows, mut failures) = (rows?, Failures::default());
@@ -102,7 +102,8 @@ pub async fn sync<C: Clock>(
     let mut over = None;
     let take = |_: &&&RoomId| shares.take(&grant.subject).map_err(|error| over = Some(error)).is_ok();
     let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
-    let renewed = renew(connections, frame, &affordable, &mut failures).await;
+    let mut renewed = renew(connections, frame, &affordable, &mut failures).await;
+    forbidden.extend(leave_surplus(connections, frame, most_rooms, &mut renewed).await?);
 
     let mut looks: Vec<_> = positions
         .iter()
@@ -116,7 +117,7 @@ pub async fn sync<C: Clock>(
         .collect();
     // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
     order.shuffle(&mut looks);
-    let budget = ReplyBudget::for_rooms(positions.keys(), renewed.iter());
+    let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
     let (rooms, newest) = serve(log, frame, looks, budget, &mut failures).await;
 
     let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));
@@ -156,6 +157,27 @@ async fn renew<C: Clock>(
         }
     }
     renewed
+}
+
+/// Takes the connection out of rooms again that are more than it may be in; says which.
+async fn leave_surplus<C: Clock>(
+    connections: &ConnectionTable<C>,
+    frame: &Frame,
+    most_rooms: u32,
+    renewed: &mut BTreeSet<RoomId>,
+) -> Result<Vec<RoomId>, StoreError> {
+    if renewed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let limit = most_rooms.saturating_add(u32::try_from(renewed.len()).unwrap_or(u32::MAX));
+    let surplus = connections.count(&frame.connection, limit).await?.saturating_sub(most_rooms);
+    let mut left = Vec::new();
+    for _ in 0..surplus {
+        let Some(room) = renewed.pop_last() else { break };
+        connections.leave(&frame.connection, &room).await?;
+        left.push(room);
+    }
+    Ok(left)
 }
 
 /// Looks at rooms one after the other, as far as the budgets go; with what was found comes the time of the newest message.

@@ -12,7 +12,11 @@ use crate::{
     json::{self, Counter, FieldError, Name, Text, required},
     limits::{HISTORY_DEFAULT, HISTORY_MESSAGES, MAX_INTEGER, SYNC_ROOMS},
     room::RoomId,
+    text::cut,
 };
+
+/// Bytes of an unknown action that are repeated.
+const ACTION_BYTES: usize = 32;
 
 /// A client's frame, decoded: its request, with the id under which it wants the reply.
 #[derive(Debug)]
@@ -209,7 +213,7 @@ impl<'a> Request<'a> {
             "sendMessage" => Self::SendMessage(json::read(text)?),
             "sync" => Self::Sync(json::read(text)?),
             "getHistory" => Self::GetHistory(json::read(text)?),
-            _ => return Err(RefusalReason::UnknownAction(action.chars().take(64).collect())),
+            _ => return Err(RefusalReason::UnknownAction(cut(&action, ACTION_BYTES))),
         })
     }
 }
@@ -268,6 +272,14 @@ mod tests {
             ("7", "`rooms` must be an object of integers from 0 to 9007199254740991"),
         ] {
             assert_eq!(reason(&format!(r#"{{"action":"sync","rooms":{rooms}}}"#)), told);
+        }
+    }
+
+    #[test]
+    fn an_unknown_action_is_not_repeated_at_length() {
+        for character in ["x", "\u{1f600}", "\\u0001", "\u{202e}"] {
+            let told = reason(&format!(r#"{{"action":"{}"}}"#, character.repeat(1_000)));
+            assert!(told.len() <= 300 && told.contains('\u{2026}') && !told.contains('\u{202e}'), "{told}");
         }
     }
 

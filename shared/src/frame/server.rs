@@ -68,7 +68,7 @@ pub enum Reply {
         /// Whether there are older ones.
         more: bool,
     },
-    /// The request was refused; the connection stays open.
+    /// The request was refused; the connection stays open unless a reason says otherwise.
     Error {
         /// What kind of error.
         code: ErrorCode,
@@ -77,6 +77,9 @@ pub enum Reply {
         /// Of an error about a `sendMessage`: the message's id, the sender's or the server's, to try again with.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
+        /// What the code leaves open, where a client should do something about it by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<ErrorReason>,
         /// When to try again at the earliest, in milliseconds from now on, where it is known.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
@@ -113,6 +116,14 @@ pub enum ErrorCode {
     RateLimited,
     /// Something behind the route did not answer; try again later.
     Unavailable,
+}
+
+/// Why a request was refused, beyond its kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorReason {
+    /// The token of the connection has expired: the connection is closed, and another one with a new token is served.
+    TokenExpired,
 }
 
 impl ServerFrame {
@@ -193,7 +204,13 @@ mod tests {
         );
         assert_eq!(
             value(
-                Reply::Error { code: ErrorCode::TooLarge, message: "m".into(), id: None, retry_after_ms: None },
+                Reply::Error {
+                    code: ErrorCode::TooLarge,
+                    message: "m".into(),
+                    id: None,
+                    reason: None,
+                    retry_after_ms: None
+                },
                 None
             ),
             json!({"type": "error", "code": "too_large", "message": "m"})
@@ -202,11 +219,14 @@ mod tests {
             code: ErrorCode::RateLimited,
             message: "m".into(),
             id: Some("i".into()),
+            reason: Some(ErrorReason::TokenExpired),
             retry_after_ms: Some(7),
         };
         assert_eq!(
             value(error, None),
-            json!({"type": "error", "code": "rate_limited", "message": "m", "id": "i", "retryAfterMs": 7})
+            json!({
+                "type": "error", "code": "rate_limited", "message": "m", "id": "i", "reason": "token_expired", "retryAfterMs": 7,
+            })
         );
     }
 }

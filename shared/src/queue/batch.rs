@@ -1,4 +1,5 @@
-//! Which records go into one call. Each group's records go out one after the other, those of different groups together.
+//! Which records go into one call. Where their order matters, a group's records go out one after the other, and those of
+//! different groups together.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -22,30 +23,43 @@ pub(super) struct Pending<'a> {
     pub(super) sendable: Sendable<'a>,
 }
 
+/// What the order of a group's records means to their sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It must be kept, even when a record fails: a call holds one record of a group, and a failure ends its group. Of two
+    /// records in one call, the second could be taken and the first fail.
+    Kept,
+    /// None. A call holds as many records of a group as fit, and a failure concerns its own record only.
+    Free,
+}
+
 /// Records that are being sent, and what became of each.
 #[derive(Debug)]
 pub(super) struct Sending<'a> {
+    order: Order,
     waiting: VecDeque<Pending<'a>>,
     results: Vec<Result<(), QueueError>>,
 }
 
 impl<'a> Sending<'a> {
     /// Until it is known to be confirmed, a record counts as not sent.
-    pub(super) fn new(records: &'a [Record]) -> Self {
+    pub(super) fn new(records: &'a [Record], order: Order) -> Self {
         let pending = |(position, record)| Pending { position, record, sendable: Sendable::of(record) };
         Self {
+            order,
             waiting: records.iter().enumerate().map(pending).collect(),
             results: vec![Err(QueueError::NotSent); records.len()],
         }
     }
 
-    /// The next call's records: of each group the first that waits, as many as fit. Empty when nothing waits any more.
+    /// The next call's records: as many as fit, of each group the first that waits or, in free order, all. Empty when
+    /// nothing waits any more.
     pub(super) fn next_call(&mut self) -> Vec<Pending<'a>> {
         let (mut call, mut later) = (Vec::new(), VecDeque::new());
         let (mut groups, mut bytes) = (HashSet::new(), 0);
         for pending in std::mem::take(&mut self.waiting) {
             // A group whose record does not fit is taken as well: what follows in it must not overtake.
-            let is_first = groups.insert(pending.record.group_id.as_str());
+            let is_first = self.order == Order::Free || groups.insert(pending.record.group_id.as_str());
             let fits = call.is_empty() || bytes + pending.sendable.bytes() <= CALL_BYTES;
             if is_first && fits && call.len() < ENTRIES {
                 bytes += pending.sendable.bytes();
@@ -58,10 +72,11 @@ impl<'a> Sending<'a> {
         call
     }
 
-    /// Notes what became of a call's records. After one that was not confirmed, nothing of its group is sent any more.
+    /// Notes what became of a call's records. After one that was not confirmed, nothing of its group is sent any more, if
+    /// the order matters.
     pub(super) fn settle(&mut self, call: &[Pending<'a>], results: Vec<Result<(), QueueError>>) {
         for (pending, result) in call.iter().zip(results) {
-            if result.is_err() {
+            if result.is_err() && self.order == Order::Kept {
                 self.waiting.retain(|waiting| waiting.record.group_id != pending.record.group_id);
             }
             self.results[pending.position] = result;
@@ -83,7 +98,11 @@ mod tests {
 
     /// The positions of each call's records, when every call succeeds.
     fn calls(records: &[Record]) -> Vec<Vec<usize>> {
-        let mut sending = Sending::new(records);
+        calls_in(Order::Kept, records)
+    }
+
+    fn calls_in(order: Order, records: &[Record]) -> Vec<Vec<usize>> {
+        let mut sending = Sending::new(records, order);
         let mut calls = Vec::new();
         loop {
             let call = sending.next_call();
@@ -123,7 +142,7 @@ mod tests {
     #[test]
     fn after_a_record_that_was_not_confirmed_its_group_ends() {
         let records = ["a", "b", "a", "b", "a"].map(|group| record(group, "x"));
-        let mut sending = Sending::new(&records);
+        let mut sending = Sending::new(&records, Order::Kept);
         let throttled = || Err(QueueError::of_entry("call", Some("ThrottlingException"), None));
         let first = sending.next_call();
         sending.settle(&first, vec![throttled(), Ok(())]);
@@ -133,5 +152,30 @@ mod tests {
         assert!(sending.next_call().is_empty());
         let not_sent = Err(QueueError::NotSent);
         assert_eq!(sending.finish(), [throttled(), Ok(()), not_sent.clone(), Ok(()), not_sent]);
+    }
+    #[test]
+    fn in_free_order_a_call_holds_ten_records_of_a_group() {
+        let records: Vec<_> = (0..25).map(|_| record("a", "x")).collect();
+        assert_eq!(
+            calls_in(Order::Free, &records),
+            [(0..10).collect(), (10..20).collect(), (20..25).collect::<Vec<_>>()]
+        );
+        let large = "x".repeat(200 * 1024);
+        let records = [record("a", &large), record("a", &large), record("a", "x")];
+        assert_eq!(calls_in(Order::Free, &records), [vec![0, 2], vec![1]]);
+    }
+
+    #[test]
+    fn in_free_order_a_failure_keeps_nothing_else_from_being_sent() {
+        let records: Vec<_> = (0..12).map(|_| record("a", "x")).collect();
+        let mut sending = Sending::new(&records, Order::Free);
+        let first = sending.next_call();
+        let failed = || Err(QueueError::of_entry("call", Some("InternalError"), None));
+        sending.settle(&first, (0..10).map(|place| if place == 3 { failed() } else { Ok(()) }).collect());
+        let second = sending.next_call();
+        assert_eq!(second.iter().map(|pending| pending.position).collect::<Vec<_>>(), [10, 11]);
+        sending.settle(&second, vec![Ok(()), Ok(())]);
+        let results = sending.finish();
+        assert_eq!((results.iter().filter(|result| result.is_ok()).count(), results[3].clone()), (11, failed()));
     }
 }

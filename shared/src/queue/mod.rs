@@ -41,6 +41,12 @@ pub trait Queue {
     /// A dead letter (a record with a reason) is always small enough: its reason is cut, and its body if need be.
     fn send(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
+    /// Sends records as [`Self::send`] does, but for their order, which does not matter: a call holds as many of a group as
+    /// fit, in their order, and none is kept back because another failed.
+    fn send_unordered(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>> {
+        self.send(records)
+    }
+
     /// Makes received records visible again after so many seconds (at most 12 hours, SQS's limit); says for each whether
     /// it is so.
     fn postpone(&self, receipt_handles: &[String], seconds: u32) -> impl Future<Output = Vec<Result<(), QueueError>>>;

@@ -14,7 +14,7 @@ use aws_sdk_sqs::{
 
 use super::{
     Queue, QueueError, REASON, Record, Sink,
-    batch::{ENTRIES, Pending, Sending},
+    batch::{ENTRIES, Order, Pending, Sending},
 };
 use crate::message::Message;
 
@@ -38,6 +38,17 @@ impl SqsQueue {
     #[must_use]
     pub fn new(client: Client, url: &str) -> Self {
         Self { client, url: url.into() }
+    }
+
+    async fn send_all(&self, mut sending: Sending<'_>) -> Vec<Result<(), QueueError>> {
+        loop {
+            let call = sending.next_call();
+            if call.is_empty() {
+                return sending.finish();
+            }
+            let results = self.send_call(&call).await;
+            sending.settle(&call, results);
+        }
     }
 
     async fn send_call(&self, call: &[Pending<'_>]) -> Vec<Result<(), QueueError>> {
@@ -146,15 +157,11 @@ fn results(
 
 impl Queue for SqsQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
-        let mut sending = Sending::new(records);
-        loop {
-            let call = sending.next_call();
-            if call.is_empty() {
-                return sending.finish();
-            }
-            let results = self.send_call(&call).await;
-            sending.settle(&call, results);
-        }
+        self.send_all(Sending::new(records, Order::Kept)).await
+    }
+
+    async fn send_unordered(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
+        self.send_all(Sending::new(records, Order::Free)).await
     }
 
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
-    types::{DeleteRequest, WriteRequest},
+    types::{DeleteRequest, Select, WriteRequest},
 };
 
 use super::{
@@ -150,6 +150,26 @@ impl<C: Clock> ConnectionTable<C> {
             next = read_up_to.and_then(|read| rooms.clone().find(|room| room.as_str() > read));
         }
         Ok(memberships)
+    }
+
+    /// How many rooms a connection is in, counted up to `limit`. A throttled read is tried again by the SDK, as often as any call.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn count(&self, connection: &ConnectionId, limit: u32) -> Result<u32, StoreError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .key_condition_expression("connectionId = :connection")
+            .expression_attribute_values(":connection", text(connection.as_str()))
+            .select(Select::Count)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::of_call("Query of a connection's rooms"))?;
+        Ok(u32::try_from(page.count()).unwrap_or_default())
     }
 
     /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any call.

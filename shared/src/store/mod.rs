@@ -5,5 +5,6 @@ pub mod connections;
 mod error;
 mod item;
 pub mod log;
+pub mod subjects;
 
 pub use error::StoreError;

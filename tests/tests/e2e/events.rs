@@ -1,25 +1,33 @@
 //! Producers that put events on the bus.
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::{Value, json};
 use tests::stack::LocalStack;
 use tests::websocket::Handshake;
 
 use crate::stacks::Stacks;
-use crate::tables::{log, reason_of_dead_letter};
-use crate::wait::PATIENCE;
+use crate::tables::{log, queue_url, reason_of_dead_letter, received, whole_log};
+use crate::wait::{PATIENCE, until};
 
 /// Puts an event; its id.
-async fn put(stack: &LocalStack, source: &str, detail: &Value) -> String {
+pub(crate) async fn put(stack: &LocalStack, source: &str, detail: &Value) -> String {
+    put_all(stack, source, "roomcast.message", &[detail.to_string()]).await.remove(0)
+}
+
+/// Puts events in one call, ten at the most; their ids.
+async fn put_all(stack: &LocalStack, source: &str, detail_type: &str, details: &[String]) -> Vec<String> {
     let client = aws_sdk_eventbridge::Client::new(&stack.sdk_config());
-    let entry = PutEventsRequestEntry::builder()
-        .event_bus_name(&stack.description().event_bus_name)
-        .source(source)
-        .detail_type("roomcast.message")
-        .detail(detail.to_string())
-        .build();
-    let put = client.put_events().entries(entry).send().await.unwrap();
-    put.entries()[0].event_id().expect("the bus took the event").to_owned()
+    let entries = details.iter().map(|detail| {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&stack.description().event_bus_name)
+            .source(source)
+            .detail_type(detail_type)
+            .detail(detail)
+            .build()
+    });
+    let put = client.put_events().set_entries(Some(entries.collect())).send().await.unwrap();
+    put.entries().iter().map(|entry| entry.event_id().expect("the bus took the event").to_owned()).collect()
 }
 
 pub(crate) async fn an_event_of_a_producer_reaches_the_room_once(stacks: &Stacks) {
@@ -57,4 +65,63 @@ pub(crate) async fn an_event_that_is_no_message_goes_to_the_dead_letter_queue_wi
     let alice = stack.connect_with(&Handshake::token(&stack.token("events-bob")).room("events-bad")).await.unwrap();
     put(stack, "prices.bad", &json!({ "roomId": "events-bad", "data": "good" })).await;
     assert_eq!(alice.expect_messages("events-bad", 1, PATIENCE).await[0]["data"], "good");
+}
+
+/// Many at once, which come to several environments: each is there once, in whatever order.
+pub(crate) async fn a_burst_of_events_reaches_its_rooms_whole(stacks: &Stacks) {
+    const EVENTS: usize = 60;
+    let stack = stacks.shared().await;
+    let room_of = |number: usize| ["burst:a", "burst:b", "burst:c"][number % 3];
+    let details: Vec<_> = (0..EVENTS)
+        .map(|number| json!({ "roomId": room_of(number), "id": number.to_string(), "data": number }).to_string())
+        .collect();
+    for details in details.chunks(10) {
+        put_all(stack, "burst", "roomcast.message", details).await;
+    }
+    for room in 0..3 {
+        let ids = async || {
+            let mut ids: Vec<usize> =
+                log(stack, room_of(room)).await.iter().map(|(_, id)| id.parse().unwrap()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let expected: Vec<_> = (room..EVENTS).step_by(3).collect();
+        until("all are logged", async || (ids().await == expected).then_some(())).await;
+        whole_log(stack, room_of(room), EVENTS / 3).await;
+    }
+}
+
+/// What EventBridge could not deliver, and what relay could not send a thousand times: nobody needs to redrive it.
+pub(crate) async fn the_failure_queue_is_drained_by_itself(stacks: &Stacks) {
+    let stack = stacks.shared().await;
+    let alice = stack.connect_with(&Handshake::token(&stack.token("drain-alice")).room("drained")).await.unwrap();
+    let failures = queue_url(stack, "RelayFailureQueue").await;
+    let event = json!({
+        "version": "0", "id": "late", "detail-type": "roomcast.message", "source": "feed", "account": "000000000000",
+        "time": "2026-11-21T00:00:07Z", "region": "us-east-1", "resources": [],
+        "detail": { "roomId": "drained", "data": "late" },
+    });
+    let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let mut send = client.send_message().queue_url(&failures).message_body(event.to_string());
+    // As EventBridge marks what it gives up ("Using dead-letter queues to process undelivered events").
+    for (name, value) in [("ERROR_CODE", "NO_PERMISSIONS"), ("RULE_ARN", "arn:aws:events:us-east-1:0:rule/r")] {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build().unwrap();
+        send = send.message_attributes(name, value);
+    }
+    send.send().await.unwrap();
+    let message = alice.expect_messages("drained", 1, PATIENCE).await.remove(0);
+    assert_eq!((&message["id"], &message["from"], &message["data"]), (&json!("late"), &json!("feed"), &json!("late")));
+    assert_eq!(message["sentAt"], 1_795_219_207_000_u64);
+}
+
+pub(crate) async fn an_event_of_another_type_is_kept_where_it_can_be_read(stacks: &Stacks) {
+    let stack = stacks.shared().await;
+    let detail = json!({ "roomId": "unmatched", "data": "misspelt" }).to_string();
+    let id = put_all(stack, "prices.feed", "roomcast.mesage", &[detail]).await.remove(0);
+    // One after it that is for a room: the first would have come by then.
+    put(stack, "prices.feed", &json!({ "roomId": "unmatched", "data": "spelt" })).await;
+    let kept = received(stack, &queue_url(stack, "UnmatchedQueue").await, &id).await;
+    assert!(kept.body().unwrap().contains("roomcast.mesage"));
+    until("the other one is logged", async || (!log(stack, "unmatched").await.is_empty()).then_some(())).await;
+    whole_log(stack, "unmatched", 1).await;
 }

@@ -19,6 +19,8 @@ mod events;
 mod faults;
 mod gone;
 mod handshake;
+mod hostile;
+mod permissions;
 mod personal;
 mod posts;
 mod producers;
@@ -26,6 +28,7 @@ mod reader;
 mod refusals;
 mod resume;
 mod retention;
+mod rights;
 mod stacks;
 mod tables;
 mod wait;
@@ -72,6 +75,8 @@ fn main() -> ExitCode {
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
     trials.extend(scenarios![runtime, stacks;
+        permissions::every_permission_of_every_function_is_needed,
+        permissions::every_permission_of_message_is_needed_before_the_bus,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,
@@ -83,6 +88,9 @@ fn main() -> ExitCode {
         contract::the_description_has_every_field,
         contract::a_token_made_on_the_command_line_connects,
         events::an_event_of_a_producer_reaches_the_room_once,
+        events::a_burst_of_events_reaches_its_rooms_whole,
+        events::the_failure_queue_is_drained_by_itself,
+        events::an_event_of_another_type_is_kept_where_it_can_be_read,
         events::an_event_that_is_no_message_goes_to_the_dead_letter_queue_with_its_reason,
         gone::a_killed_client_leaves_no_row_after_the_next_broadcast,
         gone::rows_whose_disconnect_was_lost_go_with_the_next_broadcast_but_young_ones_stay,
@@ -95,6 +103,13 @@ fn main() -> ExitCode {
         personal::a_direct_message_reaches_every_device_of_its_owner_and_nobody_else,
         personal::a_personal_room_is_closed_to_others,
         personal::all_devices_log_out_at_a_message_to_the_personal_room,
+        hostile::each_hostile_frame_is_refused_and_the_next_one_served,
+        hostile::data_is_data_whatever_it_looks_like,
+        hostile::ids_that_could_collide_do_not,
+        rights::each_right_lets_through_what_it_is_for_and_nothing_else,
+        rights::a_token_without_rights_has_its_own_personal_room_and_nothing_else,
+        rights::a_connection_ends_with_its_token,
+        rights::a_subject_has_so_many_connections_and_a_connection_so_many_rooms,
         producers::records_written_to_the_queue_arrive_in_order,
         producers::poison_in_the_queue_goes_to_the_dead_letter_queue_and_blocks_nothing,
         producers::of_messages_with_a_key_all_are_logged_and_the_newest_arrives,

@@ -36,13 +36,14 @@ pub(crate) async fn a_personal_room_is_closed_to_others(stacks: &Stacks) {
         json!({ "action": "joinRoom", "roomId": "user:closed-alice" }),
         json!({ "action": "joinRoom", "roomId": "user:closed-alice", "after": 0 }),
         json!({ "action": "getHistory", "roomId": "user:closed-alice" }),
-        json!({ "action": "sync", "rooms": { "closed": 0, "user:closed-alice": 0 } }),
     ];
     for frame in frames {
         let refused = eve.request_for("error", frame.clone()).await;
         assert_eq!(refused["code"], "forbidden", "{frame}: {refused}");
         assert!(refused["message"].as_str().unwrap().contains("user:closed-alice"), "{refused}");
     }
+    let sync = json!({ "action": "sync", "rooms": { "closed": 0, "user:closed-alice": 0 } });
+    assert_eq!(eve.request_for("synced", sync).await["forbidden"], json!(["user:closed-alice"]));
     assert_eq!(rows(stack, "user:closed-alice").await, []);
     eve.join("user:closed-eve").await;
 }

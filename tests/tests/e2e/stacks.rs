@@ -10,6 +10,15 @@ use crate::tables::set_visibility_timeout;
 /// Connections above which the shared stack's rooms are cut into shards. Rooms of the other scenarios are smaller.
 pub(crate) const SHARD_SIZE: usize = 12;
 
+/// Connections that a subject of the faulty stack may have.
+pub(crate) const SUBJECT_CONNECTIONS: usize = 4;
+
+/// Rooms that a connection of the faulty stack may be in.
+pub(crate) const CONNECTION_ROOMS: usize = 5;
+
+/// Connections above which rooms are cut into shards where permissions are taken away.
+pub(crate) const PERMISSIONS_SHARD_SIZE: usize = 2;
+
 /// The issuer that the bus stack's tokens must name.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
@@ -104,10 +113,12 @@ impl FaultyStack {
             ("FanoutDeadlineReserveMs", "500"),
             // Two, so that some posts are lost for good.
             ("FanoutMaxAttempts", "2"),
+            ("SubjectConnections", &SUBJECT_CONNECTIONS.to_string()),
+            ("ConnectionRooms", &CONNECTION_ROOMS.to_string()),
         ])
         .await;
         // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.
-        set_visibility_timeout(&stack, 6).await;
+        set_visibility_timeout(&stack, &stack.description().queue_url, 6).await;
         posts.lead_to(&stack.description().endpoint_url);
         Self { stack, posts }
     }

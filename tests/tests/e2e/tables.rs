@@ -112,30 +112,48 @@ pub(crate) async fn plant_expired(stack: &LocalStack, room: &str, seq: u64) {
     put.item("appendedAt", number(0)).item("expiresAt", number(now().as_secs() - 1)).send().await.unwrap();
 }
 
+/// The URL of the queue that the template calls so.
+pub(crate) async fn queue_url(stack: &LocalStack, logical_id: &str) -> String {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let urls = client.list_queues().send().await.unwrap();
+    let name = format!("/roomcast-{logical_id}-");
+    urls.queue_urls().iter().find(|url| url.contains(&name)).expect("a queue of the template").clone()
+}
+
 /// Writes to the queue as a producer does.
 pub(crate) async fn enqueue(stack: &LocalStack, group: &str, deduplication: &str, body: &str) {
+    enqueue_to(stack, &stack.description().queue_url, group, deduplication, body).await;
+}
+
+/// Writes to any FIFO queue.
+pub(crate) async fn enqueue_to(stack: &LocalStack, queue_url: &str, group: &str, deduplication: &str, body: &str) {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
-    let send = client.send_message().queue_url(&stack.description().queue_url).message_body(body);
+    let send = client.send_message().queue_url(queue_url).message_body(body);
     send.message_group_id(group).message_deduplication_id(deduplication).send().await.unwrap();
 }
 
-/// Waits for a dead letter whose body has this text; its reason. The letter stays, since scenarios share the queue.
-pub(crate) async fn reason_of_dead_letter(stack: &LocalStack, text: &str) -> String {
+/// Waits for a message of a queue whose body has this text. It stays, since scenarios share the queues.
+pub(crate) async fn received(stack: &LocalStack, queue_url: &str, text: &str) -> Message {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
     let found = |message: &Message| message.body().is_some_and(|body| body.contains(text));
-    let letter = until(&format!("a dead letter with {text}"), async || {
-        let receive = client.receive_message().queue_url(&stack.description().dlq_url).max_number_of_messages(10);
+    until(&format!("a message with {text} in {queue_url}"), async || {
+        let receive = client.receive_message().queue_url(queue_url).max_number_of_messages(10);
         let received = receive.visibility_timeout(0).message_attribute_names("All").send().await.unwrap();
         received.messages().iter().find(|message| found(message)).cloned()
     })
-    .await;
+    .await
+}
+
+/// Waits for a dead letter whose body has this text; its reason.
+pub(crate) async fn reason_of_dead_letter(stack: &LocalStack, text: &str) -> String {
+    let letter = received(stack, &stack.description().dlq_url, text).await;
     let reason = letter.message_attributes().and_then(|attributes| attributes.get("reason"));
     reason.and_then(MessageAttributeValue::string_value).expect("the attribute `reason`").to_owned()
 }
 
-/// Changes how long the queue keeps a record invisible that was received and not deleted.
-pub(crate) async fn set_visibility_timeout(stack: &LocalStack, seconds: u32) {
+/// Changes how long a queue keeps a record invisible that was received and not deleted.
+pub(crate) async fn set_visibility_timeout(stack: &LocalStack, queue_url: &str, seconds: u32) {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
-    let set = client.set_queue_attributes().queue_url(&stack.description().queue_url);
+    let set = client.set_queue_attributes().queue_url(queue_url);
     set.attributes(QueueAttributeName::VisibilityTimeout, seconds.to_string()).send().await.unwrap();
 }

@@ -12,3 +12,4 @@ mod flood;
 mod ingest;
 mod log;
 mod queue;
+mod security;

@@ -4,6 +4,7 @@ import type { Faults } from "./faults.js";
 import type { Meter } from "./meter.js";
 import type { Call, Observer } from "./observer.js";
 import type { ClientFields, Outcome, Session } from "./session.js";
+import type { Tokens } from "./tokens.js";
 
 const MAX_IDLE_MS = 10 * 60_000;
 const MAX_LIFE_MS = 2 * 60 * 60_000;
@@ -12,6 +13,8 @@ const STALL_MS = 10_000;
 const RECONNECT_MS = 30_000;
 /** The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it is. */
 const FROZEN_MS = 60_000;
+/** By how much a client may believe that its token ends earlier: what its `joinRoom` took. */
+const ENDED_MS = 30_000;
 const GOING_AWAY = 1001;
 const ABNORMAL = 1006;
 
@@ -25,20 +28,26 @@ export class Gateway {
   readonly dials = new Map<string, number>();
   readonly time: VirtualTime;
   readonly faults: Faults;
+  readonly tokens: Tokens;
+  /** Frames that were refused because of their connection's token, by their action. */
+  readonly expired = new Map<string, number>();
+  /** Handshakes of each client with a token that had ended. */
+  readonly refused = new Map<string, number>();
   readonly #session: Session;
   readonly #meter: Meter;
   readonly #observer: Observer;
   #nextConnection = 1;
 
-  constructor(time: VirtualTime, faults: Faults, session: Session, meter: Meter, observer: Observer) {
+  constructor(time: VirtualTime, faults: Faults, session: Session, tokens: Tokens, meter: Meter, observer: Observer) {
     this.time = time;
     this.faults = faults;
     this.#session = session;
+    this.tokens = tokens;
     this.#meter = meter;
     this.#observer = observer;
   }
 
-  /** The class to give to clients. The token is the client's name. */
+  /** The class to give to clients. The token is the client's name, or one of `tokens`. */
   get WebSocket(): WebSocketConstructor {
     // eslint-disable-next-line @typescript-eslint/no-this-alias
     const gateway = this;
@@ -67,7 +76,9 @@ export class Gateway {
     if (handshakeMs >= STALL_MS) this.#lost(socket, STALL_MS + RECONNECT_MS);
     this.time.after(handshakeMs, () => {
       if (socket.readyState !== 0) return;
-      if (fate === "is refused") return socket.end(ABNORMAL);
+      const isOver = this.tokens.left(socket.token) <= 0;
+      if (isOver) this.refused.set(socket.client, (this.refused.get(socket.client) ?? 0) + 1);
+      if (isOver || fate === "is refused") return socket.end(ABNORMAL);
       socket.connection = `c${this.#nextConnection++}`;
       this.sockets.set(socket.connection, socket);
       this.#observer.note(socket.client, () => `${socket.connection} opens`);
@@ -96,7 +107,8 @@ export class Gateway {
       socket.lastActivity = this.time.now;
       if (lost) return this.#observer.note(socket.client, () => `${frame.action} lost`);
       if (this.faults.throttlesFrame()) return this.#tell(socket, "Too Many Requests");
-      const outcome = this.#session.serve(socket.connection, frame);
+      if (this.tokens.isOver(socket.token)) return this.#refuse(socket, frame, call);
+      const outcome = this.#session.serve(socket.connection, frame, this.tokens.left(socket.token));
       this.#answer(socket, frame, call, outcome);
     });
   }
@@ -145,6 +157,8 @@ export class Gateway {
 
   /** The client has closed its connection. */
   left(socket: SimulatedSocket): void {
+    // It does not wait to be told that its token has ended.
+    if (this.tokens.left(socket.token) <= ENDED_MS) this.#lost(socket, RECONNECT_MS);
     if (!socket.frozen) this.time.after(this.faults.latencyMs(), () => this.#forget(socket));
   }
 
@@ -174,6 +188,13 @@ export class Gateway {
     const what = () => (serves ? `${JSON.stringify(outcome["renewed"] ?? "")} ${after}` : String(outcome["code"]));
     this.#observer.note(socket.client, () => `${frame.action} ${served.join()} -> ${what()}`);
     socket.receive(JSON.stringify({ ...outcome, requestId: frame.requestId }), undefined, told);
+  }
+
+  /** The token has ended: the answer may overtake the end of the connection, or not. */
+  #refuse(socket: SimulatedSocket, frame: ClientFields, call: Call): void {
+    this.expired.set(frame.action, (this.expired.get(frame.action) ?? 0) + 1);
+    this.#answer(socket, frame, call, { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired" });
+    this.close(socket, GOING_AWAY);
   }
 
   /** API Gateway's own answers name no request of the client's. */
@@ -244,12 +265,14 @@ export class SimulatedSocket implements WebSocketLike {
   goneUntil = 0;
   lastActivity: number;
   closedAt = Number.POSITIVE_INFINITY;
+  readonly token: string;
   readonly client: string;
   readonly #gateway: Gateway;
 
   constructor(gateway: Gateway, url: string) {
     this.#gateway = gateway;
-    this.client = /[?&]token=([^&]*)/.exec(url)?.[1] ?? "";
+    this.token = decodeURIComponent(/[?&]token=([^&]*)/.exec(url)?.[1] ?? "");
+    this.client = gateway.tokens.nameOf(this.token);
     this.lastActivity = gateway.time.now;
     gateway.dialled(this);
   }

@@ -24,8 +24,11 @@ const READ_BUDGET = 20;
 /** A membership that expires within this time is renewed. */
 const RENEW_MS = 20 * 60_000;
 
-/** The `session` function's routes. */
+/** The `session` function's routes, and `message`'s. */
 export class Session {
+  /** A message was accepted for the first time. */
+  accepted: (room: string) => void = () => {};
+  readonly #ids = new Set<unknown>();
   readonly #connections: ConnectionsTable;
   readonly #messages: MessagesTable;
   readonly #beat: Beat;
@@ -40,14 +43,14 @@ export class Session {
     this.#meter = meter;
   }
 
-  /** Serves one frame of a connection; where the function dies, its writes so far stay. */
-  serve(connection: string, frame: ClientFields): Outcome {
+  /** Serves one frame of a connection, whose token ends in `leftMs`; where the function dies, its writes so far stay. */
+  serve(connection: string, frame: ClientFields, leftMs: number): Outcome {
     const death = this.#faults.dies(frame.action);
     const usage = this.#meter.of(frame.action);
     usage.invocations++;
     if (death === "before it writes") return undefined;
     try {
-      const reply = this.#route(connection, frame, death, usage);
+      const reply = this.#route(connection, frame, leftMs, death, usage);
       return death === undefined ? reply : undefined;
     } catch (thrown) {
       if (!(thrown instanceof Throttled)) throw thrown;
@@ -70,10 +73,10 @@ export class Session {
     usage.writeUnits += 2 * rooms.length;
   }
 
-  #route(connection: string, frame: ClientFields, death: Death | undefined, usage: Usage): Outcome {
+  #route(connection: string, frame: ClientFields, leftMs: number, death: Death | undefined, usage: Usage): Outcome {
     switch (frame.action) {
       case "joinRoom":
-        return this.#joinRoom(connection, frame, death, usage);
+        return this.#joinRoom(connection, frame, leftMs, death, usage);
       case "leaveRoom":
         this.#call(usage);
         // One unit for the table, one for the index.
@@ -81,7 +84,9 @@ export class Session {
         this.#connections.delete(connection, frame.roomId ?? "");
         return { type: "left", roomId: frame.roomId };
       case "sync":
-        return this.#sync(connection, frame["rooms"] as Record<string, number>, death, usage);
+        return this.#sync(connection, frame["rooms"] as Record<string, number>, leftMs, death, usage);
+      case "sendMessage":
+        return this.#sendMessage(frame, death);
       case "getHistory":
         return this.#getHistory(frame, usage);
       default:
@@ -89,9 +94,9 @@ export class Session {
     }
   }
 
-  #joinRoom(connection: string, frame: ClientFields, death: Death | undefined, usage: Usage): Outcome {
+  #joinRoom(connection: string, frame: ClientFields, leftMs: number, death: Death | undefined, usage: Usage): Outcome {
     const room = frame.roomId ?? "";
-    this.#put(connection, room, usage);
+    this.#put(connection, room, leftMs, usage);
     if (death === "after it has written") return undefined;
     this.#call(usage);
     usage.readUnits += 1;
@@ -102,10 +107,11 @@ export class Session {
     // A late delete, as by a broadcast that began before the join.
     if (this.#faults.losesRow()) this.#connections.delete(connection, room);
     const retentionSeconds = this.#messages.retentionMs / 1_000;
-    return { type: "joined", roomId: room, ...caught, retentionSeconds, syncAfterMs: this.#beat.after(newest?.sentAt) };
+    const joined = { type: "joined", roomId: room, ...caught, retentionSeconds, syncAfterMs: this.#beat.after(newest?.sentAt) };
+    return Number.isFinite(leftMs) ? { ...joined, expiresInMs: Math.max(0, leftMs) } : joined;
   }
 
-  #sync(connection: string, asked: Record<string, number>, death: Death | undefined, usage: Usage): Outcome {
+  #sync(connection: string, asked: Record<string, number>, leftMs: number, death: Death | undefined, usage: Usage): Outcome {
     const rooms = Object.entries(asked);
     if (rooms.length > MAX_SYNC_ROOMS) return error("bad_request", "a sync has at most 50 rooms");
     this.#call(usage);
@@ -121,9 +127,9 @@ export class Session {
     for (const [room, after] of rooms) {
       usage.readUnits += 0.5;
       if (this.#isThrottled()) continue;
-      if (!this.#isMember(rows.get(room))) {
+      if (!this.#isMember(rows.get(room), leftMs)) {
         if (this.#isThrottled()) continue;
-        this.#put(connection, room, usage);
+        this.#put(connection, room, leftMs, usage);
         renewed.push(room);
       }
       const head = this.#messages.head(room);
@@ -146,6 +152,15 @@ export class Session {
     return { type: "synced", rooms: served, renewed, syncAfterMs: this.#beat.after(newestAt) };
   }
 
+  #sendMessage(frame: ClientFields, death: Death | undefined): Outcome {
+    const { id } = frame;
+    const room = frame.roomId ?? "";
+    const isNew = !this.#ids.has(id);
+    this.#ids.add(id);
+    if (isNew) this.accepted(room);
+    return death === "after it has written" ? undefined : { type: "accepted", roomId: room, id };
+  }
+
   #getHistory(frame: ClientFields, usage: Usage): Outcome {
     const room = frame.roomId ?? "";
     this.#call(usage);
@@ -154,14 +169,15 @@ export class Session {
     return { type: "history", roomId: room, ...this.#messages.log(room).history(before, (frame["limit"] as number | undefined) ?? 50) };
   }
 
-  #isMember(row: Row | undefined): boolean {
-    return row !== undefined && row.expiresAt > Date.now() + RENEW_MS;
+  /** A row cannot be renewed beyond the token's end. */
+  #isMember(row: Row | undefined, leftMs: number): boolean {
+    return row !== undefined && row.expiresAt > Date.now() + Math.min(RENEW_MS, leftMs - 1);
   }
 
-  #put(connection: string, room: string, usage: Usage): void {
+  #put(connection: string, room: string, leftMs: number, usage: Usage): void {
     this.#call(usage);
     usage.writeUnits += 2;
-    this.#connections.put(connection, room);
+    this.#connections.put(connection, room, leftMs);
   }
 
   #call(usage: Usage): void {

@@ -37,9 +37,10 @@ export class ConnectionsTable {
     this.#faults = faults;
   }
 
-  put(connection: string, room: string): void {
+  /** A row that lives no longer than its token, which ends in `leftMs`. */
+  put(connection: string, room: string, leftMs = ROW_LIFE_MS): void {
     const { now } = this.#time;
-    this.#write(connection, room, { joinedAt: now, expiresAt: now + ROW_LIFE_MS });
+    this.#write(connection, room, { joinedAt: now, expiresAt: now + Math.min(ROW_LIFE_MS, leftMs) });
   }
 
   delete(connection: string, room: string): void {
@@ -67,7 +68,9 @@ export class ConnectionsTable {
     const members: [string, Row][] = [];
     for (const [connection, cell] of this.#byRoom.get(room) ?? []) {
       while (cell.pending[0] !== undefined && cell.pending[0].at <= now) cell.indexed = cell.pending.shift()?.row;
-      if (cell.indexed !== undefined) members.push([connection, cell.indexed]);
+      if (cell.indexed !== undefined) {
+        if (cell.indexed.expiresAt > now) members.push([connection, cell.indexed]);
+      }
       else if (cell.row === undefined && cell.pending.length === 0) this.#forget(connection, room);
     }
     return members;

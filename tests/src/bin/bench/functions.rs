@@ -89,6 +89,7 @@ fn message(backing: &Backing) -> Function {
         .env("ROOM_MESSAGES_PER_SECOND", 0)
         .env("SUBJECT_BYTES_PER_SECOND", 0)
         .env("ROOM_BYTES_PER_SECOND", 0)
+        .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
 }
 
 fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Function {
@@ -98,6 +99,7 @@ fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Func
         _ => Function::of_workspace(name)
             .env("AWS_ENDPOINT_URL", backing.dynamodb.url())
             .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
+            .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
             .env("QUEUE_URL", backing.aws.queue_url("broadcasts.fifo"))
             .env("DLQ_URL", backing.aws.queue_url("dead-letters.fifo"))

@@ -44,6 +44,7 @@ fn message_function(world: &World) -> Function {
     Function::of_workspace("message")
         .env("AWS_ENDPOINT_URL_DYNAMODB", world.dynamodb.url())
         .env("AWS_ENDPOINT_URL_SQS", world.queues.url())
+        .env("CONNECTIONS_ENDPOINT", world.connections.endpoint())
         .env("CONGESTION_TABLE", CONGESTION_TABLE)
         .env("SUBJECT_MESSAGES_PER_SECOND", 0)
         .env("QUEUE_URL", world.queues.queue_url("broadcasts.fifo"))

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
 use ingest::admission::{Admission, Lookout};
+use ingest::connections_api::ConnectionsApi;
 use ingest::message::MessageFunction;
 use ingest::shares::MessageRates;
 use lambda_runtime::{Context, LambdaEvent};
@@ -21,6 +22,7 @@ use shared::congestion::Cut;
 use shared::congestion::law::{GroupRow, PATIENCE, Sight, judge};
 use shared::queue::{QueueError, Sink};
 use shared::store::StoreError;
+use tests::aws_sdk::sdk_config;
 use tests::bounded_queue::{BoundedQueue, Part};
 use tests::events;
 
@@ -181,10 +183,11 @@ impl World {
             rates = MessageRates { subject_messages: 0, subject_bytes: 0, room_messages: 0, room_bytes: 0 };
         }
         let limit = if defence.depth { 100_000 } else { 0 };
+        let nobody_expires = ConnectionsApi::new(&sdk_config("http://127.0.0.1:9"), "http://127.0.0.1:9");
         let functions = (0..environments)
             .map(|_| {
                 let admission = Admission::new(sim.clone(), rates, limit, random.fork());
-                MessageFunction::new(sim.clone(), admission, sim.clone())
+                MessageFunction::new(sim.clone(), admission, nobody_expires.clone(), sim.clone())
             })
             .collect();
         let event = |sender: &Sender| {

@@ -11,7 +11,7 @@ use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
 use tests::events;
 use tests::runtime_api::{Environment, Function};
 
-use super::{assert_error, reply, send, send_text};
+use super::{NOWHERE, assert_error, reply, send, send_text};
 
 fn to_queue(aws: &AwsServer) -> Function {
     Function::of_workspace("message")
@@ -19,6 +19,7 @@ fn to_queue(aws: &AwsServer) -> Function {
         .env("CONGESTION_TABLE", CONGESTION_TABLE)
         .env("INGEST_SINK", "sqs")
         .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 
 fn to_bus(aws: &AwsServer) -> Function {
@@ -28,6 +29,7 @@ fn to_bus(aws: &AwsServer) -> Function {
         .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
         .env("INGEST_SINK", "eventbridge")
         .env("EVENT_BUS_NAME", "room-bus")
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 
 /// The calls that put messages; those that look at congestion are left out.

@@ -4,6 +4,7 @@ mod authorizer;
 mod history;
 mod message;
 mod relay;
+mod rights;
 mod rooms;
 mod start;
 
@@ -12,6 +13,9 @@ use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
 use tests::events;
 use tests::runtime_api::{Environment, Function};
 
+/// An address at which nobody answers.
+const NOWHERE: &str = "http://127.0.0.1:9/production";
+
 /// The `session` function over both tables.
 fn session(dynamodb: &DynamoDb) -> Function {
     Function::of_workspace("session")
@@ -19,6 +23,7 @@ fn session(dynamodb: &DynamoDb) -> Function {
         .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
         .env("MESSAGES_TABLE", MESSAGES_TABLE)
         .env("SUBJECT_REQUESTS_PER_SECOND", 0)
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 
 /// Sends a frame from `alice` on the connection `c=`; returns the reply.

@@ -1,6 +1,7 @@
 //! Connections come and go, join and leave.
 
 use serde_json::json;
+use shared::limits::MAX_INTEGER;
 use tests::aws_endpoint::{Fault, Rule};
 use tests::dynamodb::{ConnectionRow, DynamoDb};
 use tests::events;
@@ -14,19 +15,20 @@ async fn status_of_connect(session: &Environment, room: Option<&str>) -> u64 {
 }
 
 #[tokio::test]
-async fn connecting_without_a_room_touches_no_table() {
+async fn connecting_counts_the_connection_with_two_calls() {
     let dynamodb = DynamoDb::start();
     let session = session(&dynamodb).start().await.unwrap();
     assert_eq!(status_of_connect(&session, None).await, 200);
-    assert!(dynamodb.endpoint().operations().is_empty());
+    assert_eq!(dynamodb.endpoint().operations(), ["PutItem", "Query"]);
+    assert_eq!((dynamodb.subject_connections("alice"), dynamodb.rows().len()), (vec!["c=".to_owned()], 0));
 }
 
 #[tokio::test]
-async fn connecting_with_a_room_joins_it_with_one_call() {
+async fn connecting_with_a_room_joins_it_with_one_more_call() {
     let dynamodb = DynamoDb::start();
     let session = session(&dynamodb).start().await.unwrap();
     assert_eq!(status_of_connect(&session, Some("room")).await, 200);
-    assert_eq!(dynamodb.endpoint().operations(), ["PutItem"]);
+    assert_eq!(dynamodb.endpoint().operations(), ["PutItem", "Query", "PutItem"]);
     let rows = dynamodb.rows();
     let [row] = &rows[..] else { panic!("{rows:?}") };
     // The harness has the hash of the slot and the times by its own means.
@@ -71,6 +73,7 @@ async fn joining_and_leaving_write_and_delete_one_row() {
             json!({
                 "type": "joined", "requestId": "q", "roomId": room, "seq": 0, "messages": [], "more": false,
                 "truncated": false, "retentionSeconds": 86_400, "syncAfterMs": joined["syncAfterMs"],
+                "expiresInMs": MAX_INTEGER,
             })
         );
         assert!((513_000..=540_000).contains(&joined["syncAfterMs"].as_u64().unwrap()), "nothing was ever said");
@@ -89,7 +92,7 @@ async fn only_its_owner_joins_a_personal_room() {
     let session = session(&dynamodb).start().await.unwrap();
     let join = |room: &str| json!({ "action": "joinRoom", "roomId": room });
     assert_error(&send(&session, &join("user:bob")).await, "forbidden", &["`roomId`", "user:bob"]);
-    assert_error(&send(&session, &join("user:")).await, "forbidden", &["personal room"]);
+    assert_error(&send(&session, &join("user:")).await, "forbidden", &["no right to `join`"]);
     assert_eq!(send(&session, &join("user:alice")).await["type"], "joined");
     assert_eq!(dynamodb.rooms_of_connection("c="), ["user:alice"]);
 }

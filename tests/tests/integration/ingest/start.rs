@@ -26,11 +26,12 @@ async fn message_names_every_bad_variable() {
     assert_all_are_named(
         "message",
         &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")],
-        &["QUEUE_URL", "CONGESTION_TABLE"],
+        &["QUEUE_URL", "CONGESTION_TABLE", "CONNECTIONS_ENDPOINT"],
     )
     .await;
     let variables = [
         ("QUEUE_URL", "queue"),
+        ("CONNECTIONS_ENDPOINT", "wss://api"),
         ("QUEUE_DEPTH_LIMIT", "120001"),
         ("SUBJECT_MESSAGES_PER_SECOND", "many"),
         ("SUBJECT_BYTES_PER_SECOND", "-1"),
@@ -49,9 +50,11 @@ async fn session_names_every_bad_variable() {
         ("SYNC_MAX_SECONDS", "541"),
         ("RETENTION_SECONDS", "1"),
         ("SUBJECT_REQUESTS_PER_SECOND", "no"),
+        ("CONNECTION_ROOMS", "0"),
+        ("SUBJECT_CONNECTIONS", "-1"),
         ("LOG_LEVEL", "loud"),
     ];
-    assert_all_are_named("session", &variables, &["MESSAGES_TABLE"]).await;
+    assert_all_are_named("session", &variables, &["MESSAGES_TABLE", "CONNECTIONS_ENDPOINT"]).await;
 }
 
 #[tokio::test]

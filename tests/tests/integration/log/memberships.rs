@@ -65,8 +65,9 @@ async fn a_row_that_is_about_to_expire_is_put_again_and_no_other() {
 async fn only_rooms_that_the_subject_may_join_are_joined() {
     let rooms = Rooms::new();
     let frame = sync_of(&[("mine".to_owned(), 0), ("user:bob".to_owned(), 0)]);
-    assert_eq!(rooms.request(&frame).await["code"], "forbidden");
-    assert!(rooms.dynamodb.endpoint().operations().is_empty());
+    let reply = rooms.request(&frame).await;
+    assert_eq!((&reply["forbidden"], &reply["renewed"]), (&json!(["user:bob"]), &json!(["mine"])));
+    assert_eq!(rooms.dynamodb.rooms_of_connection(CONNECTION), ["mine"]);
 }
 
 /// What is appended before the row is there may not be posted to the connection: so the log is read after the row is put.

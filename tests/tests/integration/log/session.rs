@@ -7,11 +7,13 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use aws_sdk_dynamodb::Client;
 use fastrand::Rng;
 use ingest::beat::Beat;
-use ingest::session::SessionFunction;
-use ingest::shares::RequestShares;
+use ingest::config::SessionLimits;
+use ingest::connections_api::ConnectionsApi;
+use ingest::session::{SessionFunction, Tables};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::store::{connections::ConnectionTable, log::LogTable};
+use shared::store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable};
+use tests::aws_sdk::sdk_config;
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
 use tests::events;
@@ -28,13 +30,16 @@ impl Session {
     }
 
     /// With so many requests a second for each subject.
-    pub(super) fn with_requests(per_second: u64, client: Client, clock: &TestClock) -> Self {
-        let connections = ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone());
-        let log = LogTable::new(client, MESSAGES_TABLE, clock.clone());
+    pub(super) fn with_requests(requests: u64, client: Client, clock: &TestClock) -> Self {
+        let tables = Tables {
+            connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
+            subjects: SubjectTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
+            log: LogTable::new(client, MESSAGES_TABLE, clock.clone()),
+        };
+        let api = nobody_expires();
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        let (shares, random) = (RequestShares::new(per_second, clock.clone()), Rng::with_seed(2));
-        let function = SessionFunction::new(connections, log, clock.clone(), RETENTION_SECONDS, beat, shares, random);
-        Self(Rc::new(function))
+        let (limits, random) = (SessionLimits { rooms: 100, connections: None, requests }, Rng::with_seed(2));
+        Self(Rc::new(SessionFunction::new(tables, api, limits, clock.clone(), RETENTION_SECONDS, beat, random)))
     }
 
     /// Sends a frame; returns the reply.
@@ -64,6 +69,11 @@ impl Session {
         let response = self.0.handle(event(events::disconnect(connection, subject))).await.unwrap();
         assert_eq!(response.status_code, 200);
     }
+}
+
+/// The @connections API for tests in which no token expires, and nobody is closed.
+pub(super) fn nobody_expires() -> ConnectionsApi {
+    ConnectionsApi::new(&sdk_config("http://127.0.0.1:9"), "http://127.0.0.1:9")
 }
 
 /// An event with time enough.

@@ -19,7 +19,7 @@ use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
 use tests::events;
 use tests::fifo_queue::FifoQueue;
 
-use crate::log::session::{Session, event};
+use crate::log::session::{Session, event, nobody_expires};
 use crate::log::writer::client;
 
 pub(super) const ROOMS: [&str; 2] = ["a", "b"];
@@ -76,7 +76,7 @@ impl World {
         let admission = Admission::new(lookout, rates, 0, random.fork());
         Self {
             session: Session::new(dynamodb_client.clone(), &clock),
-            message: MessageFunction::new(queue.clone(), admission, clock.clone()),
+            message: MessageFunction::new(queue.clone(), admission, nobody_expires(), clock.clone()),
             connections: ConnectionsServer::start(),
             has_shards: random.bool(),
             batches_expire: random.u32(..5) == 0,

@@ -1,0 +1,171 @@
+//! A batch of events: read, and sorted into what goes to the rooms' queue and what is a dead letter.
+
+use std::collections::HashMap;
+
+use aws_lambda_events::sqs::SqsMessage;
+use shared::{Message, RoomId, queue::Record};
+
+use super::event;
+
+/// The dead-letter queue's group of events that name no valid room.
+const NO_ROOM: &str = "no-room";
+
+/// A record that no queue can have delivered.
+#[derive(Debug, thiserror::Error)]
+#[error("a record has no messageId: is the function's event source an SQS queue?")]
+pub struct NotARecord;
+
+/// A record as its queue delivered it.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Its id, by which it is reported as failed.
+    pub id: String,
+    /// The event, if it is one.
+    pub body: String,
+}
+
+/// Records to send, each with the one that it comes from.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    sources: Vec<Source>,
+    records: Vec<Record>,
+}
+
+impl Outgoing {
+    fn push_message(&mut self, source: Source, message: &Message) {
+        self.records.push(Record {
+            group_id: message.room.to_string(),
+            deduplication_id: message.identity().to_deduplication_id(),
+            body: message.to_body(),
+            reason: None,
+        });
+        self.sources.push(source);
+    }
+
+    /// Adds a record as it came, under its own id: what keeps a second delivery of it apart from another record.
+    pub(super) fn push_dead_letter(&mut self, source: Source, group_id: String, reason: String) {
+        let (deduplication_id, body) = (source.id.clone(), source.body.clone());
+        self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason) });
+        self.sources.push(source);
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (Source, Record)> {
+        self.sources.into_iter().zip(self.records)
+    }
+}
+
+/// What is to be done with the records of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Messages, those of a room by their version.
+    pub messages: Outgoing,
+    /// Events that can never be messages.
+    pub dead_letters: Outgoing,
+}
+
+impl Batch {
+    pub(super) fn read(records: Vec<SqsMessage>) -> Result<Self, NotARecord> {
+        let mut batch = Self::default();
+        let mut messages = Vec::with_capacity(records.len());
+        for record in records {
+            let sent_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
+            let source = Source { id: record.message_id.ok_or(NotARecord)?, body: record.body.unwrap_or_default() };
+            match event::read(&source.body, sent_at.unwrap_or_default()) {
+                Ok(message) => messages.push((source, message)),
+                Err(refused) => {
+                    let group_id = refused.room.map_or_else(|| NO_ROOM.to_owned(), |room| room.to_string());
+                    batch.dead_letters.push_dead_letter(source, group_id, refused.error.to_string());
+                }
+            }
+        }
+        sort_by_version(&mut messages);
+        for (source, message) in messages {
+            batch.messages.push_message(source, &message);
+        }
+        Ok(batch)
+    }
+}
+
+/// Sorts each room's messages by their version. Those of one version keep their order, and those without one their place.
+fn sort_by_version(messages: &mut Vec<(Source, Message)>) {
+    let mut places: HashMap<RoomId, Vec<usize>> = HashMap::new();
+    for (place, (_, message)) in messages.iter().enumerate().filter(|(_, (_, message))| message.version.is_some()) {
+        places.entry(message.room.clone()).or_default().push(place);
+    }
+    let mut unsorted: Vec<_> = messages.drain(..).map(Some).collect();
+    let mut order: Vec<usize> = (0..unsorted.len()).collect();
+    for places in places.into_values() {
+        let mut sorted = places.clone();
+        sorted.sort_by_key(|&place| unsorted[place].as_ref().and_then(|(_, message)| message.version));
+        for (place, from) in places.into_iter().zip(sorted) {
+            order[place] = from;
+        }
+    }
+    messages.extend(order.into_iter().filter_map(|from| unsorted[from].take()));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(id: usize, body: &Value) -> SqsMessage {
+        let attributes = json!({"SentTimestamp": "1800000000000"});
+        serde_json::from_value(json!({"messageId": id.to_string(), "body": body.to_string(), "attributes": attributes}))
+            .unwrap()
+    }
+
+    fn event(detail: &Value) -> Value {
+        json!({"id": "e", "detail-type": "roomcast.message", "source": "s", "detail": detail})
+    }
+
+    /// The ids of the records in the order in which they are sent.
+    fn order(details: &[Value]) -> Vec<usize> {
+        let records = details.iter().enumerate().map(|(id, detail)| record(id, &event(detail))).collect();
+        let messages = Batch::read(records).unwrap().messages;
+        messages.into_iter().map(|(source, _)| source.id.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_rooms_messages_are_sorted_by_version() {
+        let version = |room: &str, version: u64| json!({"roomId": room, "data": 1, "key": "k", "version": version});
+        assert_eq!(order(&[version("a", 3), version("a", 1), version("a", 2)]), [1, 2, 0]);
+        // Rooms have nothing to do with one another, equal versions keep their order.
+        assert_eq!(order(&[version("a", 9), version("b", 5), version("a", 9), version("b", 4)]), [0, 3, 2, 1]);
+    }
+
+    #[test]
+    fn messages_without_a_version_keep_their_place() {
+        let plain = json!({"roomId": "a", "data": 1});
+        let version = |version: u64| json!({"roomId": "a", "data": 1, "version": version});
+        assert_eq!(order(&[plain.clone(), version(2), plain.clone(), version(1), plain]), [0, 3, 2, 1, 4]);
+    }
+
+    #[test]
+    fn a_message_has_its_rooms_group_and_a_dead_letter_that_of_the_room_it_names() {
+        let records = [
+            event(&json!({"roomId": "r", "data": 1})),
+            event(&json!({"roomId": "r"})),
+            event(&json!({"roomId": "a b", "data": 1})),
+            json!("no event"),
+        ];
+        let records = records.iter().enumerate().map(|(id, body)| record(id, body)).collect();
+        let Batch { messages, dead_letters } = Batch::read(records).unwrap();
+        assert_eq!((messages.records().len(), messages.records()[0].group_id.as_str()), (1, "r"));
+        let letters = dead_letters.records();
+        assert_eq!(letters.iter().map(|letter| letter.group_id.as_str()).collect::<Vec<_>>(), ["r", NO_ROOM, NO_ROOM]);
+        assert_eq!(letters.iter().map(|letter| letter.deduplication_id.as_str()).collect::<Vec<_>>(), ["1", "2", "3"]);
+        assert_eq!(letters[2].body, "\"no event\"");
+        assert!(letters.iter().all(|letter| letter.reason.is_some()));
+    }
+
+    #[test]
+    fn a_record_without_an_id_is_no_record() {
+        assert!(Batch::read(vec![serde_json::from_value(json!({"body": "{}"})).unwrap()]).is_err());
+    }
+}

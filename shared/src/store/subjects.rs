@@ -1,0 +1,94 @@
+//! Which connections a subject has. Rows of the `Connections` table that are in no room and so in no index: PK `connectionId` =
+//! `subject/<sub>`, SK `roomId` = the connection. No connection has such an id.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+
+use super::{
+    StoreError,
+    item::{number, read_number, read_text, text},
+};
+use crate::{clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, subject::Subject};
+
+/// The connections of subjects.
+#[derive(Clone, Debug)]
+pub struct SubjectTable<C> {
+    client: Client,
+    table: Arc<str>,
+    clock: C,
+}
+
+impl<C: Clock> SubjectTable<C> {
+    /// In the table of connections with this name.
+    pub fn new(client: Client, table: &str, clock: C) -> Self {
+        Self { client, table: table.into(), clock }
+    }
+
+    /// Adds a connection, which ends at `ends_at` at the latest, in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles.
+    pub async fn add(&self, subject: &Subject, connection: &ConnectionId, ends_at: u64) -> Result<(), StoreError> {
+        let expires_at = ends_at.min(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS);
+        self.client
+            .put_item()
+            .table_name(&*self.table)
+            .item("connectionId", text(key(subject)))
+            .item("roomId", text(connection.as_str()))
+            .item("joinedAt", number(self.clock.unix_millis()))
+            .item("expiresAt", number(expires_at))
+            .send()
+            .await
+            .map_err(StoreError::of_call("PutItem of a subject's connection"))?;
+        Ok(())
+    }
+
+    /// A subject's connections, the oldest first: at most `limit` rows are looked at. Some may be gone.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn connections(&self, subject: &Subject, limit: u32) -> Result<Vec<ConnectionId>, StoreError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .key_condition_expression("connectionId = :subject")
+            .expression_attribute_values(":subject", text(key(subject)))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::of_call("Query of a subject's connections"))?;
+        let now = self.clock.unix_seconds();
+        // One that cannot be read counts for nothing, and expires.
+        let read = |item| {
+            let joined_at: u64 = read_number(item, "joinedAt").ok()?;
+            let expires_at: u64 = read_number(item, "expiresAt").ok()?;
+            (expires_at > now).then_some((joined_at, ConnectionId::new(read_text(item, "roomId").ok()?)))
+        };
+        let mut connections: Vec<_> = page.items().iter().filter_map(read).collect();
+        connections.sort();
+        Ok(connections.into_iter().map(|(_, connection)| connection).collect())
+    }
+
+    /// Removes a connection; again is fine.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles.
+    pub async fn remove(&self, subject: &Subject, connection: &ConnectionId) -> Result<(), StoreError> {
+        self.client
+            .delete_item()
+            .table_name(&*self.table)
+            .key("connectionId", text(key(subject)))
+            .key("roomId", text(connection.as_str()))
+            .send()
+            .await
+            .map_err(StoreError::of_call("DeleteItem of a subject's connection"))?;
+        Ok(())
+    }
+}
+
+fn key(subject: &Subject) -> String {
+    format!("subject/{}", subject.as_str())
+}

@@ -1,0 +1,158 @@
+//! Frames of clients, through the `message` function: from what a client sends to what the others of the room receive.
+
+use std::{cell::RefCell, future::pending};
+
+use aws_config::SdkConfig;
+use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+use fanout::batch::{self, Job};
+use fastrand::Rng;
+use ingest::{
+    admission::{Admission, Lookout},
+    connections_api::ConnectionsApi,
+    message::MessageFunction,
+    shares::MessageRates,
+};
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::{Value, json};
+use shared::{
+    Message, RoomId,
+    clock::Clock,
+    congestion::Cut,
+    frame::client::{Inbound, Request},
+    limits::{MAX_POST_BYTES, NAME_CHARS},
+    queue::{QueueError, Sink},
+    store::StoreError,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::broadcast::broadcast;
+use crate::promises::{assert_tells, assert_within_limits, field, value};
+
+/// Bytes of a reply to a message at the most: the longest names, with every character escaped.
+const REPLY_BYTES: usize = 1_500;
+
+const NOW: u64 = 1_800_000_000_000;
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn unix_micros(&self) -> u64 {
+        NOW * 1_000
+    }
+}
+
+/// A queue that takes everything, and remembers it.
+#[derive(Default)]
+struct Recording(RefCell<Vec<Message>>);
+
+impl Sink for &Recording {
+    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+        self.0.borrow_mut().push(message.clone());
+        Ok(())
+    }
+}
+
+/// Nothing is ever known of congestion.
+#[derive(Clone)]
+struct Nowhere;
+
+impl Lookout for Nowhere {
+    async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+        pending().await
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        pending().await
+    }
+}
+
+const RATES: MessageRates = MessageRates { subject_messages: 1, subject_bytes: 1, room_messages: 1, room_bytes: 1 };
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    // No token expires here, and nobody is closed.
+    static CONNECTIONS: ConnectionsApi = ConnectionsApi::new(&SdkConfig::builder().build(), "http://127.0.0.1:9");
+    static EVENT: ApiGatewayWebsocketProxyRequest = serde_json::from_value(json!({
+        "requestContext": {
+            "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
+            "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {
+                "sub": "alice", "rooms": r#"{"*":["send"]}"#, "exp": u64::MAX.to_string(),
+            },
+        },
+        "isBase64Encoded": false,
+    })).unwrap();
+}
+
+pub(super) fn run(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let inbound = Inbound::parse(&text);
+    if let Err(refusal) = &inbound {
+        assert_tells(&refusal.reason.to_string());
+    }
+    let request_id = match &inbound {
+        Ok(Inbound { request_id, .. }) => request_id.clone(),
+        Err(refusal) => refusal.request_id.clone(),
+    };
+    if let Some(id) = &request_id {
+        assert_eq!(field(&text, "requestId"), Some(id.as_str().into()));
+    }
+
+    let sink = Recording::default();
+    let mut event = EVENT.with(Clone::clone);
+    event.body = Some(text.clone().into_owned());
+    let admission = Admission::new(Nowhere, RATES, 1, Rng::with_seed(1));
+    let function = MessageFunction::new(&sink, admission, CONNECTIONS.with(Clone::clone), FixedClock);
+    let event = LambdaEvent::new(event, Context::default());
+    let response = RUNTIME.with(|runtime| runtime.block_on(function.handle(event))).expect("the connection stays open");
+    assert_eq!(response.status_code, 200);
+    let reply = response.body.expect("every frame is answered");
+    assert!(reply.len() <= REPLY_BYTES.min(MAX_POST_BYTES), "{reply}");
+    let reply = value(&reply);
+    assert_eq!(reply["requestId"].as_str(), request_id.as_deref());
+
+    let accepted = sink.0.into_inner();
+    match reply["type"].as_str() {
+        Some("accepted") => {
+            let [message] = accepted.try_into().expect("one message");
+            assert!(matches!(inbound, Ok(Inbound { request: Request::SendMessage(_), .. })));
+            assert_eq!((&reply["roomId"], &reply["id"]), (&message.room.as_str().into(), &message.id.as_str().into()));
+            check_accepted(&text, message);
+        }
+        Some("error") => {
+            assert!(accepted.is_empty());
+            assert_tells(reply["message"].as_str().unwrap());
+            let codes = ["bad_request", "unknown_action", "forbidden", "too_large"];
+            assert!(codes.contains(&reply["code"].as_str().unwrap()), "{reply}");
+            assert!(reply["id"].as_str().is_none_or(|id| (1..=NAME_CHARS).contains(&id.chars().count())));
+        }
+        _ => panic!("{reply}"),
+    }
+}
+
+/// Follows an accepted message to the room.
+fn check_accepted(text: &str, message: Message) {
+    assert_within_limits(&message);
+    assert_eq!((message.from.as_str(), message.sent_at), ("alice", NOW));
+    assert_eq!(field(text, "roomId"), Some(message.room.as_str().into()));
+    assert_eq!(field(text, "data"), Some(value(message.data.get())), "what is said is what was sent");
+    let named = |name| field(text, name).filter(|value| !value.is_null());
+    assert_eq!(message.id, named("id").map_or("m=".to_owned(), |id| id.as_str().unwrap().to_owned()));
+    assert_eq!(message.key, named("key").map(|key| key.as_str().unwrap().to_owned()));
+    assert_eq!(message.version, named("version").map(|version| version.as_u64().unwrap()));
+
+    let queued = queued(&message.room, &message.to_body());
+    assert_eq!(queued.to_body(), message.to_body());
+    assert_eq!(queued.identity(), message.identity());
+    let room = message.room.clone();
+    broadcast(&room, vec![message, queued]);
+}
+
+/// A message as the fan-out reads it from the queue.
+fn queued(room: &RoomId, body: &str) -> Message {
+    let record: Value = json!({"messageId": "q", "body": body, "attributes": {"MessageGroupId": room.as_str()}});
+    let mut groups = batch::read(vec![serde_json::from_value(record).unwrap()]).unwrap();
+    match groups.remove(0).records.remove(0).job {
+        Job::Message(message) => message,
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,90 @@
+//! Rights, of tokens and of the template for tokens without them. Three lines: the rights, a subject, a room.
+
+use serde_json::Value;
+use shared::{
+    RoomId, Subject,
+    rights::{ALL, Right, Rights, RightsTemplate},
+};
+
+use crate::promises::{assert_tells, value};
+
+pub(super) fn run(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let mut lines = text.split('\n');
+    let json = lines.next().unwrap_or_default();
+    let subject = Subject::parse(lines.next().unwrap_or_default()).unwrap_or_else(|_| Subject::parse("alice").unwrap());
+    let room = RoomId::parse(lines.next().unwrap_or_default()).unwrap_or_else(|_| RoomId::parse("chat:1").unwrap());
+    match serde_json::from_str::<Rights>(json) {
+        Ok(rights) => {
+            let written = serde_json::to_string(&rights).unwrap();
+            assert_eq!(serde_json::from_str::<Rights>(&written).unwrap(), rights);
+            check(&rights, &model(json, None), &subject, &room);
+        }
+        Err(error) => assert_tells(&error.to_string()),
+    }
+    match RightsTemplate::parse(json) {
+        Ok(template) => {
+            let rights = template.of(&subject);
+            check(&rights, &model(json, Some(&subject)), &subject, &room);
+            check_named(json, &subject, &room);
+        }
+        Err(error) => assert_tells(&error.to_string()),
+    }
+}
+
+/// What a subject may do in rooms: a pattern and a right each, as plainly as may be.
+type Model = Vec<(String, Right)>;
+
+/// Reads rights without the code that is looked at; of a template those of one subject.
+fn model(json: &str, subject: Option<&Subject>) -> Model {
+    let named = |pattern: &str| match subject {
+        Some(subject) if pattern.contains("{sub}") => {
+            RoomId::parse(subject.as_str()).ok().map(|_| pattern.replace("{sub}", subject.as_str()))
+        }
+        _ => Some(pattern.to_owned()),
+    };
+    let mut model = Model::new();
+    let Value::Object(patterns) = value(json) else { panic!("{json}") };
+    for (pattern, names) in &patterns {
+        // Names too long for a room match none.
+        let Some(pattern) = named(pattern) else { continue };
+        for name in names.as_array().unwrap() {
+            model.push((pattern.clone(), ALL.into_iter().find(|right| name == right.name()).unwrap()));
+        }
+    }
+    model
+}
+
+fn check(rights: &Rights, model: &Model, subject: &Subject, room: &RoomId) {
+    let own = format!("user:{}", subject.as_str());
+    let names: Vec<_> = model.iter().map(|(pattern, _)| pattern.trim_end_matches('*').to_owned()).collect();
+    let longer = names.iter().map(|name| format!("{name}x"));
+    let rooms = names.iter().cloned().chain(longer).chain([own.clone(), "user:bob".into(), room.as_str().to_owned()]);
+    for room in rooms.filter_map(|room| RoomId::parse(&room).ok()) {
+        for right in ALL {
+            let is_given = model.iter().any(|(pattern, given)| {
+                let is_named = match pattern.strip_suffix('*') {
+                    Some(beginning) => room.as_str().starts_with(beginning),
+                    None => room.as_str() == pattern,
+                };
+                is_named && *given == right
+            });
+            let is_private = room.as_str().starts_with("user:") && matches!(right, Right::Join | Right::History);
+            let expected = room.as_str() == own || (is_given && !is_private);
+            assert_eq!(rights.allow(subject, right, &room), expected, "{right:?} of {subject:?} in {room}: {rights:?}");
+        }
+    }
+}
+
+/// Asserts that what a template gives by the subject's name are rooms that have the name in theirs.
+fn check_named(json: &str, subject: &Subject, room: &RoomId) {
+    let Value::Object(mut patterns) = value(json) else { panic!("{json}") };
+    patterns.retain(|pattern, _| pattern.contains("{sub}"));
+    let rights = RightsTemplate::parse(&Value::Object(patterns).to_string()).unwrap().of(subject);
+    if !room.as_str().contains(subject.as_str()) {
+        assert!(
+            ALL.into_iter().all(|right| !rights.allow(subject, right, room)),
+            "{room} is not named for {subject:?}"
+        );
+    }
+}

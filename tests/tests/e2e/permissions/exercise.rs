@@ -1,0 +1,128 @@
+//! Everything that each function must do, so that it needs all that it may do. A new statement in a role needs a step here that
+//! calls for it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::stack::LocalStack;
+use tests::websocket::{Client, Handshake};
+use tokio::time::sleep;
+
+use crate::events::put;
+use crate::stacks::PERMISSIONS_SHARD_SIZE;
+use crate::tables::{enqueue, enqueue_to, log, now, plant_row, queue_url, rows};
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// Does all that a function has to do, once: `tag` keeps its rooms and subjects apart from other times. Waits for what does
+/// not come: who calls limits the time.
+pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> Result<(), String> {
+    match function {
+        "Authorizer" => connect(stack, &format!("authorizer:{tag}"), None).await.map(drop),
+        "Session" => session(stack, tag).await,
+        "Message" => message(stack, tag).await,
+        "Relay" => relay(stack, tag).await,
+        "Fanout" => fanout(stack, tag).await,
+        "Shards" => shards(stack, tag).await,
+        other => panic!("there is no exercise for the function {other}: nothing shows what its role is for"),
+    }
+}
+
+async fn connect(stack: &LocalStack, subject: &str, room: Option<&str>) -> Result<Client, String> {
+    let mut handshake = Handshake::token(&stack.token(subject));
+    if let Some(room) = room {
+        handshake = handshake.room(room);
+    }
+    stack.connect_with(&handshake).await.map_err(|refused| format!("{subject} cannot connect: {refused:?}"))
+}
+
+async fn request(client: &Client, kind: &str, frame: Value) -> Result<Value, String> {
+    let reply = client.request(frame).await;
+    if reply["type"] == kind { Ok(reply) } else { Err(format!("no {kind}: {reply}")) }
+}
+
+async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    while !is_so().await {
+        sleep(POLL).await;
+    }
+}
+
+async fn session(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let (room, other) = (format!("session:{tag}"), format!("session:{tag}:other"));
+    // A room with an empty log, whose fence is looked for.
+    let alice = connect(stack, &format!("session-{tag}"), Some(&room)).await?;
+    let synced = request(&alice, "synced", json!({ "action": "sync", "rooms": { &room: 0 } })).await?;
+    if synced["rooms"].get(&room).is_none() {
+        return Err(format!("nothing is said of the room: {synced}"));
+    }
+    request(&alice, "history", json!({ "action": "getHistory", "roomId": room })).await?;
+    request(&alice, "joined", json!({ "action": "joinRoom", "roomId": other })).await?;
+    request(&alice, "left", json!({ "action": "leaveRoom", "roomId": room })).await?;
+    alice.close().await;
+    eventually(async || rows(stack, &other).await.is_empty()).await;
+    Ok(())
+}
+
+async fn message(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let alice = connect(stack, &format!("message-{tag}"), None).await?;
+    let send = json!({ "action": "sendMessage", "roomId": format!("message:{tag}"), "data": 1 });
+    request(&alice, "accepted", send).await.map(drop)
+}
+
+async fn relay(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let room = format!("relay:{tag}");
+    put(stack, "feed", &json!({ "roomId": room, "data": 1 })).await;
+    let poison = put(stack, "feed", &json!({ "roomId": room })).await;
+    eventually(async || log(stack, &room).await.len() == 1).await;
+    dead_letter(stack, &poison).await;
+    Ok(())
+}
+
+async fn fanout(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    // Posted to by fanout itself, with a connection that is gone.
+    broadcast(stack, &format!("fanout:{tag}"), PERMISSIONS_SHARD_SIZE - 1).await?;
+    // Handed to shards.
+    broadcast(stack, &format!("fanout:{tag}:large"), PERMISSIONS_SHARD_SIZE).await?;
+    let poison = format!("fanout:{tag}:poison");
+    enqueue(stack, &poison, &poison, &poison).await;
+    dead_letter(stack, &poison).await;
+    Ok(())
+}
+
+async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    broadcast(stack, &format!("shards:{tag}"), PERMISSIONS_SHARD_SIZE).await?;
+    let poison = format!("shards:{tag}:poison");
+    let body = json!({ "shard": poison }).to_string();
+    enqueue_to(stack, &queue_url(stack, "ShardQueue").await, &poison, &poison, &body).await;
+    dead_letter(stack, &poison).await;
+    Ok(())
+}
+
+/// Broadcasts to a room with one client and so many connections that are gone: it has the message, their rows are deleted.
+async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), String> {
+    let alice = connect(stack, room, Some(room)).await?;
+    let long_ago = now().checked_sub(Duration::from_mins(10)).unwrap();
+    for number in 0..gone {
+        let slot = u64::try_from(number * 0x1_0000 / gone).unwrap();
+        plant_row(stack, room, &format!("{room}:{number}="), slot, long_ago).await;
+    }
+    enqueue(stack, room, room, &json!({ "roomId": room, "data": 1 }).to_string()).await;
+    eventually(async || !alice.messages(room).is_empty() && rows(stack, room).await.len() == 1).await;
+    Ok(())
+}
+
+/// Waits for a dead letter whose body has this text. Others are taken as well: a queue hands out its first ten only.
+async fn dead_letter(stack: &LocalStack, text: &str) {
+    let (client, url) = (aws_sdk_sqs::Client::new(&stack.sdk_config()), &stack.description().dlq_url);
+    eventually(async || {
+        let received = client.receive_message().queue_url(url).max_number_of_messages(10).send().await.unwrap();
+        let mut found = false;
+        for letter in received.messages() {
+            found |= letter.body().is_some_and(|body| body.contains(text));
+            let delete = client.delete_message().queue_url(url).receipt_handle(letter.receipt_handle().unwrap());
+            delete.send().await.unwrap();
+        }
+        found
+    })
+    .await;
+}

@@ -1,0 +1,165 @@
+//! Least privilege: each permission of each function's role is taken away in turn, the function is refused what it must do, and does
+//! it again when the permission is back. The roles are read from IAM, where CloudFormation has put them, so a statement that
+//! nothing needs, or that no exercise calls for, fails the test.
+
+mod aws;
+mod exercise;
+mod role;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tests::stack::LocalStack;
+use tokio::time::{sleep, timeout};
+
+use crate::stacks::{PERMISSIONS_SHARD_SIZE, Stacks};
+use crate::tables::{now, queue_url, set_visibility_timeout};
+use crate::wait::PATIENCE;
+use aws::Aws;
+use exercise::exercise;
+use role::{Permission, Role};
+
+/// What the emulator does not ask of a role.
+const NOT_ENFORCED: [(&str, &str); 6] = [
+    ("logs:CreateLogStream", "the emulator keeps the functions' logs itself"),
+    ("logs:PutLogEvents", "the emulator keeps the functions' logs itself"),
+    ("sqs:ReceiveMessage", "a call of the event source mapping, which the emulator makes in nobody's name"),
+    ("sqs:GetQueueAttributes", "a call of the event source mapping, which the emulator makes in nobody's name"),
+    ("sqs:DeleteMessage", "a call of the event source mapping, which the emulator makes in nobody's name"),
+    // The function's own deletions only hasten the mapping's.
+    ("sqs:DeleteMessage*", "a call of the event source mapping, which the emulator makes in nobody's name"),
+];
+
+/// Permissions that are needed only when something else fails: each with an action that is taken away too.
+const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*", "execute-api:ManageConnections")];
+
+/// Roles whose exercises look at the same dead-letter queue, or need one another's functions, take turns.
+const TURNS: [&[&str]; 3] = [&["Authorizer", "Session"], &["Message"], &["Relay", "Fanout", "Shards"]];
+
+pub(crate) async fn every_permission_of_every_function_is_needed(_: &Stacks) {
+    let stack = start(&[]).await;
+    let world = World::of(&stack);
+    let roles = Role::all(&world.aws).await;
+    for role in &roles {
+        let has_turn = TURNS.iter().any(|turn| turn.contains(&role.function.as_str()));
+        assert!(
+            has_turn,
+            "there is no exercise for the function {}: nothing shows what its role is for",
+            role.function
+        );
+    }
+    let permissions = roles.iter().flat_map(Role::permissions).collect::<Vec<_>>();
+    for (action, reason) in NOT_ENFORCED {
+        assert!(permissions.iter().any(|permission| permission.action == action), "no role has {action}: {reason}");
+    }
+    join_all(TURNS.map(async |turn| {
+        for function in turn {
+            world.probe(roles.iter().find(|role| role.function == **function).expect("the function's role")).await;
+        }
+    }))
+    .await;
+}
+
+/// With the bus as its sink, message may put events and do nothing else.
+pub(crate) async fn every_permission_of_message_is_needed_before_the_bus(_: &Stacks) {
+    let stack = start(&[("IngestSink", "eventbridge")]).await;
+    let world = World::of(&stack);
+    let roles = Role::all(&world.aws).await;
+    let message = roles.iter().find(|role| role.function == "Message").unwrap();
+    assert!(message.permissions().iter().any(|permission| permission.action == "events:PutEvents"));
+    world.probe(message).await;
+}
+
+async fn start(parameters: &[(&str, &str)]) -> LocalStack {
+    let shard_size = PERMISSIONS_SHARD_SIZE.to_string();
+    let own = [("FanoutShardSize", shard_size.as_str()), ("FanoutShards", "2"), ("FanoutTimeout", "5")];
+    let stack = LocalStack::start(&[&own[..], parameters].concat()).await;
+    // What was refused comes back soon.
+    for queue in ["BroadcastQueue", "ShardQueue", "EventQueue"] {
+        set_visibility_timeout(&stack, &queue_url(&stack, queue).await, 6).await;
+    }
+    stack
+}
+
+struct World<'a> {
+    stack: &'a LocalStack,
+    aws: Aws,
+    exercises: AtomicU32,
+}
+
+impl<'a> World<'a> {
+    fn of(stack: &'a LocalStack) -> Self {
+        Self { stack, aws: Aws::of(stack), exercises: AtomicU32::new(0) }
+    }
+
+    async fn probe(&self, role: &Role) {
+        let permissions = role.permissions();
+        self.assert_works(role, "before anything was taken away").await;
+        for permission in &permissions {
+            if NOT_ENFORCED.iter().any(|(action, _)| *action == permission.action) {
+                continue;
+            }
+            let is_companion = |other: &&Permission| {
+                NEEDED_WHEN_REFUSED.contains(&(permission.action.as_str(), other.action.as_str()))
+            };
+            let taken: Vec<_> = std::iter::once(permission).chain(permissions.iter().filter(is_companion)).collect();
+            let since = now().as_millis();
+            role.take_away(&self.aws, &taken).await;
+            tokio::select! {
+                refused = timeout(PATIENCE, self.refused(role, permission, since)) => {
+                    assert!(refused.is_ok(), "{} does not need {permission}, or no exercise calls for it", role.function);
+                }
+                // However it ends: a call may be refused that it does not wait for.
+                () = self.exercise_and_wait(role) => unreachable!("it waits for ever"),
+            }
+            role.put_back(&self.aws).await;
+            self.assert_works(role, &format!("with {permission} again")).await;
+        }
+    }
+
+    async fn assert_works(&self, role: &Role, when: &str) {
+        let mut problem = "it waited".to_owned();
+        let works = async {
+            while let Err(error) = exercise(self.stack, &role.function, &self.tag()).await {
+                problem = error;
+            }
+        };
+        let works = timeout(PATIENCE, works).await;
+        assert!(works.is_ok(), "{} does not work {when}: {problem}", role.function);
+    }
+
+    async fn exercise_and_wait(&self, role: &Role) {
+        let _ = exercise(self.stack, &role.function, &self.tag()).await;
+        std::future::pending().await
+    }
+
+    fn tag(&self) -> String {
+        self.exercises.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    /// Waits until the function's log says that it was refused this.
+    async fn refused(&self, role: &Role, permission: &Permission, since: u128) {
+        let groups = self.aws.log_groups().await;
+        let group = groups.iter().find(|group| group.contains(&format!("{}LogGroup", role.function)));
+        let group = group.unwrap_or_else(|| panic!("no log group of {} in {groups:?}", role.function));
+        while !self.aws.log_lines(group, since).await.iter().any(|line| says_refused(line, permission)) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Whether a line of a function's log says that the permission was missing.
+fn says_refused(line: &str, permission: &Permission) -> bool {
+    let beginning = |pattern: &str| pattern.trim_end_matches('*').to_owned();
+    if permission.action == "execute-api:ManageConnections" {
+        // Posts and deletions are not calls of an SDK, and only their statuses are logged.
+        let told = if permission.resource.contains("/DELETE/") { "Misconfigured(Forbidden)" } else { "answered 403" };
+        return line.contains(told);
+    }
+    let Some((_, told)) = line.split_once("not authorized to perform: ") else { return false };
+    // Some services name the action alone.
+    let resource = told.split_once(" on resource: ").map_or("", |(_, resource)| resource);
+    let is_resource = resource.is_empty() || resource.starts_with(&beginning(&permission.resource));
+    is_resource && told.starts_with(&beginning(&permission.action))
+}
