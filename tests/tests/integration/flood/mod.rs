@@ -7,43 +7,16 @@
     reason = "a simulation counts and measures, and says what it found"
 )]
 
+mod senders;
 mod world;
 
-use world::{ALL, Defence, Sender, Tally, World};
+use senders::{Tally, bystanders, flooder, is_flooder, is_member, is_other, sender};
+use world::{ALL, Defence, World};
 
 const MINUTE: u64 = 60_000;
 
 /// The room that is flooded.
 const FLOODED: usize = 0;
-
-fn sender(subject: String, room: usize, per_second: f64, until: u64) -> Sender {
-    Sender { subject, room, per_second, active: 0..until, is_patient: true }
-}
-
-/// Somebody who sends as fast as they like.
-fn flooder(name: usize, room: usize, per_second: f64, active: std::ops::Range<u64>) -> Sender {
-    Sender { subject: format!("flooder-{name}"), room, per_second, active, is_patient: false }
-}
-
-/// Twenty other rooms in which something is said each second, and twenty people in the flooded room who say something three
-/// times a minute.
-fn bystanders(until: u64) -> Vec<Sender> {
-    let others = (1_000..1_020).map(|room| sender(format!("other-{room}"), room, 1.0, until));
-    let members = (0..20).map(|member| sender(format!("member-{member}"), FLOODED, 0.05, until));
-    others.chain(members).collect()
-}
-
-fn is_flooder(sender: &Sender) -> bool {
-    sender.subject.starts_with("flooder")
-}
-
-fn is_member(sender: &Sender) -> bool {
-    sender.subject.starts_with("member")
-}
-
-fn is_other(sender: &Sender) -> bool {
-    sender.subject.starts_with("other")
-}
 
 /// Prints what came of it, and asserts that nothing was lost.
 fn report(name: &str, world: &World) -> (Tally, Tally, Tally) {

@@ -26,6 +26,8 @@ use tests::aws_sdk::sdk_config;
 use tests::bounded_queue::{BoundedQueue, Part};
 use tests::events;
 
+use super::senders::{Sender, Tally};
+
 /// A step, in milliseconds.
 const STEP: u64 = 10;
 
@@ -53,34 +55,6 @@ pub(super) struct Defence {
 }
 
 pub(super) const ALL: Defence = Defence { shares: true, cuts: true, depth: true };
-
-/// Somebody who sends.
-#[derive(Clone, Debug)]
-pub(super) struct Sender {
-    pub(super) subject: String,
-    pub(super) room: usize,
-    pub(super) per_second: f64,
-    /// From when to when, in milliseconds since the simulation began.
-    pub(super) active: std::ops::Range<u64>,
-    /// Whether a refused message is sent again when the answer says so.
-    pub(super) is_patient: bool,
-}
-
-/// What was seen of some senders' messages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) accepted: u64,
-    pub(super) refused: u64,
-    pub(super) broadcast: u64,
-    /// The longest time from a message's first attempt to the end of its broadcast, in milliseconds.
-    pub(super) longest: u64,
-    /// The longest time from when it was accepted.
-    pub(super) longest_queued: u64,
-    /// Broadcasts that ended more than two seconds after the first attempt.
-    pub(super) late: u64,
-    /// All times from a message's first attempt to the end of its broadcast.
-    pub(super) total: u64,
-}
 
 struct Shared {
     now: Cell<u64>,
