@@ -15,6 +15,8 @@ PORT ?= 4566
 DEMO_PORT ?= 8080
 LOCAL_STATE ?= target/local
 SUB ?=
+ROOMS ?=
+TTL ?=
 
 STACK ?= roomcast
 ARCH ?= x86_64
@@ -55,8 +57,13 @@ local: ports setup lambda $(VENV)/local/.ready $(DEMO_PAGE)
 	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT)
 
 .PHONY: token
-token: ## A token for the local stack: make token SUB=alice
-	@python3 infra/local/dev_token.py --state $(LOCAL_STATE) "$(SUB)"
+token: ## A token for the local stack: make token SUB=alice ROOMS='{"chat:*":["join","send"]}' TTL=60
+# As they were typed, and by the environment: what quotes and dollars mean in them is no concern of make or the shell.
+token: override export SUB := $(value SUB)
+token: override export ROOMS := $(value ROOMS)
+token: override export TTL := $(value TTL)
+token: $(VENV)/local/.ready
+	@$(LOCAL_PYTHON) infra/local/dev_token.py --state $(LOCAL_STATE)
 
 .PHONY: logs
 logs: $(VENV)/local/.ready ## The functions' logs on the local stack
@@ -135,7 +142,7 @@ bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
 ##@ Run it in AWS
 
 .PHONY: deploy
-deploy: ## To your AWS account: AUTH_JWT_SECRET=... make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..."
+deploy: ## To your AWS account: make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..."
 deploy: setup $(VENV)/deploy/.ready
 	@$(STEP) "functions for $(ARCH)" infra/deploy/build $(ARCH) $(FUNCTIONS)
 	@$(STEP) "deploy" $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" $(PARAMS)

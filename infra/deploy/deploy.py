@@ -5,6 +5,7 @@ cannot see. The rest is the SAM CLI's: upload, change set, events, rollback.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,6 @@ RESERVED = (
 )
 # Lambda keeps this much of an account's concurrency unreserved.
 UNRESERVED = 100
-SECRET = "AUTH_JWT_SECRET"
 
 
 class Refused(Exception):
@@ -45,8 +45,6 @@ def parse_options() -> tuple[str, dict[str, str]]:
             options.error(f"{text!r} is not NAME=VALUE")
         parameters[name] = value
     parameters["Architecture"] = asked.arch
-    if os.environ.get(SECRET):
-        parameters["AuthJwtSecret"] = os.environ[SECRET]
     return asked.stack, parameters
 
 
@@ -79,11 +77,21 @@ def check(session, before: dict[str, str] | None, parameters: dict[str, str]) ->
     if unknown:
         raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(known))}")
     wanted = {**known, **(before or {}), **parameters}
-    if before is None and "AuthJwtSecret" not in parameters:
-        raise Refused(f"set {SECRET} in the environment (32 characters or more): it signs the clients' tokens")
+    check_tokens(wanted)
     if before is None:
         check_concurrency(session, wanted)
     check_log_role(session, wanted)
+
+
+def check_tokens(wanted: dict) -> None:
+    """What the authorizer would not start with."""
+    missing = [name for name in ("AuthIssuer", "AuthAudience") if not wanted[name]]
+    if wanted["AuthJwksUrl"] and missing:
+        raise Refused(f"AuthJwksUrl needs {', '.join(missing)}: tokens of the issuer's other applications would be let in")
+    try:
+        json.loads(wanted["AuthDefaultRooms"])
+    except ValueError as error:
+        raise Refused(f"AuthDefaultRooms is no JSON (in PARAMS it must be quoted once more): {error}") from None
 
 
 def check_concurrency(session, wanted: dict) -> None:

@@ -3,6 +3,7 @@
 import json
 import mimetypes
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,15 +19,17 @@ MAX_SUBJECT = 256
 class Demo:
     """The server; `url` is where the page is."""
 
-    def __init__(self, page: Path, port: int, secret: str):
+    def __init__(self, page: Path, port: int):
         self._server = ThreadingHTTPServer((HOST, port), Handler)
         self._server.daemon_threads = True
         self._server.page = page.resolve()
-        self._server.secret = secret
+        self._server.secret = None
         self._server.websocket_url = None
         self.url = f"http://{HOST}:{self._server.server_address[1]}/"
 
-    def start(self, websocket_url: str) -> None:
+    def start(self, websocket_url: str, secret: Callable[[], bytes]) -> None:
+        """`secret` reads the secret of tokens, which may be rotated while the page is served."""
+        self._server.secret = secret
         self._server.websocket_url = websocket_url
         threading.Thread(target=self._server.serve_forever, name="demo", daemon=True).start()
 
@@ -62,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         if subject is None:
             self._refuse(HTTPStatus.BAD_REQUEST, f'send {{"sub": "alice"}}, at most {MAX_SUBJECT} bytes')
         else:
-            self._answer_json({"token": mint(self.server.secret, subject)})
+            self._answer_json({"token": mint(self.server.secret(), subject)})
 
     def _is_for_us(self) -> bool:
         """Whoever reaches the token endpoint is somebody: a page of another name that resolves to loopback must not."""

@@ -1,6 +1,6 @@
-"""Tokens for the local stack: a secret made at its start, and HS256 JWTs signed with it.
+"""Tokens for the local stack: HS256 JWTs signed with the stack's secret, which is in the emulator's Secrets Manager.
 
-Run as a program it prints one token for a running stack: `make token SUB=alice`.
+Run as a program it prints one token for a running stack: `make token SUB=alice ROOMS='{"chat:*": ["join", "send"]}' TTL=60`.
 """
 
 import argparse
@@ -9,32 +9,33 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
+import re
 import sys
 import time
 from pathlib import Path
 
-SECRET_FILE = "jwt-secret"
-HOURS = 8
+import boto3
+
+from emulator import CREDENTIALS
+
+RIGHTS = ("join", "send", "history", "state")
+ALL_ROOMS = {"*": list(RIGHTS)}
+PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,100}\*?|\*")
+# Eight hours: a day's work.
+SECONDS = 28_800
 
 
-def make_secret(state: Path) -> str:
-    """A new secret in the state folder, for this user's eyes only."""
-    path = state / SECRET_FILE
-    path.unlink(missing_ok=True)
-    secret = secrets.token_urlsafe(48)
-    # The mode is set at creation, so that the file is never readable for others, not even for a moment.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret)
-    return secret
+def read_secret(secrets, arn: str) -> bytes:
+    """The stack's current secret, as it is now: it may have been rotated."""
+    version = secrets.get_secret_value(SecretId=arn)
+    return version["SecretBinary"] if "SecretBinary" in version else version["SecretString"].encode()
 
 
-def mint(secret: str, subject: str, hours: float = HOURS) -> str:
+def mint(secret: bytes, subject: str, rooms: dict = ALL_ROOMS, seconds: int = SECONDS) -> str:
     now = int(time.time())
-    rooms = {"*": ["join", "send", "history", "state"]}
-    claims = {"sub": subject, "iat": now, "exp": now + int(hours * 3600), "rooms": rooms}
+    claims = {"sub": subject, "iat": now, "exp": now + seconds, "rooms": rooms}
     signed = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded(claims)}"
-    signature = hmac.new(secret.encode(), signed.encode(), hashlib.sha256).digest()
+    signature = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64url(signature)}"
 
 
@@ -46,20 +47,51 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def rooms_of(text: str) -> dict:
+    """Refuses here what the authorizer would refuse without a word."""
+    try:
+        rooms = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"ROOMS is not JSON: {error}") from None
+    if not isinstance(rooms, dict):
+        raise argparse.ArgumentTypeError("ROOMS is not a JSON object")
+    for pattern, rights in rooms.items():
+        if not PATTERN.fullmatch(pattern):
+            raise argparse.ArgumentTypeError(f"ROOMS: {pattern!r} names no rooms; a * stands at the end only")
+        if not isinstance(rights, list) or not all(right in RIGHTS for right in rights):
+            raise argparse.ArgumentTypeError(f"ROOMS: {pattern!r} must have a list of {', '.join(RIGHTS)}")
+    return rooms
+
+
+def seconds_of(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"TTL must be a number of seconds, is {text!r}")
+    return int(text)
+
+
 def main() -> int:
+    # From the environment, where make puts them: in a command line quotes and dollars would be the shell's.
+    asked_by_make = {name: os.environ.get(name) or None for name in ("SUB", "ROOMS", "TTL")}
     options = argparse.ArgumentParser(description="Prints a token for the local stack.")
-    options.add_argument("subject", help="whom the token is for, for example alice")
+    options.add_argument("subject", nargs="?", default=asked_by_make["SUB"], help="whom it is for, for example alice")
+    options.add_argument("--rooms", type=rooms_of, default=asked_by_make["ROOMS"], help="rights by room; all in all rooms")
+    options.add_argument("--ttl", type=seconds_of, default=asked_by_make["TTL"], help="seconds until it expires")
     options.add_argument("--state", type=Path, default=Path("target/local"), help="the stack's folder")
-    options.add_argument("--hours", type=float, default=HOURS, help="how long the token is good for")
     asked = options.parse_args()
     if not asked.subject:
-        options.error("the subject is empty: make token SUB=alice")
+        options.error("the subject is missing: make token SUB=alice")
     try:
-        secret = (asked.state / SECRET_FILE).read_text()
+        stack = json.loads((asked.state / "stack.json").read_text())
     except FileNotFoundError:
         print(f"No local stack in {asked.state}: start one with `make local` in another terminal.", file=sys.stderr)
         return 1
-    print(mint(secret, asked.subject, asked.hours))
+    if stack["authSecretArn"] is None:
+        print("This stack takes no tokens but those of its issuer (AuthJwksUrl).", file=sys.stderr)
+        return 1
+    session = boto3.Session(region_name=stack["region"], **CREDENTIALS)
+    secrets = session.client("secretsmanager", endpoint_url=stack["endpointUrl"])
+    rooms = ALL_ROOMS if asked.rooms is None else asked.rooms
+    print(mint(read_secret(secrets, stack["authSecretArn"]), asked.subject, rooms, asked.ttl or SECONDS))
     return 0
 
 

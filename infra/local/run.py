@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from secrets import token_urlsafe
 
 import boto3
 from botocore.config import Config
@@ -25,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import functions
 import stack
 from demo import Demo
-from dev_token import SECRET_FILE, make_secret
+from dev_token import read_secret
 from emulator import CREDENTIALS, REGION, Emulator
 from failure import Failure
 from ports import HOST, free_port, is_taken, taken
@@ -65,6 +66,7 @@ def parse_options() -> argparse.Namespace:
         default=True,
         help="enforce the IAM policies of the functions' roles",
     )
+    options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
     options.add_argument("--exit-on-stdin-eof", action="store_true", help="stop when standard input closes")
     return options.parse_args()
 
@@ -110,16 +112,14 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
     state.mkdir(parents=True, exist_ok=True)
     lock(state, cleanup)
     description_file = state / "stack.json"
-    for name in (description_file, state / SECRET_FILE):
-        name.unlink(missing_ok=True)
-        cleanup.callback(name.unlink, missing_ok=True)
+    description_file.unlink(missing_ok=True)
+    cleanup.callback(description_file.unlink, missing_ok=True)
 
     port = chosen_port("PORT", options.port)
-    secret = make_secret(state)
     demo = None
     if options.demo:
         demo_port = chosen_port("DEMO_PORT", options.demo_port)
-        demo = Demo(PROJECT / "client/demo/dist", demo_port, secret)
+        demo = Demo(PROJECT / "client/demo/dist", demo_port)
         cleanup.callback(demo.stop)
 
     say(f"emulator: starting on {HOST}:{port}")
@@ -145,14 +145,19 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         "RequireTls": "false",
         "ConnectionsEndpoint": stack.connections_endpoint(emulator.endpoint),
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
-        "AuthJwtSecret": secret,
         **dict(options.param),
     }
+    secrets_manager = client("secretsmanager")
+    if options.own_secret:
+        secret = secrets_manager.create_secret(Name="own-secret", SecretString=token_urlsafe(48))
+        parameters["AuthSecretArn"] = secret["ARN"]
     outputs = stack.create(client("cloudformation"), emulator.endpoint, parameters)
     stack.mend_mappings(client("lambda"))
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
-        demo.start(description["websocketUrl"])
+        demo.start(
+            description["websocketUrl"], lambda: read_secret(secrets_manager, description["authSecretArn"])
+        )
         prices = Prices(client("events"), description["eventBusName"], say)
         prices.start()
         cleanup.callback(prices.stop)

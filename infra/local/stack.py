@@ -84,6 +84,8 @@ def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | 
         "queueUrl": outputs["QueueUrl"],
         "dlqUrl": outputs["DlqUrl"],
         "eventBusName": outputs["EventBusName"],
+        # None where only another issuer's tokens are taken.
+        "authSecretArn": outputs.get("AuthSecretArn"),
         "demoUrl": demo_url,
     }
 

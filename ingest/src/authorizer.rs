@@ -1,13 +1,39 @@
 //! The `authorizer` function: decides on `$connect` who somebody is. What they may do in a room is decided there.
 
-use crate::{grant::Grant, token::Verifier};
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
+use shared::clock::Clock;
+
+use crate::{
+    grant::Grant,
+    origins::AllowedOrigins,
+    token::{TokenError, Verifier},
+};
+
+/// Bytes of a decision at most. API Gateway takes 8 KB ("Lambda authorizer result size") and does not say of which.
+const DECISION_BYTES: usize = 8_000;
 
 /// The function's state.
-pub struct AuthorizerFunction {
-    verifier: Verifier,
+pub struct AuthorizerFunction<C> {
+    verifier: Verifier<C>,
+    allowed_origins: AllowedOrigins,
+}
+
+/// Why nobody is let in.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// The page is another site's.
+    #[error("the page's Origin is not among ALLOWED_ORIGINS")]
+    Origin,
+    /// The token does not do.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The token's rights do not fit into a decision.
+    #[error(
+        "the token of {subject:?} has too many rights: {patterns} patterns make a decision of {bytes} bytes, the limit is {DECISION_BYTES}"
+    )]
+    TooManyRights { subject: String, patterns: usize, bytes: usize },
 }
 
 /// The event has no `methodArn`: the function is wired wrongly.
@@ -41,9 +67,17 @@ struct Statement {
 }
 
 impl Decision {
-    fn allow(grant: &Grant, method_arn: String) -> Self {
+    fn allow(grant: &Grant, method_arn: String) -> Result<Self, Refusal> {
         let principal_id = grant.subject.as_str().to_owned();
-        Self { principal_id, policy_document: Policy::new("Allow", method_arn), context: grant.to_context() }
+        let policy_document = Policy::new("Allow", method_arn);
+        let decision = Self { principal_id, policy_document, context: grant.to_context() };
+        // Texts always serialize.
+        let bytes = serde_json::to_vec(&decision).map_or(0, |json| json.len());
+        if bytes > DECISION_BYTES {
+            let subject = grant.subject.as_str().to_owned();
+            return Err(Refusal::TooManyRights { subject, patterns: grant.rights.len(), bytes });
+        }
+        Ok(decision)
     }
 
     /// Answered with 403. Raising "Unauthorized" for a 401 would count as a failure of the function.
@@ -59,39 +93,59 @@ impl Policy {
     }
 }
 
-impl AuthorizerFunction {
-    /// A function that asks `verifier`.
+impl<C: Clock> AuthorizerFunction<C> {
+    /// A function that asks `verifier` for those who come from no page or an allowed one.
     #[must_use]
-    pub fn new(verifier: Verifier) -> Self {
-        Self { verifier }
+    pub fn new(verifier: Verifier<C>, allowed_origins: AllowedOrigins) -> Self {
+        Self { verifier, allowed_origins }
     }
 
     /// Serves one event.
     ///
     /// # Errors
     /// When the event is no authorizer's: the function is wired wrongly.
-    pub fn handle(
+    pub async fn handle(
         &self,
         event: LambdaEvent<ApiGatewayCustomAuthorizerRequestTypeRequest>,
     ) -> Result<Decision, NotAnAuthorizerEvent> {
         let event = event.payload;
         let method_arn = event.method_arn.clone().ok_or(NotAnAuthorizerEvent)?;
-        Ok(match self.verifier.verify(find_token(&event)) {
-            Ok(grant) => Decision::allow(&grant, method_arn),
-            Err(error) => {
-                tracing::info!(%error, "connection refused");
+        Ok(match self.decide(&event, &method_arn).await {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                if matches!(&refusal, Refusal::Token(error) if error.is_outage()) {
+                    tracing::error!(error = %refusal, "connection refused");
+                } else {
+                    tracing::info!(error = %refusal, "connection refused");
+                }
                 Decision::deny(method_arn)
             }
         })
     }
+
+    async fn decide(
+        &self,
+        event: &ApiGatewayCustomAuthorizerRequestTypeRequest,
+        method_arn: &str,
+    ) -> Result<Decision, Refusal> {
+        // Whoever sends no such header is no browser, and has no visitor whose login a page could use.
+        let origins = [&event.headers, &event.multi_value_headers].map(|headers| headers.get_all("origin"));
+        if !origins.into_iter().flatten().all(|origin| self.allowed_origins.allow(origin.as_bytes())) {
+            return Err(Refusal::Origin);
+        }
+        let grant = self.verifier.verify(find_token(event)).await?;
+        Decision::allow(&grant, method_arn.to_owned())
+    }
 }
 
-/// The token from the query string, since browsers cannot set headers on a WebSocket, or from the header.
+/// The token from the query string, since browsers cannot set headers on a WebSocket, or from the header. An empty one
+/// counts as none: `?token=` is what a client has that got no token.
 fn find_token(event: &ApiGatewayCustomAuthorizerRequestTypeRequest) -> Option<&str> {
-    event.query_string_parameters.first("token").or_else(|| {
+    let query = event.query_string_parameters.first("token");
+    query.filter(|token| !token.is_empty()).or_else(|| {
         let header = event.headers.get("authorization")?.to_str().ok()?;
         let (scheme, token) = header.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
     })
 }
 
@@ -113,6 +167,10 @@ mod tests {
         assert_eq!(token_in(json!({"queryStringParameters": {"token": "t"}})).as_deref(), Some("t"));
         assert_eq!(token_in(json!({"headers": {"Authorization": "Bearer t"}})).as_deref(), Some("t"));
         assert_eq!(token_in(json!({"headers": {"authorization": "bearer t"}})).as_deref(), Some("t"));
+        let both = json!({"queryStringParameters": {"token": ""}, "headers": {"authorization": "Bearer t"}});
+        assert_eq!(token_in(both).as_deref(), Some("t"), "an empty one hides none");
+        assert_eq!(token_in(json!({"queryStringParameters": {"token": ""}})), None);
+        assert_eq!(token_in(json!({"headers": {"Authorization": "Bearer "}})), None);
         assert_eq!(token_in(json!({"headers": {"Authorization": "Basic t"}})), None);
         assert_eq!(token_in(json!({"headers": {}, "queryStringParameters": {"roomId": "r"}})), None);
     }
@@ -120,7 +178,7 @@ mod tests {
     #[test]
     fn decisions_have_the_shape_that_api_gateway_reads() {
         let grant = Grant { subject: Subject::parse("alice").unwrap(), rights: Rights::default(), expires_at: 7 };
-        let allow = serde_json::to_value(Decision::allow(&grant, "arn:x".into())).unwrap();
+        let allow = serde_json::to_value(Decision::allow(&grant, "arn:x".into()).unwrap()).unwrap();
         let statement = |effect| json!([{"Action": "execute-api:Invoke", "Effect": effect, "Resource": "arn:x"}]);
         assert_eq!(
             allow,
@@ -131,5 +189,23 @@ mod tests {
             deny,
             json!({"principalId": "nobody", "policyDocument": {"Version": "2012-10-17", "Statement": statement("Deny")}})
         );
+    }
+
+    #[test]
+    fn rights_that_do_not_fit_a_decision_are_a_refusal_that_tells_the_limit() {
+        let grant = |patterns: usize| {
+            let rights: serde_json::Map<_, _> = (0..patterns)
+                .map(|number| (format!("a-room-with-a-long-name:{number:04}:*"), json!(["join"])))
+                .collect();
+            let rights = serde_json::from_value(rights.into()).unwrap();
+            Grant { subject: Subject::parse("alice").unwrap(), rights, expires_at: 7 }
+        };
+        let most =
+            (0..1_000).take_while(|count| Decision::allow(&grant(*count), "arn:x".into()).is_ok()).last().unwrap();
+        let bytes = |patterns| serde_json::to_string(&grant(patterns).to_context()).unwrap().len();
+        assert!((7_500..=8_000).contains(&bytes(most)), "{most} patterns take {} bytes", bytes(most));
+        let refusal = Decision::allow(&grant(500), "arn:x".into()).unwrap_err().to_string();
+        let beginning = "the token of \"alice\" has too many rights: 500 patterns make a decision of ";
+        assert!(refusal.starts_with(beginning) && refusal.ends_with(" bytes, the limit is 8000"), "{refusal}");
     }
 }

@@ -71,7 +71,14 @@ impl ConnectionsApi {
 
     /// Whether a connection is certainly gone.
     pub async fn is_gone(&self, connection: &ConnectionId) -> bool {
-        let found = self.client.get_connection().connection_id(connection.as_str()).send().await;
-        found.is_err_and(|error| error.as_service_error().is_some_and(GetConnectionError::is_gone_exception))
+        match self.client.get_connection().connection_id(connection.as_str()).send().await {
+            Ok(_) => false,
+            Err(error) if error.as_service_error().is_some_and(GetConnectionError::is_gone_exception) => true,
+            Err(error) => {
+                let error = DisplayErrorContext(&error);
+                tracing::warn!(%error, %connection, "a connection counts, though it may be gone");
+                false
+            }
+        }
     }
 }

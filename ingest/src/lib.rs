@@ -13,6 +13,7 @@ pub mod event;
 pub mod grant;
 pub mod heads;
 pub mod message;
+pub mod origins;
 pub mod relay;
 pub mod response;
 pub mod routes;

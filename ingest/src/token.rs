@@ -1,147 +1,103 @@
-//! Tokens: who a JWT says its bearer is.
+//! Tokens: who a JWT says its bearer is, and what they may do.
+//!
+//! HS256 tokens are verified with the secrets of [`secrets`], RS256 and ES256 tokens with the keys of [`issuer`], and all others
+//! refused. What a token names decides only where its key is looked for: a key has one algorithm of its own.
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, errors::Error as JwtError};
-use serde::Deserialize;
-use shared::{Subject, rights::Rights, subject::InvalidSubject};
+pub mod claims;
+pub mod issuer;
+pub mod jwks;
+pub mod key_cache;
+pub mod secrets;
+pub mod signed;
 
-use crate::{
-    config::AuthorizerConfig,
-    grant::{Grant, LEEWAY_SECONDS},
+use jsonwebtoken::Algorithm;
+use shared::clock::Clock;
+
+use self::{
+    claims::{ClaimError, ClaimRules},
+    issuer::Issuer,
+    key_cache::KeyCache,
+    secrets::SecretStore,
+    signed::SignedToken,
 };
+use crate::grant::Grant;
 
-/// Verifies tokens. Holds the key; has no `Debug`.
-#[derive(Clone)]
-pub struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
+/// Verifies tokens. Holds keys; has no `Debug`.
+pub struct Verifier<C> {
+    /// For HS256 tokens, if those are taken.
+    pub secrets: Option<KeyCache<SecretStore, C>>,
+    /// For RS256 and ES256 tokens, if those are taken.
+    pub issuer: Option<KeyCache<Issuer, C>>,
+    /// What tokens must claim.
+    pub rules: ClaimRules,
+    /// What the issuer's tokens must claim as `token_use`, if anything.
+    pub token_use: Option<String>,
+    /// The time.
+    pub clock: C,
 }
 
-/// Why a token is refused. Never has the token, or any part of it.
+/// Why a token is refused. Never has the token, or any part of it that was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// No token came with the request.
     #[error("there is no token, neither as `token` in the query string nor as a bearer in the Authorization header")]
     Missing,
-    /// The signature is wrong, a claim is missing or wrong, or the token has expired.
+    /// It is longer than any that gets this far.
+    #[error("the token is too long")]
+    TooLong,
+    /// It is no JWT.
+    #[error("the token is no JWT with an algorithm that is known")]
+    NoJwt,
+    /// It asks for something that must be understood.
+    #[error("the token's header has the parameter `crit`, of which nothing is known")]
+    Critical,
+    /// It names an algorithm for which no keys are configured.
+    #[error(
+        "the token is signed with an algorithm that is not taken: AUTH_SECRET_ARN is for HS256, AUTH_JWKS_URL for RS256, ES256"
+    )]
+    Algorithm,
+    /// Its key is for another algorithm.
+    #[error("the token names a key of another algorithm")]
+    OtherAlgorithm,
+    /// Its key is not among the issuer's.
+    #[error("the token names a key (`kid`) that the issuer does not publish")]
+    UnknownKey,
+    /// It names no key, and the issuer has several.
+    #[error("the token names no key (`kid`), and the issuer publishes several")]
+    NoKeyId,
+    /// The signature is not that of any key.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// There are no keys to verify it with, or none since too long ago.
+    #[error("the {0} could not be read: no token can be verified")]
+    NoKeys(&'static str),
+    /// The claims do not hold.
     #[error(transparent)]
-    Invalid(#[from] JwtError),
-    /// The subject is of no use.
-    #[error("`sub` {0}")]
-    Subject(#[from] InvalidSubject),
+    Claims(#[from] ClaimError),
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: u64,
-    #[serde(default)]
-    rooms: Rights,
-}
-
-impl Verifier {
-    /// A verifier of HS256 tokens; `exp` and `sub` must be there, issuer and audience where they are configured.
+impl TokenError {
+    /// Whether this is a failure of ours, or of whoever publishes the keys, and not the token's.
     #[must_use]
-    pub fn new(config: &AuthorizerConfig) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        let mut required = vec!["exp", "sub"];
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        validation.validate_aud = config.audience.is_some();
-        if let Some(audience) = &config.audience {
-            validation.set_audience(&[audience]);
-            required.push("aud");
-        }
-        if let Some(issuer) = &config.issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.set_required_spec_claims(&required);
-        Self { key: DecodingKey::from_secret(config.jwt_secret.as_bytes()), validation }
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::NoKeys(_))
     }
+}
 
-    /// Says who the bearer is.
+impl<C: Clock> Verifier<C> {
+    /// Says who the bearer is, and what they may do.
     ///
     /// # Errors
     /// When there is no token, or it does not prove anybody.
-    pub fn verify(&self, token: Option<&str>) -> Result<Grant, TokenError> {
-        let token = token.filter(|token| !token.is_empty()).ok_or(TokenError::Missing)?;
-        let claims = decode::<Claims>(token, &self.key, &self.validation)?.claims;
-        Ok(Grant { subject: Subject::parse(&claims.sub)?, rights: claims.rooms, expires_at: claims.exp })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-    fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Verifier {
-        Verifier::new(&AuthorizerConfig {
-            jwt_secret: SECRET.into(),
-            issuer: issuer.map(str::to_owned),
-            audience: audience.map(str::to_owned),
-        })
-    }
-
-    fn token(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
-        encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
-    }
-
-    fn claims(extra: Value) -> Value {
-        let mut claims = json!({"sub": "alice", "exp": get_current_timestamp() + 60});
-        claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        claims
-    }
-
-    fn verify(claims: &Value) -> Result<Grant, TokenError> {
-        verifier(None, None).verify(Some(&token(Algorithm::HS256, SECRET, claims)))
-    }
-
-    #[test]
-    fn takes_a_good_token() {
-        assert_eq!(verify(&claims(json!({}))).unwrap().subject.as_str(), "alice");
-        assert!(verify(&claims(json!({"aud": "anybody", "iss": "anyone"}))).is_ok());
-    }
-
-    #[test]
-    fn refuses_no_token_bad_signatures_and_other_algorithms() {
-        let verifier = verifier(None, None);
-        assert!(matches!(verifier.verify(None), Err(TokenError::Missing)));
-        assert!(matches!(verifier.verify(Some("")), Err(TokenError::Missing)));
-        assert!(verifier.verify(Some("a.b.c")).is_err());
-        assert!(
-            verifier.verify(Some(&token(Algorithm::HS256, &SECRET.replace('0', "1"), &claims(json!({}))))).is_err()
-        );
-        assert!(verifier.verify(Some(&token(Algorithm::HS384, SECRET, &claims(json!({}))))).is_err());
-        // {"alg":"none"} with an empty signature.
-        let body = token(Algorithm::HS256, SECRET, &claims(json!({})));
-        let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", body.split('.').nth(1).unwrap());
-        assert!(verifier.verify(Some(&unsigned)).is_err());
-    }
-
-    #[test]
-    fn refuses_expired_early_and_incomplete_tokens() {
-        let now = get_current_timestamp();
-        assert!(verify(&claims(json!({"exp": now - 10}))).is_err());
-        assert!(verify(&claims(json!({"nbf": now + 60}))).is_err());
-        assert!(verify(&json!({"sub": "alice"})).is_err());
-        assert!(verify(&json!({"exp": now + 60})).is_err());
-        assert!(matches!(verify(&claims(json!({"sub": ""}))), Err(TokenError::Subject(_))));
-    }
-
-    #[test]
-    fn issuer_and_audience_must_match_where_they_are_configured() {
-        let verifier = verifier(Some("https://issuer"), Some("roomcast"));
-        let check = |extra| verifier.verify(Some(&token(Algorithm::HS256, SECRET, &claims(extra))));
-        assert!(check(json!({"iss": "https://issuer", "aud": "roomcast"})).is_ok());
-        assert!(check(json!({"iss": "https://issuer", "aud": ["x", "roomcast"]})).is_ok());
-        assert!(check(json!({"iss": "https://other", "aud": "roomcast"})).is_err());
-        assert!(check(json!({"iss": "https://issuer", "aud": "other"})).is_err());
-        assert!(check(json!({"aud": "roomcast"})).is_err());
-        assert!(check(json!({"iss": "https://issuer"})).is_err());
+    pub async fn verify(&self, token: Option<&str>) -> Result<Grant, TokenError> {
+        let token = SignedToken::parse(token.ok_or(TokenError::Missing)?)?;
+        let (payload, token_use) = match (token.algorithm(), &self.secrets, &self.issuer) {
+            (Algorithm::HS256, Some(secrets), _) => (secrets.verify(&token).await?, None),
+            (Algorithm::RS256 | Algorithm::ES256, _, Some(issuer)) => {
+                (issuer.verify(&token).await?, self.token_use.as_deref())
+            }
+            _ => return Err(TokenError::Algorithm),
+        };
+        Ok(self.rules.grant(payload.json(), token_use, self.clock.unix_seconds())?)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client as SecretsManager;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,6 +45,8 @@ pub struct Description {
     pub dlq_url: String,
     /// The event bus.
     pub event_bus_name: String,
+    /// The secret of tokens, if the stack takes tokens that are signed with one.
+    pub auth_secret_arn: Option<String>,
     /// The demo page, if there is one.
     pub demo_url: Option<String>,
 }
@@ -72,6 +75,16 @@ impl LocalStack {
         Self::run(arguments).await
     }
 
+    /// The same, its secret of tokens made before the stack (`AuthSecretArn`), as an account's own would be.
+    ///
+    /// # Panics
+    /// As [`Self::start`] does.
+    pub async fn start_with_own_secret(parameters: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["--no-demo".to_owned(), "--own-secret".to_owned()];
+        arguments.extend(parameters.iter().flat_map(|(name, value)| ["--param".to_owned(), format!("{name}={value}")]));
+        Self::run(arguments).await
+    }
+
     /// Starts a stack as `make local` does: with the demo page and the producer of prices, on free ports.
     ///
     /// # Panics
@@ -91,12 +104,30 @@ impl LocalStack {
         let runner = Runner::start(workspace, &arguments);
         runner.wait_for_line("stack ready:", START_WITHIN).await;
         let description = std::fs::read_to_string(state.folder.join("stack.json")).expect("stack.json");
-        Self {
-            description: serde_json::from_str(&description).expect("stack.json as the design has it"),
-            secret: std::fs::read_to_string(state.folder.join("jwt-secret")).expect("the secret of tokens"),
-            runner,
-            state,
+        let description = serde_json::from_str(&description).expect("stack.json as the design has it");
+        let mut stack = Self { description, secret: String::new(), runner, state };
+        if stack.description.auth_secret_arn.is_some() {
+            let version = stack.secrets().get_secret_value().secret_id(stack.secret_arn()).send().await;
+            stack.secret = version.expect("the stack's secret").secret_string.expect("a text");
         }
+        stack
+    }
+
+    /// Puts a new secret of tokens; the one before it becomes the previous one.
+    ///
+    /// # Panics
+    /// When the emulator refuses it, or the stack has none.
+    pub async fn rotate_secret(&self, secret: &str) {
+        let put = self.secrets().put_secret_value().secret_id(self.secret_arn()).secret_string(secret);
+        put.send().await.expect("a new version");
+    }
+
+    fn secrets(&self) -> SecretsManager {
+        SecretsManager::new(&self.sdk_config())
+    }
+
+    fn secret_arn(&self) -> &str {
+        self.description.auth_secret_arn.as_deref().expect("a stack with a secret")
     }
 
     /// What `stack.json` says.
@@ -104,7 +135,12 @@ impl LocalStack {
         &self.description
     }
 
-    /// Where it keeps everything that it writes: `stack.json`, `jwt-secret`, its logs.
+    /// The secret of tokens that the stack began with; empty where it takes another issuer's only.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// Where it keeps everything that it writes: `stack.json`, its logs.
     pub fn state(&self) -> &Path {
         &self.state.folder
     }

@@ -1,9 +1,14 @@
 //! The `authorizer` function.
 
-use std::future::ready;
-
-use ingest::{authorizer::AuthorizerFunction, config::AuthorizerConfig, token::Verifier};
+use aws_sdk_secretsmanager::Client as SecretsManager;
+use ingest::{
+    authorizer::AuthorizerFunction,
+    config::AuthorizerConfig,
+    token::{Verifier, issuer::Issuer, key_cache::KeyCache, secrets::SecretStore},
+};
 use shared::{
+    aws,
+    clock::SystemClock,
     config::Settings,
     start::{self, StartError},
     telemetry,
@@ -13,6 +18,19 @@ use shared::{
 async fn main() -> Result<(), StartError> {
     telemetry::init();
     let config = AuthorizerConfig::read(Settings::from_env())?;
-    let function = AuthorizerFunction::new(Verifier::new(&config));
-    start::run(move |event| ready(function.handle(event))).await
+    let secrets = match &config.secret_arn {
+        Some(arn) => {
+            let store = SecretStore::new(SecretsManager::new(&aws::sdk_config().await), arn);
+            Some(KeyCache::filled(store, SystemClock).await.map_err(StartError::client)?)
+        }
+        None => None,
+    };
+    let issuer = match config.jwks_url {
+        Some(url) => Some(KeyCache::empty(Issuer::new(url).map_err(StartError::client)?, SystemClock)),
+        None => None,
+    };
+    let (rules, token_use) = (config.rules, config.token_use);
+    let verifier = Verifier { secrets, issuer, rules, token_use, clock: SystemClock };
+    let function = AuthorizerFunction::new(verifier, config.allowed_origins);
+    start::run(|event| function.handle(event)).await
 }

@@ -67,11 +67,10 @@ async fn send<Q: Queue>(queue: &Q, outgoing: &Outgoing, deadline: Deadline) -> V
 
 /// Leaves a record in its queue, which delivers it again.
 fn leave(response: &mut SqsBatchResponse, id: String, room: &str, result: Option<Result<(), QueueError>>) {
-    if let Some(error) = result.and_then(Result::err) {
-        tracing::warn!(%error, room, "event stays in its queue");
-    } else {
-        tracing::warn!(room, "event stays in its queue: the invocation's time was up");
-    }
+    let reason = result
+        .and_then(Result::err)
+        .map_or_else(|| "the invocation's time was up".to_owned(), |error| error.to_string());
+    tracing::warn!(reason, room, "event stays in its queue");
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = id;
     response.batch_item_failures.push(failure);

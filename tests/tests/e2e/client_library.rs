@@ -29,9 +29,10 @@ async fn its_tests_pass_on_the_stack(stacks: &Stacks) -> Result<Completion, Fail
     if !has_packages() {
         return Ok(without_packages());
     }
-    let state = stacks.shared().await.state();
-    let stack_json = state.join("stack.json");
-    let secret = state.join("jwt-secret");
+    let stack = stacks.shared().await;
+    let stack_json = stack.state().join("stack.json");
+    let secret = stack.state().join("jwt-secret");
+    std::fs::write(&secret, stack.secret())?;
     let variables = [("ROOMCAST_STACK_JSON", stack_json.as_os_str()), ("ROOMCAST_JWT_SECRET_FILE", secret.as_os_str())];
     npm_run("test:stack", &variables).await?;
     Ok(Completion::Completed)

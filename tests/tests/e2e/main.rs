@@ -31,6 +31,7 @@ mod retention;
 mod rights;
 mod stacks;
 mod tables;
+mod tokens;
 mod wait;
 
 use std::process::ExitCode;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
     trials.extend(scenarios![runtime, stacks;
         permissions::every_permission_of_every_function_is_needed,
         permissions::every_permission_of_message_is_needed_before_the_bus,
+        permissions::the_queues_take_no_call_without_tls,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,
@@ -116,6 +118,13 @@ fn main() -> ExitCode {
         refusals::every_bad_frame_gets_its_error_and_the_connection_stays_usable,
         resume::history_comes_in_pages_newest_first,
         resume::one_sync_tells_what_was_missed_in_several_rooms,
+        tokens::an_issuers_keys_are_rotated_while_clients_are_connected,
+        tokens::a_rotated_secret_cuts_nobody_and_the_one_before_it_is_good_until_the_next,
+        tokens::of_an_issuers_tokens_those_for_us_are_taken,
+        tokens::tokens_of_others_and_forged_ones_are_refused,
+        tokens::a_token_without_rights_has_those_of_the_stack,
+        tokens::a_page_of_another_origin_is_refused,
+        tokens::an_empty_token_in_the_query_hides_none_in_the_header,
         retention::what_has_expired_is_reported_as_truncated,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);

@@ -1,5 +1,8 @@
 //! The stacks that the scenarios share. Each is started by the first scenario that wants it.
 
+use std::fmt;
+
+use tests::issuer::{Issuer, SigningKey};
 use tests::stack::LocalStack;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -19,10 +22,10 @@ pub(crate) const CONNECTION_ROOMS: usize = 5;
 /// Connections above which rooms are cut into shards where permissions are taken away.
 pub(crate) const PERMISSIONS_SHARD_SIZE: usize = 2;
 
-/// The issuer that the bus stack's tokens must name.
+/// The issuer that the tokens of the bus stack, as those of the tokens stack, must name.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
-/// The audience that the bus stack's tokens must name.
+/// The audience that they must name.
 pub(crate) const AUDIENCE: &str = "roomcast";
 
 /// Every stack of the run; `None` is one that did not start, which nobody tries again.
@@ -31,6 +34,7 @@ pub(crate) struct Stacks {
     shared: OnceCell<Option<LocalStack>>,
     bus: OnceCell<Option<LocalStack>>,
     faulty: OnceCell<Option<Mutex<FaultyStack>>>,
+    tokens: OnceCell<Option<TokensStack>>,
 }
 
 impl Stacks {
@@ -49,6 +53,11 @@ impl Stacks {
         started(&self.bus, async move { LocalStack::start(&parameters).await }).await
     }
 
+    /// The stack that takes tokens of another issuer beside its own.
+    pub(crate) async fn tokens(&self) -> &TokensStack {
+        started(&self.tokens, TokensStack::start()).await
+    }
+
     /// The stack whose posts can be made to fail. One scenario has it at a time, and finds it without faults.
     pub(crate) async fn faulty(&self) -> MutexGuard<'_, FaultyStack> {
         let start = async { Mutex::new(FaultyStack::start().await) };
@@ -60,7 +69,8 @@ impl Stacks {
     /// Stops all stacks, side by side.
     pub(crate) fn stop(self) {
         let faulty = self.faulty.into_inner().flatten().map(|faulty| faulty.into_inner().stack);
-        let stacks = [self.shared.into_inner().flatten(), self.bus.into_inner().flatten(), faulty];
+        let tokens = self.tokens.into_inner().flatten().map(|tokens| tokens.stack);
+        let stacks = [self.shared.into_inner().flatten(), self.bus.into_inner().flatten(), faulty, tokens];
         std::thread::scope(|scope| {
             for stack in stacks.into_iter().flatten() {
                 scope.spawn(move || drop(stack));
@@ -72,7 +82,8 @@ impl Stacks {
     pub(crate) fn keep_logs(&self) {
         let faulty = self.faulty.get().and_then(Option::as_ref).and_then(|stack| stack.try_lock().ok());
         let [shared, bus] = [&self.shared, &self.bus].map(|stack| stack.get().and_then(Option::as_ref));
-        let stacks = [shared, bus, faulty.as_ref().map(|faulty| &faulty.stack)];
+        let tokens = self.tokens.get().and_then(Option::as_ref).map(|tokens| &tokens.stack);
+        let stacks = [shared, bus, faulty.as_ref().map(|faulty| &faulty.stack), tokens];
         for stack in stacks.into_iter().flatten() {
             let folder = stack.keep_state();
             // The test's own report, as that of the harness.
@@ -121,5 +132,46 @@ impl FaultyStack {
         set_visibility_timeout(&stack, &stack.description().queue_url, 6).await;
         posts.lead_to(&stack.description().endpoint_url);
         Self { stack, posts }
+    }
+}
+
+/// The page that may connect to the tokens stack.
+pub(crate) const ORIGIN: &str = "https://app.example.com";
+
+/// A stack that takes tokens of another issuer, and those signed with a secret that was there before it. It asks pages for
+/// their origin.
+pub(crate) struct TokensStack {
+    /// The stack.
+    pub(crate) stack: LocalStack,
+    /// The other issuer, which publishes all three keys at first.
+    pub(crate) issuer: Issuer,
+    /// A key that stays.
+    pub(crate) rsa: SigningKey,
+    /// Another one.
+    pub(crate) ec: SigningKey,
+    /// A key that is taken back.
+    pub(crate) old: SigningKey,
+}
+
+impl TokensStack {
+    async fn start() -> Self {
+        let (rsa, ec, old) = (SigningKey::rsa("rsa"), SigningKey::ec("ec"), SigningKey::rsa("old"));
+        let issuer = Issuer::start(&[&rsa, &ec, &old]);
+        let stack = LocalStack::start_with_own_secret(&[
+            ("AuthJwksUrl", &issuer.url()),
+            ("AuthIssuer", ISSUER),
+            ("AuthAudience", AUDIENCE),
+            ("AuthTokenUse", "access"),
+            ("AuthDefaultRooms", r#"{"default:{sub}:*":["join"]}"#),
+            ("AllowedOrigins", ORIGIN),
+        ])
+        .await;
+        Self { stack, issuer, rsa, ec, old }
+    }
+}
+
+impl fmt::Debug for TokensStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokensStack").field(&self.stack).finish()
     }
 }

@@ -64,8 +64,11 @@ export class Gateway {
     this.#observer.dialled(socket.client);
     const usage = this.#meter.of("connect");
     usage.frames++;
-    // The authorizer and `session`.
+    // The authorizer and `session`, which counts the connection among those of its subject.
     usage.invocations += 2;
+    usage.tableCalls += 2;
+    usage.readUnits += 1;
+    usage.writeUnits += 1;
     const fate = this.faults.handshake();
     if (fate === "stalls") {
       this.#observer.note(socket.client, () => "handshake stalls");

@@ -69,8 +69,9 @@ export class Session {
     usage.readUnits += 0.5;
     const rooms = [...this.#connections.rowsOf(connection).keys()];
     for (const room of rooms) this.#connections.delete(connection, room);
-    usage.tableCalls += Math.ceil(rooms.length / 25);
-    usage.writeUnits += 2 * rooms.length;
+    // Besides, the connection is none of its subject's any more.
+    usage.tableCalls += Math.ceil(rooms.length / 25) + 1;
+    usage.writeUnits += 2 * rooms.length + 1;
   }
 
   #route(connection: string, frame: ClientFields, leftMs: number, death: Death | undefined, usage: Usage): Outcome {
@@ -98,8 +99,10 @@ export class Session {
     const room = frame.roomId ?? "";
     this.#put(connection, room, leftMs, usage);
     if (death === "after it has written") return undefined;
+    // Beside the log, the rooms of the connection are counted.
+    usage.tableCalls++;
     this.#call(usage);
-    usage.readUnits += 1;
+    usage.readUnits += 2;
     const after = frame["after"] as number | undefined;
     const found = this.#messages.read(room, after ?? Number.MAX_SAFE_INTEGER, PAGE);
     const caught = after === undefined ? { ...found, messages: [], more: false, truncated: false } : found;
@@ -146,6 +149,11 @@ export class Session {
         served[room] = { seq: after, messages: [] satisfies LoggedMessage[], more: false, truncated: false };
       }
       if (head !== undefined) newestAt = Math.max(newestAt ?? 0, head.appendedAt);
+    }
+    if (renewed.length > 0) {
+      // How many rooms it is in now.
+      usage.tableCalls++;
+      usage.readUnits += 1;
     }
     if (death === "after it has written") return undefined;
     if (rooms.length > 0 && Object.keys(served).length === 0) throw new Throttled();

@@ -6,6 +6,7 @@ use serde_json::json;
 use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, MESSAGES_TABLE};
 use tests::events::frame;
 use tests::runtime_api::Function;
+use tests::secrets_manager::SECRET_ARN;
 
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer, program};
@@ -96,14 +97,16 @@ fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Func
     match name {
         "fanout" => backing.fanout(server, 64),
         "message" => message(backing),
+        "authorizer" => Function::of_workspace(name)
+            .env("AWS_ENDPOINT_URL", backing.secrets.url())
+            .env("AUTH_SECRET_ARN", SECRET_ARN),
         _ => Function::of_workspace(name)
             .env("AWS_ENDPOINT_URL", backing.dynamodb.url())
             .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
             .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
             .env("QUEUE_URL", backing.aws.queue_url("broadcasts.fifo"))
-            .env("DLQ_URL", backing.aws.queue_url("dead-letters.fifo"))
-            .env("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+            .env("DLQ_URL", backing.aws.queue_url("dead-letters.fifo")),
     }
 }
 

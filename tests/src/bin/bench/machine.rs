@@ -12,6 +12,7 @@ use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, Dynamo
 use tests::events::QueueRecord;
 use tests::fast_server::Stats;
 use tests::runtime_api::Function;
+use tests::secrets_manager::SecretsManager;
 
 /// The name of the shard queue.
 const SHARD_QUEUE: &str = "shards.fifo";
@@ -123,11 +124,13 @@ impl Drop for ConnectionsServer {
 pub(crate) struct Backing {
     pub(crate) dynamodb: DynamoDb,
     pub(crate) aws: AwsServer,
+    pub(crate) secrets: SecretsManager,
 }
 
 impl Backing {
     pub(crate) fn start() -> Self {
-        Self { dynamodb: DynamoDb::start(), aws: AwsServer::start() }
+        let secrets = SecretsManager::start("0123456789abcdef0123456789abcdef");
+        Self { dynamodb: DynamoDb::start(), aws: AwsServer::start(), secrets }
     }
 
     /// Fills a room. The ids look like API Gateway's, with a character that has to be escaped in a URL, and begin with

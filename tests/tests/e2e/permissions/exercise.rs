@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use futures::future::try_join;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake};
+use tests::stack::{LocalStack, mint};
+use tests::websocket::{Client, Handshake, Received};
 use tokio::time::sleep;
 
 use crate::events::put;
@@ -18,7 +19,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// not come: who calls limits the time.
 pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> Result<(), String> {
     match function {
-        "Authorizer" => connect(stack, &format!("authorizer:{tag}"), None).await.map(drop),
+        "Authorizer" => authorizer(stack, tag).await,
         "Session" => session(stack, tag).await,
         "Message" => message(stack, tag).await,
         "Relay" => relay(stack, tag).await,
@@ -47,10 +48,29 @@ async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Lets a secret in that it has not read yet. The stack's own, with which the others sign, is always one of the last two.
+async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let secret = format!("a new secret of at least 32 bytes: {tag}");
+    let expiry = (now() + Duration::from_hours(1)).as_secs();
+    let token = mint(&secret, &json!({ "sub": "authorizer", "exp": expiry }));
+    stack.rotate_secret(&secret).await;
+    eventually(async || stack.connect_with(&Handshake::token(&token)).await.is_ok()).await;
+    stack.rotate_secret(stack.secret()).await;
+    Ok(())
+}
+
 async fn session(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let expired = ended_with_its_token(stack, format!("session-{tag}-brief"), json!({ "action": "sync", "rooms": {} }));
+    try_join(requests(stack, tag), expired).await.map(drop)
+}
+
+async fn requests(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let (room, other) = (format!("session:{tag}"), format!("session:{tag}:other"));
+    // The subject has as many connections as it may have, but the one that it had is gone.
+    let subject = format!("session-{tag}");
+    plant_row(stack, &format!("gone-{tag}="), &format!("subject/{subject}"), 0, long_ago()).await;
     // A room with an empty log, whose fence is looked for.
-    let alice = connect(stack, &format!("session-{tag}"), Some(&room)).await?;
+    let alice = connect(stack, &subject, Some(&room)).await?;
     let synced = request(&alice, "synced", json!({ "action": "sync", "rooms": { &room: 0 } })).await?;
     if synced["rooms"].get(&room).is_none() {
         return Err(format!("nothing is said of the room: {synced}"));
@@ -64,9 +84,33 @@ async fn session(stack: &LocalStack, tag: &str) -> Result<(), String> {
 }
 
 async fn message(stack: &LocalStack, tag: &str) -> Result<(), String> {
-    let alice = connect(stack, &format!("message-{tag}"), None).await?;
     let send = json!({ "action": "sendMessage", "roomId": format!("message:{tag}"), "data": 1 });
-    request(&alice, "accepted", send).await.map(drop)
+    let expired = ended_with_its_token(stack, format!("message-{tag}-brief"), send.clone());
+    let sending = async {
+        let alice = connect(stack, &format!("message-{tag}"), None).await?;
+        request(&alice, "accepted", send).await
+    };
+    try_join(sending, expired).await.map(drop)
+}
+
+/// Sends frames until the token has expired: the connection is told so, and closed.
+async fn ended_with_its_token(stack: &LocalStack, subject: String, frame: Value) -> Result<(), String> {
+    // All but the end of the leeway is over.
+    let claims = json!({ "sub": subject, "exp": now().as_secs() - 2, "rooms": {} });
+    let brief = stack.connect_with(&Handshake::token(&stack.token_with(&claims))).await;
+    let brief = brief.map_err(|refused| format!("{subject} cannot connect: {refused:?}"))?;
+    let is_told = |frame: &Received| frame.json["message"].as_str().is_some_and(|told| told.contains("expired"));
+    eventually(async || {
+        brief.send(&frame);
+        brief.received().iter().any(is_told)
+    })
+    .await;
+    eventually(async || brief.end().is_some()).await;
+    Ok(())
+}
+
+fn long_ago() -> Duration {
+    now().checked_sub(Duration::from_mins(10)).unwrap()
 }
 
 async fn relay(stack: &LocalStack, tag: &str) -> Result<(), String> {
@@ -79,32 +123,38 @@ async fn relay(stack: &LocalStack, tag: &str) -> Result<(), String> {
 }
 
 async fn fanout(stack: &LocalStack, tag: &str) -> Result<(), String> {
-    // Posted to by fanout itself, with a connection that is gone.
-    broadcast(stack, &format!("fanout:{tag}"), PERMISSIONS_SHARD_SIZE - 1).await?;
-    // Handed to shards.
-    broadcast(stack, &format!("fanout:{tag}:large"), PERMISSIONS_SHARD_SIZE).await?;
-    let poison = format!("fanout:{tag}:poison");
-    enqueue(stack, &poison, &poison, &poison).await;
-    dead_letter(stack, &poison).await;
-    Ok(())
+    let (small, large, poison) =
+        (format!("fanout:{tag}"), format!("fanout:{tag}:large"), format!("fanout:{tag}:poison"));
+    // It posts to a small room itself, and hands a large one to shards.
+    let broadcasts = try_join(
+        broadcast(stack, &small, PERMISSIONS_SHARD_SIZE - 1),
+        broadcast(stack, &large, PERMISSIONS_SHARD_SIZE),
+    );
+    let poisoning = async {
+        enqueue(stack, &poison, &poison, &poison).await;
+        dead_letter(stack, &poison).await;
+        Ok(())
+    };
+    try_join(broadcasts, poisoning).await.map(drop)
 }
 
 async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
-    broadcast(stack, &format!("shards:{tag}"), PERMISSIONS_SHARD_SIZE).await?;
-    let poison = format!("shards:{tag}:poison");
-    let body = json!({ "shard": poison }).to_string();
-    enqueue_to(stack, &queue_url(stack, "ShardQueue").await, &poison, &poison, &body).await;
-    dead_letter(stack, &poison).await;
-    Ok(())
+    let (room, poison) = (format!("shards:{tag}"), format!("shards:{tag}:poison"));
+    let poisoning = async {
+        let body = json!({ "shard": poison }).to_string();
+        enqueue_to(stack, &queue_url(stack, "ShardQueue").await, &poison, &poison, &body).await;
+        dead_letter(stack, &poison).await;
+        Ok(())
+    };
+    try_join(broadcast(stack, &room, PERMISSIONS_SHARD_SIZE), poisoning).await.map(drop)
 }
 
 /// Broadcasts to a room with one client and so many connections that are gone: it has the message, their rows are deleted.
 async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), String> {
     let alice = connect(stack, room, Some(room)).await?;
-    let long_ago = now().checked_sub(Duration::from_mins(10)).unwrap();
     for number in 0..gone {
         let slot = u64::try_from(number * 0x1_0000 / gone).unwrap();
-        plant_row(stack, room, &format!("{room}:{number}="), slot, long_ago).await;
+        plant_row(stack, room, &format!("{room}:{number}="), slot, long_ago()).await;
     }
     enqueue(stack, room, room, &json!({ "roomId": room, "data": 1 }).to_string()).await;
     eventually(async || !alice.messages(room).is_empty() && rows(stack, room).await.len() == 1).await;

@@ -19,14 +19,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::fanout::{World, invoke, logged, message, tally};
 
 /// TLS in front of a plain server, with a certificate for `localhost` of its own making.
-struct TlsFront {
+pub(crate) struct TlsFront {
     address: SocketAddr,
-    certificate: PathBuf,
+    /// The certificate's file: `SSL_CERT_FILE` of who is to trust it.
+    pub(crate) certificate: PathBuf,
     serving: JoinHandle<()>,
 }
 
 impl TlsFront {
-    async fn start(server: SocketAddr) -> Self {
+    pub(crate) async fn start(server: SocketAddr) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -55,8 +56,13 @@ impl TlsFront {
         Self { address, certificate, serving }
     }
 
+    /// `https://localhost:{port}`, without a slash at the end.
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
     fn endpoint(&self) -> String {
-        format!("https://localhost:{}/production", self.address.port())
+        format!("{}/production", self.url())
     }
 }
 

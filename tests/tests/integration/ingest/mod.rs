@@ -2,10 +2,12 @@
 
 mod authorizer;
 mod history;
+mod issuer;
 mod message;
 mod relay;
 mod rights;
 mod rooms;
+mod secrets;
 mod start;
 
 use serde_json::Value;

@@ -16,7 +16,7 @@ async fn relay(aws: &AwsServer) -> Environment {
 
 /// Hands a batch of bodies to the function; the records that it leaves in their queue.
 async fn deliver<B: ToString>(relay: &Environment, bodies: impl IntoIterator<Item = B>) -> Vec<String> {
-    batch_item_failures(&relay.invoke(&event_batch(bodies)).await.response())
+    batch_item_failures(relay.invoke(&event_batch(bodies)).await.response())
 }
 
 fn event(id: &str, detail: &Value) -> Value {

@@ -1,6 +1,7 @@
 //! Bad configuration: one message that names every bad variable, and no secret.
 
 use tests::runtime_api::Function;
+use tests::secrets_manager::{SECRET_ARN, SecretsManager};
 
 /// Starts a function with these variables, and expects one message that names them all.
 async fn assert_all_are_named(function: &str, variables: &[(&str, &str)], unset: &[&str]) {
@@ -63,14 +64,31 @@ async fn relay_names_every_bad_variable() {
 }
 
 #[tokio::test]
-async fn authorizer_names_every_bad_variable_and_never_the_secret() {
-    let secret = "hunter2-is-too-short";
-    assert_all_are_named("authorizer", &[("AUTH_JWT_SECRET", secret), ("LOG_LEVEL", "loud")], &[]).await;
-    let function = Function::of_workspace("authorizer").env("AUTH_JWT_SECRET", secret).env("LOG_LEVEL", "trace");
-    let error = function.start().await.unwrap_err();
-    assert!(!error.output.contains(secret) && error.output.contains("at least 32 bytes"), "{}", error.output);
+async fn authorizer_names_every_bad_variable() {
+    let variables = [
+        ("AUTH_JWKS_URL", "http://issuer.example/keys"),
+        ("AUTH_TOKEN_USE", "refresh"),
+        ("AUTH_DEFAULT_ROOMS", r#"{"r":["write"]}"#),
+        ("ALLOWED_ORIGINS", "app.example.com"),
+        ("LOG_LEVEL", "loud"),
+    ];
+    assert_all_are_named("authorizer", &variables, &["AUTH_ISSUER", "AUTH_AUDIENCE"]).await;
     let error = Function::of_workspace("authorizer").start().await.unwrap_err();
-    assert!(error.output.contains("AUTH_JWT_SECRET is missing"), "{}", error.output);
+    assert!(error.output.contains("AUTH_SECRET_ARN is missing, and so is AUTH_JWKS_URL"), "{}", error.output);
+}
+
+#[tokio::test]
+async fn authorizer_does_not_start_without_a_good_secret_and_never_tells_it() {
+    let secret = "hunter2-is-too-short";
+    let secrets = SecretsManager::start(secret);
+    let function =
+        Function::of_workspace("authorizer").env("AWS_ENDPOINT_URL", secrets.url()).env("LOG_LEVEL", "trace");
+    let error = function.clone().env("AUTH_SECRET_ARN", SECRET_ARN).start().await.unwrap_err();
+    let told = "the secret that AUTH_SECRET_ARN names must have at least 32 bytes, has 20";
+    assert!(error.output.contains(told) && !error.output.contains(secret), "{}", error.output);
+    let error = function.env("AUTH_SECRET_ARN", "arn:of-none").start().await.unwrap_err();
+    let told = "the secret that AUTH_SECRET_ARN names cannot be read: ResourceNotFoundException";
+    assert!(error.output.contains(told), "{}", error.output);
 }
 
 #[tokio::test]
