@@ -6,11 +6,12 @@ import { Emitter } from "./emitter.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { log, loggable } from "./logger.js";
+import type { Gap, Recovery, Truncation } from "./loss.js";
 import type { Message } from "./message.js";
 import { type Accepted, sendFrame, sendLine, type SendOptions } from "./send.js";
 import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
-import { type Gap, type Recovery, Subscription, type Truncation } from "./subscription.js";
+import { Subscription } from "./subscription.js";
 import { inTime, quiet } from "./timing.js";
 
 /**
