@@ -35,8 +35,7 @@ export class Dialer {
       };
     };
     return cancellable(cancellation, arm, async (attempt) => {
-      const { connectTimeoutMs: ms, url } = this.#settings;
-      const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
+      const { connectTimeoutMs: ms, url, WebSocket = globalWebSocket() } = this.#settings;
       const address = withToken(url, await this.#token(attempt));
       const late = () => new RoomcastError("connect_failed", `no connection within ${ms} ms`);
       return within(
