@@ -147,8 +147,9 @@ export function decodeFrame(text: unknown): Inbound | undefined {
       frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, most) : undefined;
     }
     if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
-    if (!isText(type) || !Object.hasOwn(shapes, type)) return undefined;
-    if (fits(frame, shapes[type as Inbound["type"]]) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
+    const shape = shapes.get(type);
+    if (!shape) return undefined;
+    if (fits(frame, shape) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
     requestId = frame.requestId;
   }
   return { type: "error", code: "protocol", message: "the server sent a bad frame", requestId: requestId as string | undefined };
@@ -176,7 +177,7 @@ const logged = { seq: isSeq, id: isText, from: isText, sentAt: isNumber };
 const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
 
 /** What the fields of each frame must be. */
-const shapes: Record<Inbound["type"], Record<string, Check>> = {
+const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
   joined: { roomId: isText, ...catchUp },
   left: { roomId: isText },
   accepted: { roomId: isText, id: isText },
@@ -184,7 +185,7 @@ const shapes: Record<Inbound["type"], Record<string, Check>> = {
   history: { roomId: isText, messages: isMessages, more: isFlag },
   messages: { roomId: isText, messages: isMessages },
   error: { code: isText, message: isText },
-};
+} satisfies Record<Inbound["type"], Record<string, Check>>));
 
 /**
  * Lengths of time without which a frame makes sense as well, and the most that they are taken for: one that makes no sense is dropped.
