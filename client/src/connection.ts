@@ -101,6 +101,7 @@ export class Connection {
     const sentAt = now();
     const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
     if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server asks to wait", { retryAfterMs });
+    this.#waits.delete(kind);
     const requestId = `r${this.#nextRequest++}`;
     const { text, bytes } = encodeFrame(frame, requestId);
     return new Promise<Reply<T>>((resolve, reject) => {
@@ -192,17 +193,10 @@ export class Connection {
     const error = new RoomcastError(code, message, { retryAfterMs });
     const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
     for (const { kind, reject } of requests) {
-      if (retryAfterMs) this.#wait(kind, retryAfterMs);
+      if (retryAfterMs) this.#waits.set(kind, now() + retryAfterMs);
       reject(error);
     }
     if (requests.length === 0) this.#ports.error(error);
-  }
-
-  #wait(kind: string, ms: number): void {
-    const time = now();
-    // Those that are over go: a client may send to any number of rooms.
-    for (const [other, until] of this.#waits) if (until <= time) this.#waits.delete(other);
-    this.#waits.set(kind, time + ms);
   }
 
   /**
