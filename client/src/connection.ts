@@ -158,7 +158,8 @@ export class Connection {
 
   /**
    * Nothing at all has come in since `frame` was sent: a half-open connection looks like this, and in no other way. A `sync` is
-   * answered by every server that lives, so the connection is dropped; after any other frame, an empty `sync` asks for a sign of life.
+   * answered by every server that lives, so the connection is dropped; after any other frame, an empty `sync` asks for a sign of life. It does
+   * not wait, even if the server has asked to: the wait could be longer than anybody can be deaf.
    */
   #silent({ action }: ClientFrame, cause: RoomcastError): void {
     if (action === "sync") {
@@ -167,6 +168,7 @@ export class Connection {
       this.#socket.terminate?.();
     } else if (!this.#checking) {
       this.#checking = true;
+      this.#waits.delete("sync");
       const checked = () => void (this.#checking = false);
       this.request({ action: "sync", rooms: {} }, "synced", this.#settings.syncTimeoutMs).then(checked, checked);
     }
