@@ -39,7 +39,6 @@ export class Syncer {
   #pausedUntil = 0;
   /** When the connection is due even if no room is. */
   #idleAt = 0;
-  #probing = false;
   readonly #timer = new Timer();
   #timerAt = Infinity;
 
@@ -51,7 +50,7 @@ export class Syncer {
   /** Uses this connection from now on; `undefined` pauses. */
   use(link: Link | undefined): void {
     this.#link = link;
-    this.#beating = this.#probing = false;
+    this.#beating = false;
     this.#asked.clear();
     this.#stayAwake();
     // In a hand-over rooms were joined on this connection, and looked at on the one before.
@@ -69,11 +68,11 @@ export class Syncer {
     queueMicrotask(() => this.#run());
   }
 
-  /** Beats now: something suggests that the connection is dead, or that the device slept. */
+  /** Beats as soon as it may: something suggests that the connection is dead, or that the device slept. */
   probe(): void {
-    // While the server asks for patience it is there.
-    if (this.#probing || now() < this.#pausedUntil) return;
-    this.#probing = true;
+    // A beat under way shows it too.
+    if (this.#beating) return;
+    this.#idleAt = 0;
     this.#run();
   }
 
@@ -121,8 +120,8 @@ export class Syncer {
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
     // One after another: many rooms are no reason for a burst.
-    if (!this.#beating && (this.#probing || first <= time + SLACK_MS)) {
-      const riding = others.filter(({ beat }) => this.#probing || beat.due <= time + SLACK_MS || beat.ridesAlong(time));
+    if (!this.#beating && first <= time + SLACK_MS) {
+      const riding = others.filter(({ beat }) => beat.due <= time + SLACK_MS || beat.ridesAlong(time));
       void this.#beat(link, riding.slice(0, MAX_SYNC_ROOMS));
     }
     this.replan();
@@ -133,7 +132,7 @@ export class Syncer {
     this.#stayAwake();
     await this.#sync(link, rooms);
     if (link !== this.#link) return;
-    this.#beating = this.#probing = false;
+    this.#beating = false;
     this.#run();
   }
 
