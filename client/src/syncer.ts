@@ -62,7 +62,6 @@ export class Syncer {
   due(room: Subscription): void {
     const { due } = room.beat;
     if (!this.#link || due >= this.#timerAt) return;
-    if (due > now()) return this.#arm(due);
     // Not at once: rooms that ask in the same moment share a frame.
     this.#timerAt = due;
     queueMicrotask(() => this.#run());
@@ -85,12 +84,8 @@ export class Syncer {
     for (const room of this.#ports.subscriptions.values()) {
       if (this.#canAsk(this.#link, room)) next = Math.min(next, this.#goesAt(room));
     }
-    this.#arm(Math.max(next, this.#pausedUntil));
-  }
-
-  #arm(at: number): void {
-    this.#timerAt = at;
-    this.#timer.set(at - now(), () => this.#run());
+    this.#timerAt = Math.max(next, this.#pausedUntil);
+    this.#timer.set(this.#timerAt - now(), () => this.#run());
   }
 
   /** Something goes over the connection, which is not idle for a while. */
