@@ -50,7 +50,7 @@ export class Link {
   /** Seats that wait to be joined or left, longest first. */
   readonly #queue = new Set<Seat>();
   /** The end of the last sync that names a room. */
-  readonly #syncs = new Map<string, Promise<void>>();
+  readonly #syncs = new Map<string, Promise<unknown>>();
   readonly #strays = new Map<string, number>();
   #waiting: Deferred<void> | undefined;
   #joining = 0;
@@ -97,11 +97,7 @@ export class Link {
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
   syncing(roomIds: Iterable<string>, sync: Promise<unknown>): void {
-    const ended = sync.then(
-      () => {},
-      () => {},
-    );
-    for (const roomId of roomIds) this.#syncs.set(roomId, ended);
+    for (const roomId of roomIds) this.#syncs.set(roomId, sync);
   }
 
   /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
@@ -199,7 +195,7 @@ export class Link {
 
   async #leave(seat: Seat): Promise<void> {
     const { roomId } = seat;
-    await this.#syncs.get(roomId);
+    await this.#syncs.get(roomId)?.catch(() => {});
     // While it waited, the room may have been joined again.
     if (seat.wanted) return;
     try {
