@@ -61,7 +61,13 @@ export class Link {
     this.#times = times;
     this.#pace = pace;
     this.#ports = ports;
-    void connection.lost.then((reason) => this.#lost(reason));
+    void connection.lost.then((reason) => {
+      this.lost.cancel(reason);
+      this.#timer.clear();
+      this.#queue.clear();
+      for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
+      this.#release();
+    });
   }
 
   /** Whether the server has confirmed the room on this connection. */
@@ -212,14 +218,6 @@ export class Link {
 
   #delay(seat: Seat, error: RoomcastError): void {
     seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
-  }
-
-  #lost(reason: RoomcastError): void {
-    this.lost.cancel(reason);
-    this.#timer.clear();
-    this.#queue.clear();
-    for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
-    this.#release();
   }
 
   #release(): void {
