@@ -185,9 +185,8 @@ export class Link {
   }
 
   #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
-    const { end } = this.connection;
-    if (end || error.retryable) this.#pace.failed(end ?? error, seat.roomId, sentAt);
-    if (end) return;
+    if (error.retryable) this.#pace.failed(error, seat.roomId, sentAt);
+    if (this.connection.end) return;
     if (error.retryable) {
       this.#delay(seat, error);
       return this.#ports.error(error);
