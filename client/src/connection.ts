@@ -97,7 +97,7 @@ export class Connection {
    */
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
     if (this.end) throw this.end;
-    const kind = frame.action + (frame.action === "sendMessage" ? frame.roomId : "");
+    const kind = frame.action + ("data" in frame ? frame.roomId : "");
     const sentAt = now();
     const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
     if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server asks to wait", { retryAfterMs });
@@ -164,7 +164,7 @@ export class Connection {
   #silent({ action }: ClientFrame, cause: RoomcastError): void {
     if (action === "sync") {
       // Without waiting for a closing handshake that will not come.
-      this.close(new RoomcastError("disconnected", "the connection does not answer", { cause }));
+      this.close(new RoomcastError("disconnected", "the connection is silent", { cause }));
       this.#socket.terminate?.();
     } else if (!this.#checking) {
       this.#checking = true;
@@ -183,7 +183,7 @@ export class Connection {
     if (frame.type === "error") return this.#onError(frame);
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
-    request?.reject(new RoomcastError("protocol", `${request.expects} expected, not ${frame.type}`));
+    request?.reject(new RoomcastError("protocol", `the server sent ${frame.type}, not ${request.expects}`));
     if (frame.type === "joined") this.#ports.late(frame.roomId);
     if (frame.type === "synced") Object.keys(frame.rooms).forEach((roomId) => this.#ports.late(roomId));
     if (frame.type === "left") this.#ports.late(frame.roomId, true);
@@ -215,7 +215,7 @@ export class Connection {
     if (code === TOO_BIG) {
       // Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too.
       const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
-      this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the frame is too large"));
+      this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", `the frame has ${largest?.[1].bytes} bytes`));
     }
     this.#finish(new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`));
   }

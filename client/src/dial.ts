@@ -75,7 +75,7 @@ export class Dialer {
     } catch (cause) {
       attempt.throwIfCancelled();
       const retryable = (cause as ErrorDetails | null | undefined)?.retryable !== false;
-      throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
+      throw failed(`no token: ${describe(cause)}`, { cause, retryable });
     }
     if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
     // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.

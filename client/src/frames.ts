@@ -125,7 +125,7 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
   }
   const bytes = byteLength(text);
   if (bytes > MAX_CLIENT_FRAME_BYTES) {
-    throw new RoomcastError("too_large", `the frame has ${bytes} bytes, more than ${MAX_CLIENT_FRAME_BYTES}`);
+    throw new RoomcastError("too_large", `the frame has ${bytes} bytes`);
   }
   return { text, bytes };
 }

@@ -163,7 +163,7 @@ export class Syncer {
         room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
         room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
       } else if (forbidden?.includes(room.roomId)) {
-        room.end(new RoomcastError("forbidden", "not allowed", room));
+        room.end(new RoomcastError("forbidden", "the room is forbidden", room));
       } else {
         // Its log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
