@@ -10,8 +10,16 @@ use shared::{
 
 use crate::{origins::AllowedOrigins, token::claims::ClaimRules};
 
+use crate::shares::MessageRates;
+
 /// Seconds between two syncs of a room at the most: API Gateway closes a connection that is idle for ten minutes.
 const SYNC_SECONDS: u64 = 540;
+
+/// What a share of messages or requests may be, a second; 0 is no limit.
+const PER_SECOND: RangeInclusive<u64> = 0..=1_000_000;
+
+/// What a share of bytes may be, a second; 0 is no limit.
+const BYTES_PER_SECOND: RangeInclusive<u64> = 0..=1_000_000_000;
 
 /// Where the message route puts messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +41,14 @@ pub enum SinkConfig {
 pub struct MessageConfig {
     /// `INGEST_SINK` with `QUEUE_URL` or `EVENT_BUS_NAME`.
     pub sink: SinkConfig,
+    /// `QUEUE_URL`: the queue whose depth counts, wherever messages are put.
+    pub queue_url: String,
+    /// `CONGESTION_TABLE`.
+    pub congestion_table: String,
+    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is admitted; 0 is no limit.
+    pub queue_depth_limit: u64,
+    /// `SUBJECT_MESSAGES_PER_SECOND` and its like.
+    pub rates: MessageRates,
     /// `CONNECTIONS_ENDPOINT`: where connections are closed.
     pub connections_endpoint: String,
 }
@@ -43,13 +59,26 @@ impl MessageConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let queue_url = settings.url("QUEUE_URL");
         let sink = match settings.one_of("INGEST_SINK", &["sqs", "eventbridge"], "sqs") {
             "eventbridge" => SinkConfig::EventBridge { bus: settings.required("EVENT_BUS_NAME") },
-            _ => SinkConfig::Sqs { queue_url: settings.url("QUEUE_URL") },
+            _ => SinkConfig::Sqs { queue_url: queue_url.clone() },
+        };
+        let congestion_table = settings.required("CONGESTION_TABLE");
+        let queue_depth_limit = queue_depth_limit(&mut settings);
+        let rates = MessageRates {
+            subject_messages: settings.integer("SUBJECT_MESSAGES_PER_SECOND", PER_SECOND, 20),
+            subject_bytes: settings.integer("SUBJECT_BYTES_PER_SECOND", BYTES_PER_SECOND, 131_072),
+            room_messages: settings.integer("ROOM_MESSAGES_PER_SECOND", PER_SECOND, 300),
+            room_bytes: settings.integer("ROOM_BYTES_PER_SECOND", BYTES_PER_SECOND, 1_048_576),
         };
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
-        settings.finish(Self { sink, connections_endpoint })
+        settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates, connections_endpoint })
     }
+}
+
+fn queue_depth_limit<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> u64 {
+    settings.integer("QUEUE_DEPTH_LIMIT", 0..=120_000, 100_000)
 }
 
 /// The `session` function's configuration.
@@ -76,6 +105,8 @@ pub struct SessionLimits {
     pub rooms: u32,
     /// `SUBJECT_CONNECTIONS`: connections that a subject may have; `None` when they are not counted.
     pub connections: Option<NonZeroU32>,
+    /// `SUBJECT_REQUESTS_PER_SECOND`: requests of a subject, a second; 0 is no limit.
+    pub requests: u64,
 }
 
 impl SessionConfig {
@@ -90,11 +121,13 @@ impl SessionConfig {
         let most = settings.integer("SYNC_MAX_SECONDS", least..=SYNC_SECONDS, SYNC_SECONDS);
         let retention_seconds = settings.retention_seconds();
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
+        let requests = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
         let mut at_most =
             |name, range, default| u32::try_from(settings.integer(name, range, default)).unwrap_or(u32::MAX);
         let limits = SessionLimits {
             rooms: at_most("CONNECTION_ROOMS", 1..=1_000, 100),
             connections: NonZeroU32::new(at_most("SUBJECT_CONNECTIONS", 0..=1_000, 50)),
+            requests,
         };
         settings.finish(Self {
             connections_table,
@@ -114,6 +147,10 @@ pub struct RelayConfig {
     pub queue_url: String,
     /// `DLQ_URL`.
     pub dlq_url: String,
+    /// `CONGESTION_TABLE`: where fan-out says which rooms are behind.
+    pub congestion_table: String,
+    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is sent on; 0 is no limit.
+    pub queue_depth_limit: u64,
 }
 
 impl RelayConfig {
@@ -122,7 +159,12 @@ impl RelayConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
-        let config = Self { queue_url: settings.url("QUEUE_URL"), dlq_url: settings.url("DLQ_URL") };
+        let config = Self {
+            queue_url: settings.url("QUEUE_URL"),
+            dlq_url: settings.url("DLQ_URL"),
+            congestion_table: settings.required("CONGESTION_TABLE"),
+            queue_depth_limit: queue_depth_limit(&mut settings),
+        };
         settings.finish(config)
     }
 }
@@ -211,17 +253,23 @@ mod tests {
         Settings::new(move |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
+    const CONGESTION: (&str, &str) = ("CONGESTION_TABLE", "c");
     const ENDPOINT: (&str, &str) = ("CONNECTIONS_ENDPOINT", "https://api/live");
 
     #[test]
     fn the_sink_decides_which_address_is_needed() {
-        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo"), ENDPOINT])).unwrap();
+        let read = |variables| MessageConfig::read(settings(variables));
+        let sqs = read(&[("QUEUE_URL", "http://q/1/a.fifo"), CONGESTION, ENDPOINT]).unwrap();
         assert_eq!(sqs.sink, SinkConfig::Sqs { queue_url: "http://q/1/a.fifo".into() });
-        let bus = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ENDPOINT]))
-            .unwrap();
-        assert_eq!(bus.sink, SinkConfig::EventBridge { bus: "b".into() });
-        let error =
-            MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q"), ENDPOINT]));
+        let bus = read(&[
+            ("INGEST_SINK", "eventbridge"),
+            ("EVENT_BUS_NAME", "b"),
+            ("QUEUE_URL", "http://q"),
+            CONGESTION,
+            ENDPOINT,
+        ]);
+        assert_eq!(bus.unwrap().sink, SinkConfig::EventBridge { bus: "b".into() });
+        let error = read(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q"), CONGESTION, ENDPOINT]);
         assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
     }
 

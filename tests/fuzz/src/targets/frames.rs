@@ -4,15 +4,21 @@ use std::cell::RefCell;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
-use ingest::{connections_api::ConnectionsApi, message::MessageFunction};
+use fastrand::Rng;
+use ingest::{
+    admission::Admission, connections_api::ConnectionsApi, message::MessageFunction, outlook::Lookout,
+    shares::MessageRates,
+};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::{
     Message,
     clock::Clock,
+    congestion::Cut,
     frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
     queue::{QueueError, Sink},
+    store::StoreError,
 };
 
 use super::{
@@ -26,7 +32,7 @@ const REPLY_BYTES: usize = 1_500;
 
 const NOW: u64 = 1_800_000_000_000;
 
-struct FixedClock;
+pub(super) struct FixedClock;
 
 impl Clock for FixedClock {
     fn unix_micros(&self) -> u64 {
@@ -44,6 +50,22 @@ impl Sink for &Recording {
         Ok(())
     }
 }
+
+/// No room is behind.
+#[derive(Clone)]
+pub(super) struct NoCongestion;
+
+impl Lookout for NoCongestion {
+    async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        Ok(0)
+    }
+}
+
+const RATES: MessageRates = MessageRates { subject_messages: 1, subject_bytes: 1, room_messages: 1, room_bytes: 1 };
 
 thread_local! {
     // No token expires here, and nobody is closed.
@@ -78,7 +100,8 @@ pub(super) fn run(input: &[u8]) {
     let sink = Recording::default();
     let mut event = EVENT.with(Clone::clone);
     event.body = Some(text.clone().into_owned());
-    let function = MessageFunction::new(&sink, CONNECTIONS.with(Clone::clone), FixedClock);
+    let admission = Admission::new(NoCongestion, RATES, 1, Rng::with_seed(1));
+    let function = MessageFunction::new(&sink, admission, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
     let response = block_on(function.handle(event)).expect("the connection stays open");
     assert_eq!(response.status_code, 200);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::aws_endpoint::{Call, Fault, Rule};
 use tests::aws_server::AwsServer;
 use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
+use tests::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE};
 use tests::events::{self, granted};
 use tests::runtime_api::{Environment, Function};
 
@@ -54,6 +54,7 @@ fn seed(dynamodb: &DynamoDb, room: &str, appended_at: u64) {
 fn message(aws: &AwsServer, connections: &ConnectionsServer) -> Function {
     Function::of_workspace("message")
         .env("AWS_ENDPOINT_URL", aws.url())
+        .env("CONGESTION_TABLE", CONGESTION_TABLE)
         .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
         .env("CONNECTIONS_ENDPOINT", connections.endpoint())
 }
