@@ -99,8 +99,10 @@ pub fn judge(row: Option<&GroupRow>, now: Sight, is_first: bool) -> Option<Group
         return if is_old { anew(cut) } else { None };
     }
     let growth = millis(apart) / millis(drained);
-    // What was queued behind the head, and what will be until the cut is known, takes this long to drain.
-    let backlog = growth * millis(now.waited() + LEARNT_AFTER);
+    // What was queued behind the head, and what will be until the cut is known, takes this long to drain. The messages of a
+    // moment look like a flood without end; but there are no more than the queue has, and one went out meanwhile at least.
+    let most = millis(now.depth.saturating_mul(apart));
+    let backlog = (growth * millis(now.waited() + LEARNT_AFTER)).min(most);
     let margin = (1.0 - backlog / DRAINED_IN).clamp(MARGIN.0, MARGIN.1);
     let in_force = cut.map_or(1.0, |cut| cut.fraction_at(now.queued_at));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0; saturates")]
@@ -164,6 +166,15 @@ mod tests {
             row = judge(row.as_ref(), head, true).or(row);
         }
         assert_eq!(row.unwrap().cut, None);
+    }
+
+    #[test]
+    fn a_burst_of_a_moment_does_not_close_its_room_for_hours() {
+        // 60 messages within six milliseconds, of which ten go out in 1.1 s; meanwhile the queue gets longer by other rooms.
+        let head = |batch: u64| sight(batch, batch * 1_100, 60 + batch);
+        let row = judge(None, head(2), true).unwrap();
+        let cut = judge(Some(&row), head(4), true).unwrap().cut.unwrap();
+        assert!(cut.hold <= 64 * 2_200, "{cut:?}");
     }
 
     #[test]
