@@ -1,5 +1,9 @@
-//! Which rooms are behind. The `Congestion` table: PK `scope`, SK `groupId`, a row for each FIFO group that is behind. There is
-//! one scope, so that one query has them all.
+//! Which rooms are behind. The `Congestion` table: PK `scope`, SK `groupId`.
+//!
+//! | `scope` | row |
+//! |---|---|
+//! | `group/{group}` | what is written down about a FIFO group that is behind |
+//! | `rooms` | the same of a group with a cut: one query has them all, and after an outage, when every room is behind, no others |
 
 use std::sync::Arc;
 
@@ -14,8 +18,13 @@ use crate::congestion::{
     law::{GroupRow, Sight},
 };
 
-/// The scope of the rows: the rooms.
+/// The scope of the groups with a cut.
 const SCOPE: &str = "rooms";
+
+/// The scope of what is written down about one group.
+fn own_scope(group: &str) -> String {
+    format!("group/{group}")
+}
 
 /// Fractions are kept in millionths.
 const MILLION: f64 = 1_000_000.0;
@@ -43,7 +52,7 @@ impl CongestionTable {
             .client
             .get_item()
             .table_name(&*self.table)
-            .key("scope", text(SCOPE))
+            .key("scope", text(own_scope(group)))
             .key("groupId", text(group))
             .consistent_read(true)
             .send()
@@ -57,11 +66,18 @@ impl CongestionTable {
     /// # Errors
     /// When the table does not take it.
     pub async fn put(&self, group: &str, row: &GroupRow) -> Result<(), StoreError> {
+        if row.cut.is_some() {
+            self.put_in(SCOPE, group, row).await?;
+        }
+        self.put_in(&own_scope(group), group, row).await
+    }
+
+    async fn put_in(&self, scope: &str, group: &str, row: &GroupRow) -> Result<(), StoreError> {
         let mut put = self
             .client
             .put_item()
             .table_name(&*self.table)
-            .item("scope", text(SCOPE))
+            .item("scope", text(scope))
             .item("groupId", text(group))
             .item("seenAt", number(row.sight.seen_at))
             .item("queuedAt", number(row.sight.queued_at))

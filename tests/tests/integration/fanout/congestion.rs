@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
+use shared::congestion::Cut;
 use shared::congestion::law::{GroupRow, Sight};
 use shared::store::congestion::CongestionTable;
 use tests::aws_endpoint::{Call, Fault, Rule};
@@ -84,6 +86,25 @@ async fn a_room_that_falls_behind_is_noted_by_fanout_and_shed_by_message() {
     let retry_after = reply["retryAfterMs"].as_u64().unwrap();
     assert!((1_000..=30_000).contains(&retry_after), "{reply}");
     assert_eq!(send(&sender, "elsewhere").await["type"], "accepted", "of other rooms nobody is shed");
+}
+
+/// After an outage every room is behind for a moment; what `message` reads in one page must not be full of them.
+#[tokio::test]
+async fn message_reads_groups_that_are_cut_and_no_others() {
+    let world = World::start();
+    let sight = Sight { seen_at: unix_millis(), queued_at: unix_millis() - 9_000, depth: 5 };
+    let cut = Cut { fraction: 0.25, since: unix_millis(), hold: 60_000 };
+    for (group, cut) in [("behind", None), ("cut/0", Some(cut))] {
+        let row = GroupRow { sight, cut };
+        table(&world).put(group, &row).await.unwrap();
+        assert_eq!(table(&world).row(group).await.unwrap(), Some(row));
+    }
+    assert_eq!(table(&world).cuts().await.unwrap(), [("cut/0".to_owned(), cut)]);
+    let client = aws_sdk_dynamodb::Client::new(&sdk_config(&world.dynamodb.url()));
+    let rooms = client.query().table_name(CONGESTION_TABLE).key_condition_expression("#scope = :rooms");
+    let rooms = rooms.expression_attribute_names("#scope", "scope");
+    let rooms = rooms.expression_attribute_values(":rooms", AttributeValue::S("rooms".to_owned()));
+    assert_eq!(rooms.send().await.unwrap().scanned_count(), 1);
 }
 
 #[tokio::test]
