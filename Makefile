@@ -135,7 +135,7 @@ rust-test: lambda $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
 
 .PHONY: fuzz
-fuzz: setup ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
+fuzz: setup-fuzz ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
 	@tests/fuzz/run "$(TARGET)" "$(MINUTES)"
 
 ##@ Measure
@@ -163,6 +163,10 @@ setup: ## What is needed to build and cannot be had below target/ (C compiler, P
 .PHONY: setup-test
 setup-test:
 	@infra/system-packages test
+
+.PHONY: setup-fuzz
+setup-fuzz:
+	@infra/system-packages fuzz
 
 .PHONY: setup-bench
 setup-bench:

@@ -7,6 +7,8 @@ use shared::{
     store::connections::ROOM_INDEX,
 };
 
+use crate::layout::FULL_BATCH;
+
 /// What `FANOUT_SHARDS` may be: powers of two, so that every shard has the same number of slots.
 const SHARDS: [&str; 8] = ["2", "4", "8", "16", "32", "64", "128", "256"];
 
@@ -19,8 +21,12 @@ pub struct Config {
     pub room_index: String,
     /// `MESSAGES_TABLE`.
     pub messages_table: String,
+    /// `CONGESTION_TABLE`.
+    pub congestion_table: String,
     /// `QUEUE_URL`: the queue that feeds the function.
     pub queue_url: String,
+    /// `BATCH_SIZE`: records of a full batch of it.
+    pub batch_size: usize,
     /// `SHARD_QUEUE_URL`: where shard jobs go.
     pub shard_queue_url: String,
     /// `DLQ_URL`: where records go that can never succeed.
@@ -80,7 +86,9 @@ impl Config {
             connections_table: settings.required("CONNECTIONS_TABLE"),
             room_index: settings.or("ROOM_INDEX", ROOM_INDEX),
             messages_table: settings.required("MESSAGES_TABLE"),
+            congestion_table: settings.required("CONGESTION_TABLE"),
             queue_url: settings.url("QUEUE_URL"),
+            batch_size: usize::try_from(settings.integer("BATCH_SIZE", 1..=10, 10)).unwrap_or(FULL_BATCH),
             shard_queue_url: settings.url("SHARD_QUEUE_URL"),
             dlq_url: settings.url("DLQ_URL"),
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
@@ -111,10 +119,11 @@ impl Config {
 mod tests {
     use super::*;
 
-    const GOOD: [(&str, &str); 7] = [
+    const GOOD: [(&str, &str); 8] = [
         ("AWS_REGION", "eu-west-1"),
         ("CONNECTIONS_TABLE", "c"),
         ("MESSAGES_TABLE", "m"),
+        ("CONGESTION_TABLE", "g"),
         ("QUEUE_URL", "https://sqs/1/q.fifo"),
         ("SHARD_QUEUE_URL", "https://sqs/1/s.fifo"),
         ("DLQ_URL", "https://sqs/1/d.fifo"),

@@ -6,7 +6,12 @@ use std::{cell::Cell, time::Duration};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lambda_runtime::LambdaEvent;
-use shared::{ConnectionId, clock::Clock, queue::Queue, store::connections::ConnectionTable};
+use shared::{
+    ConnectionId,
+    clock::Clock,
+    queue::Queue,
+    store::{congestion::CongestionTable, connections::ConnectionTable},
+};
 
 use tokio::sync::Notify;
 
@@ -16,6 +21,7 @@ use crate::{
         Broadcaster, Invocation,
         gone::{self, delete_gone},
     },
+    congestion::heads_behind,
     connections_api::{ConnectionsApi, Outcome},
     deadline::Deadline,
     group::Left,
@@ -34,8 +40,12 @@ pub struct Fanout<Q, A, C> {
     pub connections: ConnectionTable<C>,
     /// The room logs.
     pub log: LogWriter<C>,
+    /// What is noted of groups that are behind.
+    pub congestion: CongestionTable,
     /// The queue that feeds the function.
     pub source_queue: Q,
+    /// Records of a full batch of it.
+    pub batch_size: usize,
     /// The queue of jobs for shards.
     pub shard_queue: Q,
     /// The dead-letter queue.
@@ -59,6 +69,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, NotARecord> {
         let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
         let groups = batch::read(event.payload.records)?;
+        let behind = heads_behind(&groups, self.batch_size, self.clock.unix_millis());
         let (gone, gone_receiver) = gone::channel();
         let processing = async {
             // Dropped at the end, and with it the channel's only sender: then the last rows are deleted.
@@ -70,7 +81,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             (left, self.broadcaster.closing(invocation))
         };
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
-        let ((left, closing), deleted) = tokio::join!(processing, deleting);
+        // Boxed: the SDK's futures are nested as deeply as the compiler allows.
+        let noting = Box::pin(self.note_congestion(behind, deadline));
+        let ((left, closing), deleted, ()) = tokio::join!(processing, deleting, noting);
         if deleted.is_err() {
             tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
         }

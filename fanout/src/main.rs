@@ -14,7 +14,7 @@ use shared::{
     config::Settings,
     queue::sqs::SqsQueue,
     start::{self, StartError},
-    store::{connections::ConnectionTable, log::LogTable},
+    store::{congestion::CongestionTable, connections::ConnectionTable, log::LogTable},
     telemetry,
 };
 
@@ -28,11 +28,14 @@ async fn main() -> Result<(), StartError> {
     let api = SignedConnectionsApi::new(&sdk, &config.region, endpoint, timeout, config.http_version)
         .map_err(StartError::client)?;
     let messages = LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock);
+    let congestion = CongestionTable::new(dynamodb.clone(), &config.congestion_table);
     let connections = ConnectionTable::new(dynamodb, &config.connections_table, SystemClock);
     let fanout = Rc::new(Fanout {
         connections: connections.with_room_index(&config.room_index),
         log: LogWriter::new(messages, SystemClock, config.retention),
+        congestion,
         source_queue: SqsQueue::new(sqs.clone(), &config.queue_url),
+        batch_size: config.batch_size,
         shard_queue: SqsQueue::new(sqs.clone(), &config.shard_queue_url),
         dead_letters: SqsQueue::new(sqs, &config.dlq_url),
         layouts: Layouts::new(config.shard_size, config.shards),

@@ -113,6 +113,9 @@ impl Resume {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use shared::limits::MAX_INTEGER;
+
     use super::*;
 
     fn row(done: u64, up_to: u64, slot: u16, missing: &[u16]) -> Progress {
@@ -164,5 +167,32 @@ mod tests {
         let mut resume = Resume::new(Some(row(0, 5, 100, &[])), 4);
         assert_eq!(resume.next(4, 5), bring_out(5, 100, &[]));
         assert_eq!(resume.done(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn any_row_lets_a_group_get_on(
+            (done, up_to_from, floor_from) in (20..MAX_INTEGER, 0..40_u64, 0..40_u64),
+            (slot, missing) in (any::<u16>(), prop::collection::vec(any::<u16>(), 0..4)),
+            (ahead, count) in (1..20_u64, 0..20_u64),
+        ) {
+            let row = Progress { done, up_to: done - 20 + up_to_from, slot, missing };
+            let mut resume = Resume::new(Some(row), done - 20 + floor_from);
+            let (mut first, last) = (done + ahead, done + ahead + count);
+            while first <= last {
+                let next = match resume.next(first, last) {
+                    Next::Save(_) => {
+                        resume.saved();
+                        resume.next(first, last)
+                    }
+                    next => next,
+                };
+                let Next::BringOut { through, .. } = next else { panic!("saved, and to be saved again: {resume:?}") };
+                prop_assert!((first..=last).contains(&through), "{through} of {first} to {last}");
+                resume.finished(through);
+                prop_assert_eq!(resume.done(), through);
+                first = through + 1;
+            }
+        }
     }
 }

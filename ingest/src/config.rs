@@ -10,8 +10,16 @@ use shared::{
 
 use crate::{origins::AllowedOrigins, token::claims::ClaimRules};
 
+use crate::shares::MessageRates;
+
 /// Seconds between two syncs of a room at the most: API Gateway closes a connection that is idle for ten minutes.
 const SYNC_SECONDS: u64 = 540;
+
+/// What a share of messages or requests may be, a second; 0 is no limit.
+const PER_SECOND: RangeInclusive<u64> = 0..=1_000_000;
+
+/// What a share of bytes may be, a second; 0 is no limit.
+const BYTES_PER_SECOND: RangeInclusive<u64> = 0..=1_000_000_000;
 
 /// Where the message route puts messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +41,14 @@ pub enum SinkConfig {
 pub struct MessageConfig {
     /// `INGEST_SINK` with `QUEUE_URL` or `EVENT_BUS_NAME`.
     pub sink: SinkConfig,
+    /// `QUEUE_URL`: the queue whose depth counts, wherever messages are put.
+    pub queue_url: String,
+    /// `CONGESTION_TABLE`.
+    pub congestion_table: String,
+    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is admitted; 0 is no limit.
+    pub queue_depth_limit: u64,
+    /// `SUBJECT_MESSAGES_PER_SECOND` and its like.
+    pub rates: MessageRates,
     /// `CONNECTIONS_ENDPOINT`: where connections are closed.
     pub connections_endpoint: String,
 }
@@ -43,12 +59,21 @@ impl MessageConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let queue_url = settings.url("QUEUE_URL");
         let sink = match settings.one_of("INGEST_SINK", &["sqs", "eventbridge"], "sqs") {
             "eventbridge" => SinkConfig::EventBridge { bus: settings.required("EVENT_BUS_NAME") },
-            _ => SinkConfig::Sqs { queue_url: settings.url("QUEUE_URL") },
+            _ => SinkConfig::Sqs { queue_url: queue_url.clone() },
+        };
+        let congestion_table = settings.required("CONGESTION_TABLE");
+        let queue_depth_limit = settings.integer("QUEUE_DEPTH_LIMIT", 0..=120_000, 100_000);
+        let rates = MessageRates {
+            subject_messages: settings.integer("SUBJECT_MESSAGES_PER_SECOND", PER_SECOND, 20),
+            subject_bytes: settings.integer("SUBJECT_BYTES_PER_SECOND", BYTES_PER_SECOND, 131_072),
+            room_messages: settings.integer("ROOM_MESSAGES_PER_SECOND", PER_SECOND, 300),
+            room_bytes: settings.integer("ROOM_BYTES_PER_SECOND", BYTES_PER_SECOND, 1_048_576),
         };
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
-        settings.finish(Self { sink, connections_endpoint })
+        settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates, connections_endpoint })
     }
 }
 
@@ -76,6 +101,8 @@ pub struct SessionLimits {
     pub rooms: u32,
     /// `SUBJECT_CONNECTIONS`: connections that a subject may have; `None` when they are not counted.
     pub connections: Option<NonZeroU32>,
+    /// `SUBJECT_REQUESTS_PER_SECOND`: requests of a subject, a second; 0 is no limit.
+    pub requests: u64,
 }
 
 impl SessionConfig {
@@ -90,11 +117,13 @@ impl SessionConfig {
         let most = settings.integer("SYNC_MAX_SECONDS", least..=SYNC_SECONDS, SYNC_SECONDS);
         let retention_seconds = settings.retention_seconds();
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
+        let requests = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
         let mut at_most =
             |name, range, default| u32::try_from(settings.integer(name, range, default)).unwrap_or(u32::MAX);
         let limits = SessionLimits {
             rooms: at_most("CONNECTION_ROOMS", 1..=1_000, 100),
             connections: NonZeroU32::new(at_most("SUBJECT_CONNECTIONS", 0..=1_000, 50)),
+            requests,
         };
         settings.finish(Self {
             connections_table,

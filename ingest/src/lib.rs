@@ -1,8 +1,10 @@
 //! The functions behind the WebSocket routes: `message` only validates and enqueues, `session` keeps the connection
 //! table and reads the log, `authorizer` decides who may connect, and `relay` brings events from the bus to the queue.
 
+pub mod admission;
 pub mod authorizer;
 pub mod beat;
+pub mod buckets;
 pub mod catch_up;
 pub mod config;
 pub mod connections_api;
@@ -16,4 +18,5 @@ pub mod relay;
 pub mod response;
 pub mod routes;
 pub mod session;
+pub mod shares;
 pub mod token;

@@ -1,5 +1,5 @@
 //! The `message` function: the routes `sendMessage` and `$default`. Everything that is not a message to send is
-//! refused here; there is no table that this function could touch.
+//! refused here. Of the tables it may read that of congestion and no other.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
@@ -11,6 +11,7 @@ use shared::{
 };
 
 use crate::{
+    admission::{Admission, Lookout},
     connections_api::ConnectionsApi,
     deadline::Deadline,
     event::{EventError, SocketEvent},
@@ -23,16 +24,17 @@ const RETRY_AFTER: u64 = 1_000;
 
 /// The function's state.
 #[derive(Debug)]
-pub struct MessageFunction<S, C> {
+pub struct MessageFunction<S, L, C> {
     sink: S,
+    admission: Admission<L>,
     connections_api: ConnectionsApi,
     clock: C,
 }
 
-impl<S: Sink, C: Clock> MessageFunction<S, C> {
-    /// A function that enqueues to `sink`.
-    pub fn new(sink: S, connections_api: ConnectionsApi, clock: C) -> Self {
-        Self { sink, connections_api, clock }
+impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
+    /// A function that enqueues to `sink` what is admitted.
+    pub fn new(sink: S, admission: Admission<L>, connections_api: ConnectionsApi, clock: C) -> Self {
+        Self { sink, admission, connections_api, clock }
     }
 
     /// Serves one event.
@@ -60,7 +62,7 @@ impl<S: Sink, C: Clock> MessageFunction<S, C> {
             return Ok(Response::for_frame(request_id, error.into_reply(None, 0)));
         };
         let id = draft.id.as_ref().map_or(&frame.message_id, |Name(id)| id).clone();
-        let result = deadline.race(send_message(&self.sink, &self.clock, &frame, draft)).await;
+        let result = deadline.race(send_message(&self.sink, &self.admission, &self.clock, &frame, draft)).await;
         let reply = result.unwrap_or_else(|error| error.into_reply(Some(id), RETRY_AFTER));
         Ok(Response::for_frame(request_id, reply))
     }
@@ -76,6 +78,7 @@ mod tests {
     use shared::{Message, clock::SystemClock, queue::QueueError};
 
     use super::*;
+    use crate::admission::tests::blind;
 
     /// A queue that does not answer.
     struct Silent;
@@ -101,7 +104,7 @@ mod tests {
             let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
             let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
             let nowhere = ConnectionsApi::new(&sdk, "http://127.0.0.1:9");
-            let response = MessageFunction::new(Silent, nowhere, SystemClock).handle(event).await.unwrap();
+            let response = MessageFunction::new(Silent, blind(), nowhere, SystemClock).handle(event).await.unwrap();
             serde_json::from_str(&response.body.unwrap()).unwrap()
         };
         for (id, told) in [(Some("i"), "i"), (None, "m=")] {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::{
+    congestion::view::NotNow,
     frame::{
         client::{Refusal, RefusalReason},
         server::{ErrorCode, ErrorReason, Reply, ServerFrame},
@@ -44,6 +45,14 @@ pub enum RouteError {
     /// The queue or bus did not take the message.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// Somebody takes too much, or a room is behind.
+    #[error("{what}")]
+    NotNow {
+        /// What there is too much of.
+        what: &'static str,
+        /// Until when.
+        until: NotNow,
+    },
     /// The invocation's time was up.
     #[error("the invocation's time was up")]
     TimeIsUp,
@@ -80,6 +89,7 @@ impl RouteError {
             Self::Queue(QueueError::Throttled { .. }) => {
                 (ErrorCode::RateLimited, "too many messages at once, try again with the same id".to_owned())
             }
+            Self::NotNow { what, .. } => (ErrorCode::RateLimited, format!("{what}, try again later")),
             Self::Queue(QueueError::Unavailable { .. } | QueueError::NotSent) => {
                 (ErrorCode::Unavailable, "the message was not accepted, try again with the same id".to_owned())
             }
@@ -97,7 +107,7 @@ impl RouteError {
         match self {
             Self::Refused(_) => 400,
             Self::Forbidden(_) | Self::Expired => 403,
-            Self::TooManyConnections(_) => 429,
+            Self::TooManyConnections(_) | Self::NotNow { .. } => 429,
             Self::Store(_) | Self::Queue(_) | Self::TimeIsUp => 503,
         }
     }
@@ -105,7 +115,11 @@ impl RouteError {
     /// Tells the operator what is theirs to know: not what clients do wrong. A right or a table that is missing is an error.
     fn log(&self) {
         match self {
-            Self::Refused(_) | Self::Forbidden(_) | Self::Expired | Self::TooManyConnections(_) => {
+            Self::Refused(_)
+            | Self::Forbidden(_)
+            | Self::Expired
+            | Self::TooManyConnections(_)
+            | Self::NotNow { .. } => {
                 tracing::debug!(error = %self, "request refused");
             }
             Self::Queue(QueueError::Refused { .. }) => tracing::warn!(error = %self, "message refused by the queue"),
@@ -120,7 +134,10 @@ impl RouteError {
     pub fn into_reply(self, id: Option<String>, retry_after: u64) -> Reply {
         self.log();
         let (code, message) = self.code();
-        let retry_after_ms = self.is_throttled().then_some(retry_after);
+        let retry_after_ms = match &self {
+            Self::NotNow { until, .. } => Some(until.retry_after_ms),
+            error => error.is_throttled().then_some(retry_after),
+        };
         let reason = matches!(self, Self::Expired).then_some(ErrorReason::TokenExpired);
         Reply::Error { code, message, id, reason, retry_after_ms }
     }

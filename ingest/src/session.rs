@@ -28,6 +28,7 @@ use crate::{
         connect::connect, disconnect::disconnect, get_history::get_history, join_room::join_room,
         leave_room::leave_room, sync::sync,
     },
+    shares::RequestShares,
 };
 
 /// The function's state.
@@ -40,6 +41,7 @@ pub struct SessionFunction<C> {
     clock: C,
     retention_seconds: u64,
     beat: RefCell<Beat>,
+    shares: RequestShares<C>,
     random: RefCell<Rng>,
 }
 
@@ -66,8 +68,9 @@ impl<C: Clock + Clone> SessionFunction<C> {
         random: Rng,
     ) -> Self {
         let heads = Heads::new(clock.clone());
+        let shares = RequestShares::new(limits.requests, clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
-        Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, random }
+        Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, shares, random }
     }
 
     /// Serves one event.
@@ -78,6 +81,9 @@ impl<C: Clock + Clone> SessionFunction<C> {
         let deadline = Deadline::of(&event.context);
         Ok(match event.payload.try_into()? {
             SocketEvent::Connect { connection, grant, room } => {
+                if let Err(error) = self.shares.take(&grant.subject) {
+                    return Ok(Response::for_lifecycle(Err(error)));
+                }
                 let connected =
                     connect(&self.tables, &self.connections_api, self.limits, (&connection, &grant), room.as_deref());
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
@@ -110,6 +116,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
     }
 
     async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {
+        self.shares.take(&frame.grant.subject)?;
         let Tables { connections, log, .. } = &self.tables;
         match request {
             Request::JoinRoom(JoinRoom { room_id, after }) => {
@@ -131,7 +138,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let (log, now) = ((log, &self.heads), self.clock.unix_seconds());
                 // A generator of its own: none may be borrowed while others are served.
                 let mut order = self.random.borrow_mut().fork();
-                let synced = sync((connections, self.limits.rooms), log, frame, positions, &mut order, now).await?;
+                let (connections, shares) = ((connections, self.limits.rooms), &self.shares);
+                let synced = sync(connections, log, shares, frame, positions, &mut order, now).await?;
                 if synced.throttled {
                     self.beat.borrow_mut().throttled(self.clock.unix_millis());
                 }

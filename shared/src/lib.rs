@@ -5,6 +5,7 @@ pub mod aws;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod congestion;
 pub mod connection;
 mod data;
 pub mod draft;

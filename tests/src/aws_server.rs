@@ -153,6 +153,7 @@ impl Backend for QueuesAndBuses {
             "SendMessageBatch" => taken.send_batch(body),
             "ChangeMessageVisibilityBatch" => taken.change_visibility(body),
             "DeleteMessageBatch" => taken.delete(body),
+            "GetQueueAttributes" => taken.attributes(&body["QueueUrl"]),
             "PutEvents" => taken.put_events(body),
             _ => error_reply(400, "UnknownOperationException", &format!("this endpoint has no {operation}")),
         }
@@ -253,6 +254,15 @@ impl Taken {
         self.deleted.extend(handles);
         let successful: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
         json_reply(200, &json!({ "Successful": successful, "Failed": [] }))
+    }
+
+    /// All messages are visible: nothing is received here.
+    fn attributes(&self, queue_url: &Value) -> Reply {
+        let messages = self.messages.iter().filter(|message| queue_url == message.queue_url.as_str()).count();
+        let attributes = json!({
+            "ApproximateNumberOfMessages": messages.to_string(), "ApproximateNumberOfMessagesNotVisible": "0",
+        });
+        json_reply(200, &json!({ "Attributes": attributes }))
     }
 
     fn put_events(&mut self, body: &Value) -> Reply {

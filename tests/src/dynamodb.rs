@@ -1,4 +1,4 @@
-//! An embedded DynamoDB with Roomcast's two tables, behind an endpoint that counts calls and makes them fail.
+//! An embedded DynamoDB with Roomcast's tables, behind an endpoint that counts calls and makes them fail.
 //!
 //! What a test itself writes and reads goes past that endpoint, straight to the database: it is neither counted nor
 //! made to fail, and it is fast enough for rooms of 100,000 rows.
@@ -29,6 +29,9 @@ pub const ROOM_INDEX: &str = "roomId-index";
 /// The name of the table of the room logs.
 pub const MESSAGES_TABLE: &str = "Messages";
 
+/// The name of the congestion table.
+pub const CONGESTION_TABLE: &str = "Congestion";
+
 /// The running database; dropping it forgets everything.
 #[derive(Debug)]
 pub struct DynamoDb {
@@ -50,7 +53,7 @@ impl std::fmt::Debug for Tables {
 }
 
 impl DynamoDb {
-    /// Starts with both tables, empty.
+    /// Starts with all tables, empty.
     pub fn start() -> Self {
         let database = Database::memory().expect("a database in memory");
         create_tables(&database);
@@ -272,7 +275,19 @@ fn create_tables(database: &Database) {
             { "AttributeName": "seq", "KeyType": "RANGE" },
         ],
     });
-    for table in [connections, messages] {
+    let congestion = json!({
+        "TableName": CONGESTION_TABLE,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            { "AttributeName": "scope", "AttributeType": "S" },
+            { "AttributeName": "groupId", "AttributeType": "S" },
+        ],
+        "KeySchema": [
+            { "AttributeName": "scope", "KeyType": "HASH" },
+            { "AttributeName": "groupId", "KeyType": "RANGE" },
+        ],
+    });
+    for table in [connections, messages, congestion] {
         let name = table["TableName"].clone();
         database.create_table(parse::<CreateTableRequest>(table)).unwrap();
         let expiry = json!({

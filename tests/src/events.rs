@@ -24,12 +24,15 @@ pub struct QueueRecord {
     pub body: String,
     /// How often the queue has delivered it, this time included.
     pub receive_count: u32,
+    /// When the queue took it, in milliseconds since the Unix epoch; `None`: just now.
+    pub queued_at: Option<u64>,
 }
 
 impl QueueRecord {
     /// A record delivered for the first time.
     pub fn new(message_id: &str, group: &str, body: impl ToString) -> Self {
-        Self { message_id: message_id.to_owned(), group: group.to_owned(), body: body.to_string(), receive_count: 1 }
+        let (message_id, group, body) = (message_id.to_owned(), group.to_owned(), body.to_string());
+        Self { message_id, group, body, receive_count: 1, queued_at: None }
     }
 
     /// A message from `alice` for a room; the record has the message's id.
@@ -41,6 +44,13 @@ impl QueueRecord {
     #[must_use]
     pub fn received(mut self, times: u32) -> Self {
         self.receive_count = times;
+        self
+    }
+
+    /// The same record, taken by the queue at this time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn queued_at(mut self, unix_millis: u64) -> Self {
+        self.queued_at = Some(unix_millis);
         self
     }
 
@@ -57,7 +67,7 @@ impl QueueRecord {
             "body": self.body,
             "attributes": {
                 "ApproximateReceiveCount": self.receive_count.to_string(),
-                "SentTimestamp": now,
+                "SentTimestamp": self.queued_at.map_or(now.clone(), |millis| millis.to_string()),
                 "SequenceNumber": format!("{position:020}"),
                 "MessageGroupId": self.group,
                 "SenderId": "AIDATEST",

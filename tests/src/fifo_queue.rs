@@ -12,6 +12,9 @@ use crate::events::QueueRecord;
 /// Records in one batch, as the template maps the queue to `fanout`.
 const BATCH: usize = 10;
 
+/// Among how many records, from the first one on, deliverable groups are looked for ("Amazon SQS quotas").
+pub(crate) const WINDOW: usize = 120_000;
+
 /// The queue; clones are the same queue.
 #[derive(Clone, Debug, Default)]
 pub struct FifoQueue(Arc<Mutex<State>>);
@@ -70,7 +73,7 @@ impl FifoQueue {
         let State { records, in_flight, batches, .. } = &mut *state;
         let most = random.usize(1..=BATCH);
         let mut received: Vec<QueueRecord> = Vec::new();
-        for record in records.iter_mut().filter(|record| !in_flight.contains_key(&record.group)) {
+        for record in records.iter_mut().take(WINDOW).filter(|record| !in_flight.contains_key(&record.group)) {
             if received.len() < most {
                 record.receive_count += 1;
                 received.push(record.clone());
@@ -154,6 +157,10 @@ impl Queue for FifoQueue {
             });
         }
         results
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        Ok(self.0.lock().unwrap().records.len() as u64)
     }
 
     /// Deletes them. The rest of their groups is received again when their consumer has answered.

@@ -16,6 +16,7 @@ pub mod application;
 pub mod aws_endpoint;
 pub mod aws_sdk;
 pub mod aws_server;
+pub mod bounded_queue;
 pub mod clock;
 pub mod connections_server;
 pub mod dynamodb;

@@ -1,6 +1,10 @@
 //! The `message` function.
 
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
+use fastrand::Rng;
 use ingest::{
+    admission::{Admission, TableAndQueue},
     config::{MessageConfig, SinkConfig},
     connections_api::ConnectionsApi,
     message::MessageFunction,
@@ -9,8 +13,9 @@ use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
-    queue::AnySink,
+    queue::{AnySink, sqs::SqsQueue},
     start::{self, StartError},
+    store::congestion::CongestionTable,
     telemetry,
 };
 
@@ -23,7 +28,12 @@ async fn main() -> Result<(), StartError> {
         SinkConfig::Sqs { queue_url } => AnySink::queue(&sdk, &queue_url),
         SinkConfig::EventBridge { bus } => AnySink::event_bus(&sdk, &bus),
     };
+    let lookout = TableAndQueue {
+        table: CongestionTable::new(DynamoDb::new(&sdk), &config.congestion_table),
+        queue: SqsQueue::new(Sqs::new(&sdk), &config.queue_url),
+    };
+    let admission = Admission::new(lookout, config.rates, config.queue_depth_limit, Rng::new());
     let connections_api = ConnectionsApi::new(&sdk, &config.connections_endpoint);
-    let function = MessageFunction::new(sink, connections_api, SystemClock);
+    let function = MessageFunction::new(sink, admission, connections_api, SystemClock);
     start::run(|event| function.handle(event)).await
 }

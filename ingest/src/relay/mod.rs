@@ -101,6 +101,10 @@ mod tests {
         async fn delete(&self, _: &[String]) -> Vec<Result<(), QueueError>> {
             pending().await
         }
+
+        async fn depth(&self) -> Result<u64, QueueError> {
+            pending().await
+        }
     }
 
     #[tokio::test]

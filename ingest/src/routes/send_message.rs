@@ -8,15 +8,20 @@ use shared::{
     rights::Right,
 };
 
-use crate::{event::Frame, response::RouteError};
+use crate::{
+    admission::{Admission, Lookout},
+    event::Frame,
+    response::RouteError,
+};
 
 /// Serves the route.
 ///
 /// # Errors
-/// When the message is too large, the subject may not send to the room, or the queue does not take the message. Of a
-/// throttle the client is told at once.
+/// When the message is too large, the subject may not send to the room, sends too much or the room is behind, or the queue does not take
+/// the message. Of a throttle the client is told at once.
 pub async fn send_message(
     sink: &impl Sink,
+    admission: &Admission<impl Lookout>,
     clock: &impl Clock,
     frame: &Frame,
     draft: Draft<'_>,
@@ -24,6 +29,8 @@ pub async fn send_message(
     let origin = Origin { id: &frame.message_id, from: frame.grant.subject.as_str(), sent_at: clock.unix_millis() };
     let message = draft.accept(origin)?;
     frame.grant.require(Right::Send, &message.room)?;
-    sink.put(&message).await?;
+    let bytes = frame.body.as_ref().map_or(0, |body| body.len() as u64);
+    admission.admit(&message, bytes, clock).await?;
+    admission.beside_a_look(sink.put(&message), clock).await?;
     Ok(Reply::Accepted { room_id: message.room, id: message.id })
 }

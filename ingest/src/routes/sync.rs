@@ -29,6 +29,7 @@ use crate::{
     grant::LEEWAY_SECONDS,
     heads::Heads,
     response::RouteError,
+    shares::RequestShares,
 };
 
 /// Rows that are put at once.
@@ -73,10 +74,11 @@ impl Synced {
 /// Calls that are throttled are tried again by the SDK; then their rooms are left out.
 ///
 /// # Errors
-/// When the connection's rows cannot be read, or no room at all could be served.
+/// When the connection's rows cannot be read, or no room at all could be served or afforded.
 pub async fn sync<C: Clock>(
     (connections, most_rooms): (&ConnectionTable<C>, u32),
     (log, heads): (&LogTable<C>, &Heads<C>),
+    shares: &RequestShares<C>,
     frame: &Frame,
     positions: BTreeMap<RoomId, u64>,
     order: &mut Rng,
@@ -96,7 +98,11 @@ pub async fn sync<C: Clock>(
     let renewed_until = grant.ends_at().min(now_seconds + RENEWED_WITHIN);
     let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|expires_at| *expires_at < renewed_until);
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
-    let mut renewed = renew(connections, frame, &due, &mut failures).await;
+    // The other rooms are left out, and renewed when they are asked for again.
+    let mut over = None;
+    let take = |_: &&&RoomId| shares.take(&grant.subject).map_err(|error| over = Some(error)).is_ok();
+    let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
+    let mut renewed = renew(connections, frame, &affordable, &mut failures).await;
     forbidden.extend(leave_surplus(connections, frame, most_rooms, &mut renewed).await?);
 
     let mut looks: Vec<_> = positions
@@ -125,6 +131,9 @@ pub async fn sync<C: Clock>(
         } else {
             tracing::error!(%error, left_out, "rooms left out of a sync");
         }
+    }
+    if let (Some(over), true, true) = (over, rooms.is_empty(), forbidden.is_empty()) {
+        return Err(over);
     }
     Ok(Synced { rooms, forbidden, renewed, newest, throttled })
 }

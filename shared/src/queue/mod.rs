@@ -53,6 +53,9 @@ pub trait Queue {
 
     /// Deletes received records; says for each whether it is so. Again is fine.
     fn delete(&self, receipt_handles: &[String]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
+
+    /// How many records the queue has, about, those in flight among them.
+    fn depth(&self) -> impl Future<Output = Result<u64, QueueError>>;
 }
 
 /// Where the message route puts a message: exactly one network call.

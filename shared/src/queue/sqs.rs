@@ -7,7 +7,7 @@ use aws_sdk_sqs::{
     error::BuildError,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, ChangeMessageVisibilityBatchResultEntry,
-        DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, MessageAttributeValue,
+        DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, MessageAttributeValue, QueueAttributeName,
         SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
@@ -24,6 +24,7 @@ const LONGEST_VISIBILITY: u32 = 43_200;
 const SEND: &str = "SendMessageBatch";
 const POSTPONE: &str = "ChangeMessageVisibilityBatch";
 const DELETE: &str = "DeleteMessageBatch";
+const DEPTH: &str = "GetQueueAttributes";
 
 /// A FIFO queue: the main one, that of the shards, or a dead-letter queue.
 #[derive(Clone, Debug)]
@@ -169,6 +170,22 @@ impl Queue for SqsQueue {
             results.extend(self.delete_call(call).await);
         }
         results
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        let wanted = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let call = self.client.get_queue_attributes().queue_url(&*self.url);
+        let output =
+            call.set_attribute_names(Some(wanted.to_vec())).send().await.map_err(QueueError::of_call(DEPTH))?;
+        let number = |name: &QueueAttributeName| output.attributes.as_ref()?.get(name)?.parse::<u64>().ok();
+        let numbers: Option<Vec<_>> = wanted.iter().map(number).collect();
+        numbers.map(|numbers| numbers.iter().sum()).ok_or_else(|| QueueError::Unavailable {
+            operation: DEPTH,
+            reason: "the answer has no numbers of messages".to_owned(),
+        })
     }
 
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {

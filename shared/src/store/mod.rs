@@ -1,5 +1,6 @@
 //! The tables, in DynamoDB.
 
+pub mod congestion;
 pub mod connections;
 mod error;
 mod item;

@@ -8,6 +8,7 @@
 
 mod connections_api;
 mod fanout;
+mod flood;
 mod ingest;
 mod log;
 mod queue;

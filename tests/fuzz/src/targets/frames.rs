@@ -1,18 +1,26 @@
 //! Frames of clients, through the `message` function: from what a client sends to what the others of the room receive.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, future::pending};
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
-use ingest::{connections_api::ConnectionsApi, message::MessageFunction};
+use fastrand::Rng;
+use ingest::{
+    admission::{Admission, Lookout},
+    connections_api::ConnectionsApi,
+    message::MessageFunction,
+    shares::MessageRates,
+};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::{
     Message,
     clock::Clock,
+    congestion::Cut,
     frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
     queue::{QueueError, Sink},
+    store::StoreError,
 };
 
 use super::{
@@ -44,6 +52,22 @@ impl Sink for &Recording {
         Ok(())
     }
 }
+
+/// Nothing is ever known of congestion.
+#[derive(Clone)]
+struct Nowhere;
+
+impl Lookout for Nowhere {
+    async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+        pending().await
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        pending().await
+    }
+}
+
+const RATES: MessageRates = MessageRates { subject_messages: 1, subject_bytes: 1, room_messages: 1, room_bytes: 1 };
 
 thread_local! {
     // No token expires here, and nobody is closed.
@@ -78,7 +102,8 @@ pub(super) fn run(input: &[u8]) {
     let sink = Recording::default();
     let mut event = EVENT.with(Clone::clone);
     event.body = Some(text.clone().into_owned());
-    let function = MessageFunction::new(&sink, CONNECTIONS.with(Clone::clone), FixedClock);
+    let admission = Admission::new(Nowhere, RATES, 1, Rng::with_seed(1));
+    let function = MessageFunction::new(&sink, admission, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
     let response = block_on(function.handle(event)).expect("the connection stays open");
     assert_eq!(response.status_code, 200);

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::json;
-use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, MESSAGES_TABLE};
 use tests::events::frame;
 use tests::runtime_api::Function;
 use tests::secrets_manager::SECRET_ARN;
@@ -83,6 +83,13 @@ fn message(backing: &Backing) -> Function {
         .env("AWS_ENDPOINT_URL", backing.aws.url())
         .env("INGEST_SINK", "sqs")
         .env("QUEUE_URL", backing.aws.queue_url("broadcasts.fifo"))
+        .env("AWS_ENDPOINT_URL_DYNAMODB", backing.dynamodb.url())
+        .env("CONGESTION_TABLE", CONGESTION_TABLE)
+        // One subject sends as fast as the function goes.
+        .env("SUBJECT_MESSAGES_PER_SECOND", 0)
+        .env("ROOM_MESSAGES_PER_SECOND", 0)
+        .env("SUBJECT_BYTES_PER_SECOND", 0)
+        .env("ROOM_BYTES_PER_SECOND", 0)
         .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
 use tests::events::QueueRecord;
 use tests::fast_server::Stats;
 use tests::runtime_api::Function;
@@ -149,6 +149,7 @@ impl Backing {
             .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
             .env("ROOM_INDEX", ROOM_INDEX)
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
+            .env("CONGESTION_TABLE", CONGESTION_TABLE)
             .env("QUEUE_URL", self.aws.queue_url("broadcasts.fifo"))
             .env("SHARD_QUEUE_URL", self.aws.queue_url(SHARD_QUEUE))
             .env("DLQ_URL", self.aws.queue_url("dead-letters.fifo"))

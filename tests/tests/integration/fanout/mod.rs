@@ -2,6 +2,7 @@
 
 mod batch;
 mod broadcast;
+mod congestion;
 mod deadline;
 mod failures;
 mod frames;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::aws_server::{AwsServer, QueuedMessage};
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
 use tests::events::{QueueRecord, batch_item_failures, queue_batch};
 use tests::runtime_api::{Environment, Function};
 use tests::sigv4::{Credentials, Expected};
@@ -49,6 +50,7 @@ impl World {
             .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
             .env("ROOM_INDEX", ROOM_INDEX)
             .env("MESSAGES_TABLE", MESSAGES_TABLE)
+            .env("CONGESTION_TABLE", CONGESTION_TABLE)
             .env("QUEUE_URL", self.queues.queue_url("broadcasts.fifo"))
             .env("SHARD_QUEUE_URL", self.queues.queue_url("shards.fifo"))
             .env("DLQ_URL", self.queues.queue_url("dead.fifo"))

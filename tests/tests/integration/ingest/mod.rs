@@ -24,6 +24,7 @@ fn session(dynamodb: &DynamoDb) -> Function {
         .env("AWS_ENDPOINT_URL", dynamodb.url())
         .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
         .env("MESSAGES_TABLE", MESSAGES_TABLE)
+        .env("SUBJECT_REQUESTS_PER_SECOND", 0)
         .env("CONNECTIONS_ENDPOINT", NOWHERE)
 }
 

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tests::aws_server::AwsServer;
 use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{ConnectionRow, DynamoDb};
+use tests::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb};
 use tests::events::{self, granted};
 use tests::runtime_api::{Environment, Function};
 
@@ -53,6 +53,7 @@ fn seed(dynamodb: &DynamoDb, room: &str, appended_at: u64) {
 fn message(aws: &AwsServer, connections: &ConnectionsServer) -> Function {
     Function::of_workspace("message")
         .env("AWS_ENDPOINT_URL", aws.url())
+        .env("CONGESTION_TABLE", CONGESTION_TABLE)
         .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
         .env("CONNECTIONS_ENDPOINT", connections.endpoint())
 }

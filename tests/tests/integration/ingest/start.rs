@@ -27,11 +27,20 @@ async fn message_names_every_bad_variable() {
     assert_all_are_named(
         "message",
         &[("INGEST_SINK", "pigeon"), ("LOG_LEVEL", "loud")],
-        &["QUEUE_URL", "CONNECTIONS_ENDPOINT"],
+        &["QUEUE_URL", "CONGESTION_TABLE", "CONNECTIONS_ENDPOINT"],
     )
     .await;
-    let variables = [("QUEUE_URL", "queue"), ("CONNECTIONS_ENDPOINT", "wss://api"), ("LOG_LEVEL", "7")];
-    assert_all_are_named("message", &variables, &[]).await;
+    let variables = [
+        ("QUEUE_URL", "queue"),
+        ("CONNECTIONS_ENDPOINT", "wss://api"),
+        ("QUEUE_DEPTH_LIMIT", "120001"),
+        ("SUBJECT_MESSAGES_PER_SECOND", "many"),
+        ("SUBJECT_BYTES_PER_SECOND", "-1"),
+        ("ROOM_MESSAGES_PER_SECOND", "1.5"),
+        ("ROOM_BYTES_PER_SECOND", "1 MB"),
+        ("LOG_LEVEL", "7"),
+    ];
+    assert_all_are_named("message", &variables, &["CONGESTION_TABLE"]).await;
 }
 
 #[tokio::test]
@@ -41,6 +50,7 @@ async fn session_names_every_bad_variable() {
         ("SYNC_MIN_SECONDS", "4"),
         ("SYNC_MAX_SECONDS", "541"),
         ("RETENTION_SECONDS", "1"),
+        ("SUBJECT_REQUESTS_PER_SECOND", "no"),
         ("CONNECTION_ROOMS", "0"),
         ("SUBJECT_CONNECTIONS", "-1"),
         ("LOG_LEVEL", "loud"),
@@ -85,6 +95,7 @@ async fn authorizer_does_not_start_without_a_good_secret_and_never_tells_it() {
 async fn fanout_names_every_bad_variable() {
     let variables = [
         ("QUEUE_URL", "queue"),
+        ("BATCH_SIZE", "11"),
         ("CONNECTIONS_ENDPOINT", "http://"),
         ("FANOUT_CONCURRENCY", "0"),
         ("FANOUT_MAX_POSTS_PER_SECOND", "-1"),
@@ -97,6 +108,6 @@ async fn fanout_names_every_bad_variable() {
         ("RETENTION_SECONDS", "0"),
         ("LOG_LEVEL", "loud"),
     ];
-    let unset = ["CONNECTIONS_TABLE", "MESSAGES_TABLE", "SHARD_QUEUE_URL", "DLQ_URL", "AWS_REGION"];
+    let unset = ["CONNECTIONS_TABLE", "CONGESTION_TABLE", "MESSAGES_TABLE", "SHARD_QUEUE_URL", "DLQ_URL", "AWS_REGION"];
     assert_all_are_named("fanout", &variables, &unset).await;
 }

@@ -14,5 +14,6 @@ mod reads;
 mod rooms;
 mod rows;
 mod session;
+mod shares;
 mod throttled;
 mod writer;

@@ -16,12 +16,12 @@ use fanout::layout::Layouts;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::queue::{Queue, QueueError, Record};
-use shared::store::connections::ConnectionTable;
+use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
 use tests::aws_endpoint::{Fault, Rule};
 use tests::aws_sdk;
 use tests::clock::TestClock;
 use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, ROOM_INDEX};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, ROOM_INDEX};
 use tests::events::{QueueRecord, queue_batch};
 
 use super::writer::{client, writer_over};
@@ -67,6 +67,10 @@ impl Queue for SimulatedQueue {
             group.records.retain(|record| !receipt_handles.contains(&record.receipt_handle()));
         }
         vec![Ok(()); receipt_handles.len()]
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        Ok(self.0.borrow().groups.values().map(|group| group.records.len() as u64).sum())
     }
 
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
@@ -136,10 +140,13 @@ fn fanout(
     let endpoint = connections.endpoint();
     let api = SignedConnectionsApi::new(&sdk, "us-east-1", &endpoint, posts.timeout, HttpVersion::Http1).unwrap();
     let table = client(dynamodb);
+    let congestion = CongestionTable::new(table.clone(), CONGESTION_TABLE);
     Fanout {
         connections: ConnectionTable::new(table.clone(), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX),
         log: writer_over(table, clock, 86_400),
+        congestion,
         source_queue: queue.clone(),
+        batch_size: 10,
         shard_queue: queue.clone(),
         dead_letters: queue.clone(),
         layouts: Layouts::new(0, NonZeroU16::MIN),

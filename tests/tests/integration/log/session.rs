@@ -26,6 +26,11 @@ pub(super) struct Session(Rc<SessionFunction<TestClock>>);
 
 impl Session {
     pub(super) fn new(client: Client, clock: &TestClock) -> Self {
+        Self::with_requests(0, client, clock)
+    }
+
+    /// With so many requests a second for each subject.
+    pub(super) fn with_requests(requests: u64, client: Client, clock: &TestClock) -> Self {
         let tables = Tables {
             connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
             subjects: SubjectTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
@@ -33,7 +38,7 @@ impl Session {
         };
         let api = nobody_expires();
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        let (limits, random) = (SessionLimits { rooms: 100, connections: None }, Rng::with_seed(2));
+        let (limits, random) = (SessionLimits { rooms: 100, connections: None, requests }, Rng::with_seed(2));
         Self(Rc::new(SessionFunction::new(tables, api, limits, clock.clone(), RETENTION_SECONDS, beat, random)))
     }
 
@@ -52,6 +57,11 @@ impl Session {
     async fn answer(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Value {
         let response = self.0.handle(event).await.unwrap();
         serde_json::from_str(&response.body.expect("a reply")).unwrap()
+    }
+
+    /// Opens a connection; returns the status of the handshake.
+    pub(super) async fn connect(&self, connection: &str, subject: &str) -> u16 {
+        self.0.handle(event(events::connect(connection, subject, None))).await.unwrap().status_code
     }
 
     /// Tells that a connection is gone.

@@ -14,10 +14,10 @@ use fanout::layout::Layouts;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
 use shared::ConnectionId;
-use shared::store::connections::ConnectionTable;
+use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
 use tests::aws_sdk;
 use tests::clock::TestClock;
-use tests::dynamodb::{CONNECTIONS_TABLE, ROOM_INDEX};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ROOM_INDEX};
 use tests::events::{QueueRecord, queue_batch};
 use tests::fifo_queue::{Batch, FifoQueue};
 
@@ -147,7 +147,9 @@ fn environment(world: &Rc<World>, source: &FifoQueue, random: &mut Rng) -> Envir
     Fanout {
         connections: connections.with_room_index(ROOM_INDEX),
         log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION),
+        congestion: CongestionTable::new(world.dynamodb_client.clone(), CONGESTION_TABLE),
         source_queue: source.clone(),
+        batch_size: 10,
         shard_queue: world.shard_queue.clone(),
         dead_letters: world.dead_letters.clone(),
         layouts: Layouts::new(if world.has_shards { random.u64(..4) } else { 0 }, SHARDS),

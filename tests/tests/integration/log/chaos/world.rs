@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use ingest::admission::{Admission, TableAndQueue};
 use ingest::message::MessageFunction;
+use ingest::shares::MessageRates;
 use serde_json::Value;
 use shared::ConnectionId;
 use shared::clock::Clock;
+use shared::store::congestion::CongestionTable;
 use tests::clock::TestClock;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::DynamoDb;
+use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
 use tests::events;
 use tests::fifo_queue::FifoQueue;
 
@@ -39,7 +42,7 @@ pub(super) struct World {
     pub(super) shard_queue: FifoQueue,
     pub(super) dead_letters: FifoQueue,
     pub(super) session: Session,
-    message: MessageFunction<FifoQueue, TestClock>,
+    message: MessageFunction<FifoQueue, TableAndQueue<FifoQueue>, TestClock>,
     /// Whether rooms are cut into shards now and then.
     pub(super) has_shards: bool,
     /// Whether a batch's visibility may expire while a consumer is still at work on it. Deployed, it outlasts the
@@ -67,9 +70,13 @@ impl World {
     pub(super) fn new(random: &mut Rng) -> Self {
         let (dynamodb, clock, queue) = (DynamoDb::start(), TestClock::start(), FifoQueue::default());
         let dynamodb_client = client(&dynamodb);
+        let table = CongestionTable::new(dynamodb_client.clone(), CONGESTION_TABLE);
+        let lookout = TableAndQueue { table, queue: queue.clone() };
+        let rates = MessageRates { subject_messages: 0, subject_bytes: 0, room_messages: 0, room_bytes: 0 };
+        let admission = Admission::new(lookout, rates, 0, random.fork());
         Self {
             session: Session::new(dynamodb_client.clone(), &clock),
-            message: MessageFunction::new(queue.clone(), nobody_expires(), clock.clone()),
+            message: MessageFunction::new(queue.clone(), admission, nobody_expires(), clock.clone()),
             connections: ConnectionsServer::start(),
             has_shards: random.bool(),
             batches_expire: random.u32(..5) == 0,

@@ -1,0 +1,336 @@
+//! Which messages get into the queue: those that are within their sender's and their room's share, and of a room that is behind
+//! so many as it can bring out.
+//!
+//! What is known of congestion is looked up every few seconds, beside the put of a message: no message waits for it. What
+//! has not been answered when the message is in the queue is waited for beside the next one.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    pin::Pin,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use futures::{
+    FutureExt,
+    future::{Either, join, select},
+};
+use shared::{
+    Message, RoomId,
+    clock::Clock,
+    congestion::{Cut, view::Congestion},
+    queue::{Queue, QueueError},
+    store::{StoreError, congestion::CongestionTable},
+};
+use tokio::time::timeout;
+
+use crate::{
+    response::RouteError,
+    shares::{MessageRates, MessageShares},
+};
+
+/// How long somebody who is to be refused waits for a look that is due, which may say otherwise.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where congestion is looked up.
+pub trait Lookout: Clone + 'static {
+    /// The cuts of all FIFO groups that are behind.
+    fn cuts(&self) -> impl Future<Output = Result<Vec<(String, Cut)>, StoreError>>;
+
+    /// How many messages the queue has, about.
+    fn depth(&self) -> impl Future<Output = Result<u64, QueueError>>;
+}
+
+/// The congestion table and the queue.
+#[derive(Clone, Debug)]
+pub struct TableAndQueue<Q> {
+    /// The table.
+    pub table: CongestionTable,
+    /// The queue.
+    pub queue: Q,
+}
+
+impl<Q: Queue + Clone + 'static> Lookout for TableAndQueue<Q> {
+    async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+        Box::pin(self.table.cuts()).await
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        Box::pin(self.queue.depth()).await
+    }
+}
+
+/// What a look has found: the cuts and the queue's depth.
+type Seen = (Result<Vec<(String, Cut)>, StoreError>, Result<u64, QueueError>);
+
+/// A look that has begun, and when.
+struct Looking {
+    begun: u64,
+    look: Pin<Box<dyn Future<Output = Seen>>>,
+}
+
+/// What is known, and who may still send how much.
+pub struct Admission<L> {
+    lookout: L,
+    shares: RefCell<MessageShares>,
+    congestion: RefCell<Congestion>,
+    looking: Cell<Option<Looking>>,
+    random: RefCell<Rng>,
+}
+
+impl<L: fmt::Debug> fmt::Debug for Admission<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("lookout", &self.lookout).finish_non_exhaustive()
+    }
+}
+
+impl<L: Lookout> Admission<L> {
+    /// Nothing is known. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
+    pub fn new(lookout: L, rates: MessageRates, depth_limit: u64, random: Rng) -> Self {
+        Self {
+            lookout,
+            shares: RefCell::new(MessageShares::new(rates)),
+            congestion: RefCell::new(Congestion::new(depth_limit)),
+            looking: Cell::new(None),
+            random: RefCell::new(random),
+        }
+    }
+
+    /// Admits a message that came in so many bytes, and takes what it takes. A message that is refused takes nothing.
+    ///
+    /// # Errors
+    /// When it may not be sent now.
+    pub async fn admit(&self, message: &Message, bytes: u64, clock: &impl Clock) -> Result<(), RouteError> {
+        let (subject, room, now) = (message.from.as_str(), message.room.as_str(), clock.unix_micros());
+        self.shares.borrow().require(subject, room, bytes, now)?;
+        let is_quiet = self.shares.borrow_mut().is_quiet(subject, now);
+        if self.is_congested(&message.room, is_quiet, now / 1_000).is_err() {
+            // Whoever is refused can wait, and what is known may be old: nothing is put beside which one could look.
+            self.look(now / 1_000).await;
+            self.is_congested(&message.room, is_quiet, clock.unix_millis())?;
+        }
+        self.shares.borrow_mut().take(subject, room, bytes, now);
+        Ok(())
+    }
+
+    fn is_congested(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), RouteError> {
+        let mut random = self.random.borrow_mut();
+        let admitted = self.congestion.borrow().admits(room, is_quiet, now, &mut random);
+        admitted.map_err(|until| RouteError::NotNow { what: "the room is behind", until })
+    }
+
+    /// Puts a message, and looks beside it if that is due.
+    pub async fn beside_a_look<T>(&self, put: impl Future<Output = T>, clock: &impl Clock) -> T {
+        let Some(mut looking) = self.due_look(clock.unix_millis()) else { return Box::pin(put).await };
+        // Boxed: the SDK's futures are nested as deeply as the compiler allows.
+        match select(Box::pin(put), &mut looking.look).await {
+            Either::Left((done, _)) => {
+                // Both may be there by now.
+                match (&mut looking.look).now_or_never() {
+                    Some(seen) => self.learn(looking.begun, seen),
+                    None => self.looking.set(Some(looking)),
+                }
+                done
+            }
+            Either::Right((seen, put)) => {
+                self.learn(looking.begun, seen);
+                put.await
+            }
+        }
+    }
+
+    async fn look(&self, now: u64) {
+        let Some(mut looking) = self.due_look(now) else { return };
+        match timeout(LOOK_PATIENCE, &mut looking.look).await {
+            Ok(seen) => self.learn(looking.begun, seen),
+            Err(_) => self.looking.set(Some(looking)),
+        }
+    }
+
+    /// The look that is under way, or one that is due.
+    fn due_look(&self, now: u64) -> Option<Looking> {
+        self.looking.take().or_else(|| {
+            self.congestion.borrow_mut().is_look_due(now).then(|| {
+                let lookout = self.lookout.clone();
+                Looking { begun: now, look: Box::pin(async move { join(lookout.cuts(), lookout.depth()).await }) }
+            })
+        })
+    }
+
+    fn learn(&self, begun: u64, (cuts, depth): Seen) {
+        let mut congestion = self.congestion.borrow_mut();
+        match cuts {
+            Ok(cuts) => congestion.learn_cuts(cuts),
+            Err(error) => tracing::warn!(%error, "which rooms are behind is not known anew"),
+        }
+        match depth {
+            Ok(depth) => congestion.learn_depth(depth, begun),
+            Err(error) => tracing::warn!(%error, "how full the queue is is not known anew"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{future::pending, rc::Rc};
+
+    use serde_json::value::RawValue;
+    use tokio::{sync::Semaphore, task::yield_now};
+
+    use super::*;
+
+    const RATES: MessageRates = MessageRates { subject_messages: 0, subject_bytes: 0, room_messages: 0, room_bytes: 0 };
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    /// Answers looks when it is allowed to, with what it has.
+    #[derive(Clone)]
+    struct Scripted(Rc<Script>);
+
+    struct Script {
+        looks: Cell<usize>,
+        allowed: Semaphore,
+        fraction: Cell<f64>,
+        depth: Cell<Option<u64>>,
+    }
+
+    impl Lookout for Scripted {
+        async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+            self.0.looks.set(self.0.looks.get() + 1);
+            self.0.allowed.acquire().await.unwrap().forget();
+            let cut = Cut { fraction: self.0.fraction.get(), since: 0, hold: u64::MAX };
+            Ok(vec![("r/3".to_owned(), cut)])
+        }
+
+        async fn depth(&self) -> Result<u64, QueueError> {
+            self.0.depth.get().ok_or(QueueError::NotSent)
+        }
+    }
+
+    impl Scripted {
+        fn of(looks_allowed: usize, fraction: f64, depth: u64) -> (Self, Admission<Self>) {
+            let script = Script {
+                looks: Cell::new(0),
+                allowed: Semaphore::new(looks_allowed),
+                fraction: Cell::new(fraction),
+                depth: Cell::new(Some(depth)),
+            };
+            let lookout = Self(Rc::new(script));
+            let admission = Admission::new(lookout.clone(), RATES, 1_000, Rng::with_seed(1));
+            (lookout, admission)
+        }
+    }
+
+    /// An admission that never learns anything.
+    pub(crate) fn blind() -> Admission<impl Lookout> {
+        #[derive(Clone)]
+        struct Blind;
+        impl Lookout for Blind {
+            async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+                pending().await
+            }
+            async fn depth(&self) -> Result<u64, QueueError> {
+                pending().await
+            }
+        }
+        Admission::new(Blind, RATES, 0, Rng::with_seed(1))
+    }
+
+    /// A clock that shows so many milliseconds.
+    struct At(u64);
+
+    impl Clock for At {
+        fn unix_micros(&self) -> u64 {
+            self.0 * 1_000
+        }
+    }
+
+    async fn admit(admission: &Admission<Scripted>, at: u64) -> Result<(), u64> {
+        let message = Message {
+            room: RoomId::parse("r").unwrap(),
+            id: "m".to_owned(),
+            from: "alice".to_owned(),
+            sent_at: at,
+            data: RawValue::from_string("1".to_owned()).unwrap(),
+            key: None,
+            version: None,
+        };
+        match admission.admit(&message, 10, &At(at)).await {
+            Ok(()) => Ok(()),
+            Err(RouteError::NotNow { until, .. }) => Err(until.retry_after_ms),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn put(admission: &Admission<Scripted>, at: u64) {
+        admission.beside_a_look(yield_now(), &At(at)).await;
+    }
+
+    #[tokio::test]
+    async fn a_look_every_three_seconds_beside_a_put() {
+        let (lookout, admission) = Scripted::of(9, 1.0, 0);
+        for at in [0, 10, 2_999, 3_000, 3_001, 9_000] {
+            assert!(admit(&admission, NOW + at).await.is_ok());
+            put(&admission, NOW + at).await;
+        }
+        assert_eq!(lookout.0.looks.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_put_does_not_wait_for_a_look_and_the_next_one_has_its_answer() {
+        let (lookout, admission) = Scripted::of(0, 0.000_001, 0);
+        put(&admission, NOW).await;
+        assert!(admit(&admission, NOW).await.is_ok(), "nothing is known yet");
+        lookout.0.allowed.add_permits(1);
+        put(&admission, NOW + 10).await;
+        assert_eq!(lookout.0.looks.get(), 1, "it is the same look");
+        assert!(admit(&admission, NOW + 10).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_admitted_to_a_queue_that_is_too_deep_until_it_is_not() {
+        let (lookout, admission) = Scripted::of(9, 1.0, 1_000);
+        put(&admission, NOW).await;
+        let retry_after = admit(&admission, NOW + 10).await.unwrap_err();
+        assert!((10_000..=15_000).contains(&retry_after), "{retry_after}");
+        lookout.0.depth.set(Some(999));
+        assert!(admit(&admission, NOW + 2_990).await.is_err(), "as far as is known");
+        assert!(admit(&admission, NOW + 3_000).await.is_ok(), "whoever would be refused looks first");
+        assert_eq!(lookout.0.looks.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_depth_that_cannot_be_read_any_more_keeps_nobody_out_for_long() {
+        let (lookout, admission) = Scripted::of(9, 1.0, 1_000);
+        put(&admission, NOW).await;
+        lookout.0.depth.set(None);
+        for (at, is_admitted) in [(3_000, false), (14_900, false), (15_000, true)] {
+            assert_eq!(admit(&admission, NOW + at).await.is_ok(), is_admitted, "{at}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_refused_does_not_wait_for_ever_for_a_look() {
+        let (lookout, admission) = Scripted::of(1, 0.000_001, 0);
+        put(&admission, NOW).await;
+        let retry_after = admit(&admission, NOW + 3_000).await.unwrap_err();
+        assert_eq!((retry_after, lookout.0.looks.get()), (30_000, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_takes_nothing() {
+        let rates = MessageRates { subject_messages: 1, ..RATES };
+        let (lookout, _) = Scripted::of(9, 0.000_001, 0);
+        let admission = Admission::new(lookout.clone(), rates, 0, Rng::with_seed(1));
+        put(&admission, NOW).await;
+        for _ in 0..20 {
+            assert!(admit(&admission, NOW).await.is_err());
+        }
+        lookout.0.fraction.set(1.0);
+        for _ in 0..5 {
+            assert_eq!(admit(&admission, NOW + 3_000).await, Ok(()));
+        }
+        assert_eq!(admit(&admission, NOW + 3_000).await, Err(1_000));
+    }
+}

@@ -1,0 +1,201 @@
+//! How much anybody may take of one environment: messages and bytes of a subject and of a room, requests of a subject. In
+//! memory, without a call. An account's environments do not know of each other: a subject that many of them serve has as many
+//! shares.
+
+use std::cell::RefCell;
+
+use shared::{Subject, clock::Clock, congestion::view::NotNow};
+
+use crate::{buckets::Buckets, response::RouteError};
+
+/// Seconds of their rate that senders and rooms may use at once.
+const BURST: u64 = 5;
+
+/// The same of requests: a client that joins a hundred rooms anew, and syncs them, does so within a burst at the default
+/// rate.
+const REQUESTS_BURST: u64 = 10;
+
+/// What makes a subject quiet: messages, offered or accepted, no faster than one in five seconds but for three at once. As a
+/// rate and burst of buckets that hold five units a message.
+const QUIET: (u64, u64, u64) = (1, 15, 5);
+
+/// What is shared out of sending, each a second; 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageRates {
+    /// `SUBJECT_MESSAGES_PER_SECOND`.
+    pub subject_messages: u64,
+    /// `SUBJECT_BYTES_PER_SECOND`.
+    pub subject_bytes: u64,
+    /// `ROOM_MESSAGES_PER_SECOND`.
+    pub room_messages: u64,
+    /// `ROOM_BYTES_PER_SECOND`.
+    pub room_bytes: u64,
+}
+
+/// The shares of senders and rooms. Times are in microseconds since the Unix epoch.
+#[derive(Debug)]
+pub struct MessageShares {
+    subject_messages: Buckets,
+    subject_bytes: Buckets,
+    room_messages: Buckets,
+    room_bytes: Buckets,
+    quiet: Buckets,
+}
+
+impl MessageShares {
+    /// Everybody has everything.
+    #[must_use]
+    pub fn new(rates: MessageRates) -> Self {
+        let (rate, burst, _) = QUIET;
+        Self {
+            subject_messages: Buckets::new(rates.subject_messages, BURST),
+            subject_bytes: Buckets::new(rates.subject_bytes, BURST),
+            room_messages: Buckets::new(rates.room_messages, BURST),
+            room_bytes: Buckets::new(rates.room_bytes, BURST),
+            quiet: Buckets::new(rate, burst),
+        }
+    }
+
+    /// Whether a subject has hardly sent anything lately. This message counts then, whatever becomes of it: whoever is
+    /// refused is no quieter for it.
+    pub fn is_quiet(&mut self, subject: &str, now: u64) -> bool {
+        let (_, _, units) = QUIET;
+        let is_quiet = self.quiet.wait(subject, units, now).is_none();
+        self.quiet.drain(subject, units, now);
+        is_quiet
+    }
+
+    /// Whether there is enough left for a message of so many bytes. Takes nothing.
+    ///
+    /// # Errors
+    /// When there is not, with the time when there is.
+    pub fn require(&self, subject: &str, room: &str, bytes: u64, now: u64) -> Result<(), RouteError> {
+        let subject_wait =
+            self.subject_messages.wait(subject, 1, now).max(self.subject_bytes.wait(subject, bytes, now));
+        let room_wait = self.room_messages.wait(room, 1, now).max(self.room_bytes.wait(room, bytes, now));
+        let Some(wait) = subject_wait.max(room_wait) else { return Ok(()) };
+        let what = if subject_wait >= room_wait { "you are sending too much" } else { "too much is sent to the room" };
+        Err(over(what, wait))
+    }
+
+    /// Takes what a message of so many bytes takes.
+    pub fn take(&mut self, subject: &str, room: &str, bytes: u64, now: u64) {
+        self.subject_messages.take(subject, 1, now);
+        self.subject_bytes.take(subject, bytes, now);
+        self.room_messages.take(room, 1, now);
+        self.room_bytes.take(room, bytes, now);
+    }
+}
+
+/// The shares of requests to the `session` function.
+#[derive(Debug)]
+pub struct RequestShares<C> {
+    requests: RefCell<Buckets>,
+    clock: C,
+}
+
+impl<C: Clock> RequestShares<C> {
+    /// So many requests a second for each subject; 0 is no limit.
+    pub fn new(per_second: u64, clock: C) -> Self {
+        Self { requests: RefCell::new(Buckets::new(per_second, REQUESTS_BURST)), clock }
+    }
+
+    /// Takes a request of a subject: a frame, a handshake, or a row that a frame has put.
+    ///
+    /// # Errors
+    /// When there is none left, with the time when there is.
+    pub fn take(&self, subject: &Subject) -> Result<(), RouteError> {
+        let (mut requests, now) = (self.requests.borrow_mut(), self.clock.unix_micros());
+        if let Some(wait) = requests.wait(subject.as_str(), 1, now) {
+            return Err(over("you are asking too much", wait));
+        }
+        requests.take(subject.as_str(), 1, now);
+        Ok(())
+    }
+}
+
+fn over(what: &'static str, wait: u64) -> RouteError {
+    RouteError::NotNow { what, until: NotNow { retry_after_ms: wait.div_ceil(1_000) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000_000;
+    const SECOND: u64 = 1_000_000;
+    const RATES: MessageRates =
+        MessageRates { subject_messages: 2, subject_bytes: 100, room_messages: 4, room_bytes: 1_000 };
+
+    /// Sends if that is possible; else says what there is too much of and when it is possible, in milliseconds.
+    fn send(shares: &mut MessageShares, subject: &str, bytes: u64, now: u64) -> Result<(), (&'static str, u64)> {
+        match shares.require(subject, "r", bytes, now) {
+            Ok(()) => {
+                shares.take(subject, "r", bytes, now);
+                Ok(())
+            }
+            Err(RouteError::NotNow { what, until }) => Err((what, until.retry_after_ms)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_subject_has_messages_and_bytes() {
+        let mut shares = MessageShares::new(RATES);
+        for _ in 0..10 {
+            assert_eq!(send(&mut shares, "a", 1, NOW), Ok(()));
+        }
+        assert_eq!(send(&mut shares, "a", 1, NOW), Err(("you are sending too much", 500)));
+        assert_eq!(send(&mut shares, "b", 500, NOW), Ok(()));
+        assert_eq!(send(&mut shares, "b", 100, NOW), Err(("you are sending too much", 1_000)));
+        assert_eq!(send(&mut shares, "b", 100, NOW + SECOND), Ok(()), "what was refused has cost nothing");
+    }
+
+    #[test]
+    fn a_room_has_messages_and_bytes_of_all_its_senders() {
+        let mut shares = MessageShares::new(RATES);
+        for sender in 0..20 {
+            assert_eq!(send(&mut shares, &format!("s{sender}"), 1, NOW), Ok(()));
+        }
+        assert_eq!(send(&mut shares, "z", 1, NOW), Err(("too much is sent to the room", 250)));
+        let mut shares = MessageShares::new(RATES);
+        for sender in 0..10 {
+            assert_eq!(send(&mut shares, &format!("s{sender}"), 500, NOW), Ok(()));
+        }
+        assert_eq!(send(&mut shares, "z", 500, NOW), Err(("too much is sent to the room", 500)));
+    }
+
+    #[test]
+    fn whoever_says_a_word_now_and_then_is_quiet_and_whoever_is_refused_is_not() {
+        let mut shares = MessageShares::new(RATES);
+        let mut at = |seconds: u64| shares.is_quiet("a", NOW + seconds * SECOND);
+        assert_eq!([0, 0, 0, 0, 1, 2, 3].map(&mut at), [true, true, true, false, false, false, false]);
+        assert!(!at(4), "each attempt counts");
+        assert!(at(9));
+        assert!([14, 19, 24, 29].into_iter().all(at));
+    }
+
+    struct Hands<'a>(&'a Cell<u64>);
+
+    impl Clock for Hands<'_> {
+        fn unix_micros(&self) -> u64 {
+            self.0.get()
+        }
+    }
+
+    #[test]
+    fn a_subject_that_joins_a_hundred_rooms_anew_gets_through() {
+        let time = Cell::new(NOW);
+        let shares = RequestShares::new(20, Hands(&time));
+        let subject = Subject::parse("a").unwrap();
+        // A handshake, the joins, two frames of sync.
+        assert!((0..1 + 100 + 2).all(|_| shares.take(&subject).is_ok()));
+        assert_eq!((0..200).filter(|_| shares.take(&subject).is_ok()).count(), 200 - 103);
+        let Err(RouteError::NotNow { until, .. }) = shares.take(&subject) else { panic!("a request too many") };
+        assert_eq!(until.retry_after_ms, 50);
+        time.set(NOW + 50_000);
+        assert!(shares.take(&subject).is_ok());
+    }
+}

@@ -1,0 +1,127 @@
+//! Which rooms are behind. The `Congestion` table: PK `scope`, SK `groupId`, a row for each FIFO group that is behind. There is
+//! one scope, so that one query has them all.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+
+use super::{
+    StoreError,
+    item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
+};
+use crate::congestion::{
+    Cut,
+    law::{GroupRow, Sight},
+};
+
+/// The scope of the rows: the rooms.
+const SCOPE: &str = "rooms";
+
+/// Fractions are kept in millionths.
+const MILLION: f64 = 1_000_000.0;
+
+/// The congestion table.
+#[derive(Clone, Debug)]
+pub struct CongestionTable {
+    client: Client,
+    table: Arc<str>,
+}
+
+impl CongestionTable {
+    /// The table with this name.
+    #[must_use]
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// What is written down about a group; a row that cannot be read counts as none.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn row(&self, group: &str) -> Result<Option<GroupRow>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .key("scope", text(SCOPE))
+            .key("groupId", text(group))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::of_call("GetItem of a congestion"))?;
+        Ok(output.item.and_then(|item| read_row(&item).map_err(|row| warn(group, row)).ok()))
+    }
+
+    /// Writes down a group's row in place of what was written before. Only the group's one consumer does.
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn put(&self, group: &str, row: &GroupRow) -> Result<(), StoreError> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&*self.table)
+            .item("scope", text(SCOPE))
+            .item("groupId", text(group))
+            .item("seenAt", number(row.sight.seen_at))
+            .item("queuedAt", number(row.sight.queued_at))
+            .item("depth", number(row.sight.depth))
+            .item("expiresAt", number(row.ends_at() / 1_000 + 1));
+        if let Some(cut) = row.cut {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to a million")]
+            let fraction = (cut.fraction * MILLION).ceil() as u64;
+            put =
+                put.item("fraction", number(fraction)).item("since", number(cut.since)).item("hold", number(cut.hold));
+        }
+        put.send().await.map_err(StoreError::of_call("PutItem of a congestion"))?;
+        Ok(())
+    }
+
+    /// The cuts of all groups, in one query, eventually consistent: of some 8,000 groups, which are a page.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            // A reserved word.
+            .key_condition_expression("#scope = :scope")
+            .expression_attribute_names("#scope", "scope")
+            .expression_attribute_values(":scope", text(SCOPE))
+            .send()
+            .await
+            .map_err(StoreError::of_call("Query of the congestion"))?;
+        if page.last_evaluated_key.is_some() {
+            tracing::error!("more groups are behind than one query reads: of the others nothing is known");
+        }
+        let read = |item: &Item| {
+            // The group is the sort key: it is there, and a text.
+            let group = read_text(item, "groupId").ok()?;
+            let cut = read_cut(item).map_err(|row| warn(group, row)).ok()??;
+            Some((group.to_owned(), cut))
+        };
+        Ok(page.items().iter().filter_map(read).collect())
+    }
+}
+
+fn read_row(item: &Item) -> Result<GroupRow, Unreadable> {
+    let sight = Sight {
+        seen_at: read_number(item, "seenAt")?,
+        queued_at: read_number(item, "queuedAt")?,
+        depth: read_number(item, "depth")?,
+    };
+    Ok(GroupRow { sight, cut: read_cut(item)? })
+}
+
+fn read_cut(item: &Item) -> Result<Option<Cut>, Unreadable> {
+    let Some(millionths) = read_optional_number(item, "fraction")? else { return Ok(None) };
+    let millionths = u32::try_from(millionths).map_err(|_| Unreadable("fraction"))?;
+    let fraction = f64::from(millionths) / MILLION;
+    Ok(Some(Cut { fraction, since: read_number(item, "since")?, hold: read_number(item, "hold")? }))
+}
+
+fn warn(group: &str, Unreadable(attribute): Unreadable) {
+    tracing::warn!(group, attribute, "a row of congestion that cannot be read is left out");
+}
