@@ -89,7 +89,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
             SocketEvent::Disconnect { connection, grant } => {
-                let subject = grant.map(|grant| grant.subject);
+                let is_counted = self.limits.connections.is_some();
+                let subject = grant.filter(|_| is_counted).map(|grant| grant.subject);
                 let disconnected = disconnect(&self.tables, &connection, subject.as_ref());
                 Response::for_lifecycle(self.note(deadline.race(disconnected).await))
             }
