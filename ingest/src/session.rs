@@ -1,4 +1,5 @@
-//! The `session` function: connections come and go, join and leave rooms, and read the log. DynamoDB only.
+//! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB; @connections
+//! closes those whose token has expired, and tells which of a subject's many are gone.
 
 use std::cell::RefCell;
 
