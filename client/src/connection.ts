@@ -97,10 +97,11 @@ export class Connection {
    */
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
     if (this.end) throw this.end;
-    const kind = frame.action + (frame.action === "sendMessage" ? frame.roomId : "");
+    const kind = frame.action + ("data" in frame ? frame.roomId : "");
     const sentAt = now();
     const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
     if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server asks to wait", { retryAfterMs });
+    this.#waits.delete(kind);
     const requestId = `r${this.#nextRequest++}`;
     const { text, bytes } = encodeFrame(frame, requestId);
     return new Promise<Reply<T>>((resolve, reject) => {
@@ -157,15 +158,17 @@ export class Connection {
 
   /**
    * Nothing at all has come in since `frame` was sent: a half-open connection looks like this, and in no other way. A `sync` is
-   * answered by every server that lives, so the connection is dropped; after any other frame, an empty `sync` asks for a sign of life.
+   * answered by every server that lives, so the connection is dropped; after any other frame, an empty `sync` asks for a sign of life. It does
+   * not wait, even if the server has asked to: the wait could be longer than anybody can be deaf.
    */
   #silent({ action }: ClientFrame, cause: RoomcastError): void {
     if (action === "sync") {
       // Without waiting for a closing handshake that will not come.
-      this.close(new RoomcastError("disconnected", "the connection does not answer", { cause }));
+      this.close(new RoomcastError("disconnected", "the connection is silent", { cause }));
       this.#socket.terminate?.();
     } else if (!this.#checking) {
       this.#checking = true;
+      this.#waits.delete("sync");
       const checked = () => void (this.#checking = false);
       this.request({ action: "sync", rooms: {} }, "synced", this.#settings.syncTimeoutMs).then(checked, checked);
     }
@@ -180,7 +183,7 @@ export class Connection {
     if (frame.type === "error") return this.#onError(frame);
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
-    request?.reject(new RoomcastError("protocol", `${request.expects} expected, not ${frame.type}`));
+    request?.reject(new RoomcastError("protocol", `the server sent ${frame.type}, not ${request.expects}`));
     if (frame.type === "joined") this.#ports.late(frame.roomId);
     if (frame.type === "synced") Object.keys(frame.rooms).forEach((roomId) => this.#ports.late(roomId));
     if (frame.type === "left") this.#ports.late(frame.roomId, true);
@@ -192,17 +195,10 @@ export class Connection {
     const error = new RoomcastError(code, message, { retryAfterMs });
     const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
     for (const { kind, reject } of requests) {
-      if (retryAfterMs) this.#wait(kind, retryAfterMs);
+      if (retryAfterMs) this.#waits.set(kind, now() + retryAfterMs);
       reject(error);
     }
     if (requests.length === 0) this.#ports.error(error);
-  }
-
-  #wait(kind: string, ms: number): void {
-    const time = now();
-    // Those that are over go: a client may send to any number of rooms.
-    for (const [other, until] of this.#waits) if (until <= time) this.#waits.delete(other);
-    this.#waits.set(kind, time + ms);
   }
 
   /**
@@ -219,7 +215,7 @@ export class Connection {
     if (code === TOO_BIG) {
       // Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too.
       const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
-      this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", "the frame is too large"));
+      this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", `the frame has ${largest?.[1].bytes} bytes`));
     }
     this.#finish(new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`));
   }

@@ -10,8 +10,6 @@ interface Reader<T> {
   queue: T[];
   /** Calls of `next()` that wait for a message. */
   waiting: ((result: Result<T> | Promise<Result<T>>) => void)[];
-  /** No message comes any more. */
-  ended: boolean;
   /** Why, as long as nobody has been told. */
   error?: RoomcastError | undefined;
 }
@@ -79,7 +77,7 @@ export class Delivery<T> {
 
   /** A new iterator over the messages from here on. */
   read(): MessageIterator<T> {
-    const reader: Reader<T> = { queue: [], waiting: [], ended: false };
+    const reader: Reader<T> = { queue: [], waiting: [] };
     const first = !this.#consumed;
     this.#readers.add(reader);
     if (first) this.#flush();
@@ -141,7 +139,7 @@ export class Delivery<T> {
       this.#checkFull();
       return { done: false, value };
     }
-    return reader.ended ? outcome(reader) : new Promise((resolve) => reader.waiting.push(resolve));
+    return this.#readers.has(reader) ? new Promise((resolve) => reader.waiting.push(resolve)) : outcome(reader);
   }
 
   /** Ends a loop. What the only one has not read goes back to the backlog, for the next loop. */
@@ -161,7 +159,6 @@ export class Delivery<T> {
 }
 
 function endReader<T>(reader: Reader<T>, error: RoomcastError | undefined): void {
-  reader.ended = true;
   reader.error = error;
   reader.queue = [];
   for (const next of reader.waiting.splice(0)) next(outcome(reader));

@@ -35,8 +35,7 @@ export class Dialer {
       };
     };
     return cancellable(cancellation, arm, async (attempt) => {
-      const { connectTimeoutMs: ms, url } = this.#settings;
-      const WebSocket = this.#settings.WebSocket ?? globalWebSocket();
+      const { connectTimeoutMs: ms, url, WebSocket = globalWebSocket() } = this.#settings;
       const address = withToken(url, await this.#token(attempt));
       const late = () => new RoomcastError("connect_failed", `no connection within ${ms} ms`);
       return within(
@@ -76,7 +75,7 @@ export class Dialer {
     } catch (cause) {
       attempt.throwIfCancelled();
       const retryable = (cause as ErrorDetails | null | undefined)?.retryable !== false;
-      throw failed(`the token provider failed: ${describe(cause)}`, { cause, retryable });
+      throw failed(`no token: ${describe(cause)}`, { cause, retryable });
     }
     if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
     // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.

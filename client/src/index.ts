@@ -6,11 +6,11 @@ export { RoomcastError, type ClientErrorCode, type ErrorCode, type ErrorDetails,
 export type { ConnectionState, StateChange } from "./lifecycle.js";
 export { MAX_CLIENT_FRAME_BYTES } from "./limits.js";
 export type { Logger } from "./logger.js";
+export type { Gap, Recovery, Truncation } from "./loss.js";
 export type { Message } from "./message.js";
 export type { NetworkTarget } from "./network.js";
 export type { RoomcastOptions, TokenProvider, TokenRequest } from "./options.js";
 export type { HistoryOptions, HistoryPage, JoinOptions, Room, RoomEvents, RoomOptions, RoomState } from "./room.js";
 export type { Accepted, SendOptions } from "./send.js";
-export type { Gap, Recovery, Truncation } from "./subscription.js";
 export type { Backoff } from "./timing.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

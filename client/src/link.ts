@@ -50,7 +50,7 @@ export class Link {
   /** Seats that wait to be joined or left, longest first. */
   readonly #queue = new Set<Seat>();
   /** The end of the last sync that names a room. */
-  readonly #syncs = new Map<string, Promise<void>>();
+  readonly #syncs = new Map<string, Promise<unknown>>();
   readonly #strays = new Map<string, number>();
   #waiting: Deferred<void> | undefined;
   #joining = 0;
@@ -61,7 +61,13 @@ export class Link {
     this.#times = times;
     this.#pace = pace;
     this.#ports = ports;
-    void connection.lost.then((reason) => this.#lost(reason));
+    void connection.lost.then((reason) => {
+      this.lost.cancel(reason);
+      this.#timer.clear();
+      this.#queue.clear();
+      for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
+      this.#release();
+    });
   }
 
   /** Whether the server has confirmed the room on this connection. */
@@ -97,11 +103,7 @@ export class Link {
 
   /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
   syncing(roomIds: Iterable<string>, sync: Promise<unknown>): void {
-    const ended = sync.then(
-      () => {},
-      () => {},
-    );
-    for (const roomId of roomIds) this.#syncs.set(roomId, ended);
+    for (const roomId of roomIds) this.#syncs.set(roomId, sync);
   }
 
   /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
@@ -183,9 +185,8 @@ export class Link {
   }
 
   #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
-    const { end } = this.connection;
-    if (end || error.retryable) this.#pace.failed(end ?? error, seat.roomId, sentAt);
-    if (end) return;
+    if (error.retryable) this.#pace.failed(error, seat.roomId, sentAt);
+    if (this.connection.end) return;
     if (error.retryable) {
       this.#delay(seat, error);
       return this.#ports.error(error);
@@ -199,7 +200,7 @@ export class Link {
 
   async #leave(seat: Seat): Promise<void> {
     const { roomId } = seat;
-    await this.#syncs.get(roomId);
+    await this.#syncs.get(roomId)?.catch(() => {});
     // While it waited, the room may have been joined again.
     if (seat.wanted) return;
     try {
@@ -216,14 +217,6 @@ export class Link {
 
   #delay(seat: Seat, error: RoomcastError): void {
     seat.notBefore = now() + retryDelay(this.#times.retry, seat.failures++, error);
-  }
-
-  #lost(reason: RoomcastError): void {
-    this.lost.cancel(reason);
-    this.#timer.clear();
-    this.#queue.clear();
-    for (const seat of this.#seats.values()) if (!seat.wanted) seat.left.resolve();
-    this.#release();
   }
 
   #release(): void {

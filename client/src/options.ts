@@ -87,14 +87,13 @@ export function settingsOf(options: RoomcastOptions): Settings {
   const check = (right: boolean, problem: string) => void (right || bad.push(problem));
   const backoff = (name: "reconnect" | "retry", fallback: Backoff): Backoff => {
     const value = { ...fallback, ...options[name] };
-    check(value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS, `${name} must have 0 < base <= cap`);
+    check(value.base > 0 && value.cap >= value.base && value.cap <= MAX_TIMER_MS, `${name} must be 0 < base <= cap`);
     return value;
   };
-  const { url, token, WebSocket } = options;
+  const { url, token } = options;
   check(typeof token === "string" || typeof token === "function", "token must be a string or a function");
-  check(WebSocket === undefined || typeof WebSocket === "function", "WebSocket must be a class");
   // Not parsed by `URL`: React Native's has only part of it.
-  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must start with ws:// or wss://");
+  check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must be ws:// or wss://");
   const numbers = {} as Record<keyof typeof NUMBERS, number>;
   for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
     const [fallback, min, max] = NUMBERS[name];

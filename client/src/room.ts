@@ -6,11 +6,12 @@ import { Emitter } from "./emitter.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { log, loggable } from "./logger.js";
+import type { Gap, Recovery, Truncation } from "./loss.js";
 import type { Message } from "./message.js";
 import { type Accepted, sendFrame, sendLine, type SendOptions } from "./send.js";
 import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
-import { type Gap, type Recovery, Subscription, type Truncation } from "./subscription.js";
+import { Subscription } from "./subscription.js";
 import { inTime, quiet } from "./timing.js";
 
 /**
@@ -107,7 +108,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   /** @internal */
   constructor(id: string, session: Session, ports: RoomPorts) {
     super();
-    if (!isRoomId(id)) throw new RoomcastError("bad_request", "a room id is 1 to 100 of A-Z a-z 0-9 _ - . :");
+    if (!isRoomId(id)) throw new RoomcastError("bad_request", "not a room id");
     this.id = id;
     this.#session = session;
     this.#ports = ports;
@@ -253,10 +254,10 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
     if (after !== undefined && this.#subscription) {
-      throw this.#error("bad_request", "the room is joined already");
+      throw this.#error("bad_request", "the room is joined");
     }
     const { joined } = this.#subscription ?? this.#begin(after);
-    return { seq: await this.#inTime(joined.promise, "not joined in time") };
+    return { seq: await this.#inTime(joined.promise) };
   }
 
   async #leave(): Promise<void> {
@@ -266,11 +267,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const removed = this.#session.remove(subscription);
     subscription.stop(this.#error("left", "the room was left"));
     this.#end(subscription, undefined);
-    await this.#inTime(removed, "not left in time");
+    await this.#inTime(removed);
   }
 
-  #inTime<R>(promise: Promise<R>, late: string): Promise<R> {
-    return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", late));
+  #inTime<R>(promise: Promise<R>): Promise<R> {
+    return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", "no answer in time"));
   }
 
   #begin(after: number | undefined, previous?: Subscription): Subscription {

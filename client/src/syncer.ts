@@ -39,7 +39,6 @@ export class Syncer {
   #pausedUntil = 0;
   /** When the connection is due even if no room is. */
   #idleAt = 0;
-  #probing = false;
   readonly #timer = new Timer();
   #timerAt = Infinity;
 
@@ -51,7 +50,7 @@ export class Syncer {
   /** Uses this connection from now on; `undefined` pauses. */
   use(link: Link | undefined): void {
     this.#link = link;
-    this.#beating = this.#probing = false;
+    this.#beating = false;
     this.#asked.clear();
     this.#stayAwake();
     // In a hand-over rooms were joined on this connection, and looked at on the one before.
@@ -63,17 +62,16 @@ export class Syncer {
   due(room: Subscription): void {
     const { due } = room.beat;
     if (!this.#link || due >= this.#timerAt) return;
-    if (due > now()) return this.#arm(due);
     // Not at once: rooms that ask in the same moment share a frame.
     this.#timerAt = due;
     queueMicrotask(() => this.#run());
   }
 
-  /** Beats now: something suggests that the connection is dead, or that the device slept. */
+  /** Beats as soon as it may: something suggests that the connection is dead, or that the device slept. */
   probe(): void {
-    // While the server asks for patience it is there.
-    if (this.#probing || now() < this.#pausedUntil) return;
-    this.#probing = true;
+    // A beat under way shows it too.
+    if (this.#beating) return;
+    this.#idleAt = 0;
     this.#run();
   }
 
@@ -86,12 +84,8 @@ export class Syncer {
     for (const room of this.#ports.subscriptions.values()) {
       if (this.#canAsk(this.#link, room)) next = Math.min(next, this.#goesAt(room));
     }
-    this.#arm(Math.max(next, this.#pausedUntil));
-  }
-
-  #arm(at: number): void {
-    this.#timerAt = at;
-    this.#timer.set(at - now(), () => this.#run());
+    this.#timerAt = Math.max(next, this.#pausedUntil);
+    this.#timer.set(this.#timerAt - now(), () => this.#run());
   }
 
   /** Something goes over the connection, which is not idle for a while. */
@@ -121,8 +115,8 @@ export class Syncer {
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
     // One after another: many rooms are no reason for a burst.
-    if (!this.#beating && (this.#probing || first <= time + SLACK_MS)) {
-      const riding = others.filter(({ beat }) => this.#probing || beat.due <= time + SLACK_MS || beat.ridesAlong(time));
+    if (!this.#beating && first <= time + SLACK_MS) {
+      const riding = others.filter(({ beat }) => beat.due <= time + SLACK_MS || beat.ridesAlong(time));
       void this.#beat(link, riding.slice(0, MAX_SYNC_ROOMS));
     }
     this.replan();
@@ -133,7 +127,7 @@ export class Syncer {
     this.#stayAwake();
     await this.#sync(link, rooms);
     if (link !== this.#link) return;
-    this.#beating = this.#probing = false;
+    this.#beating = false;
     this.#run();
   }
 
@@ -169,7 +163,7 @@ export class Syncer {
         room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
         room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
       } else if (forbidden?.includes(room.roomId)) {
-        room.end(new RoomcastError("forbidden", "not allowed", room));
+        room.end(new RoomcastError("forbidden", "the room is forbidden", room));
       } else {
         // Its log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));

@@ -2,8 +2,8 @@
 export function isExpired(token: string): boolean {
   try {
     const payload = token.split(".")[1] ?? "";
-    const claims = JSON.parse(atob(payload.replace(/-/g, "+").replace(/_/g, "/"))) as { exp?: unknown };
-    return typeof claims.exp === "number" && claims.exp * 1_000 < Date.now();
+    const { exp } = JSON.parse(atob(payload.replace(/-/g, "+").replace(/_/g, "/"))) as { exp: number };
+    return exp * 1_000 < Date.now();
   } catch {
     return false;
   }

@@ -1,5 +1,6 @@
-import type { Cancellation } from "./cancellation.js";
+import { type Cancellation, unlessCancelled } from "./cancellation.js";
 import { RoomcastError } from "./errors.js";
+import { deferred } from "./timing.js";
 
 /**
  * The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it.
@@ -26,45 +27,35 @@ export type WebSocketConstructor = new (url: string) => WebSocketLike;
 export function globalWebSocket(): WebSocketConstructor {
   const found = (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
   if (found) return found;
-  throw new RoomcastError("bad_request", "no global WebSocket: pass that of the ws package");
+  throw new RoomcastError("bad_request", "no WebSocket: pass that of the ws package");
 }
 
 /** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
-export function openSocket(WebSocket: WebSocketConstructor, url: string, cancellation: Cancellation): Promise<WebSocketLike> {
-  return new Promise((resolve, reject) => {
-    cancellation.throwIfCancelled();
-    let socket: WebSocketLike;
-    try {
-      socket = new WebSocket(url);
-    } catch (cause) {
-      // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
-      throw new RoomcastError("connect_failed", "the WebSocket could not be created", { cause, retryable: false });
-    }
-    let cause: unknown;
-    const settle = () => {
-      forget();
-      socket.onopen = socket.onclose = null;
-      // Kept: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
-      socket.onerror = () => {};
-    };
-    socket.onopen = () => {
-      settle();
-      resolve(socket);
-    };
-    socket.onerror = (event: { message?: string; error?: unknown } | undefined) => {
-      cause = event?.error ?? event?.message;
-    };
-    socket.onclose = (event: { code: number }) => {
-      settle();
-      // Some implementations quote the address, with the token in it.
-      const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
-      const text = `the WebSocket could not be opened (code ${event.code}${detail}): no network, or a refused token`;
-      reject(new RoomcastError("connect_failed", text, { cause }));
-    };
-    const forget = cancellation.onCancel((reason) => {
-      settle();
-      socket.close();
-      reject(reason);
-    });
-  });
+export async function openSocket(WebSocket: WebSocketConstructor, url: string, cancellation: Cancellation): Promise<WebSocketLike> {
+  cancellation.throwIfCancelled();
+  let socket: WebSocketLike;
+  try {
+    socket = new WebSocket(url);
+  } catch (cause) {
+    // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
+    throw new RoomcastError("connect_failed", "the WebSocket could not be created", { cause, retryable: false });
+  }
+  const opened = deferred<WebSocketLike>();
+  let cause: unknown;
+  socket.onopen = () => opened.resolve(socket);
+  // Needed after the end too: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
+  socket.onerror = (event: { message?: string; error?: unknown } | undefined) => {
+    cause = event?.error ?? event?.message;
+  };
+  socket.onclose = (event: { code: number }) => {
+    // Some implementations quote the address, with the token in it.
+    const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
+    opened.reject(new RoomcastError("connect_failed", `the WebSocket could not be opened (code ${event.code}${detail})`, { cause }));
+  };
+  try {
+    return await unlessCancelled(opened.promise, cancellation);
+  } catch (error) {
+    if (cancellation.reason) socket.close();
+    throw error;
+  }
 }

@@ -1,5 +1,5 @@
 import type { Message } from "../../src/index.js";
-import type { Truncation } from "../../src/subscription.js";
+import type { Truncation } from "../../src/loss.js";
 import type { RoomLog } from "./room-log.js";
 
 /** What one application saw of one room, from one join on. */

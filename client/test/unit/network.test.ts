@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { NetworkTarget } from "../../src/index.js";
-import { inFakeTime, pass } from "../support/world.js";
+import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
@@ -91,6 +91,39 @@ describe("the network target", () => {
     await pass(1_000);
     expect(fake.world.network.sockets).toHaveLength(length);
     expect(client.state).toBe("open");
+  });
+});
+
+describe("a connection in doubt", () => {
+  it("is checked once while the check has no answer, without spinning", async () => {
+    const target = new Target();
+    await fake.world.joined({ networkTarget: target });
+    await pass(5_000);
+    fake.world.server.script = ({ action }) => (action === "sync" ? "silence" : undefined);
+    const before = fake.world.server.received("sync").length;
+    target.fire("offline");
+    await pass(100);
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    target.fire("offline");
+    await pass(5_000);
+    expect(fake.world.server.received("sync")).toHaveLength(before + 1);
+    expect(timers.mock.calls.length).toBeLessThan(10);
+  });
+
+  it("is checked when the server lets it, if syncs must wait", async () => {
+    const target = new Target();
+    const { client } = await fake.world.joined({ networkTarget: target });
+    await pass(5_000);
+    fake.world.server.script = ({ action }) => (action === "sync" ? { code: "rate_limited", retryAfterMs: 60_000 } : undefined);
+    target.fire("offline");
+    await pass(1_000);
+    await during(client.room("lobby").leave());
+    const before = fake.world.server.received("sync").length;
+    target.fire("offline");
+    await pass(50_000);
+    expect(fake.world.server.received("sync")).toHaveLength(before);
+    await pass(15_000);
+    expect(fake.world.server.received("sync")).toHaveLength(before + 1);
   });
 });
 

@@ -192,6 +192,19 @@ describe("a request without a reply", () => {
     expect(fake.world.network.sockets).toHaveLength(3);
     expect(client.room("other").state).toBe("joined");
   });
+
+  it("drops a half-open connection also while syncs must wait", async () => {
+    const { room } = await fake.world.joined();
+    await pass(5_000);
+    fake.world.server.script = ({ action }) => (action === "sync" ? { code: "rate_limited", retryAfterMs: 300_000 } : undefined);
+    fake.world.server.publish("lobby", [{ data: 1 }]);
+    await pass(40_000);
+    expect(fake.world.server.received("sync").length).toBeGreaterThan(0);
+    fake.world.network.last.freeze();
+    void room.leave();
+    await pass(25_000);
+    expect(fake.world.network.sockets).toHaveLength(2);
+  });
 });
 
 describe("connections that live for less than a beat and its answer", () => {
