@@ -76,7 +76,7 @@ impl Decision {
         let bytes = serde_json::to_vec(&decision).map_or(0, |json| json.len());
         if bytes > DECISION_BYTES {
             let subject = grant.subject.as_str().to_owned();
-            return Err(Refusal::TooManyRights { subject, patterns: grant.rights.len(), bytes });
+            return Err(Refusal::TooManyRights { subject, patterns: grant.rights.patterns(), bytes });
         }
         Ok(decision)
     }
