@@ -1,4 +1,5 @@
-//! The `authorizer` function: decides on `$connect` who somebody is. What they may do in a room is decided there.
+//! The `authorizer` function: decides on `$connect` who somebody is and whether their page may connect. What they may do in
+//! a room is decided by the routes, from what is found out here.
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use lambda_runtime::LambdaEvent;
@@ -41,7 +42,7 @@ enum Refusal {
 #[error("not an authorizer event: it has no methodArn")]
 pub struct NotAnAuthorizerEvent;
 
-/// The authorizer's answer: a policy for this request, and the subject for every later event of the connection.
+/// The authorizer's answer: a policy for this request, and the [`Grant`] for every later event of the connection.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
@@ -75,7 +76,7 @@ impl Decision {
         let bytes = serde_json::to_vec(&decision).map_or(0, |json| json.len());
         if bytes > DECISION_BYTES {
             let subject = grant.subject.as_str().to_owned();
-            return Err(Refusal::TooManyRights { subject, patterns: grant.rights.len(), bytes });
+            return Err(Refusal::TooManyRights { subject, patterns: grant.rights.patterns(), bytes });
         }
         Ok(decision)
     }

@@ -23,7 +23,7 @@ const AROUND_DATA: usize = 100;
 /// Bytes that DynamoDB reads for one read unit, strongly consistent.
 const UNIT_BYTES: usize = 4 * 1024;
 
-/// Bytes that a reply keeps for what is around its rooms: type, `requestId`, `syncAfterMs`, braces.
+/// Bytes that a reply keeps for what is around its rooms: type, `requestId`, times, braces.
 const ENVELOPE: usize = 1024;
 
 /// Bytes that a reply keeps for each room, besides its name:

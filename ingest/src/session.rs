@@ -1,4 +1,5 @@
-//! The `session` function: connections come and go, join and leave rooms, and read the log. DynamoDB only.
+//! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB; @connections
+//! closes those whose token has expired, and tells which of a subject's many are gone.
 
 use std::cell::RefCell;
 
@@ -89,7 +90,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
             SocketEvent::Disconnect { connection, grant } => {
-                let subject = grant.map(|grant| grant.subject);
+                let is_counted = self.limits.connections.is_some();
+                let subject = grant.filter(|_| is_counted).map(|grant| grant.subject);
                 let disconnected = disconnect(&self.tables, &connection, subject.as_ref());
                 Response::for_lifecycle(self.note(deadline.race(disconnected).await))
             }

@@ -6,6 +6,7 @@ use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
+    operation::query::builders::QueryFluentBuilder,
     types::{DeleteRequest, Select, WriteRequest},
 };
 
@@ -38,6 +39,8 @@ const DELETE_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: 
 const MEMBERSHIPS: i32 = 100;
 
 const DELETE: &str = "BatchWriteItem of connections";
+
+const ROOMS: &str = "Query of a connection's rooms";
 
 /// A connection in a room, as the room's index shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,18 +160,14 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// When the table does not answer, or throttles.
     pub async fn count(&self, connection: &ConnectionId, limit: u32) -> Result<u32, StoreError> {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let page = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .key_condition_expression("connectionId = :connection")
-            .expression_attribute_values(":connection", text(connection.as_str()))
+            .rows_of(connection)
             .select(Select::Count)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .consistent_read(true)
+            .limit(limit)
             .send()
             .await
-            .map_err(StoreError::of_call("Query of a connection's rooms"))?;
+            .map_err(StoreError::of_call(ROOMS))?;
         Ok(u32::try_from(page.count()).unwrap_or_default())
     }
 
@@ -194,7 +193,7 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// When the table does not answer, or throttles for longer; it may be out of some rooms already.
     pub async fn leave_all(&self, connection: &ConnectionId) -> Result<(), StoreError> {
-        let rooms = self.rooms_of(connection).await?;
+        let rooms = self.room_names(connection).await?;
         for batch in rooms.chunks(DELETE_BATCH) {
             self.delete(batch.iter().map(|room| (connection.as_str(), room.as_str()))).await?;
         }
@@ -248,22 +247,22 @@ impl<C: Clock> ConnectionTable<C> {
         self.delete(connections.iter().map(|connection| (connection.as_str(), room.as_str()))).await
     }
 
-    async fn rooms_of(&self, connection: &ConnectionId) -> Result<Vec<String>, StoreError> {
+    /// A query of a connection's rows, strongly consistent.
+    fn rows_of(&self, connection: &ConnectionId) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&*self.table)
+            .key_condition_expression("connectionId = :connection")
+            .expression_attribute_values(":connection", text(connection.as_str()))
+            .consistent_read(true)
+    }
+
+    async fn room_names(&self, connection: &ConnectionId) -> Result<Vec<String>, StoreError> {
         let mut rooms = Vec::new();
         let mut start = None;
         loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&*self.table)
-                .key_condition_expression("connectionId = :connection")
-                .expression_attribute_values(":connection", text(connection.as_str()))
-                .projection_expression("roomId")
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(StoreError::of_call("Query of a connection's rooms"))?;
+            let rows = self.rows_of(connection).projection_expression("roomId").set_exclusive_start_key(start);
+            let page = rows.send().await.map_err(StoreError::of_call(ROOMS))?;
             // The room is the sort key: it is there, and a text.
             rooms.extend(page.items().iter().filter_map(|item| read_text(item, "roomId").ok()).map(str::to_owned));
             start = page.last_evaluated_key;

@@ -310,4 +310,6 @@ async fn connections_that_nobody_counts_cost_nothing() {
     let session = session(&dynamodb).env("SUBJECT_CONNECTIONS", "0").start().await.unwrap();
     assert_eq!(status(&session, &connect(&json!({}), "c=", None)).await, 200);
     assert!(dynamodb.endpoint().operations().is_empty());
+    session.invoke(&events::disconnect("c=", "alice")).await;
+    assert_eq!(dynamodb.endpoint().operations(), ["Query"], "it looks for rooms, and for nothing else");
 }
