@@ -185,7 +185,7 @@ mod tests {
                         resume.saved();
                         resume.next(first, last)
                     }
-                    next => next,
+                    bring_out @ Next::BringOut { .. } => bring_out,
                 };
                 let Next::BringOut { through, .. } = next else { panic!("saved, and to be saved again: {resume:?}") };
                 prop_assert!((first..=last).contains(&through), "{through} of {first} to {last}");
