@@ -185,7 +185,7 @@ mod tests {
                         resume.saved();
                         resume.next(first, last)
                     }
-                    bring_out @ Next::BringOut { .. } => bring_out,
+                    next @ Next::BringOut { .. } => next,
                 };
                 let Next::BringOut { through, .. } = next else { panic!("saved, and to be saved again: {resume:?}") };
                 prop_assert!((first..=last).contains(&through), "{through} of {first} to {last}");

@@ -1,100 +1,33 @@
 //! Which messages get into the queue: those that are within their sender's and their room's share, and of a room that is behind
 //! so many as it can bring out.
-//!
-//! What is known of congestion is looked up every few seconds, beside the put of a message: no message waits for it. What
-//! has not been answered when the message is in the queue is waited for beside the next one.
 
-use std::{
-    cell::{Cell, RefCell},
-    fmt,
-    pin::Pin,
-    time::Duration,
-};
+use std::{cell::RefCell, fmt};
 
 use fastrand::Rng;
-use futures::{
-    FutureExt,
-    future::{Either, join, select},
-};
-use shared::{
-    Message, RoomId,
-    clock::Clock,
-    congestion::{Cut, view::Congestion},
-    queue::{Queue, QueueError},
-    store::{StoreError, congestion::CongestionTable},
-};
-use tokio::time::timeout;
+use shared::{Message, RoomId, clock::Clock};
 
 use crate::{
+    outlook::{Lookout, Outlook},
     response::RouteError,
     shares::{MessageRates, MessageShares},
 };
 
-/// How long somebody who is to be refused waits for a look that is due, which may say otherwise.
-const LOOK_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Where congestion is looked up.
-pub trait Lookout: Clone + 'static {
-    /// The cuts of all FIFO groups that are behind.
-    fn cuts(&self) -> impl Future<Output = Result<Vec<(String, Cut)>, StoreError>>;
-
-    /// How many messages the queue has, about.
-    fn depth(&self) -> impl Future<Output = Result<u64, QueueError>>;
-}
-
-/// The congestion table and the queue.
-#[derive(Clone, Debug)]
-pub struct TableAndQueue<Q> {
-    /// The table.
-    pub table: CongestionTable,
-    /// The queue.
-    pub queue: Q,
-}
-
-impl<Q: Queue + Clone + 'static> Lookout for TableAndQueue<Q> {
-    async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
-        Box::pin(self.table.cuts()).await
-    }
-
-    async fn depth(&self) -> Result<u64, QueueError> {
-        Box::pin(self.queue.depth()).await
-    }
-}
-
-/// What a look has found: the cuts and the queue's depth.
-type Seen = (Result<Vec<(String, Cut)>, StoreError>, Result<u64, QueueError>);
-
-/// A look that has begun, and when.
-struct Looking {
-    begun: u64,
-    look: Pin<Box<dyn Future<Output = Seen>>>,
-}
-
 /// What is known, and who may still send how much.
 pub struct Admission<L> {
-    lookout: L,
+    outlook: Outlook<L>,
     shares: RefCell<MessageShares>,
-    congestion: RefCell<Congestion>,
-    looking: Cell<Option<Looking>>,
-    random: RefCell<Rng>,
 }
 
 impl<L: fmt::Debug> fmt::Debug for Admission<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("lookout", &self.lookout).finish_non_exhaustive()
+        f.debug_struct("Admission").field("outlook", &self.outlook).finish_non_exhaustive()
     }
 }
 
 impl<L: Lookout> Admission<L> {
     /// Nothing is known. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
     pub fn new(lookout: L, rates: MessageRates, depth_limit: u64, random: Rng) -> Self {
-        Self {
-            lookout,
-            shares: RefCell::new(MessageShares::new(rates)),
-            congestion: RefCell::new(Congestion::new(depth_limit)),
-            looking: Cell::new(None),
-            random: RefCell::new(random),
-        }
+        Self { outlook: Outlook::new(lookout, depth_limit, random), shares: RefCell::new(MessageShares::new(rates)) }
     }
 
     /// Admits a message that came in so many bytes, and takes what it takes. A message that is refused takes nothing.
@@ -107,7 +40,7 @@ impl<L: Lookout> Admission<L> {
         let is_quiet = self.shares.borrow_mut().is_quiet(subject, now);
         if self.is_congested(&message.room, is_quiet, now / 1_000).is_err() {
             // Whoever is refused can wait, and what is known may be old: nothing is put beside which one could look.
-            self.look(now / 1_000).await;
+            self.outlook.look(now / 1_000).await;
             self.is_congested(&message.room, is_quiet, clock.unix_millis())?;
         }
         self.shares.borrow_mut().take(subject, room, bytes, now);
@@ -115,67 +48,22 @@ impl<L: Lookout> Admission<L> {
     }
 
     fn is_congested(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), RouteError> {
-        let mut random = self.random.borrow_mut();
-        let admitted = self.congestion.borrow().admits(room, is_quiet, now, &mut random);
+        let admitted = self.outlook.admits(room, is_quiet, now);
         admitted.map_err(|until| RouteError::NotNow { what: "the room is behind", until })
     }
 
-    /// Puts a message, and looks beside it if that is due.
+    /// Puts a message, and looks beside it if that is due: no message waits for it.
     pub async fn beside_a_look<T>(&self, put: impl Future<Output = T>, clock: &impl Clock) -> T {
-        let Some(mut looking) = self.due_look(clock.unix_millis()) else { return Box::pin(put).await };
-        // Boxed: the SDK's futures are nested as deeply as the compiler allows.
-        match select(Box::pin(put), &mut looking.look).await {
-            Either::Left((done, _)) => {
-                // Both may be there by now.
-                match (&mut looking.look).now_or_never() {
-                    Some(seen) => self.learn(looking.begun, seen),
-                    None => self.looking.set(Some(looking)),
-                }
-                done
-            }
-            Either::Right((seen, put)) => {
-                self.learn(looking.begun, seen);
-                put.await
-            }
-        }
-    }
-
-    async fn look(&self, now: u64) {
-        let Some(mut looking) = self.due_look(now) else { return };
-        match timeout(LOOK_PATIENCE, &mut looking.look).await {
-            Ok(seen) => self.learn(looking.begun, seen),
-            Err(_) => self.looking.set(Some(looking)),
-        }
-    }
-
-    /// The look that is under way, or one that is due.
-    fn due_look(&self, now: u64) -> Option<Looking> {
-        self.looking.take().or_else(|| {
-            self.congestion.borrow_mut().is_look_due(now).then(|| {
-                let lookout = self.lookout.clone();
-                Looking { begun: now, look: Box::pin(async move { join(lookout.cuts(), lookout.depth()).await }) }
-            })
-        })
-    }
-
-    fn learn(&self, begun: u64, (cuts, depth): Seen) {
-        let mut congestion = self.congestion.borrow_mut();
-        match cuts {
-            Ok(cuts) => congestion.learn_cuts(cuts),
-            Err(error) => tracing::warn!(%error, "which rooms are behind is not known anew"),
-        }
-        match depth {
-            Ok(depth) => congestion.learn_depth(depth, begun),
-            Err(error) => tracing::warn!(%error, "how full the queue is is not known anew"),
-        }
+        self.outlook.beside_a_look(put, clock).await
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::{future::pending, rc::Rc};
+    use std::{cell::Cell, future::pending, rc::Rc};
 
     use serde_json::value::RawValue;
+    use shared::{congestion::Cut, queue::QueueError, store::StoreError};
     use tokio::{sync::Semaphore, task::yield_now};
 
     use super::*;

@@ -65,7 +65,7 @@ impl MessageConfig {
             _ => SinkConfig::Sqs { queue_url: queue_url.clone() },
         };
         let congestion_table = settings.required("CONGESTION_TABLE");
-        let queue_depth_limit = settings.integer("QUEUE_DEPTH_LIMIT", 0..=120_000, 100_000);
+        let queue_depth_limit = queue_depth_limit(&mut settings);
         let rates = MessageRates {
             subject_messages: settings.integer("SUBJECT_MESSAGES_PER_SECOND", PER_SECOND, 20),
             subject_bytes: settings.integer("SUBJECT_BYTES_PER_SECOND", BYTES_PER_SECOND, 131_072),
@@ -75,6 +75,10 @@ impl MessageConfig {
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
         settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates, connections_endpoint })
     }
+}
+
+fn queue_depth_limit<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> u64 {
+    settings.integer("QUEUE_DEPTH_LIMIT", 0..=120_000, 100_000)
 }
 
 /// The `session` function's configuration.
@@ -143,6 +147,10 @@ pub struct RelayConfig {
     pub queue_url: String,
     /// `DLQ_URL`.
     pub dlq_url: String,
+    /// `CONGESTION_TABLE`: where fan-out says which rooms are behind.
+    pub congestion_table: String,
+    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is sent on; 0 is no limit.
+    pub queue_depth_limit: u64,
 }
 
 impl RelayConfig {
@@ -151,7 +159,12 @@ impl RelayConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
-        let config = Self { queue_url: settings.url("QUEUE_URL"), dlq_url: settings.url("DLQ_URL") };
+        let config = Self {
+            queue_url: settings.url("QUEUE_URL"),
+            dlq_url: settings.url("DLQ_URL"),
+            congestion_table: settings.required("CONGESTION_TABLE"),
+            queue_depth_limit: queue_depth_limit(&mut settings),
+        };
         settings.finish(config)
     }
 }
@@ -240,17 +253,23 @@ mod tests {
         Settings::new(move |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
+    const CONGESTION: (&str, &str) = ("CONGESTION_TABLE", "c");
     const ENDPOINT: (&str, &str) = ("CONNECTIONS_ENDPOINT", "https://api/live");
 
     #[test]
     fn the_sink_decides_which_address_is_needed() {
-        let sqs = MessageConfig::read(settings(&[("QUEUE_URL", "http://q/1/a.fifo"), ENDPOINT])).unwrap();
+        let read = |variables| MessageConfig::read(settings(variables));
+        let sqs = read(&[("QUEUE_URL", "http://q/1/a.fifo"), CONGESTION, ENDPOINT]).unwrap();
         assert_eq!(sqs.sink, SinkConfig::Sqs { queue_url: "http://q/1/a.fifo".into() });
-        let bus = MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("EVENT_BUS_NAME", "b"), ENDPOINT]))
-            .unwrap();
-        assert_eq!(bus.sink, SinkConfig::EventBridge { bus: "b".into() });
-        let error =
-            MessageConfig::read(settings(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q"), ENDPOINT]));
+        let bus = read(&[
+            ("INGEST_SINK", "eventbridge"),
+            ("EVENT_BUS_NAME", "b"),
+            ("QUEUE_URL", "http://q"),
+            CONGESTION,
+            ENDPOINT,
+        ]);
+        assert_eq!(bus.unwrap().sink, SinkConfig::EventBridge { bus: "b".into() });
+        let error = read(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q"), CONGESTION, ENDPOINT]);
         assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
     }
 

@@ -14,6 +14,7 @@ pub mod grant;
 pub mod heads;
 pub mod message;
 pub mod origins;
+pub mod outlook;
 pub mod relay;
 pub mod response;
 pub mod routes;

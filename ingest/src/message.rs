@@ -11,10 +11,11 @@ use shared::{
 };
 
 use crate::{
-    admission::{Admission, Lookout},
+    admission::Admission,
     connections_api::ConnectionsApi,
     deadline::Deadline,
     event::{EventError, SocketEvent},
+    outlook::Lookout,
     response::{Response, RouteError},
     routes::send_message::send_message,
 };

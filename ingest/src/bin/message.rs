@@ -4,10 +4,11 @@ use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fastrand::Rng;
 use ingest::{
-    admission::{Admission, TableAndQueue},
+    admission::Admission,
     config::{MessageConfig, SinkConfig},
     connections_api::ConnectionsApi,
     message::MessageFunction,
+    outlook::TableAndQueue,
 };
 use shared::{
     aws,

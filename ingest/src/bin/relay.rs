@@ -1,12 +1,20 @@
 //! The `relay` function.
 
+use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
-use ingest::{config::RelayConfig, relay::RelayFunction};
+use fastrand::Rng;
+use ingest::{
+    config::RelayConfig,
+    outlook::{Outlook, TableAndQueue},
+    relay::RelayFunction,
+};
 use shared::{
     aws,
+    clock::SystemClock,
     config::Settings,
     queue::sqs::SqsQueue,
     start::{self, StartError},
+    store::congestion::CongestionTable,
     telemetry,
 };
 
@@ -14,8 +22,12 @@ use shared::{
 async fn main() -> Result<(), StartError> {
     telemetry::init();
     let config = RelayConfig::read(Settings::from_env())?;
-    let sqs = Sqs::new(&aws::sdk_config().await);
-    let function =
-        RelayFunction::new(SqsQueue::new(sqs.clone(), &config.queue_url), SqsQueue::new(sqs, &config.dlq_url));
+    let sdk = aws::sdk_config().await;
+    let sqs = Sqs::new(&sdk);
+    let queue = SqsQueue::new(sqs.clone(), &config.queue_url);
+    let table = CongestionTable::new(DynamoDb::new(&sdk), &config.congestion_table);
+    let lookout = TableAndQueue { table, queue: queue.clone() };
+    let outlook = Outlook::new(lookout, config.queue_depth_limit, Rng::new());
+    let function = RelayFunction::new(queue, SqsQueue::new(sqs, &config.dlq_url), outlook, SystemClock);
     start::run(|event| function.handle(event)).await
 }

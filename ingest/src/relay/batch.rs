@@ -49,6 +49,21 @@ impl Outgoing {
         self.sources.push(source);
     }
 
+    /// Takes out the messages of rooms for which `is_held` says so; returns the ids of the records that they come from.
+    pub(super) fn hold(&mut self, mut is_held: impl FnMut(&RoomId) -> bool) -> Vec<String> {
+        let mut held = Vec::new();
+        for (source, record) in std::mem::take(self).into_iter() {
+            // A message's group is its room.
+            if RoomId::parse(&record.group_id).is_ok_and(|room| is_held(&room)) {
+                held.push(source.id);
+            } else {
+                self.sources.push(source);
+                self.records.push(record);
+            }
+        }
+        held
+    }
+
     pub(super) fn records(&self) -> &[Record] {
         &self.records
     }

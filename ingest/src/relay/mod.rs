@@ -7,23 +7,32 @@ mod event;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
-use shared::queue::{Queue, QueueError};
+use shared::{
+    clock::Clock,
+    queue::{Queue, QueueError},
+};
 
 pub use self::batch::NotARecord;
 use self::batch::{Batch, Outgoing};
-use crate::deadline::Deadline;
+use crate::{
+    deadline::Deadline,
+    outlook::{Lookout, Outlook},
+};
 
 /// The function's state.
 #[derive(Debug)]
-pub struct RelayFunction<Q> {
+pub struct RelayFunction<Q, L, C> {
     queue: Q,
     dead_letters: Q,
+    outlook: Outlook<L>,
+    clock: C,
 }
 
-impl<Q: Queue> RelayFunction<Q> {
-    /// A function that sends messages to `queue`, and to `dead_letters` the events that can never be one.
-    pub fn new(queue: Q, dead_letters: Q) -> Self {
-        Self { queue, dead_letters }
+impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
+    /// A function that sends messages to `queue`, and to `dead_letters` the events that can never be one. Of a room that is
+    /// behind, by `outlook`, it sends so many as the room can bring out.
+    pub fn new(queue: Q, dead_letters: Q, outlook: Outlook<L>, clock: C) -> Self {
+        Self { queue, dead_letters, outlook, clock }
     }
 
     /// Serves one batch. Says which records must stay in their queue: those that no queue has confirmed before the
@@ -33,8 +42,9 @@ impl<Q: Queue> RelayFunction<Q> {
     /// When the event is none of a queue's: the function is wired wrongly.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, NotARecord> {
         let deadline = Deadline::of(&event.context);
-        let Batch { messages, mut dead_letters } = Batch::read(event.payload.records)?;
+        let Batch { mut messages, mut dead_letters } = Batch::read(event.payload.records)?;
         let mut response = SqsBatchResponse::default();
+        self.hold_back(&mut messages, &mut response).await;
         let results = send(&self.queue, &messages, deadline).await;
         for ((source, record), result) in messages.into_iter().zip(results) {
             match result {
@@ -56,6 +66,20 @@ impl<Q: Queue> RelayFunction<Q> {
     }
 }
 
+impl<Q, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
+    /// Leaves in their queue the messages of rooms that are behind, as far as they are too many: there they stand in
+    /// nobody's way, as they would among the first of the FIFO queue.
+    async fn hold_back(&self, messages: &mut Outgoing, response: &mut SqsBatchResponse) {
+        self.outlook.look(self.clock.unix_millis()).await;
+        let now = self.clock.unix_millis();
+        let held = messages.hold(|room| self.outlook.admits(room, false, now).is_err());
+        if !held.is_empty() {
+            tracing::warn!(events = held.len(), "events stay in their queue, because their rooms are behind");
+        }
+        response.batch_item_failures.extend(held.into_iter().map(failure));
+    }
+}
+
 /// Sends records. `None` is the result of those whose sending was not done in time.
 async fn send<Q: Queue>(queue: &Q, outgoing: &Outgoing, deadline: Deadline) -> Vec<Option<Result<(), QueueError>>> {
     let records = outgoing.records();
@@ -71,18 +95,23 @@ fn leave(response: &mut SqsBatchResponse, id: String, room: &str, result: Option
         .and_then(Result::err)
         .map_or_else(|| "the invocation's time was up".to_owned(), |error| error.to_string());
     tracing::warn!(reason, room, "event stays in its queue");
+    response.batch_item_failures.push(failure(id));
+}
+
+fn failure(id: String) -> BatchItemFailure {
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = id;
-    response.batch_item_failures.push(failure);
+    failure
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{cell::RefCell, future::pending};
 
+    use fastrand::Rng;
     use lambda_runtime::Context;
-    use serde_json::json;
-    use shared::queue::Record;
+    use serde_json::{Value, json};
+    use shared::{clock::SystemClock, congestion::Cut, queue::Record, store::StoreError};
 
     use super::*;
 
@@ -109,16 +138,95 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_sent_in_time_stays_in_its_queue() {
-        let event =
-            json!({"id": "e", "detail-type": "roomcast.message", "source": "s", "detail": {"roomId": "r", "data": 1}});
         let records = json!({"Records": [
-            {"messageId": "message", "body": event.to_string()},
+            {"messageId": "message", "body": event("r")},
             {"messageId": "poison", "body": "{"},
         ]});
         // The deadline of this context is long past.
-        let batch = LambdaEvent::new(serde_json::from_value(records).unwrap(), Context::default());
-        let response = RelayFunction::new(Silent, Silent).handle(batch).await.unwrap();
-        let failed = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str());
-        assert_eq!(failed.collect::<Vec<_>>(), ["message", "poison"]);
+        let relay = RelayFunction::new(Silent, Silent, outlook(0), SystemClock);
+        assert_eq!(left_of(&relay, records, 0).await, ["message", "poison"]);
+    }
+
+    /// A queue that takes everything.
+    #[derive(Default)]
+    struct Taking(RefCell<Vec<String>>);
+
+    impl Queue for &Taking {
+        async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
+            self.0.borrow_mut().extend(records.iter().map(|record| record.group_id.clone()));
+            vec![Ok(()); records.len()]
+        }
+
+        async fn postpone(&self, _: &[String], _: u32) -> Vec<Result<(), QueueError>> {
+            Vec::new()
+        }
+
+        async fn delete(&self, _: &[String]) -> Vec<Result<(), QueueError>> {
+            Vec::new()
+        }
+
+        async fn depth(&self) -> Result<u64, QueueError> {
+            Ok(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_room_that_is_behind_hardly_any_event_is_sent_on_and_the_others_wait() {
+        let (queue, dead_letters) = (Taking::default(), Taking::default());
+        let relay = RelayFunction::new(&queue, &dead_letters, outlook(0), SystemClock);
+        let record = |(number, room): (usize, &&str)| json!({"messageId": number.to_string(), "body": event(room)});
+        let records: Vec<_> = ["behind", "r", "behind", "s", "behind"].iter().enumerate().map(record).collect();
+        assert_eq!(left_of(&relay, json!({ "Records": records }), IN_TIME).await, ["0", "2", "4"]);
+        assert_eq!(*queue.0.borrow(), ["r", "s"]);
+        assert!(dead_letters.0.borrow().is_empty(), "they are no dead letters");
+    }
+
+    #[tokio::test]
+    async fn no_event_is_sent_on_to_a_queue_that_is_full() {
+        let (queue, dead_letters) = (Taking::default(), Taking::default());
+        let relay = RelayFunction::new(&queue, &dead_letters, outlook(DEPTH), SystemClock);
+        let records = json!({"Records": [{"messageId": "m", "body": event("r")}]});
+        assert_eq!(left_of(&relay, records, IN_TIME).await, ["m"]);
+    }
+
+    const DEPTH: u64 = 7;
+
+    /// A deadline in the year 2096.
+    const IN_TIME: u64 = 4_000_000_000_000;
+
+    /// Sees that the room `behind` is, and how deep the queue is.
+    #[derive(Clone, Debug)]
+    struct Seeing;
+
+    impl Lookout for Seeing {
+        async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+            Ok(vec![("behind/3".to_owned(), Cut { fraction: 0.0, since: 0, hold: u64::MAX })])
+        }
+
+        async fn depth(&self) -> Result<u64, QueueError> {
+            Ok(DEPTH)
+        }
+    }
+
+    fn outlook(depth_limit: u64) -> Outlook<Seeing> {
+        Outlook::new(Seeing, depth_limit, Rng::with_seed(3))
+    }
+
+    fn event(room: &str) -> String {
+        let detail = json!({"roomId": room, "data": 1});
+        json!({"id": "e", "detail-type": "roomcast.message", "source": "s", "detail": detail}).to_string()
+    }
+
+    /// Hands a batch to the function; the ids of the records that it leaves in their queue.
+    async fn left_of<Q: Queue>(
+        relay: &RelayFunction<Q, Seeing, SystemClock>,
+        records: Value,
+        deadline: u64,
+    ) -> Vec<String> {
+        let mut context = Context::default();
+        context.deadline = deadline;
+        let batch = LambdaEvent::new(serde_json::from_value(records).unwrap(), context);
+        let response = relay.handle(batch).await.unwrap();
+        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
     }
 }

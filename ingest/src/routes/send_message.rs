@@ -8,11 +8,7 @@ use shared::{
     rights::Right,
 };
 
-use crate::{
-    admission::{Admission, Lookout},
-    event::Frame,
-    response::RouteError,
-};
+use crate::{admission::Admission, event::Frame, outlook::Lookout, response::RouteError};
 
 /// Serves the route.
 ///

@@ -3,7 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use ingest::relay::RelayFunction;
+use fastrand::Rng;
+use ingest::{outlook::Outlook, relay::RelayFunction};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::{
@@ -11,7 +12,11 @@ use shared::{
     queue::{Queue, QueueError, Record},
 };
 
-use super::{block_on, broadcast::queued};
+use super::{
+    block_on,
+    broadcast::queued,
+    frames::{FixedClock, NoCongestion},
+};
 use crate::promises::{assert_tells, assert_within_limits};
 
 /// Records of a batch.
@@ -48,7 +53,8 @@ pub(super) fn run(input: &[u8]) {
     let (queue, dead_letters) = (Recording::default(), Recording::default());
     let mut event = SqsEvent::default();
     event.records = lines.iter().enumerate().map(|(position, body)| record(position, body)).collect();
-    let relay = RelayFunction::new(&queue, &dead_letters);
+    let outlook = Outlook::new(NoCongestion, 0, Rng::with_seed(1));
+    let relay = RelayFunction::new(&queue, &dead_letters, outlook, FixedClock);
     let response = block_on(relay.handle(LambdaEvent::new(event, Context::default()))).unwrap();
     assert!(response.batch_item_failures.is_empty(), "{response:?}");
 

@@ -1,4 +1,4 @@
-//! Calls of IAM and CloudWatch Logs, signed as the emulator's root user. Two operations each do not earn an SDK.
+//! Calls of IAM, CloudWatch Logs and Lambda, signed as the emulator's root user. A few operations do not earn SDKs.
 
 use std::time::Instant;
 
@@ -16,6 +16,8 @@ use tests::sigv4::{Credentials, sign};
 use tests::stack::LocalStack;
 
 use crate::tables::now;
+
+const JSON: &str = "application/json";
 
 /// Attempts of one call.
 const ATTEMPTS: usize = 5;
@@ -84,24 +86,43 @@ impl Aws {
         }
     }
 
+    /// Invokes a function with an event.
+    pub(super) async fn invoke(&self, function: &str, event: &Value) {
+        let listed = self.call("lambda", (Method::GET, "/2015-03-31/functions"), JSON, None, String::new()).await;
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let functions = listed["Functions"].as_array().unwrap().iter();
+        let mut names = functions.map(|function| function["FunctionName"].as_str().unwrap());
+        let name = names.find(|name| name.contains(&format!("{function}Function"))).expect("the function");
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        self.call("lambda", (Method::POST, &path), JSON, None, event.to_string()).await;
+    }
+
     async fn iam(&self, parameters: &[(&str, &str)]) -> String {
         let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut body = "Version=2010-05-08".to_owned();
         for (name, value) in parameters {
             body = format!("{body}&{name}={}", encoded(value));
         }
-        self.call("iam", "application/x-www-form-urlencoded", None, body).await
+        self.call("iam", (Method::POST, "/"), "application/x-www-form-urlencoded", None, body).await
     }
 
     async fn logs(&self, operation: &str, body: Value) -> Value {
         let target = format!("Logs_20140328.{operation}");
-        let reply = self.call("logs", "application/x-amz-json-1.1", Some(&target), body.to_string()).await;
+        let reply =
+            self.call("logs", (Method::POST, "/"), "application/x-amz-json-1.1", Some(&target), body.to_string()).await;
         serde_json::from_str(&reply).unwrap()
     }
 
-    async fn call(&self, service: &str, content_type: &str, target: Option<&str>, body: String) -> String {
+    async fn call(
+        &self,
+        service: &str,
+        what: (Method, &str),
+        content_type: &str,
+        target: Option<&str>,
+        body: String,
+    ) -> String {
         for _ in 0..ATTEMPTS {
-            let (status, reply) = self.attempt(service, content_type, target, &body).await;
+            let (status, reply) = self.attempt(service, what.clone(), content_type, target, &body).await;
             if status.is_success() {
                 return reply;
             }
@@ -114,6 +135,7 @@ impl Aws {
     async fn attempt(
         &self,
         service: &str,
+        (method, path): (Method, &str),
         content_type: &str,
         target: Option<&str>,
         body: &str,
@@ -125,7 +147,7 @@ impl Aws {
         headers.insert("host", text(self.endpoint.trim_start_matches("http://")));
         headers.insert("x-amz-date", text(&date));
         let (body, arrived) = (Bytes::copy_from_slice(body.as_bytes()), Instant::now());
-        let mut request = Request { method: Method::POST, target: "/".to_owned(), headers, body, arrived };
+        let mut request = Request { method, target: path.to_owned(), headers, body, arrived };
         let authorization = sign(&request, &Credentials::new("test", "test"), &self.region, service);
         request.headers.insert("authorization", text(&authorization));
         request.headers.insert("content-type", text(content_type));
@@ -134,7 +156,7 @@ impl Aws {
         }
         let mut outgoing = http::Request::new(Full::new(request.body));
         *outgoing.method_mut() = request.method;
-        *outgoing.uri_mut() = format!("{}/", self.endpoint).parse().unwrap();
+        *outgoing.uri_mut() = format!("{}{path}", self.endpoint).parse().unwrap();
         *outgoing.headers_mut() = request.headers;
         let response = self.client.request(outgoing).await.unwrap();
         let status = response.status();

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use futures::future::try_join;
 use serde_json::{Value, json};
+use tests::events::{QueueRecord, queue_batch};
 use tests::stack::{LocalStack, mint};
 use tests::websocket::{Client, Handshake, Received};
 use tokio::time::sleep;
 
+use super::aws::Aws;
 use crate::events::put;
 use crate::stacks::PERMISSIONS_SHARD_SIZE;
 use crate::tables::{enqueue, enqueue_to, log, now, plant_row, queue_url, rows};
+
+/// Records in a full batch.
+const BATCH: usize = 10;
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -135,6 +140,7 @@ async fn fanout(stack: &LocalStack, tag: &str) -> Result<(), String> {
         dead_letter(stack, &poison).await;
         Ok(())
     };
+    behind(stack, "Fanout", &format!("fanout:{tag}:behind")).await;
     try_join(broadcasts, poisoning).await.map(drop)
 }
 
@@ -146,6 +152,7 @@ async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
         dead_letter(stack, &poison).await;
         Ok(())
     };
+    behind(stack, "Shards", &format!("shards:{tag}:behind")).await;
     try_join(broadcast(stack, &room, PERMISSIONS_SHARD_SIZE), poisoning).await.map(drop)
 }
 
@@ -159,6 +166,14 @@ async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), St
     enqueue(stack, room, room, &json!({ "roomId": room, "data": 1 }).to_string()).await;
     eventually(async || !alice.messages(room).is_empty() && rows(stack, room).await.len() == 1).await;
     Ok(())
+}
+
+/// Has a function find a full batch of a group that has waited for long, whatever else becomes of it.
+async fn behind(stack: &LocalStack, function: &str, group: &str) {
+    let queued_at = u64::try_from(long_ago().as_millis()).unwrap();
+    let record = |number| QueueRecord::message(group, &format!("{group}:{number}"), &json!(1)).queued_at(queued_at);
+    let records: Vec<_> = (0..BATCH).map(record).collect();
+    Aws::of(stack).invoke(function, &queue_batch(&records)).await;
 }
 
 /// Waits for a dead letter whose body has this text. Others are taken as well: a queue hands out its first ten only.

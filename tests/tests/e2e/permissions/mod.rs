@@ -35,10 +35,6 @@ const OF_MAPPINGS: [&str; 4] =
 /// The functions that have one.
 const MAPPED: [&str; 3] = ["Relay", "Fanout", "Shards"];
 
-/// What `fanout` and `shards` need of this table they need when a room is behind, which takes a flood: the integration tests show
-/// it, `fanout::congestion`.
-const NEEDED_WHEN_BEHIND: (&str, &[&str]) = ("CongestionTable", &["Fanout", "Shards"]);
-
 /// Permissions that are needed only when something else fails: each with an action that is taken away too.
 const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*", "execute-api:ManageConnections")];
 
@@ -214,10 +210,10 @@ impl<'a> World<'a> {
 /// Whether an exercise can show that the permission is needed.
 fn is_exercised(role: &Role, permission: &Permission) -> bool {
     let action = permission.action.as_str();
-    let is_of_mapping = MAPPED.contains(&role.function.as_str()) && OF_MAPPINGS.contains(&action);
-    let (table, functions) = NEEDED_WHEN_BEHIND;
-    let is_of_flood = permission.resource.contains(table) && functions.contains(&role.function.as_str());
-    !is_of_mapping && !is_of_flood && !OF_LOGS.contains(&action)
+    // Of the rooms' queue relay asks the depth itself.
+    let is_own = role.function == "Relay" && permission.resource.contains("BroadcastQueue");
+    let is_of_mapping = MAPPED.contains(&role.function.as_str()) && OF_MAPPINGS.contains(&action) && !is_own;
+    !is_of_mapping && !OF_LOGS.contains(&action)
 }
 
 /// Whether a line of a function's log says that the permission was missing.

@@ -10,9 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
-use ingest::admission::{Admission, Lookout};
+use ingest::admission::Admission;
 use ingest::connections_api::ConnectionsApi;
 use ingest::message::MessageFunction;
+use ingest::outlook::Lookout;
 use ingest::shares::MessageRates;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
 use tests::events;
 use tests::runtime_api::{Environment, Function};
 
-use super::{NOWHERE, assert_error, reply, send, send_text};
+use super::{NOWHERE, assert_error, puts, reply, send, send_text};
 
 fn to_queue(aws: &AwsServer) -> Function {
     Function::of_workspace("message")
@@ -30,13 +30,6 @@ fn to_bus(aws: &AwsServer) -> Function {
         .env("INGEST_SINK", "eventbridge")
         .env("EVENT_BUS_NAME", "room-bus")
         .env("CONNECTIONS_ENDPOINT", NOWHERE)
-}
-
-/// The calls that put messages; those that look at congestion are left out.
-fn puts(aws: &AwsServer) -> Vec<String> {
-    let mut operations = aws.operations();
-    operations.retain(|operation| !["GetQueueAttributes", "Query"].contains(&operation.as_str()));
-    operations
 }
 
 fn queued(aws: &AwsServer) -> Vec<QueuedMessage> {

@@ -3,14 +3,18 @@
 use serde_json::{Value, json};
 use tests::aws_endpoint::{Call, Fault, Rule};
 use tests::aws_server::AwsServer;
+use tests::dynamodb::CONGESTION_TABLE;
 use tests::events::{batch_item_failures, bus_event, event_batch};
 use tests::runtime_api::{Environment, Function};
+
+use super::puts;
 
 async fn relay(aws: &AwsServer) -> Environment {
     let relay = Function::of_workspace("relay")
         .env("AWS_ENDPOINT_URL", aws.url())
         .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("DLQ_URL", aws.queue_url("dead.fifo"));
+        .env("DLQ_URL", aws.queue_url("dead.fifo"))
+        .env("CONGESTION_TABLE", CONGESTION_TABLE);
     relay.start().await.unwrap()
 }
 
@@ -44,7 +48,7 @@ async fn events_become_messages_in_their_rooms_groups() {
     let events = [event("e-1", &json!({ "roomId": "room", "data": { "p": 1 } })), event("e-2", &named)];
     assert!(deliver(&relay(&aws).await, events).await.is_empty());
 
-    assert_eq!(aws.operations(), ["SendMessageBatch"]);
+    assert_eq!(puts(&aws), ["SendMessageBatch"]);
     let queued = aws.messages("broadcasts.fifo");
     let groups: Vec<_> = queued.iter().map(|message| message.group_id.as_deref().unwrap()).collect();
     assert_eq!(groups, ["room", "other"]);
@@ -65,7 +69,7 @@ async fn a_hundred_events_of_one_room_take_ten_calls() {
         let events = (0..10).map(|number| numbered("room", 10 * batch + number));
         assert!(deliver(&relay, events).await.is_empty());
     }
-    assert_eq!(aws.operations(), ["SendMessageBatch"; 10]);
+    assert_eq!(puts(&aws), ["SendMessageBatch"; 10]);
     assert_eq!(queued(&aws), (0..100).map(|number| json!(number)).collect::<Vec<_>>());
 }
 
@@ -87,7 +91,7 @@ async fn an_event_that_is_delivered_twice_is_one_message() {
     let one = || numbered("room", 1);
     deliver(&relay, [one(), one()]).await;
     deliver(&relay, [one()]).await;
-    assert_eq!((aws.operations().len(), queued(&aws).len()), (2, 1));
+    assert_eq!((puts(&aws).len(), queued(&aws).len()), (2, 1));
 }
 
 /// A second delivery may come hours later: by its age it is searched for in the log.
@@ -111,7 +115,7 @@ async fn a_moments_throttle_is_waited_for() {
     let aws = AwsServer::start();
     aws.fault(Rule::on("SendMessageBatch", Fault::throttling()).times(2));
     assert!(deliver(&relay(&aws).await, [numbered("room", 1)]).await.is_empty());
-    assert_eq!((aws.operations().len(), queued(&aws).len()), (3, 1));
+    assert_eq!((puts(&aws).len(), queued(&aws).len()), (3, 1));
 }
 
 #[tokio::test]
@@ -130,7 +134,7 @@ async fn what_can_never_be_a_message_goes_to_the_dead_letter_queue_with_its_reas
     events.push(numbered("room", 7));
     assert!(deliver(&relay(&aws).await, &events).await.is_empty());
     assert_eq!(queued(&aws), [json!(7)], "the good one is not held up");
-    assert_eq!(aws.operations().len(), 2, "one call for each queue");
+    assert_eq!(puts(&aws).len(), 2, "one call for each queue");
     let letters = aws.messages("dead.fifo");
     assert_eq!(letters.len(), refused.len());
     for ((event, (_, reason, group)), letter) in events.iter().zip(&refused).zip(&letters) {

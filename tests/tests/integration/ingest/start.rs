@@ -60,7 +60,12 @@ async fn session_names_every_bad_variable() {
 
 #[tokio::test]
 async fn relay_names_every_bad_variable() {
-    assert_all_are_named("relay", &[("QUEUE_URL", "ftp://queue"), ("LOG_LEVEL", "x")], &["DLQ_URL"]).await;
+    assert_all_are_named(
+        "relay",
+        &[("QUEUE_URL", "ftp://queue"), ("LOG_LEVEL", "x"), ("QUEUE_DEPTH_LIMIT", "many")],
+        &["DLQ_URL", "CONGESTION_TABLE"],
+    )
+    .await;
 }
 
 #[tokio::test]

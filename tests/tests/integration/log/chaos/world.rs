@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use ingest::admission::{Admission, TableAndQueue};
+use ingest::admission::Admission;
 use ingest::message::MessageFunction;
+use ingest::outlook::TableAndQueue;
 use ingest::shares::MessageRates;
 use serde_json::Value;
 use shared::ConnectionId;

@@ -1,0 +1,151 @@
+//! What is known of congestion: which rooms are behind, and how full the queue is. It is looked up every few seconds, beside
+//! other work where there is some.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    pin::Pin,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use futures::{
+    FutureExt,
+    future::{Either, join, select},
+};
+use shared::{
+    RoomId,
+    clock::Clock,
+    congestion::{
+        Cut,
+        view::{Congestion, NotNow},
+    },
+    queue::{Queue, QueueError},
+    store::{StoreError, congestion::CongestionTable},
+};
+use tokio::time::timeout;
+
+/// How long somebody who is to be refused waits for a look that is due, which may say otherwise.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where congestion is looked up.
+pub trait Lookout: Clone + 'static {
+    /// The cuts of all FIFO groups that are behind.
+    fn cuts(&self) -> impl Future<Output = Result<Vec<(String, Cut)>, StoreError>>;
+
+    /// How many messages the queue has, about.
+    fn depth(&self) -> impl Future<Output = Result<u64, QueueError>>;
+}
+
+/// The congestion table and the queue.
+#[derive(Clone, Debug)]
+pub struct TableAndQueue<Q> {
+    /// The table.
+    pub table: CongestionTable,
+    /// The queue.
+    pub queue: Q,
+}
+
+impl<Q: Queue + Clone + 'static> Lookout for TableAndQueue<Q> {
+    async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
+        Box::pin(self.table.cuts()).await
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        Box::pin(self.queue.depth()).await
+    }
+}
+
+/// What a look has found: the cuts and the queue's depth.
+type Seen = (Result<Vec<(String, Cut)>, StoreError>, Result<u64, QueueError>);
+
+/// A look that has begun, and when.
+struct Looking {
+    begun: u64,
+    look: Pin<Box<dyn Future<Output = Seen>>>,
+}
+
+/// What is known of congestion.
+pub struct Outlook<L> {
+    lookout: L,
+    congestion: RefCell<Congestion>,
+    looking: Cell<Option<Looking>>,
+    random: RefCell<Rng>,
+}
+
+impl<L: fmt::Debug> fmt::Debug for Outlook<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlook").field("lookout", &self.lookout).finish_non_exhaustive()
+    }
+}
+
+impl<L: Lookout> Outlook<L> {
+    /// Nothing is known. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
+    pub fn new(lookout: L, depth_limit: u64, random: Rng) -> Self {
+        Self {
+            lookout,
+            congestion: RefCell::new(Congestion::new(depth_limit)),
+            looking: Cell::new(None),
+            random: RefCell::new(random),
+        }
+    }
+
+    /// Whether a message for a room is admitted, as far as is known. A subject is quiet that has hardly sent anything lately.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn admits(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), NotNow> {
+        self.congestion.borrow().admits(room, is_quiet, now, &mut self.random.borrow_mut())
+    }
+
+    /// Does something, and looks beside it if that is due. What has not been answered by then is waited for beside the next.
+    pub async fn beside_a_look<T>(&self, put: impl Future<Output = T>, clock: &impl Clock) -> T {
+        let Some(mut looking) = self.due_look(clock.unix_millis()) else { return Box::pin(put).await };
+        // Boxed: the SDK's futures are nested as deeply as the compiler allows.
+        match select(Box::pin(put), &mut looking.look).await {
+            Either::Left((done, _)) => {
+                // Both may be there by now.
+                match (&mut looking.look).now_or_never() {
+                    Some(seen) => self.learn(looking.begun, seen),
+                    None => self.looking.set(Some(looking)),
+                }
+                done
+            }
+            Either::Right((seen, put)) => {
+                self.learn(looking.begun, seen);
+                put.await
+            }
+        }
+    }
+
+    /// Looks if that is due; for a second at the most.
+    pub async fn look(&self, now: u64) {
+        let Some(mut looking) = self.due_look(now) else { return };
+        match timeout(LOOK_PATIENCE, &mut looking.look).await {
+            Ok(seen) => self.learn(looking.begun, seen),
+            Err(_) => self.looking.set(Some(looking)),
+        }
+    }
+
+    /// The look that is under way, or one that is due.
+    fn due_look(&self, now: u64) -> Option<Looking> {
+        self.looking.take().or_else(|| {
+            self.congestion.borrow_mut().is_look_due(now).then(|| {
+                let lookout = self.lookout.clone();
+                Looking { begun: now, look: Box::pin(async move { join(lookout.cuts(), lookout.depth()).await }) }
+            })
+        })
+    }
+
+    fn learn(&self, begun: u64, (cuts, depth): Seen) {
+        let mut congestion = self.congestion.borrow_mut();
+        match cuts {
+            Ok(cuts) => congestion.learn_cuts(cuts),
+            Err(error) => tracing::warn!(%error, "which rooms are behind is not known anew"),
+        }
+        match depth {
+            Ok(depth) => congestion.learn_depth(depth, begun),
+            Err(error) => tracing::warn!(%error, "how full the queue is is not known anew"),
+        }
+    }
+}
