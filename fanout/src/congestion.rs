@@ -1,19 +1,51 @@
 //! Which groups are behind: noted beside the broadcast, so that whoever sends learns of it. A batch of which no group is
 //! behind costs no call, and no broadcast fails or waits for this.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 use shared::{
     clock::Clock,
     congestion::law::{PATIENCE, Sight, judge},
-    queue::Queue,
+    queue::{Queue, QueueError},
+    store::{StoreError, congestion::CongestionTable},
 };
 
 use crate::{batch::Group, connections_api::ConnectionsApi, deadline::Deadline, handler::Fanout};
 
 /// Time for all calls of a batch. What is not noted now is noted with the group's next batch.
-const NOTED_WITHIN: Duration = Duration::from_secs(1);
+const NOTED_WITHIN: Duration = Duration::from_secs(2);
+
+/// For so long nothing is noted after it has failed or taken too long: a table or queue that is in trouble must not slow down
+/// every broadcast.
+const PAUSE: u64 = 10_000;
+
+/// What is noted of groups that are behind. One for each environment.
+#[derive(Debug)]
+pub struct Notes {
+    table: CongestionTable,
+    /// In milliseconds since the Unix epoch.
+    paused_until: Cell<u64>,
+}
+
+impl Notes {
+    /// In this table.
+    #[must_use]
+    pub fn new(table: CongestionTable) -> Self {
+        Self { table, paused_until: Cell::new(0) }
+    }
+}
+
+/// Why something was not noted.
+#[derive(Debug, thiserror::Error)]
+enum NotNoted {
+    /// How full the queue is is not known.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The table was not read or written.
+    #[error(transparent)]
+    Table(#[from] StoreError),
+}
 
 /// A group's head.
 #[derive(Debug)]
@@ -23,13 +55,14 @@ pub(crate) struct Head {
     is_first: bool,
 }
 
-/// The heads of the groups that are behind. A batch that is not full has emptied its groups.
+/// The heads of the groups that are behind. A batch that is not full has emptied its groups; and of a full one, those of which
+/// there is little are not what fills it: they wait because others do.
 pub(crate) fn heads_behind(groups: &[Group], batch_size: usize, now: u64) -> Vec<Head> {
     if groups.iter().map(|group| group.records.len()).sum::<usize>() < batch_size {
         return Vec::new();
     }
     let head = |group: &Group| {
-        let first = group.records.first()?;
+        let first = group.records.first().filter(|_| 2 * group.records.len() >= batch_size)?;
         let head = Head { group: group.id.clone(), queued_at: first.queued_at, is_first: first.receives <= 1 };
         (now.saturating_sub(first.queued_at) > PATIENCE).then_some(head)
     };
@@ -39,40 +72,35 @@ pub(crate) fn heads_behind(groups: &[Group], batch_size: usize, now: u64) -> Vec
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Notes how far behind groups are.
     pub(crate) async fn note_congestion(&self, heads: Vec<Head>, deadline: Deadline) {
-        if heads.is_empty() {
+        let seen_at = self.clock.unix_millis();
+        if heads.is_empty() || seen_at < self.congestion.paused_until.get() {
             return;
         }
         let noting = async {
-            let seen_at = self.clock.unix_millis();
-            let Some(depth) = self.depth().await else { return };
-            join_all(heads.iter().map(|head| self.note(head, seen_at, depth))).await;
+            let depth = self.source_queue.depth().await?;
+            let notes = heads.iter().map(|head| self.note(head, seen_at, depth));
+            try_join_all(notes).await.map(drop)
         };
-        if deadline.finish(tokio::time::timeout(NOTED_WITHIN, noting)).await.is_ok_and(|noted| noted.is_ok()) {
-            return;
-        }
-        tracing::warn!("it took too long to note which groups are behind");
+        let problem = match deadline.finish(tokio::time::timeout(NOTED_WITHIN, noting)).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(error))) => error.to_string(),
+            _ => "it takes too long".to_owned(),
+        };
+        tracing::warn!(problem, "which groups are behind is not noted for a while");
+        self.congestion.paused_until.set(seen_at + PAUSE);
     }
 
-    async fn depth(&self) -> Option<u64> {
-        let depth = self.source_queue.depth().await;
-        depth.inspect_err(|error| tracing::warn!(%error, "how full the queue is is not known")).ok()
-    }
-
-    async fn note(&self, head: &Head, seen_at: u64, depth: u64) {
+    async fn note(&self, head: &Head, seen_at: u64, depth: u64) -> Result<(), NotNoted> {
         let Head { group, queued_at, is_first } = head;
-        let row = match self.congestion.row(group).await {
-            Ok(row) => row,
-            Err(error) => return tracing::warn!(group, %error, "whether a group falls behind is not known"),
-        };
+        let row = self.congestion.table.row(group).await?;
         let sight = Sight { seen_at, queued_at: *queued_at, depth };
-        let Some(new) = judge(row.as_ref(), sight, *is_first) else { return };
-        if let Err(error) = self.congestion.put(group, &new).await {
-            return tracing::warn!(group, %error, "how far a group is behind is not noted");
-        }
+        let Some(new) = judge(row.as_ref(), sight, *is_first) else { return Ok(()) };
+        self.congestion.table.put(group, &new).await?;
         let old_cut = row.and_then(|row| row.cut);
         if let Some(cut) = new.cut.filter(|cut| Some(*cut) != old_cut) {
             let (waited_ms, hold_ms) = (sight.waited(), cut.hold);
             tracing::warn!(group, waited_ms, depth, fraction = cut.fraction, hold_ms, "a room falls behind and sheds");
         }
+        Ok(())
     }
 }

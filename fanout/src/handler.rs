@@ -6,12 +6,7 @@ use std::{cell::Cell, time::Duration};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lambda_runtime::LambdaEvent;
-use shared::{
-    ConnectionId,
-    clock::Clock,
-    queue::Queue,
-    store::{congestion::CongestionTable, connections::ConnectionTable},
-};
+use shared::{ConnectionId, clock::Clock, queue::Queue, store::connections::ConnectionTable};
 
 use tokio::sync::Notify;
 
@@ -21,7 +16,7 @@ use crate::{
         Broadcaster, Invocation,
         gone::{self, delete_gone},
     },
-    congestion::heads_behind,
+    congestion::{Notes, heads_behind},
     connections_api::{ConnectionsApi, Outcome},
     deadline::Deadline,
     group::Left,
@@ -41,7 +36,7 @@ pub struct Fanout<Q, A, C> {
     /// The room logs.
     pub log: LogWriter<C>,
     /// What is noted of groups that are behind.
-    pub congestion: CongestionTable,
+    pub congestion: Notes,
     /// The queue that feeds the function.
     pub source_queue: Q,
     /// Records of a full batch of it.

@@ -19,7 +19,7 @@
 pub mod batch;
 pub mod broadcast;
 pub mod config;
-mod congestion;
+pub mod congestion;
 pub mod connections_api;
 pub mod deadline;
 pub mod frame;

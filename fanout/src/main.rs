@@ -5,8 +5,8 @@ use std::rc::Rc;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fanout::{
-    broadcast::Broadcaster, config::Config, connections_api::SignedConnectionsApi, handler::Fanout, layout::Layouts,
-    log::LogWriter,
+    broadcast::Broadcaster, config::Config, congestion::Notes, connections_api::SignedConnectionsApi, handler::Fanout,
+    layout::Layouts, log::LogWriter,
 };
 use shared::{
     aws,
@@ -33,7 +33,7 @@ async fn main() -> Result<(), StartError> {
     let fanout = Rc::new(Fanout {
         connections: connections.with_room_index(&config.room_index),
         log: LogWriter::new(messages, SystemClock, config.retention),
-        congestion,
+        congestion: Notes::new(congestion),
         source_queue: SqsQueue::new(sqs.clone(), &config.queue_url),
         batch_size: config.batch_size,
         shard_queue: SqsQueue::new(sqs.clone(), &config.shard_queue_url),

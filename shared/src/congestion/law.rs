@@ -13,7 +13,7 @@
 //! What must not shed anybody:
 //! - *A burst.* Its head moves as slowly as a flood's, but the queue as a whole becomes shorter meanwhile. Then nothing
 //!   threatens other rooms, whatever this one does.
-//! - *An outage*, in which nothing is drained. A record that comes again starts the measuring anew.
+//! - *An outage*, in which nothing is drained. A head that comes again, and is the same, starts the measuring anew.
 //! - *A slow broadcast* of a room in which little is said. A batch that is not full has emptied its groups.
 
 use super::{Cut, LEARNT_AFTER};
@@ -90,7 +90,9 @@ pub fn judge(row: Option<&GroupRow>, now: Sight, is_first: bool) -> Option<Group
         // What was sent before the cut is out: nothing is gained by waiting any longer.
         return anew(cut.map(|cut| Cut { hold: cut.hold.min(now.seen_at.saturating_sub(cut.since)), ..cut }));
     }
-    if !is_first || now.queued_at < sight.queued_at || apart > MOST_APART {
+    // A head that came again and has not moved was not drained: whatever it was, it was no lack of speed.
+    let has_moved = now.queued_at > sight.queued_at;
+    if (!is_first && !has_moved) || now.queued_at < sight.queued_at || apart > MOST_APART {
         return anew(cut);
     }
     let drained = (now.queued_at - sight.queued_at).max(1);
@@ -185,6 +187,13 @@ mod tests {
         assert_eq!(judge(Some(&row), sight(9_000, 36_000, 950), true).unwrap(), seen(9_000, 36_000, 950));
     }
 
+    /// Each invocation runs out of time with records left, which come again; and still the head moves on, too slowly.
+    #[test]
+    fn a_flood_whose_records_come_again_is_cut_all_the_same() {
+        let row = judge(Some(&seen(70, 2_100, 600)), sight(170, 5_100, 1_500), false).unwrap();
+        assert!(row.cut.is_some_and(|cut| cut.fraction < 0.01), "{row:?}");
+    }
+
     #[test]
     fn two_times_of_being_behind_have_nothing_to_do_with_each_other() {
         let row = judge(Some(&seen(0, 3_000, 10)), sight(96_000, 99_100, 20), true).unwrap();
@@ -221,7 +230,7 @@ mod tests {
             prop_assert_eq!(new.sight, now);
             let is_new = new.cut.filter(|new| cut.is_none_or(|cut| cut.since != new.since));
             if let Some(new) = is_new {
-                prop_assert!(is_first && now.depth > then.depth && now.waited() >= then.waited() + CHANGE);
+                prop_assert!((is_first || now.queued_at > then.queued_at) && now.depth > then.depth && now.waited() >= then.waited() + CHANGE);
                 prop_assert!(new.fraction < cut.map_or(1.0, |cut| cut.fraction_at(now.queued_at)));
                 prop_assert!(new.fraction_at(now.seen_at) > 0.0 && new.since == now.seen_at);
             }

@@ -156,4 +156,21 @@ async fn a_batch_is_broadcast_whatever_becomes_of_its_notes() {
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &batch(10, unix_millis() - 60_000)).await, Vec::<String>::new());
     assert_eq!((world.jobs().len(), calls(&world)), (1, vec!["GetQueueAttributes".to_owned()]));
+    // Whatever is in trouble is left alone for a while.
+    invoke(&fanout, &batch(10, unix_millis() - 60_000)).await;
+    assert_eq!(calls(&world).len(), 1);
+}
+
+/// One message in a batch that others fill waits because of them; its room must not be shed for it.
+#[tokio::test]
+async fn a_group_of_which_a_full_batch_has_little_is_not_noted() {
+    let world = World::start();
+    let old = unix_millis() - 60_000;
+    let of_room = |(room, count): (&'static str, usize)| (0..count).map(move |number| (room, number));
+    let records = [("full", 5), ("a", 4), ("b", 1)].into_iter().flat_map(of_room);
+    let records: Vec<_> =
+        records.map(|(room, number)| message(room, &format!("{room}-{number}")).queued_at(old)).collect();
+    invoke(&world.fanout().start().await.unwrap(), &records).await;
+    assert_eq!(calls(&world).iter().filter(|call| *call == "GetItem").count(), 1);
+    assert!(table(&world).row("full").await.unwrap().is_some());
 }

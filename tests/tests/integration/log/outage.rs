@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lambda_events::sqs::SqsEvent;
 use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
+use fanout::congestion::Notes;
 use fanout::connections_api::SignedConnectionsApi;
 use fanout::handler::Fanout;
 use fanout::layout::Layouts;
@@ -144,7 +145,7 @@ fn fanout(
     Fanout {
         connections: ConnectionTable::new(table.clone(), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX),
         log: writer_over(table, clock, 86_400),
-        congestion,
+        congestion: Notes::new(congestion),
         source_queue: queue.clone(),
         batch_size: 10,
         shard_queue: queue.clone(),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lambda_events::sqs::SqsEvent;
 use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
+use fanout::congestion::Notes;
 use fanout::connections_api::{ConnectionsApi, Outcome, SignedConnectionsApi};
 use fanout::frame::EncodedFrame;
 use fanout::handler::Fanout;
@@ -147,7 +148,7 @@ fn environment(world: &Rc<World>, source: &FifoQueue, random: &mut Rng) -> Envir
     Fanout {
         connections: connections.with_room_index(ROOM_INDEX),
         log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION),
-        congestion: CongestionTable::new(world.dynamodb_client.clone(), CONGESTION_TABLE),
+        congestion: Notes::new(CongestionTable::new(world.dynamodb_client.clone(), CONGESTION_TABLE)),
         source_queue: source.clone(),
         batch_size: 10,
         shard_queue: world.shard_queue.clone(),
