@@ -107,6 +107,8 @@ pub struct SessionLimits {
     pub connections: Option<NonZeroU32>,
     /// `SUBJECT_REQUESTS_PER_SECOND`: requests of a subject, a second; 0 is no limit.
     pub requests: u64,
+    /// `ROOM_JOINS_PER_SECOND`: joins of a room, a second; 0 is no limit.
+    pub room_joins: u64,
 }
 
 impl SessionConfig {
@@ -122,12 +124,14 @@ impl SessionConfig {
         let retention_seconds = settings.retention_seconds();
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
         let requests = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
+        let room_joins = settings.integer("ROOM_JOINS_PER_SECOND", PER_SECOND, 200);
         let mut at_most =
             |name, range, default| u32::try_from(settings.integer(name, range, default)).unwrap_or(u32::MAX);
         let limits = SessionLimits {
             rooms: at_most("CONNECTION_ROOMS", 1..=1_000, 100),
             connections: NonZeroU32::new(at_most("SUBJECT_CONNECTIONS", 0..=1_000, 50)),
             requests,
+            room_joins,
         };
         settings.finish(Self {
             connections_table,

@@ -69,7 +69,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
         random: Rng,
     ) -> Self {
         let heads = Heads::new(clock.clone());
-        let shares = RequestShares::new(limits.requests, clock.clone());
+        let shares = RequestShares::new(limits.requests, limits.room_joins, clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
         Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, shares, random }
     }
@@ -85,8 +85,9 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 if let Err(error) = self.shares.take(&grant.subject) {
                     return Ok(Response::for_lifecycle(Err(error)));
                 }
-                let connected =
-                    connect(&self.tables, &self.connections_api, self.limits, (&connection, &grant), room.as_deref());
+                let (tables, api) = (&self.tables, &self.connections_api);
+                let (limits, member) = ((self.limits.connections, &self.shares), (&connection, &grant));
+                let connected = connect(tables, api, limits, member, room.as_deref());
                 Response::for_lifecycle(self.note(deadline.race(connected).await))
             }
             SocketEvent::Disconnect { connection, grant } => {
@@ -124,7 +125,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
             Request::JoinRoom(JoinRoom { room_id, after }) => {
                 let mut budget = ReplyBudget::new();
                 let after = after.map(|Counter(after)| after);
-                let found = join_room((connections, log), frame, &room_id, after, &budget, self.limits.rooms).await?;
+                let limits = (self.limits.rooms, &self.shares);
+                let found = join_room((connections, log), limits, frame, &room_id, after, &budget).await?;
                 let sync_after_ms = self.sync_after(found.appended_at);
                 Ok(Reply::Joined {
                     room_id,

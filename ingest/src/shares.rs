@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use shared::{Subject, clock::Clock, congestion::view::NotNow};
+use shared::{RoomId, Subject, clock::Clock, congestion::view::NotNow};
 
 use crate::{buckets::Buckets, response::RouteError};
 
@@ -91,13 +91,15 @@ impl MessageShares {
 #[derive(Debug)]
 pub struct RequestShares<C> {
     requests: RefCell<Buckets>,
+    joins: RefCell<Buckets>,
     clock: C,
 }
 
 impl<C: Clock> RequestShares<C> {
-    /// So many requests a second for each subject; 0 is no limit.
-    pub fn new(per_second: u64, clock: C) -> Self {
-        Self { requests: RefCell::new(Buckets::new(per_second, REQUESTS_BURST)), clock }
+    /// So many requests a second for each subject, and joins for each room; 0 is no limit.
+    pub fn new(subject_requests: u64, room_joins: u64, clock: C) -> Self {
+        let buckets = |per_second| RefCell::new(Buckets::new(per_second, REQUESTS_BURST));
+        Self { requests: buckets(subject_requests), joins: buckets(room_joins), clock }
     }
 
     /// Takes a request of a subject: a frame, a handshake, or a row that a frame has put.
@@ -105,11 +107,23 @@ impl<C: Clock> RequestShares<C> {
     /// # Errors
     /// When there is none left, with the time when there is.
     pub fn take(&self, subject: &Subject) -> Result<(), RouteError> {
-        let (mut requests, now) = (self.requests.borrow_mut(), self.clock.unix_micros());
-        if let Some(wait) = requests.wait(subject.as_str(), 1, now) {
-            return Err(over("you are asking too much", wait));
+        self.take_of(&self.requests, subject.as_str(), "you are asking too much")
+    }
+
+    /// Takes a join of a room: a row that is put for it, by whomever.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_join(&self, room: &RoomId) -> Result<(), RouteError> {
+        self.take_of(&self.joins, room.as_str(), "too many are joining the room")
+    }
+
+    fn take_of(&self, buckets: &RefCell<Buckets>, key: &str, what: &'static str) -> Result<(), RouteError> {
+        let (mut buckets, now) = (buckets.borrow_mut(), self.clock.unix_micros());
+        if let Some(wait) = buckets.wait(key, 1, now) {
+            return Err(over(what, wait));
         }
-        requests.take(subject.as_str(), 1, now);
+        buckets.take(key, 1, now);
         Ok(())
     }
 }
@@ -186,9 +200,20 @@ mod tests {
     }
 
     #[test]
+    fn a_room_has_joins_whoever_joins() {
+        let time = Cell::new(NOW);
+        let shares = RequestShares::new(0, 2, Hands(&time));
+        let room = |name| RoomId::parse(name).unwrap();
+        assert_eq!((0..30).filter(|_| shares.take_join(&room("r")).is_ok()).count(), 20);
+        assert!(shares.take_join(&room("s")).is_ok(), "another room");
+        let Err(RouteError::NotNow { until, .. }) = shares.take_join(&room("r")) else { panic!("a join too many") };
+        assert_eq!(until.retry_after_ms, 500);
+    }
+
+    #[test]
     fn a_subject_that_joins_a_hundred_rooms_anew_gets_through() {
         let time = Cell::new(NOW);
-        let shares = RequestShares::new(20, Hands(&time));
+        let shares = RequestShares::new(20, 0, Hands(&time));
         let subject = Subject::parse("a").unwrap();
         // A handshake, the joins, two frames of sync.
         assert!((0..1 + 100 + 2).all(|_| shares.take(&subject).is_ok()));

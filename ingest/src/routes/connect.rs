@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use shared::{ConnectionId, RoomId, clock::Clock, json::FieldError, rights::Right, store::subjects::SubjectTable};
 
 use crate::{
-    config::SessionLimits, connections_api::ConnectionsApi, grant::Grant, response::RouteError, session::Tables,
+    connections_api::ConnectionsApi, grant::Grant, response::RouteError, session::Tables, shares::RequestShares,
 };
 
 /// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one
@@ -17,21 +17,22 @@ const ASKED: u32 = 5;
 /// Serves the route. An error refuses the upgrade.
 ///
 /// # Errors
-/// When the room is no room id, the subject may not join it or has as many connections as it may have, or a table does not
+/// When the room is no room id, too many are joining it, the subject may not join it or has as many connections as it may have, or a table does not
 /// answer.
 pub async fn connect(
     tables: &Tables<impl Clock>,
     api: &ConnectionsApi,
-    limits: SessionLimits,
+    (most_connections, shares): (Option<NonZeroU32>, &RequestShares<impl Clock>),
     (connection, grant): (&ConnectionId, &Grant),
     room: Option<&str>,
 ) -> Result<(), RouteError> {
     let room = room.map(RoomId::parse).transpose().map_err(|error| FieldError::invalid("roomId", error))?;
     if let Some(room) = &room {
         grant.require(Right::Join, room)?;
+        shares.take_join(room)?;
     }
     // Before the room: a connection that is refused is in none.
-    if let Some(most) = limits.connections {
+    if let Some(most) = most_connections {
         admit(&tables.subjects, api, most, (connection, grant)).await?;
     }
     if let Some(room) = &room {

@@ -13,26 +13,28 @@ use crate::{
     catch_up::{ANY_TIME, Found, ReplyBudget, head, read},
     event::Frame,
     response::RouteError,
+    shares::RequestShares,
 };
 
 /// Serves the route; what the client has missed, and has a right to, goes into `budget`.
 ///
 /// # Errors
-/// When the subject may not join the room, or not read what was said before, the connection is in `most_rooms` others, or a
+/// When the subject may not join the room, or not read what was said before, too many are joining it, the connection is in `most_rooms` others, or a
 /// table does not answer, or throttles; the SDK has tried it again by then. The connection may be in the room all the same.
 pub async fn join_room<C: Clock>(
     (connections, log): (&ConnectionTable<C>, &LogTable<C>),
+    (most_rooms, shares): (u32, &RequestShares<C>),
     frame: &Frame,
     room: &RoomId,
     after: Option<u64>,
     budget: &ReplyBudget,
-    most_rooms: u32,
 ) -> Result<Found, RouteError> {
     let (connection, grant) = (&frame.connection, &frame.grant);
     grant.require(Right::Join, room)?;
     if after.is_some() {
         grant.require(Right::History, room)?;
     }
+    shares.take_join(room)?;
     connections.join(connection, room, &grant.subject, grant.ends_at()).await?;
     let found = async {
         Ok(match after {

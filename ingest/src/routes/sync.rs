@@ -100,7 +100,10 @@ pub async fn sync<C: Clock>(
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
     // The other rooms are left out, and renewed when they are asked for again.
     let mut over = None;
-    let take = |_: &&&RoomId| shares.take(&grant.subject).map_err(|error| over = Some(error)).is_ok();
+    let take = |room: &&&RoomId| {
+        let taken = shares.take(&grant.subject).and_then(|()| shares.take_join(room));
+        taken.map_err(|error| over = Some(error)).is_ok()
+    };
     let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
     let mut renewed = renew(connections, frame, &affordable, &mut failures).await;
     forbidden.extend(leave_surplus(connections, frame, most_rooms, &mut renewed).await?);

@@ -38,7 +38,8 @@ impl Session {
         };
         let api = nobody_expires();
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        let (limits, random) = (SessionLimits { rooms: 100, connections: None, requests }, Rng::with_seed(2));
+        let (limits, random) =
+            (SessionLimits { rooms: 100, connections: None, requests, room_joins: 0 }, Rng::with_seed(2));
         Self(Rc::new(SessionFunction::new(tables, api, limits, clock.clone(), RETENTION_SECONDS, beat, random)))
     }
 
