@@ -55,9 +55,10 @@ STARTED := $(shell date +%s)
 ##@ Try it
 
 .PHONY: local
-local: ## The whole system on this machine (PORT=4566 DEMO_PORT=8080); Ctrl-C stops it
+local: ## The whole system on this machine (PORT=4566 DEMO_PORT=8080 PARAMS="Name=Value ..."); Ctrl-C stops it
 local: ports setup lambda $(VENV)/local/.ready $(DEMO_PAGE)
-	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT)
+	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT) \
+		$(foreach parameter,$(PARAMS),--param '$(parameter)')
 
 .PHONY: token
 token: ## A token for the local stack: make token SUB=alice ROOMS='{"chat:*":["join","send"]}' TTL=60

@@ -27,8 +27,9 @@ class Demo:
         self._server.websocket_url = None
         self.url = f"http://{HOST}:{self._server.server_address[1]}/"
 
-    def start(self, websocket_url: str, secret: Callable[[], bytes]) -> None:
-        """`secret` reads the secret of tokens, which may be rotated while the page is served."""
+    def start(self, websocket_url: str, secret: Callable[[], bytes] | None) -> None:
+        """`secret` reads the secret of tokens, which may be rotated while the page is served. None: the stack takes no
+        tokens but those of its issuer, and the page gets none."""
         self._server.secret = secret
         self._server.websocket_url = websocket_url
         threading.Thread(target=self._server.serve_forever, name="demo", daemon=True).start()
@@ -60,6 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         # Other sites can make a browser post here, but not with this content type, unless we allowed it.
         if self.headers.get_content_type() != "application/json":
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+            return
+        if self.server.secret is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "this stack takes no tokens but those of its issuer")
             return
         subject = self._subject()
         if subject is None:

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import boto3
@@ -21,6 +22,8 @@ from emulator import CREDENTIALS
 RIGHTS = ("join", "send", "history", "state")
 ALL_ROOMS = {"*": list(RIGHTS)}
 PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,100}\*?|\*")
+# That of the functions.
+SUBJECT_BYTES = 256
 # Eight hours: a day's work.
 SECONDS = 28_800
 
@@ -47,10 +50,25 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def rooms_of(text: str) -> dict:
+def subject_of(text: str) -> str:
     """Refuses here what the authorizer would refuse without a word."""
+    if not 0 < len(text.encode()) <= SUBJECT_BYTES or any(unicodedata.category(char) == "Cc" for char in text):
+        raise argparse.ArgumentTypeError(f"SUB must have 1 to {SUBJECT_BYTES} bytes and no control characters")
+    return text
+
+
+def once(pairs: list) -> dict:
+    """An object whose fields are there once each."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("ROOMS has a pattern twice")
+    return dict(pairs)
+
+
+def rooms_of(text: str) -> dict:
+    """As `subject_of`."""
     try:
-        rooms = json.loads(text)
+        rooms = json.loads(text, object_pairs_hook=once)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"ROOMS is not JSON: {error}") from None
     if not isinstance(rooms, dict):
@@ -73,7 +91,7 @@ def main() -> int:
     # From the environment, where make puts them: in a command line quotes and dollars would be the shell's.
     asked_by_make = {name: os.environ.get(name) or None for name in ("SUB", "ROOMS", "TTL")}
     options = argparse.ArgumentParser(description="Prints a token for the local stack.")
-    options.add_argument("subject", nargs="?", default=asked_by_make["SUB"], help="whom it is for, for example alice")
+    options.add_argument("subject", nargs="?", type=subject_of, default=asked_by_make["SUB"], help="whom it is for, for example alice")
     options.add_argument("--rooms", type=rooms_of, default=asked_by_make["ROOMS"], help="rights by room; all in all rooms")
     options.add_argument("--ttl", type=seconds_of, default=asked_by_make["TTL"], help="seconds until it expires")
     options.add_argument("--state", type=Path, default=Path("target/local"), help="the stack's folder")

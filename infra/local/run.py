@@ -155,9 +155,9 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
     stack.mend_mappings(client("lambda"))
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
-        demo.start(
-            description["websocketUrl"], lambda: read_secret(secrets_manager, description["authSecretArn"])
-        )
+        arn = description["authSecretArn"]
+        secret = None if arn is None else lambda: read_secret(secrets_manager, arn)
+        demo.start(description["websocketUrl"], secret)
         prices = Prices(client("events"), description["eventBusName"], say)
         prices.start()
         cleanup.callback(prices.stop)
