@@ -9,11 +9,11 @@ use crate::stacks::{AUDIENCE, ISSUER, Stacks};
 use crate::tables::{log, now};
 use crate::wait::PATIENCE;
 
-fn claims(subject: &str) -> Value {
+pub(crate) fn claims(subject: &str) -> Value {
     json!({ "sub": subject, "exp": now().as_secs() + 600, "iss": ISSUER, "aud": AUDIENCE, "rooms": everywhere() })
 }
 
-async fn connect(stack: &LocalStack, claims: &Value) -> Result<Client, Refused> {
+pub(crate) async fn connect(stack: &LocalStack, claims: &Value) -> Result<Client, Refused> {
     stack.connect_with(&Handshake::token(&stack.token_with(claims)).room("bus")).await
 }
 

@@ -29,6 +29,7 @@ mod refusals;
 mod resume;
 mod retention;
 mod rights;
+mod shares;
 mod stacks;
 mod tables;
 mod tokens;
@@ -119,6 +120,8 @@ fn main() -> ExitCode {
         refusals::every_bad_frame_gets_its_error_and_the_connection_stays_usable,
         resume::history_comes_in_pages_newest_first,
         resume::one_sync_tells_what_was_missed_in_several_rooms,
+        shares::whoever_sends_too_much_is_told_when_to_try_again,
+        shares::whoever_asks_too_much_is_told_when_to_ask_again,
         tokens::an_issuers_keys_are_rotated_while_clients_are_connected,
         tokens::a_rotated_secret_cuts_nobody_and_the_one_before_it_is_good_until_the_next,
         tokens::of_an_issuers_tokens_those_for_us_are_taken,

@@ -47,9 +47,16 @@ impl Stacks {
         .await
     }
 
-    /// A stack that sends messages through the event bus, and asks tokens for issuer and audience.
+    /// A stack that sends messages through the event bus, asks tokens for issuer and audience, and gives subjects small
+    /// shares.
     pub(crate) async fn bus(&self) -> &LocalStack {
-        let parameters = [("IngestSink", "eventbridge"), ("AuthIssuer", ISSUER), ("AuthAudience", AUDIENCE)];
+        let parameters = [
+            ("IngestSink", "eventbridge"),
+            ("AuthIssuer", ISSUER),
+            ("AuthAudience", AUDIENCE),
+            ("SubjectMessagesPerSecond", "2"),
+            ("SubjectRequestsPerSecond", "2"),
+        ];
         started(&self.bus, async move { LocalStack::start(&parameters).await }).await
     }
 
