@@ -34,6 +34,10 @@ const MOST_APART: u64 = 90_000;
 /// In what time a backlog should be gone, where that is possible with at least a tenth of the drain left for new messages.
 const DRAINED_IN: f64 = 60_000.0;
 
+/// A cut holds no longer than this, whatever it was taken from: when it opens too early, the room is cut again, and when it
+/// was wrong, nobody is shut out for hours.
+const LONGEST_HOLD: f64 = 600_000.0;
+
 /// What of the drain is given to new messages, at least and at most.
 const MARGIN: (f64, f64) = (0.1, 0.9);
 
@@ -108,7 +112,7 @@ pub fn judge(row: Option<&GroupRow>, now: Sight, is_first: bool) -> Option<Group
     let margin = (1.0 - backlog / DRAINED_IN).clamp(MARGIN.0, MARGIN.1);
     let in_force = cut.map_or(1.0, |cut| cut.fraction_at(now.queued_at));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0; saturates")]
-    let hold = backlog as u64;
+    let hold = backlog.min(LONGEST_HOLD) as u64;
     anew(Some(Cut { fraction: in_force / growth * margin, since: now.seen_at, hold }))
 }
 
@@ -192,6 +196,12 @@ mod tests {
     fn a_flood_whose_records_come_again_is_cut_all_the_same() {
         let row = judge(Some(&seen(70, 2_100, 600)), sight(170, 5_100, 1_500), false).unwrap();
         assert!(row.cut.is_some_and(|cut| cut.fraction < 0.01), "{row:?}");
+    }
+
+    #[test]
+    fn no_cut_holds_for_hours_however_deep_the_queue_is_for_other_reasons() {
+        let row = judge(Some(&seen(0, 2_100, 9_000)), sight(6, 4_300, 10_000), true).unwrap();
+        assert_eq!(row.cut.unwrap().hold, 600_000);
     }
 
     #[test]
