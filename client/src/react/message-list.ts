@@ -261,6 +261,9 @@ export class MessageList<T> {
     this.#reach = last;
     this.#looks = 0;
     this.#exact = this.#cutOff = true;
+    // What it was to look for is cut off; older messages would not reach up to those that are here.
+    clearTimeout(this.#lookTimer);
+    this.#lookTimer = undefined;
   }
 
   #changed(): void {
