@@ -58,12 +58,20 @@ impl<C: Clock> LogTable<C> {
         self.descending(room, before, limit, Consistency::Strong).await
     }
 
-    /// As [`LogTable::latest`], but eventually consistent: at half the price, the newest of them may be missing.
+    /// As [`LogTable::latest`], but eventually consistent: at half the price, the newest of a log may be missing. Those just
+    /// before a `before` are not: numbers are consecutive, so what does not end there is read once more, strongly consistent. It
+    /// has expired, or another log was before it, if it is not there then.
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
     pub async fn history(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
-        self.descending(room, before, limit, Consistency::Eventual).await
+        let page = self.descending(room, before, limit, Consistency::Eventual).await?;
+        let is_next_to = |before: u64| page.entries.first().is_some_and(|newest| newest.seq() + 1 == before);
+        if before.is_none_or(is_next_to) {
+            return Ok(page);
+        }
+        let strong = self.descending(room, before, limit, Consistency::Strong).await?;
+        Ok(LogPage { bytes: page.bytes + strong.bytes, ..strong })
     }
 
     async fn descending(

@@ -308,3 +308,20 @@ async fn every_refusal_names_the_field_and_the_limit() {
     }
     assert!(dynamodb.endpoint().operations().is_empty(), "nothing that is refused costs a call");
 }
+
+/// An eventually consistent read may lack what was appended a moment ago, and a page without it would leave a hole.
+#[tokio::test]
+async fn a_page_that_does_not_end_just_before_where_it_should_is_read_again_consistently() {
+    let dynamodb = DynamoDb::start();
+    seed(&dynamodb, "room", 100..=110);
+    let session = session(&dynamodb).start().await.unwrap();
+    for (before, consistent) in [(json!(111), vec![false]), (json!(null), vec![false]), (json!(115), vec![false, true])]
+    {
+        let asked = dynamodb.calls_of("Query").len();
+        let frame = json!({ "action": "getHistory", "roomId": "room", "limit": 1, "before": before });
+        assert_eq!(numbers(&send(&session, &frame).await), [110]);
+        let reads: Vec<bool> =
+            dynamodb.calls_of("Query")[asked..].iter().map(|call| call.body["ConsistentRead"] == true).collect();
+        assert_eq!(reads, consistent, "before {before}");
+    }
+}
