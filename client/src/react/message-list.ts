@@ -239,6 +239,10 @@ export class MessageList<T> {
       this.#exact = true;
       this.#reach = Math.max(this.#reach, message.seq - 1);
       this.#lookLater();
+    } else if (message.seq === this.#reach && !this.#cutOff) {
+      // Delivered after one that follows it: it is none of the past, whose newest is to be looked for still.
+      this.#reach--;
+      this.#lookLater();
     }
     // Timers of a hidden page may be a minute late.
     if (this.#messages.length > 2 * this.#bound) this.#trim();

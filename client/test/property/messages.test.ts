@@ -14,7 +14,8 @@ function slowHistory(random: Random, lag: number): void {
     if (action !== "getHistory") return undefined;
     if (random.chance(0.05)) return { code: "unavailable" };
     const hidden = log.retained.find(({ sentAt }) => sentAt > Date.now() - lag)?.seq ?? Infinity;
-    const before = Math.min((frame["before"] as number | undefined) ?? Infinity, hidden);
+    // What does not end just before `before` is read once more, and then exactly.
+    const before = (frame["before"] as number | undefined) ?? hidden;
     const page = log.history(before, frame["limit"] as number);
     const socket = network.last;
     const reply = JSON.stringify({ type: "history", requestId, roomId: "lobby", ...page });
@@ -23,17 +24,14 @@ function slowHistory(random: Random, lag: number): void {
   };
 }
 
-/**
- * The everyday runs are always these; one of them has failed once. Of others (`ROOMCAST_SEEDS`) one in some thousands finds what is
- * known: a page before messages of the last second may lack those just before them, since history is read eventually consistent.
- */
-const USUAL = 725_007_231;
+/** Runs that have failed once. */
+const FAILED = [725_007_293, 596_019_542, 154_523_053];
 
 /**
  * Components come and go, ask for older messages, and share the room with an application that joins, leaves and reads it slowly,
  * while the connection is cut and the client closed.
  */
-it.each(seeds(100, USUAL))("a list of messages ends as the end of the log, without a hole (ROOMCAST_SEED=%i)", async (seed) => {
+it.each([...FAILED, ...seeds(100)])("a list of messages ends as the end of the log, without a hole (ROOMCAST_SEED=%i)", async (seed) => {
   const random = new Random(seed);
   const { server, network } = fake.world;
   const publish = (count: number) => server.publish("lobby", Array.from({ length: count }, () => ({ data: "text" })));
