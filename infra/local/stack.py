@@ -76,6 +76,7 @@ def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | 
     return {
         "endpointUrl": endpoint,
         "region": REGION,
+        "stackName": STACK,
         # The template's own URL is that of the cloud; the emulator has one host name for everything.
         "websocketUrl": f"ws://{HOST}:{port}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}",
         "connectionsEndpoint": outputs["ConnectionsEndpoint"],

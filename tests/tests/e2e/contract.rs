@@ -25,6 +25,7 @@ pub(crate) async fn the_description_has_every_field(stacks: &Stacks) {
         "messagesTable",
         "queueUrl",
         "region",
+        "stackName",
         "websocketUrl",
     ];
     assert_eq!(fields, expected);
@@ -37,7 +38,7 @@ pub(crate) async fn the_description_has_every_field(stacks: &Stacks) {
     }
     assert!([text("queueUrl"), text("dlqUrl")].iter().all(|url| url.contains(".fifo")));
     assert!(text("authSecretArn").starts_with("arn:aws:secretsmanager:"));
-    for name in ["region", "connectionsTable", "messagesTable", "eventBusName"] {
+    for name in ["region", "stackName", "connectionsTable", "messagesTable", "eventBusName"] {
         assert!(!text(name).is_empty(), "{name}");
     }
     // Started without the demo page.
