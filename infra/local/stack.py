@@ -55,8 +55,11 @@ def mend_mappings(functions) -> None:
 
 
 def mend_tables(dynamodb, outputs: dict[str, str]) -> None:
-    """The emulator's CloudFormation leaves time to live off."""
-    for table in (outputs["ConnectionsTable"], outputs["MessagesTable"], outputs["CongestionTable"]):
+    """The emulator's CloudFormation leaves time to live off, and has a text where protection is a boolean."""
+    messages = outputs["MessagesTable"]
+    protection = dynamodb.describe_table(TableName=messages)["Table"]["DeletionProtectionEnabled"]
+    dynamodb.update_table(TableName=messages, DeletionProtectionEnabled=str(protection).lower() == "true")
+    for table in (outputs["ConnectionsTable"], messages, outputs["CongestionTable"]):
         specification = {"AttributeName": "expiresAt", "Enabled": True}
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
 

@@ -4,6 +4,7 @@
 //! from the stack's outputs. The local stack is a deployed stack with another endpoint.
 
 pub mod arguments;
+pub mod client;
 pub mod commands;
 pub mod failure;
 pub mod output;

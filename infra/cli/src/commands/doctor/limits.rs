@@ -44,9 +44,9 @@ async fn reserved(patient: &Patient<'_>, id: &str, parameter: &str) -> Option<Fi
         Err(error) => return Some(unanswered(Area::Limits, subject, error)),
     };
     let wanted: Option<i32> = patient.parameter(parameter).and_then(|value| value.parse().ok());
-    let reserves = patient.parameter("ReserveConcurrency") == Some("true");
+    let is_reserving = patient.parameter("ReserveConcurrency") == Some("true");
     let mend = match wanted {
-        Some(wanted) if reserves => patient.aws(&format!(
+        Some(wanted) if is_reserving => patient.aws(&format!(
             "lambda put-function-concurrency --function-name {function} --reserved-concurrent-executions {wanted}"
         )),
         _ => patient.aws(&format!("lambda delete-function-concurrency --function-name {function}")),

@@ -137,7 +137,7 @@ pub fn unanswered(area: Area, subject: impl Into<String>, error: impl Error + Pr
         (Some(code), Some(message)) => format!("{code}, {message}"),
         (Some(code), None) => code.to_owned(),
         _ => {
-            let causes = std::iter::successors(Some(&error as &dyn Error), |error| error.source());
+            let causes = std::iter::successors(Some(&error as &dyn Error), |&error| error.source());
             causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
         }
     };

@@ -1,0 +1,125 @@
+//! What a run leaves behind, and its removal: rows of its rooms and subjects, and dead letters.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use shared::queue::REASON;
+
+use super::ground::Ground;
+use crate::failure::Failure;
+
+/// Looks at the dead-letter queue at the end, each of ten letters.
+const LOOKS: usize = 5;
+
+/// How long a letter that is being looked at stays hidden, in seconds.
+const HIDDEN_SECONDS: i32 = 5;
+
+type Row = HashMap<String, AttributeValue>;
+
+/// A dead letter of one of the rooms.
+pub(super) struct Letter {
+    pub(super) body: String,
+    pub(super) reason: Option<String>,
+}
+
+/// Removes everything.
+pub(super) async fn remove(ground: &Ground<'_>) -> Result<(), Failure> {
+    let client = Client::new(&ground.stack.sdk);
+    let (connections, messages) = (ground.stack.output("ConnectionsTable")?, ground.stack.output("MessagesTable")?);
+    for row in members(ground).await? {
+        delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
+    }
+    for subject in ground.subjects() {
+        let rows = query(&client, (connections, None), "connectionId", &format!("subject/{subject}")).await?;
+        for row in rows {
+            delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
+        }
+    }
+    for room in [&ground.room, &ground.other_room] {
+        // Those below 0 among them: the fence, progress.
+        for row in query(&client, (messages, None), "roomId", room).await? {
+            delete(&client, messages, &row, ["roomId", "seq"]).await?;
+        }
+        congestion(ground, &client, room).await?;
+        for _ in 0..LOOKS {
+            if take_letter(ground, room).await?.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of connections in the rooms.
+pub(super) async fn members(ground: &Ground<'_>) -> Result<Vec<Row>, Failure> {
+    let client = Client::new(&ground.stack.sdk);
+    let table = ground.stack.output("ConnectionsTable")?;
+    let mut rows = Vec::new();
+    for room in [&ground.room, &ground.other_room] {
+        rows.extend(query(&client, (table, Some("roomId-index")), "roomId", room).await?);
+    }
+    Ok(rows)
+}
+
+/// What is written down about the rooms' groups, should they have been behind.
+async fn congestion(ground: &Ground<'_>, client: &Client, room: &str) -> Result<(), Failure> {
+    let table = ground.stack.output("CongestionTable")?;
+    for group in [room.to_owned(), format!("{room}/0")] {
+        for scope in [format!("group/{group}"), "rooms".to_owned()] {
+            let row = [("scope", scope), ("groupId", group.clone())];
+            let row = row.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into_iter().collect();
+            delete(client, table, &row, ["scope", "groupId"]).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn query(
+    client: &Client,
+    (table, index): (&str, Option<&str>),
+    key: &str,
+    value: &str,
+) -> Result<Vec<Row>, Failure> {
+    let query = client.query().table_name(table).set_index_name(index.map(str::to_owned));
+    let query = query.key_condition_expression("#key = :value").expression_attribute_names("#key", key);
+    let query = query.expression_attribute_values(":value", AttributeValue::S(value.to_owned()));
+    let rows = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    rows.map_err(Failure::call(format!("rows of {value} were to be looked up")))
+}
+
+async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Result<(), Failure> {
+    let key = |name: &str| Some((name.to_owned(), row.get(name)?.clone()));
+    let delete = client.delete_item().table_name(table).set_key(Some(keys.into_iter().filter_map(key).collect()));
+    delete.send().await.map(drop).map_err(Failure::call("a row was to be removed"))
+}
+
+/// Takes a dead letter of the room out of the queue, if there is one; others are visible again at once.
+pub(super) async fn take_letter(ground: &Ground<'_>, room: &str) -> Result<Option<Letter>, Failure> {
+    let client = aws_sdk_sqs::Client::new(&ground.stack.sdk);
+    let url = ground.stack.output("DlqUrl")?;
+    let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
+    let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
+    let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
+    let received = receive.send().await.map_err(Failure::call("dead letters were to be read"))?;
+    let is_ours = |message: &&Message| {
+        let group = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::MessageGroupId));
+        group.is_some_and(|group| group == room)
+    };
+    let mut letter = None;
+    for message in received.messages() {
+        let handle = message.receipt_handle().unwrap_or_default();
+        if letter.is_none() && is_ours(&message) {
+            let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
+            deleted.map_err(Failure::call("a dead letter was to be removed"))?;
+            let reason = message.message_attributes().and_then(|all| all.get(REASON));
+            let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
+            letter = Some(Letter { body: message.body().unwrap_or_default().to_owned(), reason });
+        } else {
+            let show = client.change_message_visibility().queue_url(url).receipt_handle(handle);
+            // One that cannot be shown now is visible after some seconds.
+            let _ = show.visibility_timeout(0).send().await;
+        }
+    }
+    Ok(letter)
+}
