@@ -10,3 +10,4 @@ pub mod failure;
 pub mod output;
 pub mod stack;
 pub mod token;
+pub mod traces;

@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     stack::Stack,
     token,
+    traces::Traces,
 };
 
 /// Seconds that the steps' tokens are good for.
@@ -49,6 +50,11 @@ impl<'a> Ground<'a> {
     /// The subjects that connect.
     pub(super) fn subjects(&self) -> [String; 2] {
         ["alice", "bob"].map(|name| format!("{}:{name}", self.room))
+    }
+
+    /// What is left of the run.
+    pub(super) fn traces(&self) -> Traces {
+        Traces { rooms: vec![self.room.clone(), self.other_room.clone()], subjects: self.subjects().to_vec() }
     }
 
     /// Connects a subject, with all rights in the two rooms.

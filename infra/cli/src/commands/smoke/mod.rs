@@ -4,7 +4,6 @@
 
 mod ground;
 mod steps;
-mod traces;
 
 use std::{
     process::ExitCode,
@@ -27,6 +26,9 @@ pub struct Options {
     /// Seconds that one answer may take. The first call of a function starts it.
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=45))]
     pub within: u64,
+    /// End at the first step that fails.
+    #[arg(long)]
+    pub fail_fast: bool,
 }
 
 /// What became of a step.
@@ -57,13 +59,13 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     output.line(&format!("room {}", ground.room));
     let mut terminated = signal(SignalKind::terminate()).map_err(Failure::call("signals were to be listened to"))?;
     let tried = tokio::select! {
-        passed = try_all(&mut ground, *output) => Ok(passed),
+        passed = try_all(&mut ground, options.fail_fast, *output) => Ok(passed),
         _ = tokio::signal::ctrl_c() => Err(Failure::Met("interrupted".to_owned())),
         _ = terminated.recv() => Err(Failure::Met("terminated".to_owned())),
     };
     let started = Instant::now();
     ground.hang_up().await;
-    let removed = traces::remove(&ground).await;
+    let removed = ground.traces().remove(stack).await;
     let why = removed.as_ref().err().map(ToString::to_string);
     let hint = format!("rows of rooms that begin with {} expire by themselves", ground.room);
     say(*output, "clean up", started, why, hint);
@@ -73,9 +75,9 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
 }
 
 /// Every step in turn; whether all passed. One that fails does not end it: what else fails tells where the fault is.
-async fn try_all(ground: &mut Ground<'_>, output: Output) -> bool {
+async fn try_all(ground: &mut Ground<'_>, is_fail_fast: bool, output: Output) -> bool {
     let begun = Instant::now();
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for step in STEPS {
         let started = Instant::now();
         let left = ALL_WITHIN.saturating_sub(begun.elapsed());
@@ -83,11 +85,15 @@ async fn try_all(ground: &mut Ground<'_>, output: Output) -> bool {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Met(format!("no time was left of {ALL_WITHIN:?}"))),
         };
+        passed += usize::from(outcome.is_ok());
         failed += usize::from(outcome.is_err());
         let why = outcome.err().map(|failure| failure.to_string());
         say(output, step.name(), started, why, format!("roomcast {} {}", ground.stack.named_by, step.look()));
+        if failed > 0 && is_fail_fast {
+            break;
+        }
     }
-    output.line(&format!("{} of {} steps passed in {:.1?}", STEPS.len() - failed, STEPS.len(), begun.elapsed()));
+    output.line(&format!("{passed} of {} steps passed in {:.1?}", STEPS.len(), begun.elapsed()));
     failed == 0
 }
 

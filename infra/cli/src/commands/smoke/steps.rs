@@ -10,11 +10,8 @@ use shared::{
     queue::{Queue, Record, sqs::SqsQueue},
 };
 
-use super::{
-    ground::{Ground, has},
-    traces,
-};
-use crate::failure::Failure;
+use super::ground::{Ground, has};
+use crate::{failure::Failure, traces};
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(200);
@@ -201,7 +198,8 @@ async fn dead_letter(ground: &mut Ground<'_>) -> Result<(), Failure> {
     let room = ground.other_room.clone();
     let body = json!({ "roomId": room, "smoke": "this can never succeed" }).to_string();
     send(ground, "QueueUrl", &[record(&room, body, None)]).await?;
-    let letter = eventually(ground, "the dead letter", async |ground| traces::take_letter(ground, &room).await).await?;
+    let letter =
+        eventually(ground, "the dead letter", async |ground| traces::take_letter(ground.stack, &room).await).await?;
     if letter.reason.is_some() { Ok(()) } else { Err(Failure::Met("the dead letter has no reason".to_owned())) }
 }
 
@@ -212,7 +210,8 @@ async fn redrive(ground: &mut Ground<'_>) -> Result<(), Failure> {
         json!({ "v": 1, "roomId": room, "id": id, "from": "smoke", "sentAt": 0, "data": { "smoke": "redrive" } });
     let reason = Some("put there by roomcast smoke".to_owned());
     send(ground, "DlqUrl", &[record(&room, body.to_string(), reason)]).await?;
-    let letter = eventually(ground, "the dead letter", async |ground| traces::take_letter(ground, &room).await).await?;
+    let letter =
+        eventually(ground, "the dead letter", async |ground| traces::take_letter(ground.stack, &room).await).await?;
     send(ground, "QueueUrl", &[record(&room, letter.body, None)]).await?;
     ground.hears(&room, &id).await.map(drop)
 }
@@ -222,7 +221,7 @@ async fn leave(ground: &mut Ground<'_>) -> Result<(), Failure> {
     ground.bob()?.request("left", json!({ "action": "leaveRoom", "roomId": room }), within).await?;
     ground.hang_up().await;
     eventually(ground, "the end of the connections' rows", async |ground| {
-        Ok(traces::members(ground).await?.is_empty().then_some(()))
+        Ok(ground.traces().members(ground.stack).await?.is_empty().then_some(()))
     })
     .await
 }

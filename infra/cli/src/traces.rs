@@ -1,4 +1,4 @@
-//! What a run leaves behind, and its removal: rows of its rooms and subjects, and dead letters.
+//! What a trial run leaves behind in a stack, and its removal: rows of its rooms and subjects, and dead letters.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,7 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use shared::queue::REASON;
 
-use super::ground::Ground;
-use crate::failure::Failure;
+use crate::{failure::Failure, stack::Stack};
 
 /// Looks at the dead-letter queue at the end, each of ten letters.
 const LOOKS: usize = 5;
@@ -15,56 +14,77 @@ const LOOKS: usize = 5;
 /// How long a letter that is being looked at stays hidden, in seconds.
 const HIDDEN_SECONDS: i32 = 5;
 
-type Row = HashMap<String, AttributeValue>;
+/// A row of a table.
+pub type Row = HashMap<String, AttributeValue>;
+
+/// The rooms and subjects of a run, whose names nobody else has.
+#[derive(Clone, Debug, Default)]
+pub struct Traces {
+    /// The rooms.
+    pub rooms: Vec<String>,
+    /// Who connected.
+    pub subjects: Vec<String>,
+}
 
 /// A dead letter of one of the rooms.
-pub(super) struct Letter {
-    pub(super) body: String,
-    pub(super) reason: Option<String>,
+#[derive(Debug)]
+pub struct Letter {
+    /// The record's body.
+    pub body: String,
+    /// Why it is one.
+    pub reason: Option<String>,
 }
 
-/// Removes everything.
-pub(super) async fn remove(ground: &Ground<'_>) -> Result<(), Failure> {
-    let client = Client::new(&ground.stack.sdk);
-    let (connections, messages) = (ground.stack.output("ConnectionsTable")?, ground.stack.output("MessagesTable")?);
-    for row in members(ground).await? {
-        delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
-    }
-    for subject in ground.subjects() {
-        let rows = query(&client, (connections, None), "connectionId", &format!("subject/{subject}")).await?;
-        for row in rows {
+impl Traces {
+    /// Removes everything.
+    ///
+    /// # Errors
+    /// When a table or the queue does not let it.
+    pub async fn remove(&self, stack: &Stack) -> Result<(), Failure> {
+        let client = Client::new(&stack.sdk);
+        let (connections, messages) = (stack.output("ConnectionsTable")?, stack.output("MessagesTable")?);
+        for row in self.members(stack).await? {
             delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
         }
-    }
-    for room in [&ground.room, &ground.other_room] {
-        // Those below 0 among them: the fence, progress.
-        for row in query(&client, (messages, None), "roomId", room).await? {
-            delete(&client, messages, &row, ["roomId", "seq"]).await?;
-        }
-        congestion(ground, &client, room).await?;
-        for _ in 0..LOOKS {
-            if take_letter(ground, room).await?.is_none() {
-                break;
+        for subject in &self.subjects {
+            let rows = query(&client, (connections, None), "connectionId", &format!("subject/{subject}")).await?;
+            for row in rows {
+                delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
             }
         }
+        for room in &self.rooms {
+            // Those below 0 among them: the fence, progress.
+            for row in query(&client, (messages, None), "roomId", room).await? {
+                delete(&client, messages, &row, ["roomId", "seq"]).await?;
+            }
+            congestion(stack, &client, room).await?;
+            for _ in 0..LOOKS {
+                if take_letter(stack, room).await?.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The rows of connections in the rooms.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn members(&self, stack: &Stack) -> Result<Vec<Row>, Failure> {
+        let client = Client::new(&stack.sdk);
+        let table = stack.output("ConnectionsTable")?;
+        let mut rows = Vec::new();
+        for room in &self.rooms {
+            rows.extend(query(&client, (table, Some("roomId-index")), "roomId", room).await?);
+        }
+        Ok(rows)
+    }
 }
 
-/// The rows of connections in the rooms.
-pub(super) async fn members(ground: &Ground<'_>) -> Result<Vec<Row>, Failure> {
-    let client = Client::new(&ground.stack.sdk);
-    let table = ground.stack.output("ConnectionsTable")?;
-    let mut rows = Vec::new();
-    for room in [&ground.room, &ground.other_room] {
-        rows.extend(query(&client, (table, Some("roomId-index")), "roomId", room).await?);
-    }
-    Ok(rows)
-}
-
-/// What is written down about the rooms' groups, should they have been behind.
-async fn congestion(ground: &Ground<'_>, client: &Client, room: &str) -> Result<(), Failure> {
-    let table = ground.stack.output("CongestionTable")?;
+/// What is written down about the room's groups, should they have been behind.
+async fn congestion(stack: &Stack, client: &Client, room: &str) -> Result<(), Failure> {
+    let table = stack.output("CongestionTable")?;
     for group in [room.to_owned(), format!("{room}/0")] {
         for scope in [format!("group/{group}"), "rooms".to_owned()] {
             let row = [("scope", scope), ("groupId", group.clone())];
@@ -95,9 +115,12 @@ async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Res
 }
 
 /// Takes a dead letter of the room out of the queue, if there is one; others are visible again at once.
-pub(super) async fn take_letter(ground: &Ground<'_>, room: &str) -> Result<Option<Letter>, Failure> {
-    let client = aws_sdk_sqs::Client::new(&ground.stack.sdk);
-    let url = ground.stack.output("DlqUrl")?;
+///
+/// # Errors
+/// When the queue does not answer.
+pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Failure> {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk);
+    let url = stack.output("DlqUrl")?;
     let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
     let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
     let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
