@@ -75,8 +75,8 @@ fn of_clocks(ours: i64, theirs: i64) -> Finding {
         off.abs()
     );
     match off.abs() {
-        0..=LEEWAY => Finding::ok(Area::Clock, "clock", format!("within {LEEWAY} s of AWS")),
-        0..=REFUSED => Finding::warning(Area::Clock, "clock", what).remedy("sudo timedatectl set-ntp true"),
+        off if off <= LEEWAY => Finding::ok(Area::Clock, "clock", format!("within {LEEWAY} s of AWS")),
+        off if off <= REFUSED => Finding::warning(Area::Clock, "clock", what).remedy("sudo timedatectl set-ntp true"),
         _ => Finding::problem(Area::Clock, "clock", what).remedy("sudo timedatectl set-ntp true"),
     }
 }

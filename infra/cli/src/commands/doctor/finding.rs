@@ -94,6 +94,7 @@ impl Finding {
     }
 
     /// As people read it.
+    #[must_use]
     pub fn text(&self) -> String {
         let verdict = match self.verdict {
             Verdict::Ok => "ok     ",

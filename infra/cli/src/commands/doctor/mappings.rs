@@ -124,7 +124,7 @@ fn of_mapping(
             format!("batches of {has}, not of {batch} as the function's BATCH_SIZE says: it misjudges what waits");
         findings.push(problem(&what, &format!("--batch-size {batch}")));
     }
-    let has = mapping.scaling_config().and_then(|scaling| scaling.maximum_concurrency());
+    let has = mapping.scaling_config().and_then(aws_sdk_lambda::types::ScalingConfig::maximum_concurrency);
     if let (Some(wanted), has) = (concurrency, has)
         && has != Some(wanted)
     {

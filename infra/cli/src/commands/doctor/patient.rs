@@ -87,17 +87,20 @@ impl<'a> Patient<'a> {
     }
 
     /// A command of the AWS CLI for this stack's region, and endpoint if it has one of its own.
+    #[must_use]
     pub fn aws(&self, words: &str) -> String {
         let endpoint = self.stack.sdk.endpoint_url().map(|url| format!("--endpoint-url {url} ")).unwrap_or_default();
         format!("aws --region {} {endpoint}{words}", self.region)
     }
 
     /// The operator's own command, for this stack.
+    #[must_use]
     pub fn roomcast(&self, words: &str) -> String {
         format!("roomcast {} {words}", self.stack.named_by)
     }
 
     /// An ARN of this stack's account and region.
+    #[must_use]
     pub fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:{}:{service}:{}:{}:{resource}", self.partition, self.region, self.account)
     }
@@ -122,11 +125,13 @@ impl<'a> Patient<'a> {
 }
 
 /// Quotes a word for the shell.
+#[must_use]
 pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A JSON value as a word for the shell.
+#[must_use]
 pub fn quoted_json(value: &Value) -> String {
     quoted(&value.to_string())
 }

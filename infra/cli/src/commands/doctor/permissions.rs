@@ -151,6 +151,7 @@ pub async fn check(patient: &Patient<'_>) -> Vec<Finding> {
 }
 
 /// Whether something is needed in this stack.
+#[must_use]
 pub fn is_needed(patient: &Patient<'_>, when: When) -> bool {
     let sink = patient.parameter("IngestSink").unwrap_or("sqs");
     match when {
@@ -214,13 +215,22 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
     let policy = json!({ "Version": "2012-10-17",
         "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": resource }] });
     // A policy of its own for each resource: those of the template stay as they are.
-    let policy_name =
-        format!("given-back-{}", resource.rsplit([':', '/']).next().unwrap_or_default().replace('*', "all"));
+    let policy_name = format!("given-back-{}", title(needed.on));
     let put = format!(
         "iam put-role-policy --role-name {name} --policy-name {policy_name} --policy-document {}",
         quoted_json(&policy)
     );
     Some(Finding::problem(Area::Permissions, role, what).remedy(patient.aws(&put)))
+}
+
+fn title(on: On) -> String {
+    match on {
+        On::Table(id) | On::Queue(id) | On::LogGroup(id) => id.to_owned(),
+        On::RoomIndex => "roomId-index".to_owned(),
+        On::Bus => "EventBus".to_owned(),
+        On::Secret => "AuthSecret".to_owned(),
+        On::Connections(method) => format!("connections-{method}"),
+    }
 }
 
 fn is_refused(result: &EvaluationResult) -> bool {

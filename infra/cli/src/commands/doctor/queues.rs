@@ -20,6 +20,9 @@ const MAX_RECEIVES: u64 = 1000;
 /// SQS looks for deliverable rooms among so many messages of a FIFO queue only.
 const FIFO_WINDOW: u64 = 120_000;
 
+/// Dead letters from which on something keeps failing.
+const MANY_LETTERS: u64 = 100;
+
 /// What waits in a queue for longer than an outage of minutes.
 const DEEP: u64 = 10_000;
 
@@ -250,6 +253,10 @@ impl Queue<'_> {
         let roomcast = |words: &str| self.patient.roomcast(words);
         match self.expected.what_waits {
             _ if all == 0 => Finding::ok(Area::Queues, subject, "empty"),
+            Waiting::DeadLetters if all >= MANY_LETTERS => {
+                let what = format!("{all} dead letters: something keeps failing, or nobody looks at them");
+                Finding::problem(Area::Queues, &subject, what).remedy(roomcast("dlq list"))
+            }
             Waiting::DeadLetters => {
                 finding("dead letters, which were not broadcast: see why").remedy(roomcast("dlq list"))
             }
