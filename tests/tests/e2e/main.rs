@@ -13,6 +13,7 @@
 
 mod broadcast;
 mod bus_sink;
+mod cli;
 mod client_library;
 mod contract;
 mod events;
@@ -50,11 +51,11 @@ const SCENARIO_WITHIN: Duration = Duration::from_mins(4);
 
 /// A trial for each scenario, with its path as its name.
 macro_rules! scenarios {
-    ($runtime:expr, $stacks:expr; $($module:ident::$scenario:ident,)*) => {
+    ($runtime:expr, $stacks:expr; $($($path:ident)::+,)*) => {
         vec![$({
             let (runtime, stacks) = ($runtime.handle().clone(), Arc::clone(&$stacks));
-            Trial::test(concat!(stringify!($module), "::", stringify!($scenario)), move || {
-                runtime.block_on(in_time($module::$scenario(&stacks)))
+            Trial::test(stringify!($($path)::+).replace(' ', ""), move || {
+                runtime.block_on(in_time($($path)::+(&stacks)))
             })
         }),*]
     };
@@ -77,7 +78,9 @@ fn main() -> ExitCode {
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
     trials.extend(scenarios![runtime, stacks;
+        cli::faults::doctor_names_each_fault_and_its_command_mends_it,
         permissions::every_permission_of_every_function_is_needed,
+        cli::smoke::smoke_fails_when_any_one_function_is_broken,
         permissions::every_permission_of_message_is_needed_before_the_bus,
         permissions::events_that_the_queue_refuses_wait_until_it_takes_them,
         permissions::the_queues_take_no_call_without_tls,
@@ -89,6 +92,14 @@ fn main() -> ExitCode {
         bus_sink::a_message_sent_through_the_bus_reaches_the_room_once,
         bus_sink::a_token_must_be_of_the_issuer_and_for_the_audience,
         broadcast::a_retry_with_the_same_id_arrives_once,
+        cli::smoke::smoke_passes_within_a_minute_and_leaves_nothing,
+        cli::smoke::smoke_cleans_up_when_it_is_interrupted,
+        cli::smoke::smoke_refuses_what_makes_no_sense,
+        cli::bench::bench_measures_within_its_posts_and_leaves_nothing,
+        cli::bench::bench_refuses_more_posts_than_it_may_cause,
+        cli::doctor::doctor_finds_a_new_stack_in_good_order,
+        cli::doctor::doctor_asks_for_the_permissions_of_the_template,
+        cli::doctor::doctor_refuses_what_makes_no_sense,
         contract::the_description_has_every_field,
         contract::a_token_made_on_the_command_line_connects,
         events::an_event_of_a_producer_reaches_the_room_once,
