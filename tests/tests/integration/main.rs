@@ -7,6 +7,7 @@
 )]
 
 mod connections_api;
+mod docs;
 mod fanout;
 mod flood;
 mod ingest;
