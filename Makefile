@@ -125,7 +125,7 @@ template: $(VENV)/lint/.ready $(VENV)/checkov/.ready
 	@LOG_LEVEL=CRITICAL $(STEP) "checkov" $(VENV)/checkov/bin/checkov --config-file infra/checkov.yaml --file $(TEMPLATE)
 
 .PHONY: deploy-test
-deploy-test: $(VENV)/lint/.ready
+deploy-test: $(VENV)/lint/.ready $(VENV)/local/.ready
 	@$(STEP) "deployment" $(VENV)/lint/bin/python -m unittest discover --quiet --buffer --start-directory infra/deploy/tests
 
 .PHONY: client

@@ -82,9 +82,10 @@ def package(name: str, region: str, bucket: str, packaged: Path) -> None:
         *("--s3-prefix", name),
         *(("--s3-bucket", bucket) if bucket else ("--resolve-s3",)),
     ]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    print("uploading the functions", flush=True)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise Refused(f"{done.stdout}the functions could not be uploaded: the reason stands above")
+        raise Refused(f"the functions could not be uploaded: {done.stdout}")
 
 
 def upload(s3, name: str, packaged: Path) -> str:

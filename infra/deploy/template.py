@@ -15,8 +15,8 @@ class Intrinsics(yaml.SafeLoader):
 Intrinsics.add_multi_constructor("!", lambda *_: None)
 
 
-def read(path: Path = TEMPLATE) -> dict:
-    return yaml.load(path.read_text(), Intrinsics)
+def read() -> dict:
+    return yaml.load(TEMPLATE.read_text(), Intrinsics)
 
 
 def parameters(template: dict) -> dict[str, dict]:

@@ -25,14 +25,16 @@ def last_deleted(cloudformation, name: str) -> str | None:
     """The id of the newest stack of this name that is gone: CloudFormation remembers it for 90 days."""
     pages = cloudformation.get_paginator("list_stacks").paginate(StackStatusFilter=["DELETE_COMPLETE"])
     deleted = [each for page in pages for each in page["StackSummaries"] if each["StackName"] == name]
-    return max(deleted, key=lambda each: each["DeletionTime"])["StackId"] if deleted else None
+    return max(deleted, key=lambda each: each["CreationTime"])["StackId"] if deleted else None
 
 
 def undeploy(session, asked: argparse.Namespace) -> None:
     cloudformation = session.client("cloudformation")
     found = stack.find(cloudformation, asked.stack)
-    stack_id = found["StackId"] if found else last_deleted(cloudformation, asked.stack)
-    if stack_id is None or not (found or asked.purge):
+    stack_id = found["StackId"] if found else None
+    if asked.purge and not found:
+        stack_id = last_deleted(cloudformation, asked.stack)
+    if stack_id is None:
         raise Refused(f"there is no stack {asked.stack} in {session.region_name}")
     if found and found["StackStatus"] != "DELETE_FAILED":
         stack.refuse_busy(found)
@@ -56,6 +58,9 @@ def undeploy(session, asked: argparse.Namespace) -> None:
 def tell(session, left: list[kept.Kept], found: dict | None, purge: bool) -> None:
     if found:
         print("Every connection is closed, and all is deleted but what is named here.")
+    if not left:
+        print("Nothing is left of it.")
+        return
     print("Deleted as well, for good:" if purge else "Kept (make undeploy PURGE=1 deletes these as well):")
     for each in left:
         content = kept.content(session, each)

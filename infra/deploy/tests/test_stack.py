@@ -276,8 +276,7 @@ class Undeploy(Quiet):
             return {
                 "StackId": f"{ID}{number}",
                 "StackName": "chat" if number < 9 else "other",
-                "CreationTime": NOW,
-                "DeletionTime": datetime(2026, 1, number),
+                "CreationTime": datetime(2026, 1, number),
                 "StackStatus": "DELETE_COMPLETE",
             }
 
@@ -302,4 +301,7 @@ class Undeploy(Quiet):
     def test_no_stack_is_told(self):
         aws = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")
         with self.assertRaisesRegex(Refused, "there is no stack chat in eu-west-1"):
-            self.undeploy(aws.answers("cloudformation", "list_stacks", {"StackSummaries": []}))
+            self.undeploy(aws)
+        aws = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")
+        with self.assertRaisesRegex(Refused, "there is no stack chat"):
+            self.undeploy(aws.answers("cloudformation", "list_stacks", {"StackSummaries": []}), purge=True)
