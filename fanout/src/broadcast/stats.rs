@@ -2,7 +2,13 @@
 
 use std::ops::AddAssign;
 
-use shared::RoomId;
+use shared::{
+    RoomId,
+    metrics::{
+        Metrics,
+        names::{DELIVERED, GONE, POSTS, RETRIED, THROTTLED, UNDELIVERED},
+    },
+};
 
 use super::Interruption;
 
@@ -80,6 +86,20 @@ impl BroadcastStats {
             interruption = interruption.map(tracing::field::display),
             "broadcast"
         );
+    }
+
+    /// Hands the counts on.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        for (counter, count) in [
+            (POSTS, self.posts),
+            (DELIVERED, self.delivered),
+            (GONE, self.gone),
+            (THROTTLED, self.throttled),
+            (RETRIED, self.retries),
+            (UNDELIVERED, self.undelivered),
+        ] {
+            metrics.add(counter, count);
+        }
     }
 
     /// Connections that were tried.
