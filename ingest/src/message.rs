@@ -5,7 +5,10 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
-    frame::client::{Inbound, RefusalReason, Request},
+    frame::{
+        client::{Inbound, RefusalReason, Request},
+        server::Reply,
+    },
     json::Name,
     metrics::{Metrics, names::ACCEPTED},
     queue::Sink,
@@ -73,7 +76,10 @@ impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
         };
         let id = draft.id.as_ref().map_or(&frame.message_id, |Name(id)| id).clone();
         let result = deadline.race(send_message(&self.sink, &self.admission, &self.clock, frame, draft)).await;
-        metrics.add(ACCEPTED, u64::from(result.is_ok()));
+        if let Ok(Reply::Accepted { room_id, id }) = &result {
+            metrics.add(ACCEPTED, 1);
+            tracing::info!(room = %room_id, id, "accepted");
+        }
         let reply = result.unwrap_or_else(|error| error.into_reply(Some(id), RETRY_AFTER));
         Response::for_frame(request_id, reply)
     }

@@ -275,7 +275,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         sum += stats;
         invocation.stats.set(sum);
         self.lately.add(stats);
-        stats.log(room, frames.len(), cause.as_ref());
+        stats.log(room, frames, cause.as_ref());
         invocation.metrics.add(BROADCASTS, 1);
         frame::count(frames, stats.posts, cause.is_none().then(|| self.clock.unix_millis()), invocation.metrics);
         match cause {

@@ -11,6 +11,7 @@ use shared::{
 };
 
 use super::Interruption;
+use crate::frame::{self, EncodedFrame};
 
 /// Counts of a room's broadcast. Connections, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,13 +67,16 @@ impl BroadcastStats {
     }
 
     /// Tells the operator of a broadcast, or of a part of one.
-    pub(super) fn log(&self, room: &RoomId, frames: usize, interruption: Option<&Interruption>) {
+    pub(super) fn log(&self, room: &RoomId, frames: &[EncodedFrame], interruption: Option<&Interruption>) {
         if self.is_widely_missed() {
             tracing::warn!(%room, undelivered = self.undelivered, "many connections did not get a broadcast");
         }
         tracing::info!(
             %room,
-            frames,
+            ids = ?frame::ids(frames),
+            firstSeq = frames.first().map(EncodedFrame::first),
+            lastSeq = frames.last().map(EncodedFrame::last),
+            frames = frames.len(),
             posts = self.posts,
             delivered = self.delivered,
             gone = self.gone,

@@ -23,6 +23,11 @@ pub struct EncodedFrame {
     messages: Rc<[Carried]>,
 }
 
+/// The ids of the messages that frames carry: a hundred at the most, since a batch holds ten jobs of ten messages.
+pub(crate) fn ids(frames: &[EncodedFrame]) -> Vec<&str> {
+    frames.iter().flat_map(EncodedFrame::messages).map(|message| &*message.id).collect()
+}
+
 /// A message in a frame, as far as an operator asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {

@@ -24,7 +24,7 @@ use crate::{
     batch::Job,
     broadcast::{Invocation, members::Members},
     connections_api::ConnectionsApi,
-    frame::{EncodedFrame, encode::encode},
+    frame::{self, EncodedFrame, encode::encode},
     handler::Fanout,
     log::{Batch, Logged, Place},
     resume::{Next, Resume},
@@ -209,7 +209,15 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let sent = invocation.deadline.work(sending).await?;
         let jobs = sent.iter().map(Vec::len).sum::<usize>();
         sent.into_iter().flatten().collect::<Result<(), _>>()?;
-        tracing::info!(%room, shards, jobs, "broadcast in shards");
+        tracing::info!(
+            %room,
+            ids = ?frame::ids(frames),
+            firstSeq = frames.first().map(EncodedFrame::first),
+            lastSeq = frames.last().map(EncodedFrame::last),
+            shards,
+            jobs,
+            "broadcast in shards"
+        );
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Source {
     pub body: String,
     /// When the queue took it, in milliseconds since the Unix epoch, if the queue says so.
     pub queued_at: Option<u64>,
+    /// The id of the message that it is, if it is one.
+    pub message_id: Option<String>,
 }
 
 /// Records to send, each with the one that it comes from.
@@ -34,7 +36,8 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    fn push_message(&mut self, source: Source, message: &Message) {
+    fn push_message(&mut self, mut source: Source, message: &Message) {
+        source.message_id = Some(message.id.clone());
         self.records.push(Record {
             group_id: message.room.to_string(),
             deduplication_id: message.identity().to_deduplication_id(),
@@ -96,7 +99,7 @@ impl Batch {
         for record in records {
             let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
             let (id, body) = (record.message_id.ok_or(NotARecord)?, record.body.unwrap_or_default());
-            let source = Source { id, body, queued_at };
+            let source = Source { id, body, queued_at, message_id: None };
             match event::read(&source.body, queued_at.unwrap_or_default()) {
                 Ok(message) => messages.push((source, message)),
                 Err(refused) => {

@@ -60,7 +60,10 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
         let results = send(&self.queue, &messages, deadline).await;
         for ((source, record), result) in messages.into_iter().zip(results) {
             match result {
-                Some(Ok(())) => metrics.add(ACCEPTED, 1),
+                Some(Ok(())) => {
+                    metrics.add(ACCEPTED, 1);
+                    tracing::info!(room = record.group_id, id = source.message_id, "accepted");
+                }
                 Some(Err(QueueError::Refused { reason, .. })) => {
                     dead_letters.push_dead_letter(source, record.group_id, reason);
                 }
