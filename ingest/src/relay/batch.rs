@@ -33,12 +33,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     fn push_message(&mut self, source: Source, message: &Message) {
-        self.records.push(Record {
-            group_id: message.room.to_string(),
-            deduplication_id: message.identity().to_deduplication_id(),
-            body: message.to_body(),
-            reason: None,
-        });
+        self.records.push(Record::of_message(message));
         self.sources.push(source);
     }
 
