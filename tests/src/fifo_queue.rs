@@ -130,12 +130,7 @@ impl State {
 
 impl Sink for FifoQueue {
     async fn put(&self, message: &Message) -> Result<(), QueueError> {
-        self.add(&Record {
-            group_id: message.room.to_string(),
-            deduplication_id: message.identity().to_deduplication_id(),
-            body: message.to_body(),
-            reason: None,
-        });
+        self.add(&Record::of_message(message));
         Ok(())
     }
 }

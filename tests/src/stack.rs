@@ -18,7 +18,7 @@ use crate::websocket::{Client, Handshake, Refused};
 use runner::Runner;
 
 /// The functions of the template.
-const FUNCTIONS: [&str; 5] = ["authorizer", "session", "message", "relay", "fanout"];
+const FUNCTIONS: [&str; 6] = ["authorizer", "session", "message", "relay", "fanout", "sweeper"];
 
 /// How long it may take until the stack is up.
 const START_WITHIN: Duration = Duration::from_mins(3);

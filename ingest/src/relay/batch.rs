@@ -38,12 +38,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     fn push_message(&mut self, mut source: Source, message: &Message) {
         source.message_id = Some(message.id.clone());
-        self.records.push(Record {
-            group_id: message.room.to_string(),
-            deduplication_id: message.identity().to_deduplication_id(),
-            body: message.to_body(),
-            reason: None,
-        });
+        self.records.push(Record::of_message(message));
         self.sources.push(source);
     }
 

@@ -30,6 +30,20 @@ pub struct Record {
     pub reason: Option<String>,
 }
 
+impl Record {
+    /// A message for the rooms' queue, as whoever accepts it puts it there.
+    #[must_use]
+    pub fn of_message(message: &Message) -> Self {
+        Self {
+            group_id: message.room.to_string(),
+            // Deduplication is per group, for five minutes.
+            deduplication_id: message.identity().to_deduplication_id(),
+            body: message.to_body(),
+            reason: None,
+        }
+    }
+}
+
 /// A FIFO queue.
 pub trait Queue {
     /// Sends records; says for each whether the queue has it.

@@ -200,13 +200,13 @@ impl Queue for SqsQueue {
 
 impl Sink for SqsQueue {
     async fn put(&self, message: &Message) -> Result<(), QueueError> {
+        let record = Record::of_message(message);
         self.client
             .send_message()
             .queue_url(&*self.url)
-            .message_group_id(message.room.as_str())
-            // Deduplication is per group, for five minutes.
-            .message_deduplication_id(message.identity().to_deduplication_id())
-            .message_body(message.to_body())
+            .message_group_id(record.group_id)
+            .message_deduplication_id(record.deduplication_id)
+            .message_body(record.body)
             .send()
             .await
             .map_err(QueueError::of_call("SendMessage"))?;

@@ -13,6 +13,7 @@
 
 mod broadcast;
 mod bus_sink;
+mod cli;
 mod client_library;
 mod contract;
 mod events;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cli::{arguments, letters, maintenance, reading};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stacks::Stacks;
 
@@ -130,6 +132,19 @@ fn main() -> ExitCode {
         tokens::a_page_of_another_origin_is_refused,
         tokens::an_empty_token_in_the_query_hides_none_in_the_header,
         retention::what_has_expired_is_reported_as_truncated,
+        arguments::bad_arguments_are_refused_with_their_limit,
+        arguments::a_stack_that_is_not_there_is_said_to_be_missing,
+        arguments::each_shell_has_its_completions,
+        letters::dead_letters_are_listed_shown_and_discarded,
+        letters::a_dead_letter_is_redriven_to_where_it_came_from,
+        letters::a_shards_job_is_redriven_to_the_shards,
+        letters::unmatched_events_are_listed,
+        maintenance::a_sweep_deletes_what_was_left_behind,
+        maintenance::a_subject_is_disconnected_everywhere,
+        reading::lines_are_published_once_and_tailed,
+        reading::a_tail_follows_the_log,
+        reading::members_and_numbers_of_a_room_are_shown,
+        reading::a_messages_way_is_explained,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
     trials.extend(client_library::trials(runtime.handle(), &stacks));
