@@ -13,3 +13,4 @@ mod ingest;
 mod log;
 mod queue;
 mod security;
+mod tracing;
