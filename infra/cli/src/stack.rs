@@ -1,0 +1,142 @@
+//! The stack that a command is for: what it is called, where it is, and what it consists of.
+
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::Credentials;
+use aws_sdk_cloudformation::{Client as CloudFormation, error::ProvideErrorMetadata};
+use serde::Deserialize;
+
+use crate::{arguments::Target, failure::Failure};
+
+/// Attempts of a call, the first included: somebody is waiting, and a throttle is often over in a second.
+const ATTEMPTS: u32 = 5;
+
+/// Time for a call with all its attempts.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A deployed stack.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Its name.
+    pub name: String,
+    /// Region, credentials and endpoint for every client.
+    pub sdk: SdkConfig,
+    /// Whether this is the emulator of the local stack, by what the stack file says.
+    pub is_local: bool,
+    /// Its state, such as `UPDATE_COMPLETE`.
+    pub status: String,
+    /// Its parameters.
+    pub parameters: HashMap<String, String>,
+    /// When it was created, in Unix seconds.
+    pub created_at: i64,
+    outputs: HashMap<String, String>,
+    websocket_url: Option<String>,
+}
+
+/// What a command needs of `stack.json`, which `make local` writes.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StackFile {
+    endpoint_url: String,
+    region: String,
+    stack_name: String,
+    websocket_url: String,
+}
+
+impl Stack {
+    /// Looks a stack up.
+    ///
+    /// # Errors
+    /// When the stack file cannot be read, when there is no such stack, or when AWS does not answer.
+    pub async fn open(target: &Target) -> Result<Self, Failure> {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_timeout(CALL_TIMEOUT).build();
+        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts);
+        let file = target.stack_file.as_deref().map(StackFile::read).transpose()?;
+        if let Some(file) = &file {
+            // The emulator knows these alone.
+            let credentials = Credentials::new("test", "test", None, None, "stack file");
+            loader = loader
+                .endpoint_url(&file.endpoint_url)
+                .region(Region::new(file.region.clone()))
+                .credentials_provider(credentials);
+        } else {
+            if let Some(region) = &target.region {
+                loader = loader.region(Region::new(region.clone()));
+            }
+            if let Some(profile) = &target.profile {
+                loader = loader.profile_name(profile);
+            }
+        }
+        let sdk = loader.load().await;
+        if sdk.region().is_none() {
+            return Err(Failure::Asked("no region: --region, AWS_REGION, or one in your AWS profile".to_owned()));
+        }
+        let name = match (&target.stack, file.as_ref()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(file)) => file.stack_name.clone(),
+            (None, None) => return Err(Failure::Asked("which stack: --stack NAME, or --stack-file FILE".to_owned())),
+        };
+        Self::describe(name, sdk, file).await
+    }
+
+    async fn describe(name: String, sdk: SdkConfig, file: Option<StackFile>) -> Result<Self, Failure> {
+        let described = CloudFormation::new(&sdk).describe_stacks().stack_name(&name).send().await;
+        let missing = || Failure::Met(format!("there is no stack {name} in this account and region"));
+        let described =
+            described.map_err(|error| match error.as_service_error().and_then(ProvideErrorMetadata::message) {
+                Some(message) if message.contains("does not exist") => missing(),
+                _ => Failure::call("the stack was to be looked up")(error),
+            })?;
+        let stack = described.stacks.unwrap_or_default().into_iter().next().ok_or_else(missing)?;
+        let pair = |key: Option<String>, value: Option<String>| Some((key?, value?));
+        Ok(Self {
+            status: stack.stack_status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
+            created_at: stack.creation_time.map_or(0, |time| time.secs()),
+            outputs: stack.outputs.into_iter().flatten().filter_map(|o| pair(o.output_key, o.output_value)).collect(),
+            parameters: (stack.parameters.into_iter().flatten())
+                .filter_map(|p| pair(p.parameter_key, p.resolved_value.or(p.parameter_value)))
+                .collect(),
+            is_local: file.is_some(),
+            websocket_url: file.map(|file| file.websocket_url),
+            name,
+            sdk,
+        })
+    }
+
+    /// An output that every stack has.
+    ///
+    /// # Errors
+    /// When this one has not: it is of another template, or of an older version.
+    pub fn output(&self, key: &str) -> Result<&str, Failure> {
+        self.outputs.get(key).map(String::as_str).ok_or_else(|| {
+            let name = &self.name;
+            Failure::Met(format!("stack {name} has no output {key}: it is not Roomcast's, or of an older version"))
+        })
+    }
+
+    /// An output that some stacks have.
+    #[must_use]
+    pub fn optional_output(&self, key: &str) -> Option<&str> {
+        self.outputs.get(key).map(String::as_str)
+    }
+
+    /// Where clients connect.
+    ///
+    /// # Errors
+    /// As of [`Stack::output`].
+    pub fn websocket_url(&self) -> Result<&str, Failure> {
+        self.websocket_url.as_deref().map_or_else(|| self.output("WebsocketUrl"), Ok)
+    }
+}
+
+impl StackFile {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::Asked(format!("{shown} cannot be read ({error}): does `make local` run?")))?;
+        serde_json::from_str(&text).map_err(|error| Failure::Asked(format!("{shown} describes no stack: {error}")))
+    }
+}
