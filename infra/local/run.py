@@ -68,6 +68,13 @@ def parse_options() -> argparse.Namespace:
         help="enforce the IAM policies of the functions' roles",
     )
     options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
+    options.add_argument(
+        "--alarm-minute",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="how long a minute of an alarm's period is, for who cannot wait",
+    )
     options.add_argument("--exit-on-stdin-eof", action="store_true", help="stop when standard input closes")
     asked = options.parse_args()
     try:
@@ -129,7 +136,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         cleanup.callback(demo.stop)
 
     say(f"emulator: starting on {HOST}:{port}")
-    emulator = Emulator(state, port, options.auth)
+    emulator = Emulator(state, port, options.auth, options.alarm_minute)
     cleanup.callback(emulator.stop)
     emulator.start()
 
