@@ -1,4 +1,4 @@
-//! `roomcast doctor`; its faults are in [`super::faults`].
+//! `roomcast doctor`; its remedies are tried in [`super::remedies`].
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use roomcast::commands::doctor::permissions::{NEEDED, arn, is_needed};
 use roomcast::stack::Stack;
 use serde_json::Value;
 
-use super::command::{json_lines, ran, refuses, roomcast_of, shown};
+use super::{json_lines, refuses, roomcast};
 use crate::permissions::roles_of;
 use crate::stacks::Stacks;
 
 /// A stack as it is after its deployment has no problem and no warning; what the emulator cannot answer is skipped.
 pub(crate) async fn doctor_finds_a_new_stack_in_good_order(stacks: &Stacks) {
     let stack = stacks.bus().await;
-    let (code, lines) = json_lines(&mut roomcast_of(stack, &["doctor"]));
+    let (code, lines) = json_lines(stack, &["doctor"]).await;
     let is_ill = |finding: &&Value| finding["verdict"] == "problem" || finding["verdict"] == "warning";
     // Scenarios leave dead letters behind.
     let is_ill = |finding: &&Value| is_ill(finding) && finding["area"] != "queues";
@@ -25,16 +25,13 @@ pub(crate) async fn doctor_finds_a_new_stack_in_good_order(stacks: &Stacks) {
     assert_eq!(areas.len(), 13, "{areas:?}");
     let summary = &lines.last().unwrap()["summary"];
     assert!(summary["ok"].as_u64().unwrap() > 50, "{summary}");
-    let text = ran(&mut roomcast_of(stack, &["doctor", "--only", "tables,clock"]));
-    let text = shown(&text);
+    let text = roomcast(stack, &["doctor", "--only", "tables,clock"]).await.out;
     assert!(text.contains("roomId-index: ACTIVE") && text.contains("clock: within"), "{text}");
     assert!(!text.contains("BroadcastQueue"), "{text}");
 }
 
-pub(crate) async fn doctor_refuses_what_makes_no_sense(_: &Stacks) {
-    refuses(&["doctor"], "--stack");
-    refuses(&["doctor", "--only", "weather"], "weather");
-    refuses(&["doctor", "--stack-file", "/nowhere/stack.json"], "make local");
+pub(crate) async fn doctor_refuses_what_makes_no_sense(stacks: &Stacks) {
+    refuses(stacks.shared().await, &["doctor", "--only", "weather"], "weather").await;
 }
 
 /// What `doctor` asks IAM about is what the template's roles allow, no more and no less: neither can drift from the other.

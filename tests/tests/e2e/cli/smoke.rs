@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::stack::LocalStack;
 
-use super::command::{AwsCli, json_lines, ran, refuses, roomcast_of, shown};
+use super::aws_cli::AwsCli;
+use super::{command, json_lines, refuses, roomcast};
 use crate::stacks::Stacks;
 use crate::wait::until;
 
@@ -28,7 +29,7 @@ const BROKEN: [(&str, &str, &str); 6] = [
 
 pub(crate) async fn smoke_passes_within_a_minute_and_leaves_nothing(stacks: &Stacks) {
     let stack = stacks.shared().await;
-    let (code, lines) = json_lines(&mut roomcast_of(stack, &["smoke", "--within", PATIENT]));
+    let (code, lines) = json_lines(stack, &["smoke", "--within", PATIENT]).await;
     assert_eq!(code, 0, "{lines:?}");
     let took: u64 = lines.iter().filter_map(|line| line["milliseconds"].as_u64()).sum();
     assert!(took < 60_000, "{took} ms: {lines:?}");
@@ -53,36 +54,35 @@ pub(crate) async fn smoke_fails_when_any_one_function_is_broken(_: &Stacks) {
         wrong["Variables"][variable] = json!("http://127.0.0.1:1/nowhere");
         let update = format!("{global} lambda update-function-configuration --function-name {function} --environment");
         aws.run(&format!("{update} '{wrong}'"));
-        let (code, lines) = json_lines(&mut roomcast_of(&stack, &["smoke", "--fail-fast", "--within", BRIEF]));
+        let (code, lines) = json_lines(&stack, &["smoke", "--fail-fast", "--within", BRIEF]).await;
         let failed: Vec<&Value> = lines.iter().filter(|line| line["outcome"] == "failed").collect();
         assert_eq!((code, failed.len()), (1, 1), "{output} is broken: {lines:?}");
         assert_eq!(failed[0]["step"], step, "{output} is broken: {lines:?}");
         assert!(failed[0]["look"].as_str().unwrap().contains("doctor"), "{}", failed[0]);
         aws.run(&format!("{update} '{right}'"));
     }
-    let mended = ran(&mut roomcast_of(&stack, &["smoke", "--within", PATIENT]));
-    assert!(mended.status.success(), "mended, it works: {}", shown(&mended));
+    roomcast(&stack, &["smoke", "--within", PATIENT]).await.ended_with(0);
 }
 
 /// Interrupted, it removes what it made all the same.
 pub(crate) async fn smoke_cleans_up_when_it_is_interrupted(stacks: &Stacks) {
     let stack = stacks.shared().await;
-    let mut command = roomcast_of(stack, &["smoke", "--within", PATIENT, "--json"]);
+    let mut command = command(stack, &["smoke", "--within", PATIENT, "--json"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let is_member = async || (!rooms(stack, "smoke:").await.is_empty()).then_some(());
     until("it is in its room", is_member).await;
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
     let output = tokio::task::block_in_place(|| child.wait_with_output()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
-    assert!(shown(&output).contains("interrupted"), "{}", shown(&output));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
     nothing_is_left(stack, "smoke:").await;
 }
 
-pub(crate) async fn smoke_refuses_what_makes_no_sense(_: &Stacks) {
-    refuses(&["smoke"], "--stack");
-    refuses(&["smoke", "--within", "0"], "--within");
-    refuses(&["smoke", "--within", "soon"], "--within");
+pub(crate) async fn smoke_refuses_what_makes_no_sense(stacks: &Stacks) {
+    let stack = stacks.shared().await;
+    refuses(stack, &["smoke", "--within", "0"], "--within").await;
+    refuses(stack, &["smoke", "--within", "soon"], "--within").await;
 }
 
 /// Waits until no table has a row of a room or subject that begins so: others of their kind may be under way.

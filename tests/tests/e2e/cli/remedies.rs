@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use tests::stack::LocalStack;
 
-use super::command::{AwsCli, json_lines, ran, roomcast_of, shown};
+use super::aws_cli::AwsCli;
+use super::{json_lines, roomcast};
 use crate::stacks::Stacks;
 use crate::wait::until;
 use table::{Cause, FAULTS, Fault};
@@ -20,16 +21,15 @@ const ROUNDS: usize = 3;
 pub(crate) async fn doctor_names_each_fault_and_its_command_mends_it(_: &Stacks) {
     let stack = LocalStack::start(&[]).await;
     let mut ward = Ward::of(&stack);
-    let (code, findings) = ward.doctor(&[]);
+    let (code, findings) = ward.doctor(&[]).await;
     assert_eq!((code, ill(&findings)), (0, vec![]), "a stack without faults");
     let mut rows = Vec::new();
     for fault in FAULTS {
         rows.push(ward.put_in_and_mend(fault).await);
     }
-    let (code, findings) = ward.doctor(&[]);
+    let (code, findings) = ward.doctor(&[]).await;
     assert_eq!((code, ill(&findings)), (0, vec![]), "when all are mended");
-    let smoke = ran(&mut roomcast_of(&stack, &["smoke", "--within", "30"]));
-    assert!(smoke.status.success(), "mended, it works: {}", shown(&smoke));
+    roomcast(&stack, &["smoke", "--within", "30"]).await.ended_with(0);
     table::compare(&rows);
 }
 
@@ -92,24 +92,24 @@ impl<'a> Ward<'a> {
         self.aws.run(&line)
     }
 
-    fn doctor(&self, words: &[&str]) -> (i32, Vec<Value>) {
-        json_lines(&mut roomcast_of(self.stack, &[&["doctor"], words].concat()))
+    async fn doctor(&self, words: &[&str]) -> (i32, Vec<Value>) {
+        json_lines(self.stack, &[&["doctor"], words].concat()).await
     }
 
     async fn put_in_and_mend(&mut self, fault: &Fault) -> Row {
         let called = fault.name;
         self.put_in(fault);
         // Queues tell their depth after a while.
-        let mut findings = until(&format!("doctor names the fault: {called}"), async || self.ill_in(fault)).await;
+        let mut findings = until(&format!("doctor names the fault: {called}"), async || self.ill_in(fault).await).await;
         let its = |finding: &&Value| text(&finding["subject"]) == fault.subject;
         let found = findings.iter().find(its).unwrap_or_else(|| panic!("{called}: {findings:?}")).clone();
         assert!(text(&found["what"]).contains(fault.says), "{called}: {found}");
         // What is made anew may want attributes in a second round.
         for _ in 0..ROUNDS {
             for finding in &findings {
-                self.mend(fault, finding);
+                self.mend(fault, finding).await;
             }
-            findings = self.ill_in(fault).unwrap_or_default();
+            findings = self.ill_in(fault).await.unwrap_or_default();
             if findings.is_empty() {
                 break;
             }
@@ -123,8 +123,8 @@ impl<'a> Ward<'a> {
     }
 
     /// What `doctor` finds wrong in the fault's area, if anything.
-    fn ill_in(&self, fault: &Fault) -> Option<Vec<Value>> {
-        let (code, findings) = self.doctor(&["--only", fault.area]);
+    async fn ill_in(&self, fault: &Fault) -> Option<Vec<Value>> {
+        let (code, findings) = self.doctor(&["--only", fault.area]).await;
         let found = ill(&findings);
         let is_problem = found.iter().any(|finding| finding["verdict"] == "problem");
         assert_eq!(code, i32::from(is_problem), "{}: {findings:?}", fault.name);
@@ -146,7 +146,7 @@ impl<'a> Ward<'a> {
     }
 
     /// Does what the finding says.
-    fn mend(&mut self, fault: &Fault, finding: &Value) {
+    async fn mend(&mut self, fault: &Fault, finding: &Value) {
         let remedy = text(&finding["remedy"]);
         if remedy.starts_with("aws ") {
             self.aws.run(remedy);
@@ -154,8 +154,7 @@ impl<'a> Ward<'a> {
         }
         let words: Vec<_> = fault.by_hand.split(' ').collect();
         assert!(!fault.by_hand.is_empty(), "{}: nothing can run {remedy}", fault.name);
-        let mended = ran(&mut roomcast_of(self.stack, &words));
-        assert!(mended.status.success(), "{}: {}", fault.name, shown(&mended));
+        roomcast(self.stack, &words).await.ended_with(0);
     }
 
     /// A text without this stack's own names.

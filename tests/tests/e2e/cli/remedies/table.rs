@@ -242,7 +242,7 @@ Each of these is put into a local stack by the tests. `roomcast doctor` names it
 tests run that very command, and try the stack from end to end when all are mended. Names in `<>` are printed in full by
 `doctor`, with the options `--region` and, for the local stack, `--endpoint-url`.
 
-This file is written by the tests: `ROOMCAST_WRITE_FAULTS=1 cargo test -p tests --test e2e -- faults`.
+This file is written by the tests: `ROOMCAST_WRITE_FAULTS=1 cargo test -p tests --test e2e -- remedies`.
 
 | fault | what `roomcast doctor` says | what mends it |
 |---|---|---|
