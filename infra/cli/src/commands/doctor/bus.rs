@@ -52,7 +52,26 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
             Err(failure) => findings.push(Finding::problem(Area::Bus, expected.id, failure.to_string())),
         }
     }
+    findings.extend(of_schedule(patient, &client).await);
     findings
+}
+
+/// The rule that calls sweeper, on the account's own bus.
+async fn of_schedule(patient: &Patient<'_>, client: &Client) -> Option<Finding> {
+    let id = "SweepRule";
+    let name = patient.resource(id).ok()?;
+    Some(match client.describe_rule().name(name).send().await {
+        Ok(rule) if rule.state() == Some(&RuleState::Disabled) => {
+            let what = "the rule is disabled: rows whose connection is gone stay until they expire";
+            Finding::warning(Area::Bus, id, what).remedy(patient.aws(&format!("events enable-rule --name {name}")))
+        }
+        Ok(rule) => Finding::ok(Area::Bus, id, rule.schedule_expression().unwrap_or("enabled")),
+        Err(error) if is_gone(&error) => {
+            let what = "the rule is gone: rows whose connection is gone stay until they expire, or somebody sweeps";
+            Finding::warning(Area::Bus, id, what).remedy(patient.roomcast("sweep"))
+        }
+        Err(error) => unanswered(Area::Bus, id, error),
+    })
 }
 
 fn is_gone(error: &impl ProvideErrorMetadata) -> bool {

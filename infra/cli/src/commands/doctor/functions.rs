@@ -11,13 +11,14 @@ use super::{
 };
 
 /// Variables without which a function does not start, by its `FUNCTION`.
-const REQUIRED: [(&str, &[&str]); 6] = [
+const REQUIRED: [(&str, &[&str]); 7] = [
     ("authorizer", &[]),
     ("session", &["CONNECTIONS_TABLE", "MESSAGES_TABLE", "CONNECTIONS_ENDPOINT"]),
     ("message", &["QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
     ("relay", &["QUEUE_URL", "DLQ_URL"]),
     ("fanout", FAN_OUT),
     ("shards", FAN_OUT),
+    ("sweeper", &["CONNECTIONS_TABLE", "CONGESTION_TABLE", "CONNECTIONS_ENDPOINT"]),
 ];
 
 const FAN_OUT: &[&str] = &[
@@ -41,7 +42,9 @@ fn look(patient: &Patient<'_>, id: &str) -> Vec<Finding> {
         return vec![Finding::problem(Area::Functions, id, what).remedy("make undeploy && make deploy")];
     };
     let mut findings = vec![of_state(id, function)];
+    // An answer without any is none.
     if let Some(wanted) = patient.parameter("Architecture")
+        && !function.architectures().is_empty()
         && !function.architectures().iter().any(|has| has.as_str() == wanted)
     {
         let what = format!("not for {wanted}, which the stack's binaries are for: it cannot start");
@@ -97,6 +100,10 @@ fn of_environment(patient: &Patient<'_>, id: &str, function: &FunctionConfigurat
     let what = wrong.iter().map(shown).collect::<Vec<_>>().join(", ");
     let ordered: std::collections::BTreeMap<_, _> = mended.iter().collect();
     let environment = quoted_json(&json!({ "Variables": ordered }) as &Value);
+    if function.version().is_some_and(|version| version != "$LATEST") {
+        // A version never changes: the alias leads to a wrong one.
+        return Finding::problem(Area::Functions, subject, what).remedy("make deploy");
+    }
     let name = function.function_name().unwrap_or_default();
     let mend = format!("lambda update-function-configuration --function-name {name} --environment {environment}");
     Finding::problem(Area::Functions, subject, what).remedy(patient.aws(&mend))

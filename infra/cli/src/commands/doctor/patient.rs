@@ -54,7 +54,8 @@ impl<'a> Patient<'a> {
         let lambda = aws_sdk_lambda::Client::new(&stack.sdk);
         let functions = join_all(function_ids.iter().map(async |id| {
             let name = resources.get(id)?;
-            let configured = lambda.get_function().function_name(name).send().await.ok()?.configuration?;
+            let asked = lambda.get_function().function_name(name).set_qualifier(alias(stack, id).map(str::to_owned));
+            let configured = asked.send().await.ok()?.configuration?;
             Some((id.clone(), configured))
         }));
         let functions = functions.await.into_iter().flatten().collect();
@@ -119,9 +120,15 @@ impl<'a> Patient<'a> {
     /// # Errors
     /// As of [`Self::resource`].
     pub fn function_arn(&self, id: &str) -> Result<String, Failure> {
-        let alias = if self.resources.contains_key(&format!("{id}Aliaslive")) { ":live" } else { "" };
+        let alias = alias(self.stack, id).map(|alias| format!(":{alias}")).unwrap_or_default();
         Ok(self.arn("lambda", &format!("function:{}{alias}", self.resource(id)?)))
     }
+}
+
+/// The alias by which a function is called where new versions take over gradually. The one of a schedule is called itself.
+fn alias(stack: &Stack, id: &str) -> Option<&'static str> {
+    let is_gradual = stack.parameters.get("GradualDeployment").is_some_and(|how| how != "off");
+    (is_gradual && id != "SweeperFunction").then_some("live")
 }
 
 /// Quotes a word for the shell.

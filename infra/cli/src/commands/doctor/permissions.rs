@@ -49,6 +49,8 @@ pub enum On {
     Secret,
     /// The `@connections` of the API, with this method.
     Connections(&'static str),
+    /// Everything: the action knows no resources.
+    Everything,
 }
 
 /// In which stacks something is needed.
@@ -62,6 +64,8 @@ pub enum When {
     SinkIsBus,
     /// Where a secret signs tokens.
     UsesSecret,
+    /// Where functions are traced.
+    IsTraced,
 }
 
 const LOGS: &[&str] = &["logs:CreateLogStream", "logs:PutLogEvents"];
@@ -75,6 +79,11 @@ const NOTE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem"];
 
 const fn needed(role: &'static str, actions: &'static [&'static str], on: On) -> Needed {
     Needed { role, actions, on, when: When::Always }
+}
+
+const fn traced(role: &'static str) -> Needed {
+    let actions = &["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
+    Needed { role, actions, on: On::Everything, when: When::IsTraced }
 }
 
 /// Everything that every function's code calls.
@@ -128,6 +137,17 @@ pub const NEEDED: &[Needed] = &[
     needed("ShardsRole", NOTE, On::Table("CongestionTable")),
     needed("ShardsRole", MANAGE, On::Connections("POST")),
     needed("ShardsRole", MANAGE, On::Connections("DELETE")),
+    needed("SweeperRole", LOGS, On::LogGroup("SweeperLogGroup")),
+    needed("SweeperRole", &["dynamodb:Scan", "dynamodb:DeleteItem"], On::Table("ConnectionsTable")),
+    needed("SweeperRole", NOTE, On::Table("CongestionTable")),
+    needed("SweeperRole", MANAGE, On::Connections("GET")),
+    traced("AuthorizerRole"),
+    traced("SessionRole"),
+    traced("MessageRole"),
+    traced("RelayRole"),
+    traced("FanoutRole"),
+    traced("ShardsRole"),
+    traced("SweeperRole"),
 ];
 
 /// Asks IAM about each role.
@@ -158,6 +178,7 @@ pub fn is_needed(patient: &Patient<'_>, when: When) -> bool {
         When::Always => true,
         When::SinkIsQueue => sink == "sqs",
         When::SinkIsBus => sink != "sqs",
+        When::IsTraced => patient.parameter("Tracing") == Some("Active"),
         When::UsesSecret => patient.stack.optional_output("AuthSecretArn").is_some(),
     }
 }
@@ -174,6 +195,7 @@ pub fn arn(patient: &Patient<'_>, on: On) -> Result<String, Failure> {
         }
         On::Queue(id) => patient.queue_arn(id)?,
         On::LogGroup(id) => patient.arn("logs", &format!("log-group:{}:*", patient.resource(id)?)),
+        On::Everything => "*".to_owned(),
         On::Bus => patient.arn("events", &format!("event-bus/{}", patient.resource("EventBus")?)),
         On::Secret => patient.stack.output("AuthSecretArn")?.to_owned(),
         On::Connections(method) => {
@@ -227,6 +249,7 @@ fn title(on: On) -> String {
     match on {
         On::Table(id) | On::Queue(id) | On::LogGroup(id) => id.to_owned(),
         On::RoomIndex => "roomId-index".to_owned(),
+        On::Everything => "tracing".to_owned(),
         On::Bus => "EventBus".to_owned(),
         On::Secret => "AuthSecret".to_owned(),
         On::Connections(method) => format!("connections-{method}"),

@@ -168,8 +168,8 @@ async fn shard(ground: &mut Ground<'_>) -> Result<(), Failure> {
     let id = format!("shard-{}", fastrand::u64(..));
     let message = json!({ "seq": FIRST, "id": id, "from": "smoke", "sentAt": 0, "data": { "smoke": "shard" } });
     let frame = json!({ "type": "messages", "roomId": room, "messages": [message] });
-    let frame = EncodedFrame::up_to(frame.to_string().into(), FIRST);
-    let records: Vec<Record> = shard::records(&parsed, &[frame], NonZeroU16::MIN).collect();
+    let frame = EncodedFrame::new(frame.to_string().into());
+    let records: Vec<Record> = shard::records(&parsed, &[frame], NonZeroU16::MIN, None).collect();
     send(ground, "ShardQueueUrl", &records).await?;
     ground.hears(&room, &id).await.map(drop)
 }
@@ -228,7 +228,7 @@ async fn leave(ground: &mut Ground<'_>) -> Result<(), Failure> {
 
 fn record(room: &str, body: String, reason: Option<String>) -> Record {
     let deduplication_id = format!("smoke-{}", fastrand::u64(..));
-    Record { group_id: room.to_owned(), deduplication_id, body, reason }
+    Record { group_id: room.to_owned(), deduplication_id, body, reason, trace: None }
 }
 
 async fn send(ground: &Ground<'_>, queue: &str, records: &[Record]) -> Result<(), Failure> {
