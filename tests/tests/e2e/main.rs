@@ -11,6 +11,7 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod alarms;
 mod broadcast;
 mod bus_sink;
 mod cli;
@@ -83,6 +84,14 @@ fn main() -> ExitCode {
         permissions::every_permission_of_message_is_needed_before_the_bus,
         permissions::events_that_the_queue_refuses_wait_until_it_takes_them,
         permissions::the_queues_take_no_call_without_tls,
+        alarms::they_are_deployed_with_a_dashboard_of_what_there_is,
+        alarms::a_dead_letter_rings_until_it_is_discarded,
+        alarms::an_unmatched_event_rings_until_it_is_discarded,
+        alarms::a_bad_configuration_rings_until_it_is_mended,
+        alarms::refused_tokens_ring_until_they_are_good,
+        alarms::undelivered_posts_ring_until_they_arrive,
+        alarms::the_others_ring_for_what_aws_reports,
+        alarms::a_queue_that_nobody_reads_rings_until_somebody_does,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,

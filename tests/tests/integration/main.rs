@@ -14,3 +14,4 @@ mod ingest;
 mod log;
 mod queue;
 mod security;
+mod tracing;

@@ -89,7 +89,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     let bar = output.progress(None, "messages");
     loop {
         let (batch, bad) = input.batch(&options, &ids).await;
-        let records: Vec<_> = batch.iter().map(|(_, message)| Record::of_message(message)).collect();
+        let records: Vec<_> = batch.iter().map(|(_, message)| Record::of_message(message, None)).collect();
         let sent = if options.unordered { queue.send_unordered(&records).await } else { queue.send(&records).await };
         let mut failed = None;
         for ((line, message), result) in batch.iter().zip(sent) {

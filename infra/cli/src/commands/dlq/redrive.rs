@@ -67,6 +67,7 @@ fn record(letter: &Letter) -> Record {
         deduplication_id: id.clone(),
         body: letter.body.clone(),
         reason: None,
+        trace: None,
     }
 }
 
