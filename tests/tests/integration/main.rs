@@ -11,6 +11,7 @@ mod fanout;
 mod flood;
 mod ingest;
 mod log;
+mod log_lines;
 mod queue;
 mod security;
 mod tracing;
