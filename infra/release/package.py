@@ -45,7 +45,7 @@ def packaged_template(template: str, arch: str, functions: list[str]) -> str:
     if not named or missing:
         raise NotPacked(f"the template needs functions that were not built: {', '.join(missing) or 'none is named'}")
     packaged = CODE_URI.sub(r"\1./\2.zip", template)
-    if "CodeUri: ../" in packaged:
+    if re.search(r"CodeUri:(?! \./[a-z]+\.zip$)", packaged, re.MULTILINE):
         raise NotPacked("a CodeUri of the template has another form than `../target/deploy/lambda/NAME/`")
     packaged, replaced = ARCHITECTURE.subn(rf"\g<1>{arch}", packaged)
     if replaced != 1:

@@ -62,7 +62,7 @@ class Package(unittest.TestCase):
                     self.assertEqual(function.namelist(), ["bootstrap"])
                     self.assertEqual(function.read("bootstrap").decode(), name.removesuffix(".zip"))
                     self.assertEqual(function.getinfo("bootstrap").external_attr >> 16 & 0o777, 0o755)
-        self.assertNotIn("target/deploy", template)
+        self.assertNotIn("target/", template)
 
     def test_the_default_architecture_is_that_of_the_code(self):
         with zipfile.ZipFile(self.packed()) as archive:

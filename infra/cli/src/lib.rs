@@ -6,5 +6,9 @@
 pub mod arguments;
 pub mod commands;
 pub mod failure;
+pub mod letters;
 pub mod output;
+pub mod parse;
 pub mod stack;
+pub mod time;
+pub mod token;

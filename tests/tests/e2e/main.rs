@@ -11,8 +11,10 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod alarms;
 mod broadcast;
 mod bus_sink;
+mod cli;
 mod client_library;
 mod contract;
 mod events;
@@ -39,6 +41,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cli::{arguments, letters, maintenance, reading};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stacks::Stacks;
 
@@ -81,6 +84,14 @@ fn main() -> ExitCode {
         permissions::every_permission_of_message_is_needed_before_the_bus,
         permissions::events_that_the_queue_refuses_wait_until_it_takes_them,
         permissions::the_queues_take_no_call_without_tls,
+        alarms::they_are_deployed_with_a_dashboard_of_what_there_is,
+        alarms::a_dead_letter_rings_until_it_is_discarded,
+        alarms::an_unmatched_event_rings_until_it_is_discarded,
+        alarms::a_bad_configuration_rings_until_it_is_mended,
+        alarms::refused_tokens_ring_until_they_are_good,
+        alarms::undelivered_posts_ring_until_they_arrive,
+        alarms::the_others_ring_for_what_aws_reports,
+        alarms::a_queue_that_nobody_reads_rings_until_somebody_does,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,
@@ -130,6 +141,19 @@ fn main() -> ExitCode {
         tokens::a_page_of_another_origin_is_refused,
         tokens::an_empty_token_in_the_query_hides_none_in_the_header,
         retention::what_has_expired_is_reported_as_truncated,
+        arguments::bad_arguments_are_refused_with_their_limit,
+        arguments::a_stack_that_is_not_there_is_said_to_be_missing,
+        arguments::each_shell_has_its_completions,
+        letters::dead_letters_are_listed_shown_and_discarded,
+        letters::a_dead_letter_is_redriven_to_where_it_came_from,
+        letters::a_shards_job_is_redriven_to_the_shards,
+        letters::unmatched_events_are_listed,
+        maintenance::a_sweep_deletes_what_was_left_behind,
+        maintenance::a_subject_is_disconnected_everywhere,
+        reading::lines_are_published_once_and_tailed,
+        reading::a_tail_follows_the_log,
+        reading::members_and_numbers_of_a_room_are_shown,
+        reading::a_messages_way_is_explained,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
     trials.extend(client_library::trials(runtime.handle(), &stacks));

@@ -7,9 +7,11 @@
 )]
 
 mod connections_api;
+mod docs;
 mod fanout;
 mod flood;
 mod ingest;
 mod log;
 mod queue;
 mod security;
+mod tracing;

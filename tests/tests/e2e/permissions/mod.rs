@@ -42,7 +42,7 @@ const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*",
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Roles whose exercises look at the same dead-letter queue, or need one another's functions, take turns.
-const TURNS: [&[&str]; 3] = [&["Authorizer", "Session"], &["Message"], &["Relay", "Fanout", "Shards"]];
+const TURNS: [&[&str]; 4] = [&["Authorizer", "Session"], &["Message"], &["Sweeper"], &["Relay", "Fanout", "Shards"]];
 
 pub(crate) async fn every_permission_of_every_function_is_needed(_: &Stacks) {
     let stack = start(&[]).await;
@@ -114,6 +114,11 @@ pub(crate) async fn the_queues_take_no_call_without_tls(_: &Stacks) {
     let alice = stack.connect("plain-alice").await.unwrap();
     let send = json!({ "action": "sendMessage", "roomId": "plain", "data": 1 });
     assert_eq!(alice.request_for("error", send).await["code"], "unavailable");
+}
+
+/// Has the function `sweeper` do its part, whatever its schedule.
+pub(crate) async fn invoke_sweeper(stack: &LocalStack) {
+    Aws::of(stack).invoke("Sweeper", &json!({})).await;
 }
 
 async fn start(parameters: &[(&str, &str)]) -> LocalStack {
