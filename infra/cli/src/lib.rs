@@ -4,6 +4,7 @@
 //! from the stack's outputs. The local stack is a deployed stack with another endpoint.
 
 pub mod arguments;
+pub mod client;
 pub mod commands;
 pub mod failure;
 pub mod letters;
@@ -12,3 +13,4 @@ pub mod parse;
 pub mod stack;
 pub mod time;
 pub mod token;
+pub mod traces;
