@@ -24,6 +24,11 @@ MINUTES ?= 10
 STACK ?= roomcast
 ARCH ?= x86_64
 PARAMS ?=
+TAGS ?=
+ROLE_ARN ?=
+S3_BUCKET ?=
+PURGE ?=
+YES ?=
 
 FUNCTIONS := authorizer session message relay fanout
 TEMPLATE := infra/template.yaml
@@ -56,9 +61,9 @@ STARTED := $(shell date +%s)
 
 .PHONY: local
 local: ## The whole system on this machine (PORT=4566 DEMO_PORT=8080 PARAMS="Name=Value ..."); Ctrl-C stops it
+local: override export PARAMS := $(value PARAMS)
 local: ports setup lambda $(VENV)/local/.ready $(DEMO_PAGE)
-	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT) \
-		$(foreach parameter,$(PARAMS),--param '$(parameter)')
+	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT)
 
 .PHONY: token
 token: ## A token for the local stack: make token SUB=alice ROOMS='{"chat:*":["join","send"]}' TTL=60
@@ -94,7 +99,7 @@ test: setup-test lint client rust-test
 	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
 
 .PHONY: lint
-lint: format clippy rustdoc licences template ## The checks that run no test
+lint: format clippy rustdoc licences template deploy-test ## The checks that need no build of tests
 
 .PHONY: format
 format: setup
@@ -118,6 +123,10 @@ template: $(VENV)/lint/.ready $(VENV)/checkov/.ready
 	@$(STEP) "cfn-lint" $(VENV)/lint/bin/cfn-lint $(TEMPLATE)
 	@$(STEP) "sam validate" $(VENV)/lint/bin/sam validate --lint --template $(TEMPLATE) --region us-east-1
 	@LOG_LEVEL=CRITICAL $(STEP) "checkov" $(VENV)/checkov/bin/checkov --config-file infra/checkov.yaml --file $(TEMPLATE)
+
+.PHONY: deploy-test
+deploy-test: $(VENV)/lint/.ready $(VENV)/local/.ready
+	@$(STEP) "deployment" $(VENV)/lint/bin/python -m unittest discover --quiet --buffer --start-directory infra/deploy/tests
 
 .PHONY: client
 client: $(CLIENT_MODULES) $(CLIENT_RUNTIMES)
@@ -156,10 +165,21 @@ bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
 ##@ Run it in AWS
 
 .PHONY: deploy
-deploy: ## To your AWS account: make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..."
+deploy: ## To your AWS account: make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..." (TAGS, ROLE_ARN, S3_BUCKET: docs/deploy.md)
+# As they were typed, and by the environment, as above.
+deploy: override export PARAMS := $(value PARAMS)
+deploy: override export TAGS := $(value TAGS)
 deploy: setup $(VENV)/deploy/.ready
+	@$(STEP) "check" $(DEPLOY) --check
 	@$(STEP) "functions for $(ARCH)" infra/deploy/build $(ARCH) $(FUNCTIONS)
-	@$(STEP) "deploy" $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" $(PARAMS)
+	@$(STEP) "deploy" $(DEPLOY)
+
+DEPLOY = $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" --role-arn "$(ROLE_ARN)" --s3-bucket "$(S3_BUCKET)"
+
+.PHONY: undeploy
+undeploy: ## Deletes the stack STACK; asks first, unless YES=1; PURGE=1 deletes messages and dead letters as well
+undeploy: setup $(VENV)/deploy/.ready
+	@$(VENV)/deploy/bin/python infra/deploy/undeploy.py --stack "$(STACK)" --role-arn "$(ROLE_ARN)" $(if $(YES),--yes) $(if $(PURGE),--purge)
 
 ##@ Other
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -58,7 +59,7 @@ def parse_options() -> argparse.Namespace:
         default=[],
         type=parameter,
         metavar="NAME=VALUE",
-        help="a parameter of infra/template.yaml; may be repeated",
+        help="a parameter of infra/template.yaml; may be repeated, and stands above PARAMS='Name=value ...' in the environment",
     )
     options.add_argument(
         "--auth",
@@ -76,7 +77,12 @@ def parse_options() -> argparse.Namespace:
     )
     options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
     options.add_argument("--exit-on-stdin-eof", action="store_true", help="stop when standard input closes")
-    return options.parse_args()
+    asked = options.parse_args()
+    try:
+        asked.param = [parameter(word) for word in shlex.split(os.environ.get("PARAMS", ""))] + asked.param
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        options.error(f"PARAMS: {error}")
+    return asked
 
 
 def parameter(text: str) -> tuple[str, str]:

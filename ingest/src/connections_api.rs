@@ -12,8 +12,9 @@ use shared::{
     ConnectionId,
     frame::{
         client::{Inbound, Refusal},
-        server::ServerFrame,
+        server::{ErrorCode, ServerFrame},
     },
+    metrics::{Metrics, names::CLOSED},
 };
 
 use crate::{
@@ -36,37 +37,41 @@ impl ConnectionsApi {
     }
 
     /// Serves a frame of a connection whose token has expired: says so, and closes the connection.
-    pub async fn end_expired(&self, frame: &Frame, deadline: Deadline) -> Response {
+    pub async fn end_expired(&self, frame: &Frame, deadline: Deadline, metrics: &Metrics) -> Response {
         let request_id = frame.body.as_deref().and_then(|body| match Inbound::parse(body) {
             Ok(Inbound { request_id, .. }) | Err(Refusal { request_id, .. }) => request_id,
         });
         let reply = RouteError::Expired.into_reply(None, 0);
         let last = ServerFrame { reply, request_id }.to_json();
         let ended = async {
-            self.end(&frame.connection, last).await;
+            metrics.add(CLOSED, u64::from(self.end(&frame.connection, last).await));
             Ok(())
         };
         if deadline.race(ended).await.is_err() {
             tracing::warn!(connection = %frame.connection, "the time was up before a connection was closed");
         }
-        Response::none()
+        Response::for_told(ErrorCode::Forbidden)
     }
 
-    /// Sends a last frame, and closes the connection. A reply would not do: it is sent when the function has ended, and so to
-    /// a connection that is closed.
-    async fn end(&self, connection: &ConnectionId, frame: String) {
+    /// Sends a last frame, and closes the connection; says whether it did. A reply would not do: it is sent when the function has
+    /// ended, and so to a connection that is closed.
+    async fn end(&self, connection: &ConnectionId, frame: String) -> bool {
         let post = self.client.post_to_connection().connection_id(connection.as_str()).data(Blob::new(frame));
         match post.send().await {
-            Err(error) if error.as_service_error().is_some_and(PostToConnectionError::is_gone_exception) => return,
+            Err(error) if error.as_service_error().is_some_and(PostToConnectionError::is_gone_exception) => {
+                return false;
+            }
             Err(error) => {
                 tracing::warn!(error = %DisplayErrorContext(&error), %connection, "a connection was not told why it ends");
             }
             Ok(_) => {}
         }
-        if let Err(error) = self.client.delete_connection().connection_id(connection.as_str()).send().await {
+        let closed = self.client.delete_connection().connection_id(connection.as_str()).send().await;
+        if let Err(error) = &closed {
             // The next frame tries again.
-            tracing::warn!(error = %DisplayErrorContext(&error), %connection, "a connection was not closed");
+            tracing::warn!(error = %DisplayErrorContext(error), %connection, "a connection was not closed");
         }
+        closed.is_ok()
     }
 
     /// Whether a connection is certainly gone.

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod metrics;
 pub mod queue;
 pub mod rights;
 pub mod room;

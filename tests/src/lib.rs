@@ -20,6 +20,7 @@ pub mod bounded_queue;
 pub mod clock;
 pub mod connections_server;
 pub mod dynamodb;
+pub mod emf;
 pub mod events;
 pub mod fast_server;
 pub mod fifo_queue;

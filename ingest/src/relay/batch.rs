@@ -22,6 +22,10 @@ pub(super) struct Source {
     pub id: String,
     /// The event, if it is one.
     pub body: String,
+    /// When the queue took it, in milliseconds since the Unix epoch, if the queue says so.
+    pub queued_at: Option<u64>,
+    /// The id of the message that it is, if it is one.
+    pub message_id: Option<String>,
 }
 
 /// Records to send, each with the one that it comes from.
@@ -32,7 +36,8 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    fn push_message(&mut self, source: Source, message: &Message) {
+    fn push_message(&mut self, mut source: Source, message: &Message) {
+        source.message_id = Some(message.id.clone());
         self.records.push(Record {
             group_id: message.room.to_string(),
             deduplication_id: message.identity().to_deduplication_id(),
@@ -68,6 +73,11 @@ impl Outgoing {
         &self.records
     }
 
+    /// When the queue took them.
+    pub(super) fn queued_at(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sources.iter().filter_map(|source| source.queued_at)
+    }
+
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Source, Record)> {
         self.sources.into_iter().zip(self.records)
     }
@@ -87,9 +97,10 @@ impl Batch {
         let mut batch = Self::default();
         let mut messages = Vec::with_capacity(records.len());
         for record in records {
-            let sent_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
-            let source = Source { id: record.message_id.ok_or(NotARecord)?, body: record.body.unwrap_or_default() };
-            match event::read(&source.body, sent_at.unwrap_or_default()) {
+            let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
+            let (id, body) = (record.message_id.ok_or(NotARecord)?, record.body.unwrap_or_default());
+            let source = Source { id, body, queued_at, message_id: None };
+            match event::read(&source.body, queued_at.unwrap_or_default()) {
                 Ok(message) => messages.push((source, message)),
                 Err(refused) => {
                     let group_id = refused.room.map_or_else(|| NO_ROOM.to_owned(), |room| room.to_string());

@@ -62,7 +62,7 @@ impl Function {
         let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
         let program = profile.join(name);
         assert!(program.is_file(), "{} is missing: cargo build -p ingest -p fanout", program.display());
-        Self::new(program)
+        Self::new(program).env("STACK_NAME", "test").env("FUNCTION", name)
     }
 
     /// Sets a variable.

@@ -47,8 +47,8 @@ impl Stacks {
         .await
     }
 
-    /// A stack that sends messages through the event bus, asks tokens for issuer and audience, and gives subjects small
-    /// shares.
+    /// A stack that sends messages through the event bus, asks tokens for issuer and audience, gives subjects small
+    /// shares, and calls its functions by their aliases.
     pub(crate) async fn bus(&self) -> &LocalStack {
         let parameters = [
             ("IngestSink", "eventbridge"),
@@ -56,6 +56,8 @@ impl Stacks {
             ("AuthAudience", AUDIENCE),
             ("SubjectMessagesPerSecond", "2"),
             ("SubjectRequestsPerSecond", "2"),
+            ("GradualDeployment", "AllAtOnce"),
+            ("Release", "1"),
         ];
         started(&self.bus, async move { LocalStack::start(&parameters).await }).await
     }

@@ -17,6 +17,7 @@ use shared::{
     congestion::Cut,
     frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
+    metrics::Metrics,
     queue::{QueueError, Sink},
     store::StoreError,
 };
@@ -103,7 +104,7 @@ pub(super) fn run(input: &[u8]) {
     let admission = Admission::new(NoCongestion, RATES, 1, Rng::with_seed(1));
     let function = MessageFunction::new(&sink, admission, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
-    let response = block_on(function.handle(event)).expect("the connection stays open");
+    let response = block_on(function.handle(event, &Metrics::default())).expect("the connection stays open");
     assert_eq!(response.status_code, 200);
     let reply = response.body.expect("every frame is answered");
     assert!(reply.len() <= REPLY_BYTES.min(MAX_POST_BYTES), "{reply}");

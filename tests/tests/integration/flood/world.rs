@@ -21,6 +21,7 @@ use shared::Message;
 use shared::clock::Clock;
 use shared::congestion::Cut;
 use shared::congestion::law::{GroupRow, PATIENCE, Sight, judge};
+use shared::metrics::Metrics;
 use shared::queue::{QueueError, Sink};
 use shared::store::StoreError;
 use tests::aws_sdk::sdk_config;
@@ -282,7 +283,7 @@ impl World {
         let event = LambdaEvent::new(self.events[sender].clone(), context);
         let environment = self.random.usize(..self.functions.len());
         self.sim.0.put.set(None);
-        let response = self.functions[environment].handle(event).await.unwrap();
+        let response = self.functions[environment].handle(event, &Metrics::default()).await.unwrap();
         if let Some(number) = self.sim.0.put.take() {
             self.tallies[sender].accepted += 1;
             self.records.insert(number, (sender, first));
