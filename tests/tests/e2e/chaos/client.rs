@@ -144,19 +144,16 @@ impl ChaosClient {
 
     async fn connect(&mut self) -> bool {
         let handshake = Handshake::token(&self.world.token(&self.name));
-        match timeout(ANSWER_WITHIN, self.world.stack.connect_with(&handshake)).await {
-            Ok(Ok(client)) => {
-                self.world.count("connections made");
-                self.connection = Some(Connection { client, joined: Vec::new(), read: 0 });
-                true
-            }
+        let handshake = timeout(ANSWER_WITHIN, self.world.stack.connect_with(&handshake)).await;
+        let Ok(Ok(client)) = handshake else {
             // While the authorizer has no keys, or the table no time.
-            Ok(Err(_)) | Err(_) => {
-                self.world.count("handshakes refused");
-                sleep(Duration::from_millis(self.random.u64(STEP_MS))).await;
-                false
-            }
-        }
+            self.world.count("handshakes refused");
+            sleep(Duration::from_millis(self.random.u64(STEP_MS))).await;
+            return false;
+        };
+        self.world.count("connections made");
+        self.connection = Some(Connection { client, joined: Vec::new(), read: 0 });
+        true
     }
 
     async fn join_rooms(&mut self) {

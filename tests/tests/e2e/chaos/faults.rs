@@ -14,9 +14,6 @@ use crate::environments::kill_environments;
 use crate::posts::Behaviour;
 use crate::tables::{lose_row, now, plant_row, rows};
 
-/// Milliseconds between two faults of the same troublemaker.
-const PAUSE_MS: std::ops::Range<u64> = 1_000..5_000;
-
 /// Milliseconds that a fault lasts that does not pass by itself.
 const SPELL_MS: std::ops::Range<u64> = 1_000..4_000;
 
@@ -31,7 +28,7 @@ async fn make_trouble<F: Copy>(world: &World, bag: &[F], random: &mut Rng, mut m
             left = bag.to_vec();
             random.shuffle(&mut left);
         }
-        sleep(Duration::from_millis(random.u64(PAUSE_MS))).await;
+        sleep(Duration::from_millis(random.u64(world.pause_ms.clone()))).await;
         if world.is_calm() {
             return;
         }

@@ -6,8 +6,10 @@
 
 mod client;
 mod faults;
+#[allow(clippy::cast_precision_loss, reason = "places on a drawing")]
 mod plot;
 mod producers;
+#[allow(clippy::cast_precision_loss, reason = "counts on a drawing")]
 mod report;
 mod samples;
 mod services;
@@ -15,6 +17,7 @@ mod verdict;
 mod world;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,17 +37,28 @@ use world::{ROOMS, World};
 /// The variable with the minutes of a long run.
 const MINUTES: &str = "ROOMCAST_CHAOS_MINUTES";
 
-/// How long the short run goes on.
-const SHORT: Duration = Duration::from_secs(30);
+/// Half a minute in which nearly every fault has its turn.
+const SHORT: Plan =
+    Plan { lasts: Duration::from_secs(30), pause_ms: 500..4_000, calm_within: Duration::from_secs(150) };
+
+/// Of a long run: pauses in which queues can drain, so that the plot shows what each fault does.
+const LONG_PAUSE_MS: Range<u64> = 2_000..12_000;
 
 /// Clients.
 const CLIENTS: usize = 25;
 
-/// How long it may take until all is well when the faults are over.
-const CALM_WITHIN: Duration = Duration::from_mins(3);
-
-/// How long the next step of a client or of the drain may take at most.
+/// Between two looks at whether all is well.
 const POLL: Duration = Duration::from_millis(200);
+
+/// How long what goes on.
+#[derive(Clone)]
+struct Plan {
+    lasts: Duration,
+    /// Milliseconds between two faults of the same troublemaker.
+    pause_ms: Range<u64>,
+    /// Until all is well when the faults are over.
+    calm_within: Duration,
+}
 
 /// What a run has found.
 struct Outcome {
@@ -62,7 +76,9 @@ pub(crate) fn long_run(runtime: &Handle) -> Trial {
         let minutes: f64 = std::env::var(MINUTES)
             .map_or(Err(Failed::from(format!("{MINUTES} says how long"))), |text| Ok(text.parse()?))?;
         runtime.block_on(async {
-            let outcome = run(Duration::from_secs_f64(minutes * 60.0)).await;
+            let lasts = Duration::from_secs_f64(minutes * 60.0);
+            let plan = Plan { lasts, pause_ms: LONG_PAUSE_MS, calm_within: Duration::from_mins(5) };
+            let outcome = run(&plan).await;
             report::write(&outcome, &Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos")).await;
         });
         Ok(())
@@ -71,13 +87,13 @@ pub(crate) fn long_run(runtime: &Handle) -> Trial {
 }
 
 pub(crate) async fn after_half_a_minute_of_chaos_everybody_has_everything(_: &Stacks) {
-    run(SHORT).await;
+    run(&SHORT).await;
 }
 
-async fn run(lasts: Duration) -> Outcome {
+async fn run(plan: &Plan) -> Outcome {
     let seed = seed();
     let mut random = Rng::with_seed(seed.0);
-    let world = Arc::new(World::start().await);
+    let world = Arc::new(World::start(plan.pause_ms.clone()).await);
     producers::found(&world).await;
     crate::wait::until("each room has its first message", async || {
         verdict::logs(&world).await.values().all(|entries| !entries.is_empty()).then_some(())
@@ -88,7 +104,7 @@ async fn run(lasts: Duration) -> Outcome {
     let mut calm_after = Duration::ZERO;
     let storm = async {
         let calm_down = async {
-            sleep(lasts).await;
+            sleep(plan.lasts).await;
             world.calm_down();
         };
         tokio::join!(
@@ -100,9 +116,9 @@ async fn run(lasts: Duration) -> Outcome {
             join_all(clients.iter_mut().map(ChaosClient::live)),
         );
         let over = Instant::now();
-        let calm = timeout(CALM_WITHIN, converge(&world, &mut clients)).await;
+        let calm = timeout(plan.calm_within, converge(&world, &mut clients)).await;
         if calm.is_err() {
-            world.violation(format!("not calm within {CALM_WITHIN:?}: {}", state_of(&world, &mut clients).await));
+            world.violation(format!("not calm within {:?}: {}", plan.calm_within, state_of(&world, &clients).await));
         }
         calm_after = over.elapsed();
     };
@@ -117,7 +133,7 @@ async fn run(lasts: Duration) -> Outcome {
         let shown: Vec<_> = wrong.iter().take(20).map(String::as_str).collect();
         panic!("{} violations, the history is in {}:\n{}", wrong.len(), kept.display(), shown.join("\n"));
     }
-    Outcome { world, seed: seed.0, lasted: lasts, calm_after, samples }
+    Outcome { world, seed: seed.0, lasted: plan.lasts, calm_after, samples }
 }
 
 /// All clients come to have everything, the queues drain, and one more message reaches everybody without being asked for.
@@ -162,10 +178,10 @@ async fn heads(world: &World) -> BTreeMap<&'static str, u64> {
 }
 
 /// What is not as it should be yet.
-async fn state_of(world: &World, clients: &mut [ChaosClient]) -> String {
+async fn state_of(world: &World, clients: &[ChaosClient]) -> String {
     let heads = heads(world).await;
     let behind: Vec<_> =
-        clients.iter().filter(|client| !client.is_up_to_date(&heads)).map(|client| client.describe()).collect();
+        clients.iter().filter(|client| !client.is_up_to_date(&heads)).map(ChaosClient::describe).collect();
     format!("queues {:?}, heads {heads:?}, clients behind: {behind:?}", samples::depths(world).await)
 }
 

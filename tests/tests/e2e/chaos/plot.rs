@@ -10,7 +10,7 @@ use super::world::Mark;
 const WIDTH: f64 = 960.0;
 
 /// Left and right of the plots.
-const SIDES: (f64, f64) = (60.0, 20.0);
+const SIDES: (f64, f64) = (220.0, 20.0);
 
 /// Of a panel: its title above, the plot, the room below.
 const PANEL: (f64, f64, f64) = (30.0, 110.0, 16.0);
@@ -42,8 +42,11 @@ pub(super) fn draw(seconds: &Seconds, faults: &[Mark]) -> String {
             ],
         },
         Panel {
-            title: "age of the oldest message that nobody has seen (s)",
-            lines: vec![("age", "line", seconds.oldest.clone())],
+            title: "the longest wait (s)",
+            lines: vec![
+                ("of a message that nobody has seen yet", "line", seconds.oldest.clone()),
+                ("of records that fan-out took (QueueAge)", "line third", seconds.queue_age.clone()),
+            ],
         },
     ];
     let mut kinds: Vec<_> = faults.iter().map(|mark| mark.kind).collect();
@@ -71,7 +74,7 @@ pub(super) fn draw(seconds: &Seconds, faults: &[Mark]) -> String {
                 ROW - 5.0
             );
         }
-        let _ = writeln!(svg, "<text class=\"quiet\" x=\"{:.1}\" y=\"{:.1}\">{kind}</text>", SIDES.0 + 4.0, y + 11.0);
+        let _ = writeln!(svg, "<text class=\"quiet\" x=\"12\" y=\"{:.1}\">{kind}</text>", y + 11.0);
     }
     let step = if end > 180.0 { 60.0 } else { 10.0 };
     let mut second = 0.0;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::samples::{Broadcast, Sample, broadcasts};
+use super::samples::{Broadcast, Logged, Sample, logged};
 use super::world::Sight;
 use super::{CLIENTS, Outcome, ROOMS, plot};
 
@@ -17,27 +17,33 @@ pub(super) struct Seconds {
     pub(super) undelivered: Vec<f64>,
     pub(super) depths: Vec<Vec<f64>>,
     pub(super) oldest: Vec<f64>,
+    pub(super) queue_age: Vec<f64>,
 }
 
 /// Writes `REPORT.md` and `plot.svg`.
 pub(super) async fn write(outcome: &Outcome, folder: &Path) {
-    let broadcasts = broadcasts(&outcome.world).await;
+    let logged = logged(&outcome.world).await;
     let faults = outcome.world.books(|books| books.faults.clone());
-    let seconds = by_second(&outcome.samples, &broadcasts, outcome.world.queues.len());
+    let seconds = by_second(&outcome.samples, &logged, outcome.world.queues.len());
     fs::create_dir_all(folder).expect("a folder for the report");
     fs::write(folder.join("plot.svg"), plot::draw(&seconds, &faults)).expect("the plot");
-    fs::write(folder.join("REPORT.md"), text(outcome, &broadcasts)).expect("the report");
+    fs::write(folder.join("REPORT.md"), text(outcome, &logged.broadcasts)).expect("the report");
 }
 
-fn by_second(samples: &[Sample], broadcasts: &[Broadcast], queues: usize) -> Seconds {
+fn by_second(samples: &[Sample], logged: &Logged, queues: usize) -> Seconds {
     let end = samples.last().map_or(1, |sample| index(sample.at) + 1);
     let mut seconds = Seconds {
         delivered: vec![0.0; end],
         undelivered: vec![0.0; end],
         depths: vec![vec![0.0; end]; queues],
         oldest: vec![0.0; end],
+        queue_age: vec![0.0; end],
     };
-    for broadcast in broadcasts {
+    for (at, age) in &logged.queue_ages {
+        let second = &mut seconds.queue_age[index(*at).min(end - 1)];
+        *second = second.max(age.as_secs_f64());
+    }
+    for broadcast in &logged.broadcasts {
         let second = index(broadcast.at).min(end - 1);
         seconds.delivered[second] += broadcast.delivered as f64;
         seconds.undelivered[second] += broadcast.undelivered as f64;

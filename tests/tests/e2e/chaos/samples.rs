@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
@@ -36,6 +37,14 @@ pub(super) struct Broadcast {
     pub(super) gone: u64,
     /// Posts answered 429.
     pub(super) throttled: u64,
+}
+
+/// What fan-out's functions have logged.
+#[derive(Debug, Default)]
+pub(super) struct Logged {
+    pub(super) broadcasts: Vec<Broadcast>,
+    /// The metric `QueueAge`: when since the start, and the oldest record of an invocation.
+    pub(super) queue_ages: Vec<(Duration, Duration)>,
 }
 
 /// Looks until it is dropped.
@@ -72,26 +81,31 @@ pub(super) async fn depths(world: &World) -> Vec<u64> {
     depths
 }
 
-/// Every broadcast that fan-out's functions have logged.
-pub(super) async fn broadcasts(world: &World) -> Vec<Broadcast> {
+/// Everything that fan-out's functions have logged.
+pub(super) async fn logged(world: &World) -> Logged {
     let client = aws_sdk_cloudwatchlogs::Client::new(&world.stack.sdk_config());
     let groups = client.describe_log_groups().send().await.expect("log groups");
-    let mut broadcasts = Vec::new();
+    let mut logged = Logged::default();
     for group in groups.log_groups().iter().filter_map(|group| group.log_group_name()) {
         if !group.contains("Fanout") && !group.contains("Shards") {
             continue;
         }
         let pages = client.filter_log_events().log_group_name(group).into_paginator().send();
         let events = pages.try_collect().await.expect("a function's log");
-        for event in events.iter().flat_map(|page| page.events()) {
+        for event in events.iter().flat_map(FilterLogEventsOutput::events) {
             let line: Value = serde_json::from_str(event.message().unwrap_or_default()).unwrap_or_default();
+            let after = event.timestamp().unwrap_or_default() - unix_millis(world.began);
+            let at = Duration::from_millis(u64::try_from(after).unwrap_or_default());
+            let ages = line["QueueAge"]["Values"].as_array().into_iter().flatten();
+            if let Some(oldest) = ages.filter_map(Value::as_u64).max() {
+                logged.queue_ages.push((at, Duration::from_millis(oldest)));
+            }
             if line["message"] != "broadcast" {
                 continue;
             }
             let number = |name: &str| line[name].as_u64().unwrap_or_default();
-            let after = event.timestamp().unwrap_or_default() - unix_millis(world.began);
-            broadcasts.push(Broadcast {
-                at: Duration::from_millis(u64::try_from(after).unwrap_or_default()),
+            logged.broadcasts.push(Broadcast {
+                at,
                 posts: number("posts"),
                 delivered: number("delivered"),
                 undelivered: number("undelivered"),
@@ -100,5 +114,5 @@ pub(super) async fn broadcasts(world: &World) -> Vec<Broadcast> {
             });
         }
     }
-    broadcasts
+    logged
 }

@@ -1,6 +1,7 @@
 //! The stack that the chaos happens to, and the books of what was sent, seen and done to it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,8 @@ pub(super) struct World {
     pub(super) queues: Vec<(&'static str, String)>,
     pub(super) started: Instant,
     pub(super) began: SystemTime,
+    /// Milliseconds between two faults of the same troublemaker.
+    pub(super) pause_ms: Range<u64>,
     /// The share of all clients that lose their connection, each time that it is told.
     pub(super) cuts: watch::Sender<f64>,
     calm: AtomicBool,
@@ -85,7 +88,7 @@ pub(super) struct Mark {
 }
 
 impl World {
-    pub(super) async fn start() -> Self {
+    pub(super) async fn start(pause_ms: Range<u64>) -> Self {
         let (posts, services) = (Posts::start(), Services::start());
         let connections_endpoint = format!("{}/_aws/execute-api/roomcast/local", posts.url());
         let stack = LocalStack::start_behind(
@@ -121,6 +124,7 @@ impl World {
             queues,
             started: Instant::now(),
             began: SystemTime::now(),
+            pause_ms,
             cuts: watch::Sender::new(0.0),
             calm: AtomicBool::new(false),
             secret,
