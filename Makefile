@@ -199,6 +199,23 @@ setup-fuzz:
 setup-bench:
 	@infra/system-packages bench
 
+# What a release has, in target/release-artifacts.
+.PHONY: release
+release: ## Functions, template and command of one architecture, as a release has them: make release ARCH=arm64
+release: setup $(VENV)/deploy/.ready
+	@$(STEP) "release for $(ARCH)" infra/release/build $(ARCH) $(FUNCTIONS)
+
+.PHONY: release-client
+release-client: $(CLIENT_MODULES) ## The client library's package
+	@mkdir -p target/release-artifacts
+	@$(STEP) "client: package" npm --prefix client pack --pack-destination $(CURDIR)/target/release-artifacts
+
+.PHONY: release-test
+release-test: setup
+	@$(STEP) "release: tests" python3 -m unittest discover --start-directory infra/release
+
+lint: release-test
+
 .PHONY: clean
 clean: ## Removes all that was built or installed here
 	rm -rf target client/node_modules client/test/runtimes/node_modules client/dist client/demo/dist tests/benches/node/node_modules

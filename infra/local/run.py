@@ -76,6 +76,13 @@ def parse_options() -> argparse.Namespace:
         help="where the functions call a service, such as DYNAMODB, that something stands in front of; may be repeated",
     )
     options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
+    options.add_argument(
+        "--alarm-minute",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="how long a minute of an alarm's period is, for who cannot wait",
+    )
     options.add_argument("--exit-on-stdin-eof", action="store_true", help="stop when standard input closes")
     asked = options.parse_args()
     try:
@@ -137,7 +144,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         cleanup.callback(demo.stop)
 
     say(f"emulator: starting on {HOST}:{port}")
-    emulator = Emulator(state, port, options.auth, dict(options.service_endpoint))
+    emulator = Emulator(state, port, options.auth, options.alarm_minute, dict(options.service_endpoint))
     cleanup.callback(emulator.stop)
     emulator.start()
 
