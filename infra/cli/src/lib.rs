@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod commands;
+pub mod cost;
 pub mod failure;
 pub mod output;
 pub mod stack;
