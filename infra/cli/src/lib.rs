@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod client;
 pub mod commands;
+pub mod cost;
 pub mod failure;
 pub mod letters;
 pub mod output;

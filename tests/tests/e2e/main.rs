@@ -14,9 +14,11 @@
 mod alarms;
 mod broadcast;
 mod bus_sink;
+mod chaos;
 mod cli;
 mod client_library;
 mod contract;
+mod environments;
 mod events;
 mod faults;
 mod gone;
@@ -73,8 +75,9 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let stacks = Arc::new(Stacks::default());
-    // Those that take longest come first. The first looks for processes in /proc.
+    // Those that take longest come first. The first look for processes in /proc.
     let killed = scenarios![runtime, stacks;
+        chaos::after_half_a_minute_of_chaos_everybody_has_everything,
         faults::killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered,
     ];
     let mut trials: Vec<_> =
@@ -166,6 +169,7 @@ fn main() -> ExitCode {
         reading::a_messages_way_is_explained,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
+    trials.push(chaos::long_run(runtime.handle()));
     trials.extend(client_library::trials(runtime.handle(), &stacks));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() {
