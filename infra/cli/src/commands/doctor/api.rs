@@ -256,7 +256,12 @@ async fn of_invocation(patient: &Patient<'_>, api: &str, function: &str) -> Resu
     let lets = |statement: &Value| {
         let principal = statement["Principal"]["Service"] == "apigateway.amazonaws.com";
         let conditions = statement["Condition"].to_string();
-        principal && statement["Effect"] == "Allow" && (statement["Condition"].is_null() || conditions.contains(api))
+        // A statement may be about the alias alone, or about the function itself alone.
+        let is_its = statement["Resource"] == arn.as_str();
+        principal
+            && is_its
+            && statement["Effect"] == "Allow"
+            && (statement["Condition"].is_null() || conditions.contains(api))
     };
     if policy["Statement"].as_array().is_some_and(|statements| statements.iter().any(lets)) {
         return Ok(Finding::ok(Area::Api, subject, "API Gateway may call the function"));

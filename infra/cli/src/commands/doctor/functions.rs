@@ -60,9 +60,7 @@ fn of_state(id: &str, function: &FunctionConfiguration) -> Finding {
         (None | Some(State::Active | State::Inactive), None | Some(LastUpdateStatus::Successful)) => {
             Finding::ok(Area::Functions, id, "active")
         }
-        (None | Some(State::Active), Some(LastUpdateStatus::InProgress)) => {
-            Finding::ok(Area::Functions, id, "being updated, and serving")
-        }
+        (_, Some(LastUpdateStatus::InProgress)) => Finding::ok(Area::Functions, id, "being updated"),
         (_, Some(LastUpdateStatus::Failed)) => {
             Finding::problem(Area::Functions, id, format!("the last update failed: {}", reason())).remedy("make deploy")
         }

@@ -234,8 +234,9 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
         let what = format!("{what}: a policy denies it, perhaps a boundary or one of the organisation");
         return Some(Finding::problem(Area::Permissions, role, what).remedy(list));
     }
+    let granted: Vec<_> = actions.iter().map(|action| granted(action)).collect();
     let policy = json!({ "Version": "2012-10-17",
-        "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": resource }] });
+        "Statement": [{ "Effect": "Allow", "Action": granted, "Resource": resource }] });
     // A policy of its own for each resource: those of the template stay as they are.
     let policy_name = format!("given-back-{}", title(needed.on));
     let put = format!(
@@ -254,6 +255,12 @@ fn title(on: On) -> String {
         On::Secret => "AuthSecret".to_owned(),
         On::Connections(method) => format!("connections-{method}"),
     }
+}
+
+/// An action as the template allows it: with the star for the emulator, which asks for sqs:SendMessageBatch and its like.
+fn granted(action: &str) -> String {
+    let has_batch = ["sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"].contains(&action);
+    format!("{action}{}", if has_batch { "*" } else { "" })
 }
 
 fn is_refused(result: &EvaluationResult) -> bool {
