@@ -14,4 +14,5 @@ mod ingest;
 mod log;
 mod queue;
 mod security;
+mod sweep;
 mod tracing;
