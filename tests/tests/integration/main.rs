@@ -16,4 +16,5 @@ mod log_lines;
 mod metrics;
 mod queue;
 mod security;
+mod sweep;
 mod tracing;
