@@ -7,6 +7,7 @@
 )]
 
 mod connections_api;
+mod cost;
 mod fanout;
 mod flood;
 mod ingest;
