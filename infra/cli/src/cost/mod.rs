@@ -8,6 +8,7 @@
 pub mod beats;
 pub mod bill;
 pub mod capacity;
+pub mod curves;
 pub mod fields;
 pub mod flow;
 pub mod packing;
