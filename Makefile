@@ -24,8 +24,13 @@ MINUTES ?= 10
 STACK ?= roomcast
 ARCH ?= x86_64
 PARAMS ?=
+TAGS ?=
+ROLE_ARN ?=
+S3_BUCKET ?=
+PURGE ?=
+YES ?=
 
-FUNCTIONS := authorizer session message relay fanout
+FUNCTIONS := authorizer session message relay fanout sweeper
 TEMPLATE := infra/template.yaml
 STEP := infra/step
 
@@ -56,9 +61,9 @@ STARTED := $(shell date +%s)
 
 .PHONY: local
 local: ## The whole system on this machine (PORT=4566 DEMO_PORT=8080 PARAMS="Name=Value ..."); Ctrl-C stops it
+local: override export PARAMS := $(value PARAMS)
 local: ports setup lambda $(VENV)/local/.ready $(DEMO_PAGE)
-	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT) \
-		$(foreach parameter,$(PARAMS),--param '$(parameter)')
+	@exec $(LOCAL_PYTHON) infra/local/run.py --state $(LOCAL_STATE) --port $(PORT) --demo-port $(DEMO_PORT)
 
 .PHONY: token
 token: ## A token for the local stack: make token SUB=alice ROOMS='{"chat:*":["join","send"]}' TTL=60
@@ -88,13 +93,17 @@ lambda: setup ## The functions' bootstraps for the local stack, in target/lambda
 		mkdir -p target/lambda/$$name && ln -f target/debug/$$name target/lambda/$$name/bootstrap || exit 1; \
 	done
 
+.PHONY: cli
+cli: setup ## The operator's command: target/debug/roomcast
+	@$(STEP) "roomcast" cargo build --workspace --locked --bin roomcast
+
 .PHONY: test
 test: ## Every check and every test; installs what is missing first
 test: setup-test lint client rust-test
 	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
 
 .PHONY: lint
-lint: format clippy rustdoc licences template ## The checks that run no test
+lint: format clippy rustdoc licences template deploy-test ## The checks that need no build of tests
 
 .PHONY: format
 format: setup
@@ -119,6 +128,10 @@ template: $(VENV)/lint/.ready $(VENV)/checkov/.ready
 	@$(STEP) "sam validate" $(VENV)/lint/bin/sam validate --lint --template $(TEMPLATE) --region us-east-1
 	@LOG_LEVEL=CRITICAL $(STEP) "checkov" $(VENV)/checkov/bin/checkov --config-file infra/checkov.yaml --file $(TEMPLATE)
 
+.PHONY: deploy-test
+deploy-test: $(VENV)/lint/.ready $(VENV)/local/.ready
+	@$(STEP) "deployment" $(VENV)/lint/bin/python -m unittest discover --quiet --buffer --start-directory infra/deploy/tests
+
 .PHONY: client
 client: $(CLIENT_MODULES) $(CLIENT_RUNTIMES)
 	@$(STEP) "client: types" npm --prefix client run check
@@ -132,12 +145,18 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 
 .PHONY: rust-test
 # With the client's packages: its tests against the stack are among the end-to-end tests.
-rust-test: lambda $(VENV)/local/.ready $(CLIENT_MODULES)
+rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
 
 .PHONY: fuzz
 fuzz: setup-fuzz ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
 	@tests/fuzz/run "$(TARGET)" "$(MINUTES)"
+
+.PHONY: chaos
+chaos: ## Everything goes wrong at once on a local stack, for a while: make chaos MINUTES=10; tests/chaos/REPORT.md
+chaos: lambda $(VENV)/local/.ready
+	@ROOMCAST_CHAOS_MINUTES="$(MINUTES)" $(STEP) "chaos for $(MINUTES) minutes" \
+		cargo test --package tests --test e2e --locked -- --exact chaos::for_minutes
 
 ##@ Measure
 
@@ -150,10 +169,21 @@ bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
 ##@ Run it in AWS
 
 .PHONY: deploy
-deploy: ## To your AWS account: make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..."
+deploy: ## To your AWS account: make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..." (TAGS, ROLE_ARN, S3_BUCKET: docs/deploy.md)
+# As they were typed, and by the environment, as above.
+deploy: override export PARAMS := $(value PARAMS)
+deploy: override export TAGS := $(value TAGS)
 deploy: setup $(VENV)/deploy/.ready
+	@$(STEP) "check" $(DEPLOY) --check
 	@$(STEP) "functions for $(ARCH)" infra/deploy/build $(ARCH) $(FUNCTIONS)
-	@$(STEP) "deploy" $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" $(PARAMS)
+	@$(STEP) "deploy" $(DEPLOY)
+
+DEPLOY = $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" --role-arn "$(ROLE_ARN)" --s3-bucket "$(S3_BUCKET)"
+
+.PHONY: undeploy
+undeploy: ## Deletes the stack STACK; asks first, unless YES=1; PURGE=1 deletes messages and dead letters as well
+undeploy: setup $(VENV)/deploy/.ready
+	@$(VENV)/deploy/bin/python infra/deploy/undeploy.py --stack "$(STACK)" --role-arn "$(ROLE_ARN)" $(if $(YES),--yes) $(if $(PURGE),--purge)
 
 ##@ Other
 
@@ -172,6 +202,23 @@ setup-fuzz:
 .PHONY: setup-bench
 setup-bench:
 	@infra/system-packages bench
+
+# What a release has, in target/release-artifacts.
+.PHONY: release
+release: ## Functions, template and command of one architecture, as a release has them: make release ARCH=arm64
+release: setup $(VENV)/deploy/.ready
+	@$(STEP) "release for $(ARCH)" infra/release/build $(ARCH) $(FUNCTIONS)
+
+.PHONY: release-client
+release-client: $(CLIENT_MODULES) ## The client library's package
+	@mkdir -p target/release-artifacts
+	@$(STEP) "client: package" npm --prefix client pack --pack-destination $(CURDIR)/target/release-artifacts
+
+.PHONY: release-test
+release-test: setup
+	@$(STEP) "release: tests" python3 -m unittest discover --start-directory infra/release
+
+lint: release-test
 
 .PHONY: clean
 clean: ## Removes all that was built or installed here

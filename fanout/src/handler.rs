@@ -6,7 +6,17 @@ use std::{cell::Cell, time::Duration};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lambda_runtime::LambdaEvent;
-use shared::{ConnectionId, clock::Clock, queue::Queue, store::connections::ConnectionTable};
+use shared::{
+    ConnectionId,
+    clock::Clock,
+    metrics::{
+        Metrics,
+        names::{CLOSED, QUEUE_AGE, RETURNED},
+    },
+    queue::Queue,
+    store::connections::ConnectionTable,
+    trace::TraceHeader,
+};
 
 use tokio::sync::Notify;
 
@@ -61,18 +71,29 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ///
     /// # Errors
     /// When the event is none of a queue's: the function is wired wrongly.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, NotARecord> {
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<SqsEvent>,
+        metrics: &Metrics,
+    ) -> Result<SqsBatchResponse, NotARecord> {
         let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
+        let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let groups = batch::read(event.payload.records)?;
-        let behind = heads_behind(&groups, self.batch_size, self.clock.unix_millis());
+        let now = self.clock.unix_millis();
+        // SQS always says when it took a record.
+        for record in groups.iter().flat_map(|group| &group.records).filter(|record| record.queued_at > 0) {
+            metrics.record(QUEUE_AGE, now.saturating_sub(record.queued_at));
+        }
+        let behind = heads_behind(&groups, self.batch_size, now);
         let (gone, gone_receiver) = gone::channel();
         let processing = async {
             // Dropped at the end, and with it the channel's only sender: then the last rows are deleted.
-            let invocation = Invocation::new(deadline, gone);
+            let invocation = Invocation::new(deadline, gone, metrics, trace);
             let under_way = UnderWay::new(groups.len());
             let processing =
                 groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));
             let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
+            self.broadcaster.measure(&invocation);
             (left, self.broadcaster.closing(invocation))
         };
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
@@ -82,15 +103,17 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         if deleted.is_err() {
             tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
         }
-        if deadline.finish(self.close(&closing)).await.is_err() {
+        if deadline.finish(self.close(&closing, metrics)).await.is_err() {
             tracing::warn!("the invocation's time was up before all connections were closed that should be");
         }
-        Ok(respond(&left))
+        let response = respond(&left);
+        metrics.add(RETURNED, response.batch_item_failures.len() as u64);
+        Ok(response)
     }
 
     /// Processes a group. The whole batch is acknowledged when the function answers; a group that has ended long before
     /// the others has its records deleted at once, so that its next messages do not wait for those.
-    async fn process_and_acknowledge(&self, group: Group, invocation: &Invocation, under_way: &UnderWay) -> Left {
+    async fn process_and_acknowledge(&self, group: Group, invocation: &Invocation<'_>, under_way: &UnderWay) -> Left {
         let left = self.process(group, invocation).await;
         let handles = left.finished_handles();
         if !under_way.others_end_within(PATIENCE).await && !handles.is_empty() {
@@ -105,9 +128,10 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
 
     /// Closes connections; their clients come back and resume. One that is gone says so again, which is what was to be
     /// expected.
-    async fn close(&self, connections: &[ConnectionId]) {
+    async fn close(&self, connections: &[ConnectionId], metrics: &Metrics) {
         join_all(connections.iter().map(|connection| async move {
             let outcome = self.broadcaster.api().close(connection).await;
+            metrics.add(CLOSED, u64::from(outcome == Outcome::Delivered));
             if outcome != Outcome::Gone {
                 tracing::info!(%connection, ?outcome, "closed a connection that missed what was posted to it");
             }

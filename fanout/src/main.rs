@@ -43,9 +43,9 @@ async fn main() -> Result<(), StartError> {
         clock: SystemClock,
         deadline_reserve: config.posts.deadline_reserve,
     });
-    start::run(move |event| {
+    start::run(move |event, metrics| {
         let fanout = fanout.clone();
-        async move { fanout.handle(event).await }
+        async move { fanout.handle(event, &metrics).await }
     })
     .await
 }

@@ -1,161 +1,149 @@
-"""Deploys what infra/deploy/build has made to the AWS account whose credentials are in force.
+"""Deploys what infra/deploy/build has made to the AWS account whose credentials are in force: `make deploy`.
 
-`make deploy` calls both. Looks first at what makes a deployment fail half-way: settings of the account that a template
-cannot see. The rest is the SAM CLI's: upload, change set, events, rollback.
+Looks first at what makes a deployment fail half-way, or a function not start: parameters that do not fit together, and
+what a template cannot see of an account. --check does only that. The SAM CLI uploads; the change set is made here,
+since the SAM CLI takes quotes and backslashes out of parameters, and a stack's tags away.
 """
 
 import argparse
-import json
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "target/deploy/infra/template.yaml"
-RESERVED = (
-    "MessageConcurrency",
-    "SessionConcurrency",
-    "AuthorizerConcurrency",
-    "RelayConcurrency",
-    "FanoutMaximumConcurrency",
-)
-# Lambda keeps this much of an account's concurrency unreserved.
-UNRESERVED = 100
+import account
+import kept
+import parameters
+import stack
+import template
+from refused import Refused
+from session import describe, is_aws, open_session
 
 
-class Refused(Exception):
-    """What would make the deployment fail, and what to do about it."""
-
-
-def parse_options() -> tuple[str, dict[str, str]]:
-    options = argparse.ArgumentParser(description="Deploys Roomcast to AWS.")
+def parse_options() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description="Deploys Roomcast to AWS. PARAMS and TAGS: 'Name=value ...' in the environment.")
     options.add_argument("--stack", required=True)
     options.add_argument("--arch", required=True)
-    options.add_argument("parameters", nargs="*", metavar="NAME=VALUE")
-    asked = options.parse_args()
-    parameters = {}
-    for text in asked.parameters:
-        name, separator, value = text.partition("=")
-        if not (name and separator):
-            options.error(f"{text!r} is not NAME=VALUE")
-        parameters[name] = value
-    parameters["Architecture"] = asked.arch
-    return asked.stack, parameters
+    options.add_argument("--role-arn", default="", help="a role that CloudFormation works under")
+    options.add_argument("--s3-bucket", default="", help="where the code goes; else a bucket that the SAM CLI makes")
+    options.add_argument("--check", action="store_true", help="only look whether it could be done")
+    return options.parse_args()
 
 
-class Intrinsics(yaml.SafeLoader):
-    """Reads a template without minding !Ref and the like."""
+def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
+    """Every parameter of the stack to be: what is given, else what the stack has, else what the account asks for, else the default."""
+    definitions = template.parameters(template.read())
+    parameters.refuse_unknown(definitions, given)
+    defaults = {name: definition["Default"] for name, definition in definitions.items()}
+    before = {name: value for name, value in stack.parameters(found).items() if name in definitions}
+    wanted = {**defaults, **before, **given}
+    parameters.check(definitions, wanted, session.region_name, is_aws(session))
+    if found is None:
+        chosen = account.choose_concurrency(session, wanted, given)
+    else:
+        account.check_reservation(session, wanted, before)
+        chosen = {}
+    chosen |= account.choose_log_role(session, wanted, given)
+    for name, value in chosen.items():
+        print(f"for this account: {name}={value}", flush=True)
+    return {**wanted, **chosen}
 
 
-Intrinsics.add_multi_constructor("!", lambda *_: None)
-
-
-def defaults() -> dict[str, object]:
-    template = yaml.load(TEMPLATE.read_text(), Intrinsics)
-    return {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
-
-
-def current(session, stack: str) -> dict[str, str] | None:
-    """The parameters of the stack as it is, None if there is none: those that are not given stay as they are."""
-    try:
-        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    except ClientError as error:
-        if "does not exist" in str(error):
-            return None
-        raise
-    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in found.get("Parameters", [])}
-
-
-def check(session, before: dict[str, str] | None, parameters: dict[str, str]) -> None:
-    known = defaults()
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(known))}")
-    wanted = {**known, **(before or {}), **parameters}
-    check_tokens(wanted)
-    if before is None:
-        check_concurrency(session, wanted)
-    check_log_role(session, wanted)
-
-
-def check_tokens(wanted: dict) -> None:
-    """What the authorizer would not start with."""
-    missing = [name for name in ("AuthIssuer", "AuthAudience") if not wanted[name]]
-    if wanted["AuthJwksUrl"] and missing:
-        raise Refused(f"AuthJwksUrl needs {', '.join(missing)}: tokens of the issuer's other applications would be let in")
-    try:
-        json.loads(wanted["AuthDefaultRooms"])
-    except ValueError as error:
-        raise Refused(f"AuthDefaultRooms is no JSON (in PARAMS it must be quoted once more): {error}") from None
-
-
-def check_concurrency(session, wanted: dict) -> None:
-    if wanted["ReserveConcurrency"] != "true":
+def clear(session, failed: dict, role: str | None, is_check: bool) -> None:
+    """Removes a stack that was never complete, with what it left."""
+    cloudformation = session.client("cloudformation")
+    name = failed["StackName"]
+    left = kept.among(stack.resources(cloudformation, failed["StackId"]), template.kept(template.read()))
+    for each in left:
+        if content := kept.content(session, each):
+            raise Refused(f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: remove it with make undeploy")
+    if is_check:
         return
-    reserved = sum(int(wanted[name]) for name in RESERVED)
-    free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
-    if reserved + UNRESERVED > free:
-        raise Refused(
-            f"the functions reserve a concurrency of {reserved}, and the account has {max(0, free - UNRESERVED)} left "
-            f"to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or, for a trial only, let the "
-            'functions compete for the account\'s: PARAMS="ReserveConcurrency=false"'
-        )
+    print(f"the stack {name} is in {failed['StackStatus']}, of a first deployment that failed: removing it", flush=True)
+    stack.delete(cloudformation, failed["StackId"], role)
+    for each in left:
+        if reason := kept.remove(session, each):
+            print(f"  kept {each}: {reason}", flush=True)
 
 
-def check_log_role(session, wanted: dict) -> None:
-    if wanted["AccessLogs"] != "true" or wanted["CreateApiGatewayLogRole"] == "true":
+def package(name: str, region: str, bucket: str, packaged: Path) -> None:
+    """Uploads the functions, and writes the template that names them."""
+    command = [
+        str(Path(sys.executable).with_name("sam")),
+        "package",
+        *("--template-file", str(template.TEMPLATE)),
+        *("--output-template-file", str(packaged)),
+        *("--region", region),
+        *("--s3-prefix", name),
+        *(("--s3-bucket", bucket) if bucket else ("--resolve-s3",)),
+    ]
+    print("uploading the functions", flush=True)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise Refused(f"the functions could not be uploaded: {done.stdout}")
+
+
+def upload(s3, name: str, packaged: Path) -> str:
+    """Puts the template where the functions are; it is too large for a call of CloudFormation. Returns its URL."""
+    text = packaged.read_bytes()
+    functions = yaml.load(text, template.Intrinsics)["Resources"].values()
+    location = next(each["Properties"]["CodeUri"] for each in functions if each["Type"] == "AWS::Serverless::Function")
+    bucket = location.removeprefix("s3://").split("/", 1)[0]
+    key = f"{name}/{hashlib.sha256(text).hexdigest()[:32]}.template"
+    s3.put_object(Bucket=bucket, Key=key, Body=text)
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
+
+
+def release(packaged: Path, values: dict[str, str]) -> str:
+    """Differs when the code, the template or a parameter does: then the functions get new versions."""
+    others = sorted((name, value) for name, value in values.items() if name != "Release")
+    return hashlib.sha256(packaged.read_bytes() + repr(others).encode()).hexdigest()[:16]
+
+
+def deploy(session, asked: argparse.Namespace) -> None:
+    given = parameters.assignments(os.environ.get("PARAMS", ""), "PARAMS")
+    tags = parameters.assignments(os.environ.get("TAGS", ""), "TAGS")
+    given["Architecture"] = asked.arch
+    role = asked.role_arn or None
+    cloudformation = session.client("cloudformation")
+    found = stack.find(cloudformation, asked.stack)
+    if found and found["StackStatus"] in stack.NEVER_COMPLETE:
+        clear(session, found, role, asked.check)
+        found = None
+    if found:
+        stack.refuse_busy(found)
+    values = plan(session, found, given)
+    if asked.check:
         return
-    if not session.client("apigateway").get_account().get("cloudwatchRoleArn"):
-        raise Refused(
-            "API Gateway has no role for writing logs in this account and region, and would refuse the access log. "
-            'Have one made: PARAMS="CreateApiGatewayLogRole=true", or do without: PARAMS="AccessLogs=false"'
-        )
-
-
-def deploy(stack: str, region: str, parameters: dict[str, str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        # In a file (of ours alone, mkdtemp sees to that): arguments can be read by every user of the machine.
-        overrides = Path(folder) / "parameters.yaml"
-        overrides.write_text(yaml.safe_dump(parameters))
-        return subprocess.run(
-            [
-                str(Path(sys.executable).with_name("sam")),
-                "deploy",
-                *("--template-file", str(TEMPLATE)),
-                *("--stack-name", stack),
-                *("--region", region),
-                *("--capabilities", "CAPABILITY_IAM"),
-                *("--parameter-overrides", f"file://{overrides}"),
-                "--resolve-s3",
-                "--no-confirm-changeset",
-                "--no-fail-on-empty-changeset",
-            ],
-            check=False,
-        ).returncode
+        packaged = Path(folder) / "template.yaml"
+        package(asked.stack, session.region_name, asked.s3_bucket, packaged)
+        values["Release"] = release(packaged, values)
+        url = upload(session.client("s3"), asked.stack, packaged)
+    if not stack.change(cloudformation, asked.stack, found is None, url, values, stack.tags(found) | tags, role):
+        print("nothing to change")
+    for output in stack.find(cloudformation, asked.stack).get("Outputs", []):
+        print(f"{output['OutputKey']:<26} {output['OutputValue']}")
 
 
 def main() -> int:
-    stack, parameters = parse_options()
+    asked = parse_options()
     try:
-        # The Rust and JavaScript SDKs read AWS_REGION, boto3 only AWS_DEFAULT_REGION.
-        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
-        if not session.region_name:
-            raise Refused("no region: set AWS_REGION, or one in your AWS profile")
-        account = session.client("sts").get_caller_identity()["Account"]
-        print(f"stack {stack} in account {account}, {session.region_name}", flush=True)
-        check(session, current(session, stack), parameters)
+        session = open_session()
+        print(describe(session, asked.stack), flush=True)
+        deploy(session, asked)
     except Refused as refused:
         print(f"error: {refused}", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError) as error:
-        print(f"error: AWS could not be asked: {error}", file=sys.stderr)
+        print(f"error: a call of AWS failed: {error}", file=sys.stderr)
         return 1
-    return deploy(stack, session.region_name, parameters)
+    return 0
 
 
 if __name__ == "__main__":

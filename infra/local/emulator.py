@@ -1,5 +1,6 @@
 """The AWS emulator (MiniStack) as a child process, on loopback only."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -24,12 +25,16 @@ STOP_SECONDS = 15.0
 class Emulator:
     """Owns the emulator's process and its folder `work`, which goes with it."""
 
-    def __init__(self, state: Path, port: int, enforce_iam: bool):
+    def __init__(
+        self, state: Path, port: int, enforce_iam: bool, alarm_minute: float, service_endpoints: dict[str, str]
+    ):
         self.port = port
         self.endpoint = f"http://{HOST}:{port}"
         self.log = state / "emulator.log"
         self._work = state / "emulator"
         self._enforce_iam = enforce_iam
+        self._alarm_minute = alarm_minute
+        self._service_endpoints = service_endpoints
         self._keeper: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -37,9 +42,10 @@ class Emulator:
         for folder in ("home", "tmp", "state", "s3"):
             (self._work / folder).mkdir(parents=True)
         keeper = Path(__file__).with_name("keeper.py")
-        ministack = Path(sys.executable).with_name("ministack")
-        if not ministack.exists():
-            raise Failure(f"{ministack} is missing: run this through make, which prepares the Python environment")
+        # MiniStack with what it lacks of CloudWatch.
+        ministack = Path(__file__).with_name("metrics.py")
+        if importlib.util.find_spec("ministack") is None:
+            raise Failure("MiniStack is missing: run this through make, which prepares the Python environment")
         with self.log.open("wb") as log:
             self._keeper = subprocess.Popen(
                 [sys.executable, str(keeper), sys.executable, str(ministack)],
@@ -68,6 +74,8 @@ class Emulator:
             "AWS_DEFAULT_REGION": REGION,
             # Without it functions on provided.al2023 get no endpoint at all and would call AWS.
             "AWS_ENDPOINT_URL": self.endpoint,
+            # The functions' SDKs prefer these, service by service.
+            **{f"AWS_ENDPOINT_URL_{service}": url for service, url in self._service_endpoints.items()},
             "AWS_EC2_METADATA_DISABLED": "true",
             # Its MQTT listener binds every address.
             "IOT_MTLS_ENABLED": "0",
@@ -75,6 +83,7 @@ class Emulator:
             "LAMBDA_EXECUTOR": "local",
             "LOG_LEVEL": "INFO",
             "AUTH": "true" if self._enforce_iam else "false",
+            "ALARM_MINUTE_SECONDS": str(self._alarm_minute),
         }
 
     def _wait_until_healthy(self) -> None:

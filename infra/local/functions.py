@@ -11,7 +11,7 @@ from failure import Failure
 
 BUCKET = "roomcast-artifacts"
 TEMPLATE_KEY = "template.yaml"
-CODE_URI = re.compile(r"^(?P<indent> +)CodeUri: \.\./target/lambda/(?P<name>[a-z]+)/$", re.MULTILINE)
+CODE_URI = re.compile(r"^(?P<indent> +)CodeUri: \.\./target/deploy/lambda/(?P<name>[a-z]+)/$", re.MULTILINE)
 
 
 def upload(s3, template: Path, code: Path) -> tuple[list[str], int]:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -58,7 +59,7 @@ def parse_options() -> argparse.Namespace:
         default=[],
         type=parameter,
         metavar="NAME=VALUE",
-        help="a parameter of infra/template.yaml; may be repeated",
+        help="a parameter of infra/template.yaml; may be repeated, and stands above PARAMS='Name=value ...' in the environment",
     )
     options.add_argument(
         "--auth",
@@ -66,9 +67,29 @@ def parse_options() -> argparse.Namespace:
         default=True,
         help="enforce the IAM policies of the functions' roles",
     )
+    options.add_argument(
+        "--service-endpoint",
+        action="append",
+        default=[],
+        type=parameter,
+        metavar="SERVICE=URL",
+        help="where the functions call a service, such as DYNAMODB, that something stands in front of; may be repeated",
+    )
     options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
+    options.add_argument(
+        "--alarm-minute",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="how long a minute of an alarm's period is, for who cannot wait",
+    )
     options.add_argument("--exit-on-stdin-eof", action="store_true", help="stop when standard input closes")
-    return options.parse_args()
+    asked = options.parse_args()
+    try:
+        asked.param = [parameter(word) for word in shlex.split(os.environ.get("PARAMS", ""))] + asked.param
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        options.error(f"PARAMS: {error}")
+    return asked
 
 
 def parameter(text: str) -> tuple[str, str]:
@@ -123,7 +144,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         cleanup.callback(demo.stop)
 
     say(f"emulator: starting on {HOST}:{port}")
-    emulator = Emulator(state, port, options.auth)
+    emulator = Emulator(state, port, options.auth, options.alarm_minute, dict(options.service_endpoint))
     cleanup.callback(emulator.stop)
     emulator.start()
 
@@ -153,6 +174,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         parameters["AuthSecretArn"] = secret["ARN"]
     outputs = stack.create(client("cloudformation"), emulator.endpoint, parameters)
     stack.mend_mappings(client("lambda"))
+    stack.mend_tables(client("dynamodb"), outputs)
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
         arn = description["authSecretArn"]

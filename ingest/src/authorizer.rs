@@ -4,7 +4,13 @@
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
-use shared::clock::Clock;
+use shared::{
+    clock::Clock,
+    metrics::{
+        Metrics,
+        names::{HANDSHAKES, UNAUTHORIZED},
+    },
+};
 
 use crate::{
     grant::Grant,
@@ -108,12 +114,15 @@ impl<C: Clock> AuthorizerFunction<C> {
     pub async fn handle(
         &self,
         event: LambdaEvent<ApiGatewayCustomAuthorizerRequestTypeRequest>,
+        metrics: &Metrics,
     ) -> Result<Decision, NotAnAuthorizerEvent> {
         let event = event.payload;
         let method_arn = event.method_arn.clone().ok_or(NotAnAuthorizerEvent)?;
+        metrics.add(HANDSHAKES, 1);
         Ok(match self.decide(&event, &method_arn).await {
             Ok(decision) => decision,
             Err(refusal) => {
+                metrics.add(UNAUTHORIZED, 1);
                 if matches!(&refusal, Refusal::Token(error) if error.is_outage()) {
                     tracing::error!(error = %refusal, "connection refused");
                 } else {

@@ -5,16 +5,21 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
-    frame::client::{Inbound, RefusalReason, Request},
+    frame::{
+        client::{Inbound, RefusalReason, Request},
+        server::Reply,
+    },
     json::Name,
+    metrics::{Metrics, names::ACCEPTED},
     queue::Sink,
+    trace::TraceHeader,
 };
 
 use crate::{
     admission::Admission,
     connections_api::ConnectionsApi,
     deadline::Deadline,
-    event::{EventError, SocketEvent},
+    event::{EventError, Frame, SocketEvent},
     outlook::Lookout,
     response::{Response, RouteError},
     routes::send_message::send_message,
@@ -42,30 +47,49 @@ impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
     ///
     /// # Errors
     /// When the event is none of a WebSocket API's: the function is wired wrongly.
-    pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<ApiGatewayWebsocketProxyRequest>,
+        metrics: &Metrics,
+    ) -> Result<Response, EventError> {
         let deadline = Deadline::of(&event.context);
+        let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let frame = match event.payload.try_into()? {
             SocketEvent::Frame(frame) => frame,
             SocketEvent::Connect { .. } | SocketEvent::Disconnect { .. } => {
                 return Err(EventError::Type(Some("a connection's; those belong to the session function".into())));
             }
         };
+        Ok(self.serve(&frame, trace.as_ref(), deadline, metrics).await.counted(metrics))
+    }
+
+    async fn serve(
+        &self,
+        frame: &Frame,
+        trace: Option<&TraceHeader>,
+        deadline: Deadline,
+        metrics: &Metrics,
+    ) -> Response {
         if frame.grant.is_over(self.clock.unix_seconds()) {
-            return Ok(self.connections_api.end_expired(&frame, deadline).await);
+            return self.connections_api.end_expired(frame, deadline, metrics).await;
         }
-        let Some(body) = &frame.body else { return Ok(Response::for_binary()) };
+        let Some(body) = &frame.body else { return Response::for_binary() };
         let Inbound { request_id, request } = match Inbound::parse(body) {
             Ok(inbound) => inbound,
-            Err(refusal) => return Ok(Response::for_refused(refusal)),
+            Err(refusal) => return Response::for_refused(refusal),
         };
         let Request::SendMessage(draft) = request else {
             let error = RouteError::from(RefusalReason::AmbiguousAction);
-            return Ok(Response::for_frame(request_id, error.into_reply(None, 0)));
+            return Response::for_frame(request_id, error.into_reply(None, 0));
         };
         let id = draft.id.as_ref().map_or(&frame.message_id, |Name(id)| id).clone();
-        let result = deadline.race(send_message(&self.sink, &self.admission, &self.clock, &frame, draft)).await;
+        let result = deadline.race(send_message(&self.sink, &self.admission, &self.clock, frame, trace, draft)).await;
+        if let Ok(Reply::Accepted { room_id, id }) = &result {
+            metrics.add(ACCEPTED, 1);
+            tracing::info!(room = %room_id, id, "accepted");
+        }
         let reply = result.unwrap_or_else(|error| error.into_reply(Some(id), RETRY_AFTER));
-        Ok(Response::for_frame(request_id, reply))
+        Response::for_frame(request_id, reply)
     }
 }
 
@@ -85,7 +109,7 @@ mod tests {
     struct Silent;
 
     impl Sink for Silent {
-        async fn put(&self, _: &Message) -> Result<(), QueueError> {
+        async fn put(&self, _: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
             pending().await
         }
     }
@@ -105,7 +129,8 @@ mod tests {
             let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
             let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
             let nowhere = ConnectionsApi::new(&sdk, "http://127.0.0.1:9");
-            let response = MessageFunction::new(Silent, blind(), nowhere, SystemClock).handle(event).await.unwrap();
+            let function = MessageFunction::new(Silent, blind(), nowhere, SystemClock);
+            let response = function.handle(event, &Metrics::default()).await.unwrap();
             serde_json::from_str(&response.body.unwrap()).unwrap()
         };
         for (id, told) in [(Some("i"), "i"), (None, "m=")] {

@@ -8,6 +8,7 @@ use shared::{
         server::{ErrorCode, ErrorReason, Reply, ServerFrame},
     },
     json::FieldError,
+    metrics::Metrics,
     queue::QueueError,
     store::StoreError,
 };
@@ -22,6 +23,9 @@ pub struct Response {
     /// The frame for the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// The code of the error that it is, if it is one.
+    #[serde(skip)]
+    pub refused: Option<ErrorCode>,
 }
 
 /// Why a request was refused or could not be served.
@@ -147,32 +151,44 @@ impl Response {
     /// Answers `$connect` or `$disconnect`.
     #[must_use]
     pub fn for_lifecycle(result: Result<(), RouteError>) -> Self {
-        let status_code = match result {
-            Ok(()) => 200,
+        match result {
+            Ok(()) => Self { status_code: 200, body: None, refused: None },
             Err(error) => {
                 error.log();
-                error.status()
+                Self { status_code: error.status(), body: None, refused: Some(error.code().0) }
             }
-        };
-        Self { status_code, body: None }
+        }
     }
 
     /// Answers a frame. The status is 200 for errors too: API Gateway passes the body on, and the frame has its own code.
     #[must_use]
     pub fn for_frame(request_id: Option<String>, reply: Reply) -> Self {
-        Self { status_code: 200, body: Some(ServerFrame { reply, request_id }.to_json()) }
+        let refused = match &reply {
+            Reply::Error { code, .. } => Some(*code),
+            _ => None,
+        };
+        Self { status_code: 200, body: Some(ServerFrame { reply, request_id }.to_json()), refused }
     }
 
-    /// Answers nothing: the connection was told otherwise.
+    /// Answers nothing: the connection was told otherwise that its request is refused.
     #[must_use]
-    pub fn none() -> Self {
-        Self { status_code: 200, body: None }
+    pub fn for_told(code: ErrorCode) -> Self {
+        Self { status_code: 200, body: None, refused: Some(code) }
     }
 
     /// Answers a frame that could not be read.
     #[must_use]
     pub fn for_refused(refusal: Refusal) -> Self {
         Self::for_frame(refusal.request_id, RouteError::from(refusal.reason).into_reply(None, 0))
+    }
+
+    /// Counts what it refuses.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        if let Some(code) = self.refused {
+            metrics.refuse(code);
+        }
+        self
     }
 
     /// Answers a binary frame.

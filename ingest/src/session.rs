@@ -13,6 +13,10 @@ use shared::{
         server::Reply,
     },
     json::Counter,
+    metrics::{
+        Metrics,
+        names::{CONNECTS, DISCONNECTS, HEALS, JOINS, SYNCS},
+    },
     store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable},
 };
 
@@ -78,31 +82,44 @@ impl<C: Clock + Clone> SessionFunction<C> {
     ///
     /// # Errors
     /// When the event is none of a WebSocket API's: the function is wired wrongly.
-    pub async fn handle(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Result<Response, EventError> {
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<ApiGatewayWebsocketProxyRequest>,
+        metrics: &Metrics,
+    ) -> Result<Response, EventError> {
         let deadline = Deadline::of(&event.context);
-        Ok(match event.payload.try_into()? {
+        let response = self.respond(event.payload.try_into()?, deadline, metrics).await;
+        Ok(response.counted(metrics))
+    }
+
+    async fn respond(&self, event: SocketEvent, deadline: Deadline, metrics: &Metrics) -> Response {
+        match event {
             SocketEvent::Connect { connection, grant, room } => {
                 if let Err(error) = self.shares.take(&grant.subject) {
-                    return Ok(Response::for_lifecycle(Err(error)));
+                    return Response::for_lifecycle(Err(error));
                 }
                 let (tables, api) = (&self.tables, &self.connections_api);
                 let (limits, member) = ((self.limits.connections, &self.shares), (&connection, &grant));
                 let connected = connect(tables, api, limits, member, room.as_deref());
-                Response::for_lifecycle(self.note(deadline.race(connected).await))
+                let connected = self.note(deadline.race(connected).await);
+                metrics.add(CONNECTS, u64::from(connected.is_ok()));
+                metrics.add(JOINS, u64::from(connected.is_ok() && room.is_some()));
+                Response::for_lifecycle(connected)
             }
             SocketEvent::Disconnect { connection, grant } => {
+                metrics.add(DISCONNECTS, 1);
                 let is_counted = self.limits.connections.is_some();
                 let subject = grant.filter(|_| is_counted).map(|grant| grant.subject);
                 let disconnected = disconnect(&self.tables, &connection, subject.as_ref());
                 Response::for_lifecycle(self.note(deadline.race(disconnected).await))
             }
-            SocketEvent::Frame(frame) => self.serve(&frame, deadline).await,
-        })
+            SocketEvent::Frame(frame) => self.serve(&frame, deadline, metrics).await,
+        }
     }
 
-    async fn serve(&self, frame: &Frame, deadline: Deadline) -> Response {
+    async fn serve(&self, frame: &Frame, deadline: Deadline, metrics: &Metrics) -> Response {
         if frame.grant.is_over(self.clock.unix_seconds()) {
-            return self.connections_api.end_expired(frame, deadline).await;
+            return self.connections_api.end_expired(frame, deadline, metrics).await;
         }
         let Some(body) = &frame.body else { return Response::for_binary() };
         let Inbound { request_id, request } = match Inbound::parse(body) {
@@ -110,7 +127,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
             // Among them a frame whose action is `$connect` or `$disconnect`: API Gateway takes those routes for it.
             Err(refusal) => return Response::for_refused(refusal),
         };
-        let result = self.note(deadline.race(self.answer(frame, request)).await);
+        let result = self.note(deadline.race(self.answer(frame, request, metrics)).await);
         let reply = result.unwrap_or_else(|error| {
             let retry_after = self.beat.borrow_mut().retry_after(self.clock.unix_millis());
             error.into_reply(None, retry_after)
@@ -118,7 +135,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
         Response::for_frame(request_id, reply)
     }
 
-    async fn answer(&self, frame: &Frame, request: Request<'_>) -> Result<Reply, RouteError> {
+    async fn answer(&self, frame: &Frame, request: Request<'_>, metrics: &Metrics) -> Result<Reply, RouteError> {
         self.shares.take(&frame.grant.subject)?;
         let Tables { connections, log, .. } = &self.tables;
         match request {
@@ -127,6 +144,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let after = after.map(|Counter(after)| after);
                 let limits = (self.limits.rooms, &self.shares);
                 let found = join_room((connections, log), limits, frame, &room_id, after, &budget).await?;
+                metrics.add(JOINS, 1);
                 let sync_after_ms = self.sync_after(found.appended_at);
                 Ok(Reply::Joined {
                     room_id,
@@ -144,6 +162,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let mut order = self.random.borrow_mut().fork();
                 let (connections, shares) = ((connections, self.limits.rooms), &self.shares);
                 let synced = sync(connections, log, shares, frame, positions, &mut order, now).await?;
+                metrics.add(SYNCS, 1);
+                metrics.add(HEALS, synced.renewed.len() as u64);
                 if synced.throttled {
                     self.beat.borrow_mut().throttled(self.clock.unix_millis());
                 }

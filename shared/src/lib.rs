@@ -13,6 +13,7 @@ pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod metrics;
 pub mod queue;
 pub mod rights;
 pub mod room;
@@ -21,6 +22,7 @@ pub mod store;
 pub mod subject;
 pub mod telemetry;
 pub mod text;
+pub mod trace;
 
 pub use connection::ConnectionId;
 pub use message::{LoggedMessage, Message};

@@ -23,7 +23,12 @@ use futures::{StreamExt, TryStreamExt, future::Either, stream};
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
+    metrics::{
+        Metrics,
+        names::{BROADCASTS, CONCURRENCY, RATE},
+    },
     store::{StoreError, connections::Member},
+    trace::TraceHeader,
 };
 use tokio::sync::mpsc;
 
@@ -38,7 +43,7 @@ use crate::{
     config::PostConfig,
     connections_api::{ConnectionsApi, Misconfiguration},
     deadline::Deadline,
-    frame::EncodedFrame,
+    frame::{self, EncodedFrame},
     limit::{ConsecutiveMisses, Order, Permit, RateLimiter, RetryBudget, Turns},
     resume::Slots,
 };
@@ -68,9 +73,13 @@ pub struct Broadcaster<A, C> {
 
 /// What all broadcasts of one invocation share.
 #[derive(Debug)]
-pub struct Invocation {
+pub struct Invocation<'a> {
     /// When it ends.
     pub deadline: Deadline,
+    /// What is measured of it.
+    pub metrics: &'a Metrics,
+    /// Its trace.
+    pub trace: Option<TraceHeader>,
     gone: mpsc::Sender<Gone>,
     failing: RefCell<Vec<ConnectionId>>,
     gone_for_good: RefCell<Vec<ConnectionId>>,
@@ -120,7 +129,7 @@ struct UnderWay<'a> {
     stats: Cell<BroadcastStats>,
     /// Posts that were answered, whatever the answer.
     answered: Cell<u64>,
-    invocation: &'a Invocation,
+    invocation: &'a Invocation<'a>,
 }
 
 /// Who is posted to.
@@ -141,11 +150,12 @@ impl UnderWay<'_> {
     }
 }
 
-impl Invocation {
+impl<'a> Invocation<'a> {
     /// An invocation that ends at a deadline; connections that are found gone go to `gone`.
     #[must_use]
-    pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>) -> Self {
-        Self { deadline, gone, failing: RefCell::default(), gone_for_good: RefCell::default(), stats: Cell::default() }
+    pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>, metrics: &'a Metrics, trace: Option<TraceHeader>) -> Self {
+        let (failing, gone_for_good) = (RefCell::default(), RefCell::default());
+        Self { deadline, metrics, trace, gone, failing, gone_for_good, stats: Cell::default() }
     }
 
     fn close_later(&self, connection: &ConnectionId) {
@@ -182,9 +192,22 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         self.config.timeout
     }
 
+    /// Measures an invocation whose broadcasts have ended.
+    pub fn measure(&self, invocation: &Invocation<'_>) {
+        let metrics = invocation.metrics;
+        invocation.stats.get().count(metrics);
+        let most_in_flight = self.limiter.take_most_in_flight();
+        if most_in_flight > 0 {
+            metrics.record(CONCURRENCY, most_in_flight as u64);
+        }
+        if let Some(rate) = self.limiter.learnt_rate() {
+            metrics.record(RATE, rate);
+        }
+    }
+
     /// The connections that are to be closed after an invocation: those that keep failing while others do not, and those
     /// whose rows are deleted because they are gone. One of these that lives all the same would hear nothing more.
-    pub fn closing(&self, invocation: Invocation) -> Vec<ConnectionId> {
+    pub fn closing(&self, invocation: Invocation<'_>) -> Vec<ConnectionId> {
         if invocation.stats.get().is_widely_missed() {
             return Vec::new();
         }
@@ -212,7 +235,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         frames: &[EncodedFrame],
         is_last: bool,
         audience: Audience<C>,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
         checkpoint: impl AsyncFn(Slots),
     ) -> Posted {
         let mut open = OpenSlots::new(audience.first_slot);
@@ -255,7 +278,9 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         sum += stats;
         invocation.stats.set(sum);
         self.lately.add(stats);
-        stats.log(room, frames.len(), cause.as_ref());
+        stats.log(room, frames, cause.as_ref());
+        invocation.metrics.add(BROADCASTS, 1);
+        frame::count(frames, stats.posts, cause.is_none().then(|| self.clock.unix_millis()), invocation.metrics);
         match cause {
             None => Posted::ToAll,
             Some(cause) => {

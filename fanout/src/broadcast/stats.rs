@@ -2,9 +2,16 @@
 
 use std::ops::AddAssign;
 
-use shared::RoomId;
+use shared::{
+    RoomId,
+    metrics::{
+        Metrics,
+        names::{DELIVERED, GONE, POSTS, RETRIED, THROTTLED, UNDELIVERED},
+    },
+};
 
 use super::Interruption;
+use crate::frame::{self, EncodedFrame};
 
 /// Counts of a room's broadcast. Connections, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,13 +67,16 @@ impl BroadcastStats {
     }
 
     /// Tells the operator of a broadcast, or of a part of one.
-    pub(super) fn log(&self, room: &RoomId, frames: usize, interruption: Option<&Interruption>) {
+    pub(super) fn log(&self, room: &RoomId, frames: &[EncodedFrame], interruption: Option<&Interruption>) {
         if self.is_widely_missed() {
             tracing::warn!(%room, undelivered = self.undelivered, "many connections did not get a broadcast");
         }
         tracing::info!(
             %room,
-            frames,
+            ids = ?frame::ids(frames),
+            firstSeq = frames.first().map(EncodedFrame::first),
+            lastSeq = frames.last().map(EncodedFrame::last),
+            frames = frames.len(),
             posts = self.posts,
             delivered = self.delivered,
             gone = self.gone,
@@ -80,6 +90,20 @@ impl BroadcastStats {
             interruption = interruption.map(tracing::field::display),
             "broadcast"
         );
+    }
+
+    /// Hands the counts on.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        for (counter, count) in [
+            (POSTS, self.posts),
+            (DELIVERED, self.delivered),
+            (GONE, self.gone),
+            (THROTTLED, self.throttled),
+            (RETRIED, self.retries),
+            (UNDELIVERED, self.undelivered),
+        ] {
+            metrics.add(counter, count);
+        }
     }
 
     /// Connections that were tried.

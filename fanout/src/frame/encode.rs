@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
 
 use super::{
-    EncodedFrame,
+    Carried, EncodedFrame,
     packing::{Entry, Packing},
 };
 
@@ -50,7 +50,8 @@ fn encode_run(room: &RoomId, run: &[LoggedMessage]) -> Vec<EncodedFrame> {
     let (kept, envelope) = (conflate(run), broadcast::envelope_len(room));
     let mut frames: Vec<Packing> = Vec::new();
     for logged in run.iter().filter(|logged| kept.binary_search(&logged.seq).is_ok()) {
-        let entry = Entry { seq: logged.seq, json: broadcast::encode_entry(logged.seq, &logged.message) };
+        let carried = Carried { id: logged.message.id.as_str().into(), sent_at: logged.message.sent_at };
+        let entry = Entry { seq: logged.seq, json: broadcast::encode_entry(logged.seq, &logged.message), carried };
         let bytes = entry.bytes();
         match frames.last_mut() {
             Some(frame) if frame.bytes + bytes <= FRAME_BYTES => {

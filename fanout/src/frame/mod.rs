@@ -4,36 +4,68 @@ pub mod encode;
 mod packing;
 pub mod repack;
 
+mod measure;
+
+use std::{ops::RangeInclusive, rc::Rc};
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use shared::text::hex;
+
+pub(crate) use measure::count;
 
 /// An encoded frame. Cheap to clone: every post shares its bytes, and the hash that its signature is made from.
 #[derive(Clone, Debug)]
 pub struct EncodedFrame {
     body: Bytes,
     sha256: String,
-    last: u64,
+    numbers: RangeInclusive<u64>,
+    messages: Rc<[Carried]>,
+}
+
+/// The ids of the messages that frames carry: a hundred at the most, since a batch holds ten jobs of ten messages.
+pub(crate) fn ids(frames: &[EncodedFrame]) -> Vec<&str> {
+    frames.iter().flat_map(EncodedFrame::messages).map(|message| &*message.id).collect()
+}
+
+/// A message in a frame, as far as an operator asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Its id.
+    pub id: Box<str>,
+    /// When it was accepted, in milliseconds since the Unix epoch; 0 where the frame does not say.
+    pub sent_at: u64,
 }
 
 impl EncodedFrame {
     /// A frame of these bytes, which stands for no numbers.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
-        Self::up_to(body, 0)
+        Self::of(body, 0..=0, [].into())
     }
 
-    /// A frame of these bytes that stands for numbers up to `last`.
-    #[must_use]
-    pub fn up_to(body: Bytes, last: u64) -> Self {
+    /// A frame of these bytes that stands for numbers, and carries messages.
+    pub(crate) fn of(body: Bytes, numbers: RangeInclusive<u64>, messages: Rc<[Carried]>) -> Self {
         let sha256 = hex(&Sha256::digest(&body));
-        Self { body, sha256, last }
+        Self { body, sha256, numbers, messages }
+    }
+
+    /// The first number that it stands for.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        *self.numbers.start()
     }
 
     /// The last number that it stands for.
     #[must_use]
     pub fn last(&self) -> u64 {
-        self.last
+        *self.numbers.end()
+    }
+
+    /// The messages that it carries.
+    #[must_use]
+    pub fn messages(&self) -> &[Carried] {
+        &self.messages
     }
 
     /// The bytes.

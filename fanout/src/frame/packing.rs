@@ -1,12 +1,12 @@
 //! A frame that is being packed.
 
-use std::ops::RangeInclusive;
+use std::{borrow::Cow, ops::RangeInclusive};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{RoomId, frame::broadcast, limits::MAX_INTEGER};
 
-use super::EncodedFrame;
+use super::{Carried, EncodedFrame};
 
 /// A frame that is being packed: its entries are encoded, the frame is not.
 pub(super) struct Packing {
@@ -23,6 +23,7 @@ pub(super) struct Packing {
 pub(super) struct Entry {
     pub(super) seq: u64,
     pub(super) json: Vec<u8>,
+    pub(super) carried: Carried,
 }
 
 impl Entry {
@@ -43,8 +44,13 @@ struct Encoded<'a> {
 
 /// What is read of an encoded message.
 #[derive(Deserialize)]
-struct Numbered {
+#[serde(rename_all = "camelCase")]
+struct Numbered<'a> {
     seq: u64,
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
+    #[serde(default)]
+    sent_at: u64,
 }
 
 impl Packing {
@@ -52,8 +58,9 @@ impl Packing {
     pub(super) fn unpack(room: &RoomId, json: &str) -> Option<Self> {
         let Encoded { messages, after, seq } = serde_json::from_str(json).ok()?;
         let entry = |message: &&RawValue| {
-            let Numbered { seq } = serde_json::from_str(message.get()).ok()?;
-            Some(Entry { seq, json: message.get().as_bytes().to_vec() })
+            let Numbered { seq, id, sent_at } = serde_json::from_str(message.get()).ok()?;
+            let carried = Carried { id: id.into(), sent_at };
+            Some(Entry { seq, json: message.get().as_bytes().to_vec(), carried })
         };
         let entries = messages.iter().map(entry).collect::<Option<Vec<_>>>()?;
         let (lowest, highest) = (entries.first()?.seq, entries.last()?.seq);
@@ -79,7 +86,8 @@ impl Packing {
     /// Encodes the frame.
     pub(super) fn finish(&self, room: &RoomId) -> EncodedFrame {
         let entries: Vec<&[u8]> = self.entries.iter().map(|entry| entry.json.as_slice()).collect();
-        EncodedFrame::up_to(broadcast::frame(room, &entries, self.covered()).into(), self.last)
+        let messages = self.entries.iter().map(|entry| entry.carried.clone()).collect();
+        EncodedFrame::of(broadcast::frame(room, &entries, self.covered()).into(), self.first..=self.last, messages)
     }
 
     /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.

@@ -10,6 +10,7 @@ use shared::{
     RoomId,
     backoff::Backoff,
     clock::Clock,
+    metrics::names::DEAD_LETTERS,
     queue::{Queue, QueueError},
     store::{
         StoreError,
@@ -94,7 +95,7 @@ impl Left {
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Does everything for one group, as far as it goes. Says what must stay in the queue: the records from the first one
     /// on that is not finished with.
-    pub(crate) async fn process(&self, group: Group, invocation: &Invocation) -> Left {
+    pub(crate) async fn process(&self, group: Group, invocation: &Invocation<'_>) -> Left {
         let work = Work { group, finished: Cell::new(0) };
         let visible_after = match self.process_records(&work, invocation).await {
             // What got further goes on at once.
@@ -135,7 +136,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         }
     }
 
-    async fn process_records(&self, work: &Work, invocation: &Invocation) -> Result<(), GroupError> {
+    async fn process_records(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
         let nothing = |_| false;
         self.finish_records(work, invocation, nothing).await?;
         if let Some(batch) = work.group.messages() {
@@ -152,7 +153,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     async fn finish_records(
         &self,
         work: &Work,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
         is_finished: impl Fn(usize) -> bool,
     ) -> Result<(), GroupError> {
         while let Some(record) = work.group.records.get(work.finished.get()) {
@@ -170,6 +171,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                 result?;
                 let (record, reason) = (&letter.deduplication_id, letter.reason.as_deref());
                 tracing::warn!(group = work.group.id, record, reason, "dead letter");
+                invocation.metrics.add(DEAD_LETTERS, 1);
                 work.finished.set(work.finished.get() + 1);
             }
         }
@@ -182,7 +184,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         room: &RoomId,
         of: ProgressOf,
         row: &Progress,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
         let expires_at = self.clock.unix_seconds() + PROGRESS_SECONDS;
         let saving = retry_throttled(|| self.log.table().save_progress(room, of, row, expires_at));
@@ -190,7 +192,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     }
 
     /// Writes down how far an unfinished broadcast got. Best effort: without it, more is posted again.
-    async fn save_progress(&self, room: &RoomId, of: ProgressOf, row: &Progress, invocation: &Invocation) {
+    async fn save_progress(&self, room: &RoomId, of: ProgressOf, row: &Progress, invocation: &Invocation<'_>) {
         match self.record_progress(room, of, row, invocation).await {
             Ok(()) => tracing::info!(%room, ?of, ?row, "progress"),
             Err(error) => tracing::error!(%room, ?of, %error, "progress was not written down"),
@@ -230,7 +232,8 @@ mod tests {
     fn a_group_that_keeps_failing_is_left_alone_for_longer() {
         let wait = |receives: u32| {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
-            let record = Record { id: String::new(), receipt_handle: String::new(), receives, queued_at: 0, job };
+            let record =
+                Record { id: String::new(), receipt_handle: String::new(), receives, queued_at: 0, trace: None, job };
             Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
         };
         assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);

@@ -10,6 +10,7 @@ use futures::{
 use shared::{
     LoggedMessage, RoomId,
     clock::Clock,
+    metrics::names::MESSAGES,
     queue::{Queue, Record},
     store::{
         connections::ALL_SLOTS,
@@ -23,7 +24,7 @@ use crate::{
     batch::Job,
     broadcast::{Invocation, members::Members},
     connections_api::ConnectionsApi,
-    frame::{EncodedFrame, encode::encode},
+    frame::{self, EncodedFrame, encode::encode},
     handler::Fanout,
     log::{Batch, Logged, Place},
     resume::{Next, Resume},
@@ -89,10 +90,11 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         &self,
         work: &Work,
         batch: &Batch,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
         let Some(room) = batch.messages.first().map(|message| message.room.clone()) else { return Ok(()) };
         let (logged, mut members) = invocation.deadline.work(self.log_and_look(&room, batch)).await??;
+        invocation.metrics.add(MESSAGES, logged.numbered as u64);
         // Only what was here before may have been posted before.
         let is_known = batch.redelivered || logged.known;
         let row: OptionFuture<_> =
@@ -146,7 +148,12 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     }
 
     /// Notes where the log stands now, for those who ask whether they have everything.
-    async fn save_head(&self, room: &RoomId, head: Option<LogHead>, invocation: &Invocation) -> Result<(), GroupError> {
+    async fn save_head(
+        &self,
+        room: &RoomId,
+        head: Option<LogHead>,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), GroupError> {
         let Some(head) = head else { return Ok(()) };
         let saving = retry_throttled(|| self.log.table().save_head(room, head));
         Ok(invocation.deadline.finish(saving).await??)
@@ -185,9 +192,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         room: &RoomId,
         frames: &[EncodedFrame],
         shards: NonZeroU16,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
-        let records = shard::records(room, frames, shards);
+        let records = shard::records(room, frames, shards, invocation.trace.as_ref());
         let job_bytes = frames.iter().map(|frame| frame.body().len()).sum::<usize>().max(1);
         let jobs_at_once = (CALL_BYTES / job_bytes).clamp(1, CALL_JOBS);
         // No call holds two jobs of a shard, so the order of the calls does not matter. Few jobs are held at a time: all
@@ -202,7 +209,15 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let sent = invocation.deadline.work(sending).await?;
         let jobs = sent.iter().map(Vec::len).sum::<usize>();
         sent.into_iter().flatten().collect::<Result<(), _>>()?;
-        tracing::info!(%room, shards, jobs, "broadcast in shards");
+        tracing::info!(
+            %room,
+            ids = ?frame::ids(frames),
+            firstSeq = frames.first().map(EncodedFrame::first),
+            lastSeq = frames.last().map(EncodedFrame::last),
+            shards,
+            jobs,
+            "broadcast in shards"
+        );
         Ok(())
     }
 }

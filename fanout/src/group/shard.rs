@@ -19,7 +19,7 @@ use crate::{
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Brings a group's jobs out: those of the same shard together, packed anew.
-    pub(super) async fn process_shard_jobs(&self, work: &Work, invocation: &Invocation) -> Result<(), GroupError> {
+    pub(super) async fn process_shard_jobs(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
         let jobs: Vec<&ShardJob> = work.group.shard_jobs().collect();
         // The number of shards may have been configured anew between two jobs of a group.
         for jobs in jobs.chunk_by(|one, next| one.shard == next.shard) {
@@ -28,7 +28,12 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(())
     }
 
-    async fn process_jobs(&self, work: &Work, jobs: &[&ShardJob], invocation: &Invocation) -> Result<(), GroupError> {
+    async fn process_jobs(
+        &self,
+        work: &Work,
+        jobs: &[&ShardJob],
+        invocation: &Invocation<'_>,
+    ) -> Result<(), GroupError> {
         let Some(ShardJob { room, shard, .. }) = jobs.first() else { return Ok(()) };
         let of = ProgressOf::Shard(shard.number);
         let row = invocation.deadline.work(self.log.table().progress(room, of)).await??;

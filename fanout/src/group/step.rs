@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use futures::future::try_join;
-use shared::{RoomId, clock::Clock, queue::Queue, store::log::ProgressOf};
+use shared::{RoomId, clock::Clock, metrics::names::RESUMED, queue::Queue, store::log::ProgressOf};
 
 use super::GroupError;
 use crate::{
@@ -27,7 +27,7 @@ pub(super) struct Step<'a> {
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Frames of a step at the most. However slowly a connection answers, it gets as many within half of an invocation's
     /// time: so every invocation gets further.
-    pub(super) fn most_frames(&self, invocation: &Invocation) -> usize {
+    pub(super) fn most_frames(&self, invocation: &Invocation<'_>) -> usize {
         let posts =
             invocation.deadline.work_time().as_millis() / 2 / self.broadcaster.post_timeout().as_millis().max(1);
         usize::try_from(posts).unwrap_or(usize::MAX).max(1)
@@ -40,8 +40,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         range: RangeInclusive<u16>,
         slots: Slots,
         members: Option<Members<C>>,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
     ) -> Result<Audience<C>, GroupError> {
+        invocation.metrics.add(RESUMED, u64::from(!slots.is_all()));
         let first_slot = slots.from.max(*range.start());
         let reading = async {
             if let Some(members) = members {
@@ -62,7 +63,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         step: Step<'_>,
         audience: Audience<C>,
         resume: &Resume,
-        invocation: &Invocation,
+        invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
         let Step { frames, through, is_last } = step;
         let save = async |lacking: Slots| {

@@ -20,6 +20,8 @@ pub(super) struct InFlight {
     most: usize,
     limit: usize,
     taken: usize,
+    /// The most that were taken at one time.
+    most_taken: usize,
     started: u64,
     timed_out: u64,
     halved: Option<Instant>,
@@ -36,7 +38,7 @@ pub(super) struct Before {
 impl InFlight {
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { most, limit: most, taken: 0, started: 0, timed_out: 0, halved: None, answers: 0 }
+        Self { most, limit: most, taken: 0, most_taken: 0, started: 0, timed_out: 0, halved: None, answers: 0 }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -55,8 +57,14 @@ impl InFlight {
     pub(super) fn take(&mut self) -> Before {
         let before = Before { started: self.started, timed_out: self.timed_out };
         self.taken += 1;
+        self.most_taken = self.most_taken.max(self.taken);
         self.started += 1;
         before
+    }
+
+    /// The most places that were taken at one time since this was asked last.
+    pub(super) fn take_most_taken(&mut self) -> usize {
+        std::mem::replace(&mut self.most_taken, self.taken)
     }
 
     /// Gives a place back.

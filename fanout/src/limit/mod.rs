@@ -109,6 +109,17 @@ impl RateLimiter {
         self.in_flight.borrow().limit()
     }
 
+    /// The most posts that were in flight at one time since this was asked last.
+    pub fn take_most_in_flight(&self) -> usize {
+        self.in_flight.borrow_mut().take_most_taken()
+    }
+
+    /// The rate that posts are paced at, in posts per second, while they are.
+    #[must_use]
+    pub fn learnt_rate(&self) -> Option<u64> {
+        self.learnt.borrow().rate(Instant::now())
+    }
+
     /// Whether the account is throttled.
     #[must_use]
     pub fn is_throttled(&self) -> bool {

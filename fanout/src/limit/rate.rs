@@ -218,6 +218,15 @@ impl LearntRate {
         }
     }
 
+    /// Posts per second that are let through, while they are paced.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is far from what u64 holds")]
+    pub(super) fn rate(&self, now: Instant) -> Option<u64> {
+        match self.phase {
+            Phase::Paced { fill_rate, .. } if !self.is_forgotten(now) => Some(fill_rate as u64),
+            _ => None,
+        }
+    }
+
     /// Whether the account is throttled now, or was a moment ago.
     pub(super) fn is_throttled(&self, now: Instant) -> bool {
         !matches!(self.phase, Phase::Unpaced { .. }) && !self.is_forgotten(now)

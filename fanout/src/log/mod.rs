@@ -99,6 +99,8 @@ pub struct Logged {
     pub floor: u64,
     /// Whether any of it was in the log before: somebody may have posted some of it.
     pub known: bool,
+    /// How many messages got a number now.
+    pub numbered: usize,
     /// The newest of the messages, as the log's head.
     pub head: Option<LogHead>,
 }
@@ -165,10 +167,10 @@ impl<C: Clock> LogWriter<C> {
         mut tail: Tail,
         wanted: impl Fn(Layout) -> Layout,
     ) -> Result<Logged, AppendError> {
-        let mut throttled = None;
+        let (mut throttled, mut numbered) = (None, 0);
         for attempt in 0..ATTEMPTS {
             if tail.has_all(&batch.messages) {
-                return Ok(self.logged(room, batch, tail).await?);
+                return Ok(self.logged(room, batch, tail, numbered).await?);
             }
             let (next, how) = self.next_write(room, &mut tail, batch).await?;
             let layout = self.layout(room, &tail, &wanted).await?;
@@ -186,9 +188,13 @@ impl<C: Clock> LogWriter<C> {
                     messages.sort_by_key(|logged| logged.seq);
                     let head = head_of(&messages, &tail);
                     self.remember(room, tail);
-                    return Ok(Logged { places: plan.places().to_vec(), messages, floor, known: false, head });
+                    let (places, numbered) = (plan.places().to_vec(), messages.len());
+                    return Ok(Logged { places, messages, floor, known: false, numbered, head });
                 }
-                Ok(()) => tail.extend(&entries),
+                Ok(()) => {
+                    numbered += entries.len();
+                    tail.extend(&entries);
+                }
                 Err(TableError::Conflict) => {
                     throttled = None;
                     tokio::time::sleep(CONFLICT.delay(attempt)).await;
@@ -202,19 +208,19 @@ impl<C: Clock> LogWriter<C> {
             }
         }
         if tail.has_all(&batch.messages) {
-            return Ok(self.logged(room, batch, tail).await?);
+            return Ok(self.logged(room, batch, tail, numbered).await?);
         }
         Err(throttled.map_or(AppendError::Contended, AppendError::Store))
     }
 
     /// A batch that is in the log, some of it since before. What was there is taken from there: a sender that tries again
     /// under the same id may say something else, and a broadcast never differs from the log.
-    async fn logged(&self, room: &RoomId, batch: &Batch, tail: Tail) -> Result<Logged, StoreError> {
+    async fn logged(&self, room: &RoomId, batch: &Batch, tail: Tail, numbered: usize) -> Result<Logged, StoreError> {
         let plan = tail.plan(&batch.messages, 0, Layout::Direct);
         let places = plan.places().to_vec();
-        let numbered = places.iter().zip(&batch.messages);
+        let pairs = places.iter().zip(&batch.messages);
         let mut messages: Vec<_> =
-            numbered.map(|(place, message)| LoggedMessage { seq: place.seq, message: message.clone() }).collect();
+            pairs.map(|(place, message)| LoggedMessage { seq: place.seq, message: message.clone() }).collect();
         messages.sort_by_key(|logged| logged.seq);
         messages.dedup_by_key(|logged| logged.seq);
         for run in plan.known().chunk_by(|one, next| one + 1 == *next) {
@@ -235,7 +241,7 @@ impl<C: Clock> LogWriter<C> {
         let floor = tail.head().map_or(0, |head| head.floor);
         let head = head_of(&messages, &tail);
         self.remember(room, tail);
-        Ok(Logged { places, messages, floor, known: true, head })
+        Ok(Logged { places, messages, floor, known: true, numbered, head })
     }
 
     /// The number that comes next, and what it is written on condition of.

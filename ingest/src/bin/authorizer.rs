@@ -32,5 +32,6 @@ async fn main() -> Result<(), StartError> {
     let (rules, token_use) = (config.rules, config.token_use);
     let verifier = Verifier { secrets, issuer, rules, token_use, clock: SystemClock };
     let function = AuthorizerFunction::new(verifier, config.allowed_origins);
-    start::run(|event| function.handle(event)).await
+    let function = &function;
+    start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

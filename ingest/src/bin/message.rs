@@ -36,5 +36,6 @@ async fn main() -> Result<(), StartError> {
     let admission = Admission::new(lookout, config.rates, config.queue_depth_limit, Rng::new());
     let connections_api = ConnectionsApi::new(&sdk, &config.connections_endpoint);
     let function = MessageFunction::new(sink, admission, connections_api, SystemClock);
-    start::run(|event| function.handle(event)).await
+    let function = &function;
+    start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

@@ -29,5 +29,6 @@ async fn main() -> Result<(), StartError> {
     let lookout = TableAndQueue { table, queue: queue.clone() };
     let outlook = Outlook::new(lookout, config.queue_depth_limit, Rng::new());
     let function = RelayFunction::new(queue, SqsQueue::new(sqs, &config.dlq_url), outlook, SystemClock);
-    start::run(|event| function.handle(event)).await
+    let function = &function;
+    start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

@@ -37,5 +37,6 @@ async fn main() -> Result<(), StartError> {
         Beat::new(config.sync_after_ms, Rng::new()),
         Rng::new(),
     );
-    start::run(|event| function.handle(event)).await
+    let function = &function;
+    start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_lambda_events::sqs::SqsMessage;
-use shared::{Message, RoomId, queue::Record};
+use shared::{Message, RoomId, queue::Record, trace::TraceHeader};
 
 use super::event;
 
@@ -22,6 +22,12 @@ pub(super) struct Source {
     pub id: String,
     /// The event, if it is one.
     pub body: String,
+    /// When the queue took it, in milliseconds since the Unix epoch, if the queue says so.
+    pub queued_at: Option<u64>,
+    /// The id of the message that it is, if it is one.
+    pub message_id: Option<String>,
+    /// The trace of whoever put the event: a batch is of many, and its own trace is none of theirs.
+    pub trace: Option<TraceHeader>,
 }
 
 /// Records to send, each with the one that it comes from.
@@ -32,20 +38,16 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    fn push_message(&mut self, source: Source, message: &Message) {
-        self.records.push(Record {
-            group_id: message.room.to_string(),
-            deduplication_id: message.identity().to_deduplication_id(),
-            body: message.to_body(),
-            reason: None,
-        });
+    fn push_message(&mut self, mut source: Source, message: &Message) {
+        source.message_id = Some(message.id.clone());
+        self.records.push(Record::of_message(message, source.trace.clone()));
         self.sources.push(source);
     }
 
     /// Adds a record as it came, under its own id: what keeps a second delivery of it apart from another record.
     pub(super) fn push_dead_letter(&mut self, source: Source, group_id: String, reason: String) {
-        let (deduplication_id, body) = (source.id.clone(), source.body.clone());
-        self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason) });
+        let (deduplication_id, body, trace) = (source.id.clone(), source.body.clone(), source.trace.clone());
+        self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason), trace });
         self.sources.push(source);
     }
 
@@ -68,6 +70,11 @@ impl Outgoing {
         &self.records
     }
 
+    /// When the queue took them.
+    pub(super) fn queued_at(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sources.iter().filter_map(|source| source.queued_at)
+    }
+
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Source, Record)> {
         self.sources.into_iter().zip(self.records)
     }
@@ -87,9 +94,11 @@ impl Batch {
         let mut batch = Self::default();
         let mut messages = Vec::with_capacity(records.len());
         for record in records {
-            let sent_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
-            let source = Source { id: record.message_id.ok_or(NotARecord)?, body: record.body.unwrap_or_default() };
-            match event::read(&source.body, sent_at.unwrap_or_default()) {
+            let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
+            let trace = TraceHeader::sampled(record.attributes.get("AWSTraceHeader").map(String::as_str));
+            let (id, body) = (record.message_id.ok_or(NotARecord)?, record.body.unwrap_or_default());
+            let source = Source { id, body, queued_at, message_id: None, trace };
+            match event::read(&source.body, queued_at.unwrap_or_default()) {
                 Ok(message) => messages.push((source, message)),
                 Err(refused) => {
                     let group_id = refused.room.map_or_else(|| NO_ROOM.to_owned(), |room| room.to_string());

@@ -9,6 +9,10 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
+    metrics::{
+        Metrics,
+        names::{ACCEPTED, DEAD_LETTERS, QUEUE_AGE, RETURNED},
+    },
     queue::{Queue, QueueError},
 };
 
@@ -40,15 +44,26 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
     ///
     /// # Errors
     /// When the event is none of a queue's: the function is wired wrongly.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, NotARecord> {
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<SqsEvent>,
+        metrics: &Metrics,
+    ) -> Result<SqsBatchResponse, NotARecord> {
         let deadline = Deadline::of(&event.context);
         let Batch { mut messages, mut dead_letters } = Batch::read(event.payload.records)?;
+        let now = self.clock.unix_millis();
+        for queued_at in messages.queued_at().chain(dead_letters.queued_at()) {
+            metrics.record(QUEUE_AGE, now.saturating_sub(queued_at));
+        }
         let mut response = SqsBatchResponse::default();
         self.hold_back(&mut messages, &mut response).await;
         let results = send(&self.queue, &messages, deadline).await;
         for ((source, record), result) in messages.into_iter().zip(results) {
             match result {
-                Some(Ok(())) => {}
+                Some(Ok(())) => {
+                    metrics.add(ACCEPTED, 1);
+                    tracing::info!(room = record.group_id, id = source.message_id, "accepted");
+                }
                 Some(Err(QueueError::Refused { reason, .. })) => {
                     dead_letters.push_dead_letter(source, record.group_id, reason);
                 }
@@ -58,10 +73,14 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
         let results = send(&self.dead_letters, &dead_letters, deadline).await;
         for ((source, record), result) in dead_letters.into_iter().zip(results) {
             match result {
-                Some(Ok(())) => tracing::warn!(reason = record.reason, room = record.group_id, "event is no message"),
+                Some(Ok(())) => {
+                    metrics.add(DEAD_LETTERS, 1);
+                    tracing::warn!(reason = record.reason, room = record.group_id, "event is no message");
+                }
                 result => leave(&mut response, source.id, &record.group_id, result),
             }
         }
+        metrics.add(RETURNED, response.batch_item_failures.len() as u64);
         Ok(response)
     }
 }
@@ -226,7 +245,7 @@ mod tests {
         let mut context = Context::default();
         context.deadline = deadline;
         let batch = LambdaEvent::new(serde_json::from_value(records).unwrap(), context);
-        let response = relay.handle(batch).await.unwrap();
+        let response = relay.handle(batch, &Metrics::default()).await.unwrap();
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
     }
 }

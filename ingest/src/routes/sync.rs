@@ -53,7 +53,8 @@ const RENEWED_WITHIN: u64 = 20 * 60;
 pub struct Synced {
     rooms: BTreeMap<RoomId, CatchUp>,
     forbidden: Vec<RoomId>,
-    renewed: BTreeSet<RoomId>,
+    /// The rooms in which the connection's row was put anew.
+    pub renewed: BTreeSet<RoomId>,
     /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any.
     pub newest: Option<u64>,
     /// Whether a table has throttled a call.

@@ -49,7 +49,7 @@ pub fn all() -> Vec<Curve> {
 }
 
 fn workload(rooms: &str, setting: &str) -> Option<Workload> {
-    read(&format!(r#"{{"rooms": [{rooms}], "fixed": false {setting}}}"#)).ok()
+    read(&format!(r#"{{"rooms": [{rooms}], "sweepsPerDay": 0, "fixed": false {setting}}}"#)).ok()
 }
 
 /// Milliseconds until a message has been posted to everybody in a room, in an account that has enough.

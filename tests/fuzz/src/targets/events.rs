@@ -9,6 +9,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::{
     RoomId,
+    metrics::Metrics,
     queue::{Queue, QueueError, Record},
 };
 
@@ -55,7 +56,7 @@ pub(super) fn run(input: &[u8]) {
     event.records = lines.iter().enumerate().map(|(position, body)| record(position, body)).collect();
     let outlook = Outlook::new(NoCongestion, 0, Rng::with_seed(1));
     let relay = RelayFunction::new(&queue, &dead_letters, outlook, FixedClock);
-    let response = block_on(relay.handle(LambdaEvent::new(event, Context::default()))).unwrap();
+    let response = block_on(relay.handle(LambdaEvent::new(event, Context::default()), &Metrics::default())).unwrap();
     assert!(response.batch_item_failures.is_empty(), "{response:?}");
 
     let (records, letters) = (queue.0.into_inner(), dead_letters.0.into_inner());
@@ -67,7 +68,7 @@ pub(super) fn run(input: &[u8]) {
         assert_eq!(letter.body, lines[position], "a dead letter is what came");
     }
     let mut versions = BTreeMap::new();
-    for Record { group_id, deduplication_id, body, reason } in records {
+    for Record { group_id, deduplication_id, body, reason, .. } in records {
         let room = RoomId::parse(&group_id).expect("a room");
         let message = queued(&room, &body);
         assert_within_limits(&message);

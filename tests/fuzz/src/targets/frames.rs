@@ -17,8 +17,10 @@ use shared::{
     congestion::Cut,
     frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
+    metrics::Metrics,
     queue::{QueueError, Sink},
     store::StoreError,
+    trace::TraceHeader,
 };
 
 use super::{
@@ -45,7 +47,7 @@ impl Clock for FixedClock {
 struct Recording(RefCell<Vec<Message>>);
 
 impl Sink for &Recording {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
         self.0.borrow_mut().push(message.clone());
         Ok(())
     }
@@ -103,7 +105,7 @@ pub(super) fn run(input: &[u8]) {
     let admission = Admission::new(NoCongestion, RATES, 1, Rng::with_seed(1));
     let function = MessageFunction::new(&sink, admission, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
-    let response = block_on(function.handle(event)).expect("the connection stays open");
+    let response = block_on(function.handle(event, &Metrics::default())).expect("the connection stays open");
     assert_eq!(response.status_code, 200);
     let reply = response.body.expect("every frame is answered");
     assert!(reply.len() <= REPLY_BYTES.min(MAX_POST_BYTES), "{reply}");

@@ -33,11 +33,16 @@ fn every_bad_field_of_a_workload_is_named_at_once() {
 #[test]
 fn the_documents_examples_are_good() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
+    let page = std::fs::read_to_string(format!("{folder}/../cost.md")).unwrap();
     let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(files.len() >= 5, "{files:?}");
     for file in files {
         let output = cost_of("", &[file.to_str().unwrap()]);
         assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8(output.stdout).unwrap().contains("USD a month"));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("USD a month"));
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let is_shown = page.contains(&format!("roomcast cost docs/examples/{name}"));
+        assert!(!is_shown || page.contains(&said), "docs/cost.md shows something else than\n{said}");
     }
 }

@@ -7,6 +7,7 @@ mod deadline;
 mod failures;
 mod frames;
 mod hot_rooms;
+mod metrics;
 mod outcomes;
 mod pacing;
 mod progress;

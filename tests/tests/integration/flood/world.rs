@@ -21,8 +21,10 @@ use shared::Message;
 use shared::clock::Clock;
 use shared::congestion::Cut;
 use shared::congestion::law::{GroupRow, PATIENCE, Sight, judge};
+use shared::metrics::Metrics;
 use shared::queue::{QueueError, Sink};
 use shared::store::StoreError;
+use shared::trace::TraceHeader;
 use tests::aws_sdk::sdk_config;
 use tests::bounded_queue::{BoundedQueue, Part};
 use tests::events;
@@ -76,7 +78,7 @@ impl Clock for Sim {
 }
 
 impl Sink for Sim {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
         let room = message.room.as_str().trim_start_matches("room-").parse().unwrap();
         let number = self.0.queue.borrow_mut().send(room, self.0.now.get());
         self.0.put.set(number);
@@ -282,7 +284,7 @@ impl World {
         let event = LambdaEvent::new(self.events[sender].clone(), context);
         let environment = self.random.usize(..self.functions.len());
         self.sim.0.put.set(None);
-        let response = self.functions[environment].handle(event).await.unwrap();
+        let response = self.functions[environment].handle(event, &Metrics::default()).await.unwrap();
         if let Some(number) = self.sim.0.put.take() {
             self.tallies[sender].accepted += 1;
             self.records.insert(number, (sender, first));

@@ -16,6 +16,7 @@ use fanout::handler::Fanout;
 use fanout::layout::Layouts;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
+use shared::metrics::Metrics;
 use shared::queue::{Queue, QueueError, Record};
 use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
 use tests::aws_endpoint::{Fault, Rule};
@@ -165,7 +166,7 @@ async fn handle(
     let mut context = Context::default();
     let in_a_minute = SystemTime::now() + Duration::from_secs(60);
     context.deadline = u64::try_from(in_a_minute.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-    let response = fanout.handle(LambdaEvent::new(event, context)).await.unwrap();
+    let response = fanout.handle(LambdaEvent::new(event, context), &Metrics::default()).await.unwrap();
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 

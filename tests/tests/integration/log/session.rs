@@ -12,6 +12,7 @@ use ingest::connections_api::ConnectionsApi;
 use ingest::session::{SessionFunction, Tables};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
+use shared::metrics::Metrics;
 use shared::store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable};
 use tests::aws_sdk::sdk_config;
 use tests::clock::TestClock;
@@ -59,18 +60,19 @@ impl Session {
     }
 
     async fn answer(&self, event: LambdaEvent<ApiGatewayWebsocketProxyRequest>) -> Value {
-        let response = self.0.handle(event).await.unwrap();
+        let response = self.0.handle(event, &Metrics::default()).await.unwrap();
         serde_json::from_str(&response.body.expect("a reply")).unwrap()
     }
 
     /// Opens a connection; returns the status of the handshake.
     pub(crate) async fn connect(&self, connection: &str, subject: &str) -> u16 {
-        self.0.handle(event(events::connect(connection, subject, None))).await.unwrap().status_code
+        self.0.handle(event(events::connect(connection, subject, None)), &Metrics::default()).await.unwrap().status_code
     }
 
     /// Tells that a connection is gone.
     pub(crate) async fn disconnect(&self, connection: &str, subject: &str) {
-        let response = self.0.handle(event(events::disconnect(connection, subject))).await.unwrap();
+        let response =
+            self.0.handle(event(events::disconnect(connection, subject)), &Metrics::default()).await.unwrap();
         assert_eq!(response.status_code, 200);
     }
 }

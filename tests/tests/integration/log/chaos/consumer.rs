@@ -15,6 +15,7 @@ use fanout::layout::Layouts;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
 use shared::ConnectionId;
+use shared::metrics::Metrics;
 use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
 use tests::aws_sdk;
 use tests::clock::TestClock;
@@ -126,7 +127,7 @@ async fn handle(fanout: &Environment, records: &[QueueRecord], millis_left: u64)
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut context = Context::default();
     context.deadline = u64::try_from(now.as_millis()).unwrap() + millis_left;
-    let response = fanout.handle(LambdaEvent::new(event, context)).await.unwrap();
+    let response = fanout.handle(LambdaEvent::new(event, context), &Metrics::default()).await.unwrap();
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 

@@ -13,6 +13,7 @@ use ingest::shares::MessageRates;
 use serde_json::Value;
 use shared::ConnectionId;
 use shared::clock::Clock;
+use shared::metrics::Metrics;
 use shared::store::congestion::CongestionTable;
 use tests::clock::TestClock;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
@@ -136,7 +137,7 @@ impl World {
     /// Sends a message, as the `message` function takes it from API Gateway. It may refuse it for now.
     pub(super) async fn send(&self, connection: &str, subject: &str, frame: &Value) {
         let frame = event(events::frame(connection, subject, &frame.to_string()));
-        let response = self.message.handle(frame).await.unwrap();
+        let response = self.message.handle(frame, &Metrics::default()).await.unwrap();
         let reply: Value = serde_json::from_str(&response.body.unwrap()).unwrap();
         if reply["code"] == "rate_limited" {
             // Its room falls behind: time jumps here, and hardly anything is drained while there are faults.

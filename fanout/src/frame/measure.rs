@@ -1,0 +1,75 @@
+//! What is measured of a broadcast's frames.
+
+use shared::metrics::{
+    Metrics,
+    names::{BROADCAST_LATENCY, MESSAGES_PER_POST},
+};
+
+use super::EncodedFrame;
+
+/// A message that claims to be older than this has a `sentAt` that is none: a producer's, in seconds or of another age. Those
+/// that wait longest are events that come out of a dead-letter queue after 14 days.
+const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
+
+/// Counts what was posted of a broadcast, `posts` attempts in all; `ended` is when the last post of the whole of it was
+/// answered, in milliseconds since the Unix epoch, unless it is to go on.
+pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, metrics: &Metrics) {
+    if posts == 0 {
+        return;
+    }
+    // Each connection gets the frames in turn, so the posts are the frames' in equal parts, and the first ones' where some
+    // connections did not get to the last.
+    let (each, rest) = (posts / frames.len().max(1) as u64, posts % frames.len().max(1) as u64);
+    for (place, frame) in (0_u64..).zip(frames) {
+        metrics.record_times(MESSAGES_PER_POST, frame.messages().len() as u64, each + u64::from(place < rest));
+    }
+    let Some(ended) = ended else { return };
+    for message in frames.iter().flat_map(EncodedFrame::messages) {
+        let latency = ended.saturating_sub(message.sent_at);
+        if latency <= OLDEST {
+            metrics.record(BROADCAST_LATENCY, latency);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use shared::metrics::Dimensions;
+
+    use super::{super::Carried, *};
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn frame(sent_at: &[u64]) -> EncodedFrame {
+        let messages = sent_at.iter().map(|sent_at| Carried { id: "i".into(), sent_at: *sent_at }).collect();
+        EncodedFrame::of("{}".into(), 1..=1, messages)
+    }
+
+    fn measured(frames: &[EncodedFrame], posts: u64, ended: Option<u64>) -> Value {
+        let metrics = Metrics::default();
+        count(frames, posts, ended, &metrics);
+        let dimensions = Dimensions { stack: "s".to_owned(), function: "f".to_owned() };
+        metrics.to_line(&dimensions, NOW).map_or(Value::Null, |line| serde_json::from_str(&line).unwrap())
+    }
+
+    #[test]
+    fn posts_count_by_the_messages_in_them() {
+        let line = measured(&[frame(&[NOW; 10]), frame(&[NOW; 3])], 7, Some(NOW + 5));
+        assert_eq!(line["MessagesPerPost"], json!({"Values": [3, 10], "Counts": [3, 4]}));
+        assert_eq!(line["BroadcastLatency"], json!({"Values": [5], "Counts": [13]}));
+    }
+
+    #[test]
+    fn a_broadcast_that_goes_on_has_no_latency_yet() {
+        assert_eq!(measured(&[frame(&[NOW])], 1, None)["BroadcastLatency"], Value::Null);
+        assert_eq!(measured(&[frame(&[NOW])], 0, Some(NOW)), Value::Null);
+    }
+
+    #[test]
+    fn what_is_no_time_of_acceptance_has_no_latency() {
+        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW - OLDEST, NOW - OLDEST - 1];
+        let line = measured(&[frame(&sent_at)], 1, Some(NOW));
+        assert_eq!(line["BroadcastLatency"], json!({"Values": [0, 1_300_000_000], "Counts": [1, 1]}));
+    }
+}

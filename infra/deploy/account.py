@@ -1,0 +1,75 @@
+"""What an account decides: how much concurrency there is, and whether its API Gateway may write logs."""
+
+from botocore.exceptions import ClientError
+
+from refused import Refused
+
+# What the event source mappings may start side by side.
+MAPPED = ("FanoutMaximumConcurrency", "ShardsMaximumConcurrency", "RelayConcurrency")
+# The mapping of RelayFailureQueue, which has no parameter.
+FAILURES = 2
+RESERVED = (*MAPPED, "MessageConcurrency", "SessionConcurrency", "AuthorizerConcurrency")
+# Lambda keeps this much of an account's concurrency unreserved.
+UNRESERVED = 100
+# The least that a mapping takes.
+LEAST = 2
+
+
+def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """The mappings' limits for a new stack: together half of what is free at most. The rest is for what clients wait for.
+
+    A mapping that asks for more than there is has its batches throttled; each time counts as a receive, and good messages
+    end in the dead-letter queue.
+    """
+    free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    if wanted["ReserveConcurrency"] == "true":
+        refuse_reservation(free, wanted)
+        return {}
+    open_ones = [name for name in MAPPED if name not in given]
+    left = free // 2 - FAILURES - sum(int(given[name]) for name in MAPPED if name in given)
+    asked = sum(int(wanted[name]) for name in open_ones)
+    if asked <= left:
+        return {}
+    return {name: str(max(LEAST, int(wanted[name]) * max(0, left) // asked)) for name in open_ones}
+
+
+def check_reservation(session, wanted: dict[str, str], before: dict[str, str]) -> None:
+    """For a stack that is there: what it has reserved itself is free for it."""
+    if wanted["ReserveConcurrency"] != "true":
+        return
+    own = sum(int(before.get(name, 0)) for name in RESERVED) if before.get("ReserveConcurrency") == "true" else 0
+    free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    refuse_reservation(free + own, wanted)
+
+
+def refuse_reservation(free: int, wanted: dict[str, str]) -> None:
+    reserved = sum(int(wanted[name]) for name in RESERVED)
+    if reserved + UNRESERVED > free:
+        raise Refused(
+            f"the functions would reserve a concurrency of {reserved}, and the account has {max(0, free - UNRESERVED)} left "
+            f"to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or leave ReserveConcurrency out"
+        )
+
+
+def choose_log_role(session, wanted: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """Has the stack make the role under which API Gateway writes logs where the account and region have none."""
+    if wanted["AccessLogs"] != "true" or wanted["CreateApiGatewayLogRole"] == "true" or has_log_role(session):
+        return {}
+    if "CreateApiGatewayLogRole" in given:
+        raise Refused(
+            "API Gateway has no role for writing logs in this account and region, and would refuse the access log. "
+            "Leave CreateApiGatewayLogRole out, and the stack makes one, or do without: AccessLogs=false"
+        )
+    return {"CreateApiGatewayLogRole": "true"}
+
+
+def has_log_role(session) -> bool:
+    arn = session.client("apigateway").get_account().get("cloudwatchRoleArn")
+    if not arn:
+        return False
+    try:
+        session.client("iam").get_role(RoleName=arn.rsplit("/", 1)[1])
+    except ClientError as error:
+        # The setting outlives its role, for instance one that a failed deployment made.
+        return error.response["Error"]["Code"] != "NoSuchEntity"
+    return True

@@ -1,0 +1,112 @@
+//! The names and units of all metrics.
+
+/// The namespace.
+pub const NAMESPACE: &str = "Roomcast";
+
+/// The dimension that names the stack.
+pub const STACK: &str = "Stack";
+
+/// The dimension that names the function.
+pub const FUNCTION: &str = "Function";
+
+/// The dimension of [`REFUSED`] that names the error code.
+pub const CODE: &str = "Code";
+
+/// The unit of every counter.
+pub const COUNT: &str = "Count";
+
+/// A metric that counts what happened in an invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counter {
+    /// The name.
+    pub name: &'static str,
+}
+
+/// A metric of which an invocation has many values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Distribution {
+    /// The name.
+    pub name: &'static str,
+    /// The unit, by CloudWatch's name.
+    pub unit: &'static str,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
+        $($(#[$doc])* pub const $constant: Counter = Counter { name: $name };)*
+
+        /// Every counter.
+        pub const COUNTERS: &[Counter] = &[$($constant),*];
+    };
+}
+
+macro_rules! distributions {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal in $unit:literal;)*) => {
+        $($(#[$doc])* pub const $constant: Distribution = Distribution { name: $name, unit: $unit };)*
+
+        /// Every distribution.
+        pub const DISTRIBUTIONS: &[Distribution] = &[$($constant),*];
+    };
+}
+
+counters! {
+    /// Posts made: every attempt counts.
+    POSTS = "Posts";
+    /// Connections that got every frame of a broadcast.
+    DELIVERED = "Delivered";
+    /// Connections that answered 410 twice, and whose rows were deleted.
+    GONE = "Gone";
+    /// Posts that were answered 429.
+    THROTTLED = "Throttled";
+    /// Posts made again.
+    RETRIED = "Retried";
+    /// Connections that did not get every frame of a broadcast.
+    UNDELIVERED = "Undelivered";
+    /// Connections that were closed.
+    CLOSED = "Closed";
+    /// Records put into the dead-letter queue.
+    DEAD_LETTERS = "DeadLetters";
+    /// Broadcasts that went on where an earlier invocation had stopped.
+    RESUMED = "Resumed";
+    /// Records given back to their queue.
+    RETURNED = "Returned";
+    /// Messages that got a number.
+    MESSAGES = "Messages";
+    /// Broadcasts, or shards' parts of one, that were posted.
+    BROADCASTS = "Broadcasts";
+    /// Messages that the queue or the bus has taken.
+    ACCEPTED = "Accepted";
+    /// Requests that were answered with an error.
+    REFUSED = "Refused";
+    /// Handshakes completed.
+    CONNECTS = "Connects";
+    /// Connections that are gone, as API Gateway told.
+    DISCONNECTS = "Disconnects";
+    /// Rooms joined.
+    JOINS = "Joins";
+    /// Beats served.
+    SYNCS = "Syncs";
+    /// Members' rows that a beat put anew.
+    HEALS = "Heals";
+    /// Handshakes that the authorizer was asked about.
+    HANDSHAKES = "Handshakes";
+    /// Handshakes that it refused.
+    UNAUTHORIZED = "Unauthorized";
+    /// Rows that a sweep deleted.
+    SWEPT = "Swept";
+    /// Rows that a sweep looked at.
+    EXAMINED = "Examined";
+}
+
+distributions! {
+    /// Messages in a post.
+    MESSAGES_PER_POST = "MessagesPerPost" in "Count";
+    /// From a message's `sentAt` to the last post of its broadcast.
+    BROADCAST_LATENCY = "BroadcastLatency" in "Milliseconds";
+    /// From when SQS took a record until the function has it.
+    QUEUE_AGE = "QueueAge" in "Milliseconds";
+    /// The learnt rate of posts, while the account is throttled.
+    RATE = "Rate" in "Count/Second";
+    /// Posts in flight at one time, at the most.
+    CONCURRENCY = "Concurrency" in "Count";
+}
