@@ -7,6 +7,7 @@
 )]
 
 mod connections_api;
+mod cost;
 mod docs;
 mod fanout;
 mod flood;
