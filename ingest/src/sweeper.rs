@@ -6,6 +6,10 @@ use lambda_runtime::LambdaEvent;
 use serde::de::IgnoredAny;
 use shared::{
     clock::Clock,
+    metrics::{
+        Metrics,
+        names::{EXAMINED, SWEPT},
+    },
     store::{StoreError, sweep::SweepPosition},
 };
 
@@ -43,13 +47,15 @@ impl<C: Clock, F: Fn() -> Sweep<C>> SweeperFunction<C, F> {
     ///
     /// # Errors
     /// When it could not go on. What was done is done, and the position noted after each page.
-    pub async fn handle(&self, event: LambdaEvent<IgnoredAny>) -> Result<Swept, SweeperError> {
+    pub async fn handle(&self, event: LambdaEvent<IgnoredAny>, metrics: &Metrics) -> Result<Swept, SweeperError> {
         let ends_at = UNIX_EPOCH + Duration::from_millis(event.context.deadline);
         let (mut sweep, mut swept) = ((self.new_sweep)(), Swept::default());
         let mut position = self.position.load().await?;
         loop {
             let (page, next) = sweep.page(position.as_ref()).await?;
             swept.add(page);
+            metrics.add(EXAMINED, page.examined as u64);
+            metrics.add(SWEPT, page.deleted() as u64);
             self.position.save(next.as_ref()).await?;
             position = next;
             let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();

@@ -96,6 +96,18 @@ impl LocalStack {
         Self::run(arguments).await
     }
 
+    /// The same as [`Self::start`], its functions calling services, such as `DYNAMODB`, at endpoints that stand in front of them.
+    ///
+    /// # Panics
+    /// As [`Self::start`] does.
+    pub async fn start_behind(services: &[(&str, &str)], parameters: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["--no-demo".to_owned()];
+        for (option, pairs) in [("--service-endpoint", services), ("--param", parameters)] {
+            arguments.extend(pairs.iter().flat_map(|(name, value)| [option.to_owned(), format!("{name}={value}")]));
+        }
+        Self::run(arguments).await
+    }
+
     /// Starts a stack as `make local` does: with the demo page and the producer of prices, on free ports.
     ///
     /// # Panics

@@ -6,7 +6,7 @@
 
 use aws_sdk_sqs::{
     Client,
-    types::{Message, MessageAttributeValue, MessageSystemAttributeName},
+    types::{Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName},
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -22,6 +22,22 @@ const BATCH: i32 = 10;
 
 /// Calls in a row without a message before the queue counts as read: a standard queue asks only some of its hosts at a time.
 const EMPTY_CALLS: u32 = 2;
+
+/// Calls that wait for letters which somebody else looks at: until they are visible again, whatever became of that somebody.
+const WAITING_CALLS: u32 = 40;
+
+/// The number of messages that wait in a queue, and of those that somebody has received, about.
+///
+/// # Errors
+/// When the queue does not answer.
+pub async fn depth(sqs: &Client, url: &str) -> Result<(u64, u64), Failure> {
+    let wanted =
+        [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
+    let get = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(wanted.to_vec())).send().await;
+    let attributes = get.map_err(Failure::call("a queue was to be looked at"))?.attributes.unwrap_or_default();
+    let [waiting, in_flight] = wanted.map(|name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or(0));
+    Ok((waiting, in_flight))
+}
 
 /// What a letter is, by its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -132,6 +148,7 @@ pub struct Letters {
     url: String,
     held: Vec<String>,
     empty_calls: u32,
+    waiting_calls: u32,
 }
 
 impl Letters {
@@ -139,7 +156,7 @@ impl Letters {
     #[must_use]
     pub fn open(client: Client, url: &str) -> Self {
         let queue = SqsQueue::new(client.clone(), url);
-        Self { client, queue, url: url.to_owned(), held: Vec::new(), empty_calls: 0 }
+        Self { client, queue, url: url.to_owned(), held: Vec::new(), empty_calls: 0, waiting_calls: 0 }
     }
 
     /// The next letters, ten at the most; none when the queue hands out no more. They are hidden from others until
@@ -155,7 +172,12 @@ impl Letters {
             let received = receive.send().await.map_err(Failure::call("a queue was to be read"))?;
             let letters: Vec<_> = received.messages.unwrap_or_default().into_iter().map(Letter::of).collect();
             if letters.is_empty() {
-                self.empty_calls += 1;
+                let (_, in_flight) = depth(&self.client, &self.url).await?;
+                if in_flight > self.held.len() as u64 && self.waiting_calls < WAITING_CALLS {
+                    self.waiting_calls += 1;
+                } else {
+                    self.empty_calls += 1;
+                }
                 continue;
             }
             self.empty_calls = 0;

@@ -22,5 +22,6 @@ async fn main() -> Result<(), StartError> {
     let position = SweepPosition::new(dynamodb, &config.congestion_table, SystemClock);
     let new_sweep = || Sweep::new(rows.clone(), connections_api.clone(), SystemClock, config.settings);
     let function = SweeperFunction::new(position, new_sweep);
-    start::run(|event| function.handle(event)).await
+    let function = &function;
+    start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

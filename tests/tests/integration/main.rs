@@ -12,6 +12,8 @@ mod fanout;
 mod flood;
 mod ingest;
 mod log;
+mod log_lines;
+mod metrics;
 mod queue;
 mod security;
 mod tracing;

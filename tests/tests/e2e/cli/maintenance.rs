@@ -33,7 +33,8 @@ pub(crate) async fn a_sweep_deletes_what_was_left_behind(stacks: &Stacks) {
     plant().await;
     plant_row(stack, room, "young=", 5, now() + Duration::from_mins(10)).await;
     let dry = roomcast(stack, &["sweep", "--dry-run", "--json"]).await.ended_with(0).json().remove(0);
-    assert_eq!((&dry["gone"], &dry["young"]), (&json!(6), &json!(1)), "{dry}");
+    // That of the subject may be young, too.
+    assert!(dry["gone"] == 6 && dry["young"].as_u64() >= Some(1), "{dry}");
     assert_eq!(rows(stack, room).await.len(), 5);
     let file = stack.state().join("sweep.json");
     let words = ["sweep", "--per-second", "200", "--resume", file.to_str().unwrap(), "--json"];

@@ -9,11 +9,10 @@ use aws_sdk_sqs::Client as Sqs;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::queue::{Queue, sqs::SqsQueue};
 
 use crate::{
     failure::Failure,
-    letters::{Kind, Letter, Letters},
+    letters::{self, Kind, Letter, Letters},
     output::Output,
     stack::Stack,
     time,
@@ -124,11 +123,10 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     };
     let url = selection.queue.url(stack)?;
     let client = Sqs::new(&stack.sdk);
-    let depth = SqsQueue::new(client.clone(), url).depth().await;
-    let depth = depth.map_err(Failure::call("the queue's length was to be read"))?;
+    let (waiting, in_flight) = letters::depth(&client, url).await?;
     let counts =
         Letters::with(client, url, async |letters| go_through(letters, &selection, &work, *output).await).await?;
-    say_counts(&counts, depth, &work, *output);
+    say_counts(&counts, waiting + in_flight, &work, *output);
     Ok(if counts.kept == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -16,10 +16,9 @@ use shared::{
     store::log::{Layout, LogEntry, LogTable, ProgressOf},
 };
 
-use super::stats;
 use crate::{
     failure::Failure,
-    letters::{Letter, Letters},
+    letters::{self, Letter, Letters},
     output::Output,
     parse,
     stack::Stack,
@@ -174,7 +173,7 @@ async fn gather(options: &Options, stack: &Stack) -> Result<Findings, Failure> {
 /// How many messages are in the queues before the log, and how many jobs in that of the shards, those in flight among them.
 async fn waiting(sqs: &Sqs, stack: &Stack) -> Result<(u64, u64), Failure> {
     let total = async |output| {
-        let (waiting, in_flight) = stats::depth(sqs, stack.output(output)?).await?;
+        let (waiting, in_flight) = letters::depth(sqs, stack.output(output)?).await?;
         Ok::<_, Failure>(waiting + in_flight)
     };
     let messages = total("EventQueueUrl").await? + total("RelayFailureQueueUrl").await? + total("QueueUrl").await?;
@@ -237,7 +236,7 @@ async fn broadcast(
 
 /// The message's dead letters, among those that the queue hands out.
 async fn dead_letters(sqs: &Sqs, url: &str, room: &RoomId, id: &str) -> Result<Vec<DeadLetter>, Failure> {
-    let (waiting, in_flight) = stats::depth(sqs, url).await?;
+    let (waiting, in_flight) = letters::depth(sqs, url).await?;
     if waiting + in_flight == 0 {
         return Ok(Vec::new());
     }

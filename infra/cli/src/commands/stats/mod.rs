@@ -11,8 +11,6 @@ use shared::RoomId;
 
 use crate::{failure::Failure, output::Output, parse, stack::Stack};
 
-pub(in crate::commands) use whole::depth;
-
 /// Options of `roomcast stats`.
 #[derive(Args, Debug)]
 pub struct Options {

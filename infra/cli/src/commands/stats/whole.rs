@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
-use aws_sdk_sqs::{Client as Sqs, types::QueueAttributeName};
+use aws_sdk_sqs::Client as Sqs;
 use serde::Serialize;
 use shared::{
     clock::{Clock, SystemClock},
@@ -11,7 +11,7 @@ use shared::{
 };
 
 use super::rates::{self, Known, MINUTES};
-use crate::{failure::Failure, output::Output, stack::Stack, time};
+use crate::{failure::Failure, letters::depth, output::Output, stack::Stack, time};
 
 /// The queues, by the outputs that name them.
 const QUEUES: [(&str, &str); 6] = [
@@ -90,17 +90,6 @@ pub(super) async fn show(stack: &Stack, output: &Output) -> Result<(), Failure> 
     };
     output.item(&shown, || text(&shown));
     Ok(())
-}
-
-/// The number of messages that wait in a queue, and of those that somebody has.
-pub(in crate::commands) async fn depth(sqs: &Sqs, url: &str) -> Result<(u64, u64), Failure> {
-    let wanted =
-        [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
-    let get = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(wanted.to_vec())).send().await;
-    let attributes = get.map_err(Failure::call("a queue was to be looked at"))?.attributes.unwrap_or_default();
-    let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or(0);
-    let [waiting, in_flight] = wanted.map(number);
-    Ok((waiting, in_flight))
 }
 
 fn name_of(url: &str) -> &str {
