@@ -108,9 +108,9 @@ pub(crate) async fn a_messages_way_is_explained(stacks: &Stacks) {
     let seq = log(stack, room).await[0].0;
     for asked in ["m-1", &seq.to_string()] {
         // Others fill the queues, so whether it is out may not be known before the broadcast's line is written.
-        let posted = until("it is posted", async || {
+        let posted = until("it is known to be accepted and posted", async || {
             let said = explain(asked).await.ended_with(0).json().remove(0);
-            (said["outcome"] == "posted").then_some(said)
+            (said["outcome"] == "posted" && said["acceptedAt"].is_u64()).then_some(said)
         })
         .await;
         assert_eq!((&posted["id"], &posted["logged"]["seq"]), (&json!("m-1"), &json!(seq)));
