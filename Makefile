@@ -152,6 +152,12 @@ rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
 fuzz: setup-fuzz ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
 	@tests/fuzz/run "$(TARGET)" "$(MINUTES)"
 
+.PHONY: chaos
+chaos: ## Everything goes wrong at once on a local stack, for a while: make chaos MINUTES=10; tests/chaos/REPORT.md
+chaos: lambda $(VENV)/local/.ready
+	@ROOMCAST_CHAOS_MINUTES="$(MINUTES)" $(STEP) "chaos for $(MINUTES) minutes" \
+		cargo test --package tests --test e2e --locked -- --exact chaos::for_minutes
+
 ##@ Measure
 
 .PHONY: bench

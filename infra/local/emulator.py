@@ -25,13 +25,16 @@ STOP_SECONDS = 15.0
 class Emulator:
     """Owns the emulator's process and its folder `work`, which goes with it."""
 
-    def __init__(self, state: Path, port: int, enforce_iam: bool, alarm_minute: float):
+    def __init__(
+        self, state: Path, port: int, enforce_iam: bool, alarm_minute: float, service_endpoints: dict[str, str]
+    ):
         self.port = port
         self.endpoint = f"http://{HOST}:{port}"
         self.log = state / "emulator.log"
         self._work = state / "emulator"
         self._enforce_iam = enforce_iam
         self._alarm_minute = alarm_minute
+        self._service_endpoints = service_endpoints
         self._keeper: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -71,6 +74,8 @@ class Emulator:
             "AWS_DEFAULT_REGION": REGION,
             # Without it functions on provided.al2023 get no endpoint at all and would call AWS.
             "AWS_ENDPOINT_URL": self.endpoint,
+            # The functions' SDKs prefer these, service by service.
+            **{f"AWS_ENDPOINT_URL_{service}": url for service, url in self._service_endpoints.items()},
             "AWS_EC2_METADATA_DISABLED": "true",
             # Its MQTT listener binds every address.
             "IOT_MTLS_ENABLED": "0",

@@ -67,6 +67,14 @@ def parse_options() -> argparse.Namespace:
         default=True,
         help="enforce the IAM policies of the functions' roles",
     )
+    options.add_argument(
+        "--service-endpoint",
+        action="append",
+        default=[],
+        type=parameter,
+        metavar="SERVICE=URL",
+        help="where the functions call a service, such as DYNAMODB, that something stands in front of; may be repeated",
+    )
     options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
     options.add_argument(
         "--alarm-minute",
@@ -136,7 +144,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         cleanup.callback(demo.stop)
 
     say(f"emulator: starting on {HOST}:{port}")
-    emulator = Emulator(state, port, options.auth, options.alarm_minute)
+    emulator = Emulator(state, port, options.auth, options.alarm_minute, dict(options.service_endpoint))
     cleanup.callback(emulator.stop)
     emulator.start()
 
@@ -166,6 +174,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         parameters["AuthSecretArn"] = secret["ARN"]
     outputs = stack.create(client("cloudformation"), emulator.endpoint, parameters)
     stack.mend_mappings(client("lambda"))
+    stack.mend_tables(client("dynamodb"), outputs)
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
         arn = description["authSecretArn"]

@@ -32,5 +32,6 @@ pub mod secrets_manager;
 pub mod seeds;
 pub mod sigv4;
 pub mod stack;
+pub mod svg;
 pub mod token_bucket;
 pub mod websocket;

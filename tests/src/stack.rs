@@ -85,6 +85,29 @@ impl LocalStack {
         Self::run(arguments).await
     }
 
+    /// The same, a minute of an alarm's period as short as this.
+    ///
+    /// # Panics
+    /// As [`Self::start`] does.
+    pub async fn start_with_alarm_minute(minute: Duration, parameters: &[(&str, &str)]) -> Self {
+        let seconds = minute.as_secs_f64().to_string();
+        let mut arguments = ["--no-demo", "--alarm-minute", &seconds].map(str::to_owned).to_vec();
+        arguments.extend(parameters.iter().flat_map(|(name, value)| ["--param".to_owned(), format!("{name}={value}")]));
+        Self::run(arguments).await
+    }
+
+    /// The same as [`Self::start`], its functions calling services, such as `DYNAMODB`, at endpoints that stand in front of them.
+    ///
+    /// # Panics
+    /// As [`Self::start`] does.
+    pub async fn start_behind(services: &[(&str, &str)], parameters: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["--no-demo".to_owned()];
+        for (option, pairs) in [("--service-endpoint", services), ("--param", parameters)] {
+            arguments.extend(pairs.iter().flat_map(|(name, value)| [option.to_owned(), format!("{name}={value}")]));
+        }
+        Self::run(arguments).await
+    }
+
     /// Starts a stack as `make local` does: with the demo page and the producer of prices, on free ports.
     ///
     /// # Panics

@@ -155,11 +155,7 @@ impl Client {
 
     /// Sends a frame with a `requestId` of its own, and waits for the reply to it: also an `error`.
     pub async fn request(&self, mut frame: Value) -> Value {
-        let request_id = {
-            let mut requests = self.requests.lock().unwrap();
-            *requests += 1;
-            format!("r{}", *requests)
-        };
+        let request_id = self.next_request_id();
         frame["requestId"] = json!(request_id);
         self.send(&frame);
         self.expect(&format!("the reply to {frame}"), |reply| reply["requestId"] == request_id.as_str()).await
@@ -173,6 +169,37 @@ impl Client {
         let reply = self.request(frame.clone()).await;
         assert_eq!(reply["type"], kind, "the reply to {frame} is {reply}");
         reply
+    }
+
+    /// Like [`request`](Self::request), on a connection that may fail: `None` when it ends first, or no reply comes in time.
+    ///
+    /// # Panics
+    /// When the connection's task is gone.
+    pub async fn ask(&self, mut frame: Value, within: Duration) -> Option<Value> {
+        let request_id = self.next_request_id();
+        frame["requestId"] = json!(request_id);
+        let mut progress = self.progress.clone();
+        let mut read = progress.borrow_and_update().0;
+        self.send(&frame);
+        let reply = async {
+            loop {
+                let ended = progress.borrow_and_update().1.is_some();
+                let new = self.received_from(read);
+                read += new.len();
+                let reply = new.into_iter().find(|frame| frame.json["requestId"] == request_id.as_str());
+                if reply.is_some() || ended {
+                    return reply.map(|frame| frame.json);
+                }
+                progress.changed().await.expect("the connection's task reports its end");
+            }
+        };
+        tokio::time::timeout(within, reply).await.ok().flatten()
+    }
+
+    fn next_request_id(&self) -> String {
+        let mut requests = self.requests.lock().unwrap();
+        *requests += 1;
+        format!("r{}", *requests)
     }
 
     /// Joins a room; the `joined` reply.
@@ -200,6 +227,11 @@ impl Client {
     /// Every frame so far, in order.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
+    }
+
+    /// The frames from this place on, in order.
+    pub fn received_from(&self, place: usize) -> Vec<Received> {
+        self.received.lock().unwrap().get(place..).unwrap_or_default().to_vec()
     }
 
     /// The messages of every broadcast (`messages` frame) of one room so far, in order of arrival.

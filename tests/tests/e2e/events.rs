@@ -16,7 +16,7 @@ pub(crate) async fn put(stack: &LocalStack, source: &str, detail: &Value) -> Str
 }
 
 /// Puts events in one call, ten at the most; their ids.
-async fn put_all(stack: &LocalStack, source: &str, detail_type: &str, details: &[String]) -> Vec<String> {
+pub(crate) async fn put_all(stack: &LocalStack, source: &str, detail_type: &str, details: &[String]) -> Vec<String> {
     let client = aws_sdk_eventbridge::Client::new(&stack.sdk_config());
     let entries = details.iter().map(|detail| {
         PutEventsRequestEntry::builder()

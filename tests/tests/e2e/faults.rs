@@ -1,14 +1,12 @@
 //! Posts that hang, posts that are lost, and the end of fan-out in the middle of a broadcast.
 
-use std::fs;
-use std::process::Command;
-
 use futures::future::join_all;
 use serde_json::json;
 use tests::history::{Delivery, History, Membership, assert_clean};
 use tests::stack::LocalStack;
 use tests::websocket::{Client, Handshake};
 
+use crate::environments::kill_environments;
 use crate::reader::Reader;
 use crate::stacks::{Behaviour, Stacks};
 use crate::tables::{log, whole_log};
@@ -99,7 +97,8 @@ pub(crate) async fn killed_in_mid_broadcast_fanout_still_delivers_everything_onc
         (delivered == DELIVERED && faulty.posts.hanging() >= CLIENTS - DELIVERED).then_some(())
     })
     .await;
-    kill_fanout(stack);
+    let killed = kill_environments(stack, "Fanout");
+    assert!(killed > 0, "there is no environment of fan-out");
     faulty.posts.behave(Behaviour::Pass);
     for (number, client) in clients.iter().take(5).enumerate() {
         ids.push(client.say("killed", json!(number)).await);
@@ -118,25 +117,4 @@ pub(crate) async fn killed_in_mid_broadcast_fanout_still_delivers_everything_onc
         })
         .collect();
     assert_clean(&[log], &histories, Delivery::AtLeastOnce);
-}
-
-/// Kills every environment of fan-out. They are found by their environment variables, which the emulator sets.
-fn kill_fanout(stack: &LocalStack) {
-    let state = stack.state().display().to_string();
-    let is_fanout = |environment: &[u8]| {
-        let text = String::from_utf8_lossy(environment);
-        let variable =
-            |name: &str, part: &str| text.split('\0').any(|entry| entry.starts_with(name) && entry.contains(part));
-        variable("AWS_LAMBDA_FUNCTION_NAME=", "Fanout") && variable("LAMBDA_TASK_ROOT=", &state)
-    };
-    let mut killed = 0;
-    for process in fs::read_dir("/proc").expect("/proc, as Linux has it").flatten() {
-        let id = process.file_name();
-        // Those of others cannot be read, and some end meanwhile.
-        if fs::read(process.path().join("environ")).is_ok_and(|environment| is_fanout(&environment)) {
-            assert!(Command::new("kill").arg("-KILL").arg(id).status().unwrap().success());
-            killed += 1;
-        }
-    }
-    assert!(killed > 0, "there is no environment of fan-out");
 }

@@ -11,11 +11,14 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod alarms;
 mod broadcast;
 mod bus_sink;
+mod chaos;
 mod cli;
 mod client_library;
 mod contract;
+mod environments;
 mod events;
 mod faults;
 mod gone;
@@ -40,7 +43,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cli::{arguments, letters, maintenance, reading};
+use cli::{arguments, bench, doctor, letters, maintenance, reading, remedies, smoke};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stacks::Stacks;
 
@@ -72,17 +75,28 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let stacks = Arc::new(Stacks::default());
-    // Those that take longest come first. The first looks for processes in /proc.
+    // Those that take longest come first. The first look for processes in /proc.
     let killed = scenarios![runtime, stacks;
+        chaos::after_half_a_minute_of_chaos_everybody_has_everything,
         faults::killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered,
     ];
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
     trials.extend(scenarios![runtime, stacks;
+        remedies::doctor_names_each_fault_and_its_command_mends_it,
         permissions::every_permission_of_every_function_is_needed,
+        smoke::smoke_fails_when_any_one_function_is_broken,
         permissions::every_permission_of_message_is_needed_before_the_bus,
         permissions::events_that_the_queue_refuses_wait_until_it_takes_them,
         permissions::the_queues_take_no_call_without_tls,
+        alarms::they_are_deployed_with_a_dashboard_of_what_there_is,
+        alarms::a_dead_letter_rings_until_it_is_discarded,
+        alarms::an_unmatched_event_rings_until_it_is_discarded,
+        alarms::a_bad_configuration_rings_until_it_is_mended,
+        alarms::refused_tokens_ring_until_they_are_good,
+        alarms::undelivered_posts_ring_until_they_arrive,
+        alarms::the_others_ring_for_what_aws_reports,
+        alarms::a_queue_that_nobody_reads_rings_until_somebody_does,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,
@@ -91,6 +105,14 @@ fn main() -> ExitCode {
         bus_sink::a_message_sent_through_the_bus_reaches_the_room_once,
         bus_sink::a_token_must_be_of_the_issuer_and_for_the_audience,
         broadcast::a_retry_with_the_same_id_arrives_once,
+        smoke::smoke_passes_within_a_minute_and_leaves_nothing,
+        smoke::smoke_cleans_up_when_it_is_interrupted,
+        smoke::smoke_refuses_what_makes_no_sense,
+        bench::bench_measures_within_its_posts_and_leaves_nothing,
+        bench::bench_refuses_more_posts_than_it_may_cause,
+        doctor::doctor_finds_a_new_stack_in_good_order,
+        doctor::doctor_asks_for_the_permissions_of_the_template,
+        doctor::doctor_refuses_what_makes_no_sense,
         contract::the_description_has_every_field,
         contract::a_token_made_on_the_command_line_connects,
         events::an_event_of_a_producer_reaches_the_room_once,
@@ -147,6 +169,7 @@ fn main() -> ExitCode {
         reading::a_messages_way_is_explained,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
+    trials.push(chaos::long_run(runtime.handle()));
     trials.extend(client_library::trials(runtime.handle(), &stacks));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if conclusion.has_failed() {

@@ -20,6 +20,8 @@ pub(crate) enum Behaviour {
     SayGone,
     /// The next so many arrive, the others hang.
     HangAfter(usize),
+    /// This share of the posts is answered with this status and does not arrive. Everything else passes.
+    Refuse { status: u16, share: f64, random: fastrand::Rng },
     /// This share of them fails; half of those arrive all the same.
     Lose { share: f64, random: fastrand::Rng },
 }
@@ -28,7 +30,7 @@ pub(crate) enum Behaviour {
 enum Fate {
     Arrives,
     Hangs,
-    Gone,
+    Refused(u16),
     Lost { arrives: bool },
 }
 
@@ -80,8 +82,11 @@ impl Posts {
 impl State {
     fn decide(&mut self, request: &Request) -> Fate {
         let fate = match &mut self.behaviour {
-            Behaviour::SayGone if request.method == http::Method::POST => Fate::Gone,
-            Behaviour::Pass | Behaviour::SayGone => Fate::Arrives,
+            Behaviour::SayGone if request.method == http::Method::POST => Fate::Refused(410),
+            Behaviour::Refuse { status, share, random } if request.method == http::Method::POST => {
+                if random.f64() < *share { Fate::Refused(*status) } else { Fate::Arrives }
+            }
+            Behaviour::Pass | Behaviour::SayGone | Behaviour::Refuse { .. } => Fate::Arrives,
             Behaviour::Hang | Behaviour::HangAfter(0) => Fate::Hangs,
             Behaviour::HangAfter(left) => {
                 *left -= 1;
@@ -100,19 +105,19 @@ impl State {
     }
 }
 
-/// The emulator's API. Requests pass as they came: their signature covers the `Host`, and is verified.
+/// The emulator. Requests pass as they came: their signature covers the `Host`, and is verified.
 #[derive(Debug)]
-struct Api {
+pub(crate) struct Api {
     client: Client<HttpConnector, Full<bytes::Bytes>>,
     url: String,
 }
 
 impl Api {
-    fn at(url: &str) -> Self {
+    pub(crate) fn at(url: &str) -> Self {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), url: url.to_owned() }
     }
 
-    async fn call(&self, request: &Request) -> Reply {
+    pub(crate) async fn call(&self, request: &Request) -> Reply {
         let mut outgoing = http::Request::new(Full::new(request.body.clone()));
         *outgoing.method_mut() = request.method.clone();
         *outgoing.uri_mut() = format!("{}{}", self.url, request.target).parse().expect("a URL");
@@ -123,8 +128,9 @@ impl Api {
         let (head, body) = response.into_parts();
         let Ok(body) = body.collect().await else { return Reply::empty(502) };
         let mut reply = Reply::with_body(head.status.as_u16(), "application/json", body.to_bytes());
-        if let Some(kind) = head.headers.get("x-amzn-errortype") {
-            reply = reply.header("x-amzn-errortype", kind.to_str().expect("text"));
+        // Errors have their names there.
+        for (name, value) in head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amzn-")) {
+            reply = reply.header(name.as_str(), value.to_str().expect("text"));
         }
         reply
     }
@@ -143,7 +149,8 @@ impl Handler for Way {
         match fate {
             Fate::Arrives => pass().await.into(),
             Fate::Hangs => Answer::Hang,
-            Fate::Gone => Reply::empty(410).header("x-amzn-errortype", "GoneException").into(),
+            Fate::Refused(410) => Reply::empty(410).header("x-amzn-errortype", "GoneException").into(),
+            Fate::Refused(status) => Reply::empty(status).into(),
             Fate::Lost { arrives } => {
                 if arrives {
                     pass().await;

@@ -1,6 +1,8 @@
-//! A plot of time and memory against the room's size. Legible on a light and on a dark page.
+//! A plot of time and memory against the room's size.
 
 use std::fmt::Write;
+
+use tests::svg::document;
 
 use crate::broadcasts::RoomSize;
 use crate::figures::{Series, short};
@@ -9,23 +11,6 @@ const SIZE: (f64, f64) = (760.0, 300.0);
 
 /// Left, right, top and bottom of a panel's plot within the panel.
 const MARGIN: (f64, f64, f64, f64) = (52.0, 14.0, 44.0, 44.0);
-
-const STYLE: &str = "
-  text { font: 12px system-ui, sans-serif; fill: #24292f }
-  .title { font-weight: 600; font-size: 13px }
-  .quiet { fill: #57606a }
-  .grid { stroke: #d0d7de; stroke-width: 1 }
-  .line { fill: none; stroke: #0969da; stroke-width: 2 }
-  .dot { fill: #0969da }
-  .spread { stroke: #0969da; stroke-width: 1 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 }
-    .quiet { fill: #9198a1 }
-    .grid { stroke: #3d444d }
-    .line, .spread { stroke: #58a6ff }
-    .dot { fill: #58a6ff }
-  }
-";
 
 /// A panel: what it shows, and how a value is placed between its bottom (0) and its top (1).
 struct Panel<'a> {
@@ -40,7 +25,7 @@ struct Panel<'a> {
 pub(crate) fn rooms(rooms: &[RoomSize]) -> String {
     let points =
         |series: fn(&RoomSize) -> &Series| rooms.iter().map(|room| (room.connections as f64, series(room))).collect();
-    let (width, height) = SIZE;
+    let width = SIZE.0;
     let panels = [
         Panel {
             left: 0.0,
@@ -57,16 +42,11 @@ pub(crate) fn rooms(rooms: &[RoomSize]) -> String {
             points: points(|room| &room.peak_mib),
         },
     ];
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
-         role=\"img\" aria-label=\"Time and peak memory of a broadcast against the number of connections in the room\">\n\
-         <style>{STYLE}</style>\n"
-    );
+    let mut svg = String::new();
     for panel in &panels {
         panel.draw(&mut svg);
     }
-    svg.push_str("</svg>\n");
-    svg
+    document(SIZE, "Time and peak memory of a broadcast against the number of connections in the room", &svg)
 }
 
 fn on_decades(value: f64, ticks: &[f64]) -> f64 {

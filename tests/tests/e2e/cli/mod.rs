@@ -1,9 +1,14 @@
 //! The operator's command, the real binary, against the stacks that the scenarios share.
 
 pub(crate) mod arguments;
+mod aws_cli;
+pub(crate) mod bench;
+pub(crate) mod doctor;
 pub(crate) mod letters;
 pub(crate) mod maintenance;
 pub(crate) mod reading;
+pub(crate) mod remedies;
+pub(crate) mod smoke;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -69,4 +74,16 @@ pub(crate) async fn roomcast_reading(stack: &LocalStack, words: &[&str], input: 
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Runs it for its lines of JSON: the exit code besides.
+pub(crate) async fn json_lines(stack: &LocalStack, words: &[&str]) -> (i32, Vec<Value>) {
+    let said = roomcast(stack, &[words, &["--json"]].concat()).await;
+    (said.code, said.json())
+}
+
+/// Arguments that make no sense: exit code 2, and a message with this in it.
+pub(crate) async fn refuses(stack: &LocalStack, words: &[&str], told: &str) {
+    let said = roomcast(stack, words).await.ended_with(2);
+    assert!(said.err.contains(told), "{words:?}: {said:?}");
 }

@@ -137,6 +137,15 @@ async fn start(parameters: &[(&str, &str)]) -> LocalStack {
     stack
 }
 
+/// The functions of a stack, and what the role of each allows: actions and resources.
+pub(crate) async fn roles_of(stack: &LocalStack) -> Vec<(String, Vec<(String, String)>)> {
+    let roles = Role::all(&Aws::of(stack)).await;
+    let pairs = |role: &Role| {
+        role.permissions().into_iter().map(|permission| (permission.action, permission.resource)).collect()
+    };
+    roles.iter().map(|role| (role.function.clone(), pairs(role))).collect()
+}
+
 struct World<'a> {
     stack: &'a LocalStack,
     aws: Aws,
