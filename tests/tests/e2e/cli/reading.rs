@@ -14,7 +14,7 @@ use crate::wait::{PATIENCE, until};
 pub(crate) async fn lines_are_published_once_and_tailed(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let alice = stack.connect_with(&Handshake::token(&stack.token("cli-tail")).room("cli:tail")).await.unwrap();
-    let lines: String = (1..=12).map(|number| format!("{{\"n\": {number}}}\n")).collect();
+    let lines = (1..=12).map(|number| format!("{{\"n\": {number}}}\n")).collect::<Vec<_>>().concat();
     let words = ["publish", "cli:tail", "--json-lines", "--from", "feed", "--id", "run", "--json"];
     let accepted = roomcast_reading(stack, &words, &lines).await.ended_with(0).json();
     assert_eq!(accepted[11], json!({ "line": 12, "room": "cli:tail", "id": "run-12" }));
