@@ -30,7 +30,7 @@ S3_BUCKET ?=
 PURGE ?=
 YES ?=
 
-FUNCTIONS := authorizer session message relay fanout
+FUNCTIONS := authorizer session message relay fanout sweeper
 TEMPLATE := infra/template.yaml
 STEP := infra/step
 
@@ -93,6 +93,10 @@ lambda: setup ## The functions' bootstraps for the local stack, in target/lambda
 		mkdir -p target/lambda/$$name && ln -f target/debug/$$name target/lambda/$$name/bootstrap || exit 1; \
 	done
 
+.PHONY: cli
+cli: setup ## The operator's command: target/debug/roomcast
+	@$(STEP) "roomcast" cargo build --workspace --locked --bin roomcast
+
 .PHONY: test
 test: ## Every check and every test; installs what is missing first
 test: setup-test lint client rust-test
@@ -141,7 +145,7 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 
 .PHONY: rust-test
 # With the client's packages: its tests against the stack are among the end-to-end tests.
-rust-test: lambda $(VENV)/local/.ready $(CLIENT_MODULES)
+rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
 
 .PHONY: fuzz

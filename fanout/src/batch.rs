@@ -9,6 +9,7 @@ use shared::{
     draft::{Origin, ProducerDraft},
     json::{self, FieldError},
     queue::Record as QueueRecord,
+    trace::TraceHeader,
 };
 
 use crate::{log, shard::ShardJob};
@@ -40,6 +41,8 @@ pub struct Record {
     pub receives: u32,
     /// When the queue took it, in milliseconds since the Unix epoch.
     pub queued_at: u64,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceHeader>,
     /// What is to be done.
     pub job: Job,
 }
@@ -83,13 +86,14 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
         let receives = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
         let queued_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or_default();
+        let trace = TraceHeader::sampled(attribute("AWSTraceHeader"));
         let body = record.body.unwrap_or_default();
         let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: queued_at }) {
             Ok(job) => job,
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
         let receipt_handle = record.receipt_handle.unwrap_or_default();
-        let record = Record { id, receipt_handle, receives, queued_at, job };
+        let record = Record { id, receipt_handle, receives, queued_at, trace, job };
         // At most ten groups: looking through them is quicker than hashing.
         match groups.iter_mut().find(|group| group.id == group_id) {
             Some(group) => group.records.push(record),
@@ -168,6 +172,7 @@ impl Record {
             deduplication_id: self.id.clone(),
             body: body.clone(),
             reason: Some(reason.clone()),
+            trace: self.trace.clone(),
         })
     }
 }

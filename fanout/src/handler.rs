@@ -15,6 +15,7 @@ use shared::{
     },
     queue::Queue,
     store::connections::ConnectionTable,
+    trace::TraceHeader,
 };
 
 use tokio::sync::Notify;
@@ -76,6 +77,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         metrics: &Metrics,
     ) -> Result<SqsBatchResponse, NotARecord> {
         let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
+        let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let groups = batch::read(event.payload.records)?;
         let now = self.clock.unix_millis();
         // SQS always says when it took a record.
@@ -86,7 +88,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let (gone, gone_receiver) = gone::channel();
         let processing = async {
             // Dropped at the end, and with it the channel's only sender: then the last rows are deleted.
-            let invocation = Invocation::new(deadline, gone, metrics);
+            let invocation = Invocation::new(deadline, gone, metrics, trace);
             let under_way = UnderWay::new(groups.len());
             let processing =
                 groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));

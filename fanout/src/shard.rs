@@ -7,7 +7,9 @@ use std::{num::NonZeroU16, ops::RangeInclusive};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::{RoomId, json::FieldError, message::Identity, queue::Record, text::escape_noncharacters};
+use shared::{
+    RoomId, json::FieldError, message::Identity, queue::Record, text::escape_noncharacters, trace::TraceHeader,
+};
 
 use crate::frame::{EncodedFrame, repack::JobFrame};
 
@@ -96,9 +98,14 @@ impl Shard {
     }
 }
 
-/// A job with the same frames for each of `shards` shards. Made one by one: together they are many times the size of the
+/// A job with the same frames for each of `shards` shards, all of one trace. Made one by one: together they are many times the size of the
 /// frames.
-pub fn records<'a>(room: &'a RoomId, frames: &[EncodedFrame], shards: NonZeroU16) -> impl Iterator<Item = Record> + 'a {
+pub fn records<'a>(
+    room: &'a RoomId,
+    frames: &[EncodedFrame],
+    shards: NonZeroU16,
+    trace: Option<&'a TraceHeader>,
+) -> impl Iterator<Item = Record> + 'a {
     let hashes: String = frames.iter().map(EncodedFrame::sha256).collect();
     // The encoder makes JSON, which is UTF-8.
     let bodies: Vec<_> = frames.iter().map(|frame| String::from_utf8_lossy(frame.body())).collect();
@@ -110,7 +117,7 @@ pub fn records<'a>(room: &'a RoomId, frames: &[EncodedFrame], shards: NonZeroU16
         // A room id has no characters that JSON escapes.
         let body =
             format!(r#"{{"v":2,"roomId":"{room}","shard":{{"number":{number},"of":{shards}}},"frames":[{frames}]}}"#);
-        Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None }
+        Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None, trace: trace.cloned() }
     })
 }
 
@@ -182,7 +189,7 @@ mod tests {
         let frames = [frame(1, 10), frame(2, 120_000), frame(3, 120_000), frame(4, 5)];
         // At most 200 KiB in a job.
         assert_eq!((first_job(&frames).len(), first_job(&frames[2..]).len(), first_job(&[]).len()), (2, 2, 0));
-        let of_all = |frames: &[EncodedFrame]| records(&room(), frames, FOUR).collect::<Vec<_>>();
+        let of_all = |frames: &[EncodedFrame]| records(&room(), frames, FOUR, None).collect::<Vec<_>>();
         let records = [of_all(&frames[..2]), of_all(&frames[2..])].concat();
         assert!(records.iter().all(|record| !record.body.contains('\u{fffe}')));
         assert_eq!(records.len(), 8);

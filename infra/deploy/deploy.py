@@ -96,7 +96,7 @@ def upload(s3, name: str, packaged: Path) -> str:
     bucket = location.removeprefix("s3://").split("/", 1)[0]
     key = f"{name}/{hashlib.sha256(text).hexdigest()[:32]}.template"
     s3.put_object(Bucket=bucket, Key=key, Body=text)
-    return s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).split("?", 1)[0]
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 
 
 def release(packaged: Path, values: dict[str, str]) -> str:

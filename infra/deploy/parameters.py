@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-from fractions import Fraction
 
 from refused import Refused
 
@@ -50,16 +49,12 @@ def of_one(name: str, value: str, definition: dict):
         if value not in allowed:
             yield f"{name} is {value!r}, and must be one of {', '.join(repr(text) for text in allowed)}"
     elif definition["Type"] == "Number":
-        try:
-            number = Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            yield f"{name} is {value!r}, which is no number"
-            return
-        if not value.isascii() or not value.isdecimal():
-            yield f"{name} is {value!r}: digits only, as its function reads it"
-        elif number < definition.get("MinValue", number):
+        # Narrower than CloudFormation, which takes 1e2 and hands it on to a function that does not.
+        if not (value.isascii() and value.isdecimal()):
+            yield f"{name} is {value!r}, and must be a whole number in digits"
+        elif int(value) < definition.get("MinValue", int(value)):
             yield f"{name} is {value}, and must be {definition['MinValue']} at least"
-        elif number > definition.get("MaxValue", number):
+        elif int(value) > definition.get("MaxValue", int(value)):
             yield f"{name} is {value}, and must be {definition['MaxValue']} at most"
     elif "AllowedPattern" in definition and not re.fullmatch(definition["AllowedPattern"], value):
         yield f"{name} is {value!r}: {definition.get('ConstraintDescription', 'must match ' + definition['AllowedPattern'])}"

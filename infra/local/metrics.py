@@ -21,12 +21,12 @@ from ministack import app
 from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc, sqs
 from ministack.services.cloudformation import provisioners
 
-# How often queues are measured and alarms looked at.
-TICK_SECONDS = 1.0
-# Metrics are kept for no longer than somebody at a local stack looks back.
-KEPT_SECONDS = 3600.0
 # An alarm's minute, so that tests need not wait for real ones.
 MINUTE_SECONDS = float(os.environ.get("ALARM_MINUTE_SECONDS", "60"))
+# How often queues are measured and alarms looked at: a few times in the shortest period.
+TICK_SECONDS = min(1.0, MINUTE_SECONDS / 4)
+# Metrics are kept for no longer than somebody at a local stack looks back.
+KEPT_SECONDS = 3600.0
 
 COMPARISONS = {
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,

@@ -174,6 +174,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         parameters["AuthSecretArn"] = secret["ARN"]
     outputs = stack.create(client("cloudformation"), emulator.endpoint, parameters)
     stack.mend_mappings(client("lambda"))
+    stack.mend_tables(client("dynamodb"), outputs)
     description = stack.describe(emulator.endpoint, port, outputs, demo.url if demo else None)
     if demo:
         arn = description["authSecretArn"]

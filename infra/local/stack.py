@@ -54,6 +54,16 @@ def mend_mappings(functions) -> None:
                 functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
 
 
+def mend_tables(dynamodb, outputs: dict[str, str]) -> None:
+    """The emulator's CloudFormation leaves time to live off, and has a text where protection is a boolean."""
+    messages = outputs["MessagesTable"]
+    protection = dynamodb.describe_table(TableName=messages)["Table"]["DeletionProtectionEnabled"]
+    dynamodb.update_table(TableName=messages, DeletionProtectionEnabled=str(protection).lower() == "true")
+    for table in (outputs["ConnectionsTable"], messages, outputs["CongestionTable"]):
+        specification = {"AttributeName": "expiresAt", "Enabled": True}
+        dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
+
+
 def refuse_unknown(cloudformation, template: str, parameters: dict[str, str]) -> None:
     """AWS refuses parameters that the template does not have; the emulator ignores them."""
     known = {entry["ParameterKey"] for entry in cloudformation.validate_template(TemplateURL=template)["Parameters"]}

@@ -1,6 +1,6 @@
 """Packs functions that are built and the template into one zip, from which a stack is deployed without a compiler.
 
-    python3 infra/release/package.py --code target/deploy --arch arm64 --version 0.1.0 authorizer session ...
+    python3 infra/release/package.py --code target/deploy/lambda --arch arm64 --version 0.1.0 authorizer session ...
 
 The same input makes the same bytes: entries have a fixed time and order.
 """
@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE_URI = re.compile(r"^(\s+CodeUri: )\.\./target/lambda/([a-z]+)/$", re.MULTILINE)
+CODE_URI = re.compile(r"^(\s+CodeUri: )\.\./target/deploy/lambda/([a-z]+)/$", re.MULTILINE)
 ARCHITECTURE = re.compile(r"(^  Architecture:\n(?:    .*\n)*?    Default: )\S+$", re.MULTILINE)
 # The earliest time that a zip can hold.
 TIME = (1980, 1, 1, 0, 0, 0)
@@ -45,8 +45,8 @@ def packaged_template(template: str, arch: str, functions: list[str]) -> str:
     if not named or missing:
         raise NotPacked(f"the template needs functions that were not built: {', '.join(missing) or 'none is named'}")
     packaged = CODE_URI.sub(r"\1./\2.zip", template)
-    if "target/lambda" in packaged:
-        raise NotPacked("a CodeUri of the template has another form than `../target/lambda/NAME/`")
+    if re.search(r"CodeUri:(?! \./[a-z]+\.zip$)", packaged, re.MULTILINE):
+        raise NotPacked("a CodeUri of the template has another form than `../target/deploy/lambda/NAME/`")
     packaged, replaced = ARCHITECTURE.subn(rf"\g<1>{arch}", packaged)
     if replaced != 1:
         raise NotPacked("the template has no parameter Architecture with a default")
@@ -54,13 +54,13 @@ def packaged_template(template: str, arch: str, functions: list[str]) -> str:
 
 
 def package(code: Path, arch: str, version: str, functions: list[str], folder: Path) -> Path:
-    template = packaged_template((code / "infra/template.yaml").read_text(), arch, functions)
+    template = packaged_template((ROOT / "infra/template.yaml").read_text(), arch, functions)
     packed = folder / f"roomcast-{version}-{arch}.zip"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(packed, "w") as archive:
         entry(archive, "template.yaml", template.encode(), 0o644)
         for name in sorted(functions):
-            bootstrap = code / "target/lambda" / name / "bootstrap"
+            bootstrap = code / name / "bootstrap"
             entry(archive, f"{name}.zip", function_zip(bootstrap.read_bytes()), 0o644)
         for name in ("LICENSE-APACHE", "LICENSE-MIT", "CHANGELOG.md"):
             entry(archive, name, (ROOT / name).read_bytes(), 0o644)

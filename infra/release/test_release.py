@@ -44,10 +44,8 @@ class Package(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        (self.folder / "infra").mkdir()
-        (self.folder / "infra/template.yaml").write_text(TEMPLATE)
         for name in FUNCTIONS:
-            code = self.folder / "target/lambda" / name
+            code = self.folder / name
             code.mkdir(parents=True)
             (code / "bootstrap").write_bytes(name.encode())
 
@@ -64,7 +62,7 @@ class Package(unittest.TestCase):
                     self.assertEqual(function.namelist(), ["bootstrap"])
                     self.assertEqual(function.read("bootstrap").decode(), name.removesuffix(".zip"))
                     self.assertEqual(function.getinfo("bootstrap").external_attr >> 16 & 0o777, 0o755)
-        self.assertNotIn("target/lambda", template)
+        self.assertNotIn("target/", template)
 
     def test_the_default_architecture_is_that_of_the_code(self):
         with zipfile.ZipFile(self.packed()) as archive:
@@ -85,7 +83,7 @@ class Package(unittest.TestCase):
             package.packaged_template(TEMPLATE, "arm64", FUNCTIONS[1:])
 
     def test_code_in_another_place_is_refused(self):
-        template = TEMPLATE.replace("CodeUri: ../target/lambda/session/", "CodeUri: ../target/lambda/session", 1)
+        template = TEMPLATE.replace("CodeUri: ../target/deploy/lambda/session/", "CodeUri: ../target/deploy/lambda/session", 1)
         with self.assertRaisesRegex(package.NotPacked, "another form"):
             package.packaged_template(template, "arm64", FUNCTIONS)
 

@@ -8,7 +8,11 @@ use shared::{
     rights::RightsTemplate,
 };
 
-use crate::{origins::AllowedOrigins, token::claims::ClaimRules};
+use crate::{
+    origins::AllowedOrigins,
+    sweep::{CONFIRM_AFTER, SweepSettings},
+    token::claims::ClaimRules,
+};
 
 use crate::shares::MessageRates;
 
@@ -168,6 +172,41 @@ impl RelayConfig {
             dlq_url: settings.url("DLQ_URL"),
             congestion_table: settings.required("CONGESTION_TABLE"),
             queue_depth_limit: queue_depth_limit(&mut settings),
+        };
+        settings.finish(config)
+    }
+}
+
+/// The `sweeper` function's configuration.
+#[derive(Clone, Debug)]
+pub struct SweeperConfig {
+    /// `CONNECTIONS_TABLE`.
+    pub connections_table: String,
+    /// `CONGESTION_TABLE`: where it keeps its position.
+    pub congestion_table: String,
+    /// `CONNECTIONS_ENDPOINT`: where connections are asked for.
+    pub connections_endpoint: String,
+    /// `SWEEP_PER_SECOND` and `GONE_GRACE_MS`.
+    pub settings: SweepSettings,
+}
+
+impl SweeperConfig {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When any variable is missing or wrong.
+    pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
+        let per_second = settings.integer("SWEEP_PER_SECOND", 1..=1_000, 50);
+        let config = Self {
+            connections_table: settings.required("CONNECTIONS_TABLE"),
+            congestion_table: settings.required("CONGESTION_TABLE"),
+            connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
+            settings: SweepSettings {
+                per_second: u32::try_from(per_second).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
+                gone_grace_ms: settings.integer("GONE_GRACE_MS", 0..=600_000, 10_000),
+                confirm_after: CONFIRM_AFTER,
+                is_dry: false,
+            },
         };
         settings.finish(config)
     }

@@ -1,11 +1,16 @@
 //! The @connections API: what is said to a connection besides the replies to its frames.
 
+use std::error::Error;
+
 use aws_config::SdkConfig;
 use aws_sdk_apigatewaymanagement::{
     Client,
     config::Builder,
-    error::DisplayErrorContext,
-    operation::{get_connection::GetConnectionError, post_to_connection::PostToConnectionError},
+    error::{DisplayErrorContext, SdkError},
+    operation::{
+        delete_connection::DeleteConnectionError, get_connection::GetConnectionError,
+        post_to_connection::PostToConnectionError,
+    },
     primitives::Blob,
 };
 use shared::{
@@ -66,24 +71,84 @@ impl ConnectionsApi {
             }
             Ok(_) => {}
         }
-        let closed = self.client.delete_connection().connection_id(connection.as_str()).send().await;
+        let closed = self.close(connection).await;
         if let Err(error) = &closed {
             // The next frame tries again.
-            tracing::warn!(error = %DisplayErrorContext(error), %connection, "a connection was not closed");
+            tracing::warn!(%error, %connection, "a connection was not closed");
         }
         closed.is_ok()
     }
 
     /// Whether a connection is certainly gone.
     pub async fn is_gone(&self, connection: &ConnectionId) -> bool {
-        match self.client.get_connection().connection_id(connection.as_str()).send().await {
-            Ok(_) => false,
-            Err(error) if error.as_service_error().is_some_and(GetConnectionError::is_gone_exception) => true,
+        match self.standing(connection).await {
+            Ok(standing) => standing == Standing::Gone,
             Err(error) => {
-                let error = DisplayErrorContext(&error);
                 tracing::warn!(%error, %connection, "a connection counts, though it may be gone");
                 false
             }
+        }
+    }
+
+    /// Whether a connection is there. That it is gone must be confirmed: a handshake still under way, and now and then a living
+    /// connection, answer so too.
+    ///
+    /// # Errors
+    /// When the API does not say.
+    pub async fn standing(&self, connection: &ConnectionId) -> Result<Standing, ApiError> {
+        match self.client.get_connection().connection_id(connection.as_str()).send().await {
+            Ok(_) => Ok(Standing::Connected),
+            Err(error) if error.as_service_error().is_some_and(GetConnectionError::is_gone_exception) => {
+                Ok(Standing::Gone)
+            }
+            Err(error) => Err(ApiError::of_call(error)),
+        }
+    }
+
+    /// Closes a connection; says whether it was there.
+    ///
+    /// # Errors
+    /// When the API does not do it.
+    pub async fn close(&self, connection: &ConnectionId) -> Result<bool, ApiError> {
+        match self.client.delete_connection().connection_id(connection.as_str()).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(DeleteConnectionError::is_gone_exception) => Ok(false),
+            Err(error) => Err(ApiError::of_call(error)),
+        }
+    }
+}
+
+/// What the API says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is there.
+    Connected,
+    /// It is not (410).
+    Gone,
+}
+
+/// Why the API did not say or do something, after all attempts of the SDK.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The account's request rate is used up: the same call will succeed when there is room again.
+    #[error("the @connections API throttles: {0}")]
+    Throttled(String),
+    /// The caller has no right, or the endpoint is another API's: no call will succeed.
+    #[error("the @connections API refuses: {0}")]
+    Refused(String),
+    /// It failed for this connection, this time.
+    #[error("the @connections API failed: {0}")]
+    Failed(String),
+}
+
+impl ApiError {
+    fn of_call<E: Error + Send + Sync + 'static>(error: SdkError<E>) -> Self {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let told = DisplayErrorContext(&error).to_string();
+        match (status, &error) {
+            (Some(429), _) => Self::Throttled(told),
+            (Some(403), _) | (_, SdkError::DispatchFailure(_)) => Self::Refused(told),
+            _ => Self::Failed(told),
         }
     }
 }

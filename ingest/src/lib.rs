@@ -20,4 +20,6 @@ pub mod response;
 pub mod routes;
 pub mod session;
 pub mod shares;
+pub mod sweep;
+pub mod sweeper;
 pub mod token;

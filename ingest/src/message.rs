@@ -12,6 +12,7 @@ use shared::{
     json::Name,
     metrics::{Metrics, names::ACCEPTED},
     queue::Sink,
+    trace::TraceHeader,
 };
 
 use crate::{
@@ -52,16 +53,23 @@ impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
         metrics: &Metrics,
     ) -> Result<Response, EventError> {
         let deadline = Deadline::of(&event.context);
+        let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let frame = match event.payload.try_into()? {
             SocketEvent::Frame(frame) => frame,
             SocketEvent::Connect { .. } | SocketEvent::Disconnect { .. } => {
                 return Err(EventError::Type(Some("a connection's; those belong to the session function".into())));
             }
         };
-        Ok(self.serve(&frame, deadline, metrics).await.counted(metrics))
+        Ok(self.serve(&frame, trace.as_ref(), deadline, metrics).await.counted(metrics))
     }
 
-    async fn serve(&self, frame: &Frame, deadline: Deadline, metrics: &Metrics) -> Response {
+    async fn serve(
+        &self,
+        frame: &Frame,
+        trace: Option<&TraceHeader>,
+        deadline: Deadline,
+        metrics: &Metrics,
+    ) -> Response {
         if frame.grant.is_over(self.clock.unix_seconds()) {
             return self.connections_api.end_expired(frame, deadline, metrics).await;
         }
@@ -75,7 +83,7 @@ impl<S: Sink, L: Lookout, C: Clock> MessageFunction<S, L, C> {
             return Response::for_frame(request_id, error.into_reply(None, 0));
         };
         let id = draft.id.as_ref().map_or(&frame.message_id, |Name(id)| id).clone();
-        let result = deadline.race(send_message(&self.sink, &self.admission, &self.clock, frame, draft)).await;
+        let result = deadline.race(send_message(&self.sink, &self.admission, &self.clock, frame, trace, draft)).await;
         if let Ok(Reply::Accepted { room_id, id }) = &result {
             metrics.add(ACCEPTED, 1);
             tracing::info!(room = %room_id, id, "accepted");
@@ -101,7 +109,7 @@ mod tests {
     struct Silent;
 
     impl Sink for Silent {
-        async fn put(&self, _: &Message) -> Result<(), QueueError> {
+        async fn put(&self, _: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
             pending().await
         }
     }

@@ -22,6 +22,7 @@ pub mod store;
 pub mod subject;
 pub mod telemetry;
 pub mod text;
+pub mod trace;
 
 pub use connection::ConnectionId;
 pub use message::{LoggedMessage, Message};

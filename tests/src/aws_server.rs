@@ -34,6 +34,8 @@ pub struct QueuedMessage {
     pub deduplication_id: Option<String>,
     /// The attributes as they were sent: `{name: {DataType, StringValue}}`.
     pub attributes: Value,
+    /// The system attribute `AWSTraceHeader`.
+    pub trace: Option<String>,
 }
 
 impl QueuedMessage {
@@ -200,7 +202,8 @@ impl Taken {
         }
         sent["MessageId"] = json!(message_id);
         if !repeated {
-            let message = QueuedMessage { queue_url, message_id, body, group_id, deduplication_id, attributes };
+            let trace = entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str().map(str::to_owned);
+            let message = QueuedMessage { queue_url, message_id, body, group_id, deduplication_id, attributes, trace };
             self.messages.push(message);
         }
         Ok(sent)

@@ -28,6 +28,15 @@ pub struct QueueRecord {
     pub queued_at: Option<u64>,
 }
 
+/// The same batch, its records as part of a trace: each has the X-Ray header of whoever sent it.
+#[must_use]
+pub fn traced(mut batch: Value, header: &str) -> Value {
+    for record in batch["Records"].as_array_mut().expect("records") {
+        record["attributes"]["AWSTraceHeader"] = json!(header);
+    }
+    batch
+}
+
 impl QueueRecord {
     /// A record delivered for the first time.
     pub fn new(message_id: &str, group: &str, body: impl ToString) -> Self {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use shared::Message;
 use shared::queue::{Queue, QueueError, Record, Sink};
+use shared::trace::TraceHeader;
 
 use crate::events::QueueRecord;
 
@@ -129,13 +130,8 @@ impl State {
 }
 
 impl Sink for FifoQueue {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
-        self.add(&Record {
-            group_id: message.room.to_string(),
-            deduplication_id: message.identity().to_deduplication_id(),
-            body: message.to_body(),
-            reason: None,
-        });
+    async fn put(&self, message: &Message, trace: Option<&TraceHeader>) -> Result<(), QueueError> {
+        self.add(&Record::of_message(message, trace.cloned()));
         Ok(())
     }
 }
@@ -195,7 +191,7 @@ mod tests {
         let queue = FifoQueue::default();
         for (group, id) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "1")] {
             let (group_id, deduplication_id, body) = (group.to_owned(), id.to_owned(), id.to_owned());
-            queue.add(&Record { group_id, deduplication_id, body, reason: None });
+            queue.add(&Record { group_id, deduplication_id, body, reason: None, trace: None });
         }
         (queue, fastrand::Rng::with_seed(1))
     }

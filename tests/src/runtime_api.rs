@@ -234,6 +234,7 @@ struct Shared {
     waiting: Mutex<HashMap<String, Waiting>>,
     ready: Notify,
     init_error: Mutex<Option<Value>>,
+    trace: String,
 }
 
 struct Api(Arc<Shared>);
@@ -270,7 +271,7 @@ impl Api {
             .header("lambda-runtime-aws-request-id", &event.request_id)
             .header("lambda-runtime-deadline-ms", &deadline)
             .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:test")
-            .header("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0");
+            .header("lambda-runtime-trace-id", &self.0.trace);
         reply.into()
     }
 

@@ -18,7 +18,7 @@ use crate::websocket::{Client, Handshake, Refused};
 use runner::Runner;
 
 /// The functions of the template.
-const FUNCTIONS: [&str; 5] = ["authorizer", "session", "message", "relay", "fanout"];
+const FUNCTIONS: [&str; 6] = ["authorizer", "session", "message", "relay", "fanout", "sweeper"];
 
 /// How long it may take until the stack is up.
 const START_WITHIN: Duration = Duration::from_mins(3);
@@ -81,6 +81,17 @@ impl LocalStack {
     /// As [`Self::start`] does.
     pub async fn start_with_own_secret(parameters: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["--no-demo".to_owned(), "--own-secret".to_owned()];
+        arguments.extend(parameters.iter().flat_map(|(name, value)| ["--param".to_owned(), format!("{name}={value}")]));
+        Self::run(arguments).await
+    }
+
+    /// The same, a minute of an alarm's period as short as this.
+    ///
+    /// # Panics
+    /// As [`Self::start`] does.
+    pub async fn start_with_alarm_minute(minute: Duration, parameters: &[(&str, &str)]) -> Self {
+        let seconds = minute.as_secs_f64().to_string();
+        let mut arguments = ["--no-demo", "--alarm-minute", &seconds].map(str::to_owned).to_vec();
         arguments.extend(parameters.iter().flat_map(|(name, value)| ["--param".to_owned(), format!("{name}={value}")]));
         Self::run(arguments).await
     }

@@ -28,6 +28,7 @@ use shared::{
         names::{BROADCASTS, CONCURRENCY, RATE},
     },
     store::{StoreError, connections::Member},
+    trace::TraceHeader,
 };
 use tokio::sync::mpsc;
 
@@ -77,6 +78,8 @@ pub struct Invocation<'a> {
     pub deadline: Deadline,
     /// What is measured of it.
     pub metrics: &'a Metrics,
+    /// Its trace.
+    pub trace: Option<TraceHeader>,
     gone: mpsc::Sender<Gone>,
     failing: RefCell<Vec<ConnectionId>>,
     gone_for_good: RefCell<Vec<ConnectionId>>,
@@ -150,9 +153,9 @@ impl UnderWay<'_> {
 impl<'a> Invocation<'a> {
     /// An invocation that ends at a deadline; connections that are found gone go to `gone`.
     #[must_use]
-    pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>, metrics: &'a Metrics) -> Self {
+    pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>, metrics: &'a Metrics, trace: Option<TraceHeader>) -> Self {
         let (failing, gone_for_good) = (RefCell::default(), RefCell::default());
-        Self { deadline, metrics, gone, failing, gone_for_good, stats: Cell::default() }
+        Self { deadline, metrics, trace, gone, failing, gone_for_good, stats: Cell::default() }
     }
 
     fn close_later(&self, connection: &ConnectionId) {

@@ -194,7 +194,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         shards: NonZeroU16,
         invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
-        let records = shard::records(room, frames, shards);
+        let records = shard::records(room, frames, shards, invocation.trace.as_ref());
         let job_bytes = frames.iter().map(|frame| frame.body().len()).sum::<usize>().max(1);
         let jobs_at_once = (CALL_BYTES / job_bytes).clamp(1, CALL_JOBS);
         // No call holds two jobs of a shard, so the order of the calls does not matter. Few jobs are held at a time: all

@@ -4,7 +4,14 @@
 //! from the stack's outputs. The local stack is a deployed stack with another endpoint.
 
 pub mod arguments;
+pub mod client;
 pub mod commands;
+pub mod cost;
 pub mod failure;
+pub mod letters;
 pub mod output;
+pub mod parse;
 pub mod stack;
+pub mod time;
+pub mod token;
+pub mod traces;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -9,6 +10,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// Whether a reader of standard output has gone, as that of `roomcast tail ROOM --follow | head` does.
+static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
 
 /// Where a command's words go.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +37,19 @@ impl Output {
     /// that the output can be read as it grows (JSON Lines). A reader that has gone ends nothing but the words.
     pub fn item(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         let line = if self.json { serde_json::to_string(value).unwrap_or_default() } else { text() };
-        let _ = writeln!(io::stdout().lock(), "{line}");
+        say(&line);
+    }
+
+    /// Whether anybody still reads what is said. What has no end of its own ends when nobody does.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        !READER_IS_GONE.load(Ordering::Relaxed)
     }
 
     /// A line for people alone.
     pub fn line(self, text: &str) {
         if !self.json {
-            let _ = writeln!(io::stdout().lock(), "{text}");
+            say(text);
         }
     }
 
@@ -65,5 +75,12 @@ impl Output {
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+}
+
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        READER_IS_GONE.store(true, Ordering::Relaxed);
     }
 }

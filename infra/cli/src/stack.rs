@@ -20,6 +20,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Stack {
     /// Its name.
     pub name: String,
+    /// Its ARN.
+    pub id: String,
+    /// The option that names it on the command line.
+    pub named_by: String,
     /// Region, credentials and endpoint for every client.
     pub sdk: SdkConfig,
     /// Whether this is the emulator of the local stack, by what the stack file says.
@@ -79,10 +83,18 @@ impl Stack {
             (None, Some(file)) => file.stack_name.clone(),
             (None, None) => return Err(Failure::Asked("which stack: --stack NAME, or --stack-file FILE".to_owned())),
         };
-        Self::describe(name, sdk, file).await
+        let named_by = match &target.stack_file {
+            Some(file) => format!("--stack-file {}", file.display()),
+            None => format!("--stack {name}"),
+        };
+        Self::describe((name, named_by), sdk, file).await
     }
 
-    async fn describe(name: String, sdk: SdkConfig, file: Option<StackFile>) -> Result<Self, Failure> {
+    async fn describe(
+        (name, named_by): (String, String),
+        sdk: SdkConfig,
+        file: Option<StackFile>,
+    ) -> Result<Self, Failure> {
         let described = CloudFormation::new(&sdk).describe_stacks().stack_name(&name).send().await;
         let missing = || Failure::Met(format!("there is no stack {name} in this account and region"));
         let described =
@@ -93,6 +105,8 @@ impl Stack {
         let stack = described.stacks.unwrap_or_default().into_iter().next().ok_or_else(missing)?;
         let pair = |key: Option<String>, value: Option<String>| Some((key?, value?));
         Ok(Self {
+            id: stack.stack_id.unwrap_or_default(),
+            named_by,
             status: stack.stack_status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
             created_at: stack.creation_time.map_or(0, |time| time.secs()),
             outputs: stack.outputs.into_iter().flatten().filter_map(|o| pair(o.output_key, o.output_value)).collect(),

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from emulator import Emulator
 from ports import free_port
-emulator = Emulator(Path(sys.argv[1]), free_port(), True)
+emulator = Emulator(Path(sys.argv[1]), free_port(), enforce_iam=True, alarm_minute=60)
 emulator.start()
 print(emulator.endpoint, flush=True)
 sys.stdin.read()

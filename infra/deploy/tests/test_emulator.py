@@ -83,6 +83,7 @@ class OnTheEmulator(unittest.TestCase):
         self.assertEqual(values["Architecture"], "arm64")
         self.assertEqual(values["CreateApiGatewayLogRole"], "true", "the emulator's region has no role")
         self.assertTrue(values["Release"])
+        self.assertIn("nothing to change", self.deploy("life"))
 
         self.deploy("life", tags="cost=7", FanoutConcurrency="65")
         changed = stack.parameters(self.found("life"))

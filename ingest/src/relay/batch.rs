@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_lambda_events::sqs::SqsMessage;
-use shared::{Message, RoomId, queue::Record};
+use shared::{Message, RoomId, queue::Record, trace::TraceHeader};
 
 use super::event;
 
@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub queued_at: Option<u64>,
     /// The id of the message that it is, if it is one.
     pub message_id: Option<String>,
+    /// The trace of whoever put the event: a batch is of many, and its own trace is none of theirs.
+    pub trace: Option<TraceHeader>,
 }
 
 /// Records to send, each with the one that it comes from.
@@ -38,19 +40,14 @@ pub(super) struct Outgoing {
 impl Outgoing {
     fn push_message(&mut self, mut source: Source, message: &Message) {
         source.message_id = Some(message.id.clone());
-        self.records.push(Record {
-            group_id: message.room.to_string(),
-            deduplication_id: message.identity().to_deduplication_id(),
-            body: message.to_body(),
-            reason: None,
-        });
+        self.records.push(Record::of_message(message, source.trace.clone()));
         self.sources.push(source);
     }
 
     /// Adds a record as it came, under its own id: what keeps a second delivery of it apart from another record.
     pub(super) fn push_dead_letter(&mut self, source: Source, group_id: String, reason: String) {
-        let (deduplication_id, body) = (source.id.clone(), source.body.clone());
-        self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason) });
+        let (deduplication_id, body, trace) = (source.id.clone(), source.body.clone(), source.trace.clone());
+        self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason), trace });
         self.sources.push(source);
     }
 
@@ -98,8 +95,9 @@ impl Batch {
         let mut messages = Vec::with_capacity(records.len());
         for record in records {
             let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
+            let trace = TraceHeader::sampled(record.attributes.get("AWSTraceHeader").map(String::as_str));
             let (id, body) = (record.message_id.ok_or(NotARecord)?, record.body.unwrap_or_default());
-            let source = Source { id, body, queued_at, message_id: None };
+            let source = Source { id, body, queued_at, message_id: None, trace };
             match event::read(&source.body, queued_at.unwrap_or_default()) {
                 Ok(message) => messages.push((source, message)),
                 Err(refused) => {

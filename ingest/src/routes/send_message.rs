@@ -6,6 +6,7 @@ use shared::{
     frame::server::Reply,
     queue::Sink,
     rights::Right,
+    trace::TraceHeader,
 };
 
 use crate::{admission::Admission, event::Frame, outlook::Lookout, response::RouteError};
@@ -20,6 +21,7 @@ pub async fn send_message(
     admission: &Admission<impl Lookout>,
     clock: &impl Clock,
     frame: &Frame,
+    trace: Option<&TraceHeader>,
     draft: Draft<'_>,
 ) -> Result<Reply, RouteError> {
     let origin = Origin { id: &frame.message_id, from: frame.grant.subject.as_str(), sent_at: clock.unix_millis() };
@@ -27,6 +29,6 @@ pub async fn send_message(
     frame.grant.require(Right::Send, &message.room)?;
     let bytes = frame.body.as_ref().map_or(0, |body| body.len() as u64);
     admission.admit(&message, bytes, clock).await?;
-    admission.beside_a_look(sink.put(&message), clock).await?;
+    admission.beside_a_look(sink.put(&message, trace), clock).await?;
     Ok(Reply::Accepted { room_id: message.room, id: message.id })
 }

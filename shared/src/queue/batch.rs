@@ -93,7 +93,13 @@ mod tests {
     use super::*;
 
     fn record(group_id: &str, body: &str) -> Record {
-        Record { group_id: group_id.to_owned(), deduplication_id: "d".to_owned(), body: body.to_owned(), reason: None }
+        Record {
+            group_id: group_id.to_owned(),
+            deduplication_id: "d".to_owned(),
+            body: body.to_owned(),
+            reason: None,
+            trace: None,
+        }
     }
 
     /// The positions of each call's records, when every call succeeds.

@@ -60,7 +60,7 @@ mod tests {
 
     fn letter(body: &str, reason: &str) -> Record {
         let (group_id, deduplication_id) = ("g".to_owned(), "d".to_owned());
-        Record { group_id, deduplication_id, body: body.to_owned(), reason: Some(reason.to_owned()) }
+        Record { group_id, deduplication_id, body: body.to_owned(), reason: Some(reason.to_owned()), trace: None }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 
 use super::{QueueError, Sink};
-use crate::message::Message;
+use crate::{message::Message, trace::TraceHeader};
 
 /// The detail type of every event that carries a message.
 pub const DETAIL_TYPE: &str = "roomcast.message";
@@ -31,12 +31,13 @@ impl EventBus {
 }
 
 impl Sink for EventBus {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, trace: Option<&TraceHeader>) -> Result<(), QueueError> {
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&*self.name)
             .source(SOURCE)
             .detail_type(DETAIL_TYPE)
             .detail(message.to_body())
+            .set_trace_header(trace.map(|trace| trace.as_str().to_owned()))
             .build();
         let output = self.client.put_events().entries(entry).send().await.map_err(QueueError::of_call(OPERATION))?;
         // The call succeeds when its entry fails.

@@ -15,7 +15,7 @@ use aws_sdk_sqs::operation::send_message::SendMessageError;
 pub use dead_letter::REASON;
 pub use error::QueueError;
 
-use crate::{aws::ThrottlesAreFinal, message::Message};
+use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};
 
 /// A record for a FIFO queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,23 @@ pub struct Record {
     pub body: String,
     /// Why it can never succeed, on its way to a dead-letter queue; goes into the message attribute [`REASON`].
     pub reason: Option<String>,
+    /// The trace that it belongs to; goes with it as a system attribute.
+    pub trace: Option<TraceHeader>,
+}
+
+impl Record {
+    /// A message for the rooms' queue, as whoever accepts it puts it there.
+    #[must_use]
+    pub fn of_message(message: &Message, trace: Option<TraceHeader>) -> Self {
+        Self {
+            group_id: message.room.to_string(),
+            // Deduplication is per group, for five minutes.
+            deduplication_id: message.identity().to_deduplication_id(),
+            body: message.to_body(),
+            reason: None,
+            trace,
+        }
+    }
 }
 
 /// A FIFO queue.
@@ -60,9 +77,9 @@ pub trait Queue {
 
 /// Where the message route puts a message: exactly one network call.
 pub trait Sink {
-    /// Accepts a message: when this returns `Ok`, it is stored redundantly. A throttle is an error: that of [`AnySink`] at
+    /// Accepts a message, as part of a trace if it is of one: when this returns `Ok`, it is stored redundantly. A throttle is an error: that of [`AnySink`] at
     /// once, that of a queue by itself when the SDK has tried as often as it does any call.
-    fn put(&self, message: &Message) -> impl Future<Output = Result<(), QueueError>>;
+    fn put(&self, message: &Message, trace: Option<&TraceHeader>) -> impl Future<Output = Result<(), QueueError>>;
 }
 
 /// The sink that the configuration names.
@@ -94,10 +111,10 @@ impl AnySink {
 }
 
 impl Sink for AnySink {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, trace: Option<&TraceHeader>) -> Result<(), QueueError> {
         match self {
-            Self::Sqs(queue) => queue.put(message).await,
-            Self::EventBridge(bus) => bus.put(message).await,
+            Self::Sqs(queue) => queue.put(message, trace).await,
+            Self::EventBridge(bus) => bus.put(message, trace).await,
         }
     }
 }

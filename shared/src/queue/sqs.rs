@@ -7,7 +7,8 @@ use aws_sdk_sqs::{
     error::BuildError,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, ChangeMessageVisibilityBatchResultEntry,
-        DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, MessageAttributeValue, QueueAttributeName,
+        DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, MessageAttributeValue,
+        MessageSystemAttributeNameForSends::AwsTraceHeader, MessageSystemAttributeValue, QueueAttributeName,
         SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
@@ -16,11 +17,12 @@ use super::{
     Queue, QueueError, REASON, Record, Sink,
     batch::{ENTRIES, Order, Pending, Sending},
 };
-use crate::message::Message;
+use crate::{message::Message, trace::TraceHeader};
 
 /// The longest visibility timeout, in seconds ("ChangeMessageVisibility": 12 hours).
 const LONGEST_VISIBILITY: u32 = 43_200;
 
+const PUT: &str = "SendMessage";
 const SEND: &str = "SendMessageBatch";
 const POSTPONE: &str = "ChangeMessageVisibilityBatch";
 const DELETE: &str = "DeleteMessageBatch";
@@ -117,11 +119,14 @@ impl SqsQueue {
 }
 
 fn send_entry(id: usize, pending: &Pending<'_>) -> Result<SendMessageBatchRequestEntry, BuildError> {
-    let entry = SendMessageBatchRequestEntry::builder()
+    let mut entry = SendMessageBatchRequestEntry::builder()
         .id(id.to_string())
         .message_group_id(&pending.record.group_id)
         .message_deduplication_id(&pending.record.deduplication_id)
         .message_body(&*pending.sendable.body);
+    if let Some(trace) = &pending.record.trace {
+        entry = entry.message_system_attributes(AwsTraceHeader, attribute(trace)?);
+    }
     match &pending.sendable.reason {
         None => entry.build(),
         Some(reason) => {
@@ -129,6 +134,11 @@ fn send_entry(id: usize, pending: &Pending<'_>) -> Result<SendMessageBatchReques
             entry.message_attributes(REASON, value).build()
         }
     }
+}
+
+/// A trace's header as a system attribute, which counts towards no size.
+fn attribute(trace: &TraceHeader) -> Result<MessageSystemAttributeValue, BuildError> {
+    MessageSystemAttributeValue::builder().data_type("String").string_value(trace.as_str()).build()
 }
 
 fn not_built(operation: &'static str, error: &BuildError) -> QueueError {
@@ -199,17 +209,20 @@ impl Queue for SqsQueue {
 }
 
 impl Sink for SqsQueue {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
-        self.client
+    async fn put(&self, message: &Message, trace: Option<&TraceHeader>) -> Result<(), QueueError> {
+        let record = Record::of_message(message, trace.cloned());
+        let mut send = self
+            .client
             .send_message()
             .queue_url(&*self.url)
-            .message_group_id(message.room.as_str())
-            // Deduplication is per group, for five minutes.
-            .message_deduplication_id(message.identity().to_deduplication_id())
-            .message_body(message.to_body())
-            .send()
-            .await
-            .map_err(QueueError::of_call("SendMessage"))?;
+            .message_group_id(record.group_id)
+            .message_deduplication_id(record.deduplication_id)
+            .message_body(record.body);
+        if let Some(trace) = &record.trace {
+            let header = attribute(trace).map_err(|error| not_built(PUT, &error))?;
+            send = send.message_system_attributes(AwsTraceHeader, header);
+        }
+        send.send().await.map_err(QueueError::of_call(PUT))?;
         Ok(())
     }
 }

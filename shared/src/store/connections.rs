@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
     operation::query::builders::QueryFluentBuilder,
-    types::{DeleteRequest, Select, WriteRequest},
+    types::{DeleteRequest, KeysAndAttributes, Select, WriteRequest},
 };
 
 use super::{
@@ -28,17 +28,22 @@ pub const ALL_SLOTS: RangeInclusive<u16> = 0..=u16::MAX;
 /// Rows in one delete request: the limit of `BatchWriteItem`.
 pub const DELETE_BATCH: usize = 25;
 
-/// Rounds of a batch delete: the first, and those for what the table did not process because it was throttling.
-const DELETE_ROUNDS: u32 = 8;
+/// Keys in one read: the limit of `BatchGetItem`.
+const READ_BATCH: usize = 100;
+
+/// Rounds of a batch: the first, and those for what the table did not process because it was throttling.
+const ROUNDS: u32 = 8;
 
 /// The waits between those rounds.
-const DELETE_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
 
 /// Rows that are read at once of the rooms that a connection is in: hardly any client is in more. At some 430 bytes each at
 /// the most, they take six read units.
 const MEMBERSHIPS: i32 = 100;
 
 const DELETE: &str = "BatchWriteItem of connections";
+
+const SUBJECTS: &str = "BatchGetItem of connections";
 
 const ROOMS: &str = "Query of a connection's rooms";
 
@@ -239,6 +244,44 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(MemberPage { members, next: page.last_evaluated_key.map(Cursor) })
     }
 
+    /// Whose some connections in a room are, for those of which it is known; eventually consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles for longer.
+    pub async fn subjects(
+        &self,
+        room: &RoomId,
+        connections: &[ConnectionId],
+    ) -> Result<HashMap<ConnectionId, String>, StoreError> {
+        let mut subjects = HashMap::new();
+        for connections in connections.chunks(READ_BATCH) {
+            let key = |connection: &ConnectionId| {
+                Item::from([("connectionId".into(), text(connection.as_str())), ("roomId".into(), text(room.as_str()))])
+            };
+            let keys = KeysAndAttributes::builder().set_keys(Some(connections.iter().map(key).collect()));
+            let keys = keys.projection_expression("connectionId, userId");
+            let mut pending = Some(keys.build().map_err(StoreError::not_built(SUBJECTS))?);
+            for round in 0..ROUNDS {
+                let Some(keys) = pending.take() else { break };
+                if round > 0 {
+                    tokio::time::sleep(BACKOFF.delay(round - 1)).await;
+                }
+                let output = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
+                let output = output.map_err(StoreError::of_call(SUBJECTS))?;
+                let items = output.responses.unwrap_or_default().remove(&*self.table).unwrap_or_default();
+                subjects.extend(items.iter().filter_map(|item| {
+                    let connection = ConnectionId::new(read_text(item, "connectionId").ok()?);
+                    Some((connection, read_text(item, "userId").ok()?.to_owned()))
+                }));
+                pending = output.unprocessed_keys.unwrap_or_default().remove(&*self.table);
+            }
+            if pending.is_some() {
+                return Err(StoreError::throttled(SUBJECTS, format!("rows were unread after {ROUNDS} rounds")));
+            }
+        }
+        Ok(subjects)
+    }
+
     /// Deletes the rows of at most [`DELETE_BATCH`] connections in a room, in one request where the table takes it.
     ///
     /// # Errors
@@ -275,12 +318,12 @@ impl<C: Clock> ConnectionTable<C> {
     async fn delete(&self, keys: impl IntoIterator<Item = (&str, &str)>) -> Result<(), StoreError> {
         let requests = keys.into_iter().map(|(connection, room)| delete_request(connection, room));
         let mut pending = requests.collect::<Result<Vec<_>, _>>().map_err(StoreError::not_built(DELETE))?;
-        for round in 0..DELETE_ROUNDS {
+        for round in 0..ROUNDS {
             if pending.is_empty() {
                 return Ok(());
             }
             if round > 0 {
-                tokio::time::sleep(DELETE_BACKOFF.delay(round - 1)).await;
+                tokio::time::sleep(BACKOFF.delay(round - 1)).await;
             }
             let batch = self.client.batch_write_item().request_items(&*self.table, pending);
             let output = batch.send().await.map_err(StoreError::of_call(DELETE))?;
@@ -289,7 +332,7 @@ impl<C: Clock> ConnectionTable<C> {
         if pending.is_empty() {
             return Ok(());
         }
-        let left = format!("{} rows were still unprocessed after {DELETE_ROUNDS} rounds", pending.len());
+        let left = format!("{} rows were still unprocessed after {ROUNDS} rounds", pending.len());
         Err(StoreError::throttled(DELETE, left))
     }
 }

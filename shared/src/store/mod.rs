@@ -5,6 +5,8 @@ pub mod connections;
 mod error;
 mod item;
 pub mod log;
+pub mod scan;
 pub mod subjects;
+pub mod sweep;
 
 pub use error::StoreError;

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, subject::Subject};
 
+/// What the keys of these rows begin with.
+pub(super) const KEY_PREFIX: &str = "subject/";
+
 /// The connections of subjects.
 #[derive(Clone, Debug)]
 pub struct SubjectTable<C> {
@@ -51,12 +54,28 @@ impl<C: Clock> SubjectTable<C> {
     /// # Errors
     /// When the table does not answer, or throttles.
     pub async fn connections(&self, subject: &Subject, limit: u32) -> Result<Vec<ConnectionId>, StoreError> {
-        let now = self.clock.unix_seconds();
+        self.connections_expiring_after(self.clock.unix_seconds(), subject, limit).await
+    }
+
+    /// As [`SubjectTable::connections`], with those whose rows have expired, and without a limit.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn all_connections(&self, subject: &Subject) -> Result<Vec<ConnectionId>, StoreError> {
+        self.connections_expiring_after(0, subject, u32::MAX).await
+    }
+
+    async fn connections_expiring_after(
+        &self,
+        time: u64,
+        subject: &Subject,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
         // One that cannot be read counts for nothing, and expires.
         let read = |item: &Item| {
             let joined_at: u64 = read_number(item, "joinedAt").ok()?;
             let expires_at: u64 = read_number(item, "expiresAt").ok()?;
-            (expires_at > now).then_some((joined_at, ConnectionId::new(read_text(item, "roomId").ok()?)))
+            (expires_at > time).then_some((joined_at, ConnectionId::new(read_text(item, "roomId").ok()?)))
         };
         let (mut connections, mut start) = (Vec::new(), None);
         loop {
@@ -101,5 +120,5 @@ impl<C: Clock> SubjectTable<C> {
 }
 
 fn key(subject: &Subject) -> String {
-    format!("subject/{}", subject.as_str())
+    format!("{KEY_PREFIX}{}", subject.as_str())
 }

@@ -11,6 +11,9 @@ use super::process::Process;
 use super::{Api, Environment, INIT_TIMEOUT, InitError, PATIENCE, Shared, init_error};
 use crate::http_server::HttpServer;
 
+/// The X-Ray header of an invocation that is not traced.
+const NOT_TRACED: &str = "Root=1-00000000-000000000000000000000000;Sampled=0";
+
 /// What to run, and with which environment variables.
 #[derive(Clone, Debug)]
 pub struct Function {
@@ -18,6 +21,7 @@ pub struct Function {
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
     timeout: Duration,
+    trace: String,
 }
 
 impl Function {
@@ -47,7 +51,13 @@ impl Function {
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { program, arguments: Vec::new(), variables, timeout: Duration::from_secs(30) }
+        Self {
+            program,
+            arguments: Vec::new(),
+            variables,
+            timeout: Duration::from_secs(30),
+            trace: NOT_TRACED.to_owned(),
+        }
     }
 
     /// A function of this workspace (`message`, `session`, `authorizer`, `relay`, `fanout`) as built in the profile of
@@ -93,6 +103,13 @@ impl Function {
         self
     }
 
+    /// The X-Ray header of every invocation. Nobody traces them unless this is set.
+    #[must_use]
+    pub fn trace(mut self, header: &str) -> Self {
+        header.clone_into(&mut self.trace);
+        self
+    }
+
     /// Starts an environment, and waits until it is ready for its first event.
     ///
     /// # Errors
@@ -105,6 +122,7 @@ impl Function {
             waiting: Mutex::default(),
             ready: Notify::new(),
             init_error: Mutex::default(),
+            trace: self.trace.clone(),
         });
         let server = HttpServer::start(0, Api(Arc::clone(&shared))).expect("a free port");
         let mut variables = self.variables.clone();

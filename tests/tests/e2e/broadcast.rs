@@ -106,7 +106,11 @@ pub(crate) async fn a_room_cut_into_shards_receives_everything_in_order(stacks: 
     for client in &clients {
         client.expect_messages("sharded", SENDERS * EACH, PATIENCE).await;
     }
-    let cut = |line: &str| line.contains(r#""broadcast in shards""#) && line.contains(r#""room":"sharded","shards":4"#);
+    let cut = |line: &str| {
+        line.contains(r#""broadcast in shards""#)
+            && line.contains(r#""room":"sharded""#)
+            && line.contains(r#""shards":4"#)
+    };
     until("fan-out says that it cut the room", async || stack.log().lines().any(cut).then_some(())).await;
     let log = whole_log(stack, "sharded", SENDERS * EACH).await;
     let histories = clients.iter().enumerate().map(|(number, client)| History {

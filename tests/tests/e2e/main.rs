@@ -11,9 +11,11 @@
     reason = "in a test a broken expectation must stop the test, loudly and where it broke"
 )]
 
+mod alarms;
 mod broadcast;
 mod bus_sink;
 mod chaos;
+mod cli;
 mod client_library;
 mod contract;
 mod environments;
@@ -41,6 +43,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cli::{arguments, bench, doctor, letters, maintenance, reading, remedies, smoke};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stacks::Stacks;
 
@@ -80,10 +83,20 @@ fn main() -> ExitCode {
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
     trials.extend(scenarios![runtime, stacks;
+        remedies::doctor_names_each_fault_and_its_command_mends_it,
         permissions::every_permission_of_every_function_is_needed,
+        smoke::smoke_fails_when_any_one_function_is_broken,
         permissions::every_permission_of_message_is_needed_before_the_bus,
         permissions::events_that_the_queue_refuses_wait_until_it_takes_them,
         permissions::the_queues_take_no_call_without_tls,
+        alarms::they_are_deployed_with_a_dashboard_of_what_there_is,
+        alarms::a_dead_letter_rings_until_it_is_discarded,
+        alarms::an_unmatched_event_rings_until_it_is_discarded,
+        alarms::a_bad_configuration_rings_until_it_is_mended,
+        alarms::refused_tokens_ring_until_they_are_good,
+        alarms::undelivered_posts_ring_until_they_arrive,
+        alarms::the_others_ring_for_what_aws_reports,
+        alarms::a_queue_that_nobody_reads_rings_until_somebody_does,
         broadcast::fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_order,
         resume::a_client_cut_at_random_moments_sees_every_message_once,
         broadcast::a_room_cut_into_shards_receives_everything_in_order,
@@ -92,6 +105,14 @@ fn main() -> ExitCode {
         bus_sink::a_message_sent_through_the_bus_reaches_the_room_once,
         bus_sink::a_token_must_be_of_the_issuer_and_for_the_audience,
         broadcast::a_retry_with_the_same_id_arrives_once,
+        smoke::smoke_passes_within_a_minute_and_leaves_nothing,
+        smoke::smoke_cleans_up_when_it_is_interrupted,
+        smoke::smoke_refuses_what_makes_no_sense,
+        bench::bench_measures_within_its_posts_and_leaves_nothing,
+        bench::bench_refuses_more_posts_than_it_may_cause,
+        doctor::doctor_finds_a_new_stack_in_good_order,
+        doctor::doctor_asks_for_the_permissions_of_the_template,
+        doctor::doctor_refuses_what_makes_no_sense,
         contract::the_description_has_every_field,
         contract::a_token_made_on_the_command_line_connects,
         events::an_event_of_a_producer_reaches_the_room_once,
@@ -133,6 +154,19 @@ fn main() -> ExitCode {
         tokens::a_page_of_another_origin_is_refused,
         tokens::an_empty_token_in_the_query_hides_none_in_the_header,
         retention::what_has_expired_is_reported_as_truncated,
+        arguments::bad_arguments_are_refused_with_their_limit,
+        arguments::a_stack_that_is_not_there_is_said_to_be_missing,
+        arguments::each_shell_has_its_completions,
+        letters::dead_letters_are_listed_shown_and_discarded,
+        letters::a_dead_letter_is_redriven_to_where_it_came_from,
+        letters::a_shards_job_is_redriven_to_the_shards,
+        letters::unmatched_events_are_listed,
+        maintenance::a_sweep_deletes_what_was_left_behind,
+        maintenance::a_subject_is_disconnected_everywhere,
+        reading::lines_are_published_once_and_tailed,
+        reading::a_tail_follows_the_log,
+        reading::members_and_numbers_of_a_room_are_shown,
+        reading::a_messages_way_is_explained,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
     trials.push(chaos::long_run(runtime.handle()));

@@ -1,10 +1,11 @@
 //! The stacks that the scenarios share. Each is started by the first scenario that wants it.
 
 use std::fmt;
+use std::time::Duration;
 
 use tests::issuer::{Issuer, SigningKey};
 use tests::stack::LocalStack;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::sync::{Mutex, MutexGuard, OnceCell, RwLock};
 
 pub(crate) use crate::posts::Behaviour;
 use crate::posts::Posts;
@@ -28,6 +29,9 @@ pub(crate) const ISSUER: &str = "https://issuer.example";
 /// The audience that they must name.
 pub(crate) const AUDIENCE: &str = "roomcast";
 
+/// A minute of an alarm's period, on the stack of alarms.
+pub(crate) const ALARM_MINUTE: Duration = Duration::from_secs(2);
+
 /// Every stack of the run; `None` is one that did not start, which nobody tries again.
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
@@ -35,6 +39,7 @@ pub(crate) struct Stacks {
     bus: OnceCell<Option<LocalStack>>,
     faulty: OnceCell<Option<Mutex<FaultyStack>>>,
     tokens: OnceCell<Option<TokensStack>>,
+    alarms: OnceCell<Option<RwLock<FaultyStack>>>,
 }
 
 impl Stacks {
@@ -75,11 +80,17 @@ impl Stacks {
         stack
     }
 
+    /// The stack whose alarms are low and quick. Scenarios share it; one that breaks what others need takes it alone.
+    pub(crate) async fn alarms(&self) -> &RwLock<FaultyStack> {
+        started(&self.alarms, async { RwLock::new(FaultyStack::start_with_quick_alarms().await) }).await
+    }
+
     /// Stops all stacks, side by side.
     pub(crate) fn stop(self) {
+        let alarms = self.alarms.into_inner().flatten().map(|alarms| alarms.into_inner().stack);
         let faulty = self.faulty.into_inner().flatten().map(|faulty| faulty.into_inner().stack);
         let tokens = self.tokens.into_inner().flatten().map(|tokens| tokens.stack);
-        let stacks = [self.shared.into_inner().flatten(), self.bus.into_inner().flatten(), faulty, tokens];
+        let stacks = [self.shared.into_inner().flatten(), self.bus.into_inner().flatten(), faulty, tokens, alarms];
         std::thread::scope(|scope| {
             for stack in stacks.into_iter().flatten() {
                 scope.spawn(move || drop(stack));
@@ -92,7 +103,10 @@ impl Stacks {
         let faulty = self.faulty.get().and_then(Option::as_ref).and_then(|stack| stack.try_lock().ok());
         let [shared, bus] = [&self.shared, &self.bus].map(|stack| stack.get().and_then(Option::as_ref));
         let tokens = self.tokens.get().and_then(Option::as_ref).map(|tokens| &tokens.stack);
-        let stacks = [shared, bus, faulty.as_ref().map(|faulty| &faulty.stack), tokens];
+        let alarms = self.alarms.get().and_then(Option::as_ref).and_then(|stack| stack.try_read().ok());
+        let (faulty, alarms) =
+            (faulty.as_ref().map(|faulty| &faulty.stack), alarms.as_ref().map(|alarms| &alarms.stack));
+        let stacks = [shared, bus, faulty, tokens, alarms];
         for stack in stacks.into_iter().flatten() {
             let folder = stack.keep_state();
             // The test's own report, as that of the harness.
@@ -124,19 +138,35 @@ pub(crate) struct FaultyStack {
 
 impl FaultyStack {
     async fn start() -> Self {
+        Self::start_by(async |parameters| LocalStack::start(parameters).await, &[]).await
+    }
+
+    async fn start_with_quick_alarms() -> Self {
+        let low = [
+            ("UndeliveredAlarmCount", "0"),
+            ("FunctionErrorsAlarmCount", "1"),
+            ("UnauthorizedAlarmCount", "2"),
+            ("QueueAgeAlarmSeconds", "5"),
+        ];
+        Self::start_by(async |parameters| LocalStack::start_with_alarm_minute(ALARM_MINUTE, parameters).await, &low)
+            .await
+    }
+
+    async fn start_by(start: impl AsyncFnOnce(&[(&str, &str)]) -> LocalStack, parameters: &[(&str, &str)]) -> Self {
         let posts = Posts::start();
         let endpoint = format!("{}/_aws/execute-api/roomcast/local", posts.url());
-        let stack = LocalStack::start(&[
+        let (connections, rooms) = (SUBJECT_CONNECTIONS.to_string(), CONNECTION_ROOMS.to_string());
+        let faulty = [
             ("ConnectionsEndpoint", endpoint.as_str()),
             // The emulator notices the end of an environment when the function's time is up.
             ("FanoutTimeout", "5"),
             ("FanoutDeadlineReserveMs", "500"),
             // Two, so that some posts are lost for good.
             ("FanoutMaxAttempts", "2"),
-            ("SubjectConnections", &SUBJECT_CONNECTIONS.to_string()),
-            ("ConnectionRooms", &CONNECTION_ROOMS.to_string()),
-        ])
-        .await;
+            ("SubjectConnections", &connections),
+            ("ConnectionRooms", &rooms),
+        ];
+        let stack = start(&[&faulty, parameters].concat()).await;
         // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.
         set_visibility_timeout(&stack, &stack.description().queue_url, 6).await;
         posts.lead_to(&stack.description().endpoint_url);

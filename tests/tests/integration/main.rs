@@ -7,9 +7,15 @@
 )]
 
 mod connections_api;
+mod cost;
+mod docs;
 mod fanout;
 mod flood;
 mod ingest;
 mod log;
+mod log_lines;
+mod metrics;
 mod queue;
 mod security;
+mod sweep;
+mod tracing;

@@ -4,6 +4,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use shared::queue::sqs::SqsQueue;
 use shared::queue::{Queue, QueueError, Record};
+use shared::trace::TraceHeader;
 use tests::aws_endpoint::{Fault, Rule};
 use tests::aws_sdk::sdk_config;
 use tests::aws_server::{AwsServer, MAX_BYTES, QueuedMessage};
@@ -17,7 +18,13 @@ fn queue(aws: &AwsServer) -> SqsQueue {
 }
 
 fn record(group: &str, id: &str) -> Record {
-    Record { group_id: group.to_owned(), deduplication_id: id.to_owned(), body: format!("body of {id}"), reason: None }
+    Record {
+        group_id: group.to_owned(),
+        deduplication_id: id.to_owned(),
+        body: format!("body of {id}"),
+        reason: None,
+        trace: None,
+    }
 }
 
 fn dead_letter(group: &str, id: &str, body: &str, reason: &str) -> Record {
@@ -69,6 +76,16 @@ async fn assert_is_a_queue(queue: impl Queue, taken: impl Fn() -> Vec<Record>) {
 }
 
 #[tokio::test]
+async fn a_trace_goes_with_its_record_and_with_no_other() {
+    let aws = AwsServer::start();
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let of_trace = Record { trace: TraceHeader::sampled(Some(header)), ..record("a", "a1") };
+    assert_eq!(letters(&queue(&aws).send(&[of_trace, record("b", "b1")]).await), "cc");
+    let traces: Vec<_> = aws.messages(QUEUE).into_iter().map(|message| message.trace).collect();
+    assert_eq!(traces, [Some(header.to_owned()), None]);
+}
+
+#[tokio::test]
 async fn every_queue_does_the_same() {
     let fifo = FifoQueue::default();
     assert_is_a_queue(fifo.clone(), || fifo.sent()).await;
@@ -79,6 +96,7 @@ async fn every_queue_does_the_same() {
             group_id: message.group_id.unwrap(),
             deduplication_id: message.deduplication_id.unwrap(),
             body: message.body,
+            trace: TraceHeader::sampled(message.trace.as_deref()),
         };
         aws.messages(QUEUE).into_iter().map(record).collect()
     };

@@ -1,19 +1,83 @@
-//! `roomcast members`.
+//! `roomcast members`: who is in a room.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
+use aws_sdk_dynamodb::Client as DynamoDb;
 use clap::Args;
+use serde::Serialize;
+use shared::{
+    RoomId,
+    clock::{Clock, SystemClock},
+    store::connections::{ALL_SLOTS, ConnectionTable},
+};
 
-use crate::{failure::Failure, output::Output, stack::Stack};
+use crate::{failure::Failure, output::Output, parse, stack::Stack, time};
+
+/// Members in a page: the rows of so many are read with one call.
+const PAGE: u32 = 100;
 
 /// Options of `roomcast members`.
 #[derive(Args, Debug)]
-pub struct Options {}
+pub struct Options {
+    /// The room.
+    #[arg(value_parser = parse::room)]
+    room: RoomId,
+    /// Show no more than so many.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
 
-/// Not built yet.
+/// A member as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    connection: &'a str,
+    user: Option<&'a str>,
+    joined_at: u64,
+    expires_at: u64,
+}
+
+/// Shows a room's members, page by page: none but a page is held, however large the room is.
 ///
 /// # Errors
-/// Always.
-pub async fn run(_options: Options, _stack: &Stack, _output: &Output) -> Result<ExitCode, Failure> {
-    Err(Failure::Met("not built yet".to_owned()))
+/// When a table does not answer.
+pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
+    let client = DynamoDb::new(&stack.sdk);
+    let table = ConnectionTable::new(client, stack.output("ConnectionsTable")?, SystemClock);
+    let limit = options.limit.unwrap_or(u64::MAX);
+    let (mut shown, mut cursor) = (0, None);
+    while shown < limit {
+        let most = u32::try_from(limit - shown).unwrap_or(PAGE).min(PAGE);
+        let page = table.page(&options.room, ALL_SLOTS, cursor, most).await;
+        let page = page.map_err(Failure::call("the room's members were to be read"))?;
+        let connections: Vec<_> = page.members.iter().map(|member| member.connection.clone()).collect();
+        let subjects = table.subjects(&options.room, &connections).await;
+        let subjects = subjects.map_err(Failure::call("the members' rows were to be read"))?;
+        for member in &page.members {
+            let user = subjects.get(&member.connection).map(String::as_str);
+            let connection = member.connection.as_str();
+            let member = Shown { connection, user, joined_at: member.joined_at, expires_at: member.expires_at };
+            output.item(&member, || member.text());
+        }
+        shown += page.members.len() as u64;
+        cursor = page.next;
+        if cursor.is_none() || !output.is_read() {
+            break;
+        }
+    }
+    if shown == 0 {
+        output.note(&format!("nobody is in {}", options.room));
+    } else if cursor.is_some() {
+        output.note(&format!("the first {shown}; there are more"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Shown<'_> {
+    fn text(&self) -> String {
+        let age = Duration::from_millis(SystemClock.unix_millis().saturating_sub(self.joined_at));
+        let (user, since) = (self.user.unwrap_or("-"), time::at_millis(self.joined_at));
+        let (age, expires) = (time::span(age.as_secs()), time::at_seconds(self.expires_at));
+        format!("{:<20}  {user:<24}  since {since} ({age})  until {expires} at most", self.connection)
+    }
 }

@@ -27,7 +27,7 @@ pub(super) fn broadcast(room: &RoomId, messages: Vec<Message>) {
     let mut through_shards = Vec::new();
     while !left.is_empty() {
         let job = first_job(left);
-        for (number, record) in shard::records(room, job, SHARDS).enumerate() {
+        for (number, record) in shard::records(room, job, SHARDS, None).enumerate() {
             let read = ShardJob::read(&record.body, &record.group_id).unwrap();
             assert_eq!((usize::from(read.shard.number), read.shard.of, &read.room), (number, SHARDS, room));
             assert_eq!(read.last_number(), job[job.len() - 1].last());

@@ -68,7 +68,7 @@ pub(super) fn run(input: &[u8]) {
         assert_eq!(letter.body, lines[position], "a dead letter is what came");
     }
     let mut versions = BTreeMap::new();
-    for Record { group_id, deduplication_id, body, reason } in records {
+    for Record { group_id, deduplication_id, body, reason, .. } in records {
         let room = RoomId::parse(&group_id).expect("a room");
         let message = queued(&room, &body);
         assert_within_limits(&message);

@@ -20,6 +20,7 @@ use shared::{
     metrics::Metrics,
     queue::{QueueError, Sink},
     store::StoreError,
+    trace::TraceHeader,
 };
 
 use super::{
@@ -46,7 +47,7 @@ impl Clock for FixedClock {
 struct Recording(RefCell<Vec<Message>>);
 
 impl Sink for &Recording {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
         self.0.borrow_mut().push(message.clone());
         Ok(())
     }

@@ -30,6 +30,7 @@ pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> R
         "Relay" => relay(stack, tag).await,
         "Fanout" => fanout(stack, tag).await,
         "Shards" => shards(stack, tag).await,
+        "Sweeper" => sweeper(stack, tag).await,
         other => panic!("there is no exercise for the function {other}: nothing shows what its role is for"),
     }
 }
@@ -154,6 +155,14 @@ async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
     };
     behind(stack, "Shards", &format!("shards:{tag}:behind")).await;
     try_join(broadcast(stack, &room, PERMISSIONS_SHARD_SIZE), poisoning).await.map(drop)
+}
+
+async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let room = format!("sweeper:{tag}");
+    plant_row(stack, &room, &format!("{room}="), 0, long_ago()).await;
+    Aws::of(stack).invoke("Sweeper", &json!({})).await;
+    eventually(async || rows(stack, &room).await.is_empty()).await;
+    Ok(())
 }
 
 /// Broadcasts to a room with one client and so many connections that are gone: it has the message, their rows are deleted.

@@ -42,7 +42,7 @@ const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*",
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Roles whose exercises look at the same dead-letter queue, or need one another's functions, take turns.
-const TURNS: [&[&str]; 3] = [&["Authorizer", "Session"], &["Message"], &["Relay", "Fanout", "Shards"]];
+const TURNS: [&[&str]; 4] = [&["Authorizer", "Session"], &["Message"], &["Sweeper"], &["Relay", "Fanout", "Shards"]];
 
 pub(crate) async fn every_permission_of_every_function_is_needed(_: &Stacks) {
     let stack = start(&[]).await;
@@ -116,6 +116,11 @@ pub(crate) async fn the_queues_take_no_call_without_tls(_: &Stacks) {
     assert_eq!(alice.request_for("error", send).await["code"], "unavailable");
 }
 
+/// Has the function `sweeper` do its part, whatever its schedule.
+pub(crate) async fn invoke_sweeper(stack: &LocalStack) {
+    Aws::of(stack).invoke("Sweeper", &json!({})).await;
+}
+
 async fn start(parameters: &[(&str, &str)]) -> LocalStack {
     let shard_size = PERMISSIONS_SHARD_SIZE.to_string();
     let own = [
@@ -130,6 +135,15 @@ async fn start(parameters: &[(&str, &str)]) -> LocalStack {
         set_visibility_timeout(&stack, &queue_url(&stack, queue).await, 6).await;
     }
     stack
+}
+
+/// The functions of a stack, and what the role of each allows: actions and resources.
+pub(crate) async fn roles_of(stack: &LocalStack) -> Vec<(String, Vec<(String, String)>)> {
+    let roles = Role::all(&Aws::of(stack)).await;
+    let pairs = |role: &Role| {
+        role.permissions().into_iter().map(|permission| (permission.action, permission.resource)).collect()
+    };
+    roles.iter().map(|role| (role.function.clone(), pairs(role))).collect()
 }
 
 struct World<'a> {

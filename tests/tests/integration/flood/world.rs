@@ -24,6 +24,7 @@ use shared::congestion::law::{GroupRow, PATIENCE, Sight, judge};
 use shared::metrics::Metrics;
 use shared::queue::{QueueError, Sink};
 use shared::store::StoreError;
+use shared::trace::TraceHeader;
 use tests::aws_sdk::sdk_config;
 use tests::bounded_queue::{BoundedQueue, Part};
 use tests::events;
@@ -77,7 +78,7 @@ impl Clock for Sim {
 }
 
 impl Sink for Sim {
-    async fn put(&self, message: &Message) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
         let room = message.room.as_str().trim_start_matches("room-").parse().unwrap();
         let number = self.0.queue.borrow_mut().send(room, self.0.now.get());
         self.0.put.set(number);

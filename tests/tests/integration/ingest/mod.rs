@@ -4,6 +4,7 @@ mod authorizer;
 mod history;
 mod issuer;
 mod message;
+mod metrics;
 mod relay;
 mod rights;
 mod rooms;

@@ -1,0 +1,135 @@
+//! Where a dead letter came from, and sending it there again.
+
+use std::collections::HashSet;
+
+use aws_sdk_sqs::Client as Sqs;
+use shared::queue::{Queue, Record, sqs::SqsQueue};
+
+use crate::{
+    failure::Failure,
+    letters::{Kind, Letter},
+    stack::Stack,
+};
+
+/// The queues that letters came from.
+pub(super) struct Destinations {
+    client: Sqs,
+    rooms: SqsQueue,
+    shards: SqsQueue,
+    events: String,
+}
+
+impl Destinations {
+    /// Those of a stack.
+    ///
+    /// # Errors
+    /// When it lacks one.
+    pub(super) fn of(stack: &Stack) -> Result<Self, Failure> {
+        let client = Sqs::new(&stack.sdk);
+        let queue = |output| Ok::<_, Failure>(SqsQueue::new(client.clone(), stack.output(output)?));
+        let (rooms, shards) = (queue("QueueUrl")?, queue("ShardQueueUrl")?);
+        Ok(Self { rooms, shards, events: stack.output("EventQueueUrl")?.to_owned(), client })
+    }
+
+    /// Sends letters, those of a group in their order; returns those that the queues have confirmed, and why not the others.
+    pub(super) async fn send(&self, letters: Vec<Letter>) -> (Vec<Letter>, Vec<(Letter, String)>) {
+        let (events, records): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| letter.kind == Kind::Event);
+        let (jobs, messages): (Vec<_>, Vec<_>) = records.into_iter().partition(|letter| letter.kind == Kind::Shard);
+        let (mut sent, mut failed) = (Vec::new(), Vec::new());
+        for (queue, letters) in [(&self.shards, jobs), (&self.rooms, messages)] {
+            let records: Vec<_> = letters.iter().map(record).collect();
+            for (letter, result) in letters.into_iter().zip(queue.send(&records).await) {
+                match result {
+                    Ok(()) => sent.push(letter),
+                    Err(error) => failed.push((letter, error.to_string())),
+                }
+            }
+        }
+        for event in events {
+            let call = self.client.send_message().queue_url(&self.events).message_body(&event.body);
+            match call.send().await {
+                Ok(_) => sent.push(event),
+                Err(error) => {
+                    let why = aws_sdk_sqs::error::DisplayErrorContext(error).to_string();
+                    failed.push((event, why));
+                }
+            }
+        }
+        (sent, failed)
+    }
+}
+
+/// As the queue had it: in its group, under its deduplication id, so that a second redrive of it is the same record.
+fn record(letter: &Letter) -> Record {
+    let id = letter.deduplication_id.as_ref().unwrap_or(&letter.letter_id);
+    Record {
+        group_id: letter.group_id.clone().unwrap_or_default(),
+        deduplication_id: id.clone(),
+        body: letter.body.clone(),
+        reason: None,
+        trace: None,
+    }
+}
+
+/// What was redriven by this command: what comes back meanwhile is not sent once more, or the command would never end.
+#[derive(Default)]
+pub(super) struct Redriven(HashSet<(Option<String>, String)>);
+
+impl Redriven {
+    /// Sorts out what would be of no use to send, and says why.
+    pub(super) fn sort(&mut self, letters: Vec<Letter>) -> (Vec<Letter>, Vec<(Letter, String)>) {
+        let (mut sendable, mut kept) = (Vec::new(), Vec::new());
+        for letter in letters {
+            let why = if letter.is_cut() {
+                "its body is cut, so it cannot be sent again"
+            } else if letter.kind == Kind::Unreadable {
+                "its body is no JSON object: it would come back"
+            } else if !self.0.insert((letter.group_id.clone(), letter.body.clone())) {
+                "it came back: what its reason says is still so"
+            } else {
+                sendable.push(letter);
+                continue;
+            };
+            kept.push((letter, why.to_owned()));
+        }
+        (sendable, kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(kind: Kind, body: &str) -> Letter {
+        Letter {
+            letter_id: "l".into(),
+            kind,
+            room: None,
+            id: None,
+            reason: None,
+            queued_at: 0,
+            group_id: Some("r".into()),
+            deduplication_id: Some("d".into()),
+            body: body.into(),
+            receipt_handle: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_letter_keeps_group_and_deduplication_id() {
+        let sent = record(&letter(Kind::Message, "{}"));
+        assert_eq!((sent.group_id.as_str(), sent.deduplication_id.as_str(), sent.reason), ("r", "d", None));
+        let of_standard_queue = Letter { deduplication_id: None, ..letter(Kind::Message, "{}") };
+        assert_eq!(record(&of_standard_queue).deduplication_id, "l");
+    }
+
+    #[test]
+    fn what_came_back_is_not_sent_once_more() {
+        let mut redriven = Redriven::default();
+        let (sendable, kept) = redriven.sort(vec![letter(Kind::Message, "{}"), letter(Kind::Unreadable, "x")]);
+        assert_eq!((sendable.len(), kept[0].1.as_str()), (1, "its body is no JSON object: it would come back"));
+        let (sendable, kept) = redriven.sort(vec![letter(Kind::Message, "{}"), letter(Kind::Message, "{ }")]);
+        assert_eq!((sendable.len(), kept.len()), (1, 1));
+        assert!(kept[0].1.starts_with("it came back"));
+    }
+}

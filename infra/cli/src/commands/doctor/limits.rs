@@ -1,0 +1,117 @@
+//! What the account gives: concurrency of functions, requests of API Gateway.
+
+use futures::future::join_all;
+
+use super::{
+    finding::{Area, Finding},
+    patient::{Patient, unanswered},
+};
+
+/// The functions with the parameters that bound how often each runs at once.
+const CONCURRENCY: [(&str, &str); 6] = [
+    ("AuthorizerFunction", "AuthorizerConcurrency"),
+    ("SessionFunction", "SessionConcurrency"),
+    ("MessageFunction", "MessageConcurrency"),
+    ("RelayFunction", "RelayConcurrency"),
+    ("FanoutFunction", "FanoutMaximumConcurrency"),
+    ("ShardsFunction", "ShardsMaximumConcurrency"),
+];
+
+/// The queue readers: one that is throttled counts a receive for each record, and wastes time.
+const MAPPED: [&str; 3] = ["RelayFunction", "FanoutFunction", "ShardsFunction"];
+
+/// Routes that take frames of clients.
+const ROUTES_OF_FRAMES: f64 = 6.0;
+
+/// Looks at what the account gives.
+pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = join_all(CONCURRENCY.map(async |(id, parameter)| reserved(patient, id, parameter).await))
+        .await
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    findings.push(account(patient).await);
+    findings.push(requests(patient).await);
+    findings
+}
+
+/// What is reserved for a function.
+async fn reserved(patient: &Patient<'_>, id: &str, parameter: &str) -> Option<Finding> {
+    let function = patient.functions.get(id)?.function_name()?;
+    let subject = format!("{id} concurrency");
+    let reserved = match patient.lambda.get_function_concurrency().function_name(function).send().await {
+        Ok(answered) => answered.reserved_concurrent_executions,
+        Err(error) => return Some(unanswered(Area::Limits, subject, error)),
+    };
+    let wanted: Option<i32> = patient.parameter(parameter).and_then(|value| value.parse().ok());
+    let is_reserving = patient.parameter("ReserveConcurrency") == Some("true");
+    let mend = match wanted {
+        Some(wanted) if is_reserving => patient.aws(&format!(
+            "lambda put-function-concurrency --function-name {function} --reserved-concurrent-executions {wanted}"
+        )),
+        _ => patient.aws(&format!("lambda delete-function-concurrency --function-name {function}")),
+    };
+    Some(match (reserved, wanted) {
+        (Some(0), _) => Finding::problem(Area::Limits, subject, "0 is reserved: the function never runs").remedy(mend),
+        (Some(reserved), Some(wanted)) if MAPPED.contains(&id) && reserved < wanted => {
+            let what = format!("{reserved} reserved, but its mapping may start {wanted}: the rest is throttled");
+            Finding::warning(Area::Limits, subject, what).remedy(mend)
+        }
+        (Some(reserved), _) => Finding::ok(Area::Limits, subject, format!("{reserved} reserved")),
+        (None, _) => Finding::ok(Area::Limits, subject, "none reserved, takes from the account's"),
+    })
+}
+
+/// Whether the account has the concurrency that the mappings may ask for.
+async fn account(patient: &Patient<'_>) -> Finding {
+    let subject = "account concurrency";
+    let settings = match patient.lambda.get_account_settings().send().await {
+        Ok(settings) => settings,
+        Err(error) => return unanswered(Area::Limits, subject, error),
+    };
+    let Some(limit) = settings.account_limit() else {
+        return Finding::skipped(Area::Limits, subject, "the account's limits are not told");
+    };
+    let unreserved = limit.unreserved_concurrent_executions().unwrap_or_else(|| limit.concurrent_executions());
+    let asked = |id: &str| patient.parameter(id).and_then(|value| value.parse::<i32>().ok()).unwrap_or(0);
+    let mapped = asked("FanoutMaximumConcurrency") + asked("ShardsMaximumConcurrency") + asked("RelayConcurrency") + 2;
+    if patient.parameter("ReserveConcurrency") != Some("true") && mapped >= unreserved {
+        let what = format!(
+            "the mappings may start {mapped} environments, the account has {unreserved} for all: clients' frames are throttled"
+        );
+        let quota = patient.aws(
+            "service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000",
+        );
+        return Finding::warning(Area::Limits, subject, what).remedy(quota);
+    }
+    let all = limit.concurrent_executions();
+    Finding::ok(Area::Limits, subject, format!("{all}, of which {unreserved} are reserved for none"))
+}
+
+/// What the account's requests are used for: frames in and posts out share them.
+async fn requests(patient: &Patient<'_>) -> Finding {
+    let subject = "API Gateway requests";
+    let account = aws_sdk_apigateway::Client::new(&patient.stack.sdk).get_account().send().await;
+    let settings = match account {
+        Ok(account) => account.throttle_settings,
+        Err(error) => return unanswered(Area::Limits, subject, error),
+    };
+    let Some(rate) = settings.map(|settings| settings.rate_limit()).filter(|rate| *rate > 0.0) else {
+        return Finding::skipped(Area::Limits, subject, "the account's rate is not told");
+    };
+    let number = |name: &str| patient.parameter(name).and_then(|value| value.parse::<f64>().ok());
+    if let Some(cap) = number("FanoutMaxPostsPerSecond").filter(|cap| *cap > rate) {
+        let what = format!("an environment of fan-out may post {cap} a second, the account has {rate} for everything");
+        return Finding::warning(Area::Limits, subject, what)
+            .remedy(format!("make deploy PARAMS=\"FanoutMaxPostsPerSecond={rate:.0}\""));
+    }
+    let frames = number("ThrottlingRateLimit").unwrap_or(0.0);
+    if frames >= rate {
+        let what = format!(
+            "a route may take {frames} frames a second, the account has {rate} for frames and posts: a flood leaves nothing for broadcasts"
+        );
+        return Finding::warning(Area::Limits, subject, what)
+            .remedy(format!("make deploy PARAMS=\"ThrottlingRateLimit={:.0}\"", rate / ROUTES_OF_FRAMES));
+    }
+    Finding::ok(Area::Limits, subject, format!("{rate} a second for frames and posts together"))
+}

@@ -1,0 +1,261 @@
+//! What the functions' roles must let them do: one table, which the tests hold against the roles of the template.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_iam::{
+    Client,
+    error::ProvideErrorMetadata,
+    types::{EvaluationResult, PolicyEvaluationDecisionType},
+};
+use futures::{StreamExt, stream};
+use serde_json::json;
+
+use super::{
+    finding::{Area, Finding},
+    patient::{Patient, quoted_json, unanswered},
+};
+use crate::failure::Failure;
+
+/// Calls of IAM at once: it answers a few a second.
+const AT_ONCE: usize = 4;
+
+/// What a role's function does with one resource.
+#[derive(Debug)]
+pub struct Needed {
+    /// The role, by its name in the template.
+    pub role: &'static str,
+    /// The actions.
+    pub actions: &'static [&'static str],
+    /// On what.
+    pub on: On,
+    /// In which stacks.
+    pub when: When,
+}
+
+/// A resource.
+#[derive(Clone, Copy, Debug)]
+pub enum On {
+    /// A table, by its name in the template.
+    Table(&'static str),
+    /// The index of the table of connections.
+    RoomIndex,
+    /// A queue.
+    Queue(&'static str),
+    /// A log group's streams.
+    LogGroup(&'static str),
+    /// The bus.
+    Bus,
+    /// The secret of tokens.
+    Secret,
+    /// The `@connections` of the API, with this method.
+    Connections(&'static str),
+    /// Everything: the action knows no resources.
+    Everything,
+}
+
+/// In which stacks something is needed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum When {
+    /// In all.
+    Always,
+    /// Where messages go straight into the queue.
+    SinkIsQueue,
+    /// Where messages go to the bus.
+    SinkIsBus,
+    /// Where a secret signs tokens.
+    UsesSecret,
+    /// Where functions are traced.
+    IsTraced,
+}
+
+const LOGS: &[&str] = &["logs:CreateLogStream", "logs:PutLogEvents"];
+const MANAGE: &[&str] = &["execute-api:ManageConnections"];
+const POLL: &[&str] = &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
+const CONSUME: &[&str] =
+    &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
+const SEND: &[&str] = &["sqs:SendMessage"];
+const QUERY: &[&str] = &["dynamodb:Query"];
+const NOTE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem"];
+
+const fn needed(role: &'static str, actions: &'static [&'static str], on: On) -> Needed {
+    Needed { role, actions, on, when: When::Always }
+}
+
+const fn traced(role: &'static str) -> Needed {
+    let actions = &["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
+    Needed { role, actions, on: On::Everything, when: When::IsTraced }
+}
+
+/// Everything that every function's code calls.
+pub const NEEDED: &[Needed] = &[
+    needed("AuthorizerRole", LOGS, On::LogGroup("AuthorizerLogGroup")),
+    Needed {
+        role: "AuthorizerRole",
+        actions: &["secretsmanager:GetSecretValue"],
+        on: On::Secret,
+        when: When::UsesSecret,
+    },
+    needed("SessionRole", LOGS, On::LogGroup("SessionLogGroup")),
+    needed(
+        "SessionRole",
+        &["dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:BatchWriteItem"],
+        On::Table("ConnectionsTable"),
+    ),
+    needed("SessionRole", &["dynamodb:Query", "dynamodb:GetItem", "dynamodb:BatchGetItem"], On::Table("MessagesTable")),
+    needed("SessionRole", MANAGE, On::Connections("POST")),
+    needed("SessionRole", MANAGE, On::Connections("DELETE")),
+    needed("SessionRole", MANAGE, On::Connections("GET")),
+    needed("MessageRole", LOGS, On::LogGroup("MessageLogGroup")),
+    Needed { role: "MessageRole", actions: SEND, on: On::Queue("BroadcastQueue"), when: When::SinkIsQueue },
+    Needed { role: "MessageRole", actions: &["events:PutEvents"], on: On::Bus, when: When::SinkIsBus },
+    needed("MessageRole", QUERY, On::Table("CongestionTable")),
+    needed("MessageRole", &["sqs:GetQueueAttributes"], On::Queue("BroadcastQueue")),
+    needed("MessageRole", MANAGE, On::Connections("POST")),
+    needed("MessageRole", MANAGE, On::Connections("DELETE")),
+    needed("RelayRole", LOGS, On::LogGroup("RelayLogGroup")),
+    needed("RelayRole", QUERY, On::Table("CongestionTable")),
+    needed("RelayRole", &["sqs:GetQueueAttributes", "sqs:SendMessage"], On::Queue("BroadcastQueue")),
+    needed("RelayRole", POLL, On::Queue("EventQueue")),
+    needed("RelayRole", POLL, On::Queue("RelayFailureQueue")),
+    needed("RelayRole", SEND, On::Queue("DeadLetterQueue")),
+    needed("FanoutRole", LOGS, On::LogGroup("FanoutLogGroup")),
+    needed("FanoutRole", CONSUME, On::Queue("BroadcastQueue")),
+    needed("FanoutRole", SEND, On::Queue("ShardQueue")),
+    needed("FanoutRole", SEND, On::Queue("DeadLetterQueue")),
+    needed("FanoutRole", QUERY, On::RoomIndex),
+    needed("FanoutRole", &["dynamodb:BatchWriteItem"], On::Table("ConnectionsTable")),
+    needed("FanoutRole", &["dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem"], On::Table("MessagesTable")),
+    needed("FanoutRole", NOTE, On::Table("CongestionTable")),
+    needed("FanoutRole", MANAGE, On::Connections("POST")),
+    needed("FanoutRole", MANAGE, On::Connections("DELETE")),
+    needed("ShardsRole", LOGS, On::LogGroup("ShardsLogGroup")),
+    needed("ShardsRole", CONSUME, On::Queue("ShardQueue")),
+    needed("ShardsRole", SEND, On::Queue("DeadLetterQueue")),
+    needed("ShardsRole", QUERY, On::RoomIndex),
+    needed("ShardsRole", &["dynamodb:BatchWriteItem"], On::Table("ConnectionsTable")),
+    needed("ShardsRole", NOTE, On::Table("MessagesTable")),
+    needed("ShardsRole", NOTE, On::Table("CongestionTable")),
+    needed("ShardsRole", MANAGE, On::Connections("POST")),
+    needed("ShardsRole", MANAGE, On::Connections("DELETE")),
+    needed("SweeperRole", LOGS, On::LogGroup("SweeperLogGroup")),
+    needed("SweeperRole", &["dynamodb:Scan", "dynamodb:DeleteItem"], On::Table("ConnectionsTable")),
+    needed("SweeperRole", NOTE, On::Table("CongestionTable")),
+    needed("SweeperRole", MANAGE, On::Connections("GET")),
+    traced("AuthorizerRole"),
+    traced("SessionRole"),
+    traced("MessageRole"),
+    traced("RelayRole"),
+    traced("FanoutRole"),
+    traced("ShardsRole"),
+    traced("SweeperRole"),
+];
+
+/// Asks IAM about each role.
+pub async fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let client = Client::new(&patient.stack.sdk);
+    let in_this_stack = NEEDED.iter().filter(|needed| is_needed(patient, needed.when));
+    let looked = stream::iter(in_this_stack).map(async |needed| (needed.role, look(patient, &client, needed).await));
+    let looked: Vec<_> = looked.buffered(AT_ONCE).collect().await;
+    let mut roles: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
+    for (role, finding) in looked {
+        roles.entry(role).or_default().extend(finding);
+    }
+    let of_role = |(role, findings): (&str, Vec<Finding>)| {
+        if findings.is_empty() {
+            vec![Finding::ok(Area::Permissions, role, "may do all that it must")]
+        } else {
+            findings
+        }
+    };
+    roles.into_iter().flat_map(of_role).collect()
+}
+
+/// Whether something is needed in this stack.
+#[must_use]
+pub fn is_needed(patient: &Patient<'_>, when: When) -> bool {
+    let sink = patient.parameter("IngestSink").unwrap_or("sqs");
+    match when {
+        When::Always => true,
+        When::SinkIsQueue => sink == "sqs",
+        When::SinkIsBus => sink != "sqs",
+        When::IsTraced => patient.parameter("Tracing") == Some("Active"),
+        When::UsesSecret => patient.stack.optional_output("AuthSecretArn").is_some(),
+    }
+}
+
+/// The ARN to ask about.
+///
+/// # Errors
+/// When the stack has no such resource.
+pub fn arn(patient: &Patient<'_>, on: On) -> Result<String, Failure> {
+    Ok(match on {
+        On::Table(id) => patient.arn("dynamodb", &format!("table/{}", patient.resource(id)?)),
+        On::RoomIndex => {
+            patient.arn("dynamodb", &format!("table/{}/index/roomId-index", patient.resource("ConnectionsTable")?))
+        }
+        On::Queue(id) => patient.queue_arn(id)?,
+        On::LogGroup(id) => patient.arn("logs", &format!("log-group:{}:*", patient.resource(id)?)),
+        On::Everything => "*".to_owned(),
+        On::Bus => patient.arn("events", &format!("event-bus/{}", patient.resource("EventBus")?)),
+        On::Secret => patient.stack.output("AuthSecretArn")?.to_owned(),
+        On::Connections(method) => {
+            let (api, stage) = (patient.stack.output("ApiId")?, patient.stack.output("StageName")?);
+            patient.arn("execute-api", &format!("{api}/{stage}/{method}/@connections/*"))
+        }
+    })
+}
+
+async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option<Finding> {
+    let role = needed.role;
+    let (name, resource) = match (patient.resource(role), arn(patient, needed.on)) {
+        (Ok(name), Ok(resource)) => (name, resource),
+        (Err(error), _) | (_, Err(error)) => return Some(Finding::problem(Area::Permissions, role, error.to_string())),
+    };
+    let principal = format!("arn:{}:iam::{}:role/{name}", patient.partition, patient.account);
+    let asked = client.simulate_principal_policy().policy_source_arn(principal).resource_arns(&resource);
+    let asked = asked.set_action_names(Some(needed.actions.iter().map(|action| (*action).to_owned()).collect()));
+    let answered = match asked.send().await {
+        Ok(answered) => answered,
+        Err(error) if error.code().is_some_and(|code| code.starts_with("NoSuchEntity")) => {
+            let what = format!("the role {name} is gone: its function can do nothing");
+            return Some(Finding::problem(Area::Permissions, role, what).remedy("make undeploy && make deploy"));
+        }
+        Err(error) => return Some(unanswered(Area::Permissions, role, error)),
+    };
+    let refused: Vec<_> = answered.evaluation_results().iter().filter(|result| is_refused(result)).collect();
+    if refused.is_empty() {
+        return None;
+    }
+    let actions: Vec<_> = refused.iter().map(|result| result.eval_action_name()).collect();
+    let is_denied = refused.iter().any(|result| *result.eval_decision() == PolicyEvaluationDecisionType::ExplicitDeny);
+    let what = format!("may not {} on {resource}", actions.join(", "));
+    if is_denied {
+        let list = patient.aws(&format!("iam list-attached-role-policies --role-name {name}"));
+        let what = format!("{what}: a policy denies it, perhaps a boundary or one of the organisation");
+        return Some(Finding::problem(Area::Permissions, role, what).remedy(list));
+    }
+    let policy = json!({ "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": resource }] });
+    // A policy of its own for each resource: those of the template stay as they are.
+    let policy_name = format!("given-back-{}", title(needed.on));
+    let put = format!(
+        "iam put-role-policy --role-name {name} --policy-name {policy_name} --policy-document {}",
+        quoted_json(&policy)
+    );
+    Some(Finding::problem(Area::Permissions, role, what).remedy(patient.aws(&put)))
+}
+
+fn title(on: On) -> String {
+    match on {
+        On::Table(id) | On::Queue(id) | On::LogGroup(id) => id.to_owned(),
+        On::RoomIndex => "roomId-index".to_owned(),
+        On::Everything => "tracing".to_owned(),
+        On::Bus => "EventBus".to_owned(),
+        On::Secret => "AuthSecret".to_owned(),
+        On::Connections(method) => format!("connections-{method}"),
+    }
+}
+
+fn is_refused(result: &EvaluationResult) -> bool {
+    *result.eval_decision() != PolicyEvaluationDecisionType::Allowed
+}

@@ -1,0 +1,279 @@
+//! Queues: there, of the right kind, their dead-letter queues, visibility, and what waits in them.
+
+use std::collections::HashMap;
+
+use aws_sdk_sqs::{Client, error::ProvideErrorMetadata, types::QueueAttributeName};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::{
+    finding::{Area, Finding},
+    patient::{Patient, quoted_json, unanswered},
+};
+
+/// Lambda asks for a visibility timeout of so many times the function's.
+const VISIBILITY_FACTOR: u64 = 6;
+
+/// Receives before a record goes to the dead-letter queue.
+const MAX_RECEIVES: u64 = 1000;
+
+/// SQS looks for deliverable rooms among so many messages of a FIFO queue only.
+const FIFO_WINDOW: u64 = 120_000;
+
+/// Dead letters from which on something keeps failing.
+const MANY_LETTERS: u64 = 100;
+
+/// What waits in a queue for longer than an outage of minutes.
+const DEEP: u64 = 10_000;
+
+/// A queue, as the template has it.
+struct Expected {
+    id: &'static str,
+    is_fifo: bool,
+    /// Its dead-letter queue.
+    dead_letters: Option<&'static str>,
+    /// The function that reads it.
+    function: Option<&'static str>,
+    /// Whether the bus sends to it.
+    is_for_bus: bool,
+    what_waits: Waiting,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Waiting {
+    /// Work on its way.
+    Work,
+    /// Dead letters.
+    DeadLetters,
+    /// What relay takes by itself.
+    Failures,
+    /// Events of no use.
+    Unmatched,
+}
+
+const QUEUES: [Expected; 6] = [
+    Expected {
+        id: "BroadcastQueue",
+        is_fifo: true,
+        dead_letters: Some("DeadLetterQueue"),
+        function: Some("FanoutFunction"),
+        is_for_bus: false,
+        what_waits: Waiting::Work,
+    },
+    Expected {
+        id: "ShardQueue",
+        is_fifo: true,
+        dead_letters: Some("DeadLetterQueue"),
+        function: Some("ShardsFunction"),
+        is_for_bus: false,
+        what_waits: Waiting::Work,
+    },
+    Expected {
+        id: "DeadLetterQueue",
+        is_fifo: true,
+        dead_letters: None,
+        function: None,
+        is_for_bus: false,
+        what_waits: Waiting::DeadLetters,
+    },
+    Expected {
+        id: "EventQueue",
+        is_fifo: false,
+        dead_letters: Some("RelayFailureQueue"),
+        function: Some("RelayFunction"),
+        is_for_bus: true,
+        what_waits: Waiting::Work,
+    },
+    Expected {
+        id: "RelayFailureQueue",
+        is_fifo: false,
+        dead_letters: None,
+        function: Some("RelayFunction"),
+        is_for_bus: true,
+        what_waits: Waiting::Failures,
+    },
+    Expected {
+        id: "UnmatchedQueue",
+        is_fifo: false,
+        dead_letters: None,
+        function: None,
+        is_for_bus: true,
+        what_waits: Waiting::Unmatched,
+    },
+];
+
+/// Looks at all queues.
+pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
+    let client = Client::new(&patient.stack.sdk);
+    let there = QUEUES.iter().filter(|queue| queue.id != "UnmatchedQueue" || patient.resource(queue.id).is_ok());
+    join_all(there.map(|queue| look(patient, &client, queue))).await.concat()
+}
+
+/// A queue as it is, with the means to say how it is mended.
+struct Queue<'a> {
+    patient: &'a Patient<'a>,
+    expected: &'a Expected,
+    url: &'a str,
+    attributes: HashMap<QueueAttributeName, String>,
+}
+
+async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Vec<Finding> {
+    let id = expected.id;
+    let url = match patient.resource(id) {
+        Ok(url) => url,
+        Err(error) => return vec![Finding::problem(Area::Queues, id, error.to_string())],
+    };
+    let attributes = client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+    let attributes = match attributes.send().await {
+        Ok(answered) => answered.attributes.unwrap_or_default(),
+        Err(error) if error.code().is_some_and(|code| code.contains("NonExistentQueue")) => {
+            let name = url.rsplit('/').next().unwrap_or(url);
+            let mut attributes = json!({});
+            if expected.is_fifo {
+                attributes = json!({ "FifoQueue": "true", "DeduplicationScope": "messageGroup",
+                    "FifoThroughputLimit": "perMessageGroupId" });
+            }
+            let attributes = quoted_json(&attributes);
+            let mend = format!("sqs create-queue --queue-name {name} --attributes {attributes}");
+            let what = "the queue is gone: make it anew, then run this again for the rest of its attributes";
+            return vec![Finding::problem(Area::Queues, id, what).remedy(patient.aws(&mend))];
+        }
+        Err(error) => return vec![unanswered(Area::Queues, id, error)],
+    };
+    let queue = Queue { patient, expected, url, attributes };
+    let mut findings = vec![queue.of_kind(), queue.of_depth()];
+    findings.extend(queue.of_redrive());
+    findings.extend(queue.of_visibility());
+    findings.extend(queue.of_policy());
+    findings
+}
+
+impl Queue<'_> {
+    fn attribute(&self, name: &QueueAttributeName) -> &str {
+        self.attributes.get(name).map_or("", String::as_str)
+    }
+
+    fn set(&self, attributes: &Value) -> String {
+        let attributes = quoted_json(attributes);
+        self.patient.aws(&format!("sqs set-queue-attributes --queue-url {} --attributes {attributes}", self.url))
+    }
+
+    fn of_kind(&self) -> Finding {
+        let id = self.expected.id;
+        if !self.expected.is_fifo {
+            return Finding::ok(Area::Queues, id, "there");
+        }
+        let (scope, limit) = (QueueAttributeName::DeduplicationScope, QueueAttributeName::FifoThroughputLimit);
+        if self.attribute(&QueueAttributeName::FifoQueue) != "true" {
+            return Finding::problem(Area::Queues, id, "not a FIFO queue: rooms have no order");
+        }
+        if self.attribute(&scope) != "messageGroup" || self.attribute(&limit) != "perMessageGroupId" {
+            let wanted = json!({ "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId" });
+            let what = "not of high throughput: all rooms together take 300 calls a second";
+            return Finding::warning(Area::Queues, id, what).remedy(self.set(&wanted));
+        }
+        Finding::ok(Area::Queues, id, "FIFO, high throughput")
+    }
+
+    fn of_redrive(&self) -> Option<Finding> {
+        let (id, dead_letters) = (self.expected.id, self.expected.dead_letters?);
+        let subject = format!("{id} redrive policy");
+        let wanted = self.patient.queue_arn(dead_letters).ok()?;
+        let policy: Value =
+            serde_json::from_str(self.attribute(&QueueAttributeName::RedrivePolicy)).unwrap_or(Value::Null);
+        let receives = policy["maxReceiveCount"].as_u64();
+        let receives = receives.or_else(|| policy["maxReceiveCount"].as_str().and_then(|count| count.parse().ok()));
+        let mend = || {
+            let policy = json!({ "deadLetterTargetArn": wanted, "maxReceiveCount": MAX_RECEIVES }).to_string();
+            self.set(&json!({ "RedrivePolicy": policy }))
+        };
+        Some(if policy["deadLetterTargetArn"] != wanted.as_str() {
+            let what = format!("missing, or not to {dead_letters}: what always fails blocks its room until it expires");
+            Finding::problem(Area::Queues, subject, what).remedy(mend())
+        } else if receives < Some(MAX_RECEIVES) {
+            let what = "fewer receives than 1000: an outage of minutes makes good messages dead letters";
+            Finding::warning(Area::Queues, subject, what).remedy(mend())
+        } else {
+            Finding::ok(Area::Queues, subject, format!("to {dead_letters} after {MAX_RECEIVES} receives"))
+        })
+    }
+
+    fn of_visibility(&self) -> Option<Finding> {
+        let timeout = u64::try_from(self.patient.functions.get(self.expected.function?)?.timeout()?).ok()?;
+        let wanted = timeout * VISIBILITY_FACTOR;
+        let subject = format!("{} visibility timeout", self.expected.id);
+        let has = self.attribute(&QueueAttributeName::VisibilityTimeout).parse::<u64>().unwrap_or_default();
+        Some(if has >= wanted {
+            Finding::ok(Area::Queues, subject, format!("{has} s"))
+        } else {
+            let what = format!(
+                "{has} s, less than {VISIBILITY_FACTOR} times its function's timeout of {timeout} s: records are received again while they are worked on"
+            );
+            let mend = self.set(&json!({ "VisibilityTimeout": wanted.to_string() }));
+            if has < timeout {
+                Finding::problem(Area::Queues, subject, what).remedy(mend)
+            } else {
+                Finding::warning(Area::Queues, subject, what).remedy(mend)
+            }
+        })
+    }
+
+    /// Whether the bus may send to it.
+    fn of_policy(&self) -> Option<Finding> {
+        if !self.expected.is_for_bus {
+            return None;
+        }
+        let id = self.expected.id;
+        let subject = format!("{id} policy");
+        let policy = self.attribute(&QueueAttributeName::Policy);
+        if policy.contains("events.amazonaws.com") {
+            return Some(Finding::ok(Area::Queues, subject, "the bus may send"));
+        }
+        let arn = self.patient.queue_arn(id).ok()?;
+        let rules = self.patient.arn("events", &format!("rule/{}/*", self.patient.resource("EventBus").ok()?));
+        let statement = json!({ "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" },
+            "Action": "sqs:SendMessage", "Resource": arn, "Condition": { "ArnLike": { "aws:SourceArn": rules } } });
+        // A statement that stands there, such as the one about TLS, stays.
+        let mut policy: Value = serde_json::from_str(policy).unwrap_or_else(|_| json!({ "Version": "2012-10-17" }));
+        match policy["Statement"].as_array_mut() {
+            Some(statements) => statements.push(statement),
+            None => policy["Statement"] = json!([statement]),
+        }
+        let what = "does not let the bus send: events are lost on their way";
+        Some(Finding::problem(Area::Queues, subject, what).remedy(self.set(&json!({ "Policy": policy.to_string() }))))
+    }
+
+    fn of_depth(&self) -> Finding {
+        let number = |name: &QueueAttributeName| self.attribute(name).parse::<u64>().unwrap_or_default();
+        let waiting = number(&QueueAttributeName::ApproximateNumberOfMessages);
+        let in_flight = number(&QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+        let subject = format!("{} depth", self.expected.id);
+        let all = waiting + in_flight;
+        let finding = |what: &str| Finding::warning(Area::Queues, &subject, format!("{all} {what}"));
+        let roomcast = |words: &str| self.patient.roomcast(words);
+        match self.expected.what_waits {
+            _ if all == 0 => Finding::ok(Area::Queues, subject, "empty"),
+            Waiting::DeadLetters if all >= MANY_LETTERS => {
+                let what = format!("{all} dead letters: something keeps failing, or nobody looks at them");
+                Finding::problem(Area::Queues, &subject, what).remedy(roomcast("dlq list"))
+            }
+            Waiting::DeadLetters => {
+                finding("dead letters, which were not broadcast: see why").remedy(roomcast("dlq list"))
+            }
+            Waiting::Failures => {
+                finding("events that did not reach relay; it takes them by itself unless it is broken")
+                    .remedy(roomcast("dlq list --queue relay-failures"))
+            }
+            Waiting::Unmatched => finding("events of another detail-type than roomcast.message")
+                .remedy(roomcast("dlq list --queue unmatched")),
+            Waiting::Work if self.expected.is_fifo && all >= FIFO_WINDOW => {
+                let what = format!("{all} records wait, more than SQS looks at: rooms beyond them are not served");
+                Finding::problem(Area::Queues, subject, what).remedy(roomcast("stats"))
+            }
+            Waiting::Work if all >= DEEP => {
+                finding("records wait: see which rooms are behind").remedy(roomcast("stats"))
+            }
+            Waiting::Work => Finding::ok(Area::Queues, subject, format!("{waiting} wait, {in_flight} in flight")),
+        }
+    }
+}

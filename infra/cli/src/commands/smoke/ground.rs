@@ -1,0 +1,109 @@
+//! Where the steps are taken: the rooms, the clients, and what earlier steps have come by.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Client, Frame},
+    failure::Failure,
+    stack::Stack,
+    token,
+    traces::Traces,
+};
+
+/// Seconds that the steps' tokens are good for.
+const TOKEN_SECONDS: u64 = 600;
+
+/// Characters of a room's name that nobody else has.
+const RANDOM: usize = 12;
+
+/// The ground of one run.
+pub(super) struct Ground<'a> {
+    pub(super) stack: &'a Stack,
+    /// How long one answer may take.
+    pub(super) within: Duration,
+    /// The room of most steps.
+    pub(super) room: String,
+    /// The room of shard jobs and dead letters.
+    pub(super) other_room: String,
+    /// Who sends.
+    pub(super) alice: Option<Client>,
+    /// Who listens.
+    pub(super) bob: Option<Client>,
+    /// The number of the last message that was received.
+    pub(super) last: u64,
+}
+
+impl<'a> Ground<'a> {
+    pub(super) fn new(stack: &'a Stack, within: Duration) -> Result<Self, Failure> {
+        // Fails before anything is made when this is another stack than Roomcast's.
+        for output in ["ConnectionsTable", "MessagesTable", "QueueUrl", "ShardQueueUrl", "DlqUrl", "EventBusName"] {
+            stack.output(output)?;
+        }
+        let random: String = (0..RANDOM).map(|_| fastrand::alphanumeric()).collect();
+        let room = format!("smoke:{random}");
+        let other_room = format!("{room}:other");
+        Ok(Self { stack, within, room, other_room, alice: None, bob: None, last: 0 })
+    }
+
+    /// The subjects that connect.
+    pub(super) fn subjects(&self) -> [String; 2] {
+        ["alice", "bob"].map(|name| format!("{}:{name}", self.room))
+    }
+
+    /// What is left of the run.
+    pub(super) fn traces(&self) -> Traces {
+        Traces { rooms: vec![self.room.clone(), self.other_room.clone()], subjects: self.subjects().to_vec() }
+    }
+
+    /// Connects a subject, with all rights in the two rooms.
+    pub(super) async fn connect(&self, subject: &str) -> Result<Client, Failure> {
+        let rights = json!({ format!("{}*", self.room): ["join", "send", "history"] });
+        let token = token::sign(self.stack, subject, rights, TOKEN_SECONDS).await?;
+        let connecting = Client::connect(self.stack, &token);
+        let connected = tokio::time::timeout(self.within, connecting).await;
+        connected.map_err(|_| Failure::Met(format!("no answer to the handshake within {:?}", self.within)))?
+    }
+
+    pub(super) fn alice(&mut self) -> Result<&mut Client, Failure> {
+        self.alice.as_mut().ok_or_else(not_connected)
+    }
+
+    pub(super) fn bob(&mut self) -> Result<&mut Client, Failure> {
+        self.bob.as_mut().ok_or_else(not_connected)
+    }
+
+    /// Sends a message to the room; the id that it was accepted under.
+    pub(super) async fn say(&mut self, text: &str) -> Result<String, Failure> {
+        let frame = json!({ "action": "sendMessage", "roomId": self.room, "data": { "smoke": text } });
+        let within = self.within;
+        let accepted = self.alice()?.request("accepted", frame, within).await?;
+        Ok(accepted["id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until the listener has a message of a room with this id; its number.
+    pub(super) async fn hears(&mut self, room: &str, id: &str) -> Result<u64, Failure> {
+        let within = self.within;
+        let has_it = |frame: &Frame| frame.messages(room).any(|message| message["id"] == id);
+        let frame = self.bob()?.wait("the broadcast", within, has_it).await?;
+        let seq = frame.messages(room).filter_map(|message| message["seq"].as_u64()).max();
+        seq.ok_or_else(|| Failure::Met(format!("the broadcast has no numbers: {}", frame.json)))
+    }
+
+    /// Ends what connections there are.
+    pub(super) async fn hang_up(&mut self) {
+        for client in [self.alice.take(), self.bob.take()].into_iter().flatten() {
+            client.close().await;
+        }
+    }
+}
+
+fn not_connected() -> Failure {
+    Failure::Met("there is no connection to try it with".to_owned())
+}
+
+/// Whether a list of messages has this one.
+pub(super) fn has(messages: &Value, id: &str) -> bool {
+    messages.as_array().is_some_and(|messages| messages.iter().any(|message| message["id"] == id))
+}

@@ -1,0 +1,80 @@
+//! How often clients beat: the rules of the client library and of `syncAfterMs`.
+//!
+//! A frame puts the beat off; 30 seconds after the last one the room is looked at, and then whenever it has been silent for
+//! as long again, within the server's bounds: 30, 60, 120, 240, 480, 960 seconds after the last message, and then every 540. A
+//! connection to which frames flow beats every 540 seconds too.
+
+use super::workload::Setting;
+
+/// Seconds after the last frame when the client library looks at a room: its `syncIntervalMs`.
+const AFTER_FRAME: f64 = 30.0;
+
+/// What jitter leaves of the time between two beats, on average.
+const JITTER: f64 = 0.99;
+
+/// Seconds after which a connection beats whatever flows.
+const LONGEST: f64 = 540.0;
+
+/// Minutes after which a connection is handed over to the next, on average.
+const SESSION_MINUTES: f64 = 104.35;
+
+/// Sessions that a connection has in a day of so many hours.
+#[must_use]
+pub fn sessions(hours: f64) -> f64 {
+    if hours > 0.0 { (hours * 60.0 / SESSION_MINUTES).max(1.0) } else { 0.0 }
+}
+
+/// Beats that a session has besides those of its time: one confirms its joins, and the time until the next is begun anew,
+/// which takes half of a beat off.
+pub const PER_SESSION: f64 = 0.5;
+
+/// Beats a second of a connection in so many rooms, each with messages at this rate, at random moments. Rooms share the beats
+/// of their silence, and none of those after a message.
+#[must_use]
+pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f64 {
+    let (least, most) = (setting.sync_min, setting.sync_max * JITTER);
+    let slowest = 1.0 / (LONGEST * JITTER);
+    if messages_per_second <= 0.0 {
+        return slowest.max(1.0 / most);
+    }
+    // A beat is due after a silence of so many seconds: as often as there is such a silence.
+    let mut after_messages = 0.0;
+    let mut silence = AFTER_FRAME;
+    while silence < setting.sync_max {
+        after_messages += (-messages_per_second * silence).exp();
+        silence += silence.clamp(least, setting.sync_max);
+    }
+    let any = rooms * messages_per_second;
+    let in_silence = (-any * silence).exp() / (1.0 - (-any * most).exp());
+    slowest.max(any * (after_messages + in_silence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::workload::read;
+
+    fn per_second(messages_per_second: f64, rooms: f64) -> f64 {
+        let workload = read(r#"{"rooms": [{"members": 1, "messagesPerSecond": 0}]}"#).unwrap();
+        super::per_second(messages_per_second, rooms, &workload.setting)
+    }
+
+    #[test]
+    fn an_idle_connection_beats_as_the_client_library_was_simulated_to() {
+        // The README's table for 1,000 connections and 30 days.
+        let hours = 24.0 * 30.0;
+        let sessions = sessions(hours);
+        let beats = hours * 3_600.0 * per_second(0.0, 1.0) + sessions * PER_SESSION;
+        assert!((sessions / 414.0 - 1.0).abs() < 0.02, "{sessions}");
+        assert!((beats / 5_072.0 - 1.0).abs() < 0.02, "{beats}");
+    }
+
+    #[test]
+    fn frames_take_the_place_of_beats() {
+        let busy = per_second(1.0, 1.0);
+        assert!((busy * 540.0 * JITTER - 1.0).abs() < 0.01, "{busy}");
+        assert!((per_second(1e-9, 1.0) / per_second(0.0, 1.0) - 1.0).abs() < 0.01, "hardly any is none");
+        // 30, 60, 120, 240, 480 and 960 seconds after a message, and then every nine minutes.
+        assert!((per_second(1e-5, 1.0) * 1e5 - 190.0).abs() < 3.0, "{}", per_second(1e-5, 1.0));
+    }
+}

@@ -1,0 +1,268 @@
+//! Dead letters, and whatever else waits in a queue that no function serves.
+//!
+//! A queue can only be read by receiving. What is received here is hidden from others for half a minute at the most, and visible again
+//! as soon as the command is done with it. Of a FIFO queue's group, those behind the first ten are handed out only when the first are
+//! gone.
+
+use aws_sdk_sqs::{
+    Client,
+    types::{Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName},
+};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+use shared::queue::{Queue, REASON, sqs::SqsQueue};
+
+use crate::failure::Failure;
+
+/// How long what is received stays hidden, in seconds, if nobody makes it visible: the process was killed.
+const HIDDEN_SECONDS: i32 = 30;
+
+/// Messages in one call: the limit of `ReceiveMessage`.
+const BATCH: i32 = 10;
+
+/// Calls in a row without a message before the queue counts as read: a standard queue asks only some of its hosts at a time.
+const EMPTY_CALLS: u32 = 2;
+
+/// Calls that wait for letters which somebody else looks at: until they are visible again, whatever became of that somebody.
+const WAITING_CALLS: u32 = 40;
+
+/// The number of messages that wait in a queue, and of those that somebody has received, about.
+///
+/// # Errors
+/// When the queue does not answer.
+pub async fn depth(sqs: &Client, url: &str) -> Result<(u64, u64), Failure> {
+    let wanted =
+        [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
+    let get = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(wanted.to_vec())).send().await;
+    let attributes = get.map_err(Failure::call("a queue was to be looked at"))?.attributes.unwrap_or_default();
+    let [waiting, in_flight] = wanted.map(|name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or(0));
+    Ok((waiting, in_flight))
+}
+
+/// What a letter is, by its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A message on its way to a room.
+    Message,
+    /// A job of a shard.
+    Shard,
+    /// An event of the bus.
+    Event,
+    /// None of these.
+    Unreadable,
+}
+
+/// A letter.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    /// The queue's id of it.
+    pub letter_id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The room that it is for, by its group or its body.
+    pub room: Option<String>,
+    /// The message's own id, or the event's.
+    pub id: Option<String>,
+    /// Why it is there, as the function said that put it there. Nothing when SQS moved it, because it was received too often.
+    pub reason: Option<String>,
+    /// When the queue took it, in milliseconds since the Unix epoch.
+    pub queued_at: u64,
+    /// Its message group, if the queue has groups.
+    pub group_id: Option<String>,
+    /// Its deduplication id, if the queue has such.
+    pub deduplication_id: Option<String>,
+    /// As it came.
+    pub body: String,
+    #[serde(skip)]
+    pub(crate) receipt_handle: String,
+}
+
+impl Letter {
+    fn of(message: Message) -> Self {
+        let attribute = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
+        let group_id = attribute(MessageSystemAttributeName::MessageGroupId);
+        let reason = message.message_attributes.as_ref().and_then(|all| all.get(REASON));
+        let body = message.body.clone().unwrap_or_default();
+        let json: Value = serde_json::from_str(&body).unwrap_or_default();
+        let kind = kind_of(&json);
+        // Of a message without one of its own, the record's id is the message's; here, that is no longer known.
+        let content = if kind == Kind::Event { &json["detail"] } else { &json };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let id = text(&content["id"]).or_else(|| text(&json["id"]));
+        let of_group = group_id.as_deref().map(shared::congestion::room_of).map(str::to_owned);
+        Self {
+            letter_id: message.message_id.clone().unwrap_or_default(),
+            kind,
+            room: text(&content["roomId"]).or(of_group),
+            id,
+            reason: reason.and_then(MessageAttributeValue::string_value).map(str::to_owned),
+            queued_at: attribute(MessageSystemAttributeName::SentTimestamp)
+                .and_then(|millis| millis.parse().ok())
+                .unwrap_or_default(),
+            deduplication_id: attribute(MessageSystemAttributeName::MessageDeduplicationId),
+            group_id,
+            body,
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+        }
+    }
+
+    /// Its reason, or what its having none means.
+    #[must_use]
+    pub fn told(&self) -> &str {
+        self.reason.as_deref().unwrap_or("no reason: it was received too often, or its sender gave none")
+    }
+
+    /// Whether the body is not whole: it was cut so that the letter found place.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.reason.as_deref().is_some_and(|reason| reason.contains("(the body is cut, "))
+    }
+
+    /// The body as JSON, if it is such.
+    #[must_use]
+    pub fn json(&self) -> Option<Box<RawValue>> {
+        RawValue::from_string(self.body.clone()).ok()
+    }
+}
+
+fn kind_of(json: &Value) -> Kind {
+    let has = |field| json.get(field).is_some();
+    if has("shard") {
+        Kind::Shard
+    } else if has("detail-type") {
+        Kind::Event
+    } else if json.is_object() {
+        Kind::Message
+    } else {
+        Kind::Unreadable
+    }
+}
+
+/// A queue being read.
+#[derive(Debug)]
+pub struct Letters {
+    client: Client,
+    queue: SqsQueue,
+    url: String,
+    held: Vec<String>,
+    empty_calls: u32,
+    waiting_calls: u32,
+}
+
+impl Letters {
+    /// Begins to read the queue with this URL.
+    #[must_use]
+    pub fn open(client: Client, url: &str) -> Self {
+        let queue = SqsQueue::new(client.clone(), url);
+        Self { client, queue, url: url.to_owned(), held: Vec::new(), empty_calls: 0, waiting_calls: 0 }
+    }
+
+    /// The next letters, ten at the most; none when the queue hands out no more. They are hidden from others until
+    /// [`Letters::release`].
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub async fn next(&mut self) -> Result<Vec<Letter>, Failure> {
+        while self.empty_calls < EMPTY_CALLS {
+            let receive = self.client.receive_message().queue_url(&self.url).max_number_of_messages(BATCH);
+            let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
+            let receive = receive.message_system_attribute_names(MessageSystemAttributeName::All).wait_time_seconds(1);
+            let received = receive.send().await.map_err(Failure::call("a queue was to be read"))?;
+            let letters: Vec<_> = received.messages.unwrap_or_default().into_iter().map(Letter::of).collect();
+            if letters.is_empty() {
+                let (_, in_flight) = depth(&self.client, &self.url).await?;
+                if in_flight > self.held.len() as u64 && self.waiting_calls < WAITING_CALLS {
+                    self.waiting_calls += 1;
+                } else {
+                    self.empty_calls += 1;
+                }
+                continue;
+            }
+            self.empty_calls = 0;
+            self.held.extend(letters.iter().map(|letter| letter.receipt_handle.clone()));
+            return Ok(letters);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Deletes letters; says for each whether it is so.
+    pub async fn delete(&mut self, letters: &[Letter]) -> Vec<Result<(), shared::queue::QueueError>> {
+        let handles: Vec<_> = letters.iter().map(|letter| letter.receipt_handle.clone()).collect();
+        let results = self.queue.delete(&handles).await;
+        let deleted =
+            |handle: &String| handles.iter().zip(&results).any(|(deleted, result)| result.is_ok() && deleted == handle);
+        self.held.retain(|handle| !deleted(handle));
+        results
+    }
+
+    /// Makes everything visible again that was received and not deleted. What cannot be made so is visible after half a minute.
+    pub async fn release(mut self) -> Result<(), Failure> {
+        let handles = std::mem::take(&mut self.held);
+        let results = self.queue.postpone(&handles, 0).await;
+        // One whose half minute is over is visible already: SQS calls that an error.
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        if failed > 0 && failed == handles.len() {
+            return Err(Failure::Met(format!("{failed} letters stay hidden for up to {HIDDEN_SECONDS} s")));
+        }
+        Ok(())
+    }
+
+    /// Does something with the queue's letters; whatever comes of it, Ctrl-C included, they are visible again at the end.
+    ///
+    /// # Errors
+    /// As of the work; and when it was interrupted.
+    pub async fn with<T>(
+        client: Client,
+        url: &str,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut letters = Self::open(client, url);
+        let outcome = tokio::select! {
+            outcome = work(&mut letters) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::Met("interrupted".to_owned())),
+        };
+        let released = letters.release().await;
+        let done = outcome?;
+        released.map(|()| done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::types::MessageSystemAttributeName as Name;
+
+    use super::*;
+
+    fn letter(group: Option<&str>, body: &str) -> Letter {
+        let mut message = Message::builder().message_id("l-1").receipt_handle("h").body(body);
+        if let Some(group) = group {
+            message = message.attributes(Name::MessageGroupId, group);
+        }
+        Letter::of(message.attributes(Name::SentTimestamp, "7").build())
+    }
+
+    #[test]
+    fn a_letter_is_a_message_a_job_an_event_or_nothing_of_these() {
+        let of = |body| {
+            let letter = letter(Some("r/3"), body);
+            (letter.kind, letter.room.unwrap(), letter.id)
+        };
+        assert_eq!(of(r#"{"roomId":"r","id":"m"}"#), (Kind::Message, "r".into(), Some("m".into())));
+        assert_eq!(of(r#"{"shard":{"number":3},"frames":[]}"#), (Kind::Shard, "r".into(), None));
+        let event = r#"{"id":"e","detail-type":"t","detail":{"roomId":"other"}}"#;
+        assert_eq!(of(event), (Kind::Event, "other".into(), Some("e".into())));
+        assert_eq!(of("not JSON"), (Kind::Unreadable, "r".into(), None));
+        let letter = letter(None, "{}");
+        assert_eq!((letter.room, letter.queued_at, letter.letter_id.as_str()), (None, 7, "l-1"));
+    }
+
+    #[test]
+    fn a_cut_body_is_told_from_a_whole_one() {
+        let whole = letter(Some("r"), "{}");
+        assert!(!whole.is_cut());
+        let reason = Some("too large (the body is cut, it had 300000 bytes)".to_owned());
+        assert!(Letter { reason, ..whole }.is_cut());
+    }
+}

@@ -1,0 +1,148 @@
+//! What a trial run leaves behind in a stack, and its removal: rows of its rooms and subjects, and dead letters.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use shared::queue::REASON;
+
+use crate::{failure::Failure, stack::Stack};
+
+/// Looks at the dead-letter queue at the end, each of ten letters.
+const LOOKS: usize = 5;
+
+/// How long a letter that is being looked at stays hidden, in seconds.
+const HIDDEN_SECONDS: i32 = 5;
+
+/// A row of a table.
+pub type Row = HashMap<String, AttributeValue>;
+
+/// The rooms and subjects of a run, whose names nobody else has.
+#[derive(Clone, Debug, Default)]
+pub struct Traces {
+    /// The rooms.
+    pub rooms: Vec<String>,
+    /// Who connected.
+    pub subjects: Vec<String>,
+}
+
+/// A dead letter of one of the rooms.
+#[derive(Debug)]
+pub struct Letter {
+    /// The record's body.
+    pub body: String,
+    /// Why it is one.
+    pub reason: Option<String>,
+}
+
+impl Traces {
+    /// Removes everything.
+    ///
+    /// # Errors
+    /// When a table or the queue does not let it.
+    pub async fn remove(&self, stack: &Stack) -> Result<(), Failure> {
+        let client = Client::new(&stack.sdk);
+        let (connections, messages) = (stack.output("ConnectionsTable")?, stack.output("MessagesTable")?);
+        for row in self.members(stack).await? {
+            delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
+        }
+        for subject in &self.subjects {
+            let rows = query(&client, (connections, None), "connectionId", &format!("subject/{subject}")).await?;
+            for row in rows {
+                delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
+            }
+        }
+        for room in &self.rooms {
+            // Those below 0 among them: the fence, progress.
+            for row in query(&client, (messages, None), "roomId", room).await? {
+                delete(&client, messages, &row, ["roomId", "seq"]).await?;
+            }
+            congestion(stack, &client, room).await?;
+            for _ in 0..LOOKS {
+                if take_letter(stack, room).await?.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of connections in the rooms.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn members(&self, stack: &Stack) -> Result<Vec<Row>, Failure> {
+        let client = Client::new(&stack.sdk);
+        let table = stack.output("ConnectionsTable")?;
+        let mut rows = Vec::new();
+        for room in &self.rooms {
+            rows.extend(query(&client, (table, Some("roomId-index")), "roomId", room).await?);
+        }
+        Ok(rows)
+    }
+}
+
+/// What is written down about the room's groups, should they have been behind.
+async fn congestion(stack: &Stack, client: &Client, room: &str) -> Result<(), Failure> {
+    let table = stack.output("CongestionTable")?;
+    for group in [room.to_owned(), format!("{room}/0")] {
+        for scope in [format!("group/{group}"), "rooms".to_owned()] {
+            let row = [("scope", scope), ("groupId", group.clone())];
+            let row = row.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into_iter().collect();
+            delete(client, table, &row, ["scope", "groupId"]).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn query(
+    client: &Client,
+    (table, index): (&str, Option<&str>),
+    key: &str,
+    value: &str,
+) -> Result<Vec<Row>, Failure> {
+    let query = client.query().table_name(table).set_index_name(index.map(str::to_owned));
+    let query = query.key_condition_expression("#key = :value").expression_attribute_names("#key", key);
+    let query = query.expression_attribute_values(":value", AttributeValue::S(value.to_owned()));
+    let rows = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    rows.map_err(Failure::call(format!("rows of {value} were to be looked up")))
+}
+
+async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Result<(), Failure> {
+    let key = |name: &str| Some((name.to_owned(), row.get(name)?.clone()));
+    let delete = client.delete_item().table_name(table).set_key(Some(keys.into_iter().filter_map(key).collect()));
+    delete.send().await.map(drop).map_err(Failure::call("a row was to be removed"))
+}
+
+/// Takes a dead letter of the room out of the queue, if there is one; others are visible again at once.
+///
+/// # Errors
+/// When the queue does not answer.
+pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Failure> {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk);
+    let url = stack.output("DlqUrl")?;
+    let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
+    let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
+    let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
+    let received = receive.send().await.map_err(Failure::call("dead letters were to be read"))?;
+    let is_ours = |message: &&Message| {
+        let group = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::MessageGroupId));
+        group.is_some_and(|group| group == room)
+    };
+    let mut letter = None;
+    for message in received.messages() {
+        let handle = message.receipt_handle().unwrap_or_default();
+        if letter.is_none() && is_ours(&message) {
+            let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
+            deleted.map_err(Failure::call("a dead letter was to be removed"))?;
+            let reason = message.message_attributes().and_then(|all| all.get(REASON));
+            let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
+            letter = Some(Letter { body: message.body().unwrap_or_default().to_owned(), reason });
+        } else {
+            let show = client.change_message_visibility().queue_url(url).receipt_handle(handle);
+            // One that cannot be shown now is visible after some seconds.
+            let _ = show.visibility_timeout(0).send().await;
+        }
+    }
+    Ok(letter)
+}

@@ -1,0 +1,70 @@
+//! The `sweeper` function: a part of the sweep at each call of its schedule, each going on where the one before it ended.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lambda_runtime::LambdaEvent;
+use serde::de::IgnoredAny;
+use shared::{
+    clock::Clock,
+    metrics::{
+        Metrics,
+        names::{EXAMINED, SWEPT},
+    },
+    store::{StoreError, sweep::SweepPosition},
+};
+
+use crate::sweep::{Sweep, SweepError, Swept};
+
+/// What is left of an invocation when its last page begins: a page takes four seconds at the default rate, with a throttled
+/// call or two some ten.
+const LAST_PAGE: Duration = Duration::from_secs(20);
+
+/// Why a call of the schedule did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SweeperError {
+    /// The sweep could not go on; the next call tries from the same row.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    /// The position could not be read or noted.
+    #[error(transparent)]
+    Position(#[from] StoreError),
+}
+
+/// The function's state.
+#[derive(Debug)]
+pub struct SweeperFunction<C, F> {
+    position: SweepPosition<C>,
+    new_sweep: F,
+}
+
+impl<C: Clock, F: Fn() -> Sweep<C>> SweeperFunction<C, F> {
+    /// A function that keeps its position there. Each call has a sweep of its own, which remembers nothing of the one before.
+    pub fn new(position: SweepPosition<C>, new_sweep: F) -> Self {
+        Self { position, new_sweep }
+    }
+
+    /// Sweeps until the end of the table, or until the time is nearly up. Whatever the event says.
+    ///
+    /// # Errors
+    /// When it could not go on. What was done is done, and the position noted after each page.
+    pub async fn handle(&self, event: LambdaEvent<IgnoredAny>, metrics: &Metrics) -> Result<Swept, SweeperError> {
+        let ends_at = UNIX_EPOCH + Duration::from_millis(event.context.deadline);
+        let (mut sweep, mut swept) = ((self.new_sweep)(), Swept::default());
+        let mut position = self.position.load().await?;
+        loop {
+            let (page, next) = sweep.page(position.as_ref()).await?;
+            swept.add(page);
+            metrics.add(EXAMINED, page.examined as u64);
+            metrics.add(SWEPT, page.deleted() as u64);
+            self.position.save(next.as_ref()).await?;
+            position = next;
+            let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
+            if position.is_none() || left < LAST_PAGE {
+                let Swept { examined, gone, expired, renewed, young, unknown, calls } = swept;
+                let is_complete = position.is_none();
+                tracing::info!(examined, gone, expired, renewed, young, unknown, calls, is_complete, "swept");
+                return Ok(swept);
+            }
+        }
+    }
+}

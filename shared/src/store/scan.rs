@@ -1,0 +1,174 @@
+//! Every row of the `Connections` table, whatever its room, and the deletion of those that were left behind.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::{Client, operation::delete_item::DeleteItemError};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    StoreError,
+    item::{Item, Unreadable, number, read_number, read_text, text},
+    subjects::KEY_PREFIX,
+};
+use crate::{connection::ConnectionId, room::RoomId};
+
+/// The key of a row, after which a scan goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RowKey {
+    connection_id: String,
+    room_id: String,
+}
+
+/// A row: a connection in a room, or among those of its subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Whose it is, if the row says so.
+    pub subject: Option<String>,
+    /// When the row was put, in milliseconds since the Unix epoch.
+    pub joined_at: u64,
+    /// When it expires, in seconds since the Unix epoch.
+    pub expires_at: u64,
+    key: RowKey,
+}
+
+impl Row {
+    /// The room that the connection is in; `None` of a row among those of its subject.
+    #[must_use]
+    pub fn room(&self) -> Option<RoomId> {
+        RoomId::parse(&self.key.room_id).ok().filter(|_| !self.key.connection_id.starts_with(KEY_PREFIX))
+    }
+}
+
+/// Part of the table.
+#[derive(Debug, Default)]
+pub struct RowPage {
+    /// Its rows. Those that cannot be read are left out.
+    pub rows: Vec<Row>,
+    /// How many rows were read, the unreadable among them.
+    pub examined: usize,
+    /// Where the next page starts, if there is one.
+    pub next: Option<RowKey>,
+}
+
+/// The table of connections as a heap of rows.
+#[derive(Clone, Debug)]
+pub struct RowTable {
+    client: Client,
+    table: Arc<str>,
+}
+
+impl RowTable {
+    /// The table with this name.
+    #[must_use]
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Reads at most `limit` rows after one, in no order that means anything; eventually consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn page(&self, after: Option<&RowKey>, limit: u32) -> Result<RowPage, StoreError> {
+        let start = after.map(RowKey::to_item);
+        let page = self
+            .client
+            .scan()
+            .table_name(&*self.table)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(StoreError::of_call("Scan of connections"))?;
+        let examined = page.items().len();
+        let rows: Vec<_> = page.items().iter().filter_map(|item| read_row(item).ok()).collect();
+        if rows.len() < examined {
+            tracing::warn!(rows = examined - rows.len(), "rows that cannot be read are left out");
+        }
+        let next = page.last_evaluated_key.as_ref().and_then(|key| RowKey::read(key).ok());
+        Ok(RowPage { rows, examined, next })
+    }
+
+    /// Deletes a row unless it was put again since it was read; says whether it is gone.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles; the SDK has tried it again by then.
+    pub async fn remove(&self, row: &Row) -> Result<bool, StoreError> {
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&*self.table)
+            .key("connectionId", text(&row.key.connection_id))
+            .key("roomId", text(&row.key.room_id))
+            .condition_expression("attribute_not_exists(joinedAt) OR joinedAt = :joinedAt")
+            .expression_attribute_values(":joinedAt", number(row.joined_at))
+            .send()
+            .await;
+        match deleted {
+            Ok(_) => Ok(true),
+            Err(error)
+                if (error.as_service_error()).is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(StoreError::of_call("DeleteItem of a connection")(error)),
+        }
+    }
+}
+
+impl RowKey {
+    pub(super) fn to_item(&self) -> Item {
+        Item::from([("connectionId".into(), text(&self.connection_id)), ("roomId".into(), text(&self.room_id))])
+    }
+
+    pub(super) fn read(item: &Item) -> Result<Self, Unreadable> {
+        let (connection_id, room_id) = (read_text(item, "connectionId")?, read_text(item, "roomId")?);
+        Ok(Self { connection_id: connection_id.to_owned(), room_id: room_id.to_owned() })
+    }
+}
+
+fn read_row(item: &Item) -> Result<Row, Unreadable> {
+    let key = RowKey::read(item)?;
+    let (connection, subject) = match key.connection_id.strip_prefix(KEY_PREFIX) {
+        Some(subject) => (ConnectionId::new(&key.room_id), Some(subject.to_owned())),
+        None => (ConnectionId::new(&key.connection_id), read_text(item, "userId").ok().map(str::to_owned)),
+    };
+    let (joined_at, expires_at) = (read_number(item, "joinedAt")?, read_number(item, "expiresAt")?);
+    Ok(Row { connection, subject, joined_at, expires_at, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(connection: &str, room: &str) -> Item {
+        Item::from([
+            ("connectionId".into(), text(connection)),
+            ("roomId".into(), text(room)),
+            ("userId".into(), text("alice")),
+            ("joinedAt".into(), number(5)),
+            ("expiresAt".into(), number(6)),
+        ])
+    }
+
+    #[test]
+    fn a_row_is_of_a_connection_in_a_room_or_of_one_of_a_subject() {
+        let member = read_row(&item("c=", "r")).unwrap();
+        assert_eq!((member.connection.as_str(), member.room().unwrap().as_str()), ("c=", "r"));
+        assert_eq!(member.subject.as_deref(), Some("alice"));
+        let of_subject = read_row(&item("subject/bob", "c=")).unwrap();
+        assert_eq!((of_subject.connection.as_str(), of_subject.subject.as_deref()), ("c=", Some("bob")));
+        assert_eq!(of_subject.room(), None);
+        assert_eq!(read_row(&Item::new()), Err(Unreadable("connectionId")));
+    }
+
+    #[test]
+    fn a_key_is_kept_as_text() {
+        let key = RowKey::read(&item("c=", "r")).unwrap();
+        let kept = serde_json::to_string(&key).unwrap();
+        assert_eq!(kept, r#"{"connectionId":"c=","roomId":"r"}"#);
+        assert_eq!(serde_json::from_str::<RowKey>(&kept).unwrap(), key);
+    }
+}

@@ -1,0 +1,89 @@
+//! The operator's command, the real binary, against the stacks that the scenarios share.
+
+pub(crate) mod arguments;
+mod aws_cli;
+pub(crate) mod bench;
+pub(crate) mod doctor;
+pub(crate) mod letters;
+pub(crate) mod maintenance;
+pub(crate) mod reading;
+pub(crate) mod remedies;
+pub(crate) mod smoke;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tests::stack::LocalStack;
+
+/// What a command has said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// Its lines as JSON.
+    pub(crate) fn json(&self) -> Vec<Value> {
+        let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{self:?}"));
+        self.out.lines().map(line).collect()
+    }
+
+    /// Itself, if it ended so.
+    pub(crate) fn ended_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+/// The binary that `cargo build` made.
+pub(crate) fn program() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
+    workspace.join("target/debug/roomcast")
+}
+
+/// The command for a stack, with words that follow.
+pub(crate) fn command(stack: &LocalStack, words: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    // Nothing of the caller's own AWS.
+    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
+    command.args(words).arg("--stack-file").arg(stack.state().join("stack.json"));
+    command
+}
+
+/// Runs it.
+pub(crate) async fn roomcast(stack: &LocalStack, words: &[&str]) -> Said {
+    roomcast_reading(stack, words, "").await
+}
+
+/// Runs it with something on its standard input.
+pub(crate) async fn roomcast_reading(stack: &LocalStack, words: &[&str], input: &str) -> Said {
+    let (mut command, input) = (command(stack, words), input.to_owned());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = move || {
+        let mut child = command.spawn().expect("target/debug/roomcast, which `make rust-test` builds");
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that refuses its arguments reads none of it.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Runs it for its lines of JSON: the exit code besides.
+pub(crate) async fn json_lines(stack: &LocalStack, words: &[&str]) -> (i32, Vec<Value>) {
+    let said = roomcast(stack, &[words, &["--json"]].concat()).await;
+    (said.code, said.json())
+}
+
+/// Arguments that make no sense: exit code 2, and a message with this in it.
+pub(crate) async fn refuses(stack: &LocalStack, words: &[&str], told: &str) {
+    let said = roomcast(stack, words).await.ended_with(2);
+    assert!(said.err.contains(told), "{words:?}: {said:?}");
+}
