@@ -26,7 +26,12 @@ class Emulator:
     """Owns the emulator's process and its folder `work`, which goes with it."""
 
     def __init__(
-        self, state: Path, port: int, enforce_iam: bool, alarm_minute: float, service_endpoints: dict[str, str]
+        self,
+        state: Path,
+        port: int,
+        enforce_iam: bool = True,
+        alarm_minute: float = 60.0,
+        service_endpoints: dict[str, str] | None = None,
     ):
         self.port = port
         self.endpoint = f"http://{HOST}:{port}"
@@ -34,7 +39,7 @@ class Emulator:
         self._work = state / "emulator"
         self._enforce_iam = enforce_iam
         self._alarm_minute = alarm_minute
-        self._service_endpoints = service_endpoints
+        self._service_endpoints = service_endpoints or {}
         self._keeper: subprocess.Popen | None = None
 
     def start(self) -> None:

@@ -41,6 +41,7 @@ struct State {
     scripts: HashMap<String, Script>,
     default_script: DefaultScript,
     delete_scripts: HashMap<String, Script>,
+    get_scripts: HashMap<String, Script>,
     deleted: HashSet<String>,
     latency: Duration,
     bucket: Option<TokenBucket>,
@@ -68,6 +69,7 @@ impl ConnectionsServer {
                 scripts: HashMap::new(),
                 default_script: DefaultScript(Box::new(|_| Script::always(Outcome::ok()))),
                 delete_scripts: HashMap::new(),
+                get_scripts: HashMap::new(),
                 deleted: HashSet::new(),
                 latency: Duration::ZERO,
                 bucket: None,
@@ -101,6 +103,11 @@ impl ConnectionsServer {
     /// Scripts the deletes of one connection; otherwise they are answered 204.
     pub fn script_deletes(&self, connection_id: &str, script: Script) {
         self.state(|state| state.delete_scripts.insert(connection_id.to_owned(), script));
+    }
+
+    /// Scripts the `GET`s of one connection; otherwise they are answered 200, or 410 when it is closed.
+    pub fn script_gets(&self, connection_id: &str, script: Script) {
+        self.state(|state| state.get_scripts.insert(connection_id.to_owned(), script));
     }
 
     /// From now on answers everything about a connection with 410.
@@ -266,6 +273,10 @@ impl Connections {
         }
         if state.deleted.contains(connection_id) {
             return Outcome::gone().into_answer();
+        }
+        let scripted = state.get_scripts.get_mut(connection_id).map(Script::next);
+        if let Some(outcome) = scripted.filter(|outcome| outcome.status() != Some(200)) {
+            return outcome.into_answer();
         }
         let body = r#"{"connectedAt":"2026-01-01T00:00:00Z","identity":{"sourceIp":"127.0.0.1","userAgent":"test"},"lastActiveAt":"2026-01-01T00:00:00Z"}"#;
         Reply::with_body(200, "application/json", body).into()

@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 
 use crate::aws_endpoint::{AwsEndpoint, Call, Rule};
 
-use metered::{Metered, ReadUnits};
+pub use metered::MeteredCall;
+use metered::{Meter, Metered};
 pub use rows::ConnectionRow;
 
 /// The name of the connections table.
@@ -36,7 +37,7 @@ pub const CONGESTION_TABLE: &str = "Congestion";
 #[derive(Debug)]
 pub struct DynamoDb {
     endpoint: AwsEndpoint,
-    read_units: ReadUnits,
+    meter: Meter,
     database: Tables,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -72,10 +73,10 @@ impl DynamoDb {
                 }
             });
         });
-        let read_units = ReadUnits::default();
+        let meter = Meter::default();
         Self {
-            endpoint: AwsEndpoint::start(Metered::in_front_of(&url, read_units.clone())),
-            read_units,
+            endpoint: AwsEndpoint::start(Metered::in_front_of(&url, meter.clone())),
+            meter,
             database: Tables(database),
             stop: Some(stop),
             thread: Some(thread.expect("a thread")),
@@ -109,7 +110,12 @@ impl DynamoDb {
 
     /// The read units that all calls so far have cost.
     pub fn read_units(&self) -> f64 {
-        self.read_units.get()
+        self.meter.read_units()
+    }
+
+    /// The calls so far that have cost units, in order.
+    pub fn metered_calls(&self) -> Vec<MeteredCall> {
+        self.meter.calls()
     }
 
     /// Writes connection rows.

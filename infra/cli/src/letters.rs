@@ -198,6 +198,9 @@ impl Letters {
     }
 
     /// Makes everything visible again that was received and not deleted. What cannot be made so is visible after half a minute.
+    ///
+    /// # Errors
+    /// When nothing of it could be made visible.
     pub async fn release(mut self) -> Result<(), Failure> {
         let handles = std::mem::take(&mut self.held);
         let results = self.queue.postpone(&handles, 0).await;

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from emulator import Emulator
 from ports import free_port
-emulator = Emulator(Path(sys.argv[1]), free_port(), enforce_iam=True, alarm_minute=60)
+emulator = Emulator(Path(sys.argv[1]), free_port())
 emulator.start()
 print(emulator.endpoint, flush=True)
 sys.stdin.read()
@@ -32,10 +32,11 @@ class Emulated:
         self.template = folder / "infra/template.yaml"
         self.template.parent.mkdir()
         self.template.write_text(template.TEMPLATE.read_text())
-        for function in ("authorizer", "session", "message", "relay", "fanout"):
-            bootstrap = folder / "target/deploy/lambda" / function / "bootstrap"
-            bootstrap.parent.mkdir(parents=True)
-            bootstrap.write_text("#!/bin/sh\n")
+        for resource in template.read()["Resources"].values():
+            if resource["Type"] == "AWS::Serverless::Function":
+                bootstrap = self.template.parent / resource["Properties"]["CodeUri"] / "bootstrap"
+                bootstrap.parent.mkdir(parents=True, exist_ok=True)
+                bootstrap.write_text("#!/bin/sh\n")
         self._process = subprocess.Popen(
             [PYTHON, "-c", RUN, str(folder)], cwd=LOCAL, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -1,48 +1,69 @@
-//! Counts the read units that calls cost, by DynamoDB's own account: every row that is read, whole and whether or not it is
-//! returned, rounded up to 4 KB for each call (of a batch for each row), at half the price when eventually consistent.
+//! Counts the units that calls cost, by DynamoDB's own account. Read units: every row that is read, whole and whether or not it
+//! is returned, rounded up to 4 KB for each call (of a batch for each row), at half the price when eventually consistent. Write
+//! units: every row that is written, rounded up to 1 KB, again for each index that it is in, and twice in a transaction.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::aws_endpoint::{Backend, Forward};
 use crate::http_server::{Reply, Request};
 
-/// The database, asked for what each read has cost.
+/// The operations that cost units.
+const METERED: [&str; 7] =
+    ["GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"];
+
+/// The database, asked for what each call has cost.
 pub(super) struct Metered {
     database: Forward,
-    read: ReadUnits,
+    meter: Meter,
 }
 
-/// Read units so far; clones are the same count.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReadUnits(Arc<AtomicU64>);
+/// A call, with the units that it has cost.
+#[derive(Clone, Debug)]
+pub struct MeteredCall {
+    /// The operation.
+    pub operation: String,
+    /// The request.
+    pub body: Value,
+    /// Read or write units.
+    pub units: f64,
+}
 
-impl ReadUnits {
-    /// How many.
-    #[expect(clippy::cast_precision_loss, reason = "a test reads less than 2^52 units")]
-    pub(super) fn get(&self) -> f64 {
-        self.0.load(Ordering::SeqCst) as f64 / 2.0
+impl MeteredCall {
+    /// Whether the units are read units.
+    pub fn is_read(&self) -> bool {
+        ["GetItem", "BatchGetItem", "Query"].contains(&self.operation.as_str())
+    }
+}
+
+/// The calls so far; clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Meter(Arc<Mutex<Vec<MeteredCall>>>);
+
+impl Meter {
+    pub(super) fn calls(&self) -> Vec<MeteredCall> {
+        self.0.lock().unwrap().clone()
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "halves of a small positive number")]
-    fn add(&self, units: f64) {
-        self.0.fetch_add((units * 2.0).round() as u64, Ordering::SeqCst);
+    /// Read units so far.
+    pub(super) fn read_units(&self) -> f64 {
+        self.0.lock().unwrap().iter().filter(|call| call.is_read()).map(|call| call.units).sum()
     }
 }
 
 impl Metered {
-    pub(super) fn in_front_of(url: &str, read: ReadUnits) -> Self {
-        Self { database: Forward::new(url), read }
+    pub(super) fn in_front_of(url: &str, meter: Meter) -> Self {
+        Self { database: Forward::new(url), meter }
     }
 }
 
 impl Backend for Metered {
     async fn call(&self, operation: &str, body: &Value, request: &Request) -> Reply {
-        if !["GetItem", "BatchGetItem", "Query"].contains(&operation) {
+        if !METERED.contains(&operation) {
             return self.database.call(operation, body, request).await;
         }
+        let asked = body.clone();
         let mut body = body.clone();
         body["ReturnConsumedCapacity"] = json!("TOTAL");
         let reply = self.database.call(operation, &body, request).await;
@@ -50,7 +71,8 @@ impl Backend for Metered {
         // That of a batch is a list, with an entry for each table.
         let consumed = &answer["ConsumedCapacity"];
         let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
-        self.read.add(tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum());
+        let units = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        self.meter.0.lock().unwrap().push(MeteredCall { operation: operation.to_owned(), body: asked, units });
         reply
     }
 }

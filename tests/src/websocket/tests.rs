@@ -118,3 +118,22 @@ async fn waiting_in_vain_fails_with_what_was_received() {
     let client = Client::connect(&endpoint, &Handshake::default()).await.unwrap();
     client.expect("two messages", |frame| frame["type"] == "messages").await;
 }
+
+#[tokio::test]
+async fn whoever_asks_on_a_connection_that_fails_is_not_answered() {
+    let endpoint = serve(|mut socket, _| async move {
+        let asked = next_json(&mut socket).await;
+        send(&mut socket, json!({ "type": "messages" })).await;
+        send(&mut socket, json!({ "type": "error", "requestId": asked["requestId"] })).await;
+        // The second question is read, and answered with the end.
+        next_json(&mut socket).await;
+    })
+    .await;
+    let client = Client::connect(&endpoint, &Handshake::default()).await.unwrap();
+    let long = Duration::from_secs(60);
+    assert_eq!(client.ask(json!({ "action": "sync" }), long).await.unwrap()["type"], "error");
+    assert_eq!(client.received_from(1).len(), 1);
+    assert_eq!(client.received_from(5).len(), 0);
+    assert_eq!(client.ask(json!({ "action": "sync" }), long).await, None);
+    assert!(client.end().is_some());
+}

@@ -46,6 +46,7 @@ use std::time::Duration;
 use cli::{arguments, bench, doctor, letters, maintenance, reading, remedies, smoke};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stacks::Stacks;
+use tokio::runtime::Runtime;
 
 /// Scenarios at once. They wait more than they work, but the emulator is one Python process.
 const THREADS: usize = 4;
@@ -57,7 +58,7 @@ const SCENARIO_WITHIN: Duration = Duration::from_mins(4);
 macro_rules! scenarios {
     ($runtime:expr, $stacks:expr; $($module:ident::$scenario:ident,)*) => {
         vec![$({
-            let (runtime, stacks) = ($runtime.handle().clone(), Arc::clone(&$stacks));
+            let (runtime, stacks) = ($runtime.handle().clone(), Arc::clone($stacks));
             Trial::test(concat!(stringify!($module), "::", stringify!($scenario)), move || {
                 runtime.block_on(in_time($module::$scenario(&stacks)))
             })
@@ -70,19 +71,38 @@ async fn in_time(scenario: impl Future<Output = ()>) -> Result<(), Failed> {
     done.map_err(|_| format!("not done within {SCENARIO_WITHIN:?}").into())
 }
 
+/// What an operator does with rooms, messages and connections.
+fn operators(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
+    scenarios![runtime, stacks;
+        arguments::bad_arguments_are_refused_with_their_limit,
+        arguments::a_stack_that_is_not_there_is_said_to_be_missing,
+        arguments::each_shell_has_its_completions,
+        letters::dead_letters_are_listed_shown_and_discarded,
+        letters::a_dead_letter_is_redriven_to_where_it_came_from,
+        letters::a_shards_job_is_redriven_to_the_shards,
+        letters::unmatched_events_are_listed,
+        maintenance::a_sweep_deletes_what_was_left_behind,
+        maintenance::a_subject_is_disconnected_everywhere,
+        reading::lines_are_published_once_and_tailed,
+        reading::a_tail_follows_the_log,
+        reading::members_and_numbers_of_a_room_are_shown,
+        reading::a_messages_way_is_explained,
+    ]
+}
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     let stacks = Arc::new(Stacks::default());
     // Those that take longest come first. The first look for processes in /proc.
-    let killed = scenarios![runtime, stacks;
+    let killed = scenarios![&runtime, &stacks;
         chaos::after_half_a_minute_of_chaos_everybody_has_everything,
         faults::killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered,
     ];
     let mut trials: Vec<_> =
         killed.into_iter().map(|trial| trial.with_ignored_flag(cfg!(not(target_os = "linux")))).collect();
-    trials.extend(scenarios![runtime, stacks;
+    trials.extend(scenarios![&runtime, &stacks;
         remedies::doctor_names_each_fault_and_its_command_mends_it,
         permissions::every_permission_of_every_function_is_needed,
         smoke::smoke_fails_when_any_one_function_is_broken,
@@ -154,21 +174,9 @@ fn main() -> ExitCode {
         tokens::a_page_of_another_origin_is_refused,
         tokens::an_empty_token_in_the_query_hides_none_in_the_header,
         retention::what_has_expired_is_reported_as_truncated,
-        arguments::bad_arguments_are_refused_with_their_limit,
-        arguments::a_stack_that_is_not_there_is_said_to_be_missing,
-        arguments::each_shell_has_its_completions,
-        letters::dead_letters_are_listed_shown_and_discarded,
-        letters::a_dead_letter_is_redriven_to_where_it_came_from,
-        letters::a_shards_job_is_redriven_to_the_shards,
-        letters::unmatched_events_are_listed,
-        maintenance::a_sweep_deletes_what_was_left_behind,
-        maintenance::a_subject_is_disconnected_everywhere,
-        reading::lines_are_published_once_and_tailed,
-        reading::a_tail_follows_the_log,
-        reading::members_and_numbers_of_a_room_are_shown,
-        reading::a_messages_way_is_explained,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
+    trials.extend(operators(&runtime, &stacks));
     trials.push(chaos::long_run(runtime.handle()));
     trials.extend(client_library::trials(runtime.handle(), &stacks));
     let conclusion = libtest_mimic::run(&arguments, trials);

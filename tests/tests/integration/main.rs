@@ -7,6 +7,7 @@
 )]
 
 mod connections_api;
+mod cost;
 mod docs;
 mod fanout;
 mod flood;
@@ -16,4 +17,5 @@ mod log_lines;
 mod metrics;
 mod queue;
 mod security;
+mod sweep;
 mod tracing;

@@ -114,7 +114,10 @@ impl Bill {
 
 /// What API Gateway bills as messages.
 fn messages(usage: &Usage) -> f64 {
-    [Count::FramesIn, Count::Replies, Count::Posts, Count::Closes].map(|count| usage.total(count)).iter().sum()
+    [Count::FramesIn, Count::Replies, Count::Posts, Count::Closes, Count::Looks]
+        .map(|count| usage.total(count))
+        .iter()
+        .sum()
 }
 
 /// USD of one message, on average over so many.

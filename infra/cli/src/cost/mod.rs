@@ -8,6 +8,7 @@
 pub mod beats;
 pub mod bill;
 pub mod capacity;
+pub mod curves;
 pub mod fields;
 pub mod flow;
 pub mod packing;
@@ -30,11 +31,17 @@ const EMPTY_POLLS: f64 = 5.0 * 3.0 * 60.0 * 24.0 * 30.0;
 /// FIFO queues, and others, that are polled.
 const QUEUES: (f64, f64) = (2.0, 2.0);
 
-/// Metrics of a stack: names times functions that write them.
-const METRICS: f64 = 60.0;
+/// Metrics of a stack in which all is well: docs/metrics.md.
+const METRICS: f64 = 30.0;
 
 /// Alarms of a stack.
 const ALARMS: f64 = 17.0;
+
+/// Connections that the sweeper looks at in a second: `SWEEP_PER_SECOND`.
+const SWEPT_A_SECOND: f64 = 50.0;
+
+/// Those that it gets through in one call.
+const MOST_SWEPT: f64 = 300.0 * SWEPT_A_SECOND;
 
 /// What a workload takes in a month, and how.
 #[derive(Clone, Debug)]
@@ -57,6 +64,7 @@ impl Estimate {
         if workload.setting.fixed {
             usage.add_times(1.0, &fixed());
         }
+        sweeps(workload, &mut usage);
         Self { demand, usage }
     }
 
@@ -75,4 +83,15 @@ fn fixed() -> Usage {
     usage.add(Part::Fixed, Count::Metrics, METRICS);
     usage.add(Part::Fixed, Count::Alarms, ALARMS);
     usage
+}
+
+/// The sweeper looks at every connection, or as many as an invocation's time allows, each time that it is called.
+fn sweeps(workload: &Workload, usage: &mut Usage) {
+    let open = |group: &workload::RoomGroup| group.connections() * group.hours_per_day / 24.0;
+    let connections: f64 = workload.rooms.iter().map(open).sum();
+    let (sweeps, looks) = (workload.days * workload.setting.sweeps_per_day, connections.min(MOST_SWEPT));
+    usage.add(Part::Sweeps, Count::Sweeper, sweeps);
+    usage.add(Part::Sweeps, Count::Looks, sweeps * looks);
+    usage.add(Part::Sweeps, Count::GbSeconds, sweeps * looks / SWEPT_A_SECOND * workload.setting.ingest_gb);
+    usage.add(Part::Sweeps, Count::ReadUnits, sweeps * sizes::read_units(looks * sizes::member(&workload.setting)));
 }

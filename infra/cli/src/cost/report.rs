@@ -170,6 +170,7 @@ impl<'a> Report<'a> {
             Count::Relay,
             Count::Fanout,
             Count::ShardsFunction,
+            Count::Sweeper,
         ]);
         let _ = writeln!(
             text,
@@ -238,6 +239,7 @@ fn name_of(part: Part) -> &'static str {
         Part::Beats => "beats",
         Part::Handshakes => "handshakes, joins",
         Part::Connections => "open connections",
+        Part::Sweeps => "sweeps",
         Part::Fixed => "an empty stack",
     }
 }

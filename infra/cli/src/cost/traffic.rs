@@ -23,6 +23,9 @@ const LOOK_SECONDS: f64 = 3.0;
 /// Environments beside those that are busy on average.
 const SPARE_ENVIRONMENTS: f64 = 2.0;
 
+/// Seconds between the notes of how far a broadcast got.
+const PROGRESS_SECONDS: f64 = 5.0;
+
 /// The value for a whole number of messages, in between for a number between.
 fn between(messages: f64, value: impl Fn(f64) -> f64) -> f64 {
     let (low, high) = (messages.floor(), messages.ceil());
@@ -174,6 +177,9 @@ impl Month<'_> {
         usage.add(posts, Count::BatchWriteItem, gone / 25.0);
         // The row and its place in the index.
         usage.add(posts, Count::WriteUnits, 2.0 * gone);
+        let notes = (self.flow.posting / PROGRESS_SECONDS).floor();
+        usage.add(posts, Count::PutItem, notes);
+        usage.add(posts, Count::WriteUnits, notes);
     }
 
     /// Each environment of `message` or `relay` looks at the rooms that are behind, and at the queue's depth, beside an

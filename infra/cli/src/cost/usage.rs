@@ -24,6 +24,8 @@ pub enum Part {
     Handshakes,
     /// Minutes of open connections.
     Connections,
+    /// The sweeper's looks at connections that may be gone.
+    Sweeps,
     /// What a stack costs that nobody uses: polls of empty queues, metrics, alarms.
     Fixed,
 }
@@ -39,6 +41,8 @@ pub enum Count {
     Posts,
     /// Calls of `DELETE @connections`.
     Closes,
+    /// Calls of `GET @connections`.
+    Looks,
     /// Minutes of open connections.
     ConnectionMinutes,
     /// Invocations of `authorizer`.
@@ -53,6 +57,8 @@ pub enum Count {
     Fanout,
     /// Invocations of `shards`.
     ShardsFunction,
+    /// Invocations of `sweeper`.
+    Sweeper,
     /// Memory x time of all of them.
     GbSeconds,
     /// Calls of DynamoDB, which bills units alone.

@@ -90,6 +90,8 @@ pub struct Setting {
     pub room_bytes: f64,
     /// Bytes of the lines that an invocation logs, its metrics among them.
     pub log_bytes: f64,
+    /// How often the sweeper is called: `SweepSchedule`.
+    pub sweeps_per_day: f64,
     /// Whether the stack's alarms, metrics and the polling of empty queues count.
     pub fixed: bool,
 }
@@ -183,6 +185,7 @@ fn read_setting(fields: &mut Fields<'_>) -> Setting {
         id_bytes: fields.whole("idBytes", 1.0..=64.0, Some(36.0)),
         room_bytes: fields.whole("roomIdBytes", 1.0..=100.0, Some(20.0)),
         log_bytes: fields.number("logBytes", 0.0..=100_000.0, Some(1_000.0)),
+        sweeps_per_day: fields.number("sweepsPerDay", 0.0..=1_440.0, Some(24.0)),
         fixed: fields.flag("fixed", true),
     };
     if setting.sync_min > setting.sync_max {

@@ -130,7 +130,9 @@ fn text(outcome: &Outcome, broadcasts: &[Broadcast]) -> String {
     table(&mut text, "faults", faults.iter().map(|(kind, count)| ((*kind).to_owned(), count.to_string())));
     text.push_str(
         "From the first attempt to send a message until a client saw it, faults, retries and resumes included. The emulator is one\n\
-         process on a machine that does other things: this says how long trouble lasts, not how fast Roomcast is.\n\n\
+         process on a machine that does other things: this says how long trouble lasts, not how fast Roomcast is. Events of a room that\n\
+         has fallen behind wait in their queue until its cut opens ([docs/shares.md](../../docs/shares.md)), also when its\n\
+         backlog is gone by then.\n\n\
          | came | count | p50 | p90 | p99 | longest |\n|---|---|---|---|---|---|\n",
     );
     let sights = world.books(|books| books.sights.clone());

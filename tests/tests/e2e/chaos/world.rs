@@ -57,7 +57,7 @@ pub(super) struct Books {
     pub(super) faults: Vec<Mark>,
     /// How often what happened to clients.
     pub(super) counts: BTreeMap<&'static str, u64>,
-    /// What nobody may be answered.
+    /// What clients were told, and must never be told.
     pub(super) violations: Vec<String>,
 }
 

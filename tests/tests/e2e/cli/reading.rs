@@ -14,7 +14,7 @@ use crate::wait::{PATIENCE, until};
 pub(crate) async fn lines_are_published_once_and_tailed(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let alice = stack.connect_with(&Handshake::token(&stack.token("cli-tail")).room("cli:tail")).await.unwrap();
-    let lines: String = (1..=12).map(|number| format!("{{\"n\": {number}}}\n")).collect();
+    let lines = (1..=12).map(|number| format!("{{\"n\": {number}}}\n")).collect::<Vec<_>>().concat();
     let words = ["publish", "cli:tail", "--json-lines", "--from", "feed", "--id", "run", "--json"];
     let accepted = roomcast_reading(stack, &words, &lines).await.ended_with(0).json();
     assert_eq!(accepted[11], json!({ "line": 12, "room": "cli:tail", "id": "run-12" }));
@@ -108,9 +108,9 @@ pub(crate) async fn a_messages_way_is_explained(stacks: &Stacks) {
     let seq = log(stack, room).await[0].0;
     for asked in ["m-1", &seq.to_string()] {
         // Others fill the queues, so whether it is out may not be known before the broadcast's line is written.
-        let posted = until("it is posted", async || {
+        let posted = until("it is known to be accepted and posted", async || {
             let said = explain(asked).await.ended_with(0).json().remove(0);
-            (said["outcome"] == "posted").then_some(said)
+            (said["outcome"] == "posted" && said["acceptedAt"].is_u64()).then_some(said)
         })
         .await;
         assert_eq!((&posted["id"], &posted["logged"]["seq"]), (&json!("m-1"), &json!(seq)));

@@ -17,3 +17,6 @@ mod session;
 mod shares;
 mod throttled;
 mod writer;
+
+pub(crate) use session::Session;
+pub(crate) use writer::client;

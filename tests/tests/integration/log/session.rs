@@ -23,7 +23,7 @@ use tests::events;
 pub(super) const RETENTION_SECONDS: u64 = 3_600;
 
 #[derive(Clone)]
-pub(super) struct Session(Rc<SessionFunction<TestClock>>);
+pub(crate) struct Session(Rc<SessionFunction<TestClock>>);
 
 impl Session {
     pub(super) fn new(client: Client, clock: &TestClock) -> Self {
@@ -32,6 +32,10 @@ impl Session {
 
     /// With so many requests a second for each subject.
     pub(super) fn with_requests(requests: u64, client: Client, clock: &TestClock) -> Self {
+        Self::with_limits(SessionLimits { rooms: 100, connections: None, requests, room_joins: 0 }, client, clock)
+    }
+
+    pub(crate) fn with_limits(limits: SessionLimits, client: Client, clock: &TestClock) -> Self {
         let tables = Tables {
             connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
             subjects: SubjectTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
@@ -39,13 +43,12 @@ impl Session {
         };
         let api = nobody_expires();
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
-        let (limits, random) =
-            (SessionLimits { rooms: 100, connections: None, requests, room_joins: 0 }, Rng::with_seed(2));
+        let random = Rng::with_seed(2);
         Self(Rc::new(SessionFunction::new(tables, api, limits, clock.clone(), RETENTION_SECONDS, beat, random)))
     }
 
     /// Sends a frame; returns the reply.
-    pub(super) async fn request(&self, connection: &str, subject: &str, frame: &Value) -> Value {
+    pub(crate) async fn request(&self, connection: &str, subject: &str, frame: &Value) -> Value {
         self.answer(event(events::frame(connection, subject, &frame.to_string()))).await
     }
 
@@ -62,12 +65,12 @@ impl Session {
     }
 
     /// Opens a connection; returns the status of the handshake.
-    pub(super) async fn connect(&self, connection: &str, subject: &str) -> u16 {
+    pub(crate) async fn connect(&self, connection: &str, subject: &str) -> u16 {
         self.0.handle(event(events::connect(connection, subject, None)), &Metrics::default()).await.unwrap().status_code
     }
 
     /// Tells that a connection is gone.
-    pub(super) async fn disconnect(&self, connection: &str, subject: &str) {
+    pub(crate) async fn disconnect(&self, connection: &str, subject: &str) {
         let response =
             self.0.handle(event(events::disconnect(connection, subject)), &Metrics::default()).await.unwrap();
         assert_eq!(response.status_code, 200);

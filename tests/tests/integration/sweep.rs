@@ -1,0 +1,187 @@
+//! The sweep, against an embedded table and a scripted API.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use ingest::connections_api::{ApiError, ConnectionsApi};
+use ingest::sweep::{Sweep, SweepError, SweepSettings, Swept};
+use ingest::sweeper::SweeperFunction;
+use lambda_runtime::{Context, LambdaEvent};
+use serde::de::IgnoredAny;
+use shared::metrics::Metrics;
+use shared::metrics::names::{EXAMINED, SWEPT};
+use shared::store::connections::ConnectionTable;
+use shared::store::scan::{RowKey, RowTable};
+use shared::store::sweep::SweepPosition;
+use shared::{ConnectionId, RoomId, Subject, clock::SystemClock};
+use tests::aws_endpoint::{Fault, Rule};
+use tests::aws_sdk::sdk_config;
+use tests::connections_server::{ConnectionsServer, Outcome, Script};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
+
+const SETTINGS: SweepSettings = SweepSettings {
+    per_second: NonZeroU32::new(100_000).unwrap(),
+    gone_grace_ms: 10_000,
+    // Nothing here is said by a connection that has just been opened.
+    confirm_after: Duration::ZERO,
+    is_dry: false,
+};
+
+struct World {
+    dynamodb: DynamoDb,
+    server: ConnectionsServer,
+}
+
+impl World {
+    fn new(rows: impl IntoIterator<Item = ConnectionRow>) -> Self {
+        let (dynamodb, server) = (DynamoDb::start(), ConnectionsServer::start());
+        dynamodb.seed(rows);
+        Self { dynamodb, server }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&sdk_config(&self.dynamodb.url()))
+    }
+
+    fn table(&self) -> RowTable {
+        RowTable::new(self.client(), CONNECTIONS_TABLE)
+    }
+
+    fn sweep(&self, settings: SweepSettings) -> Sweep<SystemClock> {
+        // One attempt of the SDK, so that each throttle is the sweep's own to wait for.
+        let sdk = sdk_config("http://127.0.0.1:9").into_builder();
+        let sdk = sdk.retry_config(aws_config::retry::RetryConfig::disabled()).build();
+        Sweep::new(self.table(), ConnectionsApi::new(&sdk, &self.server.endpoint()), SystemClock, settings)
+    }
+
+    /// Sweeps the whole table.
+    async fn swept(&self, settings: SweepSettings) -> Result<Swept, SweepError> {
+        let (mut sweep, mut swept, mut position) = (self.sweep(settings), Swept::default(), None);
+        loop {
+            let (page, next) = sweep.page(position.as_ref()).await?;
+            swept.add(page);
+            if next.is_none() {
+                return Ok(swept);
+            }
+            position = next;
+        }
+    }
+
+    fn gets(&self, connection: &str) -> usize {
+        self.server.connection(connection).gets
+    }
+
+    fn connections(&self) -> Vec<String> {
+        let mut connections: Vec<_> = self.dynamodb.rows().into_iter().map(|row| row.connection_id).collect();
+        connections.sort();
+        connections.dedup();
+        connections
+    }
+}
+
+fn now() -> u64 {
+    use shared::clock::Clock;
+    SystemClock.unix_seconds()
+}
+
+#[tokio::test]
+async fn rows_of_a_gone_connection_go_after_its_second_410_whatever_the_number_of_its_rooms() {
+    let rows = ["a", "b", "c"].map(|room| ConnectionRow::new("gone=", room));
+    let living = ["a", "b"].map(|room| ConnectionRow::new("living=", room));
+    let world = World::new(rows.into_iter().chain(living).chain([ConnectionRow::new("young=", "a").young()]));
+    world.server.close("gone=");
+    let dry = world.swept(SweepSettings { is_dry: true, ..SETTINGS }).await.unwrap();
+    assert_eq!((dry.gone, dry.young, world.connections().len()), (3, 1, 3));
+    let swept = world.swept(SETTINGS).await.unwrap();
+    assert_eq!(swept, Swept { examined: 6, gone: 3, young: 1, calls: 3, ..Swept::default() });
+    assert_eq!(world.connections(), ["living=", "young="]);
+    assert_eq!((world.gets("gone="), world.gets("living="), world.gets("young=")), (4, 2, 0), "in two sweeps");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_said_once_to_be_gone_keeps_its_rows() {
+    let world = World::new([ConnectionRow::new("false=", "a")]);
+    world.server.script_gets("false=", Script::queue([Outcome::gone()]));
+    assert_eq!(world.swept(SETTINGS).await.unwrap().gone, 0);
+    assert_eq!((world.connections(), world.gets("false=")), (vec!["false=".to_owned()], 2));
+}
+
+#[tokio::test]
+async fn what_has_long_expired_goes_unasked() {
+    let expired = |connection: &str, seconds| ConnectionRow {
+        expires_at: now() - seconds,
+        ..ConnectionRow::new(connection, "a")
+    };
+    let world = World::new([expired("long=", 3_600), expired("just=", 5)]);
+    let swept = world.swept(SETTINGS).await.unwrap();
+    assert_eq!((swept.expired, world.gets("long="), world.gets("just=")), (1, 0, 1));
+    assert_eq!(world.connections(), ["just="]);
+}
+
+#[tokio::test]
+async fn a_row_that_was_put_again_since_it_was_read_stays() {
+    let world = World::new([ConnectionRow::new("back=", "a"), ConnectionRow::new("gone=", "a")]);
+    let page = world.table().page(None, 10).await.unwrap();
+    let connections = ConnectionTable::new(world.client(), CONNECTIONS_TABLE, SystemClock);
+    let (room, subject) = (RoomId::parse("a").unwrap(), Subject::parse("alice").unwrap());
+    connections.join(&ConnectionId::new("back="), &room, &subject, now() + 60).await.unwrap();
+    for row in &page.rows {
+        assert_eq!(world.table().remove(row).await.unwrap(), row.connection.as_str() == "gone=");
+        // Again is fine.
+        world.table().remove(row).await.unwrap();
+    }
+    assert_eq!(world.connections(), ["back="]);
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_waited_for_and_a_refused_one_ends_the_sweep() {
+    let world = World::new([ConnectionRow::new("slow=", "a"), ConnectionRow::new("gone=", "a")]);
+    world.server.close("gone=");
+    world.server.script_gets("slow=", Script::queue([Outcome::throttled()]));
+    let swept = world.swept(SETTINGS).await.unwrap();
+    assert_eq!((swept.gone, swept.unknown, world.gets("slow=")), (1, 0, 2));
+    world.server.script_gets("slow=", Script::queue([Outcome::bad_request()]));
+    assert_eq!(world.swept(SETTINGS).await.unwrap().unknown, 1);
+    world.server.script_gets("slow=", Script::always(Outcome::forbidden()));
+    let refused = world.swept(SETTINGS).await.unwrap_err();
+    assert!(matches!(refused, SweepError::Api(ApiError::Refused(_))), "{refused}");
+    assert_eq!(world.connections(), ["slow="]);
+}
+
+#[tokio::test]
+async fn the_function_goes_on_where_its_time_was_up() {
+    let world = World::new(ConnectionRow::many("gone-", 250, "a"));
+    for number in 0..250 {
+        world.server.close(&format!("gone-{number}"));
+    }
+    let position = || SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+    let function = SweeperFunction::new(position(), || world.sweep(SETTINGS));
+    // Its deadline is long past: a page is all that there is time for.
+    let call = async |metrics: &Metrics| {
+        let event: IgnoredAny = serde_json::from_str("{}").unwrap();
+        function.handle(LambdaEvent::new(event, Context::default()), metrics).await
+    };
+    let metrics = Metrics::default();
+    for (left, is_complete) in [(150, false), (50, false), (0, true)] {
+        assert!(call(&metrics).await.is_ok());
+        assert_eq!(world.dynamodb.rows().len(), left);
+        assert_eq!(position().load().await.unwrap().is_none(), is_complete);
+    }
+    assert_eq!((metrics.count(EXAMINED), metrics.count(SWEPT)), (250, 250));
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_swept_again() {
+    let world = World::new(ConnectionRow::many("gone-", 3, "a"));
+    (0..3).for_each(|number| world.server.close(&format!("gone-{number}")));
+    world.dynamodb.fault(Rule::on("DeleteItem", Fault::access_denied()).times(1));
+    let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+    let key: RowKey = serde_json::from_str(r#"{"connectionId":"none=","roomId":"a"}"#).unwrap();
+    position.save(Some(&key)).await.unwrap();
+    assert_eq!(position.load().await.unwrap(), Some(key));
+    position.save(None).await.unwrap();
+    assert!(matches!(world.swept(SETTINGS).await, Err(SweepError::Store(_))));
+    assert_eq!(world.dynamodb.rows().len(), 3);
+    assert_eq!(world.swept(SETTINGS).await.unwrap().gone, 3);
+}
