@@ -37,10 +37,12 @@ impl Packing {
             let now = as_it_is.demand.flows[index].messages_per_post();
             now.max(group.messages_per_second * group.tolerated_delay_seconds)
         };
+        let is_patient = workload.rooms.iter().any(|group| group.tolerated_delay_seconds > 0.0);
+        let as_it_is_usd = as_it_is.usd(prices);
         Self {
             unpacked_usd: with(&|_| 1.0),
-            as_it_is_usd: as_it_is.usd(prices),
-            tolerated_usd: with(&gathered).min(as_it_is.usd(prices)),
+            as_it_is_usd,
+            tolerated_usd: if is_patient { with(&gathered).min(as_it_is_usd) } else { as_it_is_usd },
         }
     }
 }
