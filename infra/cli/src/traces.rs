@@ -1,18 +1,13 @@
 //! What a trial run leaves behind in a stack, and its removal: rows of its rooms and subjects, and dead letters.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, slice};
 
+use crate::{
+    failure::Failure,
+    letters::{Letter, Letters},
+    stack::Stack,
+};
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
-use shared::queue::REASON;
-
-use crate::{failure::Failure, stack::Stack};
-
-/// Looks at the dead-letter queue at the end, each of ten letters.
-const LOOKS: usize = 5;
-
-/// How long a letter that is being looked at stays hidden, in seconds.
-const HIDDEN_SECONDS: i32 = 5;
 
 /// A row of a table.
 pub type Row = HashMap<String, AttributeValue>;
@@ -24,15 +19,6 @@ pub struct Traces {
     pub rooms: Vec<String>,
     /// Who connected.
     pub subjects: Vec<String>,
-}
-
-/// A dead letter of one of the rooms.
-#[derive(Debug)]
-pub struct Letter {
-    /// The record's body.
-    pub body: String,
-    /// Why it is one.
-    pub reason: Option<String>,
 }
 
 impl Traces {
@@ -58,11 +44,7 @@ impl Traces {
                 delete(&client, messages, &row, ["roomId", "seq"]).await?;
             }
             congestion(stack, &client, room).await?;
-            for _ in 0..LOOKS {
-                if take_letter(stack, room).await?.is_none() {
-                    break;
-                }
-            }
+            while take_letter(stack, room).await?.is_some() {}
         }
         Ok(())
     }
@@ -120,29 +102,17 @@ async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Res
 /// When the queue does not answer.
 pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Failure> {
     let client = aws_sdk_sqs::Client::new(&stack.sdk);
-    let url = stack.output("DlqUrl")?;
-    let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
-    let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
-    let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
-    let received = receive.send().await.map_err(Failure::call("dead letters were to be read"))?;
-    let is_ours = |message: &&Message| {
-        let group = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::MessageGroupId));
-        group.is_some_and(|group| group == room)
-    };
-    let mut letter = None;
-    for message in received.messages() {
-        let handle = message.receipt_handle().unwrap_or_default();
-        if letter.is_none() && is_ours(&message) {
-            let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
+    Letters::with(client, stack.output("DlqUrl")?, async |letters| {
+        loop {
+            let next = letters.next().await?;
+            if next.is_empty() {
+                return Ok(None);
+            }
+            let Some(ours) = next.into_iter().find(|letter| letter.group_id.as_deref() == Some(room)) else { continue };
+            let deleted: Result<Vec<()>, _> = letters.delete(slice::from_ref(&ours)).await.into_iter().collect();
             deleted.map_err(Failure::call("a dead letter was to be removed"))?;
-            let reason = message.message_attributes().and_then(|all| all.get(REASON));
-            let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
-            letter = Some(Letter { body: message.body().unwrap_or_default().to_owned(), reason });
-        } else {
-            let show = client.change_message_visibility().queue_url(url).receipt_handle(handle);
-            // One that cannot be shown now is visible after some seconds.
-            let _ = show.visibility_timeout(0).send().await;
+            return Ok(Some(ours));
         }
-    }
-    Ok(letter)
+    })
+    .await
 }

@@ -132,16 +132,35 @@ pub(crate) async fn enqueue_to(stack: &LocalStack, queue_url: &str, group: &str,
     send.message_group_id(group).message_deduplication_id(deduplication).send().await.unwrap();
 }
 
-/// Waits for a message of a queue whose body has this text. It stays, since scenarios share the queues.
+/// Seconds for which a message that is being looked at is hidden, so that those behind it are handed out.
+const LOOKED_AT: i32 = 10;
+
+/// Waits for a message of a queue whose body has this text. It stays, since scenarios share the queues, and is visible again
+/// at once, as the others are.
 pub(crate) async fn received(stack: &LocalStack, queue_url: &str, text: &str) -> Message {
+    until(&format!("a message with {text} in {queue_url}"), async || look_for(stack, queue_url, text).await).await
+}
+
+/// Looks through all that a queue hands out.
+async fn look_for(stack: &LocalStack, queue_url: &str, text: &str) -> Option<Message> {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
-    let found = |message: &Message| message.body().is_some_and(|body| body.contains(text));
-    until(&format!("a message with {text} in {queue_url}"), async || {
+    let mut seen: Vec<Message> = Vec::new();
+    loop {
         let receive = client.receive_message().queue_url(queue_url).max_number_of_messages(10);
-        let received = receive.visibility_timeout(0).message_attribute_names("All").send().await.unwrap();
-        received.messages().iter().find(|message| found(message)).cloned()
-    })
-    .await
+        let receive = receive.visibility_timeout(LOOKED_AT).message_attribute_names("All");
+        let page = receive.send().await.unwrap().messages.unwrap_or_default();
+        let is_over = page.is_empty() || page.iter().any(|message| message.body().unwrap_or_default().contains(text));
+        seen.extend(page);
+        if is_over {
+            break;
+        }
+    }
+    for handle in seen.iter().filter_map(Message::receipt_handle) {
+        let show = client.change_message_visibility().queue_url(queue_url).receipt_handle(handle);
+        // Another scenario may have removed it.
+        let _ = show.visibility_timeout(0).send().await;
+    }
+    seen.into_iter().find(|message| message.body().is_some_and(|body| body.contains(text)))
 }
 
 /// Waits for a dead letter whose body has this text; its reason.
