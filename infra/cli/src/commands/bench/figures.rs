@@ -13,7 +13,7 @@ use super::members::Received;
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub(super) id: String,
-    pub(super) sent_at: Instant,
+    pub(super) began_at: Instant,
     pub(super) accepted_at: Instant,
 }
 
@@ -59,7 +59,7 @@ impl Figures {
         let (mut lost, mut again, mut out_of_order) = (0, 0, 0);
         for of_member in received {
             let mut ids = HashSet::new();
-            let mut last = 0;
+            let mut newest = 0;
             let mut is_ordered = true;
             for message in of_member {
                 let Some(accepted_at) = accepted_at.get(message.id.as_str()) else { continue };
@@ -67,15 +67,15 @@ impl Figures {
                     again += 1;
                     continue;
                 }
-                is_ordered &= message.seq > last;
-                last = message.seq;
+                is_ordered &= message.seq > newest;
+                newest = message.seq;
                 // A broadcast may overtake the reply.
                 latencies.push(message.at.saturating_duration_since(*accepted_at));
             }
             lost += sent.len() - ids.len();
             out_of_order += usize::from(!is_ordered);
         }
-        let replies = sent.iter().map(|sent| sent.accepted_at.duration_since(sent.sent_at)).collect();
+        let replies = sent.iter().map(|sent| sent.accepted_at.duration_since(sent.began_at)).collect();
         #[allow(clippy::cast_precision_loss, reason = "a few thousand messages")]
         let rate = sent.len() as f64 / sending.as_secs_f64().max(f64::EPSILON);
         Self {
@@ -133,7 +133,7 @@ mod tests {
     fn loss_order_and_repetition_are_told_apart() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let sent = |id: &str| Sent { id: id.to_owned(), sent_at: at(0), accepted_at: at(10) };
+        let sent = |id: &str| Sent { id: id.to_owned(), began_at: at(0), accepted_at: at(10) };
         let received = |id: &str, seq, millis| Received { id: id.to_owned(), seq, at: at(millis) };
         let whole = vec![received("a", 1, 20), received("b", 2, 30), received("a", 1, 40)];
         let broken = vec![received("b", 2, 30), received("a", 1, 5), received("other", 3, 9)];

@@ -149,11 +149,11 @@ async fn measure(
 
 /// Sends one message; when it was sent and accepted, and under which id.
 async fn send(sender: &mut Client, room: &str, number: u64) -> Result<Sent, Failure> {
-    let sent_at = Instant::now();
+    let began_at = Instant::now();
     let frame = json!({ "action": "sendMessage", "roomId": room, "data": { "bench": number } });
     let accepted = sender.request("accepted", frame, WITHIN).await?;
     let id = accepted["id"].as_str().unwrap_or_default().to_owned();
-    Ok(Sent { id, sent_at, accepted_at: Instant::now() })
+    Ok(Sent { id, began_at, accepted_at: Instant::now() })
 }
 
 #[cfg(test)]
