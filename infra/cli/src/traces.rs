@@ -8,8 +8,11 @@ use shared::queue::REASON;
 
 use crate::{failure::Failure, stack::Stack};
 
-/// Looks at the dead-letter queue at the end, each of ten letters.
-const LOOKS: usize = 5;
+/// Dead letters of the run that are removed at the end, of each room.
+const LETTERS: usize = 5;
+
+/// Looks for one of them, each at ten letters of others.
+const LOOKS: usize = 20;
 
 /// How long a letter that is being looked at stays hidden, in seconds.
 const HIDDEN_SECONDS: i32 = 5;
@@ -58,7 +61,7 @@ impl Traces {
                 delete(&client, messages, &row, ["roomId", "seq"]).await?;
             }
             congestion(stack, &client, room).await?;
-            for _ in 0..LOOKS {
+            for _ in 0..LETTERS {
                 if take_letter(stack, room).await?.is_none() {
                     break;
                 }
@@ -114,35 +117,46 @@ async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Res
     delete.send().await.map(drop).map_err(Failure::call("a row was to be removed"))
 }
 
-/// Takes a dead letter of the room out of the queue, if there is one; others are visible again at once.
+/// Takes a dead letter of the room out of the queue, if there is one. Those of others are visible again after some seconds: at
+/// once, they would be handed out again and again before those behind them.
 ///
 /// # Errors
 /// When the queue does not answer.
 pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Failure> {
-    let client = aws_sdk_sqs::Client::new(&stack.sdk);
-    let url = stack.output("DlqUrl")?;
-    let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
-    let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
-    let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
-    let received = receive.send().await.map_err(Failure::call("dead letters were to be read"))?;
-    let is_ours = |message: &&Message| {
+    take(&aws_sdk_sqs::Client::new(&stack.sdk), stack.output("DlqUrl")?, room).await
+}
+
+/// Takes a letter of the room out of the queue with this URL.
+///
+/// # Errors
+/// When the queue does not answer.
+pub async fn take(client: &aws_sdk_sqs::Client, url: &str, room: &str) -> Result<Option<Letter>, Failure> {
+    let is_ours = |message: &Message| {
         let group = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::MessageGroupId));
         group.is_some_and(|group| group == room)
     };
-    let mut letter = None;
-    for message in received.messages() {
-        let handle = message.receipt_handle().unwrap_or_default();
-        if letter.is_none() && is_ours(&message) {
-            let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
-            deleted.map_err(Failure::call("a dead letter was to be removed"))?;
-            let reason = message.message_attributes().and_then(|all| all.get(REASON));
-            let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
-            letter = Some(Letter { body: message.body().unwrap_or_default().to_owned(), reason });
-        } else {
-            let show = client.change_message_visibility().queue_url(url).receipt_handle(handle);
-            // One that cannot be shown now is visible after some seconds.
-            let _ = show.visibility_timeout(0).send().await;
+    for _ in 0..LOOKS {
+        let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
+        let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
+        let received = receive.send().await.map_err(Failure::call("dead letters were to be read"))?;
+        if received.messages().is_empty() {
+            break;
         }
+        let mut ours = received.messages().iter().filter(|message| is_ours(message));
+        let Some(first) = ours.next() else { continue };
+        let handle = first.receipt_handle().unwrap_or_default();
+        let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
+        deleted.map_err(Failure::call("a dead letter was to be removed"))?;
+        // The room's next ones are looked for next.
+        for message in ours {
+            let show = client.change_message_visibility().queue_url(url).visibility_timeout(0);
+            // One that cannot be shown now is visible after some seconds.
+            let _ = show.receipt_handle(message.receipt_handle().unwrap_or_default()).send().await;
+        }
+        let reason = first.message_attributes().and_then(|all| all.get(REASON));
+        let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
+        return Ok(Some(Letter { body: first.body().unwrap_or_default().to_owned(), reason }));
     }
-    Ok(letter)
+    Ok(None)
 }
