@@ -42,6 +42,9 @@ def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
     defaults = {name: definition["Default"] for name, definition in definitions.items()}
     before = {name: value for name, value in stack.parameters(found).items() if name in definitions}
     wanted = {**defaults, **before, **given}
+    has = before.get("Architecture", wanted["Architecture"])
+    if has != wanted["Architecture"]:
+        print(f"the stack is of {has} and becomes one of {wanted['Architecture']}: ARCH={has} leaves it as it is", flush=True)
     parameters.check(definitions, wanted, session.region_name, is_aws(session))
     if found is None:
         chosen = account.choose_concurrency(session, wanted, given)

@@ -128,6 +128,13 @@ impl<C: Clock> Sweep<C> {
         Self { rows, connections_api, clock, settings, pace, gone: HashMap::new() }
     }
 
+    /// How long the calls for a page may take at this rate: four seconds at 50 a second, minutes at one.
+    #[must_use]
+    pub fn longest_page(&self) -> Duration {
+        // Each connection is asked for twice if all are gone.
+        self.pace.every * 2 * PAGE
+    }
+
     /// Sweeps the rows after one, a page of them. Returns the row after which to go on, or `None` at the end of the table.
     ///
     /// # Errors

@@ -15,9 +15,9 @@ use shared::{
 
 use crate::sweep::{Sweep, SweepError, Swept};
 
-/// What is left of an invocation when its last page begins: a page takes four seconds at the default rate, with a throttled
-/// call or two some ten.
-const LAST_PAGE: Duration = Duration::from_secs(20);
+/// What is left of an invocation when its last page begins, besides the time for the page's calls: a throttled one or two take
+/// some ten seconds.
+const RESERVE: Duration = Duration::from_secs(16);
 
 /// Why a call of the schedule did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl<C: Clock, F: Fn() -> Sweep<C>> SweeperFunction<C, F> {
             self.position.save(next.as_ref()).await?;
             position = next;
             let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
-            if position.is_none() || left < LAST_PAGE {
+            if position.is_none() || left < sweep.longest_page() + RESERVE {
                 let Swept { examined, gone, expired, renewed, young, unknown, calls } = swept;
                 let is_complete = position.is_none();
                 tracing::info!(examined, gone, expired, renewed, young, unknown, calls, is_complete, "swept");

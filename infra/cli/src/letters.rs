@@ -4,6 +4,8 @@
 //! as soon as the command is done with it. Of a FIFO queue's group, those behind the first ten are handed out only when the first are
 //! gone.
 
+use std::collections::HashSet;
+
 use aws_sdk_sqs::{
     Client,
     types::{Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName},
@@ -71,8 +73,6 @@ pub struct Letter {
     pub queued_at: u64,
     /// Its message group, if the queue has groups.
     pub group_id: Option<String>,
-    /// Its deduplication id, if the queue has such.
-    pub deduplication_id: Option<String>,
     /// As it came.
     pub body: String,
     #[serde(skip)]
@@ -101,7 +101,6 @@ impl Letter {
             queued_at: attribute(MessageSystemAttributeName::SentTimestamp)
                 .and_then(|millis| millis.parse().ok())
                 .unwrap_or_default(),
-            deduplication_id: attribute(MessageSystemAttributeName::MessageDeduplicationId),
             group_id,
             body,
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -147,6 +146,8 @@ pub struct Letters {
     queue: SqsQueue,
     url: String,
     held: Vec<String>,
+    /// The ids of those that were handed out.
+    seen: HashSet<String>,
     empty_calls: u32,
     waiting_calls: u32,
 }
@@ -156,11 +157,20 @@ impl Letters {
     #[must_use]
     pub fn open(client: Client, url: &str) -> Self {
         let queue = SqsQueue::new(client.clone(), url);
-        Self { client, queue, url: url.to_owned(), held: Vec::new(), empty_calls: 0, waiting_calls: 0 }
+        Self {
+            client,
+            queue,
+            url: url.to_owned(),
+            held: Vec::new(),
+            seen: HashSet::new(),
+            empty_calls: 0,
+            waiting_calls: 0,
+        }
     }
 
-    /// The next letters, ten at the most; none when the queue hands out no more. They are hidden from others until
-    /// [`Letters::release`].
+    /// The next letters, ten at the most, each once; none when the queue hands out no more. They are hidden from others until
+    /// [`Letters::release`], or until they have been for half a minute: those of a long queue come round again, and when
+    /// nothing else comes, it ends.
     ///
     /// # Errors
     /// When the queue does not answer.
@@ -180,9 +190,14 @@ impl Letters {
                 }
                 continue;
             }
-            self.empty_calls = 0;
             self.held.extend(letters.iter().map(|letter| letter.receipt_handle.clone()));
-            return Ok(letters);
+            let new: Vec<_> = letters.into_iter().filter(|letter| self.seen.insert(letter.letter_id.clone())).collect();
+            if new.is_empty() {
+                self.empty_calls += 1;
+                continue;
+            }
+            self.empty_calls = 0;
+            return Ok(new);
         }
         Ok(Vec::new())
     }

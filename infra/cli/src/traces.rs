@@ -1,13 +1,21 @@
 //! What a trial run leaves behind in a stack, and its removal: rows of its rooms and subjects, and dead letters.
 
-use std::{collections::HashMap, slice};
+use std::collections::HashMap;
 
-use crate::{
-    failure::Failure,
-    letters::{Letter, Letters},
-    stack::Stack,
-};
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use shared::queue::REASON;
+
+use crate::{failure::Failure, stack::Stack};
+
+/// Dead letters of the run that are removed at the end, of each room.
+const LETTERS: usize = 5;
+
+/// Looks for one of them, each at ten letters of others.
+const LOOKS: usize = 100;
+
+/// How long a letter that is being looked at stays hidden, in seconds.
+const HIDDEN_SECONDS: i32 = 5;
 
 /// A row of a table.
 pub type Row = HashMap<String, AttributeValue>;
@@ -19,6 +27,15 @@ pub struct Traces {
     pub rooms: Vec<String>,
     /// Who connected.
     pub subjects: Vec<String>,
+}
+
+/// A dead letter of one of the rooms.
+#[derive(Debug)]
+pub struct Letter {
+    /// The record's body.
+    pub body: String,
+    /// Why it is one.
+    pub reason: Option<String>,
 }
 
 impl Traces {
@@ -44,7 +61,11 @@ impl Traces {
                 delete(&client, messages, &row, ["roomId", "seq"]).await?;
             }
             congestion(stack, &client, room).await?;
-            while take_letter(stack, room).await?.is_some() {}
+            for _ in 0..LETTERS {
+                if take_letter(stack, room).await?.is_none() {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -96,23 +117,46 @@ async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Res
     delete.send().await.map(drop).map_err(Failure::call("a row was to be removed"))
 }
 
-/// Takes a dead letter of the room out of the queue, if there is one; others are visible again at once.
+/// Takes a dead letter of the room out of the queue, if there is one. Those of others are visible again after some seconds: at
+/// once, they would be handed out again and again before those behind them.
 ///
 /// # Errors
 /// When the queue does not answer.
 pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Failure> {
-    let client = aws_sdk_sqs::Client::new(&stack.sdk);
-    Letters::with(client, stack.output("DlqUrl")?, async |letters| {
-        loop {
-            let next = letters.next().await?;
-            if next.is_empty() {
-                return Ok(None);
-            }
-            let Some(ours) = next.into_iter().find(|letter| letter.group_id.as_deref() == Some(room)) else { continue };
-            let deleted: Result<Vec<()>, _> = letters.delete(slice::from_ref(&ours)).await.into_iter().collect();
-            deleted.map_err(Failure::call("a dead letter was to be removed"))?;
-            return Ok(Some(ours));
+    take(&aws_sdk_sqs::Client::new(&stack.sdk), stack.output("DlqUrl")?, room).await
+}
+
+/// Takes a letter of the room out of the queue with this URL.
+///
+/// # Errors
+/// When the queue does not answer.
+pub async fn take(client: &aws_sdk_sqs::Client, url: &str, room: &str) -> Result<Option<Letter>, Failure> {
+    let is_ours = |message: &Message| {
+        let group = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::MessageGroupId));
+        group.is_some_and(|group| group == room)
+    };
+    for _ in 0..LOOKS {
+        let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
+        let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
+        let received = receive.send().await.map_err(Failure::call("dead letters were to be read"))?;
+        if received.messages().is_empty() {
+            break;
         }
-    })
-    .await
+        let mut ours = received.messages().iter().filter(|message| is_ours(message));
+        let Some(first) = ours.next() else { continue };
+        let handle = first.receipt_handle().unwrap_or_default();
+        let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
+        deleted.map_err(Failure::call("a dead letter was to be removed"))?;
+        // The room's next ones are looked for next.
+        for message in ours {
+            let show = client.change_message_visibility().queue_url(url).visibility_timeout(0);
+            // One that cannot be shown now is visible after some seconds.
+            let _ = show.receipt_handle(message.receipt_handle().unwrap_or_default()).send().await;
+        }
+        let reason = first.message_attributes().and_then(|all| all.get(REASON));
+        let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
+        return Ok(Some(Letter { body: first.body().unwrap_or_default().to_owned(), reason }));
+    }
+    Ok(None)
 }

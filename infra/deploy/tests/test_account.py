@@ -1,10 +1,13 @@
 """What is chosen for an account."""
 
+import contextlib
+import io
 import unittest
 
 from scripted import Aws
 
 import account
+import deploy
 import template
 from refused import Refused
 
@@ -53,6 +56,19 @@ class Concurrency(unittest.TestCase):
         account.check_reservation(with_free(100), wanted, wanted)
         with self.assertRaises(Refused):
             account.check_reservation(with_free(100), wanted, DEFAULTS)
+
+
+class Architecture(unittest.TestCase):
+    def told(self, found: str, given: str) -> str:
+        stack = {"Parameters": [{"ParameterKey": "Architecture", "ParameterValue": found}, {"ParameterKey": "AccessLogs", "ParameterValue": "false"}]}
+        told = io.StringIO()
+        with contextlib.redirect_stdout(told):
+            self.assertEqual(deploy.plan(Aws(), stack, {"Architecture": given})["Architecture"], given)
+        return told.getvalue()
+
+    def test_another_one_than_the_stack_has_is_told(self):
+        self.assertIn("ARCH=arm64 leaves it as it is", self.told("arm64", "x86_64"))
+        self.assertEqual(self.told("arm64", "arm64"), "")
 
 
 class LogRole(unittest.TestCase):

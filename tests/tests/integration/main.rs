@@ -12,6 +12,7 @@ mod docs;
 mod fanout;
 mod flood;
 mod ingest;
+mod letters;
 mod log;
 mod log_lines;
 mod metrics;

@@ -14,7 +14,10 @@ use shared::metrics::names::{EXAMINED, SWEPT};
 use shared::store::connections::ConnectionTable;
 use shared::store::scan::{RowKey, RowTable};
 use shared::store::sweep::SweepPosition;
-use shared::{ConnectionId, RoomId, Subject, clock::SystemClock};
+use shared::{
+    ConnectionId, RoomId, Subject,
+    clock::{Clock, SystemClock},
+};
 use tests::aws_endpoint::{Fault, Rule};
 use tests::aws_sdk::sdk_config;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
@@ -169,6 +172,22 @@ async fn the_function_goes_on_where_its_time_was_up() {
         assert_eq!(position().load().await.unwrap().is_none(), is_complete);
     }
     assert_eq!((metrics.count(EXAMINED), metrics.count(SWEPT)), (250, 250));
+}
+
+#[tokio::test]
+async fn the_function_begins_no_page_that_its_rate_has_no_time_for() {
+    // Nothing is asked of the API for these, which have expired.
+    let world =
+        World::new(ConnectionRow::many("c-", 250, "a").into_iter().map(|row| ConnectionRow { expires_at: 1, ..row }));
+    let slow = SweepSettings { per_second: NonZeroU32::MIN, ..SETTINGS };
+    let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+    let function = SweeperFunction::new(position, || world.sweep(slow));
+    // A page may take 200 s.
+    let mut context = Context::default();
+    context.deadline = SystemClock.unix_millis() + 150_000;
+    let event = LambdaEvent::new(serde_json::from_str("{}").unwrap(), context);
+    let swept = function.handle(event, &Metrics::default()).await.unwrap();
+    assert_eq!((swept.examined, swept.expired), (100, 100));
 }
 
 #[tokio::test]

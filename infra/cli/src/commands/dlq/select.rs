@@ -87,7 +87,6 @@ mod tests {
             reason: Some("`data` is missing".into()),
             queued_at: 0,
             group_id: None,
-            deduplication_id: None,
             body: String::new(),
             receipt_handle: String::new(),
         };

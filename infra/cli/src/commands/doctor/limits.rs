@@ -103,7 +103,7 @@ async fn requests(patient: &Patient<'_>) -> Finding {
     if let Some(cap) = number("FanoutMaxPostsPerSecond").filter(|cap| *cap > rate) {
         let what = format!("an environment of fan-out may post {cap} a second, the account has {rate} for everything");
         return Finding::warning(Area::Limits, subject, what)
-            .remedy(format!("make deploy PARAMS=\"FanoutMaxPostsPerSecond={rate:.0}\""));
+            .remedy(patient.deploy(&format!("FanoutMaxPostsPerSecond={rate:.0}")));
     }
     let frames = number("ThrottlingRateLimit").unwrap_or(0.0);
     if frames >= rate {
@@ -111,7 +111,7 @@ async fn requests(patient: &Patient<'_>) -> Finding {
             "a route may take {frames} frames a second, the account has {rate} for frames and posts: a flood leaves nothing for broadcasts"
         );
         return Finding::warning(Area::Limits, subject, what)
-            .remedy(format!("make deploy PARAMS=\"ThrottlingRateLimit={:.0}\"", rate / ROUTES_OF_FRAMES));
+            .remedy(patient.deploy(&format!("ThrottlingRateLimit={:.0}", rate / ROUTES_OF_FRAMES)));
     }
     Finding::ok(Area::Limits, subject, format!("{rate} a second for frames and posts together"))
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::finding::{Area, Finding};
 use crate::{failure::Failure, stack::Stack};
 
+/// What a stack that is made anew has lost.
+const ANEW: &str = "another address and secret of tokens; rooms begin with empty logs";
+
 /// The stack that is looked at.
 pub struct Patient<'a> {
     /// The stack.
@@ -18,6 +21,8 @@ pub struct Patient<'a> {
     pub resources: HashMap<String, String>,
     /// The functions as they are configured; one that is gone is not among them. By their names in the template.
     pub functions: HashMap<String, FunctionConfiguration>,
+    /// What is said of functions that AWS did not show: these may be there.
+    pub unseen: HashMap<String, Finding>,
     /// The functions' names in the template, also of those that are gone.
     pub function_ids: Vec<String>,
     /// For Lambda.
@@ -52,13 +57,22 @@ impl<'a> Patient<'a> {
         }
         function_ids.sort();
         let lambda = aws_sdk_lambda::Client::new(&stack.sdk);
-        let functions = join_all(function_ids.iter().map(async |id| {
+        let shown = join_all(function_ids.iter().map(async |id| {
             let name = resources.get(id)?;
             let asked = lambda.get_function().function_name(name).set_qualifier(alias(stack, id).map(str::to_owned));
-            let configured = asked.send().await.ok()?.configuration?;
-            Some((id.clone(), configured))
+            Some((id.clone(), asked.send().await))
         }));
-        let functions = functions.await.into_iter().flatten().collect();
+        let (mut functions, mut unseen) = (HashMap::new(), HashMap::new());
+        for (id, shown) in shown.await.into_iter().flatten() {
+            match shown {
+                Ok(shown) => functions.extend(shown.configuration.map(|configuration| (id, configuration))),
+                Err(error) if error.code() == Some("ResourceNotFoundException") => {}
+                Err(error) => {
+                    let finding = unanswered(Area::Functions, &id, error);
+                    unseen.insert(id, finding);
+                }
+            }
+        }
         let part = |number: usize| stack.id.split(':').nth(number).unwrap_or_default().to_owned();
         Ok(Self {
             partition: part(1),
@@ -67,6 +81,7 @@ impl<'a> Patient<'a> {
             stack,
             resources,
             functions,
+            unseen,
             function_ids,
             lambda,
         })
@@ -100,6 +115,19 @@ impl<'a> Patient<'a> {
         format!("roomcast {} {words}", self.stack.named_by)
     }
 
+    /// The command that deploys this stack again, from the sources, with these parameters besides those that it has.
+    #[must_use]
+    pub fn deploy(&self, parameters: &str) -> String {
+        deploy(&self.region, &self.stack.name, self.parameter("Architecture").unwrap_or("x86_64"), parameters)
+    }
+
+    /// The commands that make this stack anew, and what else that means.
+    #[must_use]
+    pub fn anew(&self) -> String {
+        let (region, stack) = (&self.region, &self.stack.name);
+        format!("AWS_REGION={region} make undeploy STACK={stack} && {} # {ANEW}", self.deploy(""))
+    }
+
     /// An ARN of this stack's account and region.
     #[must_use]
     pub fn arn(&self, service: &str, resource: &str) -> String {
@@ -131,6 +159,12 @@ fn alias(stack: &Stack, id: &str) -> Option<&'static str> {
     (is_gradual && id != "SweeperFunction").then_some("live")
 }
 
+/// `make deploy` with everything said that has a default: those of another stack must not be taken.
+fn deploy(region: &str, stack: &str, architecture: &str, parameters: &str) -> String {
+    let parameters = if parameters.is_empty() { String::new() } else { format!(" PARAMS=\"{parameters}\"") };
+    format!("AWS_REGION={region} make deploy STACK={stack} ARCH={architecture}{parameters}")
+}
+
 /// Quotes a word for the shell.
 #[must_use]
 pub fn quoted(word: &str) -> String {
@@ -154,4 +188,19 @@ pub fn unanswered(area: Area, subject: impl Into<String>, error: impl Error + Pr
         }
     };
     Finding::skipped(area, subject, format!("cannot be looked at: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deploy;
+
+    #[test]
+    fn a_deployment_is_of_the_stack_that_was_looked_at() {
+        let again = "AWS_REGION=eu-west-1 make deploy STACK=chat ARCH=arm64";
+        assert_eq!(deploy("eu-west-1", "chat", "arm64", ""), again);
+        assert_eq!(
+            deploy("eu-west-1", "chat", "arm64", "FanoutMemory=2048"),
+            format!("{again} PARAMS=\"FanoutMemory=2048\"")
+        );
+    }
 }
