@@ -4,6 +4,11 @@
 //! as soon as the command is done with it. Of a FIFO queue's group, those behind the first ten are handed out only when the first are
 //! gone.
 
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
 use aws_sdk_sqs::{
     Client,
     types::{Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName},
@@ -23,7 +28,8 @@ const BATCH: i32 = 10;
 /// Calls in a row without a message before the queue counts as read: a standard queue asks only some of its hosts at a time.
 const EMPTY_CALLS: u32 = 2;
 
-/// Calls that wait for letters which somebody else looks at: until they are visible again, whatever became of that somebody.
+/// Calls without a new letter, of those that wait for letters which somebody else looks at: until they are visible again, whatever
+/// became of that somebody.
 const WAITING_CALLS: u32 = 40;
 
 /// The number of messages that wait in a queue, and of those that somebody has received, about.
@@ -146,7 +152,10 @@ pub struct Letters {
     client: Client,
     queue: SqsQueue,
     url: String,
-    held: Vec<String>,
+    /// The receipt handles of letters that were received, by the letter: the newest of each.
+    held: HashMap<String, String>,
+    /// All letters that were handed out. After half a minute, those that are held come again.
+    seen: HashSet<String>,
     empty_calls: u32,
     waiting_calls: u32,
 }
@@ -156,11 +165,19 @@ impl Letters {
     #[must_use]
     pub fn open(client: Client, url: &str) -> Self {
         let queue = SqsQueue::new(client.clone(), url);
-        Self { client, queue, url: url.to_owned(), held: Vec::new(), empty_calls: 0, waiting_calls: 0 }
+        Self {
+            client,
+            queue,
+            url: url.to_owned(),
+            held: HashMap::new(),
+            seen: HashSet::new(),
+            empty_calls: 0,
+            waiting_calls: 0,
+        }
     }
 
-    /// The next letters, ten at the most; none when the queue hands out no more. They are hidden from others until
-    /// [`Letters::release`].
+    /// The next letters, ten at the most and each once; none when the queue hands out no more. They are hidden from others until
+    /// [`Letters::release`], but for half a minute at the most.
     ///
     /// # Errors
     /// When the queue does not answer.
@@ -170,7 +187,10 @@ impl Letters {
             let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
             let receive = receive.message_system_attribute_names(MessageSystemAttributeName::All).wait_time_seconds(1);
             let received = receive.send().await.map_err(Failure::call("a queue was to be read"))?;
-            let letters: Vec<_> = received.messages.unwrap_or_default().into_iter().map(Letter::of).collect();
+            let mut letters: Vec<_> = received.messages.unwrap_or_default().into_iter().map(Letter::of).collect();
+            let handle = |letter: &Letter| (letter.letter_id.clone(), letter.receipt_handle.clone());
+            self.held.extend(letters.iter().map(handle));
+            letters.retain(|letter| self.seen.insert(letter.letter_id.clone()));
             if letters.is_empty() {
                 let (_, in_flight) = depth(&self.client, &self.url).await?;
                 if in_flight > self.held.len() as u64 && self.waiting_calls < WAITING_CALLS {
@@ -181,7 +201,6 @@ impl Letters {
                 continue;
             }
             self.empty_calls = 0;
-            self.held.extend(letters.iter().map(|letter| letter.receipt_handle.clone()));
             return Ok(letters);
         }
         Ok(Vec::new())
@@ -191,9 +210,11 @@ impl Letters {
     pub async fn delete(&mut self, letters: &[Letter]) -> Vec<Result<(), shared::queue::QueueError>> {
         let handles: Vec<_> = letters.iter().map(|letter| letter.receipt_handle.clone()).collect();
         let results = self.queue.delete(&handles).await;
-        let deleted =
-            |handle: &String| handles.iter().zip(&results).any(|(deleted, result)| result.is_ok() && deleted == handle);
-        self.held.retain(|handle| !deleted(handle));
+        for (letter, result) in letters.iter().zip(&results) {
+            if result.is_ok() {
+                self.held.remove(&letter.letter_id);
+            }
+        }
         results
     }
 
@@ -202,8 +223,10 @@ impl Letters {
     /// # Errors
     /// When nothing of it could be made visible.
     pub async fn release(mut self) -> Result<(), Failure> {
-        let handles = std::mem::take(&mut self.held);
-        let results = self.queue.postpone(&handles, 0).await;
+        let handles: Vec<_> = std::mem::take(&mut self.held).into_values().collect();
+        // By then they are visible by themselves.
+        let within = Duration::from_secs(HIDDEN_SECONDS.unsigned_abs().into());
+        let Ok(results) = tokio::time::timeout(within, self.queue.postpone(&handles, 0)).await else { return Ok(()) };
         // One whose half minute is over is visible already: SQS calls that an error.
         let failed = results.iter().filter(|result| result.is_err()).count();
         if failed > 0 && failed == handles.len() {
