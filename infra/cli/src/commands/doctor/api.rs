@@ -45,7 +45,7 @@ async fn look(patient: &Patient<'_>, client: &Client) -> Result<Vec<Finding>, Fa
         Ok(_) => {}
         Err(error) if error.code() == Some("NotFoundException") => {
             let what = format!("the API {id} is gone: nobody can connect; the stack must be made anew");
-            return Ok(vec![Finding::problem(Area::Api, "Api", what).remedy("make undeploy && make deploy")]);
+            return Ok(vec![Finding::problem(Area::Api, "Api", what).remedy(patient.make_anew())]);
         }
         Err(error) => return Ok(vec![unanswered(Area::Api, "Api", error)]),
     }
@@ -162,7 +162,7 @@ fn of_integrations(patient: &Patient<'_>, api: &str, integrations: &[Integration
         findings.push(match found {
             None => {
                 let what = "the integration is gone: its routes fail; the stack must be made anew";
-                Finding::problem(Area::Api, subject, what).remedy("make undeploy && make deploy")
+                Finding::problem(Area::Api, subject, what).remedy(patient.make_anew())
             }
             Some(integration) if integration.integration_uri() == Some(&wanted) => {
                 Finding::ok(Area::Api, subject, format!("calls {function}Function"))
@@ -196,7 +196,7 @@ async fn of_authorizer(patient: &Patient<'_>, client: &Client, api: &str) -> Res
         Ok(_) => Finding::ok(Area::Api, "Authorizer", "calls AuthorizerFunction"),
         Err(error) if error.code() == Some("NotFoundException") => {
             let what = "the authorizer is gone: nobody gets in; the stack must be made anew";
-            Finding::problem(Area::Api, "Authorizer", what).remedy("make undeploy && make deploy")
+            Finding::problem(Area::Api, "Authorizer", what).remedy(patient.make_anew())
         }
         Err(error) => unanswered(Area::Api, "Authorizer", error),
     })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     finding::{Area, Finding},
-    patient::{Patient, quoted_json},
+    patient::{Patient, quoted_json, unseen},
 };
 
 /// Variables without which a function does not start, by its `FUNCTION`.
@@ -37,24 +37,27 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
 }
 
 fn look(patient: &Patient<'_>, id: &str) -> Vec<Finding> {
+    if let Some(why) = patient.unseen.get(id) {
+        return vec![unseen(Area::Functions, id, why)];
+    }
     let Some(function) = patient.functions.get(id) else {
-        let what = "the function is gone, or cannot be looked at: CloudFormation makes it anew with the stack only";
-        return vec![Finding::problem(Area::Functions, id, what).remedy("make undeploy && make deploy")];
+        let what = "the function is gone: CloudFormation makes it anew with the stack only";
+        return vec![Finding::problem(Area::Functions, id, what).remedy(patient.make_anew())];
     };
-    let mut findings = vec![of_state(id, function)];
+    let mut findings = vec![of_state(patient, id, function)];
     // An answer without any is none.
     if let Some(wanted) = patient.parameter("Architecture")
         && !function.architectures().is_empty()
         && !function.architectures().iter().any(|has| has.as_str() == wanted)
     {
         let what = format!("not for {wanted}, which the stack's binaries are for: it cannot start");
-        findings.push(Finding::problem(Area::Functions, id, what).remedy("make deploy"));
+        findings.push(Finding::problem(Area::Functions, id, what).remedy(patient.make("deploy")));
     }
     findings.push(of_environment(patient, id, function));
     findings
 }
 
-fn of_state(id: &str, function: &FunctionConfiguration) -> Finding {
+fn of_state(patient: &Patient<'_>, id: &str, function: &FunctionConfiguration) -> Finding {
     let reason = || function.state_reason().or(function.last_update_status_reason()).unwrap_or("no reason is told");
     match (function.state(), function.last_update_status()) {
         (None | Some(State::Active | State::Inactive), None | Some(LastUpdateStatus::Successful)) => {
@@ -62,11 +65,12 @@ fn of_state(id: &str, function: &FunctionConfiguration) -> Finding {
         }
         (_, Some(LastUpdateStatus::InProgress)) => Finding::ok(Area::Functions, id, "being updated"),
         (_, Some(LastUpdateStatus::Failed)) => {
-            Finding::problem(Area::Functions, id, format!("the last update failed: {}", reason())).remedy("make deploy")
+            Finding::problem(Area::Functions, id, format!("the last update failed: {}", reason()))
+                .remedy(patient.make("deploy"))
         }
         (state, _) => {
             let state = state.map_or("unknown", State::as_str);
-            Finding::problem(Area::Functions, id, format!("{state}: {}", reason())).remedy("make deploy")
+            Finding::problem(Area::Functions, id, format!("{state}: {}", reason())).remedy(patient.make("deploy"))
         }
     }
 }
@@ -100,7 +104,7 @@ fn of_environment(patient: &Patient<'_>, id: &str, function: &FunctionConfigurat
     let environment = quoted_json(&json!({ "Variables": ordered }) as &Value);
     if function.version().is_some_and(|version| version != "$LATEST") {
         // A version never changes: the alias leads to a wrong one.
-        return Finding::problem(Area::Functions, subject, what).remedy("make deploy");
+        return Finding::problem(Area::Functions, subject, what).remedy(patient.make("deploy"));
     }
     let name = function.function_name().unwrap_or_default();
     let mend = format!("lambda update-function-configuration --function-name {name} --environment {environment}");

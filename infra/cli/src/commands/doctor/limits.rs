@@ -103,15 +103,18 @@ async fn requests(patient: &Patient<'_>) -> Finding {
     if let Some(cap) = number("FanoutMaxPostsPerSecond").filter(|cap| *cap > rate) {
         let what = format!("an environment of fan-out may post {cap} a second, the account has {rate} for everything");
         return Finding::warning(Area::Limits, subject, what)
-            .remedy(format!("make deploy PARAMS=\"FanoutMaxPostsPerSecond={rate:.0}\""));
+            .remedy(format!("{} PARAMS=\"FanoutMaxPostsPerSecond={rate:.0}\"", patient.make("deploy")));
     }
     let frames = number("ThrottlingRateLimit").unwrap_or(0.0);
     if frames >= rate {
         let what = format!(
             "a route may take {frames} frames a second, the account has {rate} for frames and posts: a flood leaves nothing for broadcasts"
         );
-        return Finding::warning(Area::Limits, subject, what)
-            .remedy(format!("make deploy PARAMS=\"ThrottlingRateLimit={:.0}\"", rate / ROUTES_OF_FRAMES));
+        return Finding::warning(Area::Limits, subject, what).remedy(format!(
+            "{} PARAMS=\"ThrottlingRateLimit={:.0}\"",
+            patient.make("deploy"),
+            rate / ROUTES_OF_FRAMES
+        ));
     }
     Finding::ok(Area::Limits, subject, format!("{rate} a second for frames and posts together"))
 }

@@ -67,7 +67,7 @@ async fn of_role(patient: &Patient<'_>) -> Finding {
             None => {
                 let what = "API Gateway has no role to write logs with in this region: access logs are not written";
                 Finding::warning(Area::Logs, subject, what)
-                    .remedy("make deploy PARAMS=\"CreateApiGatewayLogRole=true\"")
+                    .remedy(format!("{} PARAMS=\"CreateApiGatewayLogRole=true\"", patient.make("deploy")))
             }
         },
         (_, Err(error)) => unanswered(Area::Logs, subject, error),

@@ -18,6 +18,8 @@ pub struct Patient<'a> {
     pub resources: HashMap<String, String>,
     /// The functions as they are configured; one that is gone is not among them. By their names in the template.
     pub functions: HashMap<String, FunctionConfiguration>,
+    /// Why functions could not be looked at, which says nothing of them.
+    pub unseen: HashMap<String, String>,
     /// The functions' names in the template, also of those that are gone.
     pub function_ids: Vec<String>,
     /// For Lambda.
@@ -52,13 +54,18 @@ impl<'a> Patient<'a> {
         }
         function_ids.sort();
         let lambda = aws_sdk_lambda::Client::new(&stack.sdk);
-        let functions = join_all(function_ids.iter().map(async |id| {
-            let name = resources.get(id)?;
-            let asked = lambda.get_function().function_name(name).set_qualifier(alias(stack, id).map(str::to_owned));
-            let configured = asked.send().await.ok()?.configuration?;
-            Some((id.clone(), configured))
+        let asked = join_all(function_ids.iter().map(async |id| {
+            let asked = lambda.get_function().set_function_name(resources.get(id).cloned());
+            (id, asked.set_qualifier(alias(stack, id).map(str::to_owned)).send().await)
         }));
-        let functions = functions.await.into_iter().flatten().collect();
+        let (mut functions, mut unseen) = (HashMap::new(), HashMap::new());
+        for (id, answer) in asked.await {
+            match answer {
+                Ok(function) => functions.extend(function.configuration.map(|function| (id.clone(), function))),
+                Err(error) if error.code() == Some("ResourceNotFoundException") => {}
+                Err(error) => drop(unseen.insert(id.clone(), told(&error))),
+            }
+        }
         let part = |number: usize| stack.id.split(':').nth(number).unwrap_or_default().to_owned();
         Ok(Self {
             partition: part(1),
@@ -67,6 +74,7 @@ impl<'a> Patient<'a> {
             stack,
             resources,
             functions,
+            unseen,
             function_ids,
             lambda,
         })
@@ -92,6 +100,18 @@ impl<'a> Patient<'a> {
     pub fn aws(&self, words: &str) -> String {
         let endpoint = self.stack.sdk.endpoint_url().map(|url| format!("--endpoint-url {url} ")).unwrap_or_default();
         format!("aws --region {} {endpoint}{words}", self.region)
+    }
+
+    /// A target of make for this stack: without its name it would be another one, perhaps the one that all is well with.
+    #[must_use]
+    pub fn make(&self, target: &str) -> String {
+        format!("AWS_REGION={} make {target} STACK={}", self.region, self.stack.name)
+    }
+
+    /// Deletes the stack, and makes it again.
+    #[must_use]
+    pub fn make_anew(&self) -> String {
+        format!("{} && {}", self.make("undeploy"), self.make("deploy"))
     }
 
     /// The operator's own command, for this stack.
@@ -145,13 +165,21 @@ pub fn quoted_json(value: &Value) -> String {
 
 /// What is said of a thing that could not be looked at.
 pub fn unanswered(area: Area, subject: impl Into<String>, error: impl Error + ProvideErrorMetadata) -> Finding {
-    let why = match (error.code(), error.message()) {
+    unseen(area, subject, &told(&error))
+}
+
+/// The same, when it is known why.
+pub fn unseen(area: Area, subject: impl Into<String>, why: &str) -> Finding {
+    Finding::skipped(area, subject, format!("cannot be looked at: {why}"))
+}
+
+fn told(error: &(impl Error + ProvideErrorMetadata)) -> String {
+    match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}, {message}"),
         (Some(code), None) => code.to_owned(),
         _ => {
-            let causes = std::iter::successors(Some(&error as &dyn Error), |&error| error.source());
+            let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
             causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
         }
-    };
-    Finding::skipped(area, subject, format!("cannot be looked at: {why}"))
+    }
 }

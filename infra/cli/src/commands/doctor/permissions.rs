@@ -218,7 +218,7 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
         Ok(answered) => answered,
         Err(error) if error.code().is_some_and(|code| code.starts_with("NoSuchEntity")) => {
             let what = format!("the role {name} is gone: its function can do nothing");
-            return Some(Finding::problem(Area::Permissions, role, what).remedy("make undeploy && make deploy"));
+            return Some(Finding::problem(Area::Permissions, role, what).remedy(patient.make_anew()));
         }
         Err(error) => return Some(unanswered(Area::Permissions, role, error)),
     };

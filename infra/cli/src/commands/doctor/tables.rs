@@ -53,7 +53,7 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
         Ok(described) => described.table.unwrap_or_else(|| TableDescription::builder().build()),
         Err(error) if error.code() == Some("ResourceNotFoundException") => {
             let what = format!("the table {name} is gone, and with it what it held; the stack must be made anew");
-            return vec![Finding::problem(Area::Tables, id, what).remedy("make undeploy && make deploy")];
+            return vec![Finding::problem(Area::Tables, id, what).remedy(patient.make_anew())];
         }
         Err(error) => return vec![unanswered(Area::Tables, id, error)],
     };

@@ -37,11 +37,11 @@ fn of_version(patient: &Patient<'_>) -> Finding {
         Some(theirs) if theirs == ours => Finding::ok(Area::Stack, "version", ours),
         Some(theirs) => {
             let what = format!("the stack is of version {theirs}, this command of {ours}: some checks may not fit");
-            Finding::warning(Area::Stack, "version", what).remedy("make deploy")
+            Finding::warning(Area::Stack, "version", what).remedy(patient.make("deploy"))
         }
         None => {
             let what = "the stack does not say its version: it is older than this command";
-            Finding::warning(Area::Stack, "version", what).remedy("make deploy")
+            Finding::warning(Area::Stack, "version", what).remedy(patient.make("deploy"))
         }
     }
 }
