@@ -115,6 +115,8 @@ def deploy(session, asked: argparse.Namespace) -> None:
     role = asked.role_arn or None
     cloudformation = session.client("cloudformation")
     found = stack.find(cloudformation, asked.stack)
+    if found:
+        stack.refuse_foreign(found)
     if found and found["StackStatus"] in stack.NEVER_COMPLETE:
         clear(session, found, role, asked.check)
         found = None

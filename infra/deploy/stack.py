@@ -10,6 +10,8 @@ from refused import Refused
 # After these there is nothing that could be updated: the stack was never complete.
 NEVER_COMPLETE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 POLL_SECONDS = 5.0
+# Parameters that only a stack of this template has.
+OWN_PARAMETERS = {"IngestSink", "FanoutConcurrency"}
 UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -22,6 +24,12 @@ def find(cloudformation, name: str) -> dict | None:
             return None
         raise
     return None if stack["StackStatus"] == "REVIEW_IN_PROGRESS" else stack
+
+
+def refuse_foreign(stack: dict) -> None:
+    """A name that is taken: an update would delete all that is in that stack, as would its removal."""
+    if not OWN_PARAMETERS <= parameters(stack).keys():
+        raise Refused(f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. Is it the name that you mean?")
 
 
 def refuse_busy(stack: dict) -> None:

@@ -36,7 +36,10 @@ def undeploy(session, asked: argparse.Namespace) -> None:
         stack_id = last_deleted(cloudformation, asked.stack)
     if stack_id is None:
         raise Refused(f"there is no stack {asked.stack} in {session.region_name}")
-    if found and found["StackStatus"] != "DELETE_FAILED":
+    if found:
+        stack.refuse_foreign(found)
+    # Whatever else has failed, it can be deleted.
+    if found and found["StackStatus"].endswith("_IN_PROGRESS"):
         stack.refuse_busy(found)
     if found and found.get("EnableTerminationProtection"):
         raise Refused(

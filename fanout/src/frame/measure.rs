@@ -11,6 +11,10 @@ use super::EncodedFrame;
 /// that wait longest are events that come out of a dead-letter queue after 14 days.
 const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 
+/// How far two clocks may be apart. What was sent later than it was posted is no time either: as many of no latency at all, it would
+/// hide those that are slow.
+const SKEW: u64 = 60 * 1000;
+
 /// Counts what was posted of a broadcast, `posts` attempts in all; `ended` is when the last post of the whole of it was
 /// answered, in milliseconds since the Unix epoch, unless it is to go on.
 pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, metrics: &Metrics) {
@@ -26,7 +30,7 @@ pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, met
     let Some(ended) = ended else { return };
     for message in frames.iter().flat_map(EncodedFrame::messages) {
         let latency = ended.saturating_sub(message.sent_at);
-        if latency <= OLDEST {
+        if latency <= OLDEST && message.sent_at <= ended.saturating_add(SKEW) {
             metrics.record(BROADCAST_LATENCY, latency);
         }
     }
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_of_acceptance_has_no_latency() {
-        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW - OLDEST, NOW - OLDEST - 1];
+        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW + SKEW + 1, NOW * 1_000, NOW - OLDEST, NOW - OLDEST - 1];
         let line = measured(&[frame(&sent_at)], 1, Some(NOW));
         assert_eq!(line["BroadcastLatency"], json!({"Values": [0, 1_300_000_000], "Counts": [1, 1]}));
     }

@@ -4,7 +4,10 @@
 //! as soon as the command is done with it. Of a FIFO queue's group, those behind the first ten are handed out only when the first are
 //! gone.
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use aws_sdk_sqs::{
     Client,
@@ -25,7 +28,8 @@ const BATCH: i32 = 10;
 /// Calls in a row without a message before the queue counts as read: a standard queue asks only some of its hosts at a time.
 const EMPTY_CALLS: u32 = 2;
 
-/// Calls that wait for letters which somebody else looks at: until they are visible again, whatever became of that somebody.
+/// Calls without a new letter, of those that wait for letters which somebody else looks at: until they are visible again, whatever
+/// became of that somebody.
 const WAITING_CALLS: u32 = 40;
 
 /// The number of messages that wait in a queue, and of those that somebody has received, about.
@@ -73,6 +77,8 @@ pub struct Letter {
     pub queued_at: u64,
     /// Its message group, if the queue has groups.
     pub group_id: Option<String>,
+    /// Its deduplication id, if the queue has such.
+    pub deduplication_id: Option<String>,
     /// As it came.
     pub body: String,
     #[serde(skip)]
@@ -101,6 +107,7 @@ impl Letter {
             queued_at: attribute(MessageSystemAttributeName::SentTimestamp)
                 .and_then(|millis| millis.parse().ok())
                 .unwrap_or_default(),
+            deduplication_id: attribute(MessageSystemAttributeName::MessageDeduplicationId),
             group_id,
             body,
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -145,8 +152,9 @@ pub struct Letters {
     client: Client,
     queue: SqsQueue,
     url: String,
-    held: Vec<String>,
-    /// The ids of those that were handed out.
+    /// The receipt handles of letters that were received, by the letter: the newest of each.
+    held: HashMap<String, String>,
+    /// All letters that were handed out. After half a minute, those that are held come again.
     seen: HashSet<String>,
     empty_calls: u32,
     waiting_calls: u32,
@@ -161,16 +169,15 @@ impl Letters {
             client,
             queue,
             url: url.to_owned(),
-            held: Vec::new(),
+            held: HashMap::new(),
             seen: HashSet::new(),
             empty_calls: 0,
             waiting_calls: 0,
         }
     }
 
-    /// The next letters, ten at the most, each once; none when the queue hands out no more. They are hidden from others until
-    /// [`Letters::release`], or until they have been for half a minute: those of a long queue come round again, and when
-    /// nothing else comes, it ends.
+    /// The next letters, ten at the most and each once; none when the queue hands out no more. They are hidden from others until
+    /// [`Letters::release`], but for half a minute at the most.
     ///
     /// # Errors
     /// When the queue does not answer.
@@ -180,7 +187,10 @@ impl Letters {
             let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
             let receive = receive.message_system_attribute_names(MessageSystemAttributeName::All).wait_time_seconds(1);
             let received = receive.send().await.map_err(Failure::call("a queue was to be read"))?;
-            let letters: Vec<_> = received.messages.unwrap_or_default().into_iter().map(Letter::of).collect();
+            let mut letters: Vec<_> = received.messages.unwrap_or_default().into_iter().map(Letter::of).collect();
+            let handle = |letter: &Letter| (letter.letter_id.clone(), letter.receipt_handle.clone());
+            self.held.extend(letters.iter().map(handle));
+            letters.retain(|letter| self.seen.insert(letter.letter_id.clone()));
             if letters.is_empty() {
                 let (_, in_flight) = depth(&self.client, &self.url).await?;
                 if in_flight > self.held.len() as u64 && self.waiting_calls < WAITING_CALLS {
@@ -190,14 +200,8 @@ impl Letters {
                 }
                 continue;
             }
-            self.held.extend(letters.iter().map(|letter| letter.receipt_handle.clone()));
-            let new: Vec<_> = letters.into_iter().filter(|letter| self.seen.insert(letter.letter_id.clone())).collect();
-            if new.is_empty() {
-                self.empty_calls += 1;
-                continue;
-            }
             self.empty_calls = 0;
-            return Ok(new);
+            return Ok(letters);
         }
         Ok(Vec::new())
     }
@@ -206,9 +210,11 @@ impl Letters {
     pub async fn delete(&mut self, letters: &[Letter]) -> Vec<Result<(), shared::queue::QueueError>> {
         let handles: Vec<_> = letters.iter().map(|letter| letter.receipt_handle.clone()).collect();
         let results = self.queue.delete(&handles).await;
-        let deleted =
-            |handle: &String| handles.iter().zip(&results).any(|(deleted, result)| result.is_ok() && deleted == handle);
-        self.held.retain(|handle| !deleted(handle));
+        for (letter, result) in letters.iter().zip(&results) {
+            if result.is_ok() {
+                self.held.remove(&letter.letter_id);
+            }
+        }
         results
     }
 
@@ -217,8 +223,10 @@ impl Letters {
     /// # Errors
     /// When nothing of it could be made visible.
     pub async fn release(mut self) -> Result<(), Failure> {
-        let handles = std::mem::take(&mut self.held);
-        let results = self.queue.postpone(&handles, 0).await;
+        let handles: Vec<_> = std::mem::take(&mut self.held).into_values().collect();
+        // By then they are visible by themselves.
+        let within = Duration::from_secs(HIDDEN_SECONDS.unsigned_abs().into());
+        let Ok(results) = tokio::time::timeout(within, self.queue.postpone(&handles, 0)).await else { return Ok(()) };
         // One whose half minute is over is visible already: SQS calls that an error.
         let failed = results.iter().filter(|result| result.is_err()).count();
         if failed > 0 && failed == handles.len() {

@@ -1,6 +1,7 @@
 //! What a command says: text for people, or JSON for programs, on standard output; progress and failures on standard error.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -37,7 +38,7 @@ impl Output {
     /// that the output can be read as it grows (JSON Lines). A reader that has gone ends nothing but the words.
     pub fn item(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         let line = if self.json { serde_json::to_string(value).unwrap_or_default() } else { text() };
-        say(&line);
+        say(&visible(&line));
     }
 
     /// Whether anybody still reads what is said. What has no end of its own ends when nobody does.
@@ -49,18 +50,18 @@ impl Output {
     /// A line for people alone.
     pub fn line(self, text: &str) {
         if !self.json {
-            say(text);
+            say(&visible(text));
         }
     }
 
     /// A remark that is no part of the result.
     pub fn note(self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", visible(text));
     }
 
     /// Why the command ended.
     pub fn failure(self, failure: &Failure) {
-        let _ = writeln!(io::stderr().lock(), "error: {failure}");
+        let _ = writeln!(io::stderr().lock(), "error: {}", visible(&failure.to_string()));
     }
 
     /// A bar for work that takes long. Nothing is drawn for programs, or where standard error is no terminal.
@@ -78,9 +79,47 @@ impl Output {
     }
 }
 
+/// A text without what a terminal obeys, or what turns its words round: messages, ids and reasons are written by others. Each such
+/// character is written as JSON escapes it, which in a line of JSON is the same text. Lines stay lines.
+fn visible(text: &str) -> Cow<'_, str> {
+    let obeys = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeys) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if obeys(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
+}
+
+/// What others wrote, for a place within a line: with ends of lines it could pass for lines of this command.
+#[must_use]
+pub fn in_line(text: &str) -> Cow<'_, str> {
+    if text.contains(['\n', '\t']) {
+        Cow::Owned(text.replace('\n', "\\n").replace('\t', "\\t"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 fn say(line: &str) {
     let mut out = io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         READER_IS_GONE.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_written() {
+        let nasty = "a\u{1b}]0;t\u{7}\u{9b}2J\u{7f}\r\u{202e}z\nb\tü";
+        assert_eq!(visible(nasty), "a\\u001b]0;t\\u0007\\u009b2J\\u007f\\u000d\\u202ez\nb\tü");
+        let json = serde_json::to_string(nasty).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&visible(&json)).unwrap(), nasty);
+        assert!(matches!(visible("plain"), Cow::Borrowed("plain")));
+        assert_eq!(in_line("a\nredriven: b\tc"), "a\\nredriven: b\\tc");
     }
 }

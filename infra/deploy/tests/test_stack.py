@@ -30,6 +30,7 @@ NASTY = {
     "Unicode": "ü\u2028\U0001f600",
     "Yaml": "- !Ref x: # no",
 }
+OWN = [{"ParameterKey": name, "ParameterValue": "x"} for name in ("IngestSink", "FanoutConcurrency", "LogLevel")]
 NOW = datetime(2026, 1, 1)
 ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/chat/1"
 CHANGE_SET = "arn:aws:cloudformation:eu-west-1:123456789012:changeSet/x/1"
@@ -205,6 +206,15 @@ class FailedCreate(Quiet):
         self.assertIsNone(kept.remove(aws, kept.Kept("MessagesTable", "AWS::DynamoDB::Table", TABLE)))
 
 
+class Taken(Quiet):
+    def test_a_stack_of_somebody_else_is_neither_changed_nor_removed(self):
+        asked = Namespace(stack="chat", arch="arm64", role_arn="", s3_bucket="", check=False)
+        for status in ("CREATE_COMPLETE", "ROLLBACK_COMPLETE"):
+            aws = Aws().answers("cloudformation", "describe_stacks", described(status))
+            with self.assertRaisesRegex(Refused, "chat is not Roomcast's"):
+                deploy.deploy(aws, asked)
+
+
 class LogRole(Quiet):
     ROLE = kept.Kept("ApiGatewayLogRole", "AWS::IAM::Role", "chat-logs")
 
@@ -245,7 +255,7 @@ class Undeploy(Quiet):
         aws.assert_all_asked()
 
     def standing(self, **more) -> Aws:
-        found = described("UPDATE_COMPLETE", **more)
+        found = described(**{"status": "UPDATE_COMPLETE", "Parameters": OWN, **more})
         table = resource("MessagesTable", "AWS::DynamoDB::Table", TABLE)
         return (
             Aws()
@@ -294,9 +304,23 @@ class Undeploy(Quiet):
         self.undeploy(self.deleted(self.standing()), "chat", yes=False)
 
     def test_a_protected_stack_is_told(self):
-        aws = Aws().answers("cloudformation", "describe_stacks", described("CREATE_COMPLETE", EnableTerminationProtection=True))
+        aws = Aws().answers("cloudformation", "describe_stacks", described("CREATE_COMPLETE", Parameters=OWN, EnableTerminationProtection=True))
         with self.assertRaisesRegex(Refused, "update-termination-protection"):
             self.undeploy(aws)
+
+    def test_a_stack_of_somebody_else_stays(self):
+        others = described("CREATE_COMPLETE", Parameters=[{"ParameterKey": "LogLevel", "ParameterValue": "info"}])
+        for options in ({}, {"purge": True}):
+            with self.assertRaisesRegex(Refused, "chat is not Roomcast's"):
+                self.undeploy(Aws().answers("cloudformation", "describe_stacks", others), **options)
+
+    def test_one_whose_update_could_not_be_undone_can_be_deleted(self):
+        self.undeploy(self.deleted(self.standing(status="UPDATE_ROLLBACK_FAILED")))
+
+    def test_one_that_changes_stays(self):
+        busy = described("UPDATE_IN_PROGRESS", Parameters=OWN)
+        with self.assertRaisesRegex(Refused, "when that is over"):
+            self.undeploy(Aws().answers("cloudformation", "describe_stacks", busy))
 
     def test_no_stack_is_told(self):
         aws = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")

@@ -28,6 +28,13 @@ impl Backend for Round {
         };
         match operation {
             "ReceiveMessage" => json_reply(200, &json!({ "Messages": (0..10).map(|_| letter()).collect::<Vec<_>>() })),
+            "GetQueueAttributes" => {
+                let counts = json!({
+                    "ApproximateNumberOfMessages": "0",
+                    "ApproximateNumberOfMessagesNotVisible": LETTERS.to_string()
+                });
+                json_reply(200, &json!({ "Attributes": counts }))
+            }
             other => panic!("{other} was not expected"),
         }
     }

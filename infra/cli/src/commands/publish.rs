@@ -1,6 +1,6 @@
 //! `roomcast publish`: lines of standard input, sent to a room.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode, time::Duration};
 
 use aws_sdk_sqs::Client as Sqs;
 use clap::Args;
@@ -14,12 +14,18 @@ use shared::{
     limits::NAME_CHARS,
     queue::{Queue, Record, sqs::SqsQueue},
 };
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines},
+    time::timeout,
+};
 
 use crate::{failure::Failure, output::Output, parse, stack::Stack};
 
 /// Messages that are read before they are sent.
 const BATCH: usize = 10;
+
+/// How long lines that were read wait for the next one.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Longest text that ids begin with: a dash and ten digits follow.
 const ID_CHARS: usize = NAME_CHARS - 11;
@@ -85,7 +91,7 @@ struct Line<'a> {
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     let queue = SqsQueue::new(Sqs::new(&stack.sdk), stack.output("QueueUrl")?);
     let ids = options.id.clone().unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
-    let mut input = Input { lines: BufReader::new(tokio::io::stdin()).lines(), number: 0 };
+    let mut input = Input { lines: BufReader::new(tokio::io::stdin()).lines(), number: 0, has_ended: false };
     let bar = output.progress(None, "messages");
     loop {
         let (batch, bad) = input.batch(&options, &ids).await;
@@ -107,7 +113,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
             return Err(Failure::Met(format!("line {line} was not taken, {again}: {error}")));
         }
         bad?;
-        if batch.len() < BATCH {
+        if input.has_ended {
             bar.finish_and_clear();
             return Ok(ExitCode::SUCCESS);
         }
@@ -115,18 +121,27 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
 }
 
 /// The lines that are left.
-struct Input {
-    lines: Lines<BufReader<Stdin>>,
+struct Input<R> {
+    lines: Lines<R>,
     number: u64,
+    has_ended: bool,
 }
 
-impl Input {
-    /// The next messages with their lines' numbers, ten unless the input ends; and what kept it from reading more.
+impl<R: AsyncBufRead + Unpin> Input<R> {
+    /// The next messages with their lines' numbers, and what kept it from reading more: ten, or those that are there when the next
+    /// line keeps waiting. What comes a line at a time, as from `tail -f`, is sent a line at a time.
     async fn batch(&mut self, options: &Options, ids: &str) -> (Vec<(u64, Message)>, Result<(), Failure>) {
         let mut batch = Vec::new();
         while batch.len() < BATCH {
-            match self.lines.next_line().await.map_err(Failure::call("standard input was to be read")) {
-                Ok(None) => break,
+            let line = self.lines.next_line();
+            let line = if batch.is_empty() { Ok(line.await) } else { timeout(PATIENCE, line).await };
+            let Ok(line) = line else { break };
+            let number = self.number + 1;
+            match line.map_err(|error| unreadable(number, error)) {
+                Ok(None) => {
+                    self.has_ended = true;
+                    break;
+                }
                 Ok(Some(line)) => {
                     self.number += 1;
                     if self.number < options.from_line || line.is_empty() {
@@ -141,6 +156,14 @@ impl Input {
             }
         }
         (batch, Ok(()))
+    }
+}
+
+fn unreadable(number: u64, error: io::Error) -> Failure {
+    match error.kind() {
+        // The error itself holds all of the line.
+        io::ErrorKind::InvalidData => Failure::Asked(format!("line {number}: is no UTF-8")),
+        _ => Failure::call(format!("line {number} of standard input was to be read"))(error),
     }
 }
 
@@ -162,6 +185,7 @@ fn message(options: &Options, id: &str, line: &str, now: u64) -> Result<Message,
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
@@ -193,6 +217,34 @@ mod tests {
         assert!(refused("{").starts_with("is no JSON"));
         assert!(refused("1e999").contains("numbers that fit a double"));
         assert!(refused(&format!("\"{}\"", "x".repeat(130_000))).contains("the limit is 120832"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_does_not_wait_for_nine_others() {
+        let (mut writer, reader) = tokio::io::duplex(4_096);
+        let mut input = Input { lines: BufReader::new(reader).lines(), number: 0, has_ended: false };
+        let options = options(&[]);
+        let numbers = async |input: &mut Input<_>| {
+            let (batch, bad) = input.batch(&options, "x").await;
+            assert!(bad.is_ok());
+            batch.iter().map(|(line, _)| *line).collect::<Vec<_>>()
+        };
+        writer.write_all(b"one\n\nthree\nhalf").await.unwrap();
+        assert_eq!(numbers(&mut input).await, [1, 3]);
+        assert!(!input.has_ended);
+        writer.write_all(" a line\n".repeat(12).as_bytes()).await.unwrap();
+        assert_eq!(numbers(&mut input).await, (4..14).collect::<Vec<_>>());
+        drop(writer);
+        assert_eq!(numbers(&mut input).await, [14, 15]);
+        assert!(input.has_ended);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_text_is_named() {
+        let text: &[u8] = b"one\n\xff\n";
+        let mut input = Input { lines: BufReader::new(text).lines(), number: 0, has_ended: false };
+        let (batch, bad) = input.batch(&options(&[]), "x").await;
+        assert_eq!((batch.len(), bad.unwrap_err().to_string().as_str()), (1, "line 2: is no UTF-8"));
     }
 
     #[test]

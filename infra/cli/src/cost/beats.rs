@@ -45,8 +45,9 @@ pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f6
         silence += silence.clamp(least, setting.sync_max);
     }
     let any = rooms * messages_per_second;
-    let in_silence = (-any * silence).exp() / (1.0 - (-any * most).exp());
-    slowest.max(any * (after_messages + in_silence))
+    // `exp_m1`, since of a message in years `1 - exp` is nothing.
+    let in_silence = (-any * silence).exp() * (any / -(-any * most).exp_m1());
+    slowest.max(any * after_messages + in_silence)
 }
 
 #[cfg(test)]
@@ -73,7 +74,9 @@ mod tests {
     fn frames_take_the_place_of_beats() {
         let busy = per_second(1.0, 1.0);
         assert!((busy * 540.0 * JITTER - 1.0).abs() < 0.01, "{busy}");
-        assert!((per_second(1e-9, 1.0) / per_second(0.0, 1.0) - 1.0).abs() < 0.01, "hardly any is none");
+        for hardly_any in [1e-9, 1e-17, 1e-300, f64::from_bits(1)] {
+            assert!((per_second(hardly_any, 1.0) / per_second(0.0, 1.0) - 1.0).abs() < 0.01, "{hardly_any} is none");
+        }
         // 30, 60, 120, 240, 480 and 960 seconds after a message, and then every nine minutes.
         assert!((per_second(1e-5, 1.0) * 1e5 - 190.0).abs() < 3.0, "{}", per_second(1e-5, 1.0));
     }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::{
     failure::Failure,
     letters::{self, Kind, Letter, Letters},
-    output::Output,
+    output::{Output, in_line},
     stack::Stack,
     time,
 };
@@ -213,13 +213,14 @@ fn show(letter: &Letter, with_body: bool, outcome: Option<Result<&str, &str>>, o
     output.item(&shown, || {
         let (room, id) = (shown.room.unwrap_or("-"), shown.id.unwrap_or(shown.letter_id));
         let mut line = format!("{}  {room}  {id}  {}", time::at_millis(letter.queued_at), letter.told());
+        line = in_line(&line).into_owned();
         match outcome {
             Some(Ok(done)) => line = format!("{done}: {line}"),
             Some(Err(why)) => line = format!("kept: {line}\n    {why}"),
             None => {}
         }
         if with_body {
-            line = format!("{line}\n    {}", letter.body);
+            line = format!("{line}\n    {}", letter.body.replace('\n', "\n    "));
         }
         line
     });

@@ -19,7 +19,7 @@ use shared::{
 use crate::{
     failure::Failure,
     letters::{self, Letter, Letters},
-    output::Output,
+    output::{Output, in_line},
     parse,
     stack::Stack,
     time,
@@ -287,7 +287,8 @@ fn text(findings: &Findings, told: &str) -> String {
     lines.push(format!("queues        about {} messages, {} jobs of shards", findings.waiting, findings.waiting_jobs));
     for letter in &findings.dead_letters {
         let reason = letter.reason.as_deref().unwrap_or("without a reason");
-        lines.push(format!("dead letter   {} at {}: {reason}", letter.letter_id, time::at_millis(letter.queued_at)));
+        let at = time::at_millis(letter.queued_at);
+        lines.push(format!("dead letter   {} at {at}: {}", letter.letter_id, in_line(reason)));
     }
     lines.extend(findings.unseen.iter().map(|what| format!("not seen      {what}")));
     lines.push(told.to_owned());

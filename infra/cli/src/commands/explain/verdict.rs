@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Broadcast, Findings};
+use crate::output::in_line;
 
 /// In a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,7 +40,8 @@ pub(crate) fn verdict(findings: &Findings) -> (Outcome, String) {
     if let Some(letter) = findings.dead_letters.first() {
         let reason = letter.reason.as_deref().unwrap_or("it was received too often, or its sender gave none");
         let told = format!(
-            "It is a dead letter ({reason}): roomcast dlq redrive --id {} once that is mended.",
+            "It is a dead letter ({}): roomcast dlq redrive --id {} once that is mended.",
+            in_line(reason),
             letter.letter_id
         );
         return (Outcome::DeadLetter, told);
