@@ -77,8 +77,6 @@ pub struct Letter {
     pub queued_at: u64,
     /// Its message group, if the queue has groups.
     pub group_id: Option<String>,
-    /// Its deduplication id, if the queue has such.
-    pub deduplication_id: Option<String>,
     /// As it came.
     pub body: String,
     #[serde(skip)]
@@ -107,7 +105,6 @@ impl Letter {
             queued_at: attribute(MessageSystemAttributeName::SentTimestamp)
                 .and_then(|millis| millis.parse().ok())
                 .unwrap_or_default(),
-            deduplication_id: attribute(MessageSystemAttributeName::MessageDeduplicationId),
             group_id,
             body,
             receipt_handle: message.receipt_handle.unwrap_or_default(),
