@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use tests::svg::document;
+// The crate, not the module below.
+use ::tests::svg::document;
 
 use crate::broadcasts::RoomSize;
 use crate::figures::{Series, short};
