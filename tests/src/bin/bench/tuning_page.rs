@@ -179,6 +179,8 @@ fn intervals(page: &mut String, intervals: &[Interval]) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn made_up() -> Tuning {
@@ -232,5 +234,17 @@ mod tests {
         let page = format!("before\n{BEGIN}old\n{END}after\n");
         assert_eq!(replaced(&page, "new\n"), Ok(format!("before\n{BEGIN}new\n{END}after\n")));
         assert!(replaced(&format!("before\n{END}after\n{BEGIN}"), "new\n").is_err());
+    }
+
+    #[test]
+    fn the_page_has_a_measured_part_with_every_plot() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let page = fs::read_to_string(root.join(PAGE)).unwrap();
+        let emptied = replaced(&page, "").unwrap();
+        for (name, _) in plots(&made_up()) {
+            let plot = format!("(plots/{name}.svg)");
+            assert!(page.contains(&plot) && !emptied.contains(&plot), "{plot} stands in the measured part alone");
+            assert!(root.join(PLOTS).join(format!("{name}.svg")).is_file(), "{name}");
+        }
     }
 }
