@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn every_point_is_drawn_within_its_panel() {
         let (low, high): (Series, Series) = ([3.0, 5.0].into_iter().collect(), [180.0, 240.0].into_iter().collect());
-        let points = || vec![(8.0, &high), (512.0, &low)];
-        let decades = Panel::on_decades("time", "workers", points(), vec![(8.0, 100.0), (512.0, 2.0)]);
+        let points = || vec![(8.0, &low), (512.0, &high)];
+        let decades = Panel::on_decades("time", "workers", points(), vec![(8.0, 2.0), (512.0, 100.0)]);
         let svg = pair("a drawing", &[decades, Panel::on_line("posts", "workers", points())]);
         assert_eq!(svg.matches("<circle").count(), 4);
         assert_eq!(svg.matches("second line").count(), 1);
