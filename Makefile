@@ -166,6 +166,11 @@ bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
 	@$(STEP) "optimised build" cargo build --release --workspace --bins --locked
 	@$(STEP) "benchmarks" target/release/bench all
 
+.PHONY: bench-tuning
+bench-tuning: ## The measured curves of docs/tuning.md, about two minutes after building
+	@$(STEP) "optimised build" cargo build --release --workspace --bins --locked
+	@$(STEP) "curves" target/release/bench tuning
+
 ##@ Run it in AWS
 
 .PHONY: deploy

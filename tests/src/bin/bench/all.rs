@@ -85,6 +85,8 @@ async fn measure_rates(backing: &Backing, runs: usize) -> Vec<Rate> {
         for rate in &mut rates {
             let scenario = rate::Scenario {
                 environments: rate.environments,
+                bucket: rate::BUCKET,
+                max_posts_per_second: 0,
                 latency: Duration::ZERO,
                 concurrency: 64,
                 room: rate.room,

@@ -1,4 +1,5 @@
-//! The benchmarks: `make bench` runs them all. From the repository's root, of the release build:
+//! The benchmarks: `make bench` runs them all but `tuning`, which `make bench-tuning` runs. From the repository's root, of
+//! the release build:
 //!
 //! - `bench all [--runs N] [--seconds N]`
 //! - `bench broadcasts [--runs N]`
@@ -33,6 +34,8 @@ mod report;
 mod rooms;
 mod simulated;
 mod throttled;
+mod tuning;
+mod tuning_page;
 
 use std::process::ExitCode;
 
@@ -43,7 +46,8 @@ const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
        bench throttled [--runs N] [--latency-ms N]
        bench rooms [--runs N]
        bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]
-       bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]";
+       bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]
+       bench tuning";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -55,6 +59,7 @@ async fn main() -> ExitCode {
         (Some("broadcasts"), Ok(arguments)) => all::run_broadcasts(&arguments).await,
         (Some("throttled"), Ok(arguments)) => throttled::run(&arguments).await,
         (Some("rooms"), Ok(arguments)) => rooms::run(&arguments).await,
+        (Some("tuning"), Ok(_)) => tuning::run().await,
         (Some("post"), Ok(arguments)) => post::run(&arguments).await,
         (_, Err(error)) => Err(error),
         _ => Err(USAGE.to_owned()),

@@ -5,26 +5,31 @@ use std::process::Command;
 
 /// One line each: `name: value`.
 pub(crate) fn lines() -> Vec<String> {
+    let versions = format!(
+        "versions: {}, Node.js {}, {}, wrk {}",
+        said("rustc", &["--version"]),
+        said("node", &["--version"]),
+        said("target/venv/bench/bin/python", &["--version"]),
+        // It exits with an error after saying so.
+        said("wrk", &["--version"]).split_whitespace().nth(1).unwrap_or("?"),
+    );
+    let load = format!("load of the machine when it was done: {}", load());
+    machine().into_iter().chain([versions, load]).collect()
+}
+
+/// The lines about the date, the code and the machine.
+pub(crate) fn machine() -> [String; 4] {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let changed = if said("git", &["status", "--porcelain", "--", "*.rs", "*.toml", "*.lock"]).is_empty() {
         ""
     } else {
         ", with changes that are not committed"
     };
-    vec![
+    [
         format!("date: {}", said("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])),
         format!("commit: {}{changed}", said("git", &["rev-parse", "--short=12", "HEAD"])),
         format!("machine: {}, {cores} cores, {}", of_file("/proc/cpuinfo", "model name"), memory()),
         format!("system: Linux {}", said("uname", &["-rm"])),
-        format!(
-            "versions: {}, Node.js {}, {}, wrk {}",
-            said("rustc", &["--version"]),
-            said("node", &["--version"]),
-            said("target/venv/bench/bin/python", &["--version"]),
-            // It exits with an error after saying so.
-            said("wrk", &["--version"]).split_whitespace().nth(1).unwrap_or("?"),
-        ),
-        format!("load of the machine when it was done: {}", load()),
     ]
 }
 
@@ -44,7 +49,8 @@ fn memory() -> String {
     format!("{:.0} GiB of memory", kib / 1_048_576.0)
 }
 
-fn load() -> String {
+/// Processes that ran or wanted to, on average over one, five and fifteen minutes.
+pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }

@@ -10,7 +10,7 @@ use crate::batches::{hand_over, message_to};
 use crate::machine::{Backing, ConnectionsServer};
 
 /// The account's default quota: requests a second, and burst.
-const BUCKET: (f64, f64) = (10_000.0, 5_000.0);
+pub(crate) const BUCKET: (f64, f64) = (10_000.0, 5_000.0);
 
 /// Between two lines of a trace.
 const STEP: Duration = Duration::from_millis(250);
@@ -18,6 +18,10 @@ const STEP: Duration = Duration::from_millis(250);
 /// What is measured.
 pub(crate) struct Scenario {
     pub(crate) environments: usize,
+    /// The account's requests a second, and burst.
+    pub(crate) bucket: (f64, f64),
+    /// `FANOUT_MAX_POSTS_PER_SECOND`.
+    pub(crate) max_posts_per_second: u32,
     /// How long the server takes for each post.
     pub(crate) latency: Duration,
     /// `FANOUT_CONCURRENCY`.
@@ -50,6 +54,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     for environments in counts {
         let scenario = Scenario {
             environments,
+            bucket: BUCKET,
+            max_posts_per_second: 0,
             latency: Duration::from_secs_f64(arguments.number("latency-ms", 0.0)? / 1_000.0),
             concurrency: arguments.number("concurrency", 64)?,
             room,
@@ -78,8 +84,9 @@ fn room_of(environment: usize, connections: usize) -> String {
 
 /// Broadcasts one message to each environment's room at the same moment, all of them from a cold start.
 pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Throughput {
-    let server = ConnectionsServer::start(scenario.latency, Some(BUCKET));
-    let function = backing.fanout(&server, scenario.concurrency);
+    let server = ConnectionsServer::start(scenario.latency, Some(scenario.bucket));
+    let function =
+        backing.fanout(&server, scenario.concurrency).env("FANOUT_MAX_POSTS_PER_SECOND", scenario.max_posts_per_second);
     let starts = (0..scenario.environments).map(|_| function.start());
     let environments: Vec<_> = join_all(starts).await.into_iter().map(|started| started.expect("fanout")).collect();
     let first_done = std::cell::OnceCell::new();
@@ -97,16 +104,16 @@ pub(crate) async fn measure(backing: &Backing, scenario: &Scenario) -> Throughpu
     let together = first_done.get().copied().unwrap_or(all);
     let connections = (scenario.environments * scenario.room) as u64;
     Throughput {
-        goodput: share(&all),
-        side_by_side: share(&together),
+        goodput: share(&all, scenario.bucket),
+        side_by_side: share(&together, scenario.bucket),
         waste: all.throttled as f64 / (all.delivered + all.throttled) as f64,
         time: Duration::from_micros(all.bucket_micros),
         undelivered: connections.saturating_sub(all.delivered),
     }
 }
 
-fn share(stats: &Stats) -> f64 {
-    let available = Duration::from_micros(stats.bucket_micros).as_secs_f64().mul_add(BUCKET.0, BUCKET.1);
+fn share(stats: &Stats, (rate, burst): (f64, f64)) -> f64 {
+    let available = Duration::from_micros(stats.bucket_micros).as_secs_f64().mul_add(rate, burst);
     stats.delivered as f64 / available
 }
 

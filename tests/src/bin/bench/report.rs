@@ -39,7 +39,8 @@ pub(crate) fn markdown(measured: &Measured, bars: &[Bar], provenance: &[String])
     page
 }
 
-fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+/// Adds a table of Markdown.
+pub(crate) fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     page.push_str(&line(&head.map(str::to_owned)));
     page.push_str(&line(&head.map(|_| "---".to_owned())));
