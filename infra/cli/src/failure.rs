@@ -1,8 +1,6 @@
 //! Why a command did not do what it was asked to, and the exit code that says so.
 
-use std::{error::Error, process::ExitCode};
-
-use aws_sdk_sqs::error::DisplayErrorContext;
+use std::{error::Error, fmt, process::ExitCode};
 
 /// Why a command ended without having done what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -14,13 +12,33 @@ pub enum Failure {
     #[error("{0}")]
     Met(String),
     /// A call was refused or not answered: exit code 1.
-    #[error("{what}: {}", DisplayErrorContext(source.as_ref()))]
+    #[error("{what}: {}", Causes(source.as_ref()))]
     Call {
         /// What the command was about to do.
         what: String,
         /// The SDK's error.
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+/// An error with what it was caused by, each said once: SDKs wrap errors that say the same, and say little themselves.
+struct Causes<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut next = self.0.source();
+        while let Some(error) = next {
+            let cause = error.to_string();
+            if !said.contains(&cause) {
+                write!(f, ": {cause}")?;
+                said.push_str(&cause);
+            }
+            next = error.source();
+        }
+        Ok(())
+    }
 }
 
 impl Failure {
@@ -37,5 +55,23 @@ impl Failure {
             Self::Asked(_) => ExitCode::from(2),
             Self::Met(_) | Self::Call { .. } => ExitCode::FAILURE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Link(&'static str, #[source] Option<Box<Link>>);
+
+    #[test]
+    fn a_failed_call_says_each_cause_once_in_one_line() {
+        let refused = Link("the connection was refused", None);
+        let again = Link("the connection was refused", Some(Box::new(refused)));
+        let error = Link("dispatch failure", Some(Box::new(again)));
+        let failure = Failure::call("the stack was to be looked up")(error);
+        assert_eq!(failure.to_string(), "the stack was to be looked up: dispatch failure: the connection was refused");
     }
 }

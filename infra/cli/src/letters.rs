@@ -114,7 +114,13 @@ impl Letter {
     /// Its reason, or what its having none means.
     #[must_use]
     pub fn told(&self) -> &str {
-        self.reason.as_deref().unwrap_or("no reason: it was received too often, or its sender gave none")
+        match (&self.reason, self.kind) {
+            (Some(reason), _) => reason,
+            (None, Kind::Event) => {
+                "an event without reason: nobody asked for its detail type, or it was received too often"
+            }
+            (None, _) => "no reason: it was received too often, or its sender gave none",
+        }
     }
 
     /// Whether the body is not whole: it was cut so that the letter found place.

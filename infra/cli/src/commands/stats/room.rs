@@ -117,14 +117,15 @@ async fn members(room: &RoomId, client: &DynamoDb, stack: &Stack) -> Result<u64,
 
 fn text(shown: &Shown<'_>) -> String {
     let seq = |seq: Option<u64>| seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
-    let last = shown.last_logged_at.map_or_else(|| "never".to_owned(), time::at_millis);
     let way = if shown.shards == 0 { "directly".to_owned() } else { format!("in {} shards", shown.shards) };
+    let broadcast = |at| format!("{}, broadcast {way}", time::at_millis(at));
+    let last = shown.last_logged_at.map_or_else(|| "never".to_owned(), broadcast);
     let mut lines = vec![
         format!("members         {}", shown.members),
         format!("head            {}", seq(shown.head_seq)),
         format!("first retained  {}", seq(shown.first_seq)),
         format!("fence           {}", seq(shown.fence_seq)),
-        format!("last message    {last}, broadcast {way}"),
+        format!("last message    {last}"),
         match &shown.unfinished {
             None => "unfinished      no".to_owned(),
             Some(Unfinished { done_seq, up_to_seq, slot }) => {
