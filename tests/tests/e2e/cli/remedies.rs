@@ -4,8 +4,10 @@
 mod table;
 
 use std::collections::HashMap;
+use std::fmt::Write;
 
 use serde_json::{Value, json};
+use shared::queue::{Queue, Record, sqs::SqsQueue};
 use tests::stack::LocalStack;
 
 use super::aws_cli::AwsCli;
@@ -98,7 +100,7 @@ impl<'a> Ward<'a> {
 
     async fn put_in_and_mend(&mut self, fault: &Fault) -> Row {
         let called = fault.name;
-        self.put_in(fault);
+        self.put_in(fault).await;
         // Queues tell their depth after a while.
         let mut findings = until(&format!("doctor names the fault: {called}"), async || self.ill_in(fault).await).await;
         let its = |finding: &&Value| text(&finding["subject"]) == fault.subject;
@@ -115,11 +117,11 @@ impl<'a> Ward<'a> {
             }
         }
         assert!(findings.is_empty(), "{called} is not mended: {findings:?}");
-        Row {
-            fault: called,
-            what: self.anonymous(text(&found["what"])),
-            remedy: self.anonymous(text(&found["remedy"])),
+        let mut remedy = self.anonymous(text(&found["remedy"]));
+        if !fault.by_hand.is_empty() {
+            let _ = write!(remedy, "`, then, since it may never succeed, `roomcast --stack NAME {}", fault.by_hand);
         }
+        Row { fault: called, what: self.anonymous(text(&found["what"])), remedy }
     }
 
     /// What `doctor` finds wrong in the fault's area, if anything.
@@ -131,7 +133,7 @@ impl<'a> Ward<'a> {
         Some(found.into_iter().cloned().collect()).filter(|found: &Vec<_>| !found.is_empty())
     }
 
-    fn put_in(&mut self, fault: &Fault) {
+    async fn put_in(&mut self, fault: &Fault) {
         match fault.cause {
             Cause::Commands(commands) => commands.iter().for_each(|command| drop(self.run(command))),
             Cause::Variable(function, name, value) => {
@@ -141,6 +143,20 @@ impl<'a> Ward<'a> {
                 self.run(&format!(
                     "lambda update-function-configuration --function-name {{{function}}} --environment '{variables}'"
                 ));
+            }
+            Cause::Letters(number) => {
+                let sqs = aws_sdk_sqs::Client::new(&self.stack.sdk_config());
+                let letters: Vec<_> = (0..number)
+                    .map(|letter| Record {
+                        group_id: format!("full-{letter}"),
+                        deduplication_id: format!("full-{letter}"),
+                        body: "{}".to_owned(),
+                        reason: Some("full".to_owned()),
+                        trace: None,
+                    })
+                    .collect();
+                let sent = SqsQueue::new(sqs, &self.stack.description().dlq_url).send(&letters).await;
+                assert!(sent.iter().all(Result::is_ok), "{sent:?}");
             }
         }
     }

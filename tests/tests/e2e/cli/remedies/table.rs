@@ -26,6 +26,8 @@ pub(super) enum Cause {
     Commands(&'static [&'static str]),
     /// A variable of a function, with its wrong value.
     Variable(&'static str, &'static str, &'static str),
+    /// So many dead letters.
+    Letters(usize),
 }
 
 const fn fault(
@@ -159,6 +161,34 @@ pub(super) const FAULTS: &[Fault] = &[
         subject: "MessageFunction environment",
         says: "QUEUE_URL is",
         by_hand: "",
+    },
+    Fault {
+        name: "Somebody sends poison",
+        cause: Cause::Commands(&[
+            r#"sqs send-message --queue-url {QueueUrl} --message-group-id poisoned --message-deduplication-id poison --message-body '{"roomId":"poisoned"}'"#,
+        ]),
+        area: "queues",
+        subject: "DeadLetterQueue depth",
+        says: "dead letters, which were not broadcast",
+        by_hand: "dlq discard --room poisoned --yes",
+    },
+    Fault {
+        name: "The dead-letter queue is full of what nobody looks at",
+        cause: Cause::Letters(120),
+        area: "queues",
+        subject: "DeadLetterQueue depth",
+        says: "nobody looks at them",
+        by_hand: "dlq discard --reason full --yes",
+    },
+    Fault {
+        name: "A producer writes another detail-type",
+        cause: Cause::Commands(&[
+            r#"events put-events --entries '[{"EventBusName":"roomcast","Source":"feed","DetailType":"roomcast.mesage","Detail":"{}"}]'"#,
+        ]),
+        area: "queues",
+        subject: "UnmatchedQueue depth",
+        says: "events of another detail-type",
+        by_hand: "dlq discard --queue unmatched --yes",
     },
     fault(
         "A function never runs",
