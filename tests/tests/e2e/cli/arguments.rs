@@ -22,6 +22,7 @@ pub(crate) async fn bad_arguments_are_refused_with_their_limit(stacks: &Stacks) 
         (&["dlq", "discard"], "--yes"),
         (&["dlq", "redrive", "--queue", "unmatched"], "nothing for a room"),
         (&["sweep", "--per-second", "0"], "1..=1000"),
+        (&["sweep", "--dry-run", "--resume", "position"], "cannot be used with"),
         (&["disconnect", ""], "1 to 256 bytes"),
         (&["nonsense"], "unrecognized subcommand"),
     ] {

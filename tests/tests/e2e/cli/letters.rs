@@ -1,4 +1,4 @@
-//! Dead letters.
+//! Dead letters. One scenario at a time: of a queue with more than ten, those behind in a group are not handed out.
 
 use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::json;
@@ -19,7 +19,8 @@ async fn put_letter(stack: &LocalStack, group: &str, id: &str, body: &str, reaso
 }
 
 pub(crate) async fn dead_letters_are_listed_shown_and_discarded(stacks: &Stacks) {
-    let stack = stacks.shared().await;
+    let alone = stacks.faulty().await;
+    let stack = &alone.stack;
     let room = "cli:letters";
     for number in 0..3 {
         let id = format!("letters-{number}");
@@ -52,7 +53,8 @@ pub(crate) async fn dead_letters_are_listed_shown_and_discarded(stacks: &Stacks)
 }
 
 pub(crate) async fn a_dead_letter_is_redriven_to_where_it_came_from(stacks: &Stacks) {
-    let stack = stacks.shared().await;
+    let alone = stacks.faulty().await;
+    let stack = &alone.stack;
     let room = "cli:redrive";
     let body = json!({ "roomId": room, "id": "mended", "data": 1 }).to_string();
     put_letter(stack, room, "mended", &body, "a fault that is mended").await;
@@ -76,7 +78,8 @@ pub(crate) async fn a_dead_letter_is_redriven_to_where_it_came_from(stacks: &Sta
 }
 
 pub(crate) async fn a_shards_job_is_redriven_to_the_shards(stacks: &Stacks) {
-    let stack = stacks.shared().await;
+    let alone = stacks.faulty().await;
+    let stack = &alone.stack;
     let body = json!({ "roomId": "cli:job", "shard": "none" }).to_string();
     put_letter(stack, "cli:job/0", "job", &body, "a fault").await;
     let before = queue_url(stack, "ShardQueue").await;

@@ -5,6 +5,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::queue::{Queue, Record, sqs::SqsQueue};
@@ -16,12 +17,15 @@ use crate::stacks::Stacks;
 use crate::wait::until;
 use table::{Cause, FAULTS, Fault};
 
+/// What alarms take for a minute.
+const ALARM_MINUTE: Duration = Duration::from_secs(1);
+
 /// Times that a remedy may say "run this again".
 const ROUNDS: usize = 3;
 
 /// Each fault in turn, on a stack of their own.
 pub(crate) async fn doctor_names_each_fault_and_its_command_mends_it(_: &Stacks) {
-    let stack = LocalStack::start(&[]).await;
+    let stack = LocalStack::start_with_alarm_minute(ALARM_MINUTE, &[]).await;
     let mut ward = Ward::of(&stack);
     let (code, findings) = ward.doctor(&[]).await;
     assert_eq!((code, ill(&findings)), (0, vec![]), "a stack without faults");
@@ -29,8 +33,12 @@ pub(crate) async fn doctor_names_each_fault_and_its_command_mends_it(_: &Stacks)
     for fault in FAULTS {
         rows.push(ward.put_in_and_mend(fault).await);
     }
-    let (code, findings) = ward.doctor(&[]).await;
-    assert_eq!((code, ill(&findings)), (0, vec![]), "when all are mended");
+    // Alarms that rang for some of them have seen the end of it after a while.
+    until("doctor finds nothing when all are mended", async || {
+        let (code, findings) = ward.doctor(&[]).await;
+        (code == 0 && ill(&findings).is_empty()).then_some(())
+    })
+    .await;
     roomcast(&stack, &["smoke", "--within", "30"]).await.ended_with(0);
     table::compare(&rows);
 }

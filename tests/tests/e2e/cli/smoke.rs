@@ -1,5 +1,6 @@
 //! `roomcast smoke`.
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use tests::stack::LocalStack;
 use super::aws_cli::AwsCli;
 use super::{command, json_lines, refuses, roomcast};
 use crate::stacks::Stacks;
-use crate::tables::enqueue_to;
 use crate::wait::until;
 
 /// Seconds that a step may take on a busy machine.
@@ -17,9 +17,6 @@ const PATIENT: &str = "40";
 
 /// Seconds that a step may take that fails by waiting.
 const BRIEF: &str = "15";
-
-/// Dead letters of others.
-const OTHER_LETTERS: usize = 12;
 
 /// Each function with a variable without which it does not work, and the step that must then fail.
 const BROKEN: [(&str, &str, &str); 6] = [
@@ -33,11 +30,6 @@ const BROKEN: [(&str, &str, &str); 6] = [
 
 pub(crate) async fn smoke_passes_and_leaves_nothing(stacks: &Stacks) {
     let stack = stacks.shared().await;
-    // More than one call hands out: its own letter is behind them.
-    for letter in 0..OTHER_LETTERS {
-        let (group, body) = (format!("other-{letter}"), json!({ "roomId": "others" }).to_string());
-        enqueue_to(stack, &stack.description().dlq_url, &group, &group, &body).await;
-    }
     let (code, lines) = json_lines(stack, &["smoke", "--within", PATIENT]).await;
     assert_eq!(code, 0, "{lines:?}");
     assert!(lines.iter().all(|line| line["outcome"] == "passed"), "{lines:?}");
@@ -74,16 +66,26 @@ pub(crate) async fn smoke_fails_when_any_one_function_is_broken(_: &Stacks) {
 /// Interrupted, it removes what it made all the same.
 pub(crate) async fn smoke_cleans_up_when_it_is_interrupted(stacks: &Stacks) {
     let stack = stacks.shared().await;
-    let mut command = command(stack, &["smoke", "--within", PATIENT, "--json"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let is_member = async || (!rooms(stack, "smoke:").await.is_empty()).then_some(());
+    let mut command = command(stack, &["smoke", "--within", PATIENT]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    tokio::task::block_in_place(|| told.read_line(&mut line)).unwrap();
+    // Others of their kind may be under way.
+    let room = line.trim().strip_prefix("room ").unwrap().to_owned();
+    let is_member = async || (!rooms(stack, &room).await.is_empty()).then_some(());
     until("it is in its room", is_member).await;
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
-    let output = tokio::task::block_in_place(|| child.wait_with_output()).unwrap();
+    let output = tokio::task::block_in_place(|| {
+        // All that it says, so that it never waits for a reader.
+        told.read_to_string(&mut line).unwrap();
+        child.wait_with_output()
+    });
+    let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
-    nothing_is_left(stack, "smoke:").await;
+    nothing_is_left(stack, &room).await;
 }
 
 pub(crate) async fn smoke_refuses_what_makes_no_sense(stacks: &Stacks) {
