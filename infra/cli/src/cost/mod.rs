@@ -8,7 +8,6 @@
 pub mod beats;
 pub mod bill;
 pub mod capacity;
-pub mod curves;
 pub mod fields;
 pub mod flow;
 pub mod packing;

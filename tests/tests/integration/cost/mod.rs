@@ -2,6 +2,7 @@
 
 mod arguments;
 mod connections;
+mod curves;
 mod messages;
 
 use std::collections::BTreeMap;

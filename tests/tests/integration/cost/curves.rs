@@ -1,14 +1,15 @@
-//! Curves for docs/tuning.md: what the model says when one setting is turned. Legible on a light and on a dark page.
+//! The computed curves of docs/tuning.md: what the model says when one setting is turned.
 
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 
-use super::{
-    Estimate,
-    flow::{LOGGING, demand},
-    prices::Prices,
-    report::short,
-    workload::{Workload, read},
-};
+use roomcast::cost::Estimate;
+use roomcast::cost::flow::{LOGGING, demand};
+use roomcast::cost::prices::Prices;
+use roomcast::cost::report::short;
+use roomcast::cost::workload::{Workload, read};
+use tests::svg::document;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 260.0;
@@ -16,35 +17,17 @@ const HEIGHT: f64 = 260.0;
 /// Left, right, top and bottom of the plot within the picture.
 const MARGIN: (f64, f64, f64, f64) = (56.0, 20.0, 40.0, 46.0);
 
-const STYLE: &str = "
-  text { font: 12px system-ui, sans-serif; fill: #24292f }
-  .title { font-weight: 600; font-size: 13px }
-  .quiet { fill: #57606a }
-  .grid { stroke: #d0d7de; stroke-width: 1 }
-  .line { fill: none; stroke: #0969da; stroke-width: 2 }
-  .dot { fill: #0969da }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 }
-    .quiet { fill: #9198a1 }
-    .grid { stroke: #3d444d }
-    .line { stroke: #58a6ff }
-    .dot { fill: #58a6ff }
-  }
-";
-
 /// A curve of one setting.
-#[derive(Clone, Debug)]
-pub struct Curve {
+struct Curve {
     /// The file's name, without its end.
-    pub name: &'static str,
+    name: &'static str,
     title: &'static str,
     below: &'static str,
     points: Vec<(f64, f64)>,
 }
 
 /// All curves.
-#[must_use]
-pub fn all() -> Vec<Curve> {
+fn all() -> Vec<Curve> {
     vec![concurrency(), shards(), cap(), delay(), beats()]
 }
 
@@ -135,8 +118,7 @@ fn beats() -> Curve {
 
 impl Curve {
     /// The picture.
-    #[must_use]
-    pub fn svg(&self) -> String {
+    fn svg(&self) -> String {
         let (left, right, top, bottom) = MARGIN;
         let (width, height) = (WIDTH - left - right, HEIGHT - top - bottom);
         let ends = |values: Vec<f64>| {
@@ -148,11 +130,7 @@ impl Curve {
         let (y_least, y_most) = (y_least.floor(), y_most.ceil().max(y_least.floor() + 1.0));
         let x = |value: f64| left + 14.0 + (width - 28.0) * (value.log10() - x_least) / (x_most - x_least);
         let y = |value: f64| top + height * (1.0 - (value.log10() - y_least) / (y_most - y_least));
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-             role=\"img\" aria-label=\"{}\">\n<style>{STYLE}</style>\n<text class=\"title\" x=\"12\" y=\"20\">{}</text>\n",
-            self.title, self.title
-        );
+        let mut svg = format!("<text class=\"title\" x=\"12\" y=\"20\">{}</text>\n", self.title);
         let mut decade = y_least;
         while decade <= y_most {
             let (at, value) = (y(10_f64.powf(decade)), 10_f64.powf(decade));
@@ -181,30 +159,23 @@ impl Curve {
         let (middle, caption) = (left + width / 2.0, top + height + 36.0);
         let _ = writeln!(
             svg,
-            "<text class=\"quiet\" x=\"{middle:.1}\" y=\"{caption:.1}\" text-anchor=\"middle\">{}</text>\n</svg>",
+            "<text class=\"quiet\" x=\"{middle:.1}\" y=\"{caption:.1}\" text-anchor=\"middle\">{}</text>",
             self.below
         );
-        svg
+        document((WIDTH, HEIGHT), self.title, &svg)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-
-    /// `ROOMCAST_DRAW=1` draws them anew.
-    #[test]
-    fn the_documents_plots_are_what_the_model_says() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/plots");
-        for curve in all() {
-            let (file, svg) = (folder.join(format!("{}.svg", curve.name)), curve.svg());
-            if std::env::var_os("ROOMCAST_DRAW").is_some() {
-                fs::write(&file, &svg).unwrap();
-            }
-            assert_eq!(fs::read_to_string(&file).unwrap(), svg, "{}", file.display());
-            assert!(!svg.contains("NaN"), "{svg}");
+/// `ROOMCAST_DRAW=1` draws them anew.
+#[test]
+fn the_documents_plots_are_what_the_model_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");
+    for curve in all() {
+        let (file, svg) = (folder.join(format!("{}.svg", curve.name)), curve.svg());
+        if std::env::var_os("ROOMCAST_DRAW").is_some() {
+            fs::write(&file, &svg).unwrap();
         }
+        assert_eq!(fs::read_to_string(&file).unwrap(), svg, "{}", file.display());
+        assert!(!svg.contains("NaN"), "{svg}");
     }
 }
