@@ -22,7 +22,7 @@ pub enum Failure {
 }
 
 /// An error with what it was caused by, each said once: SDKs wrap errors that say the same, and say little themselves.
-struct Causes<'a>(&'a (dyn Error + 'static));
+pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -84,7 +84,8 @@ pub struct Letter {
 }
 
 impl Letter {
-    fn of(message: Message) -> Self {
+    /// What was received. Asked for must have been all system attributes that are wanted of it, and the reason.
+    pub(crate) fn of(message: Message) -> Self {
         let attribute = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
         let group_id = attribute(MessageSystemAttributeName::MessageGroupId);
         let reason = message.message_attributes.as_ref().and_then(|all| all.get(REASON));

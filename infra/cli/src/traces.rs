@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use aws_sdk_sqs::types::MessageSystemAttributeName;
 use shared::queue::REASON;
 
-use crate::{failure::Failure, stack::Stack};
+use crate::{failure::Failure, letters::Letter, stack::Stack};
 
 /// Dead letters of the run that are removed at the end, of each room.
 const LETTERS: usize = 5;
@@ -27,15 +27,6 @@ pub struct Traces {
     pub rooms: Vec<String>,
     /// Who connected.
     pub subjects: Vec<String>,
-}
-
-/// A dead letter of one of the rooms.
-#[derive(Debug)]
-pub struct Letter {
-    /// The record's body.
-    pub body: String,
-    /// Why it is one.
-    pub reason: Option<String>,
 }
 
 impl Traces {
@@ -126,15 +117,12 @@ pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Fa
     take(&aws_sdk_sqs::Client::new(&stack.sdk), stack.output("DlqUrl")?, room).await
 }
 
-/// Takes a letter of the room out of the queue with this URL.
+/// Takes a letter of the room out of the queue with this URL. Unlike whoever reads a queue to its end, it waits for nobody who
+/// looks at the same letters: its own are nobody else's.
 ///
 /// # Errors
 /// When the queue does not answer.
 pub async fn take(client: &aws_sdk_sqs::Client, url: &str, room: &str) -> Result<Option<Letter>, Failure> {
-    let is_ours = |message: &Message| {
-        let group = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::MessageGroupId));
-        group.is_some_and(|group| group == room)
-    };
     for _ in 0..LOOKS {
         let receive = client.receive_message().queue_url(url).max_number_of_messages(10);
         let receive = receive.visibility_timeout(HIDDEN_SECONDS).message_attribute_names(REASON);
@@ -143,20 +131,18 @@ pub async fn take(client: &aws_sdk_sqs::Client, url: &str, room: &str) -> Result
         if received.messages().is_empty() {
             break;
         }
-        let mut ours = received.messages().iter().filter(|message| is_ours(message));
+        let letters = received.messages.unwrap_or_default().into_iter().map(Letter::of);
+        let mut ours = letters.filter(|letter| letter.group_id.as_deref() == Some(room));
         let Some(first) = ours.next() else { continue };
-        let handle = first.receipt_handle().unwrap_or_default();
-        let deleted = client.delete_message().queue_url(url).receipt_handle(handle).send().await;
+        let deleted = client.delete_message().queue_url(url).receipt_handle(&first.receipt_handle).send().await;
         deleted.map_err(Failure::call("a dead letter was to be removed"))?;
         // The room's next ones are looked for next.
-        for message in ours {
+        for letter in ours {
             let show = client.change_message_visibility().queue_url(url).visibility_timeout(0);
             // One that cannot be shown now is visible after some seconds.
-            let _ = show.receipt_handle(message.receipt_handle().unwrap_or_default()).send().await;
+            let _ = show.receipt_handle(letter.receipt_handle).send().await;
         }
-        let reason = first.message_attributes().and_then(|all| all.get(REASON));
-        let reason = reason.and_then(MessageAttributeValue::string_value).map(str::to_owned);
-        return Ok(Some(Letter { body: first.body().unwrap_or_default().to_owned(), reason }));
+        return Ok(Some(first));
     }
     Ok(None)
 }

@@ -6,7 +6,7 @@ use aws_sdk_sqs::Client as Sqs;
 use shared::queue::{Queue, Record, sqs::SqsQueue};
 
 use crate::{
-    failure::Failure,
+    failure::{Causes, Failure},
     letters::{Kind, Letter},
     stack::Stack,
 };
@@ -49,10 +49,7 @@ impl Destinations {
             let call = self.client.send_message().queue_url(&self.events).message_body(&event.body);
             match call.send().await {
                 Ok(_) => sent.push(event),
-                Err(error) => {
-                    let why = aws_sdk_sqs::error::DisplayErrorContext(error).to_string();
-                    failed.push((event, why));
-                }
+                Err(error) => failed.push((event, Causes(&error).to_string())),
             }
         }
         (sent, failed)

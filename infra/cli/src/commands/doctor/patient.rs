@@ -8,7 +8,10 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use super::finding::{Area, Finding};
-use crate::{failure::Failure, stack::Stack};
+use crate::{
+    failure::{Causes, Failure},
+    stack::Stack,
+};
 
 /// What a stack that is made anew has lost.
 const ANEW: &str = "another address and secret of tokens; rooms begin with empty logs";
@@ -178,14 +181,15 @@ pub fn quoted_json(value: &Value) -> String {
 }
 
 /// What is said of a thing that could not be looked at.
-pub fn unanswered(area: Area, subject: impl Into<String>, error: impl Error + ProvideErrorMetadata) -> Finding {
+pub fn unanswered(
+    area: Area,
+    subject: impl Into<String>,
+    error: impl Error + ProvideErrorMetadata + 'static,
+) -> Finding {
     let why = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}, {message}"),
         (Some(code), None) => code.to_owned(),
-        _ => {
-            let causes = std::iter::successors(Some(&error as &dyn Error), |&error| error.source());
-            causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-        }
+        _ => Causes(&error).to_string(),
     };
     Finding::skipped(area, subject, format!("cannot be looked at: {why}"))
 }

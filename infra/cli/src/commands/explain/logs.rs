@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_cloudwatchlogs::{Client as CloudWatchLogs, error::DisplayErrorContext};
+use aws_sdk_cloudwatchlogs::Client as CloudWatchLogs;
 use serde_json::Value;
 use shared::{
     RoomId,
@@ -11,7 +11,7 @@ use shared::{
 use tokio::time::timeout;
 
 use super::Findings;
-use crate::stack::Stack;
+use crate::{failure::Causes, stack::Stack};
 
 /// How long one log group is looked through: of a busy stack's, CloudWatch reads gigabytes for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -61,7 +61,7 @@ async fn first(
         // A room's characters mean nothing in a pattern; ids may have quotes, and are compared here.
         let filter = client.filter_log_events().log_group_name(group).filter_pattern(format!("\"{room}\""));
         let filter = filter.start_time(i64::try_from(since).unwrap_or_default()).set_next_token(token);
-        let page = filter.send().await.map_err(|error| DisplayErrorContext(error).to_string())?;
+        let page = filter.send().await.map_err(|error| Causes(&error).to_string())?;
         for event in page.events() {
             let line: Value = event.message().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
             if says(&line) {
