@@ -22,18 +22,16 @@ pub struct Stack {
     pub name: String,
     /// Its ARN.
     pub id: String,
-    /// The option that names it on the command line.
+    /// The options that name it on the command line.
     pub named_by: String,
     /// Region, credentials and endpoint for every client.
     pub sdk: SdkConfig,
-    /// Whether this is the emulator of the local stack, by what the stack file says.
-    pub is_local: bool,
+    /// The AWS profile that was asked for, if one was: the commands that are printed must be of the same account.
+    pub profile: Option<String>,
     /// Its state, such as `UPDATE_COMPLETE`.
     pub status: String,
     /// Its parameters.
     pub parameters: HashMap<String, String>,
-    /// When it was created, in Unix seconds.
-    pub created_at: i64,
     outputs: HashMap<String, String>,
     websocket_url: Option<String>,
 }
@@ -83,11 +81,18 @@ impl Stack {
             (None, Some(file)) => file.stack_name.clone(),
             (None, None) => return Err(Failure::Asked("which stack: --stack NAME, or --stack-file FILE".to_owned())),
         };
+        let option =
+            |name: &str, value: Option<&str>| value.map(|value| format!(" {name} {value}")).unwrap_or_default();
+        let profile = target.profile.clone().filter(|_| file.is_none());
         let named_by = match &target.stack_file {
             Some(file) => format!("--stack-file {}", file.display()),
-            None => format!("--stack {name}"),
+            None => format!(
+                "--stack {name}{}{}",
+                option("--region", target.region.as_deref()),
+                option("--profile", profile.as_deref())
+            ),
         };
-        Self::describe((name, named_by), sdk, file).await
+        Ok(Self { profile, ..Self::describe((name, named_by), sdk, file).await? })
     }
 
     async fn describe(
@@ -108,12 +113,11 @@ impl Stack {
             id: stack.stack_id.unwrap_or_default(),
             named_by,
             status: stack.stack_status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
-            created_at: stack.creation_time.map_or(0, |time| time.secs()),
             outputs: stack.outputs.into_iter().flatten().filter_map(|o| pair(o.output_key, o.output_value)).collect(),
             parameters: (stack.parameters.into_iter().flatten())
                 .filter_map(|p| pair(p.parameter_key, p.resolved_value.or(p.parameter_value)))
                 .collect(),
-            is_local: file.is_some(),
+            profile: None,
             websocket_url: file.map(|file| file.websocket_url),
             name,
             sdk,

@@ -7,11 +7,11 @@ use aws_sdk_apigatewayv2::{
     error::ProvideErrorMetadata,
     types::{AuthorizationType, Integration, Route},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     finding::{Area, Finding},
-    patient::{Patient, quoted, unanswered},
+    patient::{Patient, quoted, quoted_json, unanswered},
 };
 use crate::failure::Failure;
 
@@ -223,8 +223,11 @@ async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<F
                 patient.parameter(parameter).and_then(|value| value.parse().ok()).unwrap_or(default)
             };
             let (rate, burst) = (number("ThrottlingRateLimit", 2_000), number("ThrottlingBurstLimit", 1_000));
+            // As the template has it: heartbeats have a throttle of their own.
+            let heartbeats =
+                quoted_json(&json!({ "sync": { "ThrottlingRateLimit": 5_000, "ThrottlingBurstLimit": 2_500 } }));
             let create = format!(
-                "apigatewayv2 create-stage --api-id {api} --stage-name {name} --auto-deploy --default-route-settings ThrottlingRateLimit={rate},ThrottlingBurstLimit={burst}"
+                "apigatewayv2 create-stage --api-id {api} --stage-name {name} --auto-deploy --default-route-settings ThrottlingRateLimit={rate},ThrottlingBurstLimit={burst} --route-settings {heartbeats}"
             );
             let what = format!("the stage {name} is gone: nobody can connect, nothing can be posted");
             Finding::problem(Area::Api, "Stage", what).remedy(patient.aws(&create))

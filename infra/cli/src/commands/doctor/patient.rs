@@ -109,7 +109,8 @@ impl<'a> Patient<'a> {
     #[must_use]
     pub fn aws(&self, words: &str) -> String {
         let endpoint = self.stack.sdk.endpoint_url().map(|url| format!("--endpoint-url {url} ")).unwrap_or_default();
-        format!("aws --region {} {endpoint}{words}", self.region)
+        let profile = self.stack.profile.as_ref().map(|name| format!("--profile {name} ")).unwrap_or_default();
+        format!("aws --region {} {profile}{endpoint}{words}", self.region)
     }
 
     /// The operator's own command, for this stack.
@@ -121,14 +122,21 @@ impl<'a> Patient<'a> {
     /// The command that deploys this stack again, from the sources, with these parameters besides those that it has.
     #[must_use]
     pub fn deploy(&self, parameters: &str) -> String {
-        deploy(&self.region, &self.stack.name, self.parameter("Architecture").unwrap_or("x86_64"), parameters)
+        let architecture = self.parameter("Architecture").unwrap_or("x86_64");
+        format!("{}{}", self.variables(), deploy(&self.stack.name, architecture, parameters))
     }
 
     /// The commands that make this stack anew, and what else that means.
     #[must_use]
     pub fn anew(&self) -> String {
-        let (region, stack) = (&self.region, &self.stack.name);
-        format!("AWS_REGION={region} make undeploy STACK={stack} && {} # {ANEW}", self.deploy(""))
+        let stack = &self.stack.name;
+        format!("{}make undeploy STACK={stack} && {} # {ANEW}", self.variables(), self.deploy(""))
+    }
+
+    /// What `make` reads from the environment: another account's stack of this name must not be taken.
+    fn variables(&self) -> String {
+        let profile = self.stack.profile.as_ref().map(|name| format!("AWS_PROFILE={name} ")).unwrap_or_default();
+        format!("{profile}AWS_REGION={} ", self.region)
     }
 
     /// An ARN of this stack's account and region.
@@ -163,9 +171,9 @@ fn alias(stack: &Stack, id: &str) -> Option<&'static str> {
 }
 
 /// `make deploy` with everything said that has a default: those of another stack must not be taken.
-fn deploy(region: &str, stack: &str, architecture: &str, parameters: &str) -> String {
+fn deploy(stack: &str, architecture: &str, parameters: &str) -> String {
     let parameters = if parameters.is_empty() { String::new() } else { format!(" PARAMS=\"{parameters}\"") };
-    format!("AWS_REGION={region} make deploy STACK={stack} ARCH={architecture}{parameters}")
+    format!("make deploy STACK={stack} ARCH={architecture}{parameters}")
 }
 
 /// Quotes a word for the shell.
@@ -200,11 +208,8 @@ mod tests {
 
     #[test]
     fn a_deployment_is_of_the_stack_that_was_looked_at() {
-        let again = "AWS_REGION=eu-west-1 make deploy STACK=chat ARCH=arm64";
-        assert_eq!(deploy("eu-west-1", "chat", "arm64", ""), again);
-        assert_eq!(
-            deploy("eu-west-1", "chat", "arm64", "FanoutMemory=2048"),
-            format!("{again} PARAMS=\"FanoutMemory=2048\"")
-        );
+        let again = "make deploy STACK=chat ARCH=arm64";
+        assert_eq!(deploy("chat", "arm64", ""), again);
+        assert_eq!(deploy("chat", "arm64", "FanoutMemory=2048"), format!("{again} PARAMS=\"FanoutMemory=2048\""));
     }
 }
