@@ -23,6 +23,8 @@ struct Span {
     after: u64,
     through: u64,
     messages: Vec<(u64, String)>,
+    /// It was here before the log was last asked.
+    known_when_asking: bool,
 }
 
 /// A stretch of the log that the application was told it cannot have, because retention has dropped some of it.
@@ -41,8 +43,15 @@ impl RoomView {
         Self { room, position: None, early: vec![], seen: vec![], gives_up: vec![], incomplete: false }
     }
 
-    /// The last message that it has: the `after` to join or sync with. `None` before it has joined.
+    /// The last message that it has. `None` before it has joined.
     pub fn position(&self) -> Option<u64> {
+        self.position
+    }
+
+    /// Asks for what comes after its position, the `after` to join or sync with. What arrives from now on may be newer
+    /// than the answer.
+    pub fn ask(&mut self) -> Option<u64> {
+        self.early.iter_mut().for_each(|span| span.known_when_asking = true);
         self.position
     }
 
@@ -74,7 +83,7 @@ impl RoomView {
         let all_there = (after + 1..=through).eq(messages.iter().map(|(seq, _)| *seq));
         assert!(all_there || frame.get("after").is_some(), "a frame has holes and does not say so: {frame}");
         assert!(after < first && last <= through, "a frame's messages are not what it stands for: {frame}");
-        self.early.push(Span { after, through, messages });
+        self.early.push(Span { after, through, messages, known_when_asking: false });
         self.advance();
     }
 
@@ -96,7 +105,7 @@ impl RoomView {
         }
         let is_empty = messages.is_empty();
         if let (Some(after), Some(through)) = (asked, last) {
-            self.early.push(Span { after, through, messages });
+            self.early.push(Span { after, through, messages, known_when_asking: true });
         }
         self.advance();
         let has_nothing = is_empty && !self.incomplete && (page["truncated"] == true || asked == Some(0));
@@ -112,10 +121,11 @@ impl RoomView {
         }
     }
 
-    /// The log has nothing: what is held back of it is all that is left, and what is missing before it will never come. What
-    /// lies beyond its head is of a log that has started since.
+    /// The log has nothing: what was held back of it when it was asked is all that is left, and what is missing before it
+    /// will never come. What lies beyond its head, or has come since, is of a log that has started meanwhile.
     fn surrender(&mut self, head: u64) {
-        while let Some(span) = self.early.first().filter(|span| head == 0 || span.through <= head) {
+        let is_left = |span: &&Span| if head == 0 { span.known_when_asking } else { span.through <= head };
+        while let Some(span) = self.early.first().filter(is_left) {
             let before = span.messages.first().map(|message| message.0);
             self.gives_up.push(Truncation { after: self.position.unwrap_or_default(), before });
             self.position = Some(span.after);
@@ -203,12 +213,25 @@ mod tests {
         view.page(None, &page(0, &[], false, false));
         view.broadcast(&broadcast(&[5, 6]));
         view.broadcast(&broadcast(&[9]));
+        view.ask();
         view.page(Some(0), &page(0, &[], false, false));
         assert_eq!((seen(&view), view.is_incomplete()), (vec![5, 6, 9], false));
         assert_eq!(
             view.gives_up(),
             [Truncation { after: 0, before: Some(5) }, Truncation { after: 6, before: Some(9) }]
         );
+    }
+
+    #[test]
+    fn what_overtakes_the_answer_that_the_log_is_empty_is_of_a_log_that_started_since() {
+        let mut view = RoomView::new("r");
+        view.page(None, &page(0, &[], false, false));
+        view.ask();
+        view.broadcast(&broadcast(&[6, 7]));
+        view.page(Some(0), &page(0, &[], false, false));
+        assert_eq!((seen(&view), view.is_incomplete(), view.gives_up()), (vec![], true, &[][..]));
+        view.page(Some(0), &page(7, &[5, 6, 7], false, false));
+        assert_eq!((seen(&view), view.is_incomplete()), (vec![5, 6, 7], false));
     }
 
     #[test]

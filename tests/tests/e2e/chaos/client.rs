@@ -161,7 +161,7 @@ impl ChaosClient {
             if self.connection.as_ref().is_none_or(|connection| connection.joined.contains(&room)) {
                 continue;
             }
-            let after = self.views[room].position().unwrap_or_default();
+            let after = self.views.get_mut(room).and_then(RoomView::ask).unwrap_or_default();
             let frame = json!({ "action": "joinRoom", "roomId": room, "after": after });
             if let Some(joined) = self.ask("joined", frame).await {
                 self.take_page(room, after, &joined);
@@ -184,7 +184,7 @@ impl ChaosClient {
         self.beat = Instant::now();
         loop {
             let rooms: BTreeMap<_, _> =
-                self.views.iter().map(|(room, view)| (*room, view.position().unwrap_or_default())).collect();
+                self.views.iter_mut().map(|(room, view)| (*room, view.ask().unwrap_or_default())).collect();
             let Some(synced) = self.ask("synced", json!({ "action": "sync", "rooms": rooms })).await else { return };
             let mut more = false;
             for (room, after) in &rooms {

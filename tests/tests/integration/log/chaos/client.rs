@@ -166,7 +166,7 @@ impl ChaosClient {
             return;
         };
         let started = self.world.clock.unix_micros();
-        let after = self.views.get(room).and_then(|view| view.room.position());
+        let after = self.views.get_mut(room).and_then(|view| view.room.ask());
         let mut frame = json!({ "action": "joinRoom", "roomId": room });
         if let Some(after) = after {
             frame["after"] = json!(after);
@@ -192,7 +192,7 @@ impl ChaosClient {
         let Some(connection) = &self.connection else { return };
         let id = connection.id.clone();
         for _ in 0..100 {
-            let known = self.views.iter().filter_map(|(room, view)| Some((*room, view.room.position()?)));
+            let known = self.views.iter_mut().filter_map(|(room, view)| Some((*room, view.room.ask()?)));
             let rooms: BTreeMap<&'static str, u64> = known.collect();
             let frame = json!({ "action": "sync", "rooms": rooms });
             let reply = self.world.session.request(&id, &self.subject, &frame).await;
