@@ -30,7 +30,7 @@ S3_BUCKET ?=
 PURGE ?=
 YES ?=
 
-FUNCTIONS := authorizer session message relay fanout sweeper
+FUNCTIONS := authorizer session message relay fanout presence ephemeral sweeper
 TEMPLATE := infra/template.yaml
 STEP := infra/step
 

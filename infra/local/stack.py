@@ -46,7 +46,10 @@ def create(cloudformation, endpoint: str, parameters: dict[str, str]) -> dict[st
 
 
 def mend_mappings(functions) -> None:
-    """A number that a mapping has from a parameter is a text in the emulator, which then fails to compare it."""
+    """A number that a mapping has from a parameter is a text in the emulator, which then fails to compare it.
+
+    It hands out ten records at once at most, and waits for no more, whatever a mapping's batch and window are.
+    """
     for page in functions.get_paginator("list_event_source_mappings").paginate():
         for mapping in page["EventSourceMappings"]:
             if scaling := mapping.get("ScalingConfig"):
@@ -56,10 +59,11 @@ def mend_mappings(functions) -> None:
 
 def mend_tables(dynamodb, outputs: dict[str, str]) -> None:
     """The emulator's CloudFormation leaves time to live off, and has a text where protection is a boolean."""
-    messages = outputs["MessagesTable"]
-    protection = dynamodb.describe_table(TableName=messages)["Table"]["DeletionProtectionEnabled"]
-    dynamodb.update_table(TableName=messages, DeletionProtectionEnabled=str(protection).lower() == "true")
-    for table in (outputs["ConnectionsTable"], messages, outputs["CongestionTable"]):
+    kept = (outputs["MessagesTable"], outputs["StateTable"])
+    for table in kept:
+        protection = dynamodb.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"]
+        dynamodb.update_table(TableName=table, DeletionProtectionEnabled=str(protection).lower() == "true")
+    for table in (outputs["ConnectionsTable"], *kept, outputs["CongestionTable"]):
         specification = {"AttributeName": "expiresAt", "Enabled": True}
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
 
@@ -92,7 +96,11 @@ def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | 
         "connectionsEndpoint": outputs["ConnectionsEndpoint"],
         "connectionsTable": outputs["ConnectionsTable"],
         "messagesTable": outputs["MessagesTable"],
+        "stateTable": outputs["StateTable"],
         "queueUrl": outputs["QueueUrl"],
+        # None where no room has presence or lifecycle events, and where there are no ephemeral messages.
+        "presenceQueueUrl": outputs.get("PresenceQueueUrl"),
+        "ephemeralQueueUrl": outputs.get("EphemeralQueueUrl"),
         "dlqUrl": outputs["DlqUrl"],
         "eventBusName": outputs["EventBusName"],
         # None where only another issuer's tokens are taken.

@@ -18,7 +18,8 @@ use crate::websocket::{Client, Handshake, Refused};
 use runner::Runner;
 
 /// The functions of the template.
-const FUNCTIONS: [&str; 6] = ["authorizer", "session", "message", "relay", "fanout", "sweeper"];
+const FUNCTIONS: [&str; 8] =
+    ["authorizer", "session", "message", "relay", "fanout", "presence", "ephemeral", "sweeper"];
 
 /// How long it may take until the stack is up.
 const START_WITHIN: Duration = Duration::from_mins(3);
@@ -39,8 +40,14 @@ pub struct Description {
     pub connections_table: String,
     /// The table of the room logs.
     pub messages_table: String,
+    /// The table of the rooms' state.
+    pub state_table: String,
     /// The FIFO queue.
     pub queue_url: String,
+    /// The queue of ticks, if the stack counts members.
+    pub presence_queue_url: Option<String>,
+    /// The queue of ephemeral messages, if the stack has any.
+    pub ephemeral_queue_url: Option<String>,
     /// Its dead-letter queue.
     pub dlq_url: String,
     /// The event bus.
