@@ -42,7 +42,7 @@ pub(crate) async fn doctor_asks_for_the_permissions_of_the_template(stacks: &Sta
         let opened = Stack::open(&target).await.unwrap();
         let patient = Patient::admit(&opened).await.unwrap();
         let mut asked = BTreeSet::new();
-        for needed in NEEDED.iter().filter(|needed| is_needed(&patient, needed.when)) {
+        for needed in NEEDED.iter().filter(|needed| is_needed(&patient, needed)) {
             let resource = arn(&patient, needed.on).unwrap();
             let role = needed.role.trim_end_matches("Role");
             asked.extend(needed.actions.iter().map(|action| format!("{role}: {action} on {resource}")));

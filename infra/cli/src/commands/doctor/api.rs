@@ -16,13 +16,15 @@ use super::{
 use crate::failure::Failure;
 
 /// Each route with the resource that it integrates, and whether clients wait for a reply.
-const ROUTES: [(&str, &str, bool); 8] = [
+const ROUTES: [(&str, &str, bool); 10] = [
     ("$connect", "Session", false),
     ("$disconnect", "Session", false),
     ("joinRoom", "Session", true),
     ("leaveRoom", "Session", true),
     ("sync", "Session", true),
     ("getHistory", "Session", true),
+    ("getState", "Session", true),
+    ("getMembers", "Session", true),
     ("sendMessage", "Message", true),
     ("$default", "Message", true),
 ];

@@ -16,6 +16,10 @@ use crate::failure::Failure;
 /// The detail-type of events for rooms.
 const DETAIL_TYPE: &str = "roomcast.message";
 
+/// Those of the stack's own events, which are nothing for a room, and are not unmatched either.
+const LIFECYCLE: [&str; 4] =
+    ["roomcast.room.occupied", "roomcast.room.vacated", "roomcast.member.joined", "roomcast.member.left"];
+
 /// A rule, as the template has it.
 struct Expected {
     id: &'static str,
@@ -149,6 +153,7 @@ fn of_targets(
 }
 
 fn pattern(id: &str) -> String {
-    let matched = if id == "MessageRule" { json!(DETAIL_TYPE) } else { json!({ "anything-but": DETAIL_TYPE }) };
+    let ours: Vec<_> = [DETAIL_TYPE].into_iter().chain(LIFECYCLE).collect();
+    let matched = if id == "MessageRule" { json!(DETAIL_TYPE) } else { json!({ "anything-but": ours }) };
     quoted(&json!({ "detail-type": [matched] }).to_string())
 }

@@ -10,14 +10,16 @@ use super::{
     patient::{Patient, quoted_json},
 };
 
-/// Variables without which a function does not start, by its `FUNCTION`.
-const REQUIRED: [(&str, &[&str]); 7] = [
+/// Variables without which a function does not start, or does without a part of its work, by its `FUNCTION`.
+const REQUIRED: [(&str, &[&str]); 9] = [
     ("authorizer", &[]),
-    ("session", &["CONNECTIONS_TABLE", "MESSAGES_TABLE", "CONNECTIONS_ENDPOINT"]),
-    ("message", &["QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
+    ("session", &["CONNECTIONS_TABLE", "MESSAGES_TABLE", "STATE_TABLE", "PRESENCE_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
+    ("message", &["QUEUE_URL", "EPHEMERAL_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
     ("relay", &["QUEUE_URL", "DLQ_URL"]),
     ("fanout", FAN_OUT),
     ("shards", FAN_OUT),
+    ("presence", &["CONNECTIONS_TABLE", "ROOM_INDEX", "QUEUE_URL", "PRESENCE_QUEUE_URL", "EVENT_BUS_NAME"]),
+    ("ephemeral", &["CONNECTIONS_TABLE", "ROOM_INDEX", "CONNECTIONS_ENDPOINT"]),
     ("sweeper", &["CONNECTIONS_TABLE", "CONGESTION_TABLE", "CONNECTIONS_ENDPOINT"]),
 ];
 
@@ -25,6 +27,7 @@ const FAN_OUT: &[&str] = &[
     "CONNECTIONS_TABLE",
     "ROOM_INDEX",
     "MESSAGES_TABLE",
+    "STATE_TABLE",
     "QUEUE_URL",
     "SHARD_QUEUE_URL",
     "DLQ_URL",
@@ -124,7 +127,16 @@ fn expected(patient: &Patient<'_>, function: &str, variable: &str) -> Option<Str
         "QUEUE_URL" => resource("BroadcastQueue"),
         "SHARD_QUEUE_URL" => resource("ShardQueue"),
         "DLQ_URL" => resource("DeadLetterQueue"),
+        "EVENT_BUS_NAME"
+            if function == "presence" && parameter("LifecycleRooms").is_none_or(|rooms| rooms.is_empty()) =>
+        {
+            None
+        }
         "EVENT_BUS_NAME" => resource("EventBus"),
+        "STATE_TABLE" if parameter("StateRooms").is_some_and(|rooms| rooms.is_empty()) => None,
+        // A stack may do without either queue.
+        "PRESENCE_QUEUE_URL" => resource("PresenceQueue"),
+        "EPHEMERAL_QUEUE_URL" => resource("EphemeralQueue"),
         "CONNECTIONS_ENDPOINT" => output("ConnectionsEndpoint"),
         "AUTH_SECRET_ARN" => output("AuthSecretArn"),
         "BATCH_SIZE" if function == "shards" => parameter("ShardsBatchSize"),

@@ -7,21 +7,27 @@ use super::{
     patient::{Patient, unanswered},
 };
 
-/// The functions with the parameters that bound how often each runs at once.
-const CONCURRENCY: [(&str, &str); 6] = [
-    ("AuthorizerFunction", "AuthorizerConcurrency"),
-    ("SessionFunction", "SessionConcurrency"),
-    ("MessageFunction", "MessageConcurrency"),
-    ("RelayFunction", "RelayConcurrency"),
-    ("FanoutFunction", "FanoutMaximumConcurrency"),
-    ("ShardsFunction", "ShardsMaximumConcurrency"),
+/// The functions with what bounds how often each runs at once: a parameter, or none where it is [`FIXED`].
+const CONCURRENCY: [(&str, Option<&str>); 8] = [
+    ("AuthorizerFunction", Some("AuthorizerConcurrency")),
+    ("SessionFunction", Some("SessionConcurrency")),
+    ("MessageFunction", Some("MessageConcurrency")),
+    ("RelayFunction", Some("RelayConcurrency")),
+    ("FanoutFunction", Some("FanoutMaximumConcurrency")),
+    ("ShardsFunction", Some("ShardsMaximumConcurrency")),
+    ("PresenceFunction", None),
+    ("EphemeralFunction", None),
 ];
 
+/// Of mappings without a parameter, that of relay's failures among them.
+const FIXED: i32 = 2;
+
 /// The queue readers: one that is throttled counts a receive for each record, and wastes time.
-const MAPPED: [&str; 3] = ["RelayFunction", "FanoutFunction", "ShardsFunction"];
+const MAPPED: [&str; 5] =
+    ["RelayFunction", "FanoutFunction", "ShardsFunction", "PresenceFunction", "EphemeralFunction"];
 
 /// Routes that take frames of clients.
-const ROUTES_OF_FRAMES: f64 = 6.0;
+const ROUTES_OF_FRAMES: f64 = 8.0;
 
 /// Looks at what the account gives.
 pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
@@ -36,14 +42,17 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
 }
 
 /// What is reserved for a function.
-async fn reserved(patient: &Patient<'_>, id: &str, parameter: &str) -> Option<Finding> {
+async fn reserved(patient: &Patient<'_>, id: &str, parameter: Option<&str>) -> Option<Finding> {
     let function = patient.functions.get(id)?.function_name()?;
     let subject = format!("{id} concurrency");
     let reserved = match patient.lambda.get_function_concurrency().function_name(function).send().await {
         Ok(answered) => answered.reserved_concurrent_executions,
         Err(error) => return Some(unanswered(Area::Limits, subject, error)),
     };
-    let wanted: Option<i32> = patient.parameter(parameter).and_then(|value| value.parse().ok());
+    let wanted: Option<i32> = match parameter {
+        Some(parameter) => patient.parameter(parameter).and_then(|value| value.parse().ok()),
+        None => Some(FIXED),
+    };
     let is_reserving = patient.parameter("ReserveConcurrency") == Some("true");
     let mend = match wanted {
         Some(wanted) if is_reserving => patient.aws(&format!(
@@ -74,7 +83,9 @@ async fn account(patient: &Patient<'_>) -> Finding {
     };
     let unreserved = limit.unreserved_concurrent_executions().unwrap_or_else(|| limit.concurrent_executions());
     let asked = |id: &str| patient.parameter(id).and_then(|value| value.parse::<i32>().ok()).unwrap_or(0);
-    let mapped = asked("FanoutMaximumConcurrency") + asked("ShardsMaximumConcurrency") + asked("RelayConcurrency") + 2;
+    let asked_for = asked("FanoutMaximumConcurrency") + asked("ShardsMaximumConcurrency") + asked("RelayConcurrency");
+    let is_there = |id: &str| i32::from(patient.functions.contains_key(id));
+    let mapped = asked_for + FIXED * (1 + is_there("PresenceFunction") + is_there("EphemeralFunction"));
     if patient.parameter("ReserveConcurrency") != Some("true") && mapped >= unreserved {
         let what = format!(
             "the mappings may start {mapped} environments, the account has {unreserved} for all: clients' frames are throttled"

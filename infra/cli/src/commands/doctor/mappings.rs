@@ -15,6 +15,8 @@ struct Expected {
     function: &'static str,
     /// The parameter that bounds it.
     concurrency: Concurrency,
+    /// Whether the function gives back records; the others of a batch are done.
+    gives_back: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -23,31 +25,59 @@ enum Concurrency {
     Fixed(i32),
 }
 
-const MAPPINGS: [Expected; 4] = [
+const MAPPINGS: [Expected; 6] = [
     Expected {
         queue: "BroadcastQueue",
         function: "FanoutFunction",
         concurrency: Concurrency::Parameter("FanoutMaximumConcurrency"),
+        gives_back: true,
     },
     Expected {
         queue: "ShardQueue",
         function: "ShardsFunction",
         concurrency: Concurrency::Parameter("ShardsMaximumConcurrency"),
+        gives_back: true,
     },
     Expected {
         queue: "EventQueue",
         function: "RelayFunction",
         concurrency: Concurrency::Parameter("RelayConcurrency"),
+        gives_back: true,
     },
-    Expected { queue: "RelayFailureQueue", function: "RelayFunction", concurrency: Concurrency::Fixed(2) },
+    Expected {
+        queue: "RelayFailureQueue",
+        function: "RelayFunction",
+        concurrency: Concurrency::Fixed(2),
+        gives_back: true,
+    },
+    Expected {
+        queue: "PresenceQueue",
+        function: "PresenceFunction",
+        concurrency: Concurrency::Fixed(2),
+        gives_back: true,
+    },
+    Expected {
+        queue: "EphemeralQueue",
+        function: "EphemeralFunction",
+        concurrency: Concurrency::Fixed(2),
+        gives_back: false,
+    },
 ];
 
-/// Records of a batch: of fan-out what its environment says, of relay always so many.
+/// Functions that a stack may do without.
+const OPTIONAL: [&str; 2] = ["PresenceFunction", "EphemeralFunction"];
+
+/// Records of a batch: of fan-out what its environment says, of the others but ephemeral always so many.
 const BATCH: i32 = 10;
+
+/// Records of a batch of ephemeral messages, where they are waited for.
+const WINDOW_BATCH: i32 = 1_000;
 
 /// Looks at all mappings.
 pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
-    join_all(MAPPINGS.iter().map(async |expected| {
+    let is_there =
+        |expected: &&Expected| !OPTIONAL.contains(&expected.function) || patient.resource(expected.function).is_ok();
+    join_all(MAPPINGS.iter().filter(is_there).map(async |expected| {
         let subject = format!("{} to {}", expected.queue, expected.function);
         look(patient, expected, &subject)
             .await
@@ -60,11 +90,14 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
 async fn look(patient: &Patient<'_>, expected: &Expected, subject: &str) -> Result<Vec<Finding>, Failure> {
     let queue = patient.queue_arn(expected.queue)?;
     let function = patient.function_arn(expected.function)?;
-    let batch = batch_size(patient, expected.function);
+    let number = |name: &str| patient.parameter(name).and_then(|value| value.parse().ok());
     let concurrency = match expected.concurrency {
-        Concurrency::Parameter(name) => patient.parameter(name).and_then(|value| value.parse().ok()),
+        Concurrency::Parameter(name) => number(name),
         Concurrency::Fixed(number) => Some(number),
     };
+    let window = number("EphemeralWindowSeconds").filter(|_| expected.function == "EphemeralFunction").unwrap_or(0);
+    let batch = if window > 0 { WINDOW_BATCH } else { batch_size(patient, expected.function) };
+    let wanted = Wanted { batch, window, concurrency, gives_back: expected.gives_back };
     let problem = |what: &str| Finding::problem(Area::Mappings, subject, what);
     let listed = patient.lambda.list_event_source_mappings().event_source_arn(&queue).send().await;
     let mappings = match listed {
@@ -80,17 +113,36 @@ async fn look(patient: &Patient<'_>, expected: &Expected, subject: &str) -> Resu
     });
     let mut findings: Vec<_> = others.collect();
     let Some(mapping) = mappings.iter().find(is_its) else {
-        let scaling =
-            concurrency.map(|most| format!(" --scaling-config MaximumConcurrency={most}")).unwrap_or_default();
         let create = format!(
-            "lambda create-event-source-mapping --function-name {function} --event-source-arn {queue} --batch-size {batch} --function-response-types ReportBatchItemFailures{scaling}"
+            "lambda create-event-source-mapping --function-name {function} --event-source-arn {queue} {}",
+            wanted.options()
         );
         findings
             .push(problem("the queue is not mapped to the function: nothing reads it").remedy(patient.aws(&create)));
         return Ok(findings);
     };
-    findings.extend(of_mapping(patient, mapping, subject, batch, concurrency));
+    findings.extend(of_mapping(patient, mapping, subject, &wanted));
     Ok(findings)
+}
+
+/// What a mapping must be in this stack.
+struct Wanted {
+    batch: i32,
+    /// Seconds for which a batch may be waited for.
+    window: i32,
+    concurrency: Option<i32>,
+    gives_back: bool,
+}
+
+impl Wanted {
+    /// The options that make one.
+    fn options(&self) -> String {
+        let window = (self.window > 0).then(|| format!("--maximum-batching-window-in-seconds {}", self.window));
+        let gives_back = self.gives_back.then(|| "--function-response-types ReportBatchItemFailures".to_owned());
+        let scaling = self.concurrency.map(|most| format!("--scaling-config MaximumConcurrency={most}"));
+        let options = [Some(format!("--batch-size {}", self.batch)), window, gives_back, scaling];
+        options.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Looks at a mapping that is there.
@@ -98,8 +150,7 @@ fn of_mapping(
     patient: &Patient<'_>,
     mapping: &EventSourceMappingConfiguration,
     subject: &str,
-    batch: i32,
-    concurrency: Option<i32>,
+    wanted: &Wanted,
 ) -> Vec<Finding> {
     let update = |words: &str| {
         let uuid = mapping.uuid().unwrap_or_default();
@@ -114,18 +165,27 @@ fn of_mapping(
             findings.push(problem(&what, "--enabled"));
         }
     }
-    if !mapping.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures) {
+    if wanted.gives_back && !mapping.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures)
+    {
         let what = "without ReportBatchItemFailures: records that were given back are deleted, messages are lost";
         findings.push(problem(what, "--function-response-types ReportBatchItemFailures"));
     }
-    if mapping.batch_size() != Some(batch) {
-        let has = mapping.batch_size().unwrap_or_default();
+    let (has, batch) = (mapping.batch_size().unwrap_or_default(), wanted.batch);
+    if has != batch && wanted.gives_back {
         let what =
             format!("batches of {has}, not of {batch} as the function's BATCH_SIZE says: it misjudges what waits");
         findings.push(problem(&what, &format!("--batch-size {batch}")));
     }
+    let (waits, window) = (mapping.maximum_batching_window_in_seconds().unwrap_or_default(), wanted.window);
+    if !wanted.gives_back && (has, waits) != (batch, window) {
+        let what = format!(
+            "batches of {has} within {waits} s, not of {batch} within {window} s: a room has more frames, or later"
+        );
+        let mend = update(&format!("--batch-size {batch} --maximum-batching-window-in-seconds {window}"));
+        findings.push(Finding::warning(Area::Mappings, subject, what).remedy(mend));
+    }
     let has = mapping.scaling_config().and_then(aws_sdk_lambda::types::ScalingConfig::maximum_concurrency);
-    if let (Some(wanted), has) = (concurrency, has)
+    if let (Some(wanted), has) = (wanted.concurrency, has)
         && has != Some(wanted)
     {
         let has = has.map_or("no bound".to_owned(), |most| most.to_string());

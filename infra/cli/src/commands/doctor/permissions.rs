@@ -37,8 +37,10 @@ pub struct Needed {
 pub enum On {
     /// A table, by its name in the template.
     Table(&'static str),
-    /// The index of the table of connections.
-    RoomIndex,
+    /// An index of the table of connections.
+    Index(&'static str),
+    /// The rows of the table of connections that say what presence has published.
+    PresenceRows,
     /// A queue.
     Queue(&'static str),
     /// A log group's streams.
@@ -66,6 +68,16 @@ pub enum When {
     UsesSecret,
     /// Where functions are traced.
     IsTraced,
+    /// Where rooms keep state.
+    HasState,
+    /// Where rooms tell who is there.
+    HasPresence,
+    /// Where the bus hears who comes and goes.
+    HasLifecycle,
+    /// Where either is so.
+    CountsMembers,
+    /// Where there are ephemeral messages.
+    HasEphemeral,
 }
 
 const LOGS: &[&str] = &["logs:CreateLogStream", "logs:PutLogEvents"];
@@ -75,26 +87,36 @@ const CONSUME: &[&str] =
     &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"];
 const SEND: &[&str] = &["sqs:SendMessage"];
 const QUERY: &[&str] = &["dynamodb:Query"];
+const PUT_EVENTS: &[&str] = &["events:PutEvents"];
 const NOTE: &[&str] = &["dynamodb:GetItem", "dynamodb:PutItem"];
+const ROOM_INDEX: On = On::Index("roomId-index");
+const MEMBERS_INDEX: On = On::Index("members-index");
 
 const fn needed(role: &'static str, actions: &'static [&'static str], on: On) -> Needed {
     Needed { role, actions, on, when: When::Always }
 }
 
+const fn needed_when(when: When, role: &'static str, actions: &'static [&'static str], on: On) -> Needed {
+    Needed { role, actions, on, when }
+}
+
+const fn presence(actions: &'static [&'static str], on: On) -> Needed {
+    needed_when(When::CountsMembers, "PresenceRole", actions, on)
+}
+
+const fn ephemeral(actions: &'static [&'static str], on: On) -> Needed {
+    needed_when(When::HasEphemeral, "EphemeralRole", actions, on)
+}
+
 const fn traced(role: &'static str) -> Needed {
     let actions = &["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
-    Needed { role, actions, on: On::Everything, when: When::IsTraced }
+    needed_when(When::IsTraced, role, actions, On::Everything)
 }
 
 /// Everything that every function's code calls.
 pub const NEEDED: &[Needed] = &[
     needed("AuthorizerRole", LOGS, On::LogGroup("AuthorizerLogGroup")),
-    Needed {
-        role: "AuthorizerRole",
-        actions: &["secretsmanager:GetSecretValue"],
-        on: On::Secret,
-        when: When::UsesSecret,
-    },
+    needed_when(When::UsesSecret, "AuthorizerRole", &["secretsmanager:GetSecretValue"], On::Secret),
     needed("SessionRole", LOGS, On::LogGroup("SessionLogGroup")),
     needed(
         "SessionRole",
@@ -102,12 +124,22 @@ pub const NEEDED: &[Needed] = &[
         On::Table("ConnectionsTable"),
     ),
     needed("SessionRole", &["dynamodb:Query", "dynamodb:GetItem", "dynamodb:BatchGetItem"], On::Table("MessagesTable")),
+    needed_when(When::HasState, "SessionRole", QUERY, On::Table("StateTable")),
+    needed_when(
+        When::CountsMembers,
+        "SessionRole",
+        &["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"],
+        On::Table("ConnectionsTable"),
+    ),
+    needed_when(When::HasPresence, "SessionRole", QUERY, MEMBERS_INDEX),
+    needed_when(When::CountsMembers, "SessionRole", SEND, On::Queue("PresenceQueue")),
     needed("SessionRole", MANAGE, On::Connections("POST")),
     needed("SessionRole", MANAGE, On::Connections("DELETE")),
     needed("SessionRole", MANAGE, On::Connections("GET")),
     needed("MessageRole", LOGS, On::LogGroup("MessageLogGroup")),
-    Needed { role: "MessageRole", actions: SEND, on: On::Queue("BroadcastQueue"), when: When::SinkIsQueue },
-    Needed { role: "MessageRole", actions: &["events:PutEvents"], on: On::Bus, when: When::SinkIsBus },
+    needed_when(When::SinkIsQueue, "MessageRole", SEND, On::Queue("BroadcastQueue")),
+    needed_when(When::SinkIsBus, "MessageRole", PUT_EVENTS, On::Bus),
+    needed_when(When::HasEphemeral, "MessageRole", SEND, On::Queue("EphemeralQueue")),
     needed("MessageRole", QUERY, On::Table("CongestionTable")),
     needed("MessageRole", &["sqs:GetQueueAttributes"], On::Queue("BroadcastQueue")),
     needed("MessageRole", MANAGE, On::Connections("POST")),
@@ -122,21 +154,33 @@ pub const NEEDED: &[Needed] = &[
     needed("FanoutRole", CONSUME, On::Queue("BroadcastQueue")),
     needed("FanoutRole", SEND, On::Queue("ShardQueue")),
     needed("FanoutRole", SEND, On::Queue("DeadLetterQueue")),
-    needed("FanoutRole", QUERY, On::RoomIndex),
+    needed("FanoutRole", QUERY, ROOM_INDEX),
     needed("FanoutRole", &["dynamodb:BatchWriteItem"], On::Table("ConnectionsTable")),
     needed("FanoutRole", &["dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem"], On::Table("MessagesTable")),
+    needed_when(When::HasState, "FanoutRole", &["dynamodb:PutItem"], On::Table("StateTable")),
     needed("FanoutRole", NOTE, On::Table("CongestionTable")),
     needed("FanoutRole", MANAGE, On::Connections("POST")),
     needed("FanoutRole", MANAGE, On::Connections("DELETE")),
     needed("ShardsRole", LOGS, On::LogGroup("ShardsLogGroup")),
     needed("ShardsRole", CONSUME, On::Queue("ShardQueue")),
     needed("ShardsRole", SEND, On::Queue("DeadLetterQueue")),
-    needed("ShardsRole", QUERY, On::RoomIndex),
+    needed("ShardsRole", QUERY, ROOM_INDEX),
     needed("ShardsRole", &["dynamodb:BatchWriteItem"], On::Table("ConnectionsTable")),
     needed("ShardsRole", NOTE, On::Table("MessagesTable")),
     needed("ShardsRole", NOTE, On::Table("CongestionTable")),
     needed("ShardsRole", MANAGE, On::Connections("POST")),
     needed("ShardsRole", MANAGE, On::Connections("DELETE")),
+    presence(LOGS, On::LogGroup("PresenceLogGroup")),
+    presence(CONSUME, On::Queue("PresenceQueue")),
+    presence(SEND, On::Queue("BroadcastQueue")),
+    presence(QUERY, MEMBERS_INDEX),
+    presence(QUERY, ROOM_INDEX),
+    presence(&["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], On::PresenceRows),
+    needed_when(When::HasLifecycle, "PresenceRole", PUT_EVENTS, On::Bus),
+    ephemeral(LOGS, On::LogGroup("EphemeralLogGroup")),
+    ephemeral(POLL, On::Queue("EphemeralQueue")),
+    ephemeral(QUERY, ROOM_INDEX),
+    ephemeral(MANAGE, On::Connections("POST")),
     needed("SweeperRole", LOGS, On::LogGroup("SweeperLogGroup")),
     needed("SweeperRole", &["dynamodb:Scan", "dynamodb:DeleteItem"], On::Table("ConnectionsTable")),
     needed("SweeperRole", NOTE, On::Table("CongestionTable")),
@@ -148,12 +192,17 @@ pub const NEEDED: &[Needed] = &[
     traced("FanoutRole"),
     traced("ShardsRole"),
     traced("SweeperRole"),
+    traced("PresenceRole"),
+    traced("EphemeralRole"),
 ];
+
+/// Roles of functions that a stack may do without.
+const OPTIONAL: [&str; 2] = ["PresenceRole", "EphemeralRole"];
 
 /// Asks IAM about each role.
 pub async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let client = Client::new(&patient.stack.sdk);
-    let in_this_stack = NEEDED.iter().filter(|needed| is_needed(patient, needed.when));
+    let in_this_stack = NEEDED.iter().filter(|needed| is_needed(patient, needed));
     let looked = stream::iter(in_this_stack).map(async |needed| (needed.role, look(patient, &client, needed).await));
     let looked: Vec<_> = looked.buffered(AT_ONCE).collect().await;
     let mut roles: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
@@ -172,14 +221,23 @@ pub async fn check(patient: &Patient<'_>) -> Vec<Finding> {
 
 /// Whether something is needed in this stack.
 #[must_use]
-pub fn is_needed(patient: &Patient<'_>, when: When) -> bool {
+pub fn is_needed(patient: &Patient<'_>, needed: &Needed) -> bool {
     let sink = patient.parameter("IngestSink").unwrap_or("sqs");
-    match when {
+    let has = |rooms: &str| patient.parameter(rooms).is_some_and(|rooms| !rooms.is_empty());
+    if OPTIONAL.contains(&needed.role) && !patient.resources.contains_key(needed.role) {
+        return false;
+    }
+    match needed.when {
         When::Always => true,
         When::SinkIsQueue => sink == "sqs",
         When::SinkIsBus => sink != "sqs",
         When::IsTraced => patient.parameter("Tracing") == Some("Active"),
         When::UsesSecret => patient.stack.optional_output("AuthSecretArn").is_some(),
+        When::HasState => has("StateRooms"),
+        When::HasPresence => has("PresenceRooms"),
+        When::HasLifecycle => has("LifecycleRooms"),
+        When::CountsMembers => has("PresenceRooms") || has("LifecycleRooms"),
+        When::HasEphemeral => patient.parameter("EphemeralMaxMembers").is_some_and(|most| most != "0"),
     }
 }
 
@@ -190,8 +248,9 @@ pub fn is_needed(patient: &Patient<'_>, when: When) -> bool {
 pub fn arn(patient: &Patient<'_>, on: On) -> Result<String, Failure> {
     Ok(match on {
         On::Table(id) => patient.arn("dynamodb", &format!("table/{}", patient.resource(id)?)),
-        On::RoomIndex => {
-            patient.arn("dynamodb", &format!("table/{}/index/roomId-index", patient.resource("ConnectionsTable")?))
+        On::PresenceRows => patient.arn("dynamodb", &format!("table/{}", patient.resource("ConnectionsTable")?)),
+        On::Index(name) => {
+            patient.arn("dynamodb", &format!("table/{}/index/{name}", patient.resource("ConnectionsTable")?))
         }
         On::Queue(id) => patient.queue_arn(id)?,
         On::LogGroup(id) => patient.arn("logs", &format!("log-group:{}:*", patient.resource(id)?)),
@@ -235,8 +294,11 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
         return Some(Finding::problem(Area::Permissions, role, what).remedy(list));
     }
     let granted: Vec<_> = actions.iter().map(|action| granted(action)).collect();
-    let policy = json!({ "Version": "2012-10-17",
-        "Statement": [{ "Effect": "Allow", "Action": granted, "Resource": resource }] });
+    let mut statement = json!({ "Effect": "Allow", "Action": granted, "Resource": resource });
+    if matches!(needed.on, On::PresenceRows) {
+        statement["Condition"] = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["presence/*"] } });
+    }
+    let policy = json!({ "Version": "2012-10-17", "Statement": [statement] });
     // A policy of its own for each resource: those of the template stay as they are.
     let policy_name = format!("given-back-{}", title(needed.on));
     let put = format!(
@@ -249,7 +311,8 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
 fn title(on: On) -> String {
     match on {
         On::Table(id) | On::Queue(id) | On::LogGroup(id) => id.to_owned(),
-        On::RoomIndex => "roomId-index".to_owned(),
+        On::PresenceRows => "presence-rows".to_owned(),
+        On::Index(name) => name.to_owned(),
         On::Everything => "tracing".to_owned(),
         On::Bus => "EventBus".to_owned(),
         On::Secret => "AuthSecret".to_owned(),

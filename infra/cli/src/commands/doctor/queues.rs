@@ -51,7 +51,7 @@ enum Waiting {
     Unmatched,
 }
 
-const QUEUES: [Expected; 6] = [
+const QUEUES: [Expected; 8] = [
     Expected {
         id: "BroadcastQueue",
         is_fifo: true,
@@ -65,6 +65,22 @@ const QUEUES: [Expected; 6] = [
         is_fifo: true,
         dead_letters: Some("DeadLetterQueue"),
         function: Some("ShardsFunction"),
+        is_for_bus: false,
+        what_waits: Waiting::Work,
+    },
+    Expected {
+        id: "PresenceQueue",
+        is_fifo: true,
+        dead_letters: None,
+        function: Some("PresenceFunction"),
+        is_for_bus: false,
+        what_waits: Waiting::Work,
+    },
+    Expected {
+        id: "EphemeralQueue",
+        is_fifo: false,
+        dead_letters: None,
+        function: Some("EphemeralFunction"),
         is_for_bus: false,
         what_waits: Waiting::Work,
     },
@@ -102,10 +118,13 @@ const QUEUES: [Expected; 6] = [
     },
 ];
 
+/// Queues that a stack may do without.
+const OPTIONAL: [&str; 3] = ["PresenceQueue", "EphemeralQueue", "UnmatchedQueue"];
+
 /// Looks at all queues.
 pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let client = Client::new(&patient.stack.sdk);
-    let there = QUEUES.iter().filter(|queue| queue.id != "UnmatchedQueue" || patient.resource(queue.id).is_ok());
+    let there = QUEUES.iter().filter(|queue| !OPTIONAL.contains(&queue.id) || patient.resource(queue.id).is_ok());
     join_all(there.map(|queue| look(patient, &client, queue))).await.concat()
 }
 
@@ -144,6 +163,7 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
     let mut findings = vec![queue.of_kind(), queue.of_depth()];
     findings.extend(queue.of_redrive());
     findings.extend(queue.of_visibility());
+    findings.extend(queue.of_delay());
     findings.extend(queue.of_policy());
     findings
 }
@@ -216,6 +236,19 @@ impl Queue<'_> {
                 Finding::warning(Area::Queues, subject, what).remedy(mend)
             }
         })
+    }
+
+    /// Whether ticks wait until the index has followed what they are about.
+    fn of_delay(&self) -> Option<Finding> {
+        let wanted = self.patient.parameter("PresenceDelaySeconds").filter(|_| self.expected.id == "PresenceQueue")?;
+        let subject = format!("{} delay", self.expected.id);
+        let has = self.attribute(&QueueAttributeName::DelaySeconds);
+        if has == wanted {
+            return Some(Finding::ok(Area::Queues, subject, format!("{has} s")));
+        }
+        let what = format!("{has} s, not {wanted} as PresenceDelaySeconds says: a room is looked at too early or late");
+        let mend = self.set(&json!({ "DelaySeconds": wanted }));
+        Some(Finding::problem(Area::Queues, subject, what).remedy(mend))
     }
 
     /// Whether the bus may send to it.

@@ -1,4 +1,4 @@
-//! Tables: there, with their keys, the index with all that is read of it, time to live, deletion protection.
+//! Tables: there, with their keys, the indexes with all that is read of them, time to live, deletion protection.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -19,11 +19,30 @@ use super::{
 /// The attribute by which rows expire.
 const EXPIRES_AT: &str = "expiresAt";
 
-/// The index by which a room's connections are found.
-const ROOM_INDEX: &str = "roomId-index";
+/// An index of the table of connections, as the template has it.
+struct ExpectedIndex {
+    name: &'static str,
+    keys: [&'static str; 2],
+    /// What is read of a row besides keys.
+    projected: &'static [&'static str],
+    /// What is so without it.
+    without: &'static str,
+}
 
-/// What fan-out reads of a member besides keys.
-const PROJECTED: [&str; 2] = ["joinedAt", EXPIRES_AT];
+const INDEXES: [ExpectedIndex; 2] = [
+    ExpectedIndex {
+        name: "roomId-index",
+        keys: ["roomId", "slot"],
+        projected: &["joinedAt", EXPIRES_AT],
+        without: "no room has members, nothing is broadcast",
+    },
+    ExpectedIndex {
+        name: "members-index",
+        keys: ["memberOf", "userId"],
+        projected: &["data", "joinedAt", "presentUntil", "listed"],
+        without: "no room knows who is there",
+    },
+];
 
 /// A table, as the template has it.
 struct Expected {
@@ -31,9 +50,10 @@ struct Expected {
     keys: [&'static str; 2],
 }
 
-const TABLES: [Expected; 3] = [
+const TABLES: [Expected; 4] = [
     Expected { id: "ConnectionsTable", keys: ["connectionId", "roomId"] },
     Expected { id: "MessagesTable", keys: ["roomId", "seq"] },
+    Expected { id: "StateTable", keys: ["roomId", "key"] },
     Expected { id: "CongestionTable", keys: ["scope", "groupId"] },
 ];
 
@@ -60,19 +80,30 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
     let mut findings = vec![of_table(id, name, &table, &expected.keys)];
     findings.push(of_time_to_live(patient, client, id, name).await);
     if id == "ConnectionsTable" {
-        findings.push(of_index(patient, name, table.global_secondary_indexes()));
+        let has = table.global_secondary_indexes();
+        findings.extend(INDEXES.iter().map(|expected| of_index(patient, name, has, expected)));
     }
-    if id == "MessagesTable" && patient.parameter("DeletionProtection") == Some("true") {
+    if let Some(what) = without_protection(id)
+        && patient.parameter("DeletionProtection") == Some("true")
+    {
         let subject = format!("{id} deletion protection");
         findings.push(if table.deletion_protection_enabled() == Some(true) {
             Finding::ok(Area::Tables, subject, "on")
         } else {
-            let what = "off, so that one call deletes the log of every room";
             let mend = format!("dynamodb update-table --table-name {name} --deletion-protection-enabled");
             Finding::warning(Area::Tables, subject, what).remedy(patient.aws(&mend))
         });
     }
     findings
+}
+
+/// What a table that outlives its stack is without deletion protection.
+fn without_protection(id: &str) -> Option<&'static str> {
+    match id {
+        "MessagesTable" => Some("off, so that one call deletes the log of every room"),
+        "StateTable" => Some("off, so that one call deletes the state of every room"),
+        _ => None,
+    }
 }
 
 fn of_table(id: &str, name: &str, table: &TableDescription, keys: &[&str]) -> Finding {
@@ -126,20 +157,26 @@ fn time_to_live(patient: &Patient<'_>, table: &str, attribute: &str, is_on: bool
     ))
 }
 
-fn of_index(patient: &Patient<'_>, table: &str, indexes: &[GlobalSecondaryIndexDescription]) -> Finding {
-    let subject = format!("ConnectionsTable {ROOM_INDEX}");
-    let Some(index) = indexes.iter().find(|index| index.index_name() == Some(ROOM_INDEX)) else {
-        let what = "the index is missing: no room has members, nothing is broadcast";
-        return Finding::problem(Area::Tables, subject, what).remedy(create_index(patient, table));
+fn of_index(
+    patient: &Patient<'_>,
+    table: &str,
+    indexes: &[GlobalSecondaryIndexDescription],
+    expected: &ExpectedIndex,
+) -> Finding {
+    let (name, without) = (expected.name, expected.without);
+    let subject = format!("ConnectionsTable {name}");
+    let Some(index) = indexes.iter().find(|index| index.index_name() == Some(name)) else {
+        let what = format!("the index is missing: {without}");
+        return Finding::problem(Area::Tables, subject, what).remedy(create_index(patient, table, indexes, expected));
     };
     let projection = index.projection();
     let projected = projection.map(aws_sdk_dynamodb::types::Projection::non_key_attributes).unwrap_or_default();
     let is_all = projection.and_then(|projection| projection.projection_type()) == Some(&ProjectionType::All);
     let lacks: Vec<_> =
-        PROJECTED.into_iter().filter(|wanted| !is_all && !projected.iter().any(|have| have == wanted)).collect();
-    if names(index.key_schema()) != ["roomId", "slot"] || !lacks.is_empty() {
-        let what = format!("the index has other keys, or lacks {}: delete it, then run this again", lacks.join(", "));
-        let update = json!([{ "Delete": { "IndexName": ROOM_INDEX } }]);
+        expected.projected.iter().filter(|wanted| !is_all && !projected.iter().any(|have| have == **wanted)).collect();
+    if names(index.key_schema()) != expected.keys || !lacks.is_empty() {
+        let what = format!("the index has other keys, or lacks {}: delete it, then run this again", list(&lacks));
+        let update = json!([{ "Delete": { "IndexName": name } }]);
         let update = quoted_json(&update);
         let mend = format!("dynamodb update-table --table-name {table} --global-secondary-index-updates {update}");
         return Finding::problem(Area::Tables, subject, what).remedy(patient.aws(&mend));
@@ -148,7 +185,7 @@ fn of_index(patient: &Patient<'_>, table: &str, indexes: &[GlobalSecondaryIndexD
         // The emulator leaves it out of indexes that came with their table.
         None | Some(IndexStatus::Active | IndexStatus::Updating) => Finding::ok(Area::Tables, subject, "ACTIVE"),
         Some(status) => {
-            let what = format!("the index is {status}: rooms have no members until it is ACTIVE");
+            let what = format!("the index is {status}; until it is ACTIVE, {without}");
             let wait = patient.aws(&format!(
                 "dynamodb describe-table --table-name {table} --query Table.GlobalSecondaryIndexes[].IndexStatus"
             ));
@@ -157,19 +194,31 @@ fn of_index(patient: &Patient<'_>, table: &str, indexes: &[GlobalSecondaryIndexD
     }
 }
 
-fn create_index(patient: &Patient<'_>, table: &str) -> String {
-    let attributes = json!([
-        { "AttributeName": "connectionId", "AttributeType": "S" },
-        { "AttributeName": "roomId", "AttributeType": "S" },
-        { "AttributeName": "slot", "AttributeType": "N" },
-    ]);
+fn list(names: &[&&str]) -> String {
+    names.iter().map(|name| **name).collect::<Vec<_>>().join(", ")
+}
+
+fn create_index(
+    patient: &Patient<'_>,
+    table: &str,
+    indexes: &[GlobalSecondaryIndexDescription],
+    expected: &ExpectedIndex,
+) -> String {
+    // DynamoDB wants the keys of the table and of all of its indexes, and no others.
+    let of_others = indexes.iter().flat_map(|index| names(index.key_schema()));
+    let mut keys: Vec<_> = TABLES[0].keys.into_iter().chain(of_others).chain(expected.keys).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let typed = |key: &str| json!({ "AttributeName": key, "AttributeType": if key == "slot" { "N" } else { "S" } });
+    let attributes = json!(keys.into_iter().map(typed).collect::<Vec<_>>());
+    let [hash, range] = expected.keys;
     let create = json!([{ "Create": {
-        "IndexName": ROOM_INDEX,
+        "IndexName": expected.name,
         "KeySchema": [
-            { "AttributeName": "roomId", "KeyType": "HASH" },
-            { "AttributeName": "slot", "KeyType": "RANGE" },
+            { "AttributeName": hash, "KeyType": "HASH" },
+            { "AttributeName": range, "KeyType": "RANGE" },
         ],
-        "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": PROJECTED },
+        "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": expected.projected },
     } }]);
     let (attributes, create) = (quoted_json(&attributes), quoted_json(&create));
     patient.aws(&format!(

@@ -23,7 +23,7 @@ const PERIOD: i32 = 60;
 const OWN: &str = "Roomcast";
 
 /// What is shown of the stack's own metrics, each with the functions that count it.
-const COUNTS: [(&str, &[&str]); 9] = [
+const COUNTS: [(&str, &[&str]); 13] = [
     ("Accepted", &["message", "relay"]),
     ("Refused", &["message"]),
     ("Messages", &["fanout"]),
@@ -33,6 +33,10 @@ const COUNTS: [(&str, &[&str]); 9] = [
     ("Throttled", &["fanout", "shards"]),
     ("Undelivered", &["fanout", "shards"]),
     ("Connects", &["session"]),
+    ("StateWrites", &["fanout"]),
+    ("Publications", &["presence"]),
+    ("PresencePosts", &["fanout", "shards"]),
+    ("EphemeralPosts", &["ephemeral"]),
 ];
 
 /// What CloudWatch says.

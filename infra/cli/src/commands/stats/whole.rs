@@ -14,10 +14,12 @@ use super::rates::{self, Known, MINUTES};
 use crate::{failure::Failure, letters::depth, output::Output, stack::Stack, time};
 
 /// The queues, by the outputs that name them.
-const QUEUES: [(&str, &str); 6] = [
+const QUEUES: [(&str, &str); 8] = [
     ("broadcast", "QueueUrl"),
     ("shards", "ShardQueueUrl"),
     ("events", "EventQueueUrl"),
+    ("presence", "PresenceQueueUrl"),
+    ("ephemeral", "EphemeralQueueUrl"),
     ("dead-letters", "DlqUrl"),
     ("relay-failures", "RelayFailureQueueUrl"),
     ("unmatched", "UnmatchedQueueUrl"),
