@@ -6,13 +6,19 @@ from refused import Refused
 
 # What the event source mappings may start side by side.
 MAPPED = ("FanoutMaximumConcurrency", "ShardsMaximumConcurrency", "RelayConcurrency")
-# The mapping of RelayFailureQueue, which has no parameter.
-FAILURES = 2
+# A mapping without a parameter: that of RelayFailureQueue, and those of presence and ephemeral where the stack has them.
+FIXED = 2
 RESERVED = (*MAPPED, "MessageConcurrency", "SessionConcurrency", "AuthorizerConcurrency")
 # Lambda keeps this much of an account's concurrency unreserved.
 UNRESERVED = 100
 # The least that a mapping takes.
 LEAST = 2
+
+
+def extras(wanted: dict[str, str]) -> int:
+    """How many of the functions presence and ephemeral the stack has."""
+    counts_members = wanted["PresenceRooms"] or wanted["LifecycleRooms"]
+    return bool(counts_members) + (wanted["EphemeralMaxMembers"] != "0")
 
 
 def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -> dict[str, str]:
@@ -26,7 +32,7 @@ def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -
         refuse_reservation(free, wanted)
         return {}
     open_ones = [name for name in MAPPED if name not in given]
-    left = free // 2 - FAILURES - sum(int(given[name]) for name in MAPPED if name in given)
+    left = free // 2 - FIXED * (1 + extras(wanted)) - sum(int(given[name]) for name in MAPPED if name in given)
     asked = sum(int(wanted[name]) for name in open_ones)
     if asked <= left:
         return {}
@@ -37,16 +43,23 @@ def check_reservation(session, wanted: dict[str, str], before: dict[str, str]) -
     """For a stack that is there: what it has reserved itself is free for it."""
     if wanted["ReserveConcurrency"] != "true":
         return
-    own = sum(int(before.get(name, 0)) for name in RESERVED) if before.get("ReserveConcurrency") == "true" else 0
+    own = reserved(before) if before.get("ReserveConcurrency") == "true" else 0
     free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
     refuse_reservation(free + own, wanted)
 
 
+def reserved(values: dict[str, str]) -> int:
+    """What a stack with these parameters reserves; one of an older template has not all of them."""
+    named = sum(int(values.get(name, 0)) for name in RESERVED)
+    has_extras = "EphemeralMaxMembers" in values
+    return named + (FIXED * extras(values) if has_extras else 0)
+
+
 def refuse_reservation(free: int, wanted: dict[str, str]) -> None:
-    reserved = sum(int(wanted[name]) for name in RESERVED)
-    if reserved + UNRESERVED > free:
+    asked = reserved(wanted)
+    if asked + UNRESERVED > free:
         raise Refused(
-            f"the functions would reserve a concurrency of {reserved}, and the account has {max(0, free - UNRESERVED)} left "
+            f"the functions would reserve a concurrency of {asked}, and the account has {max(0, free - UNRESERVED)} left "
             f"to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or leave ReserveConcurrency out"
         )
 

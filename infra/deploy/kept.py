@@ -35,7 +35,8 @@ def content(session, kept: Kept) -> str | None:
     try:
         if kept.type == "AWS::DynamoDB::Table":
             found = session.client("dynamodb").scan(TableName=kept.id, Limit=1, Select="COUNT")
-            return "messages" if found["Count"] or "LastEvaluatedKey" in found else None
+            held = "values" if kept.name == "StateTable" else "messages"
+            return held if found["Count"] or "LastEvaluatedKey" in found else None
         if kept.type == "AWS::SQS::Queue":
             asked = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
             found = session.client("sqs").get_queue_attributes(QueueUrl=kept.id, AttributeNames=asked)["Attributes"]

@@ -63,6 +63,12 @@ def of_one(name: str, value: str, definition: dict):
 def of_times(wanted: dict[str, str]):
     if int(wanted["SyncMinSeconds"]) > int(wanted["SyncMaxSeconds"]):
         yield f"SyncMinSeconds ({wanted['SyncMinSeconds']}) is above SyncMaxSeconds ({wanted['SyncMaxSeconds']})"
+    counts_members = wanted["PresenceRooms"] or wanted["LifecycleRooms"]
+    if counts_members and 2 * int(wanted["SyncMinSeconds"]) > int(wanted["PresenceLeaseSeconds"]):
+        yield (
+            f"SyncMinSeconds ({wanted['SyncMinSeconds']}) is above half of PresenceLeaseSeconds "
+            f"({wanted['PresenceLeaseSeconds']}): members would be taken for gone between two syncs"
+        )
     timeout = 1000 * int(wanted["FanoutTimeout"])
     reserve, post = int(wanted["FanoutDeadlineReserveMs"]), int(wanted["FanoutPostTimeoutMs"])
     if 2 * reserve > timeout:

@@ -31,12 +31,12 @@ class Concurrency(unittest.TestCase):
     def test_an_account_with_the_usual_quota_keeps_the_defaults(self):
         self.assertEqual(DEFAULTS["ReserveConcurrency"], "false")
         self.assertEqual(self.chosen(1000), {})
-        self.assertEqual(self.chosen(504), {})
+        self.assertEqual(self.chosen(512), {})
 
     def test_the_mappings_of_a_smaller_one_take_half_of_what_is_free(self):
         chosen = self.chosen(400)
         self.assertEqual(set(chosen), set(account.MAPPED))
-        total = sum(int(value) for value in chosen.values()) + account.FAILURES
+        total = sum(int(value) for value in chosen.values()) + 3 * account.FIXED
         self.assertTrue(195 <= total <= 200, chosen)
 
     def test_the_smallest_account_gets_the_least(self):
@@ -44,18 +44,31 @@ class Concurrency(unittest.TestCase):
             self.assertEqual(self.chosen(free), dict.fromkeys(account.MAPPED, "2"))
 
     def test_what_was_asked_for_stays(self):
-        self.assertEqual(self.chosen(100, FanoutMaximumConcurrency="30"), {"ShardsMaximumConcurrency": "12", "RelayConcurrency": "6"})
+        self.assertEqual(self.chosen(100, FanoutMaximumConcurrency="30"), {"ShardsMaximumConcurrency": "9", "RelayConcurrency": "4"})
 
     def test_more_is_not_reserved_than_is_free(self):
-        self.assertEqual(self.chosen(850, ReserveConcurrency="true"), {})
-        with self.assertRaisesRegex(Refused, "reserve a concurrency of 750, and the account has 749 left"):
-            self.chosen(849, ReserveConcurrency="true")
+        self.assertEqual(self.chosen(854, ReserveConcurrency="true"), {})
+        with self.assertRaisesRegex(Refused, "reserve a concurrency of 754, and the account has 753 left"):
+            self.chosen(853, ReserveConcurrency="true")
+
+    def test_functions_that_a_stack_does_without_take_none(self):
+        without = {"PresenceRooms": "", "EphemeralMaxMembers": "0", "ReserveConcurrency": "true"}
+        self.assertEqual(self.chosen(850, **without), {})
+        with self.assertRaises(Refused):
+            self.chosen(850, **without, LifecycleRooms="chat:*")
 
     def test_what_a_stack_has_reserved_is_its_own(self):
         wanted = {**DEFAULTS, "ReserveConcurrency": "true"}
         account.check_reservation(with_free(100), wanted, wanted)
         with self.assertRaises(Refused):
             account.check_reservation(with_free(100), wanted, DEFAULTS)
+
+    def test_a_stack_of_an_older_template_has_reserved_for_the_functions_that_it_has(self):
+        wanted = {**DEFAULTS, "ReserveConcurrency": "true"}
+        older = {name: wanted[name] for name in ("ReserveConcurrency", *account.RESERVED)}
+        account.check_reservation(with_free(104), wanted, older)
+        with self.assertRaises(Refused):
+            account.check_reservation(with_free(103), wanted, older)
 
 
 class Architecture(unittest.TestCase):

@@ -96,6 +96,7 @@ class OnTheEmulator(unittest.TestCase):
         self.assertTrue(tables.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"])
         said = self.run_program(undeploy, "--stack", "life", "--yes", "--purge")
         self.assertIn(f"deleted MessagesTable  {table}", said)
+        self.assertIn("deleted StateTable  ", said)
         self.assertIsNone(self.found("life"))
         with self.assertRaises(ClientError):
             tables.describe_table(TableName=table)
@@ -104,7 +105,7 @@ class OnTheEmulator(unittest.TestCase):
         for values, calls_alias in [(LOCAL, False), ({"GradualDeployment": "AllAtOnce"}, True), ({"GradualDeployment": "off"}, False)]:
             self.deploy("gradual", **values)
             called = self.called("gradual")
-            self.assertEqual(len(called), 7, called)
+            self.assertEqual(len(called), 9, called)
             self.assertEqual({arn.endswith(":live") for arn in called}, {calls_alias}, called)
 
     def called(self, name: str) -> list[str]:
@@ -138,7 +139,8 @@ class OnTheEmulator(unittest.TestCase):
         self.deploy("stay", **LOCAL)
         self.run_program(undeploy, "--stack", "stay", "--yes")
         tables = boto3.client("dynamodb", "us-east-1").list_tables()["TableNames"]
-        self.assertEqual([name.split("-")[1] for name in tables if name.startswith("stay-")], ["MessagesTable"])
+        left = sorted(name.split("-")[1] for name in tables if name.startswith("stay-"))
+        self.assertEqual(left, ["MessagesTable", "StateTable"])
         self.assertIn("there is no stack stay", self.run_program(undeploy, "--stack", "stay", "--yes"))
 
     def test_a_first_deployment_that_failed_can_be_done_again(self):

@@ -45,11 +45,18 @@ class Checks(unittest.TestCase):
         self.check(AuthJwksUrl="https://issuer.example/jwks", AuthIssuer="https://issuer.example", AuthAudience="chat")
         self.check(SyncMinSeconds="60", SyncMaxSeconds="60")
         self.check(FanoutTimeout="5")
+        self.check(PresenceLeaseSeconds="60", LifecycleEvents="room,member", LifecycleRooms="chat:*,lobby", StateRooms="")
+        self.check(SyncMinSeconds="540", PresenceRooms="", PresenceLeaseSeconds="60")
         self.check(ConnectionsEndpoint="https://ws.example.com/live")
 
     def test_each_mistake_is_told(self):
         for given, told in [
             ({"SyncMinSeconds": "300", "SyncMaxSeconds": "299"}, "above SyncMaxSeconds"),
+            ({"SyncMinSeconds": "31", "PresenceLeaseSeconds": "60"}, "above half of PresenceLeaseSeconds"),
+            ({"PresenceRooms": "chat:*:x"}, "names of rooms"),
+            ({"StateRooms": "a,,b"}, "names of rooms"),
+            ({"LifecycleRooms": "a b"}, "names of rooms"),
+            ({"LifecycleEvents": "member,room"}, "must be one of"),
             ({"FanoutTimeout": "5", "FanoutDeadlineReserveMs": "2501"}, "more than half of FanoutTimeout"),
             ({"FanoutTimeout": "5", "FanoutPostTimeoutMs": "3001"}, "longer than an invocation posts"),
             ({"AuthJwksUrl": "https://x/jwks", "AuthIssuer": "x"}, "AuthJwksUrl needs AuthAudience"),
