@@ -21,21 +21,24 @@ use crate::tables::{enqueue, queue_url, received};
 use crate::wait::until;
 
 /// Every alarm of the template.
-const ALARMS: [&str; 17] = [
+const ALARMS: [&str; 20] = [
     "api-errors",
     "broadcast-latency",
     "connect-storm",
     "dead-letters",
+    "ephemeral-queue-age",
     "event-queue-age",
     "function-errors",
     "function-throttles",
     "index-throttles",
+    "presence-queue-age",
     "queue-age",
     "recursion",
     "relay-failures",
     "returned",
     "shard-queue-age",
     "throttled",
+    "ticks-lost",
     "unauthorized",
     "undelivered",
     "unmatched-events",
@@ -238,16 +241,17 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     let stack = &stacks.read().await.stack;
     let alarms = Alarms::of(stack);
     let fanout = function(stack, "FanoutFunction").await;
-    let [events, failures, shards] =
-        ["EventQueue", "RelayFailureQueue", "ShardQueue"].map(|queue| queue_url(stack, queue));
-    let (events, failures, shards) = (events.await, failures.await, shards.await);
-    let [events, failures, shards] = [&events, &failures, &shards].map(|url| url.rsplit('/').next().unwrap());
+    let queues = ["EventQueue", "RelayFailureQueue", "ShardQueue", "PresenceQueue", "EphemeralQueue"];
+    let urls = join_all(queues.map(|queue| queue_url(stack, queue))).await;
+    let names: Vec<_> = urls.iter().map(|url| url.rsplit('/').next().unwrap()).collect();
+    let [events, failures, shards, ticks, ephemerals] = names[..] else { panic!("{names:?}") };
     let table = stack.description().connections_table.as_str();
     let api: &[_] = &[("ApiId", "roomcast"), ("Stage", "local")];
-    let index: &[_] = &[("TableName", table), ("GlobalSecondaryIndexName", "roomId-index")];
+    let index: &[_] = &[("TableName", table), ("GlobalSecondaryIndexName", "members-index")];
     let lambda: &[_] = &[("FunctionName", fanout.as_str())];
     let of_shards: &[_] = &[("Stack", "roomcast"), ("Function", "shards")];
-    let reported: [(_, _, _, &[(&str, &str)]); 11] = [
+    let of_session: &[_] = &[("Stack", "roomcast"), ("Function", "session")];
+    let reported: [(_, _, _, &[(&str, &str)]); 14] = [
         ("connect-storm", "AWS/ApiGateway", "ConnectCount", api),
         ("api-errors", "AWS/ApiGateway", "ExecutionError", api),
         ("index-throttles", "AWS/DynamoDB", "WriteThrottleEvents", index),
@@ -256,6 +260,9 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
         ("event-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", events)]),
         ("relay-failures", "AWS/SQS", "ApproximateNumberOfMessagesNotVisible", &[("QueueName", failures)]),
         ("shard-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", shards)]),
+        ("presence-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", ticks)]),
+        ("ephemeral-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", ephemerals)]),
+        ("ticks-lost", "Roomcast", "TicksLost", of_session),
         ("broadcast-latency", "Roomcast", "BroadcastLatency", of_shards),
         ("throttled", "Roomcast", "Throttled", of_shards),
         ("returned", "Roomcast", "Returned", of_shards),

@@ -21,11 +21,14 @@ pub(crate) async fn the_description_has_every_field(stacks: &Stacks) {
         "demoUrl",
         "dlqUrl",
         "endpointUrl",
+        "ephemeralQueueUrl",
         "eventBusName",
         "messagesTable",
+        "presenceQueueUrl",
         "queueUrl",
         "region",
         "stackName",
+        "stateTable",
         "websocketUrl",
     ];
     assert_eq!(fields, expected);
@@ -33,12 +36,12 @@ pub(crate) async fn the_description_has_every_field(stacks: &Stacks) {
     let emulator = text("endpointUrl");
     assert!(emulator.starts_with("http://127.0.0.1:"), "{emulator}");
     assert!(text("websocketUrl").starts_with(&emulator.replace("http", "ws")));
-    for url in ["connectionsEndpoint", "queueUrl", "dlqUrl"] {
+    for url in ["connectionsEndpoint", "queueUrl", "dlqUrl", "presenceQueueUrl", "ephemeralQueueUrl"] {
         assert!(text(url).starts_with(&emulator), "{url} is {}", text(url));
     }
-    assert!([text("queueUrl"), text("dlqUrl")].iter().all(|url| url.contains(".fifo")));
+    assert!(["queueUrl", "dlqUrl", "presenceQueueUrl"].map(text).iter().all(|url| url.contains(".fifo")));
     assert!(text("authSecretArn").starts_with("arn:aws:secretsmanager:"));
-    for name in ["region", "stackName", "connectionsTable", "messagesTable", "eventBusName"] {
+    for name in ["region", "stackName", "connectionsTable", "messagesTable", "stateTable", "eventBusName"] {
         assert!(!text(name).is_empty(), "{name}");
     }
     // Started without the demo page.

@@ -19,14 +19,18 @@ mod cli;
 mod client_library;
 mod contract;
 mod environments;
+mod ephemeral;
 mod events;
 mod faults;
 mod gone;
 mod handshake;
 mod hostile;
+mod lifecycle;
+mod members;
 mod permissions;
 mod personal;
 mod posts;
+mod presence;
 mod producers;
 mod reader;
 mod refusals;
@@ -35,6 +39,7 @@ mod retention;
 mod rights;
 mod shares;
 mod stacks;
+mod state;
 mod tables;
 mod tokens;
 mod wait;
@@ -87,6 +92,28 @@ fn operators(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
         reading::a_tail_follows_the_log,
         reading::members_and_numbers_of_a_room_are_shown,
         reading::a_messages_way_is_explained,
+    ]
+}
+
+/// State, presence, ephemeral messages, lifecycle events.
+fn beside_messages(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
+    scenarios![runtime, stacks;
+        presence::those_who_come_and_go_are_told_once,
+        presence::an_end_that_nobody_reports_is_found_by_the_living,
+        presence::of_a_large_room_the_number_alone_is_told,
+        presence::members_come_in_pages,
+        presence::a_beat_renews_the_lease_of_who_lives,
+        presence::rooms_without_presence_cause_no_tick,
+        lifecycle::a_backend_hears_who_comes_and_goes,
+        state::a_joiner_has_the_newest_value_of_each_key,
+        state::state_comes_in_pages,
+        state::an_expired_value_is_absent_and_its_versions_are_remembered,
+        state::messages_with_a_key_are_sent_with_the_right_to_state,
+        state::a_stack_without_state_leaves_it_out,
+        state::a_stack_without_presence_refuses_what_needs_it,
+        ephemeral::typing_is_seen_and_leaves_no_trace,
+        ephemeral::a_producers_ephemerals_arrive_unless_they_are_old,
+        ephemeral::what_cannot_be_ephemeral_is_refused,
     ]
 }
 
@@ -176,6 +203,7 @@ fn main() -> ExitCode {
         retention::what_has_expired_is_reported_as_truncated,
         retention::a_room_silent_past_its_retention_starts_anew,
     ]);
+    trials.extend(beside_messages(&runtime, &stacks));
     trials.extend(operators(&runtime, &stacks));
     trials.push(chaos::long_run(runtime.handle()));
     trials.extend(client_library::trials(runtime.handle(), &stacks));

@@ -20,6 +20,9 @@ pub(crate) async fn each_right_lets_through_what_it_is_for_and_nothing_else(stac
         (json!({ "action": "joinRoom", "roomId": "rights:1", "after": 0 }), vec!["join", "history"]),
         (json!({ "action": "getHistory", "roomId": "rights:1" }), vec!["history"]),
         (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1 }), vec!["send"]),
+        (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1, "ephemeral": true }), vec!["send"]),
+        (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1, "key": "k" }), vec!["state"]),
+        (json!({ "action": "getState", "roomId": "rights:1" }), vec!["join"]),
         (json!({ "action": "leaveRoom", "roomId": "rights:1" }), vec![]),
     ];
     for given in [

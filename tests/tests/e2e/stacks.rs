@@ -14,6 +14,9 @@ use crate::tables::set_visibility_timeout;
 /// Connections above which the shared stack's rooms are cut into shards. Rooms of the other scenarios are smaller.
 pub(crate) const SHARD_SIZE: usize = 12;
 
+/// Subjects of a room above which the shared stack tells their number alone.
+pub(crate) const PRESENCE_LIST_MAX: usize = 3;
+
 /// Connections that a subject of the faulty stack may have.
 pub(crate) const SUBJECT_CONNECTIONS: usize = 4;
 
@@ -45,15 +48,22 @@ pub(crate) struct Stacks {
 impl Stacks {
     /// The stack of most scenarios. They run side by side: other rooms and subjects for each, and no faults.
     pub(crate) async fn shared(&self) -> &LocalStack {
-        let shard_size = SHARD_SIZE.to_string();
+        let (shard_size, list_max) = (SHARD_SIZE.to_string(), PRESENCE_LIST_MAX.to_string());
         started(&self.shared, async move {
-            LocalStack::start(&[("FanoutShardSize", &shard_size), ("FanoutShards", "4")]).await
+            let parameters = [
+                ("FanoutShardSize", shard_size.as_str()),
+                ("FanoutShards", "4"),
+                ("PresenceListMax", &list_max),
+                ("LifecycleRooms", "life:*"),
+                ("LifecycleEvents", "room,member"),
+            ];
+            LocalStack::start(&parameters).await
         })
         .await
     }
 
     /// A stack that sends messages through the event bus, asks tokens for issuer and audience, gives subjects small
-    /// shares, and calls its functions by their aliases.
+    /// shares, calls its functions by their aliases, and does without state, presence and ephemeral messages.
     pub(crate) async fn bus(&self) -> &LocalStack {
         let parameters = [
             ("IngestSink", "eventbridge"),
@@ -61,6 +71,9 @@ impl Stacks {
             ("AuthAudience", AUDIENCE),
             ("SubjectMessagesPerSecond", "2"),
             ("SubjectRequestsPerSecond", "2"),
+            ("StateRooms", ""),
+            ("PresenceRooms", ""),
+            ("EphemeralMaxMembers", "0"),
             ("GradualDeployment", "AllAtOnce"),
             ("Release", "1"),
         ];

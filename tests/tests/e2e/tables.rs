@@ -45,6 +45,8 @@ pub(crate) async fn rows(stack: &LocalStack, room: &str) -> Vec<Row> {
     let items = scan.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
     items
         .iter()
+        // What presence has published of the room is no connection's.
+        .filter(|item| item.contains_key("slot"))
         .map(|item| Row { connection: read_text(item, "connectionId"), user: read_text(item, "userId") })
         .collect()
 }

@@ -11,7 +11,10 @@ use tests::websocket::{Client, Handshake, Received};
 use tokio::time::sleep;
 
 use super::aws::Aws;
+use crate::ephemeral::produce as produce_ephemeral;
 use crate::events::put;
+use crate::lifecycle::Listener;
+use crate::members::{age_lease, plant_count, plant_member, read_number, row, tick};
 use crate::stacks::PERMISSIONS_SHARD_SIZE;
 use crate::tables::{enqueue, enqueue_to, log, now, plant_row, queue_url, rows};
 
@@ -30,6 +33,8 @@ pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> R
         "Relay" => relay(stack, tag).await,
         "Fanout" => fanout(stack, tag).await,
         "Shards" => shards(stack, tag).await,
+        "Presence" => presence(stack, tag).await,
+        "Ephemeral" => ephemeral(stack, tag).await,
         "Sweeper" => sweeper(stack, tag).await,
         other => panic!("there is no exercise for the function {other}: nothing shows what its role is for"),
     }
@@ -67,7 +72,30 @@ async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
 
 async fn session(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let expired = ended_with_its_token(stack, format!("session-{tag}-brief"), json!({ "action": "sync", "rooms": {} }));
-    try_join(requests(stack, tag), expired).await.map(drop)
+    try_join(try_join(requests(stack, tag), membership(stack, tag)), expired).await.map(drop)
+}
+
+/// Joins a room that tells who is there, renews the lease, and looks up members of a room that is too large for a list.
+async fn membership(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let room = format!("presence:session:{tag}");
+    let alice = connect(stack, &format!("session-{tag}-member"), None).await?;
+    let join = json!({ "action": "joinRoom", "roomId": room, "presence": true });
+    let joined = request(&alice, "joined", join).await?;
+    if joined.get("presence").is_none() {
+        return Err(format!("nothing is said of who is there: {joined}"));
+    }
+    let connection = rows(stack, &room).await.remove(0).connection;
+    age_lease(stack, &room, &connection).await;
+    let sync = json!({ "action": "sync", "rooms": { &room: 0 }, "presence": { &room: 0 } });
+    request(&alice, "synced", sync).await?;
+    let renewed = read_number(&row(stack, &room, &connection).await, "presentUntil");
+    if renewed < Some(now().as_secs() + 60) {
+        return Err(format!("the lease is not renewed: until {renewed:?}"));
+    }
+    plant_count(stack, &room, 2).await;
+    request(&alice, "members", json!({ "action": "getMembers", "roomId": room })).await?;
+    alice.close().await;
+    Ok(())
 }
 
 async fn requests(stack: &LocalStack, tag: &str) -> Result<(), String> {
@@ -82,6 +110,7 @@ async fn requests(stack: &LocalStack, tag: &str) -> Result<(), String> {
         return Err(format!("nothing is said of the room: {synced}"));
     }
     request(&alice, "history", json!({ "action": "getHistory", "roomId": room })).await?;
+    request(&alice, "state", json!({ "action": "getState", "roomId": room })).await?;
     request(&alice, "joined", json!({ "action": "joinRoom", "roomId": other })).await?;
     request(&alice, "left", json!({ "action": "leaveRoom", "roomId": room })).await?;
     alice.close().await;
@@ -92,8 +121,11 @@ async fn requests(stack: &LocalStack, tag: &str) -> Result<(), String> {
 async fn message(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let send = json!({ "action": "sendMessage", "roomId": format!("message:{tag}"), "data": 1 });
     let expired = ended_with_its_token(stack, format!("message-{tag}-brief"), send.clone());
+    let typing =
+        json!({ "action": "sendMessage", "roomId": format!("message:{tag}"), "ephemeral": true, "data": true });
     let sending = async {
         let alice = connect(stack, &format!("message-{tag}"), None).await?;
+        request(&alice, "accepted", typing).await?;
         request(&alice, "accepted", send).await
     };
     try_join(sending, expired).await.map(drop)
@@ -157,6 +189,33 @@ async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
     try_join(broadcast(stack, &room, PERMISSIONS_SHARD_SIZE), poisoning).await.map(drop)
 }
 
+/// Finds somebody in a room, tells the room and the bus; has to hide a second tick, which comes too early.
+async fn presence(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let room = format!("presence:presence:{tag}");
+    let mut backend = Listener::of(stack, &room).await;
+    let alice = connect(stack, &format!("presence-{tag}"), Some(&room)).await?;
+    plant_member(stack, &room, &format!("presence-{tag}-ghost")).await;
+    tick(stack, &room).await;
+    // The event is put when the record is sent.
+    backend.hears("room.occupied", 0).await;
+    tick(stack, &room).await;
+    tick(stack, &room).await;
+    alice.expect("a frame of who is there", |frame| frame["type"] == "presence").await;
+    Ok(())
+}
+
+/// Has an ephemeral message arrive: one that came too late is dropped, so there are several.
+async fn ephemeral(stack: &LocalStack, tag: &str) -> Result<(), String> {
+    let room = format!("ephemeral:{tag}");
+    let alice = connect(stack, &format!("ephemeral-{tag}"), Some(&room)).await?;
+    eventually(async || {
+        produce_ephemeral(stack, &room, &json!({ "v": 1, "roomId": room, "data": tag })).await;
+        alice.received().iter().any(|frame| frame.json["type"] == "ephemeral")
+    })
+    .await;
+    Ok(())
+}
+
 async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("sweeper:{tag}");
     plant_row(stack, &room, &format!("{room}="), 0, long_ago()).await;
@@ -172,7 +231,7 @@ async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), St
         let slot = u64::try_from(number * 0x1_0000 / gone).unwrap();
         plant_row(stack, room, &format!("{room}:{number}="), slot, long_ago()).await;
     }
-    enqueue(stack, room, room, &json!({ "roomId": room, "data": 1 }).to_string()).await;
+    enqueue(stack, room, room, &json!({ "roomId": room, "key": "k", "data": 1 }).to_string()).await;
     eventually(async || !alice.messages(room).is_empty() && rows(stack, room).await.len() == 1).await;
     Ok(())
 }

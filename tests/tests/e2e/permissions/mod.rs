@@ -33,7 +33,7 @@ const OF_MAPPINGS: [&str; 4] =
     ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:DeleteMessage", "sqs:DeleteMessage*"];
 
 /// The functions that have one.
-const MAPPED: [&str; 3] = ["Relay", "Fanout", "Shards"];
+const MAPPED: [&str; 5] = ["Relay", "Fanout", "Shards", "Presence", "Ephemeral"];
 
 /// Permissions that are needed only when something else fails: each with an action that is taken away too.
 const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*", "execute-api:ManageConnections")];
@@ -42,7 +42,13 @@ const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*",
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Roles whose exercises look at the same dead-letter queue, or need one another's functions, take turns.
-const TURNS: [&[&str]; 4] = [&["Authorizer", "Session"], &["Message"], &["Sweeper"], &["Relay", "Fanout", "Shards"]];
+const TURNS: [&[&str]; 5] = [
+    &["Authorizer", "Session"],
+    &["Message", "Ephemeral"],
+    &["Sweeper"],
+    &["Relay", "Fanout", "Shards"],
+    &["Presence"],
+];
 
 pub(crate) async fn every_permission_of_every_function_is_needed(_: &Stacks) {
     let stack = start(&[]).await;
@@ -106,7 +112,7 @@ pub(crate) async fn the_queues_take_no_call_without_tls(_: &Stacks) {
     let stack = LocalStack::start(&[("RequireTls", "true")]).await;
     let sqs = aws_sdk_sqs::Client::new(&stack.sdk_config());
     let queues = sqs.list_queues().send().await.unwrap();
-    assert_eq!(queues.queue_urls().len(), 6, "{queues:?}");
+    assert_eq!(queues.queue_urls().len(), 8, "{queues:?}");
     for url in queues.queue_urls() {
         let refused = sqs.receive_message().queue_url(url).send().await.expect_err(url);
         assert_eq!(refused.code(), Some("AccessDenied"), "{url}: {refused:?}");
@@ -128,10 +134,13 @@ async fn start(parameters: &[(&str, &str)]) -> LocalStack {
         ("FanoutShards", "2"),
         ("FanoutTimeout", "5"),
         ("SubjectConnections", "1"),
+        // A room has a list of one, and numbers beyond.
+        ("PresenceListMax", "1"),
+        ("LifecycleRooms", "presence:*"),
     ];
     let stack = LocalStack::start(&[&own[..], parameters].concat()).await;
     // What was refused comes back soon.
-    for queue in ["BroadcastQueue", "ShardQueue", "EventQueue"] {
+    for queue in ["BroadcastQueue", "ShardQueue", "EventQueue", "PresenceQueue"] {
         set_visibility_timeout(&stack, &queue_url(&stack, queue).await, 6).await;
     }
     stack
