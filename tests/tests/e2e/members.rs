@@ -1,6 +1,7 @@
 //! What the tables hold of state and of members, read and written past all of Roomcast.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -61,16 +62,33 @@ pub(crate) async fn age_lease(stack: &LocalStack, room: &str, connection: &str) 
     set(stack, connection, room, "presentUntil", now().as_secs() + 5).await;
 }
 
+/// The key of the row with what presence has published of a room.
+fn published(room: &str) -> String {
+    format!("presence/{room}")
+}
+
+/// When presence has looked at a room, in milliseconds since the Unix epoch, if it ever has.
+pub(crate) async fn looked_at(stack: &LocalStack, room: &str) -> Option<u64> {
+    read_number(&row(stack, room, &published(room)).await, "readAt")
+}
+
 /// Has a room be as one that presence has not looked at for long.
 pub(crate) async fn forget_look(stack: &LocalStack, room: &str) {
-    set(stack, &format!("presence/{room}"), room, "readAt", 1).await;
+    set(stack, &published(room), room, "readAt", 1).await;
+}
+
+/// Has a room be as one of which nothing may be published for a while.
+pub(crate) async fn hold(stack: &LocalStack, room: &str, time: Duration) {
+    let until = u64::try_from((now() + time).as_millis()).unwrap();
+    set(stack, &published(room), room, "nextAt", until).await;
 }
 
 /// Has a room be as one whose members have been too many for a list.
 pub(crate) async fn plant_count(stack: &LocalStack, room: &str, count: u64) {
     let put = client(stack).put_item().table_name(&stack.description().connections_table);
-    let put = put.item("connectionId", text(&format!("presence/{room}"))).item("roomId", text(room));
+    let put = put.item("connectionId", text(&published(room))).item("roomId", text(room));
     let put = put.item("rev", number(1)).item("count", number(count)).item("readAt", number(1));
+    let put = put.item("last", text("{}")).item("by", text("")).item("nextAt", number(1));
     put.item("expiresAt", number(now().as_secs() + 3_600)).send().await.unwrap();
 }
 

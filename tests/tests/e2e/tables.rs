@@ -178,3 +178,10 @@ pub(crate) async fn set_visibility_timeout(stack: &LocalStack, queue_url: &str, 
     let set = client.set_queue_attributes().queue_url(queue_url);
     set.attributes(QueueAttributeName::VisibilityTimeout, seconds.to_string()).send().await.unwrap();
 }
+
+/// Has a queue hand out records at once.
+pub(crate) async fn without_delay(stack: &LocalStack, queue_url: &str) {
+    let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
+    let set = client.set_queue_attributes().queue_url(queue_url);
+    set.attributes(QueueAttributeName::DelaySeconds, "0").send().await.unwrap();
+}

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::events::put;
 use crate::stacks::{PERMISSIONS_SHARD_SIZE, Stacks};
-use crate::tables::{log, now, queue_url, set_visibility_timeout};
+use crate::tables::{log, now, queue_url, set_visibility_timeout, without_delay};
 use crate::wait::{PATIENCE, until};
 use aws::Aws;
 use exercise::exercise;
@@ -143,6 +143,7 @@ async fn start(parameters: &[(&str, &str)]) -> LocalStack {
     for queue in ["BroadcastQueue", "ShardQueue", "EventQueue", "PresenceQueue"] {
         set_visibility_timeout(&stack, &queue_url(&stack, queue).await, 6).await;
     }
+    without_delay(&stack, &queue_url(&stack, "PresenceQueue").await).await;
     stack
 }
 
