@@ -15,6 +15,7 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod order;
+pub mod presence;
 pub mod queue;
 pub mod rights;
 pub mod room;

@@ -5,6 +5,7 @@ pub mod connections;
 mod error;
 mod item;
 pub mod log;
+pub mod presence;
 pub mod scan;
 pub mod subjects;
 pub mod sweep;

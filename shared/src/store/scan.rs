@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     StoreError,
     item::{Item, Unreadable, number, read_number, read_text, text},
+    presence,
     subjects::KEY_PREFIX,
 };
 use crate::{connection::ConnectionId, room::RoomId};
@@ -45,7 +46,7 @@ impl Row {
 /// Part of the table.
 #[derive(Debug, Default)]
 pub struct RowPage {
-    /// Its rows. Those that cannot be read are left out.
+    /// Its rows. Those of rooms' presence, and those that cannot be read, are left out.
     pub rows: Vec<Row>,
     /// How many rows were read, the unreadable among them.
     pub examined: usize,
@@ -83,9 +84,10 @@ impl RowTable {
             .await
             .map_err(StoreError::of_call("Scan of connections"))?;
         let examined = page.items().len();
-        let rows: Vec<_> = page.items().iter().filter_map(|item| read_row(item).ok()).collect();
-        if rows.len() < examined {
-            tracing::warn!(rows = examined - rows.len(), "rows that cannot be read are left out");
+        let connections: Vec<_> = page.items().iter().filter(|item| !is_presence(item)).collect();
+        let rows: Vec<_> = connections.iter().filter_map(|item| read_row(item).ok()).collect();
+        if rows.len() < connections.len() {
+            tracing::warn!(rows = connections.len() - rows.len(), "rows that cannot be read are left out");
         }
         let next = page.last_evaluated_key.as_ref().and_then(|key| RowKey::read(key).ok());
         Ok(RowPage { rows, examined, next })
@@ -129,6 +131,11 @@ impl RowKey {
     }
 }
 
+/// Whether a row is a room's presence, which no sweep has to do with.
+fn is_presence(item: &Item) -> bool {
+    read_text(item, "connectionId").is_ok_and(|key| key.starts_with(presence::KEY_PREFIX))
+}
+
 fn read_row(item: &Item) -> Result<Row, Unreadable> {
     let key = RowKey::read(item)?;
     let (connection, subject) = match key.connection_id.strip_prefix(KEY_PREFIX) {
@@ -162,6 +169,7 @@ mod tests {
         assert_eq!((of_subject.connection.as_str(), of_subject.subject.as_deref()), ("c=", Some("bob")));
         assert_eq!(of_subject.room(), None);
         assert_eq!(read_row(&Item::new()), Err(Unreadable("connectionId")));
+        assert!(is_presence(&item("presence/r", "r")) && !is_presence(&item("subject/bob", "c=")));
     }
 
     #[test]
