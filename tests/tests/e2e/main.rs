@@ -91,6 +91,7 @@ fn operators(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
         reading::lines_are_published_once_and_tailed,
         reading::a_tail_follows_the_log,
         reading::members_and_numbers_of_a_room_are_shown,
+        reading::what_presence_has_published_is_shown,
         reading::a_messages_way_is_explained,
     ]
 }

@@ -5,10 +5,15 @@ use std::{process::ExitCode, time::Duration};
 use aws_sdk_dynamodb::Client as DynamoDb;
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use shared::{
     RoomId,
     clock::{Clock, SystemClock},
-    store::connections::{ALL_SLOTS, ConnectionTable},
+    presence::{Member, MemberData},
+    store::{
+        connections::{ALL_SLOTS, ConnectionTable},
+        presence::PresenceTable,
+    },
 };
 
 use crate::{failure::Failure, output::Output, parse, stack::Stack, time};
@@ -25,6 +30,9 @@ pub struct Options {
     /// Show no more than so many.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+    /// Show who is there as clients see it: the subjects that presence has published last.
+    #[arg(long)]
+    presence: bool,
 }
 
 /// A member as it is shown.
@@ -43,8 +51,12 @@ struct Shown<'a> {
 /// When a table does not answer.
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     let client = DynamoDb::new(&stack.sdk);
-    let table = ConnectionTable::new(client, stack.output("ConnectionsTable")?, SystemClock);
     let limit = options.limit.unwrap_or(u64::MAX);
+    if options.presence {
+        published(&options.room, limit, client, stack, output).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let table = ConnectionTable::new(client, stack.output("ConnectionsTable")?, SystemClock);
     let (mut shown, mut cursor) = (0, None);
     while shown < limit {
         let most = u32::try_from(limit - shown).unwrap_or(PAGE).min(PAGE);
@@ -71,6 +83,32 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
         output.note(&format!("the first {shown}; there are more"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what presence has published of a room.
+async fn published(room: &RoomId, limit: u64, client: DynamoDb, stack: &Stack, output: &Output) -> Result<(), Failure> {
+    let table = PresenceTable::new(client, stack.output("ConnectionsTable")?, SystemClock);
+    let row = table.get(room).await.map_err(Failure::call("the room's presence was to be read"))?;
+    let Some(row) = row else {
+        output.note(&format!(
+            "nothing is published of {room}: nobody was there for hours, or PresenceRooms leaves it out"
+        ));
+        return Ok(());
+    };
+    let has_list = row.members.is_some();
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    for (id, data) in row.members.unwrap_or_default().into_iter().take(most) {
+        let member = Member { id, data };
+        let said = || member.data.as_ref().map_or("", MemberData::as_json).to_owned();
+        output.item(&member, || format!("{:<24}  {}", member.id, said()));
+    }
+    let (rev, count, read_at) = (row.rev, row.count, row.read_at);
+    let sum = json!({ "presence": { "rev": rev, "count": count, "everybody": row.everybody, "readAt": read_at } });
+    output.item(&sum, || {
+        let shape = if has_list { "" } else { ", too many for a list" };
+        format!("rev {rev}: {count} members{shape}, looked at {}", time::at_millis(read_at))
+    });
+    Ok(())
 }
 
 impl Shown<'_> {

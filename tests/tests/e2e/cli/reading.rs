@@ -63,6 +63,24 @@ pub(crate) async fn a_tail_follows_the_log(stacks: &Stacks) {
     tail.wait().unwrap();
 }
 
+pub(crate) async fn what_presence_has_published_is_shown(stacks: &Stacks) {
+    let stack = stacks.shared().await;
+    let room = "presence:cli";
+    let alice = stack.connect("cli-present").await.unwrap();
+    let join = json!({ "action": "joinRoom", "roomId": room, "presence": true, "presenceData": { "name": "Alice" } });
+    alice.request_for("joined", join).await;
+    let nothing = roomcast(stack, &["members", "cli:unpublished", "--presence"]).await.ended_with(0);
+    assert!(nothing.err.contains("nothing is published of cli:unpublished"), "{nothing:?}");
+    let frame = alice.expect("the list", |frame| frame["type"] == "presence").await;
+    let shown = roomcast(stack, &["members", room, "--presence", "--json"]).await.ended_with(0).json();
+    assert_eq!(shown[0], json!({ "id": "cli-present", "data": { "name": "Alice" } }));
+    assert_eq!((&shown[1]["presence"]["rev"], &shown[1]["presence"]["count"]), (&frame["rev"], &json!(1)));
+    let text = roomcast(stack, &["members", room, "--presence"]).await.ended_with(0).out;
+    assert!(text.contains("cli-present") && text.contains(": 1 members, looked at"), "{text}");
+    let stats = roomcast(stack, &["stats", room]).await.ended_with(0).out;
+    assert!(stats.contains("presence        1 at rev"), "{stats}");
+}
+
 pub(crate) async fn members_and_numbers_of_a_room_are_shown(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let mut clients = Vec::new();

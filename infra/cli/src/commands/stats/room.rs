@@ -9,6 +9,7 @@ use shared::{
         congestion::CongestionTable,
         connections::{ALL_SLOTS, ConnectionTable},
         log::{Layout, LogTable, ProgressOf},
+        presence::PresenceTable,
     },
 };
 
@@ -35,6 +36,19 @@ struct Shown<'a> {
     /// A broadcast of the room that stopped in the middle.
     unfinished: Option<Unfinished>,
     behind: Option<Behind>,
+    /// What presence has published of the room.
+    presence: Option<Presence>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Presence {
+    /// The version of what is published.
+    rev: u64,
+    /// Members whom clients see: distinct subjects.
+    count: u64,
+    /// When the members' rows were last read, in milliseconds since the Unix epoch.
+    read_at: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,8 +84,10 @@ pub(super) async fn show(room: &RoomId, stack: &Stack, output: &Output) -> Resul
     let oldest = log.since(room, 1, 1).await.map_err(reading())?.entries.into_iter().next();
     let newest = log.latest(room, None, 1).await.map_err(reading())?.entries.into_iter().next();
     let progress = log.progress(room, ProgressOf::Room).await.map_err(reading())?;
-    let congestion = CongestionTable::new(client, stack.output("CongestionTable")?).row(room.as_str()).await;
+    let congestion = CongestionTable::new(client.clone(), stack.output("CongestionTable")?).row(room.as_str()).await;
     let congestion = congestion.map_err(Failure::call("the table of congestion was to be read"))?;
+    let presence = PresenceTable::new(client, stack.output("ConnectionsTable")?, SystemClock).get(room).await;
+    let presence = presence.map_err(Failure::call("the room's presence was to be read"))?;
     let now = SystemClock.unix_millis();
     let shown = Shown {
         room,
@@ -95,6 +111,7 @@ pub(super) async fn show(room: &RoomId, stack: &Stack, output: &Output) -> Resul
             seen_at: row.sight.seen_at,
             admitted: row.cut.map_or(1.0, |cut| cut.fraction_at(now)),
         }),
+        presence: presence.map(|row| Presence { rev: row.rev, count: row.count, read_at: row.read_at }),
     };
     output.item(&shown, || text(&shown));
     Ok(())
@@ -142,5 +159,8 @@ fn text(shown: &Shown<'_>) -> String {
             admitted * 100.0
         ),
     });
+    if let Some(Presence { rev, count, read_at }) = &shown.presence {
+        lines.push(format!("presence        {count} at rev {rev}, looked at {}", time::at_millis(*read_at)));
+    }
     lines.join("\n")
 }

@@ -49,6 +49,13 @@ pub(super) const FAULTS: &[Fault] = &[
         "may not",
     ),
     fault(
+        "Nobody may publish who is in a room",
+        &["iam delete-role-policy --role-name {PresenceRole} --policy-name presence"],
+        "permissions",
+        "PresenceRole",
+        "may not",
+    ),
+    fault(
         "A queue is not read",
         &["lambda update-event-source-mapping --uuid {mapping BroadcastQueue} --no-enabled"],
         "mappings",
@@ -77,6 +84,22 @@ pub(super) const FAULTS: &[Fault] = &[
         "batches of 3",
     ),
     fault(
+        "Nobody hears who comes and goes",
+        &["lambda update-event-source-mapping --uuid {mapping PresenceQueue} --no-enabled"],
+        "mappings",
+        "PresenceQueue to PresenceFunction",
+        "not read",
+    ),
+    fault(
+        "Ephemeral messages are not gathered",
+        &[
+            "lambda update-event-source-mapping --uuid {mapping EphemeralQueue} --batch-size 10 --maximum-batching-window-in-seconds 0",
+        ],
+        "mappings",
+        "EphemeralQueue to EphemeralFunction",
+        "batches of 10 within 0 s",
+    ),
+    fault(
         "The index is missing",
         &[
             "dynamodb update-table --table-name {ConnectionsTable} --global-secondary-index-updates '[{\"Delete\":{\"IndexName\":\"roomId-index\"}}]'",
@@ -84,6 +107,15 @@ pub(super) const FAULTS: &[Fault] = &[
         "tables",
         "ConnectionsTable roomId-index",
         "index is missing",
+    ),
+    fault(
+        "The index of members is missing",
+        &[
+            "dynamodb update-table --table-name {ConnectionsTable} --global-secondary-index-updates '[{\"Delete\":{\"IndexName\":\"members-index\"}}]'",
+        ],
+        "tables",
+        "ConnectionsTable members-index",
+        "no room knows who is there",
     ),
     fault(
         "Rows do not expire",
@@ -102,11 +134,25 @@ pub(super) const FAULTS: &[Fault] = &[
         "off",
     ),
     fault(
+        "The state of the rooms can be deleted",
+        &["dynamodb update-table --table-name {StateTable} --no-deletion-protection-enabled"],
+        "tables",
+        "StateTable deletion protection",
+        "off",
+    ),
+    fault(
         "The visibility timeout is too short",
         &["sqs set-queue-attributes --queue-url {BroadcastQueue} --attributes VisibilityTimeout=5"],
         "queues",
         "BroadcastQueue visibility timeout",
         "less than 6 times",
+    ),
+    fault(
+        "Rooms are looked at before their changes can be seen",
+        &["sqs set-queue-attributes --queue-url {PresenceQueueUrl} --attributes DelaySeconds=0"],
+        "queues",
+        "PresenceQueue delay",
+        "0 s, not 3",
     ),
     fault(
         "A queue has no dead-letter queue",
@@ -152,6 +198,14 @@ pub(super) const FAULTS: &[Fault] = &[
         area: "functions",
         subject: "FanoutFunction environment",
         says: "CONNECTIONS_ENDPOINT is",
+        by_hand: "",
+    },
+    Fault {
+        name: "A function sends ticks to another queue",
+        cause: Cause::Variable("SessionFunction", "PRESENCE_QUEUE_URL", "http://127.0.0.1:1/000000000000/other.fifo"),
+        area: "functions",
+        subject: "SessionFunction environment",
+        says: "PRESENCE_QUEUE_URL is",
         by_hand: "",
     },
     Fault {
