@@ -49,6 +49,14 @@ class Template(unittest.TestCase):
         for name in left:
             self.assertEqual(RESOURCES[name]["DeletionPolicy"], "RetainExceptOnCreate", name)
 
+    def test_a_parameter_reaches_the_variable_that_its_description_names(self):
+        named = 0
+        for name, definition in READ["Parameters"].items():
+            for variable in re.findall(r"\(([A-Z][A-Z0-9_]+)\)", definition["Description"]):
+                self.assertTrue(re.search(rf"\n +{variable}: ", TEXT), f"{name}: no function gets {variable}")
+                named += 1
+        self.assertGreater(named, 30)
+
     def test_every_parameter_has_a_default_and_a_group(self):
         for name, definition in READ["Parameters"].items():
             self.assertIn("Default", definition, name)

@@ -104,7 +104,7 @@ fn beside_messages(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
         presence::of_a_large_room_the_number_alone_is_told,
         presence::members_come_in_pages,
         presence::a_beat_renews_the_lease_of_who_lives,
-        presence::rooms_without_presence_cause_no_tick,
+        presence::a_room_without_presence_has_no_members,
         lifecycle::a_backend_hears_who_comes_and_goes,
         state::a_joiner_has_the_newest_value_of_each_key,
         state::state_comes_in_pages,
