@@ -51,6 +51,14 @@ impl Traces {
             for row in query(&client, (messages, None), "roomId", room).await? {
                 delete(&client, messages, &row, ["roomId", "seq"]).await?;
             }
+            if let Some(state) = stack.optional_output("StateTable") {
+                for row in query(&client, (state, None), "roomId", room).await? {
+                    delete(&client, state, &row, ["roomId", "key"]).await?;
+                }
+            }
+            for row in query(&client, (connections, None), "connectionId", &format!("presence/{room}")).await? {
+                delete(&client, connections, &row, ["connectionId", "roomId"]).await?;
+            }
             congestion(stack, &client, room).await?;
             for _ in 0..LETTERS {
                 if take_letter(stack, room).await?.is_none() {

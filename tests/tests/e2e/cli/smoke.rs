@@ -19,13 +19,15 @@ const PATIENT: &str = "40";
 const BRIEF: &str = "15";
 
 /// Each function with a variable without which it does not work, and the step that must then fail.
-const BROKEN: [(&str, &str, &str); 6] = [
+const BROKEN: [(&str, &str, &str); 8] = [
     ("AuthorizerFunctionName", "AUTH_SECRET_ARN", "connect"),
     ("SessionFunctionName", "CONNECTIONS_TABLE", "connect"),
     ("MessageFunctionName", "QUEUE_URL", "send"),
     ("FanoutFunctionName", "MESSAGES_TABLE", "receive"),
     ("RelayFunctionName", "QUEUE_URL", "event"),
     ("ShardsFunctionName", "CONNECTIONS_TABLE", "shard"),
+    ("PresenceFunctionName", "QUEUE_URL", "presence"),
+    ("EphemeralFunctionName", "CONNECTIONS_ENDPOINT", "ephemeral"),
 ];
 
 pub(crate) async fn smoke_passes_and_leaves_nothing(stacks: &Stacks) {
@@ -34,7 +36,7 @@ pub(crate) async fn smoke_passes_and_leaves_nothing(stacks: &Stacks) {
     assert_eq!(code, 0, "{lines:?}");
     assert!(lines.iter().all(|line| line["outcome"] == "passed"), "{lines:?}");
     let steps: Vec<_> = lines.iter().filter_map(|line| line["step"].as_str()).collect();
-    assert_eq!(steps.len(), 13, "{steps:?}");
+    assert_eq!(steps.len(), 16, "{steps:?}");
     nothing_is_left(stack, "smoke:").await;
 }
 
@@ -115,7 +117,7 @@ async fn rooms(stack: &LocalStack, beginning: &str) -> Vec<String> {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let description = stack.description();
     let mut found = Vec::new();
-    for table in [&description.connections_table, &description.messages_table] {
+    for table in [&description.connections_table, &description.messages_table, &description.state_table] {
         let scan = client.scan().table_name(table).consistent_read(true).into_paginator().items().send();
         for row in scan.collect::<Result<Vec<_>, _>>().await.unwrap() {
             let texts =

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::optional::presence_room;
 use crate::{
     client::{Client, Frame},
     failure::Failure,
@@ -27,6 +28,8 @@ pub(super) struct Ground<'a> {
     pub(super) room: String,
     /// The room of shard jobs and dead letters.
     pub(super) other_room: String,
+    /// A room that tells who is there, where the stack has such rooms.
+    pub(super) presence_room: Option<String>,
     /// Who sends.
     pub(super) alice: Option<Client>,
     /// Who listens.
@@ -44,7 +47,8 @@ impl<'a> Ground<'a> {
         let random: String = (0..RANDOM).map(|_| fastrand::alphanumeric()).collect();
         let room = format!("smoke:{random}");
         let other_room = format!("{room}:other");
-        Ok(Self { stack, within, room, other_room, alice: None, bob: None, last: 0 })
+        let presence_room = presence_room(stack, &room);
+        Ok(Self { stack, within, room, other_room, presence_room, alice: None, bob: None, last: 0 })
     }
 
     /// The subjects that connect.
@@ -54,12 +58,16 @@ impl<'a> Ground<'a> {
 
     /// What is left of the run.
     pub(super) fn traces(&self) -> Traces {
-        Traces { rooms: vec![self.room.clone(), self.other_room.clone()], subjects: self.subjects().to_vec() }
+        let rooms = [self.room.clone(), self.other_room.clone()].into_iter().chain(self.presence_room.clone());
+        Traces { rooms: rooms.collect(), subjects: self.subjects().to_vec() }
     }
 
-    /// Connects a subject, with all rights in the two rooms.
+    /// Connects a subject, with all rights in the rooms.
     pub(super) async fn connect(&self, subject: &str) -> Result<Client, Failure> {
-        let rights = json!({ format!("{}*", self.room): ["join", "send", "history"] });
+        let mut rights = json!({ format!("{}*", self.room): ["join", "send", "history", "state"] });
+        if let Some(room) = &self.presence_room {
+            rights[room] = json!(["join"]);
+        }
         let token = token::sign(self.stack, subject, rights, TOKEN_SECONDS).await?;
         let connecting = Client::connect(self.stack, &token);
         let connected = tokio::time::timeout(self.within, connecting).await;

@@ -10,7 +10,10 @@ use shared::{
     queue::{Queue, Record, sqs::SqsQueue},
 };
 
-use super::ground::{Ground, has};
+use super::{
+    ground::{Ground, has},
+    optional,
+};
 use crate::{failure::Failure, traces};
 
 /// Between two looks.
@@ -27,6 +30,9 @@ pub(super) enum Step {
     Send,
     Receive,
     History,
+    State,
+    Ephemeral,
+    Presence,
     Event,
     Shard,
     Resume,
@@ -35,13 +41,16 @@ pub(super) enum Step {
     Leave,
 }
 
-pub(super) const STEPS: [Step; 12] = [
+pub(super) const STEPS: [Step; 15] = [
     Step::Connect,
     Step::Join,
     Step::Heartbeat,
     Step::Send,
     Step::Receive,
     Step::History,
+    Step::State,
+    Step::Ephemeral,
+    Step::Presence,
     Step::Event,
     Step::Shard,
     Step::Resume,
@@ -51,6 +60,16 @@ pub(super) const STEPS: [Step; 12] = [
 ];
 
 impl Step {
+    /// Whether the stack has what it tries.
+    pub(super) fn is_for(self, ground: &Ground<'_>) -> bool {
+        match self {
+            Self::State => optional::keeps_state(ground.stack, &ground.room),
+            Self::Ephemeral => ground.stack.optional_output("EphemeralQueueUrl").is_some(),
+            Self::Presence => ground.presence_room.is_some(),
+            _ => true,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -59,6 +78,9 @@ impl Step {
             Self::Send => "send",
             Self::Receive => "receive",
             Self::History => "history",
+            Self::State => "state",
+            Self::Ephemeral => "ephemeral",
+            Self::Presence => "presence",
             Self::Event => "event",
             Self::Shard => "shard",
             Self::Resume => "resume",
@@ -76,9 +98,12 @@ impl Step {
                 "doctor --brief --only functions,permissions,api,tables"
             }
             Self::Send => "doctor --brief --only functions,permissions,api,queues",
-            Self::Receive | Self::Resume => "doctor --brief --only mappings,functions,permissions,tables,queues,limits",
+            Self::Receive | Self::Resume | Self::State => {
+                "doctor --brief --only mappings,functions,permissions,tables,queues,limits"
+            }
             Self::Event => "doctor --brief --only bus,queues,mappings,functions,permissions",
-            Self::Shard | Self::DeadLetter | Self::Redrive => {
+            Self::Presence => "doctor --brief --only mappings,functions,permissions,tables,queues,bus",
+            Self::Shard | Self::DeadLetter | Self::Redrive | Self::Ephemeral => {
                 "doctor --brief --only queues,mappings,functions,permissions,limits"
             }
         }
@@ -92,6 +117,9 @@ impl Step {
             Self::Send => ground.say("send").await.map(drop),
             Self::Receive => receive(ground).await,
             Self::History => history(ground).await,
+            Self::State => optional::state(ground).await,
+            Self::Ephemeral => optional::ephemeral(ground).await,
+            Self::Presence => optional::presence(ground).await,
             Self::Event => event(ground).await,
             Self::Shard => shard(ground).await,
             Self::Resume => resume(ground).await,
@@ -239,7 +267,7 @@ async fn send(ground: &Ground<'_>, queue: &str, records: &[Record]) -> Result<()
 }
 
 /// Looks until there is something.
-async fn eventually<'g, T>(
+pub(super) async fn eventually<'g, T>(
     ground: &mut Ground<'g>,
     what: &str,
     look: impl AsyncFn(&Ground<'g>) -> Result<Option<T>, Failure>,
