@@ -21,7 +21,7 @@ pub(crate) async fn each_right_lets_through_what_it_is_for_and_nothing_else(stac
         (json!({ "action": "getHistory", "roomId": "rights:1" }), vec!["history"]),
         (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1 }), vec!["send"]),
         (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1, "ephemeral": true }), vec!["send"]),
-        (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1, "key": "k" }), vec!["state"]),
+        (json!({ "action": "sendMessage", "roomId": "rights:1", "data": 1, "key": "k" }), vec!["send", "state"]),
         (json!({ "action": "getState", "roomId": "rights:1" }), vec!["join"]),
         (json!({ "action": "leaveRoom", "roomId": "rights:1" }), vec![]),
     ];
@@ -32,6 +32,7 @@ pub(crate) async fn each_right_lets_through_what_it_is_for_and_nothing_else(stac
         vec!["history"],
         vec!["state"],
         vec!["join", "history"],
+        vec!["send", "state"],
         vec!["join", "send", "history"],
     ] {
         let client =
