@@ -15,7 +15,7 @@ use crate::tables::set_visibility_timeout;
 pub(crate) const SHARD_SIZE: usize = 12;
 
 /// Subjects of a room above which the shared stack tells their number alone.
-pub(crate) const PRESENCE_LIST_MAX: usize = 3;
+pub(crate) const PRESENCE_LIST_MAX: usize = 5;
 
 /// Connections that a subject of the faulty stack may have.
 pub(crate) const SUBJECT_CONNECTIONS: usize = 4;
