@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::future::try_join;
+use futures::future::{LocalBoxFuture, try_join};
 use serde_json::{Value, json};
 use tests::events::{QueueRecord, queue_batch};
 use tests::stack::{LocalStack, mint};
@@ -29,18 +29,20 @@ const POLL: Duration = Duration::from_millis(50);
 /// Does all that a function has to do, once: `tag` keeps its rooms and subjects apart from other times. Waits for what does
 /// not come: who calls limits the time.
 pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> Result<(), String> {
-    match function {
-        "Authorizer" => authorizer(stack, tag).await,
-        "Session" => session(stack, tag).await,
-        "Message" => message(stack, tag).await,
-        "Relay" => relay(stack, tag).await,
-        "Fanout" => fanout(stack, tag).await,
-        "Shards" => shards(stack, tag).await,
-        "Presence" => presence(stack, tag).await,
-        "Ephemeral" => ephemeral(stack, tag).await,
-        "Sweeper" => sweeper(stack, tag).await,
+    // On the heap: each is large, and a thread of the harness has a small stack.
+    let work: LocalBoxFuture<'_, _> = match function {
+        "Authorizer" => Box::pin(authorizer(stack, tag)),
+        "Session" => Box::pin(session(stack, tag)),
+        "Message" => Box::pin(message(stack, tag)),
+        "Relay" => Box::pin(relay(stack, tag)),
+        "Fanout" => Box::pin(fanout(stack, tag)),
+        "Shards" => Box::pin(shards(stack, tag)),
+        "Presence" => Box::pin(presence(stack, tag)),
+        "Ephemeral" => Box::pin(ephemeral(stack, tag)),
+        "Sweeper" => Box::pin(sweeper(stack, tag)),
         other => panic!("there is no exercise for the function {other}: nothing shows what its role is for"),
-    }
+    };
+    work.await
 }
 
 async fn connect(stack: &LocalStack, subject: &str, room: Option<&str>) -> Result<Client, String> {
