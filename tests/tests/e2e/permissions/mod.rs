@@ -245,8 +245,10 @@ fn says_refused(line: &str, permission: &Permission) -> bool {
     let beginning = |pattern: &str| pattern.trim_end_matches('*').to_owned();
     // Of what fan-out says to connections without an SDK, only the statuses are logged.
     if permission.action == "execute-api:ManageConnections" {
-        let status = if permission.resource.contains("/DELETE/") { "Misconfigured(Forbidden)" } else { "answered 403" };
-        if line.contains(status) {
+        let is_post = !permission.resource.contains("/DELETE/");
+        let status = if is_post { "answered 403" } else { "Misconfigured(Forbidden)" };
+        let is_of_ephemeral = line.contains("nobody can be posted to") && line.contains("Forbidden");
+        if line.contains(status) || is_post && is_of_ephemeral {
             return true;
         }
     }
