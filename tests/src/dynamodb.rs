@@ -4,6 +4,7 @@
 //! made to fail, and it is fast enough for rooms of 100,000 rows.
 
 mod expiry;
+mod lagging;
 mod metered;
 mod rows;
 
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::aws_endpoint::{AwsEndpoint, Call, Rule};
 
+pub use lagging::{Lagging, Published};
 pub use metered::MeteredCall;
 use metered::{Meter, Metered};
 pub use rows::ConnectionRow;
@@ -127,6 +129,18 @@ impl DynamoDb {
     pub fn seed(&self, rows: impl IntoIterator<Item = ConnectionRow>) {
         let items = rows.into_iter().map(ConnectionRow::into_item).collect();
         self.import(CONNECTIONS_TABLE, items);
+    }
+
+    /// Writes the rows of members of a room, connections with their subjects, who are present for an hour.
+    pub fn seed_members(&self, room_id: &str, members: &[(&str, &str)]) {
+        let item = |(connection, subject): &(&str, &str)| {
+            let row = ConnectionRow { user_id: (*subject).to_owned(), ..ConnectionRow::new(connection, room_id) };
+            let until = row.expires_at;
+            let mut item = row.into_item();
+            item.extend(rows::item_of(&json!({ "memberOf": room_id, "listed": true, "presentUntil": until })));
+            item
+        };
+        self.import(CONNECTIONS_TABLE, members.iter().map(item).collect());
     }
 
     /// Writes a message's row to a room's log, just as it is: a JSON object with `roomId` and `seq` whose members
