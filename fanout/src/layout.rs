@@ -45,14 +45,9 @@ impl Layouts {
         self.sizes.borrow_mut().get(room).copied()
     }
 
-    /// Learns the size of a room from the first page of its members: slots are evenly spread, so the last one on the
-    /// page says how much of the room it is.
+    /// Learns the size of a room from the first page of its members.
     pub fn learn(&self, room: &RoomId, first_page: &[Member], is_all: bool) -> u64 {
-        let read = first_page.len() as u64;
-        let size = match first_page.last() {
-            Some(last) if !is_all => read * SLOTS / (u64::from(last.connection.slot()) + 1),
-            _ => read,
-        };
+        let size = estimated_size(first_page, is_all);
         self.sizes.borrow_mut().put(room.clone(), size);
         size
     }
@@ -70,6 +65,17 @@ impl Layouts {
         } else {
             Layout::Direct
         }
+    }
+}
+
+/// About how many members a room has, from the first page of them: slots are evenly spread, so the last one on the page says how
+/// much of the room it is.
+#[must_use]
+pub fn estimated_size(first_page: &[Member], is_all: bool) -> u64 {
+    let read = first_page.len() as u64;
+    match first_page.last() {
+        Some(last) if !is_all => read * SLOTS / (u64::from(last.connection.slot()) + 1),
+        _ => read,
     }
 }
 
