@@ -111,30 +111,89 @@ mod tests {
         }
     }
 
+    /// Queues that take everything.
+    struct Open;
+
+    impl Sink for Open {
+        async fn put(&self, _: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
+            Ok(())
+        }
+    }
+
+    impl EphemeralSink for Open {
+        async fn put(&self, _: &Ephemeral) -> Result<(), QueueError> {
+            Ok(())
+        }
+    }
+
+    /// Millisecond 0 of the year 2027.
+    struct StandsStill;
+
+    impl Clock for StandsStill {
+        fn unix_micros(&self) -> u64 {
+            1_798_761_600_000_000
+        }
+    }
+
+    fn event(frame: &Value) -> ApiGatewayWebsocketProxyRequest {
+        let event = json!({
+            "requestContext": {
+                "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
+                "connectedAt": 1, "requestTimeEpoch": 2,
+                "authorizer": {"sub": "alice", "rooms": "{\"*\":[\"send\"]}", "exp": u64::MAX.to_string()},
+            },
+            "isBase64Encoded": false, "body": frame.to_string(),
+        });
+        serde_json::from_value(event).unwrap()
+    }
+
+    fn function<S: Sink, E: EphemeralSink, C: Clock>(
+        sink: S,
+        ephemerals: E,
+        clock: C,
+    ) -> MessageFunction<S, E, impl Lookout, C> {
+        let send_message = SendMessage {
+            sink,
+            admission: blind(),
+            state_rooms: RoomPatterns::default(),
+            ephemerals: Some(Ephemerals::new(ephemerals, EphemeralShares::new(0))),
+        };
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        MessageFunction::new(send_message, ConnectionsApi::new(&sdk, "http://127.0.0.1:9"), clock)
+    }
+
+    #[tokio::test]
+    async fn whoever_sends_too_many_ephemeral_messages_may_still_send_others() {
+        let function = function(Open, Open, StandsStill);
+        let mut context = Context::default();
+        context.deadline = u64::MAX / 2;
+        let send = async |room: &str, ephemeral: bool| -> Value {
+            let frame = json!({"action": "sendMessage", "roomId": room, "data": 1, "id": "i", "ephemeral": ephemeral});
+            let event = LambdaEvent::new(event(&frame), context.clone());
+            let response = function.handle(event, &Metrics::default()).await.unwrap();
+            serde_json::from_str(&response.body.unwrap()).unwrap()
+        };
+        for _ in 0..10 {
+            assert_eq!(send("r", true).await["type"], "accepted");
+        }
+        let refused = send("r", true).await;
+        assert_eq!((&refused["code"], &refused["retryAfterMs"]), (&json!("rate_limited"), &json!(100)), "{refused}");
+        assert_eq!(refused["id"], "i");
+        assert_eq!(send("s", true).await["type"], "accepted", "another room");
+        for _ in 0..20 {
+            assert_eq!(send("r", false).await["type"], "accepted");
+        }
+    }
+
     #[tokio::test]
     async fn a_queue_that_does_not_answer_in_time_is_told_with_what_to_try_again() {
         let send = async |id: Option<&str>, ephemeral: bool| -> Value {
             let frame = json!({
                 "action": "sendMessage", "roomId": "r", "data": 1, "requestId": "q", "id": id, "ephemeral": ephemeral,
             });
-            let event = json!({
-                "requestContext": {
-                    "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
-                    "connectedAt": 1, "requestTimeEpoch": 2, "authorizer": {"sub": "alice", "rooms": "{\"r\":[\"send\"]}", "exp": u64::MAX.to_string()},
-                },
-                "isBase64Encoded": false, "body": frame.to_string(),
-            });
             // The deadline of this context is long past.
-            let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), Context::default());
-            let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-            let nowhere = ConnectionsApi::new(&sdk, "http://127.0.0.1:9");
-            let send_message = SendMessage {
-                sink: Silent,
-                admission: blind(),
-                state_rooms: RoomPatterns::default(),
-                ephemerals: Some(Ephemerals::new(Silent, EphemeralShares::new(0))),
-            };
-            let function = MessageFunction::new(send_message, nowhere, SystemClock);
+            let event = LambdaEvent::new(event(&frame), Context::default());
+            let function = function(Silent, Silent, SystemClock);
             let response = function.handle(event, &Metrics::default()).await.unwrap();
             serde_json::from_str(&response.body.unwrap()).unwrap()
         };

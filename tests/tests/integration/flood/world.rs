@@ -12,7 +12,6 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
 use ingest::admission::Admission;
 use ingest::connections_api::ConnectionsApi;
-use ingest::ephemeral::Ephemerals;
 use ingest::message::MessageFunction;
 use ingest::outlook::Lookout;
 use ingest::routes::send_message::SendMessage;
@@ -168,9 +167,8 @@ impl World {
         let functions = (0..environments)
             .map(|_| {
                 let admission = Admission::new(sim.clone(), rates, limit, random.fork());
-                let ephemerals = None::<Ephemerals<EphemeralQueue>>;
                 let state_rooms = RoomPatterns::default();
-                let send_message = SendMessage { sink: sim.clone(), admission, state_rooms, ephemerals };
+                let send_message = SendMessage { sink: sim.clone(), admission, state_rooms, ephemerals: None };
                 MessageFunction::new(send_message, nobody_expires.clone(), sim.clone())
             })
             .collect();
