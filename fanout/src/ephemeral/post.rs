@@ -80,9 +80,7 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
     /// When it would be dropped.
     pub fn may_post(&self) -> Result<(), Dropped> {
         let now = self.clock.unix_micros();
-        if let Some(cause) = self.refusals.borrow().silence(now) {
-            return Err(cause);
-        }
+        self.not_silent(now)?;
         if self.allowance.borrow_mut().can_pay(now) { Ok(()) } else { Err(Dropped::Budget) }
     }
 
@@ -92,8 +90,8 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
     /// When it was dropped, perhaps halfway: when it could not be paid for, posts were refused meanwhile, or its messages grew
     /// too old.
     pub async fn post(&self, frame: &Frame, connections: &[ConnectionId], metrics: &Metrics) -> Result<(), Dropped> {
-        self.may_post()?;
         let now = self.clock.unix_micros();
+        self.not_silent(now)?;
         let connections: Vec<_> = {
             let refusals = self.refusals.borrow();
             connections.iter().filter(|connection| !refusals.is_left_alone(connection, now)).collect()
@@ -114,9 +112,7 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
         // It is never closed.
         let _place = self.places.acquire().await;
         let now = self.clock.unix_micros();
-        if let Some(cause) = self.refusals.borrow().silence(now) {
-            return Err(cause);
-        }
+        self.not_silent(now)?;
         if now / 1_000 > frame.newest + OLDEST {
             return Err(Dropped::Old);
         }
@@ -139,5 +135,9 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
             | Outcome::Rejected => {}
         }
         Ok(())
+    }
+
+    fn not_silent(&self, now: u64) -> Result<(), Dropped> {
+        self.refusals.borrow().silence(now).map_or(Ok(()), Err)
     }
 }

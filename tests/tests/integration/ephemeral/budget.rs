@@ -80,28 +80,30 @@ impl World {
 
 #[tokio::test]
 async fn posts_are_never_more_than_the_rate_and_one_frame_and_every_room_has_its_turn() {
+    fastrand::seed(1);
     let world = World::start(64);
-    let rooms: Vec<_> = (0..12).map(|number| format!("r{number}")).collect();
-    for (room, count) in rooms.iter().zip([1, 5, 10, 20, 40, 1, 5, 10, 20, 40, 60, 3]) {
+    // More than are served side by side: in one order those at its end would never have their turn.
+    let rooms: Vec<_> = (0..24).map(|number| format!("r{number}")).collect();
+    let sizes = [2, 4, 8, 10, 12, 30];
+    for (room, count) in rooms.iter().zip(sizes.into_iter().cycle()) {
         world.seed(room, count);
     }
-    let (mut posts, mut served) = (0, BTreeSet::new());
-    let start = world.clock.unix_micros();
+    let (start, mut posts) = (world.clock.unix_micros(), 0);
     for _ in 0..60 {
         world.clock.advance(Duration::from_secs(1));
         let records: Vec<_> = rooms.iter().map(|room| world.typing(room)).collect();
         let metrics = world.serve(&records).await;
         posts += metrics.count(EPHEMERAL_POSTS);
         let dropped = metrics.count(Dropped::Budget.counter());
-        assert_eq!(metrics.count(EPHEMERALS_POSTED) + dropped, 12);
+        assert_eq!(metrics.count(EPHEMERALS_POSTED) + dropped, rooms.len() as u64);
         let earned = u64::from(POSTS_PER_SECOND / 2) * (world.clock.unix_micros() - start) / 1_000_000;
-        assert!(posts <= earned + 60, "{posts} posts, {earned} earned");
+        assert!(posts <= earned + 30, "{posts} posts, {earned} earned");
     }
     let record = world.connections.record();
     assert_eq!(record.posts as u64, posts);
-    served.extend(record.connections.keys().filter_map(|connection| connection.split('-').next()));
+    let served: BTreeSet<_> = record.connections.keys().filter_map(|connection| connection.split('-').next()).collect();
     assert_eq!(served.len(), rooms.len(), "{served:?}");
-    // 215 posts a window are asked for, 50 are earned.
+    // Five times as many as are earned are asked for in each window.
     assert!(posts >= 2_700, "{posts}: what is earned is spent");
 }
 
@@ -138,8 +140,8 @@ async fn a_connection_that_does_not_read_silences_once_and_is_left_alone() {
         assert_eq!(world.serve_one("room").await, Ok(()));
     }
     assert_eq!(world.connections.record().status(429), 1, "a minute long");
-    for _ in 0..20 {
-        world.clock.advance(Duration::from_secs(1));
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_millis(500));
         assert_eq!(world.serve_one("room").await, Ok(()), "its next refusal tells nothing of the account");
     }
     assert_eq!(world.connections.record().status(429), 2);
