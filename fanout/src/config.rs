@@ -97,22 +97,42 @@ impl Config {
             retention: Duration::from_secs(settings.retention_seconds()),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
             shards: settings.one_of("FANOUT_SHARDS", &SHARDS, "16").parse().unwrap_or(NonZeroU16::MIN),
-            http_version: match settings.one_of("FANOUT_HTTP_VERSION", &["auto", "1.1", "2"], "auto") {
-                "1.1" => HttpVersion::Http1,
-                "2" => HttpVersion::Http2,
-                _ => HttpVersion::Auto,
-            },
+            http_version: http_version(&mut settings),
             posts: PostConfig {
-                concurrency: usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=900, 64)).unwrap_or(64),
+                concurrency: concurrency(&mut settings),
                 max_per_second: settings.integer("FANOUT_MAX_POSTS_PER_SECOND", 0..=1_000_000, 0),
-                timeout: settings.millis("FANOUT_POST_TIMEOUT_MS", 50..=29_000, 3_000),
+                timeout: post_timeout(&mut settings),
                 max_attempts: u32::try_from(settings.integer("FANOUT_MAX_ATTEMPTS", 1..=10, 4)).unwrap_or(4),
-                deadline_reserve: settings.millis("FANOUT_DEADLINE_RESERVE_MS", 500..=60_000, 2_000),
+                deadline_reserve: deadline_reserve(&mut settings),
                 gone_grace: settings.millis("GONE_GRACE_MS", 0..=600_000, 10_000),
             },
         };
         settings.finish(config)
     }
+}
+
+/// `FANOUT_HTTP_VERSION`.
+pub(crate) fn http_version<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> HttpVersion {
+    match settings.one_of("FANOUT_HTTP_VERSION", &["auto", "1.1", "2"], "auto") {
+        "1.1" => HttpVersion::Http1,
+        "2" => HttpVersion::Http2,
+        _ => HttpVersion::Auto,
+    }
+}
+
+/// `FANOUT_CONCURRENCY`.
+pub(crate) fn concurrency<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> usize {
+    usize::try_from(settings.integer("FANOUT_CONCURRENCY", 1..=900, 64)).unwrap_or(64)
+}
+
+/// `FANOUT_POST_TIMEOUT_MS`.
+pub(crate) fn post_timeout<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Duration {
+    settings.millis("FANOUT_POST_TIMEOUT_MS", 50..=29_000, 3_000)
+}
+
+/// `FANOUT_DEADLINE_RESERVE_MS`.
+pub(crate) fn deadline_reserve<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Duration {
+    settings.millis("FANOUT_DEADLINE_RESERVE_MS", 500..=60_000, 2_000)
 }
 
 #[cfg(test)]

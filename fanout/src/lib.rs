@@ -16,6 +16,8 @@
 //! | [`broadcast`] | posts frames to a room's members |
 //! | [`limit`] | says when the next post may be made |
 //! | [`connections_api`] | makes it |
+//!
+//! Ephemeral messages have a queue and a function of their own: [`ephemeral`].
 
 pub mod batch;
 pub mod broadcast;
@@ -23,6 +25,7 @@ pub mod config;
 pub mod congestion;
 pub mod connections_api;
 pub mod deadline;
+pub mod ephemeral;
 pub mod frame;
 pub mod group;
 pub mod handler;

@@ -6,6 +6,7 @@ use http::Uri;
 use shared::{
     config::{ConfigError, Settings},
     rights::RightsTemplate,
+    rooms::RoomPatterns,
 };
 
 use crate::{
@@ -53,6 +54,10 @@ pub struct MessageConfig {
     pub queue_depth_limit: u64,
     /// `SUBJECT_MESSAGES_PER_SECOND` and its like.
     pub rates: MessageRates,
+    /// `STATE_ROOMS`: rooms that keep state.
+    pub state_rooms: RoomPatterns,
+    /// `EPHEMERAL_QUEUE_URL`: where ephemeral messages go; without, there are none.
+    pub ephemeral_queue_url: Option<String>,
     /// `CONNECTIONS_ENDPOINT`: where connections are closed.
     pub connections_endpoint: String,
 }
@@ -76,8 +81,20 @@ impl MessageConfig {
             room_messages: settings.integer("ROOM_MESSAGES_PER_SECOND", PER_SECOND, 300),
             room_bytes: settings.integer("ROOM_BYTES_PER_SECOND", BYTES_PER_SECOND, 1_048_576),
         };
+        let state_rooms = settings.rooms("STATE_ROOMS");
+        let has_ephemerals = settings.optional("EPHEMERAL_QUEUE_URL").is_some();
+        let ephemeral_queue_url = has_ephemerals.then(|| settings.url("EPHEMERAL_QUEUE_URL"));
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
-        settings.finish(Self { sink, queue_url, congestion_table, queue_depth_limit, rates, connections_endpoint })
+        settings.finish(Self {
+            sink,
+            queue_url,
+            congestion_table,
+            queue_depth_limit,
+            rates,
+            state_rooms,
+            ephemeral_queue_url,
+            connections_endpoint,
+        })
     }
 }
 
@@ -314,6 +331,24 @@ mod tests {
         assert_eq!(bus.unwrap().sink, SinkConfig::EventBridge { bus: "b".into() });
         let error = read(&[("INGEST_SINK", "eventbridge"), ("QUEUE_URL", "http://q"), CONGESTION, ENDPOINT]);
         assert_eq!(error.unwrap_err().to_string(), "bad configuration, 1 variable: EVENT_BUS_NAME is missing");
+    }
+
+    #[test]
+    fn rooms_of_state_and_the_queue_of_ephemeral_messages_may_be_left_out() {
+        let common = [("QUEUE_URL", "http://q/1/a.fifo"), CONGESTION, ENDPOINT];
+        let read = |extra: &[(&'static str, &'static str)]| {
+            let all: Vec<_> = common.iter().chain(extra).copied().collect();
+            let lookup =
+                move |name: &str| all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            MessageConfig::read(Settings::new(lookup))
+        };
+        let off = read(&[("EPHEMERAL_QUEUE_URL", ""), ("STATE_ROOMS", "")]).unwrap();
+        assert!(off.ephemeral_queue_url.is_none() && off.state_rooms.is_empty());
+        let on = read(&[("EPHEMERAL_QUEUE_URL", "http://q/1/e"), ("STATE_ROOMS", "fx,board:*")]).unwrap();
+        assert_eq!(on.ephemeral_queue_url.as_deref(), Some("http://q/1/e"));
+        assert_eq!(on.state_rooms, RoomPatterns::parse("fx,board:*").unwrap());
+        let error = read(&[("EPHEMERAL_QUEUE_URL", "e"), ("STATE_ROOMS", "a*b")]).unwrap_err().to_string();
+        assert!(["EPHEMERAL_QUEUE_URL", "STATE_ROOMS"].iter().all(|name| error.contains(name)), "{error}");
     }
 
     const BAD_SESSION: [(&str, &str); 6] = [

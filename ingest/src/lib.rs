@@ -9,6 +9,7 @@ pub mod catch_up;
 pub mod config;
 pub mod connections_api;
 pub mod deadline;
+pub mod ephemeral;
 pub mod event;
 pub mod grant;
 pub mod heads;

@@ -19,6 +19,12 @@ const REQUESTS_BURST: u64 = 10;
 /// rate and burst of buckets that hold five units a message.
 const QUIET: (u64, u64, u64) = (1, 15, 5);
 
+/// Ephemeral messages of a subject in a room, a second, and those that it may send at once.
+const EPHEMERALS: u64 = 10;
+
+/// Seconds of their rate that senders of ephemeral messages may use at once: what comes in bursts is as old as its burst.
+const EPHEMERALS_BURST: u64 = 1;
+
 /// What is shared out of sending, each a second; 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRates {
@@ -84,6 +90,45 @@ impl MessageShares {
         self.subject_bytes.take(subject, bytes, now);
         self.room_messages.take(room, 1, now);
         self.room_bytes.take(room, bytes, now);
+    }
+}
+
+/// The shares of ephemeral messages, apart from those of others: who types may still send. Times are in microseconds since the
+/// Unix epoch.
+///
+/// They count for nothing else. The bytes of a subject are bounded with its messages, which are small; what a room cannot
+/// bring out is dropped behind the queue and holds up nothing, so neither the room's share nor its being behind matters here.
+#[derive(Debug)]
+pub struct EphemeralShares {
+    /// By subject and room.
+    in_room: Buckets,
+    /// By subject: whoever may send to every personal room would have as many shares.
+    in_all: Buckets,
+}
+
+impl EphemeralShares {
+    /// Everybody has everything; in all rooms together a subject has `subject_messages` a second, 0 is no limit.
+    #[must_use]
+    pub fn new(subject_messages: u64) -> Self {
+        Self {
+            in_room: Buckets::new(EPHEMERALS, EPHEMERALS_BURST),
+            in_all: Buckets::new(subject_messages, EPHEMERALS_BURST),
+        }
+    }
+
+    /// Takes what a message takes.
+    ///
+    /// # Errors
+    /// When there is not enough left, with the time when there is.
+    pub fn take(&mut self, subject: &str, room: &RoomId, now: u64) -> Result<(), RouteError> {
+        // A room's name has no space.
+        let in_room = format!("{room} {subject}");
+        if let Some(wait) = self.in_room.wait(&in_room, 1, now).max(self.in_all.wait(subject, 1, now)) {
+            return Err(over("you are sending too many ephemeral messages", wait));
+        }
+        self.in_room.take(&in_room, 1, now);
+        self.in_all.take(subject, 1, now);
+        Ok(())
     }
 }
 
@@ -189,6 +234,35 @@ mod tests {
         assert!(!at(4), "each attempt counts");
         assert!(at(9));
         assert!([14, 19, 24, 29].into_iter().all(at));
+    }
+
+    #[test]
+    fn a_subject_has_ephemeral_messages_by_room_and_in_all() {
+        let mut shares = EphemeralShares::new(20);
+        let mut taken = |subject: &str, room: &str, now| {
+            let room = RoomId::parse(room).unwrap();
+            (0..30).filter(|_| shares.take(subject, &room, now).is_ok()).count()
+        };
+        assert_eq!(taken("a", "r", NOW), 10);
+        assert_eq!((taken("b", "r", NOW), taken("a", "s", NOW)), (10, 10), "other buckets");
+        assert_eq!(taken("a", "t", NOW), 0, "20 in all");
+        assert_eq!((taken("a", "r", NOW + SECOND / 2), taken("a", "t", NOW + SECOND / 2)), (5, 5));
+        let unlimited = |rooms: usize| {
+            let mut shares = EphemeralShares::new(0);
+            let room = |number| RoomId::parse(&format!("r{number}")).unwrap();
+            (0..rooms).all(|number| shares.take("a", &room(number), NOW).is_ok())
+        };
+        assert!(unlimited(1_000));
+    }
+
+    #[test]
+    fn whoever_is_refused_an_ephemeral_message_is_told_when_there_is_room() {
+        let mut shares = EphemeralShares::new(0);
+        let room = RoomId::parse("r").unwrap();
+        while shares.take("a", &room, NOW).is_ok() {}
+        let Err(RouteError::NotNow { until, .. }) = shares.take("a", &room, NOW) else { panic!("one too many") };
+        assert_eq!(until.retry_after_ms, 100);
+        assert!(shares.take("a", &room, NOW + SECOND / 10).is_ok(), "what was refused has cost nothing");
     }
 
     struct Hands<'a>(&'a Cell<u64>);

@@ -80,7 +80,7 @@ pub struct Origin<'a> {
 
 /// A sender that a producer names.
 #[derive(Debug)]
-pub struct Sender(String);
+pub struct Sender(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Sender {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -146,20 +146,22 @@ impl Draft<'_> {
     }
 }
 
-impl ProducerDraft<'_> {
+impl<'a> ProducerDraft<'a> {
     /// Accepts the message; `from` and `sentAt` are taken over where they stand.
     ///
     /// # Errors
     /// As [`Draft::accept`].
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
-        let Self { room_id, data, id, key, version, remove, ttl_seconds, ephemeral, from, sent_at } = self;
+        let (draft, from, sent_at) = self.into_parts();
         let from = from.as_ref().map_or(origin.from, |Sender(from)| from);
         let sent_at = sent_at.map_or(origin.sent_at, |Counter(sent_at)| sent_at);
-        Draft { room_id, data, id, key, version, remove, ttl_seconds, ephemeral }.accept(Origin {
-            from,
-            sent_at,
-            ..origin
-        })
+        draft.accept(Origin { from, sent_at, ..origin })
+    }
+
+    /// What a client could write as well, and what only a producer may claim.
+    pub(crate) fn into_parts(self) -> (Draft<'a>, Option<Sender>, Option<Counter>) {
+        let Self { room_id, data, id, key, version, remove, ttl_seconds, ephemeral, from, sent_at } = self;
+        (Draft { room_id, data, id, key, version, remove, ttl_seconds, ephemeral }, from, sent_at)
     }
 }
 
@@ -180,7 +182,7 @@ impl<'de> Deserialize<'de> for TtlSeconds {
 
 /// `data` as it is stored, queued and posted: with the characters escaped that SQS refuses, so that it has the same size
 /// everywhere.
-fn escape_data(data: &RawValue) -> Result<Box<RawValue>, FieldError> {
+pub(crate) fn escape_data(data: &RawValue) -> Result<Box<RawValue>, FieldError> {
     if escape_growth(data.get().as_bytes()) == 0 {
         return Ok(data.to_owned());
     }

@@ -9,6 +9,7 @@ pub mod congestion;
 pub mod connection;
 mod data;
 pub mod draft;
+pub mod ephemeral;
 pub mod frame;
 pub mod json;
 pub mod limits;
@@ -28,6 +29,7 @@ pub mod text;
 pub mod trace;
 
 pub use connection::ConnectionId;
+pub use ephemeral::Ephemeral;
 pub use message::{LoggedMessage, Message};
 pub use room::RoomId;
 pub use subject::Subject;

@@ -7,14 +7,17 @@ use ingest::{
     admission::Admission,
     config::{MessageConfig, SinkConfig},
     connections_api::ConnectionsApi,
+    ephemeral::Ephemerals,
     message::MessageFunction,
     outlook::TableAndQueue,
+    routes::send_message::SendMessage,
+    shares::EphemeralShares,
 };
 use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
-    queue::{AnySink, sqs::SqsQueue},
+    queue::{AnySink, ephemeral::EphemeralQueue, sqs::SqsQueue},
     start::{self, StartError},
     store::congestion::CongestionTable,
     telemetry,
@@ -34,8 +37,12 @@ async fn main() -> Result<(), StartError> {
         queue: SqsQueue::new(Sqs::new(&sdk), &config.queue_url),
     };
     let admission = Admission::new(lookout, config.rates, config.queue_depth_limit, Rng::new());
+    let ephemerals = config.ephemeral_queue_url.map(|url| {
+        Ephemerals::new(EphemeralQueue::new(&sdk, &url), EphemeralShares::new(config.rates.subject_messages))
+    });
+    let send_message = SendMessage { sink, admission, state_rooms: config.state_rooms, ephemerals };
     let connections_api = ConnectionsApi::new(&sdk, &config.connections_endpoint);
-    let function = MessageFunction::new(sink, admission, connections_api, SystemClock);
+    let function = MessageFunction::new(send_message, connections_api, SystemClock);
     let function = &function;
     start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

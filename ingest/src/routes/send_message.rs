@@ -4,31 +4,71 @@ use shared::{
     clock::Clock,
     draft::{Draft, Origin},
     frame::server::Reply,
-    queue::Sink,
+    json::{FieldError, Name},
+    metrics::{Metrics, names::ACCEPTED},
+    queue::{Sink, ephemeral::EphemeralSink},
     rights::Right,
+    rooms::RoomPatterns,
     trace::TraceHeader,
 };
 
-use crate::{admission::Admission, event::Frame, outlook::Lookout, response::RouteError};
+use crate::{admission::Admission, ephemeral::Ephemerals, event::Frame, outlook::Lookout, response::RouteError};
 
-/// Serves the route.
-///
-/// # Errors
-/// When the message is too large, the subject may not send to the room, sends too much or the room is behind, or the queue does not take
-/// the message. Of a throttle the client is told at once.
-pub async fn send_message(
-    sink: &impl Sink,
-    admission: &Admission<impl Lookout>,
-    clock: &impl Clock,
-    frame: &Frame,
-    trace: Option<&TraceHeader>,
-    draft: Draft<'_>,
-) -> Result<Reply, RouteError> {
-    let origin = Origin { id: &frame.message_id, from: frame.grant.subject.as_str(), sent_at: clock.unix_millis() };
-    let message = draft.accept(origin)?;
-    frame.grant.require(Right::Send, &message.room)?;
-    let bytes = frame.body.as_ref().map_or(0, |body| body.len() as u64);
-    admission.admit(&message, bytes, clock).await?;
-    admission.beside_a_look(sink.put(&message, trace), clock).await?;
-    Ok(Reply::Accepted { room_id: message.room, id: message.id })
+/// Where messages go, and which ones.
+#[derive(Debug)]
+pub struct SendMessage<S, E, L> {
+    /// Where messages go that are logged.
+    pub sink: S,
+    /// Which of them.
+    pub admission: Admission<L>,
+    /// Rooms that keep state: there a message with a key takes the right to it.
+    pub state_rooms: RoomPatterns,
+    /// Where ephemeral messages go, unless they are off.
+    pub ephemerals: Option<Ephemerals<E>>,
+}
+
+impl<S: Sink, E: EphemeralSink, L: Lookout> SendMessage<S, E, L> {
+    /// Serves the route.
+    ///
+    /// # Errors
+    /// When the message is too large, the subject may not send it to the room, sends too much or the room is behind, or the queue
+    /// does not take the message. Of a throttle the client is told at once.
+    pub async fn serve(
+        &self,
+        frame: &Frame,
+        trace: Option<&TraceHeader>,
+        draft: Draft<'_>,
+        clock: &impl Clock,
+        metrics: &Metrics,
+    ) -> Result<Reply, RouteError> {
+        if draft.is_ephemeral() {
+            return self.serve_ephemeral(frame, draft, clock).await;
+        }
+        let origin = Origin { id: &frame.message_id, from: frame.grant.subject.as_str(), sent_at: clock.unix_millis() };
+        let message = draft.accept(origin)?;
+        frame.grant.require(Right::Send, &message.room)?;
+        // Else whoever may chat could give all later joiners a value that is false.
+        if message.key.is_some() && self.state_rooms.matches(&message.room) {
+            frame.grant.require(Right::State, &message.room)?;
+        }
+        let bytes = frame.body.as_ref().map_or(0, |body| body.len() as u64);
+        self.admission.admit(&message, bytes, clock).await?;
+        self.admission.beside_a_look(self.sink.put(&message, trace), clock).await?;
+        metrics.add(ACCEPTED, 1);
+        tracing::info!(room = %message.room, id = message.id, "accepted");
+        Ok(Reply::Accepted { room_id: message.room, id: message.id })
+    }
+
+    /// What is not logged counts as no message: there is none that should come out of the log.
+    async fn serve_ephemeral(&self, frame: &Frame, draft: Draft<'_>, clock: &impl Clock) -> Result<Reply, RouteError> {
+        let Some(ephemerals) = &self.ephemerals else {
+            return Err(FieldError::invalid("ephemeral", "must be left out: there are no such messages here").into());
+        };
+        let id = draft.id.as_ref().map_or(&frame.message_id, |Name(id)| id).clone();
+        let message = draft.accept_ephemeral(frame.grant.subject.as_str(), clock.unix_millis())?;
+        frame.grant.require(Right::Send, &message.room)?;
+        ephemerals.put(&message, clock).await?;
+        tracing::debug!(room = %message.room, id, "accepted, ephemeral");
+        Ok(Reply::Accepted { room_id: message.room, id })
+    }
 }

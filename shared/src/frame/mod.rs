@@ -2,4 +2,5 @@
 
 pub mod broadcast;
 pub mod client;
+pub mod ephemeral;
 pub mod server;

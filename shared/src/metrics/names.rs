@@ -106,6 +106,26 @@ counters! {
     LIFECYCLE_EVENTS = "LifecycleEvents";
     /// Posts of `presence` frames.
     PRESENCE_POSTS = "PresencePosts";
+    /// Ephemeral messages that were posted to their rooms.
+    EPHEMERALS_POSTED = "EphemeralsPosted";
+    /// Posts of ephemeral messages.
+    EPHEMERAL_POSTS = "EphemeralPosts";
+    /// Ephemeral messages that were too old.
+    EPHEMERALS_DROPPED_OLD = "EphemeralsDroppedOld";
+    /// Those of which their sender had a newer one with the same key.
+    EPHEMERALS_DROPPED_SUPERSEDED = "EphemeralsDroppedSuperseded";
+    /// Those that did not fit their room's frame.
+    EPHEMERALS_DROPPED_FULL = "EphemeralsDroppedFull";
+    /// Those for rooms that are too large.
+    EPHEMERALS_DROPPED_LARGE = "EphemeralsDroppedLarge";
+    /// Those whose posts were more than the stack spends on them.
+    EPHEMERALS_DROPPED_BUDGET = "EphemeralsDroppedBudget";
+    /// Those that gave way because the account was throttled.
+    EPHEMERALS_DROPPED_THROTTLED = "EphemeralsDroppedThrottled";
+    /// Records that were no ephemeral messages.
+    EPHEMERALS_DROPPED_BROKEN = "EphemeralsDroppedBroken";
+    /// Ephemeral messages whose room could not be read, or posted to.
+    EPHEMERALS_DROPPED_FAILED = "EphemeralsDroppedFailed";
 }
 
 distributions! {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod dead_letter;
+pub mod ephemeral;
 mod error;
 pub mod eventbridge;
 pub mod sqs;

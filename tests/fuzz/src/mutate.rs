@@ -14,7 +14,7 @@ const WORDS: &[&str] = &[
     "seq", "type", "messages", "shard", "number", "of", "first", "last", "frames", "source", "detail-type", "detail", "time", "sub",
     "exp", "nbf", "iss", "aud", "alg", "kid", "typ", "keys", "kty", "crv", "n", "e", "x", "y", "k", "use", "key_ops", "token_use",
     "client_id", "join", "send", "history", "state", "joinRoom", "leaveRoom", "sendMessage", "sync", "getHistory", "{sub}", "*",
-    "user:alice", "alice", "HS256", "RS256", "ES256", "none", "RSA", "EC", "oct", "P-256", "sig",
+    "getState", "getMembers", "remove", "ttlSeconds", "ephemeral", "presence", "presenceData", "true", "user:alice", "alice", "HS256", "RS256", "ES256", "none", "RSA", "EC", "oct", "P-256", "sig",
 ];
 
 /// Numbers at and around the limits of those who read them, and beyond all.

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::{Value, value::RawValue};
 use shared::{
-    LoggedMessage, Message, RoomId,
+    Ephemeral, LoggedMessage, Message, RoomId,
     frame::broadcast::entry_len,
-    limits::{MAX_INTEGER, MAX_MESSAGE_BYTES, MAX_POST_BYTES, NAME_CHARS, SUBJECT_BYTES, TTL_SECONDS},
+    limits::{
+        EPHEMERAL_DATA_BYTES, MAX_INTEGER, MAX_MESSAGE_BYTES, MAX_POST_BYTES, NAME_CHARS, SUBJECT_BYTES, TTL_SECONDS,
+    },
 };
 
 /// Bytes of an error's text: enough to say what is wrong and to quote a little of it.
@@ -45,6 +47,17 @@ pub fn assert_within_limits(message: &Message) {
     assert!(ttl_seconds.is_none_or(|seconds| (1..=TTL_SECONDS).contains(&seconds)), "{ttl_seconds:?}");
     assert!(key.is_some() || !(*remove || ttl_seconds.is_some()), "{message:?}");
     assert!(!remove || (ttl_seconds.is_none() && data.get() == "null"), "{message:?}");
+    let _ = value(data.get());
+}
+
+/// Asserts that an accepted ephemeral message is within all limits.
+pub fn assert_ephemeral_within_limits(message: &Ephemeral) {
+    let Ephemeral { room, from, sent_at, key, data } = message;
+    assert!(RoomId::parse(room.as_str()).is_ok());
+    assert!(key.as_ref().is_none_or(|key| (1..=NAME_CHARS).contains(&key.chars().count())), "{key:?}");
+    assert!((1..=SUBJECT_BYTES).contains(&from.len()), "{from:?}");
+    assert!(*sent_at <= MAX_INTEGER && data.get().len() <= EPHEMERAL_DATA_BYTES);
+    assert!(!message.to_body().contains(['\u{fffe}', '\u{ffff}']), "SQS takes no such body");
     let _ = value(data.get());
 }
 

@@ -43,6 +43,11 @@ fn test(name: &str) {
 }
 
 #[test]
+fn ephemerals() {
+    test("ephemerals");
+}
+
+#[test]
 fn events() {
     test("events");
 }

@@ -9,6 +9,7 @@
 mod connections_api;
 mod cost;
 mod docs;
+mod ephemeral;
 mod fanout;
 mod flood;
 mod ingest;

@@ -31,7 +31,7 @@ fn the_page_lists_every_metric_with_its_unit_and_no_other() {
 
 #[test]
 fn every_metric_is_asked_for_by_a_test_that_produces_it() {
-    let tests = ["fanout", "ingest", "presence"]
+    let tests = ["ephemeral", "fanout", "ingest", "presence"]
         .map(|folder| read(&format!("tests/tests/integration/{folder}/metrics.rs")))
         .concat();
     // The sweep has tests of its own.

@@ -22,6 +22,7 @@ use super::{ConsecutiveMisses, Order, RateLimiter, Turns, retry_delay};
 use crate::connections_api::Outcome;
 
 mod alone;
+mod beside_ephemerals;
 mod together;
 
 /// Deliveries of a broadcast that are under way at the same time.

@@ -6,19 +6,25 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
 use ingest::{
-    admission::Admission, connections_api::ConnectionsApi, message::MessageFunction, outlook::Lookout,
-    shares::MessageRates,
+    admission::Admission,
+    connections_api::ConnectionsApi,
+    ephemeral::Ephemerals,
+    message::MessageFunction,
+    outlook::Lookout,
+    routes::send_message::SendMessage,
+    shares::{EphemeralShares, MessageRates},
 };
 use lambda_runtime::{Context, LambdaEvent};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{
-    Message,
+    Ephemeral, Message,
     clock::Clock,
     congestion::Cut,
     frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
     metrics::Metrics,
-    queue::{QueueError, Sink},
+    queue::{QueueError, Sink, ephemeral::EphemeralSink},
+    rooms::RoomPatterns,
     store::StoreError,
     trace::TraceHeader,
 };
@@ -26,8 +32,9 @@ use shared::{
 use super::{
     block_on,
     broadcast::{broadcast, queued},
+    ephemerals::assert_posted,
 };
-use crate::promises::{assert_tells, assert_within_limits, field, value};
+use crate::promises::{assert_ephemeral_within_limits, assert_tells, assert_within_limits, field, value};
 
 /// Bytes of a reply to a message at the most: the longest names, with every character escaped.
 const REPLY_BYTES: usize = 1_500;
@@ -42,13 +49,23 @@ impl Clock for FixedClock {
     }
 }
 
-/// A queue that takes everything, and remembers it.
+/// Queues that take everything, and remember it.
 #[derive(Default)]
-struct Recording(RefCell<Vec<Message>>);
+struct Recording {
+    messages: RefCell<Vec<Message>>,
+    ephemerals: RefCell<Vec<Ephemeral>>,
+}
 
 impl Sink for &Recording {
     async fn put(&self, message: &Message, _: Option<&TraceHeader>) -> Result<(), QueueError> {
-        self.0.borrow_mut().push(message.clone());
+        self.messages.borrow_mut().push(message.clone());
+        Ok(())
+    }
+}
+
+impl EphemeralSink for &Recording {
+    async fn put(&self, message: &Ephemeral) -> Result<(), QueueError> {
+        self.ephemerals.borrow_mut().push(message.clone());
         Ok(())
     }
 }
@@ -67,6 +84,9 @@ impl Lookout for NoCongestion {
     }
 }
 
+/// Rooms that keep state, of which one is the sender's to set and another is not.
+const STATE_ROOMS: &str = "rs:*,user:*";
+
 const RATES: MessageRates = MessageRates { subject_messages: 1, subject_bytes: 1, room_messages: 1, room_bytes: 1 };
 
 thread_local! {
@@ -79,7 +99,7 @@ thread_local! {
         "requestContext": {
             "routeKey": "sendMessage", "eventType": "MESSAGE", "connectionId": "c=", "messageId": "m=",
             "connectedAt": 1, "requestTimeEpoch": 2,
-            "authorizer": {"sub": "alice", "rooms": r#"{"r*":["send"],"user:*":["send"]}"#, "exp": "9007199254740991"},
+            "authorizer": {"sub": "alice", "rooms": r#"{"r*":["send"],"rs:mine":["state"],"user:*":["send"]}"#, "exp": "9007199254740991"},
         },
         "isBase64Encoded": false,
     })).unwrap();
@@ -103,7 +123,10 @@ pub(super) fn run(input: &[u8]) {
     let mut event = EVENT.with(Clone::clone);
     event.body = Some(text.clone().into_owned());
     let admission = Admission::new(NoCongestion, RATES, 1, Rng::with_seed(1));
-    let function = MessageFunction::new(&sink, admission, CONNECTIONS.with(Clone::clone), FixedClock);
+    let state_rooms = RoomPatterns::parse(STATE_ROOMS).unwrap();
+    let ephemerals = Some(Ephemerals::new(&sink, EphemeralShares::new(1)));
+    let send_message = SendMessage { sink: &sink, admission, state_rooms, ephemerals };
+    let function = MessageFunction::new(send_message, CONNECTIONS.with(Clone::clone), FixedClock);
     let event = LambdaEvent::new(event, Context::default());
     let response = block_on(function.handle(event, &Metrics::default())).expect("the connection stays open");
     assert_eq!(response.status_code, 200);
@@ -112,16 +135,26 @@ pub(super) fn run(input: &[u8]) {
     let reply = value(&reply);
     assert_eq!(reply["requestId"].as_str(), request_id.as_deref());
 
-    let accepted = sink.0.into_inner();
+    let (mut messages, mut ephemerals) = (sink.messages.into_inner(), sink.ephemerals.into_inner());
     match reply["type"].as_str() {
         Some("accepted") => {
-            let [message] = accepted.try_into().expect("one message");
             assert!(matches!(inbound, Ok(Inbound { request: Request::SendMessage(_), .. })));
-            assert_eq!((&reply["roomId"], &reply["id"]), (&message.room.as_str().into(), &message.id.as_str().into()));
-            check_accepted(&text, message);
+            assert_eq!(messages.len() + ephemerals.len(), 1, "one message");
+            let is_ephemeral = field(&text, "ephemeral") == Some(true.into());
+            assert_eq!(ephemerals.len(), usize::from(is_ephemeral));
+            let id = named(&text, "id").map_or("m=".to_owned(), |id| id.as_str().unwrap().to_owned());
+            assert_eq!(reply["id"], id);
+            assert_eq!(Some(reply["roomId"].clone()), field(&text, "roomId"));
+            if let Some(message) = messages.pop() {
+                assert_eq!(message.id, id);
+                check_accepted(&text, message);
+            }
+            if let Some(message) = ephemerals.pop() {
+                check_ephemeral(&text, message);
+            }
         }
         Some("error") => {
-            assert!(accepted.is_empty());
+            assert!(messages.is_empty() && ephemerals.is_empty());
             assert_tells(reply["message"].as_str().unwrap());
             let codes = ["bad_request", "unknown_action", "forbidden", "too_large"];
             assert!(codes.contains(&reply["code"].as_str().unwrap()), "{reply}");
@@ -137,15 +170,37 @@ fn check_accepted(text: &str, message: Message) {
     assert_eq!((message.from.as_str(), message.sent_at), ("alice", NOW));
     assert_eq!(field(text, "roomId"), Some(message.room.as_str().into()));
     assert!(["r", "user:"].into_iter().any(|rooms| message.room.as_str().starts_with(rooms)), "no right to send there");
-    assert_eq!(field(text, "data"), Some(value(message.data.get())), "what is said is what was sent");
-    let named = |name| field(text, name).filter(|value| !value.is_null());
-    assert_eq!(message.id, named("id").map_or("m=".to_owned(), |id| id.as_str().unwrap().to_owned()));
-    assert_eq!(message.key, named("key").map(|key| key.as_str().unwrap().to_owned()));
-    assert_eq!(message.version, named("version").map(|version| version.as_u64().unwrap()));
+    let said = field(text, "data").or(message.remove.then_some(Value::Null));
+    assert_eq!(said, Some(value(message.data.get())), "what is said is what was sent");
+    assert_eq!(message.key, named(text, "key").map(|key| key.as_str().unwrap().to_owned()));
+    assert_eq!(message.version, named(text, "version").map(|version| version.as_u64().unwrap()));
+    assert_eq!(Some(message.remove), named(text, "remove").map_or(Some(false), |remove| remove.as_bool()));
+    assert_eq!(message.ttl_seconds, named(text, "ttlSeconds").map(|seconds| seconds.as_u64().unwrap()));
+    let keeps_state = ["rs:", "user:"].into_iter().any(|rooms| message.room.as_str().starts_with(rooms));
+    let is_own = ["rs:mine", "user:alice"].contains(&message.room.as_str());
+    assert!(message.key.is_none() || !keeps_state || is_own, "no right to set a value there");
 
     let queued = queued(&message.room, &message.to_body());
     assert_eq!(queued.to_body(), message.to_body());
     assert_eq!(queued.identity(), message.identity());
     let room = message.room.clone();
     broadcast(&room, vec![message, queued]);
+}
+
+/// Follows an ephemeral message to the room.
+fn check_ephemeral(text: &str, message: Ephemeral) {
+    assert_ephemeral_within_limits(&message);
+    assert_eq!((message.from.as_str(), message.sent_at), ("alice", NOW));
+    assert_eq!(field(text, "roomId"), Some(message.room.as_str().into()));
+    assert!(["r", "user:"].into_iter().any(|rooms| message.room.as_str().starts_with(rooms)), "no right to send there");
+    assert_eq!(field(text, "data"), Some(value(message.data.get())), "what is said is what was sent");
+    assert_eq!(message.key, named(text, "key").map(|key| key.as_str().unwrap().to_owned()));
+    assert!(["version", "ttlSeconds"].into_iter().all(|name| named(text, name).is_none()));
+    assert!(named(text, "remove").is_none_or(|remove| remove == false));
+    assert_posted(&[&message.to_body()], NOW);
+}
+
+/// A field that is there, where `null` is not.
+fn named(text: &str, name: &str) -> Option<Value> {
+    field(text, name).filter(|value| !value.is_null())
 }

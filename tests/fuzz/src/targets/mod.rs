@@ -1,6 +1,7 @@
 //! What is fuzzed.
 
 mod broadcast;
+mod ephemerals;
 mod events;
 mod frames;
 mod jwks;
@@ -24,6 +25,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target { name: "ephemerals", run: ephemerals::run, mutations: 3_000 },
     Target { name: "events", run: events::run, mutations: 3_000 },
     Target { name: "frames", run: frames::run, mutations: 4_000 },
     Target { name: "jwks", run: jwks::run, mutations: 1_000 },

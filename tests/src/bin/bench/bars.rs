@@ -107,7 +107,7 @@ pub(crate) fn of(measured: &Measured) -> Vec<Bar> {
 
 /// What must be reached when the account's rate runs short.
 fn of_scarcity(measured: &Measured) -> Vec<Bar> {
-    let Measured { throttled, simulated, rooms, .. } = measured;
+    let Measured { throttled, simulated, rooms, ephemerals, .. } = measured;
     let mut bars = vec![bar(
         "empty_account_vs_ideal",
         "time when the account is empty for 60 ms, against the ideal, the worst of 64, 128 and 512 workers",
@@ -142,6 +142,18 @@ fn of_scarcity(measured: &Measured) -> Vec<Bar> {
             &format!("connections that missed a message, {simulation}"),
             simulated.undelivered.clone(),
             Limit::Exactly(0.0),
+        ),
+        bar(
+            "broadcast_beside_ephemerals_sim",
+            "time of broadcasts of a full account, simulated, with ephemeral messages beside against without",
+            simulated.beside_ephemerals.clone(),
+            Limit::AtMost(1.05),
+        ),
+        bar(
+            "broadcast_beside_ephemerals",
+            "the same of the real functions on 2,500/s",
+            ephemerals.with.over(&ephemerals.without),
+            Limit::AtMost(1.05),
         ),
         bar(
             "posts_repeated",

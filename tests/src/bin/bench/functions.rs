@@ -12,7 +12,7 @@ use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer, program};
 
 /// All functions.
-pub(crate) const FUNCTIONS: [&str; 5] = ["authorizer", "session", "message", "relay", "fanout"];
+pub(crate) const FUNCTIONS: [&str; 6] = ["authorizer", "session", "message", "relay", "fanout", "ephemeral"];
 
 /// Messages sent in one run.
 const MESSAGES: usize = 1_000;
@@ -97,6 +97,7 @@ fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Func
     match name {
         "fanout" => backing.fanout(server, 64),
         "message" => message(backing),
+        "ephemeral" => backing.ephemeral(server),
         "authorizer" => Function::of_workspace(name)
             .env("AWS_ENDPOINT_URL", backing.secrets.url())
             .env("AUTH_SECRET_ARN", SECRET_ARN),

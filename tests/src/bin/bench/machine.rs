@@ -164,6 +164,16 @@ impl Backing {
         self.fanout(server, concurrency).env("QUEUE_URL", self.aws.queue_url(SHARD_QUEUE))
     }
 
+    /// The `ephemeral` function, posting to a server.
+    pub(crate) fn ephemeral(&self, server: &ConnectionsServer) -> Function {
+        Function::of_workspace("ephemeral")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
+            .env("CONNECTIONS_TABLE", CONNECTIONS_TABLE)
+            .env("ROOM_INDEX", ROOM_INDEX)
+            .env("CONNECTIONS_ENDPOINT", server.url())
+            .timeout(Duration::from_secs(120))
+    }
+
     /// What the shard queue has taken, from a position on: as the queue hands it to `shards`.
     pub(crate) fn shard_jobs_from(&self, position: usize) -> Vec<QueueRecord> {
         let jobs = self.aws.messages(SHARD_QUEUE);

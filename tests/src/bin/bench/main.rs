@@ -5,6 +5,7 @@
 //! - `bench broadcasts [--runs N]`
 //! - `bench throttled [--runs N] [--latency-ms N]`
 //! - `bench rooms [--runs N]`
+//! - `bench ephemerals [--runs N]`
 //! - `bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
@@ -23,6 +24,7 @@ mod bars;
 mod batches;
 mod broadcasts;
 mod clients;
+mod ephemerals;
 mod figures;
 mod functions;
 mod machine;
@@ -45,6 +47,7 @@ const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
        bench broadcasts [--runs N]
        bench throttled [--runs N] [--latency-ms N]
        bench rooms [--runs N]
+       bench ephemerals [--runs N]
        bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]
        bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]
        bench tuning";
@@ -59,6 +62,7 @@ async fn main() -> ExitCode {
         (Some("broadcasts"), Ok(arguments)) => all::run_broadcasts(&arguments).await,
         (Some("throttled"), Ok(arguments)) => throttled::run(&arguments).await,
         (Some("rooms"), Ok(arguments)) => rooms::run(&arguments).await,
+        (Some("ephemerals"), Ok(arguments)) => ephemerals::run(&arguments).await,
         (Some("tuning"), Ok(_)) => tuning::run().await,
         (Some("post"), Ok(arguments)) => post::run(&arguments).await,
         (_, Err(error)) => Err(error),

@@ -8,6 +8,7 @@ use crate::all::Measured;
 use crate::bars::{Bar, Limit};
 use crate::broadcasts::{Broadcasts, IDEAL, LARGEST};
 use crate::clients::{CLIENTS, CONNECTIONS, Client, of};
+use crate::ephemerals::{Ephemerals, ROOM};
 use crate::figures::short;
 use crate::rooms::{HOT_ROOM, Rooms, SMALL_AND_BIG};
 use crate::throttled::{Refused, Throttled};
@@ -35,6 +36,7 @@ pub(crate) fn markdown(measured: &Measured, bars: &[Bar], provenance: &[String])
     rates(&mut page, measured);
     page.push_str(&throttled(&measured.throttled));
     page.push_str(&rooms_beside(&measured.rooms));
+    page.push_str(&ephemerals_beside(&measured.ephemerals));
     functions(&mut page, measured);
     page
 }
@@ -239,6 +241,20 @@ pub(crate) fn rooms_beside(measured: &Rooms) -> String {
     );
     let row = [measured.hot_posts.to_string(), measured.hot_seconds.to_string()];
     table(&mut page, ["posts for each connection", "time (s)"], [row]);
+    page
+}
+
+/// The part about ephemeral messages beside.
+pub(crate) fn ephemerals_beside(measured: &Ephemerals) -> String {
+    let mut page = format!(
+        "\n## Broadcasts beside ephemeral messages\n\nAn account of 2,500 requests/s that is full: two broadcasts to {}, and beside them \
+         two environments with ephemeral messages for twice the posts that the stack spends on them.\n\n",
+        short(ROOM as f64)
+    );
+    let head = ["without (s)", "with (s)", "with / without", "ephemeral posts meanwhile"];
+    let over = measured.with.over(&measured.without).to_string();
+    let row = [measured.without.to_string(), measured.with.to_string(), over, measured.posts.to_string()];
+    table(&mut page, head, [row]);
     page
 }
 

@@ -1,25 +1,29 @@
-//! A hundred environments, which no machine has the cores for: the project's simulation of the rate limiter.
+//! What no machine has the cores for, a hundred environments, and what only shows over and over again: the project's simulations
+//! of the rate limiter.
 
 use std::process::Command;
 
 use crate::figures::Series;
 
-/// What came of the simulation. It is the same in every run.
+/// What came of the simulations. It is the same in every run.
 pub(crate) struct Simulated {
     pub(crate) goodput: Series,
     pub(crate) waste: Series,
     pub(crate) undelivered: Series,
+    /// The time of broadcasts of a full account with ephemeral messages beside, against without.
+    pub(crate) beside_ephemerals: Series,
 }
 
-/// Runs the simulation, and reads the line that it prints.
+/// Runs the simulations, and reads what they print.
 pub(crate) fn measure() -> Result<Simulated, String> {
     let mut command = Command::new("cargo");
-    command.args(["test", "--quiet", "--locked", "--package", "fanout", "--lib"]);
-    command.args(["a_hundred_environments", "--", "--nocapture"]);
+    command.args(["test", "--quiet", "--locked", "--package", "fanout", "--lib", "--"]);
+    command.args(["a_hundred_environments", "ephemerals_beside", "--nocapture"]);
     let output = command.output().map_err(|error| format!("cargo: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let value = |name: &str| {
-        let words = said.split_whitespace();
+        // A test that has passed is a dot without a space after it.
+        let words = said.split_whitespace().map(|word| word.trim_start_matches('.'));
         let value = words.filter_map(|word| word.split_once('=')).find(|(key, _)| *key == name);
         let value = value.and_then(|(_, value)| value.parse::<f64>().ok());
         value.map(|value| Series::from_iter([value])).ok_or_else(|| {
@@ -30,5 +34,6 @@ pub(crate) fn measure() -> Result<Simulated, String> {
         goodput: value("goodput_100_sim")?,
         waste: value("waste_100_sim")?,
         undelivered: value("undelivered")?,
+        beside_ephemerals: value("broadcast_beside_ephemerals_sim")?,
     })
 }

@@ -39,6 +39,11 @@ async fn poison_goes_to_the_dead_letter_queue_with_its_reason_and_is_acknowledge
         ("bad-room", json!({ "roomId": "a b", "data": 1 }).to_string(), "`roomId` may only have the characters"),
         ("no-data", json!({ "roomId": "room" }).to_string(), "`data` is missing"),
         ("other-room", queued_message("elsewhere", "m", "alice", &json!(1)).to_string(), "MessageGroupId"),
+        (
+            "ephemeral",
+            json!({ "roomId": "room", "data": 1, "ephemeral": true }).to_string(),
+            "`ephemeral` must be left out",
+        ),
         ("bad-shard", json!({ "roomId": "room", "shard": {}, "frames": [] }).to_string(), "`shard` must be"),
     ];
     let records = bodies.clone().map(|(id, body, _)| QueueRecord::new(id, "room", body));
@@ -55,7 +60,7 @@ async fn poison_goes_to_the_dead_letter_queue_with_its_reason_and_is_acknowledge
     }
     assert_eq!(
         world.queues.operations(),
-        ["SendMessageBatch"; 6],
+        ["SendMessageBatch"; 7],
         "one call after the other, so that they keep their order"
     );
     assert_eq!(world.connections.record().posts, 0);

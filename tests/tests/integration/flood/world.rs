@@ -14,6 +14,7 @@ use ingest::admission::Admission;
 use ingest::connections_api::ConnectionsApi;
 use ingest::message::MessageFunction;
 use ingest::outlook::Lookout;
+use ingest::routes::send_message::SendMessage;
 use ingest::shares::MessageRates;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
@@ -22,7 +23,9 @@ use shared::clock::Clock;
 use shared::congestion::Cut;
 use shared::congestion::law::{GroupRow, PATIENCE, Sight, judge};
 use shared::metrics::Metrics;
+use shared::queue::ephemeral::EphemeralQueue;
 use shared::queue::{QueueError, Sink};
+use shared::rooms::RoomPatterns;
 use shared::store::StoreError;
 use shared::trace::TraceHeader;
 use tests::aws_sdk::sdk_config;
@@ -121,7 +124,7 @@ struct Due {
 /// The whole stack.
 pub(super) struct World {
     sim: Sim,
-    functions: Vec<MessageFunction<Sim, Sim, Sim>>,
+    functions: Vec<MessageFunction<Sim, EphemeralQueue, Sim, Sim>>,
     events: Vec<ApiGatewayWebsocketProxyRequest>,
     senders: Vec<Sender>,
     tallies: Vec<Tally>,
@@ -164,7 +167,9 @@ impl World {
         let functions = (0..environments)
             .map(|_| {
                 let admission = Admission::new(sim.clone(), rates, limit, random.fork());
-                MessageFunction::new(sim.clone(), admission, nobody_expires.clone(), sim.clone())
+                let state_rooms = RoomPatterns::default();
+                let send_message = SendMessage { sink: sim.clone(), admission, state_rooms, ephemerals: None };
+                MessageFunction::new(send_message, nobody_expires.clone(), sim.clone())
             })
             .collect();
         let event = |sender: &Sender| {

@@ -207,3 +207,16 @@ async fn what_no_queue_takes_is_delivered_again() {
         assert_eq!(aws.messages("broadcasts.fifo").len() + aws.messages("dead.fifo").len(), 1);
     }
 }
+
+#[tokio::test]
+async fn an_event_that_wants_to_be_ephemeral_is_a_dead_letter_with_its_reason() {
+    let aws = AwsServer::start();
+    let ephemeral = event("e-1", &json!({ "roomId": "room", "data": 1, "ephemeral": true }));
+    let logged = event("e-2", &json!({ "roomId": "room", "data": 2, "ephemeral": false }));
+    assert!(deliver(&relay(&aws).await, [ephemeral, logged]).await.is_empty());
+    assert_eq!(queued(&aws), [json!(2)]);
+    let [letter] = &aws.messages("dead.fifo")[..] else { panic!("one letter") };
+    assert_eq!(letter.group_id.as_deref(), Some("room"));
+    let reason = letter.attribute("reason").unwrap();
+    assert!(reason.starts_with("`ephemeral` must be left out"), "{reason}");
+}

@@ -9,11 +9,14 @@ use fastrand::Rng;
 use ingest::admission::Admission;
 use ingest::message::MessageFunction;
 use ingest::outlook::TableAndQueue;
+use ingest::routes::send_message::SendMessage;
 use ingest::shares::MessageRates;
 use serde_json::Value;
 use shared::ConnectionId;
 use shared::clock::Clock;
 use shared::metrics::Metrics;
+use shared::queue::ephemeral::EphemeralQueue;
+use shared::rooms::RoomPatterns;
 use shared::store::congestion::CongestionTable;
 use tests::clock::TestClock;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
@@ -44,7 +47,7 @@ pub(super) struct World {
     pub(super) shard_queue: FifoQueue,
     pub(super) dead_letters: FifoQueue,
     pub(super) session: Session,
-    message: MessageFunction<FifoQueue, TableAndQueue<FifoQueue>, TestClock>,
+    message: MessageFunction<FifoQueue, EphemeralQueue, TableAndQueue<FifoQueue>, TestClock>,
     /// Whether rooms are cut into shards now and then.
     pub(super) has_shards: bool,
     /// Whether a batch's visibility may expire while a consumer is still at work on it. Deployed, it outlasts the
@@ -76,9 +79,11 @@ impl World {
         let lookout = TableAndQueue { table, queue: queue.clone() };
         let rates = MessageRates { subject_messages: 0, subject_bytes: 0, room_messages: 0, room_bytes: 0 };
         let admission = Admission::new(lookout, rates, 0, random.fork());
+        let state_rooms = RoomPatterns::default();
+        let send_message = SendMessage { sink: queue.clone(), admission, state_rooms, ephemerals: None };
         Self {
             session: Session::new(dynamodb_client.clone(), &clock),
-            message: MessageFunction::new(queue.clone(), admission, nobody_expires(), clock.clone()),
+            message: MessageFunction::new(send_message, nobody_expires(), clock.clone()),
             connections: ConnectionsServer::start(),
             has_shards: random.bool(),
             batches_expire: random.u32(..5) == 0,

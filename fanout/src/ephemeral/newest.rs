@@ -1,0 +1,164 @@
+//! What of a batch is still worth a post: of each room, sender and key the newest message, if it is not too old.
+
+use std::cmp::Reverse;
+
+use aws_lambda_events::sqs::SqsMessage;
+use shared::{Ephemeral, RoomId, json::FieldError, metrics::Metrics};
+
+use super::Dropped;
+
+/// How old a message may be when it is posted, in milliseconds: a hint that somebody types is none later on.
+pub const OLDEST: u64 = 5_000;
+
+/// A room's messages, newest first, one of each sender and key.
+#[derive(Debug)]
+pub struct RoomMessages {
+    /// The room.
+    pub room: RoomId,
+    /// What is to be posted.
+    pub messages: Vec<Accepted>,
+}
+
+/// A message, and when it was accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The message.
+    pub message: Ephemeral,
+    /// In milliseconds since the Unix epoch: what it says itself, but for what lies ahead of the time at which the queue took it.
+    pub at: u64,
+}
+
+impl Accepted {
+    /// Whether it is too old to be posted.
+    #[must_use]
+    pub fn is_old(&self, now: u64) -> bool {
+        now > self.at + OLDEST
+    }
+}
+
+/// Reads a batch, at a time in milliseconds since the Unix epoch, and counts what it leaves out.
+#[must_use]
+pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<RoomMessages> {
+    let mut messages = Vec::with_capacity(records.len());
+    let mut broken = None;
+    for record in records {
+        match read(&record) {
+            Ok(accepted) if accepted.is_old(now) => metrics.add(Dropped::Old.counter(), 1),
+            Ok(accepted) => messages.push(accepted),
+            Err(error) => {
+                metrics.add(Dropped::Broken.counter(), 1);
+                broken.get_or_insert(error);
+            }
+        }
+    }
+    // One of a batch: a producer that is wrong is so every time.
+    if let Some(error) = broken {
+        tracing::warn!(%error, "a record is no ephemeral message");
+    }
+    let count = messages.len();
+    // Of two of the same time the later one in the batch counts: sorting keeps the order of equals.
+    messages.reverse();
+    messages.sort_by(|one, other| {
+        let same = identity(&one.message).cmp(&identity(&other.message));
+        same.then(other.message.sent_at.cmp(&one.message.sent_at))
+    });
+    messages.dedup_by(|one, kept| identity(&one.message) == identity(&kept.message));
+    metrics.add(Dropped::Superseded.counter(), (count - messages.len()) as u64);
+    let rooms = messages.chunk_by(|one, next| one.message.room == next.message.room);
+    rooms
+        .map(|messages| {
+            let (room, mut messages) = (messages[0].message.room.clone(), messages.to_vec());
+            messages.sort_by_key(|accepted| Reverse(accepted.message.sent_at));
+            RoomMessages { room, messages }
+        })
+        .collect()
+}
+
+/// What two messages have in common of which one supersedes the other. The room comes first.
+fn identity(message: &Ephemeral) -> (&RoomId, &str, Option<&str>) {
+    (&message.room, &message.from, message.key.as_deref())
+}
+
+fn read(record: &SqsMessage) -> Result<Accepted, FieldError> {
+    let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or(u64::MAX);
+    let message = Ephemeral::read(record.body.as_deref().unwrap_or_default(), queued_at)?;
+    Ok(Accepted { at: message.sent_at.min(queued_at), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn record(body: impl ToString, queued_at: u64) -> SqsMessage {
+        let record = json!({"body": body.to_string(), "attributes": {"SentTimestamp": queued_at.to_string()}});
+        serde_json::from_value(record).unwrap()
+    }
+
+    fn body(room: &str, from: &str, key: Option<&str>, sent_at: u64, data: u64) -> Value {
+        json!({"v": 1, "roomId": room, "from": from, "sentAt": sent_at, "key": key, "data": data})
+    }
+
+    /// A room with its messages' data.
+    type Read = (String, Vec<String>);
+
+    /// The rooms of a batch, and how many messages were dropped for a cause.
+    fn sort(records: Vec<SqsMessage>) -> (Vec<Read>, impl Fn(Dropped) -> u64) {
+        let metrics = Metrics::default();
+        let rooms = by_room(records, NOW, &metrics);
+        let data = |room: &RoomMessages| room.messages.iter().map(|one| one.message.data.get().to_owned()).collect();
+        let rooms = rooms.iter().map(|room| (room.room.to_string(), data(room))).collect();
+        (rooms, move |cause: Dropped| metrics.count(cause.counter()))
+    }
+
+    #[test]
+    fn of_each_sender_and_key_the_newest_is_kept() {
+        let messages = [
+            body("r", "ann", Some("typing"), NOW - 30, 1),
+            body("r", "ann", Some("typing"), NOW - 10, 2),
+            body("r", "ann", Some("typing"), NOW - 20, 3),
+            body("r", "ann", Some("cursor"), NOW - 40, 4),
+            body("r", "ann", None, NOW - 50, 5),
+            body("r", "bob", Some("typing"), NOW - 5, 6),
+            body("s", "ann", Some("typing"), NOW - 60, 7),
+            body("r", "cy", None, NOW - 1, 8),
+            body("r", "cy", None, NOW - 1, 9),
+        ];
+        let (rooms, dropped) = sort(messages.into_iter().map(|body| record(body, NOW)).collect());
+        let expected = [("r", vec!["9", "6", "2", "4", "5"]), ("s", vec!["7"])];
+        let texts = |data: Vec<&str>| data.into_iter().map(str::to_owned).collect();
+        assert_eq!(rooms, expected.map(|(room, data)| (room.to_owned(), texts(data))));
+        assert_eq!((dropped(Dropped::Superseded), dropped(Dropped::Old)), (3, 0));
+    }
+
+    #[test]
+    fn what_is_older_than_five_seconds_is_dropped_by_either_clock() {
+        let old = NOW - OLDEST - 1;
+        let records = vec![
+            record(body("r", "a", None, old, 1), NOW),
+            record(body("r", "b", None, NOW, 2), old),
+            record(body("r", "c", None, NOW + 3_600_000, 3), old),
+            record(json!({"roomId": "r", "data": 4}), old),
+            record(body("r", "d", None, NOW - OLDEST, 5), NOW - OLDEST),
+            record(body("r", "e", None, NOW + 3_600_000, 6), NOW),
+            record(json!({"roomId": "r", "data": 7}), NOW),
+        ];
+        let (rooms, dropped) = sort(records);
+        assert_eq!(rooms, [("r".to_owned(), ["6", "7", "5"].map(str::to_owned).to_vec())]);
+        assert_eq!(dropped(Dropped::Old), 4);
+    }
+
+    #[test]
+    fn what_is_no_message_is_dropped_and_holds_up_nothing() {
+        let bodies =
+            ["", "[]", r#"{"roomId":"r"}"#, r#"{"roomId":"a b","data":1}"#, r#"{"roomId":"r","data":1,"version":1}"#];
+        let mut records: Vec<_> = bodies.iter().map(|body| record(body, NOW)).collect();
+        records.push(serde_json::from_value(json!({})).unwrap());
+        records.push(record(body("r", "a", None, NOW, 1), NOW));
+        let (rooms, dropped) = sort(records);
+        assert_eq!((rooms.len(), dropped(Dropped::Broken)), (1, 6));
+    }
+}
