@@ -1,8 +1,6 @@
 //! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
 
-use std::collections::HashMap;
-
-use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
+use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES, order::greatest};
 
 use super::{
     Carried, EncodedFrame,
@@ -21,15 +19,7 @@ pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<EncodedFrame> {
 
 /// The numbers of the messages that are broadcast.
 fn conflate(logged: &[LoggedMessage]) -> Vec<u64> {
-    let mut newest: HashMap<&str, &LoggedMessage> = HashMap::new();
-    for candidate in logged {
-        if let Some(key) = &candidate.message.key {
-            let current = newest.entry(key).or_insert(candidate);
-            if candidate.rank().supersedes(current.rank()) {
-                *current = candidate;
-            }
-        }
-    }
+    let newest = greatest(logged);
     let is_kept = |candidate: &&LoggedMessage| match &candidate.message.key {
         Some(key) => newest[key.as_str()].seq == candidate.seq,
         None => true,

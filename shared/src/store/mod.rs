@@ -6,6 +6,7 @@ mod error;
 mod item;
 pub mod log;
 pub mod scan;
+pub mod state;
 pub mod subjects;
 pub mod sweep;
 
