@@ -11,6 +11,7 @@
 //! | [`layout`] | decides whether a room's messages are posted at once or go through the shard queue |
 //! | [`resume`] | says where a group goes on that was interrupted |
 //! | [`frame`] | encodes messages, each once for all connections |
+//! | [`state`] | writes the greatest message of each key into the room's state |
 //! | [`shard`] | cuts broadcasts to large rooms into jobs |
 //! | [`broadcast`] | posts frames to a room's members |
 //! | [`limit`] | says when the next post may be made |
@@ -30,3 +31,4 @@ pub mod limit;
 pub mod log;
 pub mod resume;
 pub mod shard;
+pub mod state;

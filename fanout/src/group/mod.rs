@@ -139,7 +139,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     async fn process_records(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
         let nothing = |_| false;
         self.finish_records(work, invocation, nothing).await?;
-        if let Some(batch) = work.group.messages() {
+        if let Some(mut batch) = work.group.messages() {
+            self.state.complete(&mut batch);
             self.process_messages(work, &batch, invocation).await?;
         }
         if work.group.shard_jobs().next().is_some() {

@@ -1,0 +1,155 @@
+//! The rooms' state, brought up to the end of their logs: of each key the greatest message, after the append and beside the posts.
+//!
+//! Not before the append: a crash or a lost race would show what the log does not have. Not in one transaction with it: twice the
+//! units, and one superseded key would cancel the append. So state may lag behind the log, and the log says so ([`crate::log`]).
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::{StreamExt, stream};
+use shared::{
+    LoggedMessage, RoomId,
+    backoff::Backoff,
+    clock::Clock,
+    metrics::names::{STATE_REAPPLIED, STATE_SUPERSEDED, STATE_WRITES},
+    order::greatest,
+    queue::Queue,
+    rooms::RoomPatterns,
+    store::{
+        StoreError,
+        log::LogTable,
+        state::{Put, StateTable, StateValue},
+    },
+};
+
+use crate::{
+    broadcast::Invocation,
+    connections_api::ConnectionsApi,
+    group::GroupError,
+    handler::Fanout,
+    log::{Batch, StateWork, Unapplied},
+};
+
+/// Writes of one batch under way at once: one for each of its messages.
+const WRITES: usize = 10;
+
+/// Attempts to write a value while the table throttles; with the waits between them some three seconds. Then the room's records go back
+/// to the queue, and other rooms go on.
+const ATTEMPTS: u32 = 6;
+
+const THROTTLED: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+
+/// Entries of a log that are read at once when state may lack them.
+const READ: u32 = 250;
+
+/// Writes the state of the rooms that have one.
+#[derive(Debug)]
+pub struct StateWriter<C> {
+    kept: Option<Kept<C>>,
+}
+
+#[derive(Debug)]
+struct Kept<C> {
+    table: StateTable<C>,
+    rooms: RoomPatterns,
+    ttl_seconds: Option<u64>,
+    retention: Duration,
+}
+
+impl<C: Clock> StateWriter<C> {
+    /// For a stack that keeps no state.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { kept: None }
+    }
+
+    /// For some rooms, whose log keeps messages for `retention`. Values last for `ttl_seconds` where their messages do not say.
+    #[must_use]
+    pub fn new(table: StateTable<C>, rooms: RoomPatterns, ttl_seconds: Option<u64>, retention: Duration) -> Self {
+        Self { kept: Some(Kept { table, rooms, ttl_seconds, retention }) }
+    }
+
+    /// Says in a batch's messages how long their values last, where the stack has a default for it: log, broadcast and state say the
+    /// same, and clients forget when the table does.
+    pub(crate) fn complete(&self, batch: &mut Batch) {
+        let Some(Kept { rooms, ttl_seconds: Some(seconds), .. }) = &self.kept else { return };
+        for message in batch.messages.iter_mut().filter(|message| rooms.matches(&message.room)) {
+            if message.key.is_some() && !message.remove {
+                message.ttl_seconds.get_or_insert(*seconds);
+            }
+        }
+    }
+}
+
+impl<C: Clock> Kept<C> {
+    /// Puts a value, again as long as the table throttles, for a while.
+    async fn put(&self, room: &RoomId, value: &StateValue, log_expires_at: u64) -> Result<Put, StoreError> {
+        let mut attempt = 0;
+        loop {
+            match self.table.put(room, value, log_expires_at, self.retention.as_secs()).await {
+                Err(StoreError::Throttled { .. }) if attempt + 1 < ATTEMPTS => {
+                    tokio::time::sleep(THROTTLED.delay(attempt)).await;
+                }
+                put => return put,
+            }
+            attempt += 1;
+        }
+    }
+}
+
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+    /// Brings a room's state up to the end of its log, with the batch's messages and with what was before them.
+    pub(crate) async fn apply_state(
+        &self,
+        room: &RoomId,
+        work: Option<StateWork>,
+        batch: &[LoggedMessage],
+        invocation: &Invocation<'_>,
+    ) -> Result<(), GroupError> {
+        let (Some(StateWork { before, through, log_expires_at }), Some(kept)) = (work, &self.state.kept) else {
+            return Ok(());
+        };
+        let applying = async {
+            let before = match before {
+                Some(unapplied) => read_unapplied(self.log.table(), room, unapplied).await?,
+                None => Vec::new(),
+            };
+            let of_batch: HashSet<u64> = batch.iter().map(|logged| logged.seq).collect();
+            let values: Vec<_> = greatest(before.iter().chain(batch)).into_values().collect();
+            let again = values.iter().filter(|logged| !of_batch.contains(&logged.seq)).count();
+            let puts = values
+                .into_iter()
+                .filter_map(StateValue::of)
+                .map(|value| async move { kept.put(room, &value, log_expires_at).await });
+            let put: Vec<_> = stream::iter(puts).buffer_unordered(WRITES).collect().await;
+            let superseded = put.iter().filter(|put| matches!(put, Ok(Put::Superseded))).count();
+            let written = put.iter().filter(|put| matches!(put, Ok(Put::Written))).count();
+            invocation.metrics.add(STATE_WRITES, written as u64);
+            invocation.metrics.add(STATE_SUPERSEDED, superseded as u64);
+            invocation.metrics.add(STATE_REAPPLIED, again as u64);
+            put.into_iter().collect::<Result<Vec<_>, _>>()
+        };
+        // What could not be written leaves the log saying so.
+        invocation.deadline.finish(applying).await??;
+        self.log.state_is_complete_to(room, through);
+        Ok(())
+    }
+}
+
+/// Reads what a room's state may lack, as far as that was not done when the log was read for its numbers.
+async fn read_unapplied(
+    log: &LogTable<impl Clock>,
+    room: &RoomId,
+    unapplied: Unapplied,
+) -> Result<Vec<LoggedMessage>, StoreError> {
+    let Unapplied { mut messages, unread } = unapplied;
+    let Some((mut first, last)) = unread.map(std::ops::RangeInclusive::into_inner) else { return Ok(messages) };
+    while first <= last {
+        let limit = u32::try_from(last - first + 1).unwrap_or(READ).min(READ);
+        let page = log.since(room, first, limit).await?;
+        let Some(read) = page.entries.last().map(|entry| entry.seq()) else { break };
+        let lacking = page.entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq <= last);
+        messages.extend(lacking);
+        first = read + 1;
+    }
+    Ok(messages)
+}
