@@ -82,6 +82,12 @@ impl ReplyBudget {
         self.spent || (!self.first && self.left() == 0)
     }
 
+    /// Bytes used up.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
     /// Bytes left for messages.
     #[must_use]
     pub fn left(&self) -> usize {
@@ -149,6 +155,8 @@ pub struct Found {
     truncated: bool,
     /// When the newest message was appended, if that is known.
     pub appended_at: Option<u64>,
+    /// The log's newest entry, where it was all that was looked at.
+    pub newest: Option<LogEntry>,
     /// Read units that it took, about.
     pub units: usize,
 }
@@ -157,7 +165,16 @@ impl Found {
     /// Nothing, of a log of which nothing is known.
     #[must_use]
     pub fn empty() -> Self {
-        Self { after: 0, seq: 0, messages: Vec::new(), more: false, truncated: false, appended_at: None, units: 0 }
+        Self {
+            after: 0,
+            seq: 0,
+            messages: Vec::new(),
+            more: false,
+            truncated: false,
+            appended_at: None,
+            newest: None,
+            units: 0,
+        }
     }
 
     /// Nothing beyond a head that has expired, or that the client has.
@@ -194,12 +211,13 @@ impl Found {
 /// # Errors
 /// When the table does not answer, or throttles; the SDK has tried it again by then.
 pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, StoreError> {
-    let (seq, appended_at) = match log.latest(room, None, 1).await?.entries.first() {
+    let newest = log.latest(room, None, 1).await?.entries.into_iter().next();
+    let (seq, appended_at) = match &newest {
         Some(newest) => (newest.seq(), Some(newest.appended_at)),
         // What it had before everything expired.
         None => log.head(room).await?.map_or((0, None), |head| (head.seq, Some(head.appended_at))),
     };
-    Ok(Found { after: seq, seq, appended_at, ..Found::empty() })
+    Ok(Found { after: seq, seq, appended_at, newest, ..Found::empty() })
 }
 
 /// For [`read`]: whatever the log has.
@@ -257,7 +275,7 @@ pub async fn read(
     let truncated = has_gap || is_gone;
     // Whoever knows no head has looked for what is beyond by itself.
     let more = more && (head.is_some() || seq > last);
-    let found = Found { after, seq, messages, more, truncated, appended_at, units };
+    let found = Found { after, seq, messages, more, truncated, appended_at, newest: None, units };
     Ok(if is_withheld { found.withheld() } else { found })
 }
 
