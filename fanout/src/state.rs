@@ -10,9 +10,11 @@ use shared::{
     LoggedMessage, RoomId,
     backoff::Backoff,
     clock::Clock,
-    metrics::names::{STATE_REAPPLIED, STATE_SUPERSEDED, STATE_WRITES},
+    metrics::{
+        Metrics,
+        names::{STATE_REAPPLIED, STATE_SUPERSEDED, STATE_WRITES},
+    },
     order::greatest,
-    queue::Queue,
     rooms::RoomPatterns,
     store::{
         StoreError,
@@ -21,13 +23,7 @@ use shared::{
     },
 };
 
-use crate::{
-    broadcast::Invocation,
-    connections_api::ConnectionsApi,
-    group::GroupError,
-    handler::Fanout,
-    log::{Batch, StateWork, Unapplied},
-};
+use crate::log::{Batch, LogWriter, StateWork, Unapplied};
 
 /// Writes of one batch under way at once: one for each of its messages.
 const WRITES: usize = 10;
@@ -70,13 +66,48 @@ impl<C: Clock> StateWriter<C> {
 
     /// Says in a batch's messages how long their values last, where the stack has a default for it: log, broadcast and state say the
     /// same, and clients forget when the table does.
-    pub(crate) fn complete(&self, batch: &mut Batch) {
+    pub fn complete(&self, batch: &mut Batch) {
         let Some(Kept { rooms, ttl_seconds: Some(seconds), .. }) = &self.kept else { return };
         for message in batch.messages.iter_mut().filter(|message| rooms.matches(&message.room)) {
             if message.key.is_some() && !message.remove {
                 message.ttl_seconds.get_or_insert(*seconds);
             }
         }
+    }
+
+    /// Brings a room's state up to the end of its log, with a batch that is in the log and with what was before it.
+    ///
+    /// # Errors
+    /// When a table does not answer, or throttles for longer than anybody waits. Some of it may be written; the log goes on saying that
+    /// it may not be.
+    pub async fn apply(
+        &self,
+        log: &LogWriter<C>,
+        room: &RoomId,
+        work: Option<StateWork>,
+        batch: &[LoggedMessage],
+        metrics: &Metrics,
+    ) -> Result<(), StoreError> {
+        let (Some(StateWork { before, through, log_expires_at }), Some(kept)) = (work, &self.kept) else {
+            return Ok(());
+        };
+        let before = match before {
+            Some(unapplied) => read_unapplied(log.table(), room, unapplied).await?,
+            None => Vec::new(),
+        };
+        let of_batch: HashSet<u64> = batch.iter().map(|logged| logged.seq).collect();
+        let values: Vec<_> = greatest(before.iter().chain(batch)).into_values().collect();
+        let again = values.iter().filter(|logged| !of_batch.contains(&logged.seq)).count();
+        let values = values.into_iter().filter_map(StateValue::of);
+        let puts = values.map(|value| async move { kept.put(room, &value, log_expires_at).await });
+        let put: Vec<_> = stream::iter(puts).buffer_unordered(WRITES).collect().await;
+        let count = |wanted| put.iter().flatten().filter(|put| **put == wanted).count() as u64;
+        metrics.add(STATE_WRITES, count(Put::Written));
+        metrics.add(STATE_SUPERSEDED, count(Put::Superseded));
+        metrics.add(STATE_REAPPLIED, again as u64);
+        put.into_iter().collect::<Result<Vec<_>, _>>()?;
+        log.state_is_complete_to(room, through);
+        Ok(())
     }
 }
 
@@ -93,45 +124,6 @@ impl<C: Clock> Kept<C> {
             }
             attempt += 1;
         }
-    }
-}
-
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Brings a room's state up to the end of its log, with the batch's messages and with what was before them.
-    pub(crate) async fn apply_state(
-        &self,
-        room: &RoomId,
-        work: Option<StateWork>,
-        batch: &[LoggedMessage],
-        invocation: &Invocation<'_>,
-    ) -> Result<(), GroupError> {
-        let (Some(StateWork { before, through, log_expires_at }), Some(kept)) = (work, &self.state.kept) else {
-            return Ok(());
-        };
-        let applying = async {
-            let before = match before {
-                Some(unapplied) => read_unapplied(self.log.table(), room, unapplied).await?,
-                None => Vec::new(),
-            };
-            let of_batch: HashSet<u64> = batch.iter().map(|logged| logged.seq).collect();
-            let values: Vec<_> = greatest(before.iter().chain(batch)).into_values().collect();
-            let again = values.iter().filter(|logged| !of_batch.contains(&logged.seq)).count();
-            let puts = values
-                .into_iter()
-                .filter_map(StateValue::of)
-                .map(|value| async move { kept.put(room, &value, log_expires_at).await });
-            let put: Vec<_> = stream::iter(puts).buffer_unordered(WRITES).collect().await;
-            let superseded = put.iter().filter(|put| matches!(put, Ok(Put::Superseded))).count();
-            let written = put.iter().filter(|put| matches!(put, Ok(Put::Written))).count();
-            invocation.metrics.add(STATE_WRITES, written as u64);
-            invocation.metrics.add(STATE_SUPERSEDED, superseded as u64);
-            invocation.metrics.add(STATE_REAPPLIED, again as u64);
-            put.into_iter().collect::<Result<Vec<_>, _>>()
-        };
-        // What could not be written leaves the log saying so.
-        invocation.deadline.finish(applying).await??;
-        self.log.state_is_complete_to(room, through);
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 mod expiry;
 mod metered;
 mod rows;
+mod state;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread::JoinHandle;

@@ -26,7 +26,7 @@ use crate::{
     connections_api::ConnectionsApi,
     frame::{self, EncodedFrame, encode::encode},
     handler::Fanout,
-    log::{Batch, Logged, Place},
+    log::{Batch, Logged, Place, StateWork},
     resume::{Next, Resume},
     shard,
 };
@@ -165,6 +165,18 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let Some(head) = head else { return Ok(()) };
         let saving = retry_throttled(|| self.log.table().save_head(room, head));
         Ok(invocation.deadline.finish(saving).await??)
+    }
+
+    /// Brings the room's state up to the end of its log.
+    async fn apply_state(
+        &self,
+        room: &RoomId,
+        work: Option<StateWork>,
+        batch: &[LoggedMessage],
+        invocation: &Invocation<'_>,
+    ) -> Result<(), GroupError> {
+        let applying = self.state.apply(&self.log, room, work, batch, invocation.metrics);
+        Ok(invocation.deadline.finish(applying).await??)
     }
 
     /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the

@@ -18,5 +18,6 @@ mod log_lines;
 mod metrics;
 mod queue;
 mod security;
+mod state;
 mod sweep;
 mod tracing;

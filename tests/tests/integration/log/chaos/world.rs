@@ -10,10 +10,11 @@ use ingest::admission::Admission;
 use ingest::message::MessageFunction;
 use ingest::outlook::TableAndQueue;
 use ingest::shares::MessageRates;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::ConnectionId;
 use shared::clock::Clock;
 use shared::metrics::Metrics;
+use shared::order::Rank;
 use shared::store::congestion::CongestionTable;
 use tests::clock::TestClock;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
@@ -77,7 +78,7 @@ impl World {
         let rates = MessageRates { subject_messages: 0, subject_bytes: 0, room_messages: 0, room_bytes: 0 };
         let admission = Admission::new(lookout, rates, 0, random.fork());
         Self {
-            session: Session::new(dynamodb_client.clone(), &clock),
+            session: Session::with_state("*", dynamodb_client.clone(), &clock),
             message: MessageFunction::new(queue.clone(), admission, nobody_expires(), clock.clone()),
             connections: ConnectionsServer::start(),
             has_shards: random.bool(),
@@ -196,6 +197,26 @@ impl World {
                 log.insert(row["seq"].as_u64().unwrap(), noted);
             }
         }
+    }
+
+    /// Reads a room's state: of each key it has the greatest message up to the number that is told with it, or a greater one.
+    pub(super) async fn check_state(&self, room: &str, subject: &str) {
+        let frame = json!({ "action": "getState", "roomId": room });
+        let reply = self.session.request("reader=", subject, &frame).await;
+        assert_eq!(reply["type"], "state", "{reply}");
+        self.observe();
+        let (log, head) = (self.log(room), reply["seq"].as_u64().unwrap());
+        let told = reply["entries"].as_array().unwrap().iter();
+        let told: BTreeMap<_, _> =
+            told.map(|entry| (entry["key"].as_str().unwrap(), entry["seq"].as_u64().unwrap())).collect();
+        let rank = |seq: u64| Rank::of(log[&seq].version, seq);
+        for (seq, row) in log.range(..=head) {
+            let Some(key) = row.key.as_deref() else { continue };
+            let held = told.get(key).unwrap_or_else(|| panic!("{room} lacks {key}, {seq} as of {head}"));
+            assert_eq!(log[held].key.as_deref(), Some(key), "{held} of {room} is of another key");
+            assert!(rank(*held) >= rank(*seq), "{room} has {held} of {key}, and {seq} is greater, as of {head}");
+        }
+        assert!(reply.get("next").is_none() && told.values().all(|seq| log[seq].key.is_some()), "{reply}");
     }
 
     /// Everything that ever was in a room's log, as far as it has been noted.
