@@ -175,7 +175,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         batch: &[LoggedMessage],
         invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
-        let applying = self.state.apply(&self.log, room, work, batch, invocation.metrics);
+        // Most batches have no keys, and none has this on its stack.
+        let applying = Box::pin(self.state.apply(&self.log, room, work, batch, invocation.metrics));
         Ok(invocation.deadline.finish(applying).await??)
     }
 
