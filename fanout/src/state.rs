@@ -3,11 +3,14 @@
 //! Not before the append: a crash or a lost race would show what the log does not have. Not in one transaction with it: twice the
 //! units, and one superseded key would cancel the append. So state may lag behind the log, and the log says so ([`crate::log`]).
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
 use shared::{
-    LoggedMessage, RoomId,
+    LoggedMessage, Message, RoomId,
     backoff::Backoff,
     clock::Clock,
     metrics::{
@@ -18,7 +21,7 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        log::LogTable,
+        log::{LogEntry, LogTable},
         state::{Put, StateTable, StateValue},
     },
 };
@@ -67,12 +70,12 @@ impl<C: Clock> StateWriter<C> {
     /// Says in a batch's messages how long their values last, where the stack has a default for it: log, broadcast and state say the
     /// same, and clients forget when the table does.
     pub fn complete(&self, batch: &mut Batch) {
-        let Some(Kept { rooms, ttl_seconds: Some(seconds), .. }) = &self.kept else { return };
-        for message in batch.messages.iter_mut().filter(|message| rooms.matches(&message.room)) {
-            if message.key.is_some() && !message.remove {
-                message.ttl_seconds.get_or_insert(*seconds);
-            }
-        }
+        let Some(kept) = &self.kept else { return };
+        batch
+            .messages
+            .iter_mut()
+            .filter(|message| kept.rooms.matches(&message.room))
+            .for_each(|message| kept.set_ttl(message));
     }
 
     /// Brings a room's state up to the end of its log, with a batch that is in the log and with what was before it.
@@ -111,7 +114,65 @@ impl<C: Clock> StateWriter<C> {
     }
 }
 
+/// What came of folding a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Messages with a key that the log has.
+    pub messages: u64,
+    /// Values that were written.
+    pub written: u64,
+    /// Values that were there already, or greater ones.
+    pub superseded: u64,
+}
+
+impl<C: Clock> StateWriter<C> {
+    /// Writes what all of a room's log makes its state: that of messages, too, that were logged when no state was kept. Whoever appends and
+    /// writes meanwhile is not in the way.
+    ///
+    /// # Errors
+    /// When a table does not answer. Some of it may be written; again is fine.
+    pub async fn fold(&self, log: &LogTable<C>, room: &RoomId) -> Result<Folded, StoreError> {
+        let (Some(kept), mut folded) = (&self.kept, Folded::default()) else { return Ok(Folded::default()) };
+        let (mut next, mut log_expires_at) = (1, 0);
+        let mut values: HashMap<String, StateValue> = HashMap::new();
+        loop {
+            let page = log.since(room, next, READ).await?;
+            for mut entry in page.entries {
+                next = entry.seq() + 1;
+                // Entries expire in order.
+                log_expires_at = entry.expires_at;
+                kept.set_ttl(&mut entry.logged.message);
+                let Some(value) = StateValue::of(&entry.logged) else { continue };
+                folded.messages += 1;
+                let current = values.entry(value.key.clone()).or_insert_with(|| value.clone());
+                if value.rank.supersedes(current.rank) {
+                    *current = value;
+                }
+            }
+            if !page.more {
+                break;
+            }
+        }
+        let puts = values.into_values().map(|value| async move { kept.put(room, &value, log_expires_at).await });
+        let mut puts = std::pin::pin!(stream::iter(puts).buffer_unordered(WRITES));
+        while let Some(put) = puts.next().await {
+            match put? {
+                Put::Written => folded.written += 1,
+                Put::Superseded => folded.superseded += 1,
+            }
+        }
+        Ok(folded)
+    }
+}
+
 impl<C: Clock> Kept<C> {
+    /// Says in a message how long its value lasts, where the stack has a default for it.
+    fn set_ttl(&self, message: &mut Message) {
+        if let (Some(seconds), true, false) = (self.ttl_seconds, message.key.is_some(), message.remove) {
+            message.ttl_seconds.get_or_insert(seconds);
+        }
+    }
+
     /// Puts a value, again as long as the table throttles, for a while.
     async fn put(&self, room: &RoomId, value: &StateValue, log_expires_at: u64) -> Result<Put, StoreError> {
         let mut attempt = 0;
@@ -138,7 +199,7 @@ async fn read_unapplied(
     while first <= last {
         let limit = u32::try_from(last - first + 1).unwrap_or(READ).min(READ);
         let page = log.since(room, first, limit).await?;
-        let Some(read) = page.entries.last().map(|entry| entry.seq()) else { break };
+        let Some(read) = page.entries.last().map(LogEntry::seq) else { break };
         let lacking = page.entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq <= last);
         messages.extend(lacking);
         first = read + 1;

@@ -156,7 +156,7 @@ pub struct Found {
     /// When the newest message was appended, if that is known.
     pub appended_at: Option<u64>,
     /// The log's newest entry, where it was all that was looked at.
-    pub newest: Option<LogEntry>,
+    pub newest: Option<Box<LogEntry>>,
     /// Read units that it took, about.
     pub units: usize,
 }
@@ -217,7 +217,7 @@ pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, St
         // What it had before everything expired.
         None => log.head(room).await?.map_or((0, None), |head| (head.seq, Some(head.appended_at))),
     };
-    Ok(Found { after: seq, seq, appended_at, newest, ..Found::empty() })
+    Ok(Found { after: seq, seq, appended_at, newest: newest.map(Box::new), ..Found::empty() })
 }
 
 /// For [`read`]: whatever the log has.

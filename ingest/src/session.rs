@@ -214,7 +214,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
         room: &RoomId,
         after: Option<u64>,
         catch_up: &CatchUp,
-        newest: Option<LogEntry>,
+        newest: Option<Box<LogEntry>>,
         used: usize,
     ) -> Result<Option<JoinedState>, RouteError> {
         let has_everything = after.is_some_and(|after| after > 0) && !catch_up.truncated;

@@ -64,7 +64,7 @@ pub struct Wanted<'a> {
     /// message could come after it.
     pub seq: u64,
     /// The log's newest entry, if it was read by now.
-    pub newest: Option<LogEntry>,
+    pub newest: Option<Box<LogEntry>>,
     /// Entries at most.
     pub limit: u32,
     /// Bytes that they may take.
@@ -110,7 +110,7 @@ impl<C: Clock> States<C> {
     ) -> Result<(u64, StatePage), StoreError> {
         let Some((table, _)) = &self.kept else { return Ok((wanted.seq, StatePage::default())) };
         let remembered = match self.remembered(room, wanted.after) {
-            Some(snapshot) => snapshot.as_of(log, wanted.seq).await?,
+            Some(snapshot) => snapshot.brought_up(log, wanted.seq).await?,
             None => None,
         };
         let mut snapshot = match remembered {
@@ -174,16 +174,15 @@ impl Snapshot {
         now: u64,
     ) -> Result<Self, StoreError> {
         let newest = match &wanted.newest {
-            Some(newest) => Some(newest.clone()),
+            Some(newest) => Some(LogEntry::clone(newest)),
             None => log.latest(room, None, 1).await?.entries.into_iter().next(),
         };
-        let (seq, complete_to) = match &newest {
-            Some(newest) => (newest.seq(), newest.state_complete_to()),
+        let (seq, complete_to) = if let Some(newest) = &newest {
+            (newest.seq(), newest.state_complete_to())
+        } else {
             // A log may be empty and its state full.
-            None => {
-                let seq = log.head(room).await?.map_or(0, |head| head.seq);
-                (seq, seq)
-            }
+            let seq = log.head(room).await?.map_or(0, |head| head.seq);
+            (seq, seq)
         };
         let mut snapshot = Self {
             room: room.clone(),
@@ -213,7 +212,7 @@ impl Snapshot {
 
     /// The same with the log up to a number added, if it is not exact as of that. None where the log has started anew, or is far ahead:
     /// then state is better read again.
-    async fn as_of(mut self, log: &LogTable<impl Clock>, seq: u64) -> Result<Option<Self>, StoreError> {
+    async fn brought_up(mut self, log: &LogTable<impl Clock>, seq: u64) -> Result<Option<Self>, StoreError> {
         if self.seq >= seq {
             return Ok(Some(self));
         }
@@ -237,7 +236,9 @@ impl Snapshot {
         let up_to = page.next.as_deref().map_or(Bound::Unbounded, Bound::Included);
         let added: Vec<_> =
             self.added.range::<str, _>((Bound::Excluded(&*end), up_to)).map(|(_, value)| value.clone()).collect();
-        added.into_iter().for_each(|value| keep_greater(&mut self.values, value));
+        for value in added {
+            keep_greater(&mut self.values, value);
+        }
         self.end = page.next;
         Ok(())
     }

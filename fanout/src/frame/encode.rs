@@ -142,6 +142,26 @@ mod tests {
     }
 
     proptest! {
+        /// Of a key's messages the greatest is always sent: whoever keeps that has the same map, conflated or not.
+        #[test]
+        fn conflation_leaves_a_clients_map_as_it_is(
+            shape in prop::collection::vec((0_usize..4, prop::option::of(0_u64..4), any::<bool>(), any::<bool>()), 1..12)
+        ) {
+            let (keys, mut seq) = ([None, Some("a"), Some("b"), Some("c")], 0);
+            let batch: Vec<_> = shape.into_iter().map(|(key, version, remove, has_gap)| {
+                seq += 1 + u64::from(has_gap);
+                let mut logged = logged(seq, keys[key], version, 1);
+                logged.message.remove = remove && keys[key].is_some();
+                logged
+            }).collect();
+            let sent: Vec<_> = read(&encode(&room(), &batch)).into_iter().flat_map(|(numbers, _)| numbers).collect();
+            let arrived: Vec<_> = batch.iter().filter(|logged| sent.contains(&logged.seq)).cloned().collect();
+            let map = |messages: &[LoggedMessage]| {
+                greatest(messages).into_iter().map(|(key, logged)| (key.to_owned(), logged.rank())).collect::<std::collections::BTreeMap<_, _>>()
+            };
+            prop_assert_eq!(map(&arrived), map(&batch));
+        }
+
         #[test]
         fn frames_stand_for_the_whole_batch_in_order(
             shape in prop::collection::vec((0_usize..4, prop::option::of(0_u64..4), 0_usize..20_000), 1..10)

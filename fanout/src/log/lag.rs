@@ -37,6 +37,17 @@ pub struct Unapplied {
     pub unread: Option<RangeInclusive<u64>>,
 }
 
+/// Brings a room's state up to the end of its log: with the keys of the batch, and of what was before it.
+#[derive(Debug)]
+pub struct StateWork {
+    /// What was before, and may be lacking.
+    pub before: Option<Unapplied>,
+    /// The end of the log: when this is done, state is complete up to it.
+    pub through: u64,
+    /// When the log's newest entry expires, in seconds since the Unix epoch.
+    pub log_expires_at: u64,
+}
+
 impl Lag {
     /// From a page of the newest entries, descending.
     pub(super) fn from_latest(page: &LogPage) -> Self {

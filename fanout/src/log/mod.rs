@@ -17,7 +17,7 @@ use shared::{
     },
 };
 
-pub use lag::Unapplied;
+pub use lag::{StateWork, Unapplied};
 pub use tail::{Head, Place, Tail};
 use tails::Tails;
 
@@ -108,17 +108,6 @@ pub struct Logged {
     pub head: Option<LogHead>,
     /// What is to be done so that the room's state is complete up to the log's end; nothing where no state is kept.
     pub state: Option<StateWork>,
-}
-
-/// Brings a room's state up to the end of its log: with the keys of the batch, and of what was before it.
-#[derive(Debug)]
-pub struct StateWork {
-    /// What was before, and may be lacking.
-    pub before: Option<Unapplied>,
-    /// The end of the log: when this is done, state is complete up to it.
-    pub through: u64,
-    /// When the log's newest entry expires, in seconds since the Unix epoch.
-    pub log_expires_at: u64,
 }
 
 /// Why a batch was not appended. Some of it may be in the log; a redelivery finds it there.

@@ -141,6 +141,26 @@ impl<C: Clock> StateTable<C> {
         }
     }
 
+    /// A key's row; strongly consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles, or the row cannot be read.
+    pub async fn get(&self, room: &RoomId, key: &str) -> Result<Option<StateValue>, StoreError> {
+        const OPERATION: &str = "GetItem of a room's state";
+        let get = self.client.get_item().table_name(&*self.table).consistent_read(true);
+        let output = get.key("roomId", text(room.as_str())).key("key", text(key)).send().await;
+        let item = output.map_err(StoreError::of_call(OPERATION))?.item;
+        let unreadable = |Unreadable(attribute)| StoreError::Unavailable {
+            operation: OPERATION,
+            source: format!("the row's `{attribute}` cannot be read").into(),
+        };
+        item.as_ref().filter(|item| !self.is_expired(item)).map(read_value).transpose().map_err(unreadable)
+    }
+
+    fn is_expired(&self, item: &Item) -> bool {
+        read_number(item, "expiresAt").is_ok_and(|expires_at| expires_at <= self.clock.unix_seconds())
+    }
+
     /// The rows after a key, or from the beginning after an empty one; strongly consistent, and at most 500.
     ///
     /// # Errors
@@ -159,11 +179,8 @@ impl<C: Clock> StateTable<C> {
         let output = query.send().await.map_err(StoreError::of_call("Query of a room's state"))?;
         let last = output.last_evaluated_key.as_ref().and_then(|key| read_text(key, "key").ok());
         let mut page = StatePage { values: Vec::new(), next: last.map(str::to_owned) };
-        let (now, mut unreadable) = (self.clock.unix_seconds(), UnreadableRows::default());
-        for item in output.items.unwrap_or_default() {
-            if read_number(&item, "expiresAt").is_ok_and(|expires_at| expires_at <= now) {
-                continue;
-            }
+        let mut unreadable = UnreadableRows::default();
+        for item in output.items.unwrap_or_default().into_iter().filter(|item| !self.is_expired(item)) {
             match read_value(&item) {
                 Ok(value) => page.values.push(value),
                 Err(row) => unreadable.add(row),
@@ -197,10 +214,8 @@ fn to_item(room: &RoomId, value: &StateValue, expires_at: Option<u64>) -> Item {
 }
 
 fn read_value(item: &Item) -> Result<StateValue, Unreadable> {
-    let data = match item.contains_key("removed") {
-        true => None,
-        false => Some(RawValue::from_string(read_text(item, "data")?.to_owned()).map_err(|_| Unreadable("data"))?),
-    };
+    let json = (!item.contains_key("removed")).then(|| read_text(item, "data")).transpose()?;
+    let data = json.map(|json| RawValue::from_string(json.to_owned())).transpose().map_err(|_| Unreadable("data"))?;
     Ok(StateValue {
         key: read_text(item, "key")?.to_owned(),
         rank: Rank { version: read_number(item, "version")?, seq: read_number(item, "seq")? },

@@ -4,7 +4,7 @@ use serde_json::Value;
 use shared::Message;
 use tests::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
-use super::{ROOM, Tables, batch, redelivered};
+use super::{ROOM, Tables, batch, redelivered, room};
 
 impl Tables {
     /// `stateAt` of the room's entries, counted from the log's first number.
@@ -155,4 +155,36 @@ async fn the_stacks_default_is_said_in_log_and_state() {
     let lasts = |row: &Value| row["until"].as_u64().map(|until| until - row["sentAt"].as_u64().unwrap());
     let state = tables.dynamodb.state(ROOM);
     assert_eq!(state.iter().map(lasts).collect::<Vec<_>>(), [Some(60_000), Some(5_000), None]);
+}
+
+#[tokio::test]
+async fn a_log_from_before_state_was_kept_is_folded_into_it() {
+    let tables = Tables::new();
+    let before = tables.environment_of("", None);
+    for round in 0..30 {
+        let messages =
+            (0..10).map(|place| tables.versioned(&format!("m{round}-{place}"), &format!("k{place}"), 100 - round));
+        before.bring(&batch(messages.collect())).await.unwrap();
+    }
+    before.bring(&batch(vec![tables.removal("gone", "k0", Some(200)), tables.plain("x")])).await.unwrap();
+    let after = tables.environment_of("*", Some(60));
+    after.bring(&batch(vec![tables.versioned("new", "k1", 300)])).await.unwrap();
+    let folded = after.state.fold(after.log.table(), &room()).await.unwrap();
+    assert_eq!((folded.messages, folded.written, folded.superseded), (302, 9, 1));
+    let rows = tables.dynamodb.state(ROOM);
+    let values: Vec<_> =
+        rows.iter().map(|row| (row["version"].as_u64().unwrap(), row.get("removed").is_some())).collect();
+    assert_eq!(values, [vec![(200, true), (300, false)], vec![(100, false); 8]].concat());
+    assert!(rows[2]["until"].is_u64(), "values last as long as others of the stack: {}", rows[2]);
+    let again = after.state.fold(after.log.table(), &room()).await.unwrap();
+    assert_eq!((again.written, again.superseded), (0, 10));
+}
+
+#[tokio::test]
+async fn one_key_is_looked_up() {
+    let tables = Tables::new();
+    tables.environment().bring(&batch(vec![tables.versioned("a", "k", 7)])).await.unwrap();
+    let value = tables.state().get(&room(), "k").await.unwrap().unwrap();
+    assert_eq!((value.rank.version, value.data.unwrap().get()), (7, "\"a\""));
+    assert!(tables.state().get(&room(), "l").await.unwrap().is_none());
 }

@@ -212,9 +212,9 @@ impl World {
         let rank = |seq: u64| Rank::of(log[&seq].version, seq);
         for (seq, row) in log.range(..=head) {
             let Some(key) = row.key.as_deref() else { continue };
-            let held = told.get(key).unwrap_or_else(|| panic!("{room} lacks {key}, {seq} as of {head}"));
-            assert_eq!(log[held].key.as_deref(), Some(key), "{held} of {room} is of another key");
-            assert!(rank(*held) >= rank(*seq), "{room} has {held} of {key}, and {seq} is greater, as of {head}");
+            let entry = told.get(key).unwrap_or_else(|| panic!("{room} lacks {key}, {seq} as of {head}"));
+            assert_eq!(log[entry].key.as_deref(), Some(key), "{entry} of {room} is of another key");
+            assert!(rank(*entry) >= rank(*seq), "{room} has {entry} of {key}, and {seq} is greater, as of {head}");
         }
         assert!(reply.get("next").is_none() && told.values().all(|seq| log[seq].key.is_some()), "{reply}");
     }
