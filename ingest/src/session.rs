@@ -20,17 +20,12 @@ use shared::{
         names::{CONNECTS, DISCONNECTS, HEALS, JOINS, SYNCS},
     },
     rooms::RoomPatterns,
-    store::{
-        connections::ConnectionTable,
-        log::{LogEntry, LogTable},
-        state::StateTable,
-        subjects::SubjectTable,
-    },
+    store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable},
 };
 
 use crate::{
     beat::Beat,
-    catch_up::ReplyBudget,
+    catch_up::{Head, ReplyBudget},
     config::SessionLimits,
     connections_api::ConnectionsApi,
     deadline::Deadline,
@@ -164,11 +159,11 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let mut found = join_room((connections, log), limits, frame, &room_id, after, &budget).await?;
                 metrics.add(JOINS, 1);
                 let sync_after_ms = self.sync_after(found.appended_at);
-                let newest = found.newest.take();
+                let head = found.head.take();
                 let catch_up = found.fill(&mut budget);
                 let wants_state = state == Some(true);
                 let state = if wants_state {
-                    self.joined_state(&room_id, after, &catch_up, newest, budget.used()).await?
+                    self.joined_state(&room_id, after, &catch_up, head, budget.used()).await?
                 } else {
                     None
                 };
@@ -214,7 +209,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
         room: &RoomId,
         after: Option<u64>,
         catch_up: &CatchUp,
-        newest: Option<Box<LogEntry>>,
+        head: Option<Head>,
         used: usize,
     ) -> Result<Option<JoinedState>, RouteError> {
         let has_everything = after.is_some_and(|after| after > 0) && !catch_up.truncated;
@@ -222,7 +217,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
             return Ok(None);
         }
         let bytes = STATE_REPLY_BYTES.saturating_sub(used);
-        let wanted = Wanted { after: "", seq: catch_up.seq, newest, limit: STATE_ENTRIES, bytes, takes_one: false };
+        let wanted = Wanted { after: "", seq: catch_up.seq, head, limit: STATE_ENTRIES, bytes, takes_one: false };
         let (_, page) = self.states.page(&self.tables.log, room, wanted).await?;
         Ok(Some(page.into()))
     }

@@ -28,6 +28,8 @@ use shared::{
     },
 };
 
+use crate::catch_up::Head;
+
 /// How long what was read is kept, in milliseconds.
 const KEPT_MILLIS: u64 = 1_000;
 
@@ -63,8 +65,8 @@ pub struct Wanted<'a> {
     /// The number of the log as of which it must be exact, or of a later one. What was taken away before it is told only where an older
     /// message could come after it.
     pub seq: u64,
-    /// The log's newest entry, if it was read by now.
-    pub newest: Option<Box<LogEntry>>,
+    /// The log's head, if it was read by now.
+    pub head: Option<Head>,
     /// Entries at most.
     pub limit: u32,
     /// Bytes that they may take.
@@ -77,7 +79,7 @@ impl<'a> Wanted<'a> {
     /// A reply of its own.
     #[must_use]
     pub fn alone(after: &'a str, seq: u64, limit: u32) -> Self {
-        Self { after, seq, newest: None, limit, bytes: STATE_REPLY_BYTES - ENVELOPE, takes_one: true }
+        Self { after, seq, head: None, limit, bytes: STATE_REPLY_BYTES - ENVELOPE, takes_one: true }
     }
 }
 
@@ -173,17 +175,12 @@ impl Snapshot {
         wanted: &Wanted<'_>,
         now: u64,
     ) -> Result<Self, StoreError> {
-        let newest = match &wanted.newest {
-            Some(newest) => Some(LogEntry::clone(newest)),
-            None => log.latest(room, None, 1).await?.entries.into_iter().next(),
+        let Head { seq, newest, .. } = match &wanted.head {
+            Some(head) => head.clone(),
+            None => Head::read(log, room).await?,
         };
-        let (seq, complete_to) = if let Some(newest) = &newest {
-            (newest.seq(), newest.state_complete_to())
-        } else {
-            // A log may be empty and its state full.
-            let seq = log.head(room).await?.map_or(0, |head| head.seq);
-            (seq, seq)
-        };
+        // A log may be empty and its state full.
+        let complete_to = newest.as_ref().map_or(seq, |newest| newest.state_complete_to());
         let mut snapshot = Self {
             room: room.clone(),
             seq,
