@@ -4,6 +4,7 @@ use std::{num::NonZeroU16, time::Duration};
 
 use shared::{
     config::{ConfigError, Settings},
+    rooms::RoomPatterns,
     store::connections::ROOM_INDEX,
 };
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub region: String,
     /// `RETENTION_SECONDS`: how long the log keeps a message.
     pub retention: Duration,
+    /// `STATE_ROOMS` with `STATE_TABLE` and `STATE_RETENTION_SECONDS`: the rooms whose state is kept.
+    pub state: Option<StateConfig>,
     /// `FANOUT_SHARD_SIZE`: connections above which a room is broadcast in shards; 0 is never.
     pub shard_size: u64,
     /// `FANOUT_SHARDS`: shards that a large room is cut into.
@@ -45,6 +48,24 @@ pub struct Config {
     pub http_version: HttpVersion,
     /// How posts are made.
     pub posts: PostConfig,
+}
+
+/// The rooms whose state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// `STATE_TABLE`.
+    pub table: String,
+    /// `STATE_ROOMS`.
+    pub rooms: RoomPatterns,
+    /// `STATE_RETENTION_SECONDS`: how long a value lasts where its message does not say, in seconds; `None` is for ever.
+    pub ttl_seconds: Option<u64>,
+}
+
+impl StateConfig {
+    fn read<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Option<Self> {
+        let (rooms, ttl_seconds) = (settings.rooms("STATE_ROOMS"), settings.state_retention_seconds());
+        (!rooms.is_empty()).then(|| Self { table: settings.required("STATE_TABLE"), rooms, ttl_seconds })
+    }
 }
 
 /// The version of HTTP that posts are made with.
@@ -95,6 +116,7 @@ impl Config {
             region: settings.required("AWS_REGION"),
             // Shorter, and clients could not recover what they miss; longer than ten years is a mistake.
             retention: Duration::from_secs(settings.retention_seconds()),
+            state: StateConfig::read(&mut settings),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),
             shards: settings.one_of("FANOUT_SHARDS", &SHARDS, "16").parse().unwrap_or(NonZeroU16::MIN),
             http_version: http_version(&mut settings),
@@ -164,6 +186,7 @@ mod tests {
         assert_eq!(config.connections_endpoint, "https://a.execute-api.eu-west-1.amazonaws.com/live");
         assert_eq!(config.retention, Duration::from_secs(86_400));
         assert_eq!((config.shard_size, config.shards.get()), (10_000, 16));
+        assert_eq!(config.state, None);
         assert_eq!(config.http_version, HttpVersion::Auto);
         let expected = PostConfig {
             concurrency: 64,
@@ -182,6 +205,17 @@ mod tests {
         for (name, version) in versions {
             assert_eq!(read(&[("FANOUT_HTTP_VERSION", name)]).unwrap().http_version, version);
         }
+    }
+
+    #[test]
+    fn state_needs_a_table() {
+        let state = [("STATE_ROOMS", "fx:*,prices"), ("STATE_TABLE", "s"), ("STATE_RETENTION_SECONDS", "60")];
+        let state = read(&state).unwrap().state.unwrap();
+        assert_eq!((state.table.as_str(), state.ttl_seconds), ("s", Some(60)));
+        assert_eq!(state.rooms, RoomPatterns::parse("fx:*,prices").unwrap());
+        let error = read(&[("STATE_ROOMS", "*")]).unwrap_err().to_string();
+        assert!(error.contains("STATE_TABLE is missing"), "{error}");
+        assert!(read(&[("STATE_ROOMS", "a*b"), ("STATE_TABLE", "s")]).is_err());
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::{
     group::Left,
     layout::Layouts,
     log::LogWriter,
+    state::StateWriter,
 };
 
 /// How long a group that has ended waits for the others of its batch before it is acknowledged on its own, which costs a
@@ -45,6 +46,8 @@ pub struct Fanout<Q, A, C> {
     pub connections: ConnectionTable<C>,
     /// The room logs.
     pub log: LogWriter<C>,
+    /// The rooms' state.
+    pub state: StateWriter<C>,
     /// What is noted of groups that are behind.
     pub congestion: Notes,
     /// The queue that feeds the function.

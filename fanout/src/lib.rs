@@ -12,6 +12,7 @@
 //! | [`resume`] | says where a group goes on that was interrupted |
 //! | [`frame`] | encodes messages, each once for all connections |
 //! | [`presence`] | reads and merges publications of who is in a room |
+//! | [`state`] | writes the greatest message of each key into the room's state |
 //! | [`shard`] | cuts broadcasts to large rooms into jobs |
 //! | [`broadcast`] | posts frames to a room's members |
 //! | [`limit`] | says when the next post may be made |
@@ -35,3 +36,4 @@ pub mod log;
 pub mod presence;
 pub mod resume;
 pub mod shard;
+pub mod state;

@@ -5,16 +5,23 @@ use std::rc::Rc;
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fanout::{
-    broadcast::Broadcaster, config::Config, congestion::Notes, connections_api::SignedConnectionsApi, handler::Fanout,
-    layout::Layouts, log::LogWriter,
+    broadcast::Broadcaster,
+    config::{Config, StateConfig},
+    congestion::Notes,
+    connections_api::SignedConnectionsApi,
+    handler::Fanout,
+    layout::Layouts,
+    log::LogWriter,
+    state::StateWriter,
 };
 use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
     queue::sqs::SqsQueue,
+    rooms::RoomPatterns,
     start::{self, StartError},
-    store::{congestion::CongestionTable, connections::ConnectionTable, log::LogTable},
+    store::{congestion::CongestionTable, connections::ConnectionTable, log::LogTable, state::StateTable},
     telemetry,
 };
 
@@ -29,10 +36,18 @@ async fn main() -> Result<(), StartError> {
         .map_err(StartError::client)?;
     let messages = LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock);
     let congestion = CongestionTable::new(dynamodb.clone(), &config.congestion_table);
+    let (state, state_rooms) = match config.state {
+        Some(StateConfig { table, rooms, ttl_seconds }) => {
+            let table = StateTable::new(dynamodb.clone(), &table, SystemClock);
+            (StateWriter::new(table, rooms.clone(), ttl_seconds, config.retention), rooms)
+        }
+        None => (StateWriter::off(), RoomPatterns::default()),
+    };
     let connections = ConnectionTable::new(dynamodb, &config.connections_table, SystemClock);
     let fanout = Rc::new(Fanout {
         connections: connections.with_room_index(&config.room_index),
-        log: LogWriter::new(messages, SystemClock, config.retention),
+        log: LogWriter::new(messages, SystemClock, config.retention).with_state_rooms(state_rooms),
+        state,
         congestion: Notes::new(congestion),
         source_queue: SqsQueue::new(sqs.clone(), &config.queue_url),
         batch_size: config.batch_size,

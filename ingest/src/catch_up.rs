@@ -82,6 +82,12 @@ impl ReplyBudget {
         self.spent || (!self.first && self.left() == 0)
     }
 
+    /// Bytes used up.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
     /// Bytes left for messages.
     #[must_use]
     pub fn left(&self) -> usize {
@@ -138,6 +144,34 @@ impl PageSize {
     }
 }
 
+/// Where a log stands.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The number of the newest message that it has, or had before everything in it expired; 0 when nothing is known of it.
+    pub seq: u64,
+    /// When that was appended, in milliseconds since the Unix epoch.
+    appended_at: Option<u64>,
+    /// Its newest entry, unless it is empty.
+    pub newest: Option<Box<LogEntry>>,
+}
+
+impl Head {
+    /// Reads it, strongly consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn read(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Self, StoreError> {
+        if let Some(newest) = log.latest(room, None, 1).await?.entries.into_iter().next() {
+            let (seq, appended_at) = (newest.seq(), Some(newest.appended_at));
+            return Ok(Self { seq, appended_at, newest: Some(Box::new(newest)) });
+        }
+        // What it had before everything expired.
+        let head = log.head(room).await?;
+        let (seq, appended_at) = head.map_or((0, None), |head| (head.seq, Some(head.appended_at)));
+        Ok(Self { seq, appended_at, newest: None })
+    }
+}
+
 /// What was found in a log for somebody who has everything up to `after`.
 #[derive(Debug)]
 pub struct Found {
@@ -149,6 +183,8 @@ pub struct Found {
     truncated: bool,
     /// When the newest message was appended, if that is known.
     pub appended_at: Option<u64>,
+    /// The log's head, where that was all that was looked at.
+    pub head: Option<Head>,
     /// Read units that it took, about.
     pub units: usize,
 }
@@ -157,7 +193,16 @@ impl Found {
     /// Nothing, of a log of which nothing is known.
     #[must_use]
     pub fn empty() -> Self {
-        Self { after: 0, seq: 0, messages: Vec::new(), more: false, truncated: false, appended_at: None, units: 0 }
+        Self {
+            after: 0,
+            seq: 0,
+            messages: Vec::new(),
+            more: false,
+            truncated: false,
+            appended_at: None,
+            head: None,
+            units: 0,
+        }
     }
 
     /// Nothing beyond a head that has expired, or that the client has.
@@ -194,12 +239,9 @@ impl Found {
 /// # Errors
 /// When the table does not answer, or throttles; the SDK has tried it again by then.
 pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, StoreError> {
-    let (seq, appended_at) = match log.latest(room, None, 1).await?.entries.first() {
-        Some(newest) => (newest.seq(), Some(newest.appended_at)),
-        // What it had before everything expired.
-        None => log.head(room).await?.map_or((0, None), |head| (head.seq, Some(head.appended_at))),
-    };
-    Ok(Found { after: seq, seq, appended_at, ..Found::empty() })
+    let head = Head::read(log, room).await?;
+    let (seq, appended_at) = (head.seq, head.appended_at);
+    Ok(Found { after: seq, seq, appended_at, head: Some(head), ..Found::empty() })
 }
 
 /// For [`read`]: whatever the log has.
@@ -257,7 +299,7 @@ pub async fn read(
     let truncated = has_gap || is_gone;
     // Whoever knows no head has looked for what is beyond by itself.
     let more = more && (head.is_some() || seq > last);
-    let found = Found { after, seq, messages, more, truncated, appended_at, units };
+    let found = Found { after, seq, messages, more, truncated, appended_at, head: None, units };
     Ok(if is_withheld { found.withheld() } else { found })
 }
 

@@ -117,6 +117,24 @@ pub struct SessionConfig {
     pub connections_endpoint: String,
     /// How much one may have.
     pub limits: SessionLimits,
+    /// `STATE_ROOMS` with `STATE_TABLE`: the rooms whose state is kept.
+    pub state: Option<StateConfig>,
+}
+
+/// The rooms whose state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// `STATE_TABLE`.
+    pub table: String,
+    /// `STATE_ROOMS`.
+    pub rooms: RoomPatterns,
+}
+
+impl StateConfig {
+    fn read<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Option<Self> {
+        let rooms = settings.rooms("STATE_ROOMS");
+        (!rooms.is_empty()).then(|| Self { table: settings.required("STATE_TABLE"), rooms })
+    }
 }
 
 /// How much one may have.
@@ -154,6 +172,7 @@ impl SessionConfig {
             requests,
             room_joins,
         };
+        let state = StateConfig::read(&mut settings);
         settings.finish(Self {
             connections_table,
             messages_table,
@@ -161,6 +180,7 @@ impl SessionConfig {
             retention_seconds,
             connections_endpoint,
             limits,
+            state,
         })
     }
 }

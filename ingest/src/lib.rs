@@ -22,6 +22,7 @@ pub mod response;
 pub mod routes;
 pub mod session;
 pub mod shares;
+pub mod state;
 pub mod sweep;
 pub mod sweeper;
 pub mod token;

@@ -7,22 +7,25 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
 use lambda_runtime::LambdaEvent;
 use shared::{
+    RoomId,
     clock::Clock,
     frame::{
         client::{Before, Inbound, JoinRoom, Positions, RefusalReason, Request},
-        server::Reply,
+        server::{CatchUp, JoinedState, Reply},
     },
     json::Counter,
+    limits::{STATE_ENTRIES, STATE_REPLY_BYTES},
     metrics::{
         Metrics,
         names::{CONNECTS, DISCONNECTS, HEALS, JOINS, SYNCS},
     },
-    store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable},
+    rooms::RoomPatterns,
+    store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable},
 };
 
 use crate::{
     beat::Beat,
-    catch_up::ReplyBudget,
+    catch_up::{Head, ReplyBudget},
     config::SessionLimits,
     connections_api::ConnectionsApi,
     deadline::Deadline,
@@ -30,10 +33,11 @@ use crate::{
     heads::Heads,
     response::{Response, RouteError},
     routes::{
-        connect::connect, disconnect::disconnect, get_history::get_history, join_room::join_room,
+        connect::connect, disconnect::disconnect, get_history::get_history, get_state::get_state, join_room::join_room,
         leave_room::leave_room, sync::sync,
     },
     shares::RequestShares,
+    state::{States, Wanted},
 };
 
 /// The function's state.
@@ -47,6 +51,7 @@ pub struct SessionFunction<C> {
     retention_seconds: u64,
     beat: RefCell<Beat>,
     shares: RequestShares<C>,
+    states: States<C>,
     random: RefCell<Rng>,
 }
 
@@ -74,8 +79,16 @@ impl<C: Clock + Clone> SessionFunction<C> {
     ) -> Self {
         let heads = Heads::new(clock.clone());
         let shares = RequestShares::new(limits.requests, limits.room_joins, clock.clone());
+        let states = States::none(clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
-        Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, shares, random }
+        Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, shares, states, random }
+    }
+
+    /// The same for a stack that keeps the state of some rooms.
+    #[must_use]
+    pub fn with_states(self, table: StateTable<C>, rooms: RoomPatterns) -> Self {
+        let states = States::new(table, rooms, self.clock.clone());
+        Self { states, ..self }
     }
 
     /// Serves one event.
@@ -139,19 +152,29 @@ impl<C: Clock + Clone> SessionFunction<C> {
         self.shares.take(&frame.grant.subject)?;
         let Tables { connections, log, .. } = &self.tables;
         match request {
-            Request::JoinRoom(JoinRoom { room_id, after, .. }) => {
+            Request::JoinRoom(JoinRoom { room_id, after, state, presence, .. }) => {
                 let mut budget = ReplyBudget::new();
                 let after = after.map(|Counter(after)| after);
                 let limits = (self.limits.rooms, &self.shares);
-                let found = join_room((connections, log), limits, frame, &room_id, after, &budget).await?;
+                let mut found = join_room((connections, log), limits, frame, &room_id, after, &budget).await?;
                 metrics.add(JOINS, 1);
                 let sync_after_ms = self.sync_after(found.appended_at);
+                let head = found.head.take();
+                let catch_up = found.fill(&mut budget);
+                let wants_state = state == Some(true);
+                let state = if wants_state {
+                    self.joined_state(&room_id, after, &catch_up, head, budget.used()).await?
+                } else {
+                    None
+                };
                 Ok(Reply::Joined {
                     room_id,
-                    catch_up: found.fill(&mut budget),
+                    catch_up,
                     retention_seconds: self.retention_seconds,
                     sync_after_ms,
                     expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
+                    now: (wants_state || presence == Some(true)).then(|| self.clock.unix_millis()),
+                    state,
                 })
             }
             Request::LeaveRoom(leave) => leave_room(connections, &frame.connection, leave.room_id).await,
@@ -174,8 +197,29 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 let (before, limit) = (history.before.map(|Before(before)| before), history.limit());
                 get_history(log, &frame.grant, history.room_id, before, limit).await
             }
+            Request::GetState(request) => get_state(&self.states, log, &frame.grant, request).await,
             Request::SendMessage(_) => Err(RefusalReason::AmbiguousAction.into()),
         }
+    }
+
+    /// The first page of a room's state, for whoever may lack some of it: who comes without a position, or with one of an empty log, or
+    /// whose position is of a log that is gone in part. It takes what `used` leaves of the reply.
+    async fn joined_state(
+        &self,
+        room: &RoomId,
+        after: Option<u64>,
+        catch_up: &CatchUp,
+        head: Option<Head>,
+        used: usize,
+    ) -> Result<Option<JoinedState>, RouteError> {
+        let has_everything = after.is_some_and(|after| after > 0) && !catch_up.truncated;
+        if has_everything || !self.states.keeps(room) {
+            return Ok(None);
+        }
+        let bytes = STATE_REPLY_BYTES.saturating_sub(used);
+        let wanted = Wanted { after: "", seq: catch_up.seq, head, limit: STATE_ENTRIES, bytes, takes_one: false };
+        let (_, page) = self.states.page(&self.tables.log, room, wanted).await?;
+        Ok(Some(page.into()))
     }
 
     fn sync_after(&self, newest: Option<u64>) -> u64 {

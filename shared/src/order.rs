@@ -1,5 +1,7 @@
 //! The order of a key's messages: the greatest is the key's value.
 
+use std::collections::HashMap;
+
 use crate::message::LoggedMessage;
 
 /// Where a message stands among those of its key: by its version, or 0 without one; then by its number.
@@ -34,6 +36,21 @@ impl LoggedMessage {
     pub fn rank(&self) -> Rank {
         Rank::of(self.message.version, self.seq)
     }
+}
+
+/// The greatest message of each key, out of any messages; those without a key are nobody's.
+#[must_use]
+pub fn greatest<'a>(messages: impl IntoIterator<Item = &'a LoggedMessage>) -> HashMap<&'a str, &'a LoggedMessage> {
+    let mut greatest: HashMap<&str, &LoggedMessage> = HashMap::new();
+    for candidate in messages {
+        if let Some(key) = &candidate.message.key {
+            let current = greatest.entry(key).or_insert(candidate);
+            if candidate.rank().supersedes(current.rank()) {
+                *current = candidate;
+            }
+        }
+    }
+    greatest
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod expiry;
 mod lagging;
 mod metered;
 mod rows;
+mod state;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread::JoinHandle;

@@ -1,8 +1,6 @@
 //! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
 
-use std::collections::HashMap;
-
-use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES};
+use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES, order::greatest};
 
 use super::{
     Carried, EncodedFrame,
@@ -21,15 +19,7 @@ pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<EncodedFrame> {
 
 /// The numbers of the messages that are broadcast.
 fn conflate(logged: &[LoggedMessage]) -> Vec<u64> {
-    let mut newest: HashMap<&str, &LoggedMessage> = HashMap::new();
-    for candidate in logged {
-        if let Some(key) = &candidate.message.key {
-            let current = newest.entry(key).or_insert(candidate);
-            if candidate.rank().supersedes(current.rank()) {
-                *current = candidate;
-            }
-        }
-    }
+    let newest = greatest(logged);
     let is_kept = |candidate: &&LoggedMessage| match &candidate.message.key {
         Some(key) => newest[key.as_str()].seq == candidate.seq,
         None => true,
@@ -152,6 +142,26 @@ mod tests {
     }
 
     proptest! {
+        /// Of a key's messages the greatest is always sent: whoever keeps that has the same map, conflated or not.
+        #[test]
+        fn conflation_leaves_a_clients_map_as_it_is(
+            shape in prop::collection::vec((0_usize..4, prop::option::of(0_u64..4), any::<bool>(), any::<bool>()), 1..12)
+        ) {
+            let (keys, mut seq) = ([None, Some("a"), Some("b"), Some("c")], 0);
+            let batch: Vec<_> = shape.into_iter().map(|(key, version, remove, has_gap)| {
+                seq += 1 + u64::from(has_gap);
+                let mut logged = logged(seq, keys[key], version, 1);
+                logged.message.remove = remove && keys[key].is_some();
+                logged
+            }).collect();
+            let sent: Vec<_> = read(&encode(&room(), &batch)).into_iter().flat_map(|(numbers, _)| numbers).collect();
+            let arrived: Vec<_> = batch.iter().filter(|logged| sent.contains(&logged.seq)).cloned().collect();
+            let map = |messages: &[LoggedMessage]| {
+                greatest(messages).into_iter().map(|(key, logged)| (key.to_owned(), logged.rank())).collect::<std::collections::BTreeMap<_, _>>()
+            };
+            prop_assert_eq!(map(&arrived), map(&batch));
+        }
+
         #[test]
         fn frames_stand_for_the_whole_batch_in_order(
             shape in prop::collection::vec((0_usize..4, prop::option::of(0_u64..4), 0_usize..20_000), 1..10)

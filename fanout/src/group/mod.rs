@@ -141,7 +141,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let nothing = |_| false;
         self.finish_records(work, invocation, nothing).await?;
         let mut layout = None;
-        if let Some(batch) = work.group.messages() {
+        if let Some(mut batch) = work.group.messages() {
+            self.state.complete(&mut batch);
             layout = self.process_messages(work, &batch, invocation).await?;
         }
         if work.group.shard_jobs().next().is_some() {

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, num::NonZeroU16, time::Duration};
 
 use futures::{
     StreamExt,
-    future::{OptionFuture, join, try_join},
+    future::{OptionFuture, join3, try_join},
     stream,
 };
 use shared::{
@@ -26,7 +26,7 @@ use crate::{
     connections_api::ConnectionsApi,
     frame::{self, EncodedFrame, encode::encode},
     handler::Fanout,
-    log::{Batch, Logged, Place},
+    log::{Batch, Logged, Place, StateWork},
     resume::{Next, Resume},
     shard,
 };
@@ -102,10 +102,12 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let mut resume = Resume::new(row.await.transpose()?.transpose()?.flatten(), logged.floor);
         let mut hand = Hand::new(&logged, resume.done());
         let places = places_by_position(work, &logged.places);
-        let mut head = logged.head;
+        let (mut head, mut state) = (logged.head, logged.state);
         if is_known {
             // Some of it may be finished with.
-            self.save_head(&room, head.take(), invocation).await?;
+            let saving = self.save_head(&room, head.take(), invocation);
+            let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
+            try_join(saving, applying).await?;
         }
         loop {
             let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
@@ -139,10 +141,16 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                         }
                     };
                     // Beside the posts, and before anything counts as finished.
-                    let (brought_out, saved) = join(bring_out, self.save_head(&room, head.take(), invocation)).await;
+                    let saving = self.save_head(&room, head.take(), invocation);
+                    let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
+                    let (brought_out, saved, applied) = join3(bring_out, saving, applying).await;
                     brought_out?;
-                    saved?;
                     resume.finished(through);
+                    if let Err(error) = saved.and(applied) {
+                        // The records come back: nobody gets again what is out.
+                        self.save_progress(&room, ProgressOf::Room, resume.row(), invocation).await;
+                        return Err(error);
+                    }
                     hand.drop_up_to(through);
                 }
             }
@@ -159,6 +167,19 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let Some(head) = head else { return Ok(()) };
         let saving = retry_throttled(|| self.log.table().save_head(room, head));
         Ok(invocation.deadline.finish(saving).await??)
+    }
+
+    /// Brings the room's state up to the end of its log.
+    async fn apply_state(
+        &self,
+        room: &RoomId,
+        work: Option<StateWork>,
+        batch: &[LoggedMessage],
+        invocation: &Invocation<'_>,
+    ) -> Result<(), GroupError> {
+        // Most batches have no keys, and none has this on its stack.
+        let applying = Box::pin(self.state.apply(&self.log, room, work, batch, invocation.metrics));
+        Ok(invocation.deadline.finish(applying).await??)
     }
 
     /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the

@@ -1,5 +1,6 @@
 //! The room log's writer: numbers a batch and appends it, before the first post.
 
+mod lag;
 mod tail;
 mod tails;
 
@@ -9,12 +10,14 @@ use shared::{
     LoggedMessage, Message, RoomId,
     backoff::Backoff,
     clock::Clock,
+    rooms::RoomPatterns,
     store::{
         StoreError,
         log::{Append, AppendError as TableError, Fence, Layout, LogEntry, LogHead, LogTable},
     },
 };
 
+pub use lag::{StateWork, Unapplied};
 pub use tail::{Head, Place, Tail};
 use tails::Tails;
 
@@ -103,6 +106,8 @@ pub struct Logged {
     pub numbered: usize,
     /// The newest of the messages, as the log's head.
     pub head: Option<LogHead>,
+    /// What is to be done so that the room's state is complete up to the log's end; nothing where no state is kept.
+    pub state: Option<StateWork>,
 }
 
 /// Why a batch was not appended. Some of it may be in the log; a redelivery finds it there.
@@ -122,13 +127,20 @@ pub struct LogWriter<C> {
     table: LogTable<C>,
     clock: C,
     retention: Duration,
+    state_rooms: RoomPatterns,
     tails: RefCell<Tails>,
 }
 
 impl<C: Clock> LogWriter<C> {
     /// A writer that keeps messages for `retention`.
     pub fn new(table: LogTable<C>, clock: C, retention: Duration) -> Self {
-        Self { table, clock, retention, tails: RefCell::default() }
+        Self { table, clock, retention, state_rooms: RoomPatterns::default(), tails: RefCell::default() }
+    }
+
+    /// The same for a stack that keeps the state of some rooms.
+    #[must_use]
+    pub fn with_state_rooms(self, state_rooms: RoomPatterns) -> Self {
+        Self { state_rooms, ..self }
     }
 
     /// The table.
@@ -168,6 +180,7 @@ impl<C: Clock> LogWriter<C> {
         wanted: impl Fn(Layout) -> Layout,
     ) -> Result<Logged, AppendError> {
         let (mut throttled, mut numbered) = (None, 0);
+        let keeps_state = self.state_rooms.matches(room);
         for attempt in 0..ATTEMPTS {
             if tail.has_all(&batch.messages) {
                 return Ok(self.logged(room, batch, tail, numbered).await?);
@@ -180,20 +193,24 @@ impl<C: Clock> LogWriter<C> {
             // entry is the last to go, and as long as it is there it is the head.
             let expires_at = (self.clock.unix_seconds() + self.retention.as_secs())
                 .max(tail.head().map_or(0, |head| head.expires_at));
-            let entries = plan.entries(&batch.messages, floor, self.clock.unix_millis(), expires_at);
+            let has_keys = plan.new_messages(&batch.messages).any(|message| message.key.is_some());
+            let state_at = keeps_state.then(|| tail.state_at(next, has_keys)).flatten();
+            let times = (self.clock.unix_millis(), expires_at);
+            let entries = plan.entries(&batch.messages, floor, times, state_at);
             match self.table.append(room, &entries, how).await {
                 Ok(()) if plan.known().is_empty() => {
-                    tail.extend(&entries);
+                    tail.extend_with_own(&entries);
                     let mut messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).collect();
                     messages.sort_by_key(|logged| logged.seq);
                     let head = head_of(&messages, &tail);
+                    let state = self.state_work(room, &messages, &tail);
                     self.remember(room, tail);
                     let (places, numbered) = (plan.places().to_vec(), messages.len());
-                    return Ok(Logged { places, messages, floor, known: false, numbered, head });
+                    return Ok(Logged { places, messages, floor, known: false, numbered, head, state });
                 }
                 Ok(()) => {
                     numbered += entries.len();
-                    tail.extend(&entries);
+                    tail.extend_with_own(&entries);
                 }
                 Err(TableError::Conflict) => {
                     throttled = None;
@@ -240,8 +257,26 @@ impl<C: Clock> LogWriter<C> {
         }
         let floor = tail.head().map_or(0, |head| head.floor);
         let head = head_of(&messages, &tail);
+        let state = self.state_work(room, &messages, &tail);
         self.remember(room, tail);
-        Ok(Logged { places, messages, floor, known: true, numbered, head })
+        Ok(Logged { places, messages, floor, known: true, numbered, head, state })
+    }
+
+    /// What brings the room's state up to the log's end: nothing, where it has no key to write.
+    fn state_work(&self, room: &RoomId, messages: &[LoggedMessage], tail: &Tail) -> Option<StateWork> {
+        let head = tail.head().filter(|_| self.state_rooms.matches(room))?;
+        let before = tail.unapplied();
+        let has_keys = messages.iter().any(|logged| logged.message.key.is_some());
+        (has_keys || before.is_some()).then_some(StateWork {
+            before,
+            through: head.seq,
+            log_expires_at: head.expires_at,
+        })
+    }
+
+    /// Notes that a room's state is complete up to a number.
+    pub fn state_is_complete_to(&self, room: &RoomId, seq: u64) {
+        self.tails.borrow_mut().state_is_complete_to(room, seq);
     }
 
     /// The number that comes next, and what it is written on condition of.

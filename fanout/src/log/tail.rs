@@ -11,6 +11,8 @@ use shared::{
     store::log::{Layout, LogEntry, LogPage},
 };
 
+use super::lag::{Lag, Unapplied};
+
 /// The end of a log.
 #[derive(Clone, Debug, Default)]
 pub struct Tail {
@@ -19,6 +21,7 @@ pub struct Tail {
     reaches_start: bool,
     bytes_searched: usize,
     was_searched: bool,
+    lag: Lag,
 }
 
 /// An entry that is in the log.
@@ -66,7 +69,8 @@ impl Tail {
     /// From a page of the newest entries, descending.
     #[must_use]
     pub fn from_latest(page: &LogPage) -> Self {
-        let mut tail = Self { head: page.entries.first().map(Head::of), ..Self::default() };
+        let mut tail =
+            Self { head: page.entries.first().map(Head::of), lag: Lag::from_latest(page), ..Self::default() };
         tail.skip(&page.unreadable);
         tail.extend_back(page);
         tail
@@ -126,10 +130,17 @@ impl Tail {
         self.bytes_searched += page.bytes;
     }
 
-    /// Adds a page of entries that come after, ascending.
+    /// Adds a page of entries that come after and that somebody else has appended, ascending.
     pub fn extend_with(&mut self, page: &LogPage) {
         self.extend(&page.entries);
+        self.lag.extend(&page.entries);
         self.skip(&page.unreadable);
+    }
+
+    /// Adds entries that come after and that are the batch's own, ascending.
+    pub fn extend_with_own(&mut self, entries: &[LogEntry]) {
+        self.lag.extend_with_own(self.head.map(|head| head.seq), entries);
+        self.extend(entries);
     }
 
     /// What cannot be read has its number all the same: what comes next follows it.
@@ -147,8 +158,28 @@ impl Tail {
         }
     }
 
-    /// Forgets all but the newest `most` entries.
+    /// The number up to which the room's state is complete, to be said by entries from `next` on that hold keys; by others only
+    /// while state may lack something.
+    #[must_use]
+    pub fn state_at(&self, next: u64, has_keys: bool) -> Option<u64> {
+        let head = self.head.map(|head| head.seq);
+        (has_keys || !self.lag.is_none(head)).then(|| self.lag.state_at(head, next))
+    }
+
+    /// What the room's state may lack.
+    #[must_use]
+    pub fn unapplied(&self) -> Option<Unapplied> {
+        self.lag.unapplied(self.head.map(|head| head.seq))
+    }
+
+    /// Notes that the room's state is complete up to a number.
+    pub fn state_is_complete_to(&mut self, seq: u64) {
+        self.lag.is_complete_to(seq);
+    }
+
+    /// Forgets all but the newest `most` entries, and what messages say.
     pub fn truncate(&mut self, most: usize) {
+        self.lag.forget_messages();
         if self.known.len() > most {
             self.known.drain(..self.known.len() - most);
             self.reaches_start = false;
@@ -212,13 +243,24 @@ impl Plan {
         self.places.iter().map(|place| place.seq).filter(|seq| *seq >= floor).min().unwrap_or(floor)
     }
 
+    /// The messages to append.
+    pub fn new_messages<'a>(&self, messages: &'a [Message]) -> impl Iterator<Item = &'a Message> {
+        self.new.iter().map(|index| &messages[*index])
+    }
+
     /// The entries to append.
     #[must_use]
-    pub fn entries(&self, messages: &[Message], floor: u64, appended_at: u64, expires_at: u64) -> Vec<LogEntry> {
+    pub fn entries(
+        &self,
+        messages: &[Message],
+        floor: u64,
+        (appended_at, expires_at): (u64, u64),
+        state_at: Option<u64>,
+    ) -> Vec<LogEntry> {
         let entry = |index: &usize| {
             let Place { seq, layout } = self.places[*index];
             let logged = LoggedMessage { seq, message: messages[*index].clone() };
-            LogEntry { logged, appended_at, expires_at, layout, floor }
+            LogEntry { logged, appended_at, expires_at, layout, floor, state_at }
         };
         self.new.iter().map(entry).collect()
     }
@@ -268,6 +310,7 @@ mod tests {
             expires_at: seq + 1000,
             layout: Layout::Direct,
             floor: 3,
+            state_at: None,
         }
     }
 
@@ -278,7 +321,7 @@ mod tests {
     fn numbers(tail: &Tail, ids: &[&str], next: u64) -> (Vec<u64>, usize) {
         let messages: Vec<_> = ids.iter().map(|id| message(id)).collect();
         let plan = tail.plan(&messages, next, Layout::Direct);
-        let new = plan.entries(&messages, 0, 0, 0).len();
+        let new = plan.entries(&messages, 0, (0, 0), None).len();
         (plan.places().iter().map(|place| place.seq).collect(), new)
     }
 
@@ -317,7 +360,7 @@ mod tests {
         let plan = tail.plan(&messages, 9, shards);
         assert_eq!(plan.places(), [Place { seq: 8, layout: Layout::Direct }, Place { seq: 9, layout: shards }]);
         assert_eq!((plan.known(), plan.floor(3), plan.floor(9), plan.floor(20)), (vec![8], 8, 9, 20));
-        let entries = plan.entries(&messages, 8, 5, 6);
+        let entries = plan.entries(&messages, 8, (5, 6), None);
         assert_eq!((entries[0].seq(), entries[0].floor, entries[0].layout), (9, 8, shards));
     }
 

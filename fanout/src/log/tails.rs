@@ -26,6 +26,13 @@ impl Tails {
         self.tails.get(room).cloned()
     }
 
+    /// Notes that a room's state is complete up to a number, if its tail is remembered.
+    pub(super) fn state_is_complete_to(&mut self, room: &RoomId, seq: u64) {
+        if let Some(tail) = self.tails.peek_mut(room) {
+            tail.state_is_complete_to(seq);
+        }
+    }
+
     /// Remembers a room's tail. The rooms that were not used for longest are forgotten for it: each costs one read.
     pub(super) fn put(&mut self, room: &RoomId, tail: Tail) {
         self.entries += tail.len();

@@ -47,6 +47,8 @@ pub enum Command {
     Stats(commands::stats::Options),
     /// The connections of a room.
     Members(commands::members::Options),
+    /// A room's state: of each key the value. Also to make it anew, or to take a value away.
+    State(commands::state::Options),
     /// A room's messages from its log.
     Tail(commands::tail::Options),
     /// Send lines of standard input to a room.

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::Client as DynamoDb;
 use fastrand::Rng;
 use ingest::{
     beat::Beat,
-    config::SessionConfig,
+    config::{SessionConfig, StateConfig},
     connections_api::ConnectionsApi,
     session::{SessionFunction, Tables},
 };
@@ -13,7 +13,7 @@ use shared::{
     clock::SystemClock,
     config::Settings,
     start::{self, StartError},
-    store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable},
+    store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable},
     telemetry,
 };
 
@@ -26,9 +26,9 @@ async fn main() -> Result<(), StartError> {
     let tables = Tables {
         connections: ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
         subjects: SubjectTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
-        log: LogTable::new(dynamodb, &config.messages_table, SystemClock),
+        log: LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock),
     };
-    let function = SessionFunction::new(
+    let mut function = SessionFunction::new(
         tables,
         ConnectionsApi::new(&sdk, &config.connections_endpoint),
         config.limits,
@@ -37,6 +37,9 @@ async fn main() -> Result<(), StartError> {
         Beat::new(config.sync_after_ms, Rng::new()),
         Rng::new(),
     );
+    if let Some(StateConfig { table, rooms }) = config.state {
+        function = function.with_states(StateTable::new(dynamodb, &table, SystemClock), rooms);
+    }
     let function = &function;
     start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

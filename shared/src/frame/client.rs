@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::{
     draft::Draft,
     json::{self, Counter, FieldError, Name, Text, required},
-    limits::{HISTORY_DEFAULT, HISTORY_MESSAGES, MAX_INTEGER, SYNC_ROOMS},
+    limits::{HISTORY_DEFAULT, HISTORY_MESSAGES, MAX_INTEGER, NAME_CHARS, STATE_ENTRIES, SYNC_ROOMS},
     room::RoomId,
     text::cut,
 };
@@ -42,6 +42,8 @@ pub enum Request<'a> {
     Sync(Sync),
     /// Read a page of a room's log, newest first.
     GetHistory(GetHistory),
+    /// Read a page of a room's state.
+    GetState(GetState),
 }
 
 /// `joinRoom`.
@@ -97,6 +99,54 @@ impl GetHistory {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(HISTORY_DEFAULT, |HistoryLimit(limit)| limit)
+    }
+}
+
+/// `getState`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetState {
+    /// The room.
+    #[serde(deserialize_with = "required")]
+    pub room_id: RoomId,
+    /// The last key that the client has; without, or empty, from the beginning.
+    pub after: Option<AfterKey>,
+    /// The `seq` that came with the first page.
+    pub seq: Option<Counter>,
+    /// Entries at most.
+    pub limit: Option<StateLimit>,
+}
+
+impl GetState {
+    /// Entries at most, in any case.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit.map_or(STATE_ENTRIES, |StateLimit(limit)| limit)
+    }
+}
+
+/// The key after which a page of state begins; an empty one is before all.
+#[derive(Clone, Debug)]
+pub struct AfterKey(pub String);
+
+/// Entries that a page of state may have.
+#[derive(Clone, Copy, Debug)]
+pub struct StateLimit(pub u32);
+
+impl<'de> Deserialize<'de> for AfterKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(key) = Text::deserialize(deserializer)?;
+        if key.chars().count() > NAME_CHARS {
+            return Err(D::Error::custom(format!("must have at most {NAME_CHARS} characters")));
+        }
+        Ok(Self(key))
+    }
+}
+
+impl<'de> Deserialize<'de> for StateLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let limit = json::integer(deserializer, 1..=STATE_ENTRIES.into())?;
+        Ok(Self(u32::try_from(limit).unwrap_or(STATE_ENTRIES)))
     }
 }
 
@@ -173,7 +223,7 @@ pub struct Refusal {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefusalReason {
     /// No such action.
-    #[error("unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync and getHistory")]
+    #[error("unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync, getHistory and getState")]
     UnknownAction(String),
     /// The action is another route's: API Gateway has read another one in the frame.
     #[error("the frame must have one `action`, at its top level")]
@@ -181,6 +231,9 @@ pub enum RefusalReason {
     /// A field is missing or wrong, or the frame is no JSON object.
     #[error(transparent)]
     Field(#[from] FieldError),
+    /// No state is kept of the room.
+    #[error("`roomId` {0}: no state is kept of the room")]
+    NoState(RoomId),
 }
 
 /// What every frame has.
@@ -222,6 +275,7 @@ impl<'a> Request<'a> {
             "sendMessage" => Self::SendMessage(json::read(text)?),
             "sync" => Self::Sync(json::read(text)?),
             "getHistory" => Self::GetHistory(json::read(text)?),
+            "getState" => Self::GetState(json::read(text)?),
             _ => return Err(RefusalReason::UnknownAction(cut(&action, ACTION_BYTES))),
         })
     }
@@ -255,6 +309,21 @@ mod tests {
             panic!()
         };
         assert!(matches!((history.before, history.limit()), (Some(Before(9)), 50)));
+        let Request::GetState(state) = of(r#"{"action":"getState","roomId":"r","after":"a","seq":9}"#).request else {
+            panic!()
+        };
+        assert!(
+            matches!((&state.after, state.seq, state.limit()), (Some(AfterKey(key)), Some(Counter(9)), 1_000) if key == "a")
+        );
+    }
+
+    #[test]
+    fn a_page_of_state_is_within_its_limits() {
+        let told = |fields: &str| reason(&format!(r#"{{"action":"getState","roomId":"r",{fields}}}"#));
+        assert_eq!(told(r#""limit":1001"#), "`limit` must be an integer from 1 to 1000");
+        assert_eq!(told(&format!(r#""after":"{}""#, "x".repeat(65))), "`after` must have at most 64 characters");
+        assert_eq!(told(r#""seq":-1"#), "`seq` must be an integer from 0 to 9007199254740991");
+        assert!(Inbound::parse(r#"{"action":"getState","roomId":"r","after":""}"#).is_ok());
     }
 
     #[test]

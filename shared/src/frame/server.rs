@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::{message::LoggedMessage, room::RoomId};
 
@@ -34,6 +35,12 @@ pub enum Reply {
         sync_after_ms: u64,
         /// When the connection's token expires, in milliseconds from now on: a connection with a new one should be open by then.
         expires_in_ms: u64,
+        /// The server's time, in milliseconds since the Unix epoch; for whoever asked for state or presence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        now: Option<u64>,
+        /// The first page of the room's state, for whoever asked for it, as of `seq`.
+        #[serde(flatten)]
+        state: Option<JoinedState>,
     },
     /// The connection is not in the room.
     Left {
@@ -68,6 +75,16 @@ pub enum Reply {
         /// Whether there are older ones.
         more: bool,
     },
+    /// A page of a room's state.
+    State {
+        /// The room.
+        room_id: RoomId,
+        /// The number of the log as of which the page is exact.
+        seq: u64,
+        /// The page.
+        #[serde(flatten)]
+        page: StatePage,
+    },
     /// The request was refused; the connection stays open unless a reason says otherwise.
     Error {
         /// What kind of error.
@@ -98,6 +115,72 @@ pub struct CatchUp {
     pub more: bool,
     /// Whether some of what was asked for is gone, or never was in this log.
     pub truncated: bool,
+}
+
+/// Part of a room's state, ascending by key.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatePage {
+    /// The values.
+    pub entries: Vec<StateEntry>,
+    /// Keys without a value, as far as a message could still come that is older than what took it away.
+    pub removed: Vec<StateRemoval>,
+    /// The key after which there is more, if there is; empty is from the beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// The same in a `joined` reply, which has fields of its own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinedState {
+    /// As [`StatePage::entries`].
+    pub state: Vec<StateEntry>,
+    /// As [`StatePage::removed`].
+    pub state_removed: Vec<StateRemoval>,
+    /// As [`StatePage::next`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_next: Option<String>,
+}
+
+impl From<StatePage> for JoinedState {
+    fn from(StatePage { entries, removed, next }: StatePage) -> Self {
+        Self { state: entries, state_removed: removed, state_next: next }
+    }
+}
+
+/// A key's value: the message that it was set with.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateEntry {
+    /// The key.
+    pub key: String,
+    /// The message's number.
+    pub seq: u64,
+    /// Its version, if it has one above 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The sender.
+    pub from: String,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+    /// For how long the value lasts from then on, in seconds, if not for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+    /// What it says.
+    pub data: Box<RawValue>,
+}
+
+/// A key whose value was taken away, or has expired.
+#[derive(Debug, Serialize)]
+pub struct StateRemoval {
+    /// The key.
+    pub key: String,
+    /// The number of the message that it was taken away with, or whose value has expired.
+    pub seq: u64,
+    /// That message's version, if it has one above 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// The kinds of error.
@@ -157,7 +240,7 @@ impl ServerFrame {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json, value::RawValue};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::message::Message;
@@ -191,7 +274,9 @@ mod tests {
                     catch_up: catch_up(),
                     retention_seconds: 60,
                     expires_in_ms: 9,
-                    sync_after_ms: 30_000
+                    sync_after_ms: 30_000,
+                    now: None,
+                    state: None,
                 },
                 Some("q")
             ),
@@ -248,6 +333,63 @@ mod tests {
             value(error, None),
             json!({
                 "type": "error", "code": "rate_limited", "message": "m", "id": "i", "reason": "token_expired", "retryAfterMs": 7,
+            })
+        );
+    }
+
+    #[test]
+    fn state_is_what_the_protocol_says() {
+        let room_id = RoomId::parse("r").unwrap();
+        let data = || RawValue::from_string("{}".into()).unwrap();
+        let page = || StatePage {
+            entries: vec![
+                StateEntry {
+                    key: "a".into(),
+                    seq: 9,
+                    version: Some(7),
+                    from: "eu".into(),
+                    sent_at: 1,
+                    ttl_seconds: Some(30),
+                    data: data(),
+                },
+                StateEntry {
+                    key: "b".into(),
+                    seq: 2,
+                    version: None,
+                    from: "eu".into(),
+                    sent_at: 1,
+                    ttl_seconds: None,
+                    data: data(),
+                },
+            ],
+            removed: vec![StateRemoval { key: "c".into(), seq: 8, version: Some(3) }],
+            next: Some("c".into()),
+        };
+        let entries = json!([
+            {"key": "a", "seq": 9, "version": 7, "from": "eu", "sentAt": 1, "ttlSeconds": 30, "data": {}},
+            {"key": "b", "seq": 2, "from": "eu", "sentAt": 1, "data": {}},
+        ]);
+        let removed = json!([{"key": "c", "seq": 8, "version": 3}]);
+        assert_eq!(
+            value(Reply::State { room_id: room_id.clone(), seq: 44, page: page() }, Some("q")),
+            json!({
+                "type": "state", "requestId": "q", "roomId": "r", "seq": 44, "entries": entries, "removed": removed, "next": "c",
+            })
+        );
+        let joined = Reply::Joined {
+            room_id: room_id.clone(),
+            catch_up: CatchUp { seq: 9, ..CatchUp::default() },
+            retention_seconds: 60,
+            expires_in_ms: 9,
+            sync_after_ms: 30_000,
+            now: Some(5),
+            state: Some(page().into()),
+        };
+        assert_eq!(
+            value(joined, None),
+            json!({
+                "type": "joined", "roomId": "r", "seq": 9, "messages": [], "more": false, "truncated": false, "retentionSeconds": 60,
+                "syncAfterMs": 30_000, "expiresInMs": 9, "now": 5, "state": entries, "stateRemoved": removed, "stateNext": "c",
             })
         );
     }

@@ -72,6 +72,12 @@ counters! {
     RETURNED = "Returned";
     /// Messages that got a number.
     MESSAGES = "Messages";
+    /// Values that were written into a room's state.
+    STATE_WRITES = "StateWrites";
+    /// Values that a room's state has already, or a greater one.
+    STATE_SUPERSEDED = "StateSuperseded";
+    /// Keys that were written again from what an earlier batch had appended.
+    STATE_REAPPLIED = "StateReapplied";
     /// Broadcasts, or shards' parts of one, that were posted.
     BROADCASTS = "Broadcasts";
     /// Messages that the queue or the bus has taken.

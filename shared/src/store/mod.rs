@@ -8,6 +8,7 @@ pub mod log;
 pub mod presence;
 pub mod room_size;
 pub mod scan;
+pub mod state;
 pub mod subjects;
 pub mod sweep;
 

@@ -20,5 +20,6 @@ mod metrics;
 mod presence;
 mod queue;
 mod security;
+mod state;
 mod sweep;
 mod tracing;

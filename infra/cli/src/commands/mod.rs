@@ -10,6 +10,7 @@ pub mod explain;
 pub mod members;
 pub mod publish;
 pub mod smoke;
+pub mod state;
 pub mod stats;
 pub mod sweep;
 pub mod tail;
@@ -33,6 +34,7 @@ pub async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode, Fail
         Command::Doctor(options) => doctor::run(options, &open().await?, output).await,
         Command::Stats(options) => stats::run(options, &open().await?, output).await,
         Command::Members(options) => members::run(options, &open().await?, output).await,
+        Command::State(options) => state::run(options, &open().await?, output).await,
         Command::Tail(options) => tail::run(options, &open().await?, output).await,
         Command::Publish(options) => publish::run(options, &open().await?, output).await,
         Command::Explain(options) => explain::run(options, &open().await?, output).await,

@@ -42,6 +42,9 @@ pub struct LogEntry {
     pub layout: Layout,
     /// Every number below this one is finished with: acknowledged or given up. 0 says nothing.
     pub floor: u64,
+    /// The number up to which the room's state was complete when this was appended: what has come between the two, with a key,
+    /// may be missing there. Every entry of an append that holds keys says so, and those after it until that is mended.
+    pub state_at: Option<u64>,
 }
 
 impl LogEntry {
@@ -49,6 +52,18 @@ impl LogEntry {
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.logged.seq
+    }
+
+    /// The number up to which the room's state is complete, as far as the entry tells: where nothing may be missing, its own.
+    /// A key without [`LogEntry::state_at`] was appended by somebody who kept no state.
+    #[must_use]
+    pub fn state_complete_to(&self) -> u64 {
+        let before = self.seq().saturating_sub(1);
+        match self.state_at {
+            Some(state_at) => state_at.min(before),
+            None if self.logged.message.key.is_some() => before,
+            None => self.seq(),
+        }
     }
 }
 

@@ -18,6 +18,9 @@ const SHARDS: &str = "shards";
 /// The attribute of [`LogEntry::floor`]; absent is 0.
 const FLOOR: &str = "floor";
 
+/// The attribute of [`LogEntry::state_at`].
+const STATE_AT: &str = "stateAt";
+
 pub(super) fn to_item(entry: &LogEntry) -> Item {
     let LoggedMessage { seq, message } = &entry.logged;
     let mut item = Item::from([
@@ -48,6 +51,9 @@ pub(super) fn to_item(entry: &LogEntry) -> Item {
     if entry.floor > 0 {
         item.insert(FLOOR.into(), number(entry.floor));
     }
+    if let Some(state_at) = entry.state_at {
+        item.insert(STATE_AT.into(), number(state_at));
+    }
     item
 }
 
@@ -77,6 +83,7 @@ pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreada
         expires_at: read_number(item, "expiresAt")?,
         layout,
         floor: read_optional_number(item, FLOOR)?.unwrap_or(0),
+        state_at: read_optional_number(item, STATE_AT)?,
     })
 }
 
@@ -104,13 +111,13 @@ mod tests {
             ttl_seconds: None,
         };
         let logged = LoggedMessage { seq: 5, message };
-        LogEntry { logged, appended_at: 8, expires_at: 9, layout: Layout::Direct, floor: 0 }
+        LogEntry { logged, appended_at: 8, expires_at: 9, layout: Layout::Direct, floor: 0, state_at: None }
     }
 
     #[test]
-    fn an_entry_that_goes_out_directly_says_nothing_of_shards_or_floor() {
+    fn an_entry_that_goes_out_directly_says_nothing_of_shards_floor_or_state() {
         let item = to_item(&entry());
-        assert!(!item.contains_key(SHARDS) && !item.contains_key(FLOOR));
+        assert!([SHARDS, FLOOR, STATE_AT].iter().all(|attribute| !item.contains_key(*attribute)));
         let read = read_entry(&entry().logged.message.room, &item).unwrap();
         assert_eq!((read.seq(), read.layout, read.floor, read.expires_at), (5, Layout::Direct, 0, 9));
     }
@@ -122,6 +129,21 @@ mod tests {
         assert_eq!((&item[SHARDS], &item[FLOOR]), (&number(16), &number(4)));
         let read = read_entry(&entry().logged.message.room, &item).unwrap();
         assert_eq!((read.layout, read.floor), (layout, 4));
+    }
+
+    #[test]
+    fn an_entry_tells_up_to_where_the_state_is_complete() {
+        let with = |key: Option<&str>, state_at| {
+            let mut entry = LogEntry { state_at, ..entry() };
+            entry.logged.message.key = key.map(str::to_owned);
+            let read = read_entry(&entry.logged.message.room, &to_item(&entry)).unwrap();
+            assert_eq!(read.state_at, state_at);
+            read.state_complete_to()
+        };
+        assert_eq!((with(None, None), with(Some("k"), None)), (5, 4));
+        assert_eq!((with(None, Some(2)), with(Some("k"), Some(2)), with(Some("k"), Some(0))), (2, 2, 0));
+        // Never beyond what was there before it.
+        assert_eq!(with(Some("k"), Some(9)), 4);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tests::connections_server::{Outcome, Script};
 use tests::emf::Line;
-use tests::events::{QueueRecord, queue_batch};
+use tests::events::{QueueRecord, queue_batch, queued_message};
 use tests::runtime_api::Environment;
 
 use super::{World, invoke, message};
@@ -156,4 +156,24 @@ async fn a_shards_part_is_measured_with_all_messages_of_its_jobs() {
     assert_eq!(line.dimensions("Posts"), [["test", "shards"]]);
     let numbered: u64 = fanout.metrics(2).await.iter().map(|line| line.count("Messages")).sum();
     assert_eq!(numbered, 2);
+}
+
+#[tokio::test]
+async fn values_of_state_are_counted_and_so_is_what_is_written_again() {
+    let world = World::start();
+    let record = |id: &str, key: &str| {
+        let mut body = queued_message("room", id, "eu", &json!(id));
+        body["key"] = json!(key);
+        QueueRecord::new(id, "room", body)
+    };
+    let counted = async |fanout: &Environment, records: &[QueueRecord]| {
+        assert_eq!(invoke(fanout, records).await, Vec::<String>::new());
+        let line = line(fanout).await;
+        ["StateWrites", "StateSuperseded", "StateReapplied"].map(|name| line.count(name))
+    };
+    let first = world.fanout_with_state().start().await.unwrap();
+    assert_eq!(counted(&first, &[record("a", "k"), record("b", "k"), record("c", "l")]).await, [2, 0, 0]);
+    // Another environment cannot know whether the first one has got so far.
+    let second = world.fanout_with_state().start().await.unwrap();
+    assert_eq!(counted(&second, &[record("d", "m")]).await, [1, 2, 2]);
 }

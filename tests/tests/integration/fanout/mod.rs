@@ -19,7 +19,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::aws_server::{AwsServer, QueuedMessage};
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use tests::dynamodb::{
+    CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX, STATE_TABLE,
+};
 use tests::events::{QueueRecord, batch_item_failures, queue_batch};
 use tests::runtime_api::{Environment, Function};
 use tests::sigv4::{Credentials, Expected};
@@ -58,6 +60,11 @@ impl World {
             .env("CONNECTIONS_ENDPOINT", self.connections.endpoint())
             .env("FANOUT_POST_TIMEOUT_MS", 20_000)
             .timeout(Duration::from_secs(120))
+    }
+
+    /// The same for a stack that keeps the state of all rooms.
+    pub(crate) fn fanout_with_state(&self) -> Function {
+        self.fanout().env("STATE_TABLE", STATE_TABLE).env("STATE_ROOMS", "*")
     }
 
     /// Seeds connections `{prefix}0`, `{prefix}1`, ... of a room.

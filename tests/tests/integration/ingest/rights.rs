@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::aws_endpoint::{Call, Fault, Rule};
 use tests::aws_server::AwsServer;
 use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE};
+use tests::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, STATE_TABLE};
 use tests::events::{self, granted};
 use tests::runtime_api::{Environment, Function};
 
@@ -312,4 +312,22 @@ async fn connections_that_nobody_counts_cost_nothing() {
     assert!(dynamodb.endpoint().operations().is_empty());
     session.invoke(&events::disconnect("c=", "alice")).await;
     assert_eq!(dynamodb.endpoint().operations(), ["Query"], "it looks for rooms, and for nothing else");
+}
+
+#[tokio::test]
+async fn whoever_may_join_a_room_may_read_its_state() {
+    let dynamodb = DynamoDb::start();
+    dynamodb.seed_state([json!({
+        "roomId": "fx", "key": "k", "version": 0, "seq": 1, "from": "eu", "sentAt": 1, "data": "1",
+    })]);
+    let function = session(&dynamodb).env("STATE_TABLE", STATE_TABLE).env("STATE_ROOMS", "fx*").start().await.unwrap();
+    let get = json!({"action": "getState", "roomId": "fx"});
+    let reply = request(&function, &json!({"*": ["send", "history"]}), &get).await;
+    assert_error(&reply, "forbidden", &["fx"]);
+    let reply = request(&function, &json!({"*": ["join"]}), &get).await;
+    assert_eq!(reply["entries"][0]["key"], "k", "{reply}");
+    let reply = request(&function, &json!({"*": ["join"]}), &json!({"action": "getState", "roomId": "chat"})).await;
+    assert_error(&reply, "bad_request", &["roomId", "no state is kept"]);
+    let joined = json!({"action": "joinRoom", "roomId": "fx", "state": true});
+    assert_eq!(request(&function, &json!({"*": ["join"]}), &joined).await["state"][0]["key"], "k");
 }

@@ -19,4 +19,4 @@ mod throttled;
 mod writer;
 
 pub(crate) use session::Session;
-pub(crate) use writer::client;
+pub(crate) use writer::{Writer, client, writer_over};

@@ -14,6 +14,7 @@ use fanout::congestion::Notes;
 use fanout::connections_api::SignedConnectionsApi;
 use fanout::handler::Fanout;
 use fanout::layout::Layouts;
+use fanout::state::StateWriter;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::metrics::Metrics;
@@ -146,6 +147,7 @@ fn fanout(
     Fanout {
         connections: ConnectionTable::new(table.clone(), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX),
         log: writer_over(table, clock, 86_400),
+        state: StateWriter::off(),
         congestion: Notes::new(congestion),
         source_queue: queue.clone(),
         batch_size: 10,

@@ -15,7 +15,7 @@ impl Log {
     fn entry(&self, seq: u64, layout: Layout, floor: u64) -> LogEntry {
         let logged = LoggedMessage { seq, message: message(&format!("m{seq}"), &self.clock) };
         let now = self.clock.unix_seconds();
-        LogEntry { logged, appended_at: now * 1_000, expires_at: now + RETENTION, layout, floor }
+        LogEntry { logged, appended_at: now * 1_000, expires_at: now + RETENTION, layout, floor, state_at: None }
     }
 
     /// A row of the log, with members of its own.

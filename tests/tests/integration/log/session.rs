@@ -13,10 +13,11 @@ use ingest::session::{SessionFunction, Tables};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
 use shared::metrics::Metrics;
-use shared::store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable};
+use shared::rooms::RoomPatterns;
+use shared::store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable};
 use tests::aws_sdk::sdk_config;
 use tests::clock::TestClock;
-use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
+use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE, STATE_TABLE};
 use tests::events;
 
 /// What clients are told of it.
@@ -45,6 +46,15 @@ impl Session {
         let beat = Beat::new(30_000..=540_000, Rng::with_seed(1));
         let random = Rng::with_seed(2);
         Self(Rc::new(SessionFunction::new(tables, api, limits, clock.clone(), RETENTION_SECONDS, beat, random)))
+    }
+
+    /// A function that keeps the state of the rooms that a pattern matches.
+    pub(crate) fn with_state(rooms: &str, client: Client, clock: &TestClock) -> Self {
+        let limits = SessionLimits { rooms: 100, connections: None, requests: 0, room_joins: 0 };
+        let Self(function) = Self::with_limits(limits, client.clone(), clock);
+        let table = StateTable::new(client, STATE_TABLE, clock.clone());
+        let function = Rc::into_inner(function).unwrap().with_states(table, RoomPatterns::parse(rooms).unwrap());
+        Self(Rc::new(function))
     }
 
     /// Sends a frame; returns the reply.

@@ -20,6 +20,7 @@ impl Log {
             expires_at: self.clock.unix_seconds() + 60,
             layout: Layout::Direct,
             floor: 0,
+            state_at: None,
         };
         let entries: Vec<_> = (first..first + count).map(entry).collect();
         self.table.append(&room(), &entries, Append::Continue).await

@@ -14,7 +14,7 @@ use tests::clock::TestClock;
 use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
 
 /// A writer of logs, with a cache of its own: a Lambda environment.
-pub(super) type Writer = LogWriter<TestClock>;
+pub(crate) type Writer = LogWriter<TestClock>;
 
 pub(super) const ROOM: &str = "room";
 
@@ -36,7 +36,7 @@ pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: 
 }
 
 /// A writer over a client that others use too: making one takes longer than most tests' calls.
-pub(super) fn writer_over(client: Client, clock: &TestClock, retention_seconds: u64) -> Writer {
+pub(crate) fn writer_over(client: Client, clock: &TestClock, retention_seconds: u64) -> Writer {
     let store = LogTable::new(client, MESSAGES_TABLE, clock.clone());
     LogWriter::new(store, clock.clone(), Duration::from_secs(retention_seconds))
 }

@@ -62,11 +62,12 @@ impl ChaosClient {
     pub(super) async fn live(&mut self) {
         for _ in 0..self.random.u32(ACTIONS / 2..=ACTIONS) {
             self.world.clock.advance(Duration::from_millis(self.random.u64(1..3_000)));
-            match self.random.u32(..11) {
+            match self.random.u32(..13) {
                 0..=4 => self.send().await,
                 5 => self.cut().await,
                 6 => self.sync().await,
                 7 => self.lose_a_membership(),
+                8 | 9 => self.look_at_the_state().await,
                 _ => {}
             }
             moment(&mut self.random).await;
@@ -111,6 +112,12 @@ impl ChaosClient {
         self.world.dynamodb.delete_row(&connection.id, room);
     }
 
+    /// In the middle of everything, what there is of the state is what the log says.
+    async fn look_at_the_state(&mut self) {
+        let room = self.rooms[self.random.usize(..self.rooms.len())];
+        self.world.check_state(room, &self.subject).await;
+    }
+
     /// Sends a message or two, and sometimes again, as a client does that has waited for its answer in vain.
     async fn send(&mut self) {
         let Some(connection) = self.connection.as_ref().map(|connection| connection.id.clone()) else { return };
@@ -122,7 +129,7 @@ impl ChaosClient {
             let id = format!("{}-{}", self.subject, self.sent);
             let mut frame = json!({ "action": "sendMessage", "roomId": room, "id": id, "data": self.sent });
             if self.random.u32(..3) == 0 {
-                frame["key"] = json!("price");
+                frame["key"] = json!(["price", "size"][self.random.usize(..2)]);
                 if self.random.bool() {
                     frame["version"] = json!(self.random.u32(..20));
                 }

@@ -12,14 +12,16 @@ use fanout::connections_api::{ConnectionsApi, Outcome, SignedConnectionsApi};
 use fanout::frame::EncodedFrame;
 use fanout::handler::Fanout;
 use fanout::layout::Layouts;
+use fanout::state::StateWriter;
 use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
 use shared::ConnectionId;
 use shared::metrics::Metrics;
-use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
+use shared::rooms::RoomPatterns;
+use shared::store::{congestion::CongestionTable, connections::ConnectionTable, state::StateTable};
 use tests::aws_sdk;
 use tests::clock::TestClock;
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ROOM_INDEX};
+use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ROOM_INDEX, STATE_TABLE};
 use tests::events::{QueueRecord, queue_batch};
 use tests::fifo_queue::{Batch, FifoQueue};
 
@@ -64,6 +66,10 @@ impl Feed {
             Self::Shards => &world.shard_queue,
         }
     }
+}
+
+fn state_rooms() -> RoomPatterns {
+    RoomPatterns::parse("*").unwrap()
 }
 
 /// Receives batches until the world is closed.
@@ -148,7 +154,13 @@ fn environment(world: &Rc<World>, source: &FifoQueue, random: &mut Rng) -> Envir
     let api = SignedConnectionsApi::new(&sdk, "us-east-1", &endpoint, posts.timeout, HttpVersion::Http1).unwrap();
     Fanout {
         connections: connections.with_room_index(ROOM_INDEX),
-        log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION),
+        log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION).with_state_rooms(state_rooms()),
+        state: StateWriter::new(
+            StateTable::new(world.dynamodb_client.clone(), STATE_TABLE, world.clock.clone()),
+            state_rooms(),
+            None,
+            Duration::from_secs(RETENTION),
+        ),
         congestion: Notes::new(CongestionTable::new(world.dynamodb_client.clone(), CONGESTION_TABLE)),
         source_queue: source.clone(),
         batch_size: 10,

@@ -11,10 +11,11 @@ use ingest::message::MessageFunction;
 use ingest::outlook::TableAndQueue;
 use ingest::routes::send_message::SendMessage;
 use ingest::shares::MessageRates;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::ConnectionId;
 use shared::clock::Clock;
 use shared::metrics::Metrics;
+use shared::order::Rank;
 use shared::queue::ephemeral::EphemeralQueue;
 use shared::rooms::RoomPatterns;
 use shared::store::congestion::CongestionTable;
@@ -82,7 +83,7 @@ impl World {
         let state_rooms = RoomPatterns::default();
         let send_message = SendMessage { sink: queue.clone(), admission, state_rooms, ephemerals: None };
         Self {
-            session: Session::new(dynamodb_client.clone(), &clock),
+            session: Session::with_state("*", dynamodb_client.clone(), &clock),
             message: MessageFunction::new(send_message, nobody_expires(), clock.clone()),
             connections: ConnectionsServer::start(),
             has_shards: random.bool(),
@@ -201,6 +202,26 @@ impl World {
                 log.insert(row["seq"].as_u64().unwrap(), noted);
             }
         }
+    }
+
+    /// Reads a room's state: of each key it has the greatest message up to the number that is told with it, or a greater one.
+    pub(super) async fn check_state(&self, room: &str, subject: &str) {
+        let frame = json!({ "action": "getState", "roomId": room });
+        let reply = self.session.request("reader=", subject, &frame).await;
+        assert_eq!(reply["type"], "state", "{reply}");
+        self.observe();
+        let (log, head) = (self.log(room), reply["seq"].as_u64().unwrap());
+        let told = reply["entries"].as_array().unwrap().iter();
+        let told: BTreeMap<_, _> =
+            told.map(|entry| (entry["key"].as_str().unwrap(), entry["seq"].as_u64().unwrap())).collect();
+        let rank = |seq: u64| Rank::of(log[&seq].version, seq);
+        for (seq, row) in log.range(..=head) {
+            let Some(key) = row.key.as_deref() else { continue };
+            let entry = told.get(key).unwrap_or_else(|| panic!("{room} lacks {key}, {seq} as of {head}"));
+            assert_eq!(log[entry].key.as_deref(), Some(key), "{entry} of {room} is of another key");
+            assert!(rank(*entry) >= rank(*seq), "{room} has {entry} of {key}, and {seq} is greater, as of {head}");
+        }
+        assert!(reply.get("next").is_none() && told.values().all(|seq| log[seq].key.is_some()), "{reply}");
     }
 
     /// Everything that ever was in a room's log, as far as it has been noted.

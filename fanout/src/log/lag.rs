@@ -1,0 +1,207 @@
+//! Which messages of a room's log its state may lack.
+//!
+//! State is written after the append, so a writer that is stopped between the two leaves it behind. The log tells: the entries of an
+//! append that holds keys carry `stateAt`, the number up to which state was complete by then. For example, with every number a key:
+//!
+//! ```text
+//! A appends 1 to 3, stateAt 0, and is stopped     head: 3, complete to 0
+//! B is cold: it appends 4, stateAt 0              head: 4, complete to 0
+//! B applies 1 to 4, and remembers: complete to 4
+//! B appends 5, stateAt 4                          head: 5, complete to 4
+//! ```
+//!
+//! That state is complete up to a number stays true for ever, so of what the head says and what is remembered the greater counts.
+
+use std::ops::RangeInclusive;
+
+use shared::{
+    LoggedMessage,
+    store::log::{LogEntry, LogPage},
+};
+
+/// The part of a log's end that state may lack.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lag {
+    complete_to: u64,
+    /// Messages with keys after `complete_to`, as far as they were read: from this number on.
+    messages: Vec<LoggedMessage>,
+    read_from: Option<u64>,
+}
+
+/// Messages that state may lack, besides those of the batch in hand.
+#[derive(Debug)]
+pub struct Unapplied {
+    /// Those that have been read.
+    pub messages: Vec<LoggedMessage>,
+    /// The numbers that have not, if there are any.
+    pub unread: Option<RangeInclusive<u64>>,
+}
+
+/// Brings a room's state up to the end of its log: with the keys of the batch, and of what was before it.
+#[derive(Debug)]
+pub struct StateWork {
+    /// What was before, and may be lacking.
+    pub before: Option<Unapplied>,
+    /// The end of the log: when this is done, state is complete up to it.
+    pub through: u64,
+    /// When the log's newest entry expires, in seconds since the Unix epoch.
+    pub log_expires_at: u64,
+}
+
+impl Lag {
+    /// From a page of the newest entries, descending.
+    pub(super) fn from_latest(page: &LogPage) -> Self {
+        let mut lag = Self { read_from: page.entries.last().map(LogEntry::seq), ..Self::default() };
+        if let Some(newest) = page.entries.first() {
+            lag.complete_to = newest.state_complete_to();
+            lag.add(&page.entries);
+        }
+        if !page.more {
+            lag.read_from = Some(0);
+        }
+        lag
+    }
+
+    /// Adds entries that come after and that somebody else has appended, ascending.
+    pub(super) fn extend(&mut self, entries: &[LogEntry]) {
+        let (Some(first), Some(newest)) = (entries.first(), entries.last()) else { return };
+        self.read_from.get_or_insert(first.seq());
+        self.is_complete_to(newest.state_complete_to());
+        self.add(entries);
+    }
+
+    /// Adds entries after `head` that the batch in hand consists of, ascending. It has their messages.
+    pub(super) fn extend_with_own(&mut self, head: Option<u64>, entries: &[LogEntry]) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        self.read_from.get_or_insert(first.seq());
+        let complete_to = self.state_at(head, first.seq());
+        // Without keys they leave it as complete as it was.
+        let is_complete = last.state_at.is_none();
+        self.is_complete_to(if is_complete { last.seq() } else { complete_to });
+    }
+
+    fn add(&mut self, entries: &[LogEntry]) {
+        let lacks = |entry: &&LogEntry| entry.logged.message.key.is_some() && entry.seq() > self.complete_to;
+        let lacking: Vec<_> = entries.iter().filter(lacks).map(|entry| entry.logged.clone()).collect();
+        self.messages.extend(lacking);
+    }
+
+    /// Notes that state is complete up to a number.
+    pub(super) fn is_complete_to(&mut self, seq: u64) {
+        self.complete_to = self.complete_to.max(seq);
+        self.messages.retain(|logged| logged.seq > self.complete_to);
+    }
+
+    /// The number up to which state is complete, when the log ends with `head` and the next number is `next`.
+    pub(super) fn state_at(&self, head: Option<u64>, next: u64) -> u64 {
+        // Between the head and what comes next there is nothing.
+        if self.is_none(head) { next.saturating_sub(1) } else { self.complete_to }
+    }
+
+    /// Whether state lacks nothing of a log that ends with `head`.
+    pub(super) fn is_none(&self, head: Option<u64>) -> bool {
+        head.is_none_or(|head| self.complete_to >= head)
+    }
+
+    /// What state may lack of a log that ends with `head`.
+    pub(super) fn unapplied(&self, head: Option<u64>) -> Option<Unapplied> {
+        let head = head.filter(|head| self.complete_to < *head)?;
+        let unread = self.complete_to + 1..=self.read_from.map_or(head, |from| from.saturating_sub(1));
+        Some(Unapplied { messages: self.messages.clone(), unread: Some(unread).filter(|unread| !unread.is_empty()) })
+    }
+
+    /// Forgets what the messages say: they may be large, and hardly any are needed again.
+    pub(super) fn forget_messages(&mut self) {
+        self.messages = Vec::new();
+        self.read_from = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use shared::{Message, RoomId, store::log::Layout};
+
+    use super::*;
+
+    fn entry(seq: u64, has_key: bool, state_at: Option<u64>) -> LogEntry {
+        let message = Message {
+            room: RoomId::parse("r").unwrap(),
+            id: format!("m{seq}"),
+            from: "alice".into(),
+            sent_at: 0,
+            data: RawValue::from_string("1".into()).unwrap(),
+            key: has_key.then(|| "k".to_owned()),
+            version: None,
+            remove: false,
+            ttl_seconds: None,
+        };
+        let logged = LoggedMessage { seq, message };
+        LogEntry { logged, appended_at: 0, expires_at: 0, layout: Layout::Direct, floor: 0, state_at }
+    }
+
+    fn page(entries: &[LogEntry], more: bool) -> LogPage {
+        LogPage { entries: entries.to_vec(), more, bytes: 100, unreadable: Vec::new() }
+    }
+
+    fn told(lag: &Lag, head: u64) -> Option<(Vec<u64>, Option<RangeInclusive<u64>>)> {
+        let unapplied = lag.unapplied(Some(head))?;
+        Some((unapplied.messages.iter().map(|logged| logged.seq).collect(), unapplied.unread))
+    }
+
+    #[test]
+    fn a_cold_writer_takes_the_heads_word() {
+        let lag = Lag::from_latest(&page(
+            &[entry(8, true, Some(5)), entry(7, false, Some(5)), entry(6, true, Some(5))],
+            true,
+        ));
+        assert_eq!((told(&lag, 8), lag.state_at(Some(8), 9)), (Some((vec![8, 6], None)), 5));
+        let complete = Lag::from_latest(&page(&[entry(8, false, None), entry(7, true, Some(6))], true));
+        assert_eq!((told(&complete, 8), complete.state_at(Some(8), 20)), (None, 19));
+        let of_no_state = Lag::from_latest(&page(&[entry(8, true, None), entry(7, true, None)], true));
+        assert_eq!(told(&of_no_state, 8), Some((vec![8], None)));
+        let empty = Lag::from_latest(&page(&[], false));
+        assert!(empty.unapplied(None).is_none() && empty.state_at(None, 50) == 49);
+    }
+
+    #[test]
+    fn what_was_not_read_is_named() {
+        let mut lag = Lag::from_latest(&page(&[entry(8, true, Some(2)), entry(7, true, Some(2))], true));
+        assert_eq!(told(&lag, 8), Some((vec![8, 7], Some(3..=6))));
+        lag.forget_messages();
+        assert_eq!(told(&lag, 8), Some((vec![], Some(3..=8))));
+        lag.extend(&[entry(9, true, Some(2))]);
+        assert_eq!(told(&lag, 9), Some((vec![9], Some(3..=8))));
+    }
+
+    #[test]
+    fn what_is_complete_stays_so() {
+        let mut lag = Lag::from_latest(&page(&[entry(8, true, Some(5))], true));
+        lag.is_complete_to(8);
+        assert_eq!((told(&lag, 8), lag.state_at(Some(8), 9)), (None, 8));
+        // Somebody who did not know it has appended.
+        lag.extend(&[entry(9, true, Some(5)), entry(10, true, Some(5))]);
+        assert_eq!((told(&lag, 10), lag.state_at(Some(10), 11)), (Some((vec![9, 10], None)), 8));
+        lag.extend(&[entry(11, false, None)]);
+        assert_eq!(told(&lag, 11), None);
+    }
+
+    #[test]
+    fn a_batchs_own_messages_are_not_read_back() {
+        let mut lag = Lag::from_latest(&page(&[entry(8, false, None)], true));
+        lag.forget_messages();
+        lag.extend_with_own(Some(8), &[entry(9, false, None)]);
+        assert_eq!(told(&lag, 9), None);
+        // A log that has started anew: between the two there is nothing.
+        lag.extend_with_own(Some(9), &[entry(70, true, Some(69)), entry(71, false, Some(69))]);
+        assert_eq!(told(&lag, 71), Some((vec![], None)));
+        lag.forget_messages();
+        assert_eq!((told(&lag, 71), lag.state_at(Some(71), 72)), (Some((vec![], Some(70..=71))), 69));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_may_be_lacking() {
+        let lag = Lag::from_latest(&page(&[entry(8, false, None)], true));
+        assert_eq!((told(&lag, 9), lag.state_at(Some(9), 10)), (Some((vec![], None)), 8));
+    }
+}

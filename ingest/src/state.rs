@@ -1,0 +1,349 @@
+//! Pages of a room's state: of each key the greatest message, exact as of a number of the log.
+//!
+//! State is written after the log and may lag behind it, so a page is put together from both, in this order: the log's head, with the
+//! number up to which state is complete; the log between the two; then state. What was read of state last has everything up to that number,
+//! and the log adds the rest. A page may hold more than its number says, never less.
+//!
+//! What was read is kept for a second, for the others who join a busy room. Whoever needs it as of a later number has the log
+//! between the two added: a few rows instead of all of them.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, btree_map::Entry},
+    io::{self, Write},
+    ops::Bound,
+};
+
+use serde::Serialize;
+use shared::{
+    LoggedMessage, RoomId,
+    clock::Clock,
+    frame::server::{StateEntry, StatePage, StateRemoval},
+    limits::STATE_REPLY_BYTES,
+    rooms::RoomPatterns,
+    store::{
+        StoreError,
+        log::{LogEntry, LogTable},
+        state::{StateTable, StateValue},
+    },
+};
+
+use crate::catch_up::Head;
+
+/// How long what was read is kept, in milliseconds.
+const KEPT_MILLIS: u64 = 1_000;
+
+/// Bytes that are kept at the most.
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes that a value takes in memory besides its texts, about.
+const AROUND_VALUE: usize = 150;
+
+/// Entries of a log that are read at once.
+const LOG_ROWS: u64 = 250;
+
+/// Reads of state for one reply at the most: where thousands of keys have no value any more, the client asks on.
+const READS: usize = 4;
+
+/// Bytes that a `state` reply keeps for what is around its entries.
+const ENVELOPE: usize = 1024;
+
+/// The state of the rooms that have one.
+#[derive(Debug)]
+pub struct States<C> {
+    kept: Option<(StateTable<C>, RoomPatterns)>,
+    clock: C,
+    /// The newest at the end.
+    snapshots: RefCell<Vec<Snapshot>>,
+}
+
+/// Which page is asked for.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The keys after this one; all after an empty one.
+    pub after: &'a str,
+    /// The number of the log as of which it must be exact, or of a later one. What was taken away before it is told only where an older
+    /// message could come after it.
+    pub seq: u64,
+    /// The log's head, if it was read by now.
+    pub head: Option<Head>,
+    /// Entries at most.
+    pub limit: u32,
+    /// Bytes that they may take.
+    pub bytes: usize,
+    /// Whether one entry is taken in any case, since it would fit no other reply.
+    pub takes_one: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// A reply of its own.
+    #[must_use]
+    pub fn alone(after: &'a str, seq: u64, limit: u32) -> Self {
+        Self { after, seq, head: None, limit, bytes: STATE_REPLY_BYTES - ENVELOPE, takes_one: true }
+    }
+}
+
+impl<C: Clock> States<C> {
+    /// Of no room.
+    pub fn none(clock: C) -> Self {
+        Self { kept: None, clock, snapshots: RefCell::default() }
+    }
+
+    /// Of some rooms.
+    pub fn new(table: StateTable<C>, rooms: RoomPatterns, clock: C) -> Self {
+        Self { kept: Some((table, rooms)), clock, snapshots: RefCell::default() }
+    }
+
+    /// Whether a room has state.
+    #[must_use]
+    pub fn keeps(&self, room: &RoomId) -> bool {
+        self.kept.as_ref().is_some_and(|(_, rooms)| rooms.matches(room))
+    }
+
+    /// A page of a room's state, with the number of the log as of which it is exact. Of a room without state it is empty.
+    ///
+    /// # Errors
+    /// When a table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn page(
+        &self,
+        log: &LogTable<C>,
+        room: &RoomId,
+        wanted: Wanted<'_>,
+    ) -> Result<(u64, StatePage), StoreError> {
+        let Some((table, _)) = &self.kept else { return Ok((wanted.seq, StatePage::default())) };
+        let remembered = match self.remembered(room, wanted.after) {
+            Some(snapshot) => snapshot.brought_up(log, wanted.seq).await?,
+            None => None,
+        };
+        let mut snapshot = match remembered {
+            Some(snapshot) => snapshot,
+            None => Snapshot::read(log, room, &wanted, self.clock.unix_millis()).await?,
+        };
+        let mut reads = 0;
+        let page = loop {
+            match snapshot.fill(&wanted, self.clock.unix_millis(), reads == READS) {
+                Some(page) => break page,
+                None => snapshot.read_on(table).await?,
+            }
+            reads += 1;
+        };
+        let seq = snapshot.seq;
+        self.remember(snapshot);
+        Ok((seq, page))
+    }
+
+    /// Takes out what was read within the last second and goes on after a key.
+    fn remembered(&self, room: &RoomId, after: &str) -> Option<Snapshot> {
+        let (now, mut snapshots) = (self.clock.unix_millis(), self.snapshots.borrow_mut());
+        snapshots.retain(|snapshot| now < snapshot.read_at + KEPT_MILLIS);
+        let position = snapshots.iter().position(|snapshot| snapshot.room == *room && snapshot.goes_on_after(after))?;
+        Some(snapshots.remove(position))
+    }
+
+    fn remember(&self, snapshot: Snapshot) {
+        let mut snapshots = self.snapshots.borrow_mut();
+        snapshots.push(snapshot);
+        let mut bytes: usize = snapshots.iter().map(|snapshot| snapshot.bytes).sum();
+        while bytes > KEPT_BYTES {
+            bytes -= snapshots.remove(0).bytes;
+        }
+    }
+}
+
+/// A stretch of a room's state.
+#[derive(Debug)]
+struct Snapshot {
+    room: RoomId,
+    /// The number of the log as of which it is exact.
+    seq: u64,
+    read_at: u64,
+    /// It holds the keys after this one,
+    start: String,
+    /// up to and including this one; all, if there is none.
+    end: Option<String>,
+    values: BTreeMap<String, StateValue>,
+    /// What the log adds, of all keys: those beyond the end are needed when that is moved.
+    added: BTreeMap<String, StateValue>,
+    bytes: usize,
+}
+
+impl Snapshot {
+    /// Looks at the log; of state nothing is read yet.
+    async fn read(
+        log: &LogTable<impl Clock>,
+        room: &RoomId,
+        wanted: &Wanted<'_>,
+        now: u64,
+    ) -> Result<Self, StoreError> {
+        let Head { seq, newest, .. } = match &wanted.head {
+            Some(head) => head.clone(),
+            None => Head::read(log, room).await?,
+        };
+        // A log may be empty and its state full.
+        let complete_to = newest.as_ref().map_or(seq, |newest| newest.state_complete_to());
+        let mut snapshot = Self {
+            room: room.clone(),
+            seq,
+            read_at: now,
+            start: wanted.after.to_owned(),
+            end: Some(wanted.after.to_owned()),
+            values: BTreeMap::new(),
+            added: BTreeMap::new(),
+            bytes: 0,
+        };
+        let mut next = complete_to + 1;
+        while next < seq {
+            let page = log.since(room, next, limit_of(seq - next)).await?;
+            let Some(last) = page.entries.last().map(LogEntry::seq) else { break };
+            page.entries.iter().take_while(|entry| entry.seq() < seq).for_each(|entry| snapshot.add(&entry.logged));
+            next = last + 1;
+        }
+        newest.iter().filter(|newest| newest.seq() > complete_to).for_each(|newest| snapshot.add(&newest.logged));
+        Ok(snapshot)
+    }
+
+    /// Whether it holds what comes right after a key.
+    fn goes_on_after(&self, key: &str) -> bool {
+        *key >= *self.start && self.end.as_ref().is_none_or(|end| *key <= **end)
+    }
+
+    /// The same with the log up to a number added, if it is not exact as of that. None where the log has started anew, or is far ahead:
+    /// then state is better read again.
+    async fn brought_up(mut self, log: &LogTable<impl Clock>, seq: u64) -> Result<Option<Self>, StoreError> {
+        if self.seq >= seq {
+            return Ok(Some(self));
+        }
+        let page = log.since(&self.room, self.seq + 1, limit_of(seq - self.seq)).await?;
+        let last = page.entries.last().map(LogEntry::seq).max(page.unreadable.iter().max().copied());
+        let rows = (page.entries.len() + page.unreadable.len()) as u64;
+        let Some(last) = last.filter(|last| *last >= seq && last - self.seq == rows) else { return Ok(None) };
+        page.entries.iter().for_each(|entry| self.add(&entry.logged));
+        self.seq = last;
+        Ok(Some(self))
+    }
+
+    /// Reads the state's next rows.
+    async fn read_on(&mut self, table: &StateTable<impl Clock>) -> Result<(), StoreError> {
+        let Some(end) = self.end.take() else { return Ok(()) };
+        let page = table.page(&self.room, &end).await?;
+        for value in page.values {
+            self.bytes += bytes_of(&value);
+            keep_greater(&mut self.values, value);
+        }
+        let up_to = page.next.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let added: Vec<_> =
+            self.added.range::<str, _>((Bound::Excluded(&*end), up_to)).map(|(_, value)| value.clone()).collect();
+        for value in added {
+            keep_greater(&mut self.values, value);
+        }
+        self.end = page.next;
+        Ok(())
+    }
+
+    /// Adds a message of the log.
+    fn add(&mut self, logged: &LoggedMessage) {
+        let Some(value) = StateValue::of(logged) else { return };
+        self.bytes += 2 * bytes_of(&value);
+        if value.key > self.start && self.end.as_ref().is_none_or(|end| value.key <= *end) {
+            keep_greater(&mut self.values, value.clone());
+        }
+        keep_greater(&mut self.added, value);
+    }
+
+    /// The page; `None` while more must be read for it, unless it may not.
+    fn fill(&self, wanted: &Wanted<'_>, now: u64, is_last: bool) -> Option<StatePage> {
+        let (mut page, mut bytes, mut taken) = (StatePage::default(), 0, 0);
+        let mut told_up_to = wanted.after;
+        for (key, value) in self.values.range::<str, _>((Bound::Excluded(wanted.after), Bound::Unbounded)) {
+            let told = Told::of(value, wanted.seq, now);
+            if let Some(told) = told {
+                bytes += told.bytes();
+                let fits = bytes <= wanted.bytes || (wanted.takes_one && taken == 0);
+                if !fits || taken == wanted.limit {
+                    page.next = Some(told_up_to.to_owned());
+                    return Some(page);
+                }
+                taken += 1;
+                match told {
+                    Told::Entry(entry) => page.entries.push(entry),
+                    Told::Removal(removal) => page.removed.push(removal),
+                }
+            }
+            told_up_to = key;
+        }
+        page.next.clone_from(&self.end);
+        (self.end.is_none() || is_last).then_some(page)
+    }
+}
+
+/// What a client is told of a key.
+enum Told {
+    Entry(StateEntry),
+    Removal(StateRemoval),
+}
+
+impl Told {
+    /// A key without a value is told only where a message can come after `seq` that is older than what took it away.
+    fn of(value: &StateValue, seq: u64, now: u64) -> Option<Self> {
+        let (key, rank) = (value.key.clone(), value.rank);
+        let version = Some(rank.version).filter(|version| *version > 0);
+        match value.data_at(now) {
+            Some(data) => Some(Self::Entry(StateEntry {
+                key,
+                seq: rank.seq,
+                version,
+                from: value.from.clone(),
+                sent_at: value.sent_at,
+                ttl_seconds: value.ttl_seconds(),
+                data: data.to_owned(),
+            })),
+            None if version.is_some() || rank.seq > seq => {
+                Some(Self::Removal(StateRemoval { key, seq: rank.seq, version }))
+            }
+            None => None,
+        }
+    }
+
+    /// Bytes that it takes in a reply, the comma included.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Entry(entry) => json_len(entry) + 1,
+            Self::Removal(removal) => json_len(removal) + 1,
+        }
+    }
+}
+
+fn keep_greater(values: &mut BTreeMap<String, StateValue>, value: StateValue) {
+    match values.entry(value.key.clone()) {
+        Entry::Occupied(mut entry) if value.rank.supersedes(entry.get().rank) => drop(entry.insert(value)),
+        Entry::Occupied(_) => {}
+        Entry::Vacant(entry) => drop(entry.insert(value)),
+    }
+}
+
+fn limit_of(entries: u64) -> u32 {
+    u32::try_from(entries.clamp(1, LOG_ROWS)).unwrap_or(u32::MAX)
+}
+
+fn bytes_of(value: &StateValue) -> usize {
+    let data = value.data.as_deref().map_or(0, |data| data.get().len());
+    AROUND_VALUE + 2 * value.key.len() + value.from.len() + data
+}
+
+fn json_len(value: &impl Serialize) -> usize {
+    struct Counter(usize);
+    impl Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Strings, integers and raw JSON always serialize, and the counter takes everything.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}

@@ -1,0 +1,264 @@
+//! The rooms' state: of each key the greatest message. The `State` table: PK `roomId`, SK `key`.
+//!
+//! A view of the log. Whoever has a message puts it, on condition that it is greater than what is there: so messages may be put in any
+//! order, any number of times, by anybody. A removal, and a value whose time is over, are rows too: they read as absent, but nothing
+//! older comes back. A row that is beyond its `expiresAt` counts as deleted, whether or not the table has done so already.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::{Client, operation::put_item::PutItemError, types::AttributeValue};
+use serde_json::value::RawValue;
+
+use super::{
+    StoreError,
+    item::{Item, Unreadable, UnreadableRows, number, read_number, read_optional_number, read_text, text},
+};
+use crate::{clock::Clock, message::LoggedMessage, order::Rank, room::RoomId};
+
+/// Rows in one read at the most.
+const PAGE_ROWS: i32 = 500;
+
+/// What a key has for a value.
+#[derive(Clone, Debug)]
+pub struct StateValue {
+    /// The key.
+    pub key: String,
+    /// The message's place in the order of its key.
+    pub rank: Rank,
+    /// The sender.
+    pub from: String,
+    /// When it was accepted, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+    /// What it says; `None` of a removal.
+    pub data: Option<Box<RawValue>>,
+    /// When it reads as absent, in milliseconds since the Unix epoch, if it ever does.
+    pub until: Option<u64>,
+}
+
+impl StateValue {
+    /// What a message makes its key's value; `None` without a key.
+    #[must_use]
+    pub fn of(logged: &LoggedMessage) -> Option<Self> {
+        let message = &logged.message;
+        Some(Self {
+            key: message.key.clone()?,
+            rank: logged.rank(),
+            from: message.from.clone(),
+            sent_at: message.sent_at,
+            data: (!message.remove).then(|| message.data.clone()),
+            until: message.until(),
+        })
+    }
+
+    /// What it says, unless it reads as absent at a time in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn data_at(&self, now: u64) -> Option<&RawValue> {
+        self.data.as_deref().filter(|_| self.until.is_none_or(|until| until > now))
+    }
+
+    /// For how long it was to last from when it was accepted, in seconds.
+    #[must_use]
+    pub fn ttl_seconds(&self) -> Option<u64> {
+        self.until.map(|until| until.saturating_sub(self.sent_at) / 1_000)
+    }
+}
+
+/// What became of a message that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is its key's value.
+    Written,
+    /// The key has it already, or a greater one.
+    Superseded,
+}
+
+/// Some of a room's rows, ascending by key as DynamoDB sorts them: by their bytes.
+#[derive(Debug, Default)]
+pub struct StatePage {
+    /// The rows.
+    pub values: Vec<StateValue>,
+    /// The last key that was read, if there is more after it.
+    pub next: Option<String>,
+}
+
+/// The state table.
+#[derive(Clone, Debug)]
+pub struct StateTable<C> {
+    client: Client,
+    table: Arc<str>,
+    clock: C,
+}
+
+impl<C: Clock> StateTable<C> {
+    /// The table with this name.
+    pub fn new(client: Client, table: &str, clock: C) -> Self {
+        Self { client, table: table.into(), clock }
+    }
+
+    /// Makes a message its key's value, unless that has a greater one. A removal is kept until `log_expires_at`, and a value that
+    /// does not last for `retention_seconds` longer than that, or until then: for as long as the log could deliver something older. Times are
+    /// in seconds since the Unix epoch.
+    ///
+    /// A throttled write is tried again by the SDK, as often as any call, before it is an error.
+    ///
+    /// # Errors
+    /// When the table does not take it.
+    pub async fn put(
+        &self,
+        room: &RoomId,
+        value: &StateValue,
+        log_expires_at: u64,
+        retention_seconds: u64,
+    ) -> Result<Put, StoreError> {
+        let expires_at = match (&value.data, value.until) {
+            (Some(_), None) => None,
+            (Some(_), Some(until)) => Some(log_expires_at.max(until.div_ceil(1_000) + retention_seconds)),
+            (None, _) => Some(log_expires_at),
+        };
+        let put = self
+            .client
+            .put_item()
+            .table_name(&*self.table)
+            .set_item(Some(to_item(room, value, expires_at)))
+            .condition_expression(
+                "attribute_not_exists(#key) OR #version < :version OR (#version = :version AND #seq < :seq) OR #expiresAt <= :now",
+            )
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#seq", "seq")
+            .expression_attribute_names("#expiresAt", "expiresAt")
+            .expression_attribute_values(":version", number(value.rank.version))
+            .expression_attribute_values(":seq", number(value.rank.seq))
+            .expression_attribute_values(":now", number(self.clock.unix_seconds()))
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Put::Written),
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(Put::Superseded)
+            }
+            Err(error) => Err(StoreError::of_call("PutItem of a room's state")(error)),
+        }
+    }
+
+    /// A key's row; strongly consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles, or the row cannot be read.
+    pub async fn get(&self, room: &RoomId, key: &str) -> Result<Option<StateValue>, StoreError> {
+        const OPERATION: &str = "GetItem of a room's state";
+        let get = self.client.get_item().table_name(&*self.table).consistent_read(true);
+        let output = get.key("roomId", text(room.as_str())).key("key", text(key)).send().await;
+        let item = output.map_err(StoreError::of_call(OPERATION))?.item;
+        let unreadable = |Unreadable(attribute)| StoreError::Unavailable {
+            operation: OPERATION,
+            source: format!("the row's `{attribute}` cannot be read").into(),
+        };
+        item.as_ref().filter(|item| !self.is_expired(item)).map(read_value).transpose().map_err(unreadable)
+    }
+
+    fn is_expired(&self, item: &Item) -> bool {
+        read_number(item, "expiresAt").is_ok_and(|expires_at| expires_at <= self.clock.unix_seconds())
+    }
+
+    /// The rows after a key, or from the beginning after an empty one; strongly consistent, and at most 500.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn page(&self, room: &RoomId, after: &str) -> Result<StatePage, StoreError> {
+        let query = self.client.query().table_name(&*self.table).consistent_read(true).limit(PAGE_ROWS);
+        let query = query.expression_attribute_values(":room", text(room.as_str()));
+        let query = if after.is_empty() {
+            query.key_condition_expression("roomId = :room")
+        } else {
+            query
+                .key_condition_expression("roomId = :room AND #key > :after")
+                .expression_attribute_names("#key", "key")
+                .expression_attribute_values(":after", text(after))
+        };
+        let output = query.send().await.map_err(StoreError::of_call("Query of a room's state"))?;
+        let last = output.last_evaluated_key.as_ref().and_then(|key| read_text(key, "key").ok());
+        let mut page = StatePage { values: Vec::new(), next: last.map(str::to_owned) };
+        let mut unreadable = UnreadableRows::default();
+        for item in output.items.unwrap_or_default().into_iter().filter(|item| !self.is_expired(item)) {
+            match read_value(&item) {
+                Ok(value) => page.values.push(value),
+                Err(row) => unreadable.add(row),
+            }
+        }
+        unreadable.warn(room);
+        Ok(page)
+    }
+}
+
+fn to_item(room: &RoomId, value: &StateValue, expires_at: Option<u64>) -> Item {
+    let mut item = Item::from([
+        ("roomId".into(), text(room.as_str())),
+        ("key".into(), text(&value.key)),
+        ("version".into(), number(value.rank.version)),
+        ("seq".into(), number(value.rank.seq)),
+        ("from".into(), text(&value.from)),
+        ("sentAt".into(), number(value.sent_at)),
+    ]);
+    match &value.data {
+        Some(data) => item.insert("data".into(), text(data.get())),
+        None => item.insert("removed".into(), AttributeValue::Bool(true)),
+    };
+    if let Some(until) = value.until {
+        item.insert("until".into(), number(until));
+    }
+    if let Some(expires_at) = expires_at {
+        item.insert("expiresAt".into(), number(expires_at));
+    }
+    item
+}
+
+fn read_value(item: &Item) -> Result<StateValue, Unreadable> {
+    let json = (!item.contains_key("removed")).then(|| read_text(item, "data")).transpose()?;
+    let data = json.map(|json| RawValue::from_string(json.to_owned())).transpose().map_err(|_| Unreadable("data"))?;
+    Ok(StateValue {
+        key: read_text(item, "key")?.to_owned(),
+        rank: Rank { version: read_number(item, "version")?, seq: read_number(item, "seq")? },
+        from: read_text(item, "from")?.to_owned(),
+        sent_at: read_number(item, "sentAt")?,
+        data,
+        until: read_optional_number(item, "until")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(data: Option<&str>, until: Option<u64>) -> StateValue {
+        StateValue {
+            key: "k".into(),
+            rank: Rank { version: 3, seq: 9 },
+            from: "eu".into(),
+            sent_at: 1_000,
+            data: data.map(|data| RawValue::from_string(data.into()).unwrap()),
+            until,
+        }
+    }
+
+    #[test]
+    fn values_and_removals_read_back() {
+        let room = RoomId::parse("r").unwrap();
+        let read = read_value(&to_item(&room, &value(Some("[1]"), Some(31_000)), Some(7))).unwrap();
+        assert_eq!((read.rank, read.data.as_deref().map(RawValue::get)), (Rank { version: 3, seq: 9 }, Some("[1]")));
+        assert_eq!((read.ttl_seconds(), read.sent_at, read.from.as_str()), (Some(30), 1_000, "eu"));
+        let read = read_value(&to_item(&room, &value(None, None), Some(7))).unwrap();
+        assert!(read.data.is_none() && read.ttl_seconds().is_none());
+        let mut item = to_item(&room, &value(None, None), None);
+        item.remove("seq");
+        assert_eq!(read_value(&item).unwrap_err(), Unreadable("seq"));
+        assert!(!item.contains_key("expiresAt"));
+    }
+
+    #[test]
+    fn a_value_reads_as_absent_from_its_end_on() {
+        let timed = value(Some("1"), Some(31_000));
+        assert!(timed.data_at(30_999).is_some() && timed.data_at(31_000).is_none());
+        assert!(value(Some("1"), None).data_at(u64::MAX).is_some() && value(None, None).data_at(0).is_none());
+    }
+}

@@ -1,0 +1,77 @@
+//! The function itself, when the table of state does not take what it should.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::aws_endpoint::{Fault, Hold, Rule};
+use tests::dynamodb::STATE_TABLE;
+use tests::events::{QueueRecord, queued_message};
+
+use crate::fanout::{World, invoke, message};
+
+fn keyed(room: &str, id: &str, key: &str) -> QueueRecord {
+    let mut body = queued_message(room, id, "eu", &json!(id));
+    body["key"] = json!(key);
+    QueueRecord::new(id, room, body)
+}
+
+fn fails(world: &World, fault: Fault) {
+    world.dynamodb.fault(Rule::on("PutItem", fault).when(|call| call.body["TableName"] == STATE_TABLE));
+}
+
+#[tokio::test]
+async fn records_come_back_until_their_state_is_written_and_nothing_is_posted_again() {
+    let world = World::start();
+    world.seed("fx", "c", 3);
+    world.seed("chat", "d", 1);
+    fails(&world, Fault::internal_error());
+    let fanout = world.fanout_with_state().start().await.unwrap();
+    let records = [keyed("fx", "a", "k"), keyed("fx", "b", "l"), message("chat", "m")];
+    assert_eq!(invoke(&fanout, &records).await, ["a", "b"]);
+    assert_eq!(
+        (world.received("c0"), world.received("d0")),
+        (vec!["a".to_owned(), "b".to_owned()], vec!["m".to_owned()])
+    );
+    // Again, also from another environment.
+    for fanout in [&fanout, &world.fanout_with_state().start().await.unwrap()] {
+        let again: Vec<_> = records[..2].iter().map(|record| record.clone().received(2)).collect();
+        assert_eq!(invoke(fanout, &again).await, ["a", "b"]);
+    }
+    world.dynamodb.endpoint().clear_faults();
+    let again: Vec<_> = records[..2].iter().map(|record| record.clone().received(4)).collect();
+    assert_eq!(invoke(&fanout, &again).await, Vec::<String>::new());
+    let state = world.dynamodb.state("fx");
+    assert_eq!(state.iter().map(|row| row["data"].as_str().unwrap()).collect::<Vec<_>>(), ["\"a\"", "\"b\""]);
+    for connection in ["c0", "c1", "c2"] {
+        assert_eq!(world.received(connection), ["a", "b"], "once");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_without_keys_does_not_need_the_table() {
+    let world = World::start();
+    world.seed("fx", "c", 1);
+    fails(&world, Fault::internal_error());
+    let fanout = world.fanout_with_state().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("fx", "a")]).await, Vec::<String>::new());
+    assert_eq!(world.received("c0"), ["a"]);
+}
+
+#[tokio::test]
+async fn messages_reach_the_room_while_its_state_is_written() {
+    let world = World::start();
+    world.seed("fx", "c", 2);
+    let hold = Hold::default();
+    fails(&world, Fault::Held(hold.clone()));
+    let fanout = world.fanout_with_state().start().await.unwrap();
+    let records = [keyed("fx", "a", "k")];
+    let serving = invoke(&fanout, &records);
+    let seen = async {
+        while world.received("c0").is_empty() || world.received("c1").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hold.release();
+    };
+    let (failed, ()) = futures::join!(serving, seen);
+    assert_eq!((failed, world.dynamodb.state("fx").len()), (vec![], 1));
+}

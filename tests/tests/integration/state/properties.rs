@@ -1,0 +1,287 @@
+//! What is true of every snapshot, whatever happens to writers and readers: random runs of batches, redeliveries, crashes between any
+//! two calls, lost answers, races, cold environments, and clients that join, page and come back in the middle of it.
+//!
+//! Each page holds what the log says up to its number, and nothing that the log does not say; a snapshot with the stream after it is what
+//! the log says, also for a client that keeps what it had from before.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use fanout::log::Batch;
+use fastrand::Rng;
+use futures::future::{join, join_all};
+use serde_json::json;
+use shared::Message;
+use shared::clock::Clock;
+use tests::aws_endpoint::{Fault, Rule};
+use tests::seeds::for_each_seed;
+
+use super::view::{Page, View, fold, read_log, values};
+use super::{Environment, ROOM, Tables, batch, redelivered};
+use crate::log::Session;
+
+const SEEDS: usize = 150;
+const STEPS: usize = 25;
+const WRITERS: usize = 2;
+const READERS: usize = 2;
+const KEYS: u32 = 8;
+
+#[test]
+fn a_snapshot_with_the_stream_after_it_is_what_the_log_says() {
+    for_each_seed("state", SEEDS, |seed| async move {
+        let mut run = Run::new(seed);
+        for _ in 0..STEPS {
+            run.step().await;
+        }
+        run.finish().await;
+    });
+}
+
+struct Run {
+    random: Rng,
+    tables: Tables,
+    writers: Vec<Environment>,
+    readers: Vec<Session>,
+    clients: Vec<View>,
+    /// Every batch that the queue has handed out, and those that it has still to hand out again.
+    batches: Vec<Batch>,
+    pending: Vec<Batch>,
+    accepted: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let tables = Tables::new();
+        Self {
+            random: Rng::with_seed(seed),
+            writers: (0..WRITERS).map(|_| tables.environment()).collect(),
+            readers: (0..READERS).map(|_| tables.session()).collect(),
+            clients: vec![View::default(), View::default()],
+            batches: Vec::new(),
+            pending: Vec::new(),
+            accepted: 0,
+            tables,
+        }
+    }
+
+    async fn step(&mut self) {
+        // Mostly within the second for which pages are kept.
+        let millis = if self.random.u32(..6) == 0 { 1_500 } else { self.random.u64(1..120) };
+        self.tables.clock.advance(Duration::from_millis(millis));
+        match self.random.u32(..12) {
+            0..=3 => {
+                let batch = self.new_batch();
+                self.deliver(vec![batch]).await;
+            }
+            4 | 5 => {
+                let batch = self.redelivery();
+                self.deliver(vec![batch]).await;
+            }
+            6 => {
+                let batches = vec![self.new_batch(), self.redelivery()];
+                self.deliver(batches).await;
+            }
+            7 => {
+                let place = self.random.usize(..WRITERS);
+                self.writers[place] = self.tables.environment();
+            }
+            _ => self.read().await,
+        }
+    }
+
+    fn new_batch(&mut self) -> Batch {
+        let count = self.random.u64(1..=4);
+        let messages = (0..count).map(|_| self.new_message()).collect();
+        batch(messages)
+    }
+
+    fn new_message(&mut self) -> Message {
+        self.accepted += 1;
+        let id = format!("m{}", self.accepted);
+        let key = format!("k{}", self.random.u32(..KEYS));
+        let version = self.random.bool().then(|| self.random.u64(..6));
+        match self.random.u32(..8) {
+            0 | 1 => self.tables.plain(&id),
+            2 => self.tables.removal(&id, &key, version),
+            3 => Message { version, ttl_seconds: Some(self.random.u64(1..=2)), ..self.tables.message(&id, &key) },
+            _ => Message { version, ..self.tables.message(&id, &key) },
+        }
+    }
+
+    /// What crashed, or any part of what was.
+    fn redelivery(&mut self) -> Batch {
+        if let Some(batch) = self.pending.pop() {
+            return batch;
+        }
+        let from = self.random.usize(..=self.batches.len());
+        let mut messages: Vec<_> = self.batches[from..].iter().flat_map(|batch| batch.messages.clone()).collect();
+        messages.truncate(self.random.usize(1..=6));
+        if messages.is_empty() || self.random.bool() {
+            messages.push(self.new_message());
+        }
+        redelivered(&batch(messages))
+    }
+
+    /// Hands batches to as many writers at once, some of which are killed; a client reads meanwhile.
+    async fn deliver(&mut self, batches: Vec<Batch>) {
+        self.script_faults();
+        self.random.shuffle(&mut self.writers);
+        let kills: Vec<_> =
+            batches.iter().map(|_| (self.random.u32(..3) == 0).then(|| self.random.u32(1..40))).collect();
+        let bring = batches.iter().zip(&self.writers).zip(&kills).map(|((batch, writer), kill)| async move {
+            match kill {
+                Some(polls) => polled_at_most(*polls, writer.bring(batch)).await,
+                None => Some(writer.bring(batch).await),
+            }
+        });
+        let reads = self.random.bool();
+        let reader = &self.readers[self.random.usize(..READERS)];
+        let client = self.random.usize(..self.clients.len());
+        let limit = self.random.u32(1..=6);
+        let is_full = self.random.bool();
+        let view = &mut self.clients[client];
+        let reading = async { if reads { ask(reader, view, (limit, is_full), client).await } else { None } };
+        let (ended, page) = join(join_all(bring), reading).await;
+        self.tables.dynamodb.endpoint().clear_faults();
+        for (place, (batch, ended)) in batches.into_iter().zip(ended).enumerate() {
+            if !matches!(ended, Some(Ok(_))) {
+                self.pending.push(redelivered(&batch));
+            }
+            if ended.is_none() {
+                self.writers[place] = self.tables.environment();
+                self.tables.dynamodb.endpoint().settled().await;
+            }
+            self.batches.push(batch);
+        }
+        if let Some((after, page)) = page {
+            self.take(client, &after, page);
+        }
+    }
+
+    fn script_faults(&mut self) {
+        for operation in ["PutItem", "TransactWriteItems", "Query"] {
+            let fault = match self.random.u32(..10) {
+                0 => Fault::DropAfter,
+                1 => Fault::DropBefore,
+                2 => Fault::throughput_exceeded(),
+                3 | 4 => Fault::Delay(Duration::from_millis(self.random.u64(1..8))),
+                _ => continue,
+            };
+            let (skip, times) = (self.random.usize(..4), self.random.usize(1..=4));
+            self.tables.dynamodb.fault(Rule::on(operation, fault).after(skip).times(times));
+        }
+    }
+
+    /// A client asks for its next page, or comes back.
+    async fn read(&mut self) {
+        let client = self.random.usize(..self.clients.len());
+        if self.random.u32(..8) == 0 {
+            self.clients[client].cut();
+        }
+        let reader = &self.readers[self.random.usize(..READERS)];
+        let how = (self.random.u32(1..=6), self.random.bool());
+        if let Some((after, page)) = ask(reader, &mut self.clients[client], how, client).await {
+            self.take(client, &after, page);
+        }
+    }
+
+    /// Checks a page, and gives it to the client.
+    fn take(&mut self, client: usize, after: &str, page: Page) {
+        let (log, now) = (read_log(&self.tables.dynamodb), self.tables.clock.unix_millis());
+        let named = self.clients[client].asks_for().map_or(page.seq, |(_, first)| first);
+        for (key, fact) in &page.entries {
+            assert_eq!(log.get(&fact.rank.seq), Some(&(key.clone(), fact.clone())), "{key} is not what the log says");
+            assert!(page.has_place_for(after, key), "{key} is beyond the page: {page:?}");
+        }
+        for (key, rank) in &page.removed {
+            let (_, fact) = &log[&rank.seq];
+            assert!(fact.value(now).is_none() && fact.rank == *rank, "{key} is there: {fact:?}");
+        }
+        for (key, fact) in fold(&log, page.seq).iter().filter(|(key, _)| page.has_place_for(after, key)) {
+            let told = page.entries.get(key).map(|told| told.rank).or(page.removed.get(key).copied());
+            // Nothing is told of what is gone if nothing older can come.
+            let is_silent = fact.value(now).is_none() && fact.rank.version == 0 && fact.rank.seq <= named;
+            match told {
+                Some(rank) => assert!(rank >= fact.rank, "{key} is {rank:?}, and was {fact:?} as of {}", page.seq),
+                None => assert!(is_silent, "{key} is missing, {fact:?} as of {}: {page:?}", page.seq),
+            }
+        }
+        if self.clients[client].page(page) {
+            self.clients[client].stream(&log);
+        }
+        if self.clients[client].asks_for().is_none() {
+            self.clients[client].stream(&log);
+            let expected = fold(&log, u64::MAX);
+            assert_eq!(self.clients[client].values(now), values(&expected, now), "a client's map");
+        }
+    }
+
+    /// Everything comes again until it is done; then every client has what the log says, and so has the table.
+    async fn finish(mut self) {
+        while let Some(batch) = self.pending.pop() {
+            self.writers[0].bring(&batch).await.unwrap();
+        }
+        for client in 0..self.clients.len() {
+            self.clients[client].cut();
+            loop {
+                let (after, page) =
+                    ask(&self.readers[0], &mut self.clients[client], (1_000, false), client).await.unwrap();
+                self.take(client, &after, page);
+                if self.clients[client].asks_for().is_none() {
+                    break;
+                }
+            }
+        }
+        let log = read_log(&self.tables.dynamodb);
+        let rows = self.tables.dynamodb.state(ROOM);
+        let in_table: Vec<_> =
+            rows.iter().map(|row| (row["key"].as_str().unwrap(), row["seq"].as_u64().unwrap())).collect();
+        let expected = fold(&log, u64::MAX);
+        assert_eq!(in_table, expected.iter().map(|(key, fact)| (key.as_str(), fact.rank.seq)).collect::<Vec<_>>());
+    }
+}
+
+/// Asks for a client's next page, or joins; returns the key after which the page begins, and the page. None where a table did not answer,
+/// and of a join whose reply is full, as if its messages had left no room for state.
+async fn ask(
+    session: &Session,
+    view: &mut View,
+    (limit, is_full): (u32, bool),
+    client: usize,
+) -> Option<(String, Page)> {
+    let (connection, subject) = (format!("c{client}="), format!("client-{client}"));
+    let (after, frame) = match view.asks_for() {
+        Some((after, seq)) => {
+            let frame = json!({"action": "getState", "roomId": ROOM, "after": after, "seq": seq, "limit": limit});
+            (after, frame)
+        }
+        None => (String::new(), json!({"action": "joinRoom", "roomId": ROOM, "state": true})),
+    };
+    let reply = session.request(&connection, &subject, &frame).await;
+    match reply["type"].as_str() {
+        Some("error") => {
+            assert!(["rate_limited", "unavailable"].contains(&reply["code"].as_str().unwrap()), "{reply}");
+            None
+        }
+        Some("joined") if is_full => {
+            view.begin(reply["seq"].as_u64().unwrap());
+            None
+        }
+        _ => Some((after, Page::of(&reply))),
+    }
+}
+
+/// Drives a future until it is done, but polls it only so often: then it is dropped where it stands.
+async fn polled_at_most<F: Future>(polls: u32, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (pin!(future), polls);
+    poll_fn(move |context| match left.checked_sub(1) {
+        None => Poll::Ready(None),
+        Some(fewer) => {
+            left = fewer;
+            future.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
+}

@@ -1,0 +1,171 @@
+//! What a client makes of a room's state, and what the log says that it should be: a second reading of the protocol, in as few lines
+//! as may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use shared::order::Rank;
+use tests::dynamodb::DynamoDb;
+
+use super::ROOM;
+
+/// A message with a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fact {
+    pub(super) rank: Rank,
+    /// `None` of a removal.
+    pub(super) data: Option<Value>,
+    /// When it reads as absent, in milliseconds.
+    pub(super) until: Option<u64>,
+}
+
+impl Fact {
+    /// What it says at a time.
+    pub(super) fn value(&self, now: u64) -> Option<&Value> {
+        self.data.as_ref().filter(|_| self.until.is_none_or(|until| until > now))
+    }
+}
+
+/// What the log's messages with keys say, by their numbers.
+pub(super) type Log = BTreeMap<u64, (String, Fact)>;
+
+pub(super) fn read_log(dynamodb: &DynamoDb) -> Log {
+    let with_key = |row: &Value| {
+        let (seq, key) = (row["seq"].as_u64().unwrap(), row.get("key")?.as_str().unwrap().to_owned());
+        let until = row["ttlSeconds"].as_u64().map(|seconds| row["sentAt"].as_u64().unwrap() + seconds * 1_000);
+        let is_removal = row.get("remove").is_some();
+        let data = (!is_removal).then(|| serde_json::from_str(row["data"].as_str().unwrap()).unwrap());
+        Some((seq, (key, Fact { rank: Rank::of(row["version"].as_u64(), seq), data, until })))
+    };
+    dynamodb.log(ROOM).iter().filter_map(with_key).collect()
+}
+
+/// The greatest message of each key up to a number.
+pub(super) fn fold(log: &Log, through: u64) -> BTreeMap<String, Fact> {
+    let mut fold: BTreeMap<String, Fact> = BTreeMap::new();
+    for (key, fact) in log.range(..=through).map(|(_, told)| told) {
+        let current = fold.entry(key.clone()).or_insert_with(|| fact.clone());
+        if fact.rank.supersedes(current.rank) {
+            *current = fact.clone();
+        }
+    }
+    fold
+}
+
+/// A page of state, as `joined` or `state` tells it.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) seq: u64,
+    pub(super) entries: BTreeMap<String, Fact>,
+    pub(super) removed: BTreeMap<String, Rank>,
+    pub(super) next: Option<String>,
+}
+
+impl Page {
+    pub(super) fn of(reply: &Value) -> Self {
+        let names = match reply["type"].as_str() {
+            Some("joined") => ["state", "stateRemoved", "stateNext"],
+            Some("state") => ["entries", "removed", "next"],
+            _ => panic!("no page of state: {reply}"),
+        };
+        let [entries, removed, next] = names.map(|name| &reply[name]);
+        let list = |list: &Value| list.as_array().unwrap_or_else(|| panic!("{reply}")).clone();
+        let key = |row: &Value| row["key"].as_str().unwrap().to_owned();
+        let rank = |row: &Value| Rank::of(row["version"].as_u64(), row["seq"].as_u64().unwrap());
+        let entry = |row: Value| {
+            let until = row["ttlSeconds"].as_u64().map(|seconds| row["sentAt"].as_u64().unwrap() + seconds * 1_000);
+            (key(&row), Fact { rank: rank(&row), data: Some(row["data"].clone()), until })
+        };
+        let (entries, removed) = (list(entries), list(removed));
+        let (told, gone) = (entries.len(), removed.len());
+        let page = Self {
+            seq: reply["seq"].as_u64().unwrap(),
+            entries: entries.into_iter().map(entry).collect(),
+            removed: removed.iter().map(|row| (key(row), rank(row))).collect(),
+            next: next.as_str().map(str::to_owned),
+        };
+        let keys: BTreeSet<_> = page.entries.keys().chain(page.removed.keys()).collect();
+        assert_eq!(keys.len(), told + gone, "a key twice: {reply}");
+        page
+    }
+
+    /// Whether a key lies in the page, if that begins after another.
+    pub(super) fn has_place_for(&self, after: &str, key: &str) -> bool {
+        key > after && self.next.as_deref().is_none_or(|next| key <= next)
+    }
+}
+
+/// A client's map, over all its joins.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    known: BTreeMap<String, (Rank, Option<Fact>)>,
+    /// The number of the first page, the keys of all, and the key after which the next one begins.
+    reading: Option<(u64, BTreeSet<String>, String)>,
+    /// Everything up to here has been taken.
+    position: u64,
+}
+
+impl View {
+    /// What is to be asked for next: the `after` and `seq` of a page, or else a join.
+    pub(super) fn asks_for(&self) -> Option<(String, u64)> {
+        self.reading.as_ref().map(|(first, _, next)| (next.clone(), *first))
+    }
+
+    /// Begins a snapshot of which the join brought nothing.
+    pub(super) fn begin(&mut self, first: u64) {
+        self.reading = Some((first, BTreeSet::new(), String::new()));
+    }
+
+    /// Gives up a snapshot that was begun: the connection is gone.
+    pub(super) fn cut(&mut self) {
+        self.reading = None;
+    }
+
+    /// Takes a page. Says whether it was the last.
+    pub(super) fn page(&mut self, page: Page) -> bool {
+        let (first, keys, _) = self.reading.get_or_insert_with(|| (page.seq, BTreeSet::new(), String::new()));
+        assert!(page.seq >= *first, "a page is older than the first: {page:?}");
+        keys.extend(page.entries.keys().chain(page.removed.keys()).cloned());
+        let first = *first;
+        for (key, fact) in page.entries {
+            Self::keep(&mut self.known, key, fact.rank, Some(fact));
+        }
+        for (key, rank) in page.removed {
+            Self::keep(&mut self.known, key, rank, None);
+        }
+        if let Some(next) = page.next {
+            self.reading.as_mut().unwrap().2 = next;
+            return false;
+        }
+        let (_, keys, _) = self.reading.take().unwrap();
+        self.known.retain(|key, (rank, _)| rank.seq > first || keys.contains(key));
+        self.position = first;
+        true
+    }
+
+    /// Takes what the log has after its position, as the stream brings it.
+    pub(super) fn stream(&mut self, log: &Log) {
+        for (seq, (key, fact)) in log.range(self.position + 1..) {
+            Self::keep(&mut self.known, key.clone(), fact.rank, Some(fact.clone()));
+            self.position = *seq;
+        }
+    }
+
+    fn keep(known: &mut BTreeMap<String, (Rank, Option<Fact>)>, key: String, rank: Rank, fact: Option<Fact>) {
+        let current = known.entry(key).or_insert_with(|| (rank, fact.clone()));
+        if rank.supersedes(current.0) {
+            *current = (rank, fact);
+        }
+    }
+
+    /// The keys that have a value at a time, with it.
+    pub(super) fn values(&self, now: u64) -> BTreeMap<&str, &Value> {
+        let known = self.known.iter();
+        known.filter_map(|(key, (_, fact))| Some((key.as_str(), fact.as_ref()?.value(now)?))).collect()
+    }
+}
+
+/// The keys that have a value at a time, by the log.
+pub(super) fn values(fold: &BTreeMap<String, Fact>, now: u64) -> BTreeMap<&str, &Value> {
+    fold.iter().filter_map(|(key, fact)| Some((key.as_str(), fact.value(now)?))).collect()
+}
