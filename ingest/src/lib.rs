@@ -15,6 +15,7 @@ pub mod heads;
 pub mod message;
 pub mod origins;
 pub mod outlook;
+pub mod presence;
 pub mod relay;
 pub mod response;
 pub mod routes;

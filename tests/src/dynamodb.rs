@@ -5,6 +5,7 @@
 
 mod expiry;
 mod metered;
+mod raw;
 mod rows;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -1,6 +1,7 @@
 //! The `session` function.
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
 use fastrand::Rng;
 use ingest::{
     beat::Beat,
@@ -12,8 +13,9 @@ use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
+    queue::sqs::SqsQueue,
     start::{self, StartError},
-    store::{connections::ConnectionTable, log::LogTable, subjects::SubjectTable},
+    store::{connections::ConnectionTable, log::LogTable, presence::PresenceTable, subjects::SubjectTable},
     telemetry,
 };
 
@@ -26,8 +28,10 @@ async fn main() -> Result<(), StartError> {
     let tables = Tables {
         connections: ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
         subjects: SubjectTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
+        presence: PresenceTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
         log: LogTable::new(dynamodb, &config.messages_table, SystemClock),
     };
+    let ticks = config.presence_queue_url.map(|url| SqsQueue::new(Sqs::new(&sdk), &url));
     let function = SessionFunction::new(
         tables,
         ConnectionsApi::new(&sdk, &config.connections_endpoint),
@@ -36,7 +40,8 @@ async fn main() -> Result<(), StartError> {
         config.retention_seconds,
         Beat::new(config.sync_after_ms, Rng::new()),
         Rng::new(),
-    );
+    )
+    .with_presence(config.presence, ticks);
     let function = &function;
     start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

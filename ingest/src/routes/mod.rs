@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod disconnect;
 pub mod get_history;
+pub mod get_members;
 pub mod join_room;
 pub mod leave_room;
 pub mod send_message;

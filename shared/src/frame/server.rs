@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::{message::LoggedMessage, room::RoomId};
+use crate::{message::LoggedMessage, presence::Member, room::RoomId};
 
 /// A reply, with the id of the request that it answers.
 #[derive(Debug, Serialize)]
@@ -34,6 +34,12 @@ pub enum Reply {
         sync_after_ms: u64,
         /// When the connection's token expires, in milliseconds from now on: a connection with a new one should be open by then.
         expires_in_ms: u64,
+        /// The server's time in milliseconds since the Unix epoch, for whoever asked for more than messages.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        now: Option<u64>,
+        /// The room's members, for one of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        presence: Option<MemberList>,
     },
     /// The connection is not in the room.
     Left {
@@ -58,6 +64,12 @@ pub enum Reply {
         renewed: Vec<RoomId>,
         /// When to sync these rooms next, in milliseconds from now on.
         sync_after_ms: u64,
+        /// Where the presence of the rooms stands of which that was asked. One that could not be read is left out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        presence: Option<BTreeMap<RoomId, PresenceStanding>>,
+        /// The server's time in milliseconds since the Unix epoch, for whoever asked for presence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        now: Option<u64>,
     },
     /// A page of a room's log.
     History {
@@ -67,6 +79,14 @@ pub enum Reply {
         messages: Vec<LoggedMessage>,
         /// Whether there are older ones.
         more: bool,
+    },
+    /// A page of a room's members.
+    Members {
+        /// The room.
+        room_id: RoomId,
+        /// The page.
+        #[serde(flatten)]
+        list: MemberList,
     },
     /// The request was refused; the connection stays open unless a reason says otherwise.
     Error {
@@ -98,6 +118,30 @@ pub struct CatchUp {
     pub more: bool,
     /// Whether some of what was asked for is gone, or never was in this log.
     pub truncated: bool,
+}
+
+/// Members of a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemberList {
+    /// The version of what is published of them; 0 is nothing.
+    pub rev: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Some of them, sorted by subject; `None` in a room of which only their number is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
+    /// The subject after which the next page begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Where a room's presence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PresenceStanding {
+    /// The version of what is published; 0 is nothing.
+    pub rev: u64,
+    /// How many members there are.
+    pub count: u64,
 }
 
 /// The kinds of error.
@@ -160,7 +204,7 @@ mod tests {
     use serde_json::{Value, json, value::RawValue};
 
     use super::*;
-    use crate::message::Message;
+    use crate::{message::Message, presence::MemberData};
 
     fn value(reply: Reply, request_id: Option<&str>) -> Value {
         let frame = ServerFrame { reply, request_id: request_id.map(str::to_owned) };
@@ -191,7 +235,9 @@ mod tests {
                     catch_up: catch_up(),
                     retention_seconds: 60,
                     expires_in_ms: 9,
-                    sync_after_ms: 30_000
+                    sync_after_ms: 30_000,
+                    now: None,
+                    presence: None,
                 },
                 Some("q")
             ),
@@ -206,7 +252,9 @@ mod tests {
                     rooms: BTreeMap::from([(room_id.clone(), catch_up())]),
                     forbidden: vec![RoomId::parse("f").unwrap()],
                     renewed: vec![room_id.clone()],
-                    sync_after_ms: 5
+                    sync_after_ms: 5,
+                    presence: None,
+                    now: None,
                 },
                 None
             ),
@@ -250,5 +298,53 @@ mod tests {
                 "type": "error", "code": "rate_limited", "message": "m", "id": "i", "reason": "token_expired", "retryAfterMs": 7,
             })
         );
+    }
+
+    #[test]
+    fn members_are_told_with_what_they_are_a_version_of() {
+        let room_id = RoomId::parse("r").unwrap();
+        let members = |next: Option<&str>| MemberList {
+            rev: 12,
+            count: 2,
+            members: next.map(|next| vec![Member { id: next.to_owned(), data: MemberData::parse("[1]") }]),
+            next: next.map(str::to_owned),
+        };
+        assert_eq!(
+            value(Reply::Members { room_id: room_id.clone(), list: members(Some("ann")) }, None),
+            json!({
+                "type": "members", "roomId": "r", "rev": 12, "count": 2, "members": [{"id": "ann", "data": [1]}],
+                "next": "ann",
+            })
+        );
+        assert_eq!(
+            value(Reply::Members { room_id: room_id.clone(), list: members(None) }, None),
+            json!({"type": "members", "roomId": "r", "rev": 12, "count": 2})
+        );
+        let synced = Reply::Synced {
+            rooms: BTreeMap::new(),
+            forbidden: Vec::new(),
+            renewed: Vec::new(),
+            sync_after_ms: 5,
+            presence: Some(BTreeMap::from([(room_id.clone(), PresenceStanding { rev: 12, count: 2 })])),
+            now: Some(7),
+        };
+        assert_eq!(
+            value(synced, None),
+            json!({
+                "type": "synced", "rooms": {}, "renewed": [], "syncAfterMs": 5, "presence": {"r": {"rev": 12, "count": 2}},
+                "now": 7,
+            })
+        );
+        let joined = Reply::Joined {
+            room_id,
+            catch_up: CatchUp::default(),
+            retention_seconds: 60,
+            sync_after_ms: 5,
+            expires_in_ms: 9,
+            now: Some(7),
+            presence: Some(members(None)),
+        };
+        let told = value(joined, None);
+        assert_eq!((&told["presence"], &told["now"]), (&json!({"rev": 12, "count": 2}), &json!(7)));
     }
 }

@@ -16,6 +16,7 @@ mod letters;
 mod log;
 mod log_lines;
 mod metrics;
+mod presence;
 mod queue;
 mod security;
 mod sweep;
