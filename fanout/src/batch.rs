@@ -12,7 +12,7 @@ use shared::{
     trace::TraceHeader,
 };
 
-use crate::{log, shard::ShardJob};
+use crate::{log, presence::PresenceJob, shard::ShardJob};
 
 /// The sender of messages that producers write to the queue themselves without naming one.
 const PRODUCER: &str = "producer";
@@ -54,6 +54,8 @@ pub enum Job {
     Message(Message),
     /// Post frames to a shard of a room.
     Shard(ShardJob),
+    /// Post to a room, or to a shard of it, who is in the room.
+    Presence(PresenceJob),
     /// Put it into the dead-letter queue: it can never be broadcast.
     DeadLetter {
         /// The record as it came.
@@ -63,10 +65,11 @@ pub enum Job {
     },
 }
 
-/// What tells the two kinds of bodies apart: only a shard job has a shard.
+/// What tells the kinds of bodies apart: only a shard job has a shard, unless it is one of presence.
 #[derive(Deserialize)]
 struct Kind {
     shard: Option<IgnoredAny>,
+    presence: Option<IgnoredAny>,
 }
 
 /// A record that the queue cannot have delivered.
@@ -105,7 +108,10 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
 
 /// Reads a body. The group must be the room's: another one could be consumed at the same time, out of order.
 fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, FieldError> {
-    let Kind { shard } = json::read(body)?;
+    let Kind { shard, presence } = json::read(body)?;
+    if presence.is_some() {
+        return PresenceJob::read(body, group_id).map(Job::Presence);
+    }
     if shard.is_some() {
         return ShardJob::read(body, group_id).map(Job::Shard);
     }
@@ -134,6 +140,21 @@ impl Group {
             Job::Shard(job) => Some(job),
             _ => None,
         })
+    }
+
+    /// The group's publications of presence.
+    pub fn presence_jobs(&self) -> impl Iterator<Item = &PresenceJob> {
+        self.records.iter().filter_map(|record| match &record.job {
+            Job::Presence(job) => Some(job),
+            _ => None,
+        })
+    }
+
+    /// The place of the first record from one on that is a message or a shard job.
+    #[must_use]
+    pub fn next_numbered(&self, first: usize) -> Option<usize> {
+        let is_numbered = |record: &Record| matches!(record.job, Job::Message(_) | Job::Shard(_));
+        self.records[first..].iter().position(is_numbered).map(|place| first + place)
     }
 
     /// The dead letters that follow one another from a position on, as the dead-letter queue gets them.

@@ -11,13 +11,13 @@
 use std::{cell::RefCell, num::NonZeroU16, num::NonZeroUsize};
 
 use lru::LruCache;
-use shared::{RoomId, store::connections::Member, store::log::Layout};
+use shared::{
+    RoomId,
+    store::{connections::Member, log::Layout, room_size},
+};
 
 /// Rooms whose sizes are remembered while the environment is warm.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-
-/// Slots in all.
-const SLOTS: u64 = 1 << 16;
 
 /// Messages of a full batch: the largest batch of a FIFO queue.
 pub const FULL_BATCH: usize = 10;
@@ -45,14 +45,9 @@ impl Layouts {
         self.sizes.borrow_mut().get(room).copied()
     }
 
-    /// Learns the size of a room from the first page of its members: slots are evenly spread, so the last one on the
-    /// page says how much of the room it is.
+    /// Learns the size of a room from the first page of its members.
     pub fn learn(&self, room: &RoomId, first_page: &[Member], is_all: bool) -> u64 {
-        let read = first_page.len() as u64;
-        let size = match first_page.last() {
-            Some(last) if !is_all => read * SLOTS / (u64::from(last.connection.slot()) + 1),
-            _ => read,
-        };
+        let size = room_size::estimate(first_page, is_all);
         self.sizes.borrow_mut().put(room.clone(), size);
         size
     }

@@ -11,6 +11,7 @@
 //! | [`layout`] | decides whether a room's messages are posted at once or go through the shard queue |
 //! | [`resume`] | says where a group goes on that was interrupted |
 //! | [`frame`] | encodes messages, each once for all connections |
+//! | [`presence`] | reads and merges publications of who is in a room |
 //! | [`shard`] | cuts broadcasts to large rooms into jobs |
 //! | [`broadcast`] | posts frames to a room's members |
 //! | [`limit`] | says when the next post may be made |
@@ -28,5 +29,6 @@ pub mod handler;
 pub mod layout;
 pub mod limit;
 pub mod log;
+pub mod presence;
 pub mod resume;
 pub mod shard;

@@ -53,9 +53,10 @@ struct Body<'a> {
     frames: Vec<&'a RawValue>,
 }
 
+/// A shard as a job names it.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum ShardBody {
+pub(crate) enum ShardBody {
     Numbered {
         number: u16,
         of: NonZeroU16,
@@ -68,6 +69,12 @@ enum ShardBody {
 }
 
 impl ShardBody {
+    /// The shard.
+    pub(crate) fn checked(self) -> Result<Shard, FieldError> {
+        let range = || format!("must have `of`, a power of two up to {MOST_SHARDS}, and `number` below it");
+        self.shard().ok_or_else(|| FieldError::invalid("shard", range()))
+    }
+
     /// The shard, if it is one: one of a power of two.
     fn shard(&self) -> Option<Shard> {
         let shard = match *self {
@@ -147,10 +154,7 @@ impl ShardJob {
         let body: Body<'_> = serde_json::from_str(body)
             .map_err(|_| FieldError::invalid("shard", "must be that of a shard job, with its frames"))?;
         let room = RoomId::parse(body.room_id).map_err(|error| FieldError::invalid("roomId", error))?;
-        let Some(shard) = body.shard.shard() else {
-            let range = format!("must have `of`, a power of two up to {MOST_SHARDS}, and `number` below it");
-            return Err(FieldError::invalid("shard", range));
-        };
+        let shard = body.shard.checked()?;
         if group_id != format!("{room}/{}", shard.number) {
             return Err(FieldError::invalid("shard", "is not that of the record's MessageGroupId"));
         }

@@ -10,7 +10,7 @@ use shared::{
 
 use crate::{
     origins::AllowedOrigins,
-    presence::rows::PresenceRooms,
+    presence::membership::PresenceRooms,
     sweep::{CONFIRM_AFTER, SweepSettings},
     token::claims::ClaimRules,
 };

@@ -30,7 +30,7 @@ use crate::{
     event::{EventError, Frame, SocketEvent},
     heads::Heads,
     presence::{
-        rows::{Presence, PresenceRooms},
+        membership::{Presence, PresenceRooms},
         tick::Ticks,
     },
     response::{Response, RouteError},

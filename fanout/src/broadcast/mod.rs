@@ -25,7 +25,7 @@ use shared::{
     clock::Clock,
     metrics::{
         Metrics,
-        names::{BROADCASTS, CONCURRENCY, RATE},
+        names::{CONCURRENCY, RATE},
     },
     store::{StoreError, connections::Member},
     trace::TraceHeader,
@@ -279,7 +279,6 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         invocation.stats.set(sum);
         self.lately.add(stats);
         stats.log(room, frames, cause.as_ref());
-        invocation.metrics.add(BROADCASTS, 1);
         frame::count(frames, stats.posts, cause.is_none().then(|| self.clock.unix_millis()), invocation.metrics);
         match cause {
             None => Posted::ToAll,

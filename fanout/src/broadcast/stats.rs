@@ -74,8 +74,9 @@ impl BroadcastStats {
         tracing::info!(
             %room,
             ids = ?frame::ids(frames),
-            firstSeq = frames.first().map(EncodedFrame::first),
-            lastSeq = frames.last().map(EncodedFrame::last),
+            presence = frames.iter().any(EncodedFrame::is_presence).then_some(true),
+            firstSeq = frames.first().filter(|frame| !frame.is_presence()).map(EncodedFrame::first),
+            lastSeq = frames.last().filter(|frame| !frame.is_presence()).map(EncodedFrame::last),
             frames = frames.len(),
             posts = self.posts,
             delivered = self.delivered,

@@ -2,7 +2,7 @@
 
 use shared::metrics::{
     Metrics,
-    names::{BROADCAST_LATENCY, MESSAGES_PER_POST},
+    names::{BROADCAST_LATENCY, BROADCASTS, MESSAGES_PER_POST, PRESENCE_POSTS},
 };
 
 use super::EncodedFrame;
@@ -15,9 +15,14 @@ const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 /// hide those that are slow.
 const SKEW: u64 = 60 * 1000;
 
-/// Counts what was posted of a broadcast, `posts` attempts in all; `ended` is when the last post of the whole of it was
+/// Counts a broadcast and what was posted of it, `posts` attempts in all; `ended` is when the last post of the whole of it was
 /// answered, in milliseconds since the Unix epoch, unless it is to go on.
 pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, metrics: &Metrics) {
+    if frames.iter().any(EncodedFrame::is_presence) {
+        metrics.add(PRESENCE_POSTS, posts);
+        return;
+    }
+    metrics.add(BROADCASTS, 1);
     if posts == 0 {
         return;
     }
@@ -65,9 +70,18 @@ mod tests {
     }
 
     #[test]
+    fn posts_of_presence_are_counted_apart() {
+        let line = measured(&[EncodedFrame::presence("{}".into())], 7, Some(NOW));
+        assert_eq!(
+            (&line["PresencePosts"], &line["Broadcasts"], &line["MessagesPerPost"]),
+            (&json!(7), &Value::Null, &Value::Null)
+        );
+    }
+
+    #[test]
     fn a_broadcast_that_goes_on_has_no_latency_yet() {
         assert_eq!(measured(&[frame(&[NOW])], 1, None)["BroadcastLatency"], Value::Null);
-        assert_eq!(measured(&[frame(&[NOW])], 0, Some(NOW)), Value::Null);
+        assert_eq!(measured(&[frame(&[NOW])], 0, Some(NOW))["MessagesPerPost"], Value::Null);
     }
 
     #[test]

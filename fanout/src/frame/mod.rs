@@ -21,6 +21,7 @@ pub struct EncodedFrame {
     sha256: String,
     numbers: RangeInclusive<u64>,
     messages: Rc<[Carried]>,
+    is_presence: bool,
 }
 
 /// The ids of the messages that frames carry: a hundred at the most, since a batch holds ten jobs of ten messages.
@@ -47,7 +48,19 @@ impl EncodedFrame {
     /// A frame of these bytes that stands for numbers, and carries messages.
     pub(crate) fn of(body: Bytes, numbers: RangeInclusive<u64>, messages: Rc<[Carried]>) -> Self {
         let sha256 = hex(&Sha256::digest(&body));
-        Self { body, sha256, numbers, messages }
+        Self { body, sha256, numbers, messages, is_presence: false }
+    }
+
+    /// A `presence` frame of these bytes.
+    #[must_use]
+    pub fn presence(body: Bytes) -> Self {
+        Self { is_presence: true, ..Self::new(body) }
+    }
+
+    /// Whether it is a `presence` frame.
+    #[must_use]
+    pub fn is_presence(&self) -> bool {
+        self.is_presence
     }
 
     /// The first number that it stands for.

@@ -1,5 +1,6 @@
 //! One FIFO group of a batch: what of it is finished with, and when the rest comes back.
 
+mod presence;
 mod room;
 mod shard;
 mod step;
@@ -139,17 +140,23 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     async fn process_records(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
         let nothing = |_| false;
         self.finish_records(work, invocation, nothing).await?;
+        let mut layout = None;
         if let Some(batch) = work.group.messages() {
-            self.process_messages(work, &batch, invocation).await?;
+            layout = self.process_messages(work, &batch, invocation).await?;
         }
         if work.group.shard_jobs().next().is_some() {
             self.process_shard_jobs(work, invocation).await?;
+        }
+        if work.group.presence_jobs().next().is_some() {
+            self.process_presence(work, layout, invocation).await;
+            self.finish_records(work, invocation, |_| true).await?;
         }
         Ok(())
     }
 
     /// Counts off the leading records that are finished with, given by their position. Dead letters on the way go to
-    /// their queue.
+    /// their queue. A publication of presence is finished with together with the message or shard job after it: should that come back,
+    /// so does the publication, and should not, it holds up nothing.
     async fn finish_records(
         &self,
         work: &Work,
@@ -159,7 +166,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         while let Some(record) = work.group.records.get(work.finished.get()) {
             let position = work.finished.get();
             if !matches!(record.job, Job::DeadLetter { .. }) {
-                if !is_finished(position) {
+                let next = work.group.next_numbered(position).unwrap_or(position);
+                if !is_finished(next) {
                     return Ok(());
                 }
                 work.finished.set(position + 1);

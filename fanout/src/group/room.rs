@@ -85,14 +85,14 @@ impl Hand {
 }
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Brings a group's messages out.
+    /// Brings a group's messages out; says how the last of them went out.
     pub(super) async fn process_messages(
         &self,
         work: &Work,
         batch: &Batch,
         invocation: &Invocation<'_>,
-    ) -> Result<(), GroupError> {
-        let Some(room) = batch.messages.first().map(|message| message.room.clone()) else { return Ok(()) };
+    ) -> Result<Option<Layout>, GroupError> {
+        let Some(room) = batch.messages.first().map(|message| message.room.clone()) else { return Ok(None) };
         let (logged, mut members) = invocation.deadline.work(self.log_and_look(&room, batch)).await??;
         invocation.metrics.add(MESSAGES, logged.numbered as u64);
         // Only what was here before may have been posted before.
@@ -110,7 +110,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         loop {
             let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
             self.finish_records(work, invocation, is_finished).await?;
-            let Some((first, last, layout)) = hand.run() else { return Ok(()) };
+            let Some((first, last, layout)) = hand.run() else {
+                return Ok(logged.places.last().map(|place| place.layout));
+            };
             match resume.next(first, last) {
                 Next::Save(row) => {
                     self.record_progress(&room, ProgressOf::Room, &row, invocation).await?;

@@ -13,7 +13,7 @@ use shared::{
     },
 };
 
-use super::rows::Presence;
+use super::membership::Presence;
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// What a connection that is listed in a room is told of the others when it joins; `None` for any other. It is in the list itself,

@@ -1,6 +1,138 @@
-//! Who is in a room: members' rows, and the ticks that say that they have changed.
+//! Presence: who is in a room, noticed by ticks and published as a whole.
+//!
+//! A tick says that something may have changed in a room, never what: whoever gets it reads the members' rows and publishes what
+//! is different from before. So whatever was lost on the way to one publication is made good by the next.
+//!
+//! | module | what it does in `session` |
+//! |---|---|
+//! | [`membership`] | puts, renews, deletes the rows of those who are present |
+//! | [`tick`] | tells that a room's rows have changed |
+//! | [`list`] | tells a client who is there |
+//! | [`attend`] | what a `sync` does for presence |
+//!
+//! | module | what it does in `presence` |
+//! |---|---|
+//! | [`ticks`] | reads a batch of the queue of ticks, by room |
+//! | [`members`] | reads the rows of a room's members, and says who is present |
+//! | [`row`] | compares that with what is published, and decides what the room and the event bus are told |
+//! | [`publish`] | brings one room's ticks to their end |
+//! | [`pace`] | says when a room may be published again, and what an environment may spend |
+//! | [`events`] | lifecycle events |
 
-pub mod beat;
+pub mod attend;
+pub mod config;
+pub mod events;
 pub mod list;
-pub mod rows;
+pub mod members;
+pub mod membership;
+pub mod pace;
+pub mod publish;
+pub mod row;
 pub mod tick;
+pub mod ticks;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use lambda_runtime::LambdaEvent;
+use shared::{
+    clock::Clock,
+    metrics::{
+        Metrics,
+        names::{RETURNED, TICKS_HIDDEN},
+    },
+    queue::Queue,
+    store::{connections::ConnectionTable, presence::PresenceTable},
+};
+
+use self::{
+    config::PresenceSettings,
+    events::Bus,
+    pace::Budget,
+    publish::Left,
+    ticks::{NotATick, RoomTicks, Tick},
+};
+use crate::deadline::Deadline;
+
+/// The longest time for which ticks that failed are left alone, in seconds.
+const LONGEST_WAIT: u32 = 30;
+
+/// The longest time for which ticks are hidden at once, in milliseconds: that of the slowest pace.
+const LONGEST_HIDE: u64 = 900_000;
+
+/// The function's state. One for each environment.
+#[derive(Debug)]
+pub struct PresenceFunction<Q, B, C> {
+    /// What is published, and the members' rows.
+    pub presence: PresenceTable<C>,
+    /// The connections of rooms.
+    pub connections: ConnectionTable<C>,
+    /// The rooms' queue, where publications go.
+    pub broadcasts: Q,
+    /// The queue of ticks.
+    pub ticks: Q,
+    /// Where lifecycle events go.
+    pub bus: B,
+    /// What the environment may spend on publications.
+    pub budget: Budget,
+    /// Which rooms, and how often.
+    pub settings: PresenceSettings,
+    /// The time.
+    pub clock: C,
+}
+
+impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
+    /// Serves one batch, one room after the other. Says which ticks must stay in the queue: of each room those from the first one on
+    /// that is not done.
+    ///
+    /// # Errors
+    /// When the event is none of a queue's: the function is wired wrongly.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>, metrics: &Metrics) -> Result<SqsBatchResponse, NotATick> {
+        let deadline = Deadline::of(&event.context);
+        let mut response = SqsBatchResponse::default();
+        for room in ticks::read(event.payload.records)? {
+            // What was cut off is as if the environment had been killed: its ticks come back when their visibility timeout is over.
+            let left = deadline.in_time(self.serve_room(&room, metrics)).await;
+            if left.is_none() {
+                tracing::warn!(room = %room.room, "the invocation's time was up before a room's presence was published");
+            }
+            let first = left.unwrap_or_default();
+            response.batch_item_failures.extend(room.ticks[first..].iter().map(failure));
+        }
+        metrics.add(RETURNED, response.batch_item_failures.len() as u64);
+        Ok(response)
+    }
+
+    /// Brings a room's ticks to their end; says how many are done. The others are hidden for as long as there is nothing to do.
+    async fn serve_room(&self, room: &RoomTicks, metrics: &Metrics) -> usize {
+        match self.publish(room, metrics).await {
+            Ok(Left::Nothing) => room.ticks.len(),
+            Ok(Left::Hidden { first, until }) => {
+                let millis = until.saturating_sub(self.clock.unix_millis()).min(LONGEST_HIDE);
+                let seconds = u32::try_from(millis.div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
+                metrics.add(TICKS_HIDDEN, room.ticks[first..].len() as u64);
+                self.hide(room, first, seconds).await;
+                first
+            }
+            Err((first, error)) => {
+                let receives = room.ticks.get(first).map_or(1, |tick| tick.receives.clamp(1, 16));
+                let wait = (1 << (receives - 1)).min(LONGEST_WAIT);
+                tracing::error!(room = %room.room, wait_seconds = wait, %error, "a room's ticks stay in the queue");
+                self.hide(room, first, wait).await;
+                first
+            }
+        }
+    }
+
+    /// Has ticks come back after so many seconds. One that cannot be hidden comes back when its visibility timeout is over.
+    async fn hide(&self, room: &RoomTicks, first: usize, seconds: u32) {
+        let handles: Vec<String> = room.ticks[first..].iter().map(|tick| tick.receipt_handle.clone()).collect();
+        for error in self.ticks.postpone(&handles, seconds).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(room = %room.room, %error, "a tick comes back after its visibility timeout");
+        }
+    }
+}
+
+fn failure(tick: &Tick) -> BatchItemFailure {
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier.clone_from(&tick.id);
+    failure
+}

@@ -10,8 +10,8 @@ use shared::{
 };
 
 use crate::{
-    connections_api::ConnectionsApi, grant::Grant, presence::rows::Presence, response::RouteError, session::Tables,
-    shares::RequestShares,
+    connections_api::ConnectionsApi, grant::Grant, presence::membership::Presence, response::RouteError,
+    session::Tables, shares::RequestShares,
 };
 
 /// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one

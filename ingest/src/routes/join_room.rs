@@ -13,7 +13,7 @@ use shared::{
 use crate::{
     catch_up::{ANY_TIME, Found, ReplyBudget, head, read},
     event::Frame,
-    presence::rows::Presence,
+    presence::membership::Presence,
     response::RouteError,
     session::Tables,
     shares::RequestShares,

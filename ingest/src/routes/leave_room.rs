@@ -5,7 +5,7 @@ use shared::{
     store::connections::ConnectionTable,
 };
 
-use crate::{presence::rows::Presence, response::RouteError};
+use crate::{presence::membership::Presence, response::RouteError};
 
 /// Serves the route.
 ///

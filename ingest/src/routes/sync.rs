@@ -32,7 +32,7 @@ use crate::{
     event::Frame,
     grant::LEEWAY_SECONDS,
     heads::Heads,
-    presence::rows::Presence,
+    presence::membership::Presence,
     response::RouteError,
     session::Tables,
     shares::RequestShares,

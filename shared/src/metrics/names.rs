@@ -100,6 +100,16 @@ counters! {
     SWEPT = "Swept";
     /// Rows that a sweep looked at.
     EXAMINED = "Examined";
+    /// Ticks that were hidden, because their room may not be published yet.
+    TICKS_HIDDEN = "TicksHidden";
+    /// Publications of rooms' presence.
+    PUBLICATIONS = "Publications";
+    /// Looks at a room's members that found nothing new.
+    RECONCILIATIONS_UNCHANGED = "ReconciliationsUnchanged";
+    /// Lifecycle events that the bus has taken.
+    LIFECYCLE_EVENTS = "LifecycleEvents";
+    /// Posts of `presence` frames.
+    PRESENCE_POSTS = "PresencePosts";
 }
 
 distributions! {

@@ -6,6 +6,7 @@ mod error;
 mod item;
 pub mod log;
 pub mod presence;
+pub mod room_size;
 pub mod scan;
 pub mod subjects;
 pub mod sweep;

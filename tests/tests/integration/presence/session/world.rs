@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ingest::beat::Beat;
 use ingest::config::SessionLimits;
-use ingest::presence::rows::PresenceRooms;
+use ingest::presence::membership::PresenceRooms;
 use ingest::session::{SessionFunction, Tables};
 use serde_json::{Value, json};
 use shared::clock::Clock;

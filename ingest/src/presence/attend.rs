@@ -20,7 +20,7 @@ use shared::{
     },
 };
 
-use super::rows::Presence;
+use super::membership::Presence;
 
 /// Leases that are renewed at once.
 const RENEWED_AT_ONCE: usize = 10;

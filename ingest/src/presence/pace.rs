@@ -1,0 +1,176 @@
+//! How often a room is published, and what an environment may spend on all rooms.
+
+use std::cell::RefCell;
+
+use crate::presence::config::Kept;
+
+/// A room may take this share of the posts of all publications.
+const ROOMS_SHARE: u64 = 5;
+
+/// The shortest and the longest time between two publications of a room, in milliseconds.
+const SHORTEST: u64 = 1_000;
+const LONGEST: u64 = 900_000;
+
+/// Environments that publish side by side, by the event source's `MaximumConcurrency`.
+const ENVIRONMENTS: u64 = 2;
+
+/// A tick that is as old as this beyond its delay has been hidden before, in milliseconds: it does not go to the end of the line again.
+const WAITED: u64 = 20_000;
+
+/// The time from one publication of a room to the next, in milliseconds: `T(N)`. Whom nobody posts to is only as slow as its rows are
+/// read.
+#[must_use]
+pub fn between_publications(connections: u64, kept: Kept, posts_per_second: u64) -> u64 {
+    let millis = if kept.presence {
+        connections.saturating_mul(ROOMS_SHARE * 1_000) / posts_per_second.max(1)
+    } else {
+        connections
+    };
+    millis.clamp(SHORTEST, LONGEST)
+}
+
+/// What an environment may spend: it earns half of the posts a second, pays a publication's posts and may owe one publication. It saves
+/// what it earns in a second, since queues hide for whole seconds; who has saved so much has nobody waiting.
+///
+/// Both together then post at most rate x time and a room each. What cannot be afforded is given a place in a line, one after the
+/// other as they will be affordable: a thousand rooms that came at once and were all told to come back in a second would be received
+/// two hundred thousand times.
+#[derive(Debug)]
+pub struct Budget {
+    /// Posts in a second.
+    earns: f64,
+    state: RefCell<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Posts that are owed; below 0 those that are saved.
+    owed: f64,
+    /// When they were counted, in milliseconds since the Unix epoch.
+    at: u64,
+    /// When the line ends.
+    line_ends: u64,
+}
+
+/// It cannot be afforded before this time, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComeBackAt(pub u64);
+
+impl Budget {
+    /// Of a stack that posts so much a second.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "at most a million")]
+    pub fn new(posts_per_second: u64) -> Self {
+        Self { earns: posts_per_second as f64 / ENVIRONMENTS as f64, state: RefCell::default() }
+    }
+
+    /// Whether a publication of about `posts` posts may be made at `now`, for a tick that was due `waited` milliseconds ago.
+    ///
+    /// # Errors
+    /// With the time when to ask again.
+    pub fn admit(&self, posts: u64, waited: u64, now: u64) -> Result<(), ComeBackAt> {
+        let mut state = self.state.borrow_mut();
+        self.settle(&mut state, now);
+        let clear_at = now + self.millis_for(state.owed);
+        let has_turn = waited >= WAITED || state.line_ends <= now;
+        if state.owed <= 0.0 && (has_turn || state.owed <= -self.earns) {
+            return Ok(());
+        }
+        if waited >= WAITED {
+            return Err(ComeBackAt(clear_at));
+        }
+        let place = state.line_ends.max(clear_at);
+        #[expect(clippy::cast_precision_loss, reason = "a room's connections")]
+        let cost = posts as f64;
+        state.line_ends = place + self.millis_for(cost);
+        Err(ComeBackAt(place))
+    }
+
+    /// Pays for a publication.
+    #[expect(clippy::cast_precision_loss, reason = "a room's connections")]
+    pub fn pay(&self, posts: u64, now: u64) {
+        let mut state = self.state.borrow_mut();
+        self.settle(&mut state, now);
+        state.owed += posts as f64;
+    }
+
+    fn settle(&self, state: &mut State, now: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds between two publications")]
+        let earned = now.saturating_sub(state.at) as f64 * self.earns / 1_000.0;
+        // An environment begins with nothing saved.
+        let earned = if state.at == 0 { 0.0 } else { earned };
+        state.owed = (state.owed - earned).max(-self.earns);
+        state.at = state.at.max(now);
+    }
+
+    fn millis_for(&self, posts: f64) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, and not below 0")]
+        let millis = (posts.max(0.0) * 1_000.0 / self.earns).ceil() as u64;
+        millis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cmp::Reverse, collections::BinaryHeap};
+
+    use fastrand::Rng;
+
+    use super::{super::config::EventKinds, *};
+
+    const START: u64 = 1_800_000_000_000;
+    const PRESENCE: Kept = Kept { presence: true, events: EventKinds { room: false, member: false } };
+
+    #[test]
+    fn the_pace_of_a_room_goes_by_its_connections() {
+        let pace = |connections| between_publications(connections, PRESENCE, 500);
+        let paces = [0, 1, 100, 1_000, 10_000, 90_000, u64::MAX].map(pace);
+        assert_eq!(paces, [1_000, 1_000, 1_000, 10_000, 100_000, 900_000, 900_000]);
+        let events = Kept { presence: false, events: EventKinds { room: true, member: false } };
+        assert_eq!([10, 1_000, 30_000].map(|n| between_publications(n, events, 500)), [1_000, 1_000, 30_000]);
+    }
+
+    #[test]
+    fn an_environment_may_owe_one_publication() {
+        let budget = Budget::new(500);
+        assert_eq!(budget.admit(100, 0, START), Ok(()));
+        budget.pay(100, START);
+        assert_eq!(budget.admit(100, 0, START), Err(ComeBackAt(START + 400)));
+        assert_eq!(budget.admit(100, 0, START + 1), Err(ComeBackAt(START + 800)), "at the end of the line");
+        assert_eq!(budget.admit(100, WAITED, START + 399), Err(ComeBackAt(START + 400)));
+        assert_eq!(budget.admit(100, WAITED, START + 400), Ok(()), "has had its turn");
+        assert!(budget.admit(100, 0, START + 400).is_err(), "others are before it");
+        assert_eq!(budget.admit(100, 0, START + 1_400), Ok(()), "but not when nobody comes");
+        budget.pay(10_000, START + 1_400);
+        assert_eq!(budget.admit(1, WAITED, START + 1_401), Err(ComeBackAt(START + 40_400)));
+    }
+
+    /// A thousand rooms of a hundred at once, whose ticks come to any of two environments.
+    #[test]
+    fn a_thousand_rooms_are_published_at_the_rate_and_hardly_received_in_vain() {
+        let budgets = [Budget::new(500), Budget::new(500)];
+        let mut random = Rng::with_seed(7);
+        let mut ticks: BinaryHeap<Reverse<(u64, u64)>> =
+            (0..1_000).map(|room| Reverse((START + room * 10, START + room * 10))).collect();
+        let (mut posts, mut receives, mut end) = (0, 0, START);
+        while let Some(Reverse((at, due))) = ticks.pop() {
+            receives += 1;
+            let budget = &budgets[random.usize(..2)];
+            match budget.admit(100, at - due, at) {
+                Ok(()) => {
+                    budget.pay(100, at);
+                    posts += 100;
+                    end = at;
+                }
+                // Queues hide for whole seconds.
+                Err(ComeBackAt(later)) => {
+                    ticks.push(Reverse((at + (later - at).div_ceil(1_000) * 1_000, due)));
+                }
+            }
+            assert!(posts <= (at - START) / 2 + 200, "{posts} after {} ms", at - START);
+        }
+        assert_eq!(posts, 100_000);
+        assert!(end - START < 225_000, "{}", end - START);
+        assert!(receives < 5_000, "{receives}");
+    }
+}

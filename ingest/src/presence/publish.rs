@@ -1,0 +1,197 @@
+//! One room's ticks, brought to their end.
+//!
+//! A publication is a row first, and then what the room and the bus are told of it. Whoever is killed between the two leaves the row
+//! with the id of its tick, and that tick comes back: it has the rest told again.
+//!
+//! ```text
+//! tick 7:  read the row (rev 4), read the members' rows, put rev 5 by tick 7   (killed)
+//! tick 7:  read the row: rev 5 by tick 7, so tell rev 5; done
+//! tick 8:  read the row (rev 5) ...
+//! ```
+
+use shared::{
+    RoomId,
+    clock::Clock,
+    metrics::{
+        Metrics,
+        names::{LIFECYCLE_EVENTS, PUBLICATIONS, RECONCILIATIONS_UNCHANGED},
+    },
+    queue::{Queue, QueueError},
+    store::{StoreError, connections::ALL_SLOTS, presence::PresenceRow, room_size},
+};
+
+use super::{
+    PresenceFunction,
+    config::Kept,
+    events::{self, Bus},
+    members,
+    pace::{ComeBackAt, between_publications},
+    row,
+    ticks::{RoomTicks, Tick},
+};
+
+/// Connections on the first page of a room: enough to tell how large it is.
+const FIRST_PAGE: u32 = 500;
+
+/// How often a room is read anew after another environment has published it.
+const ATTEMPTS: usize = 3;
+
+/// Which of a room's ticks are not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// None.
+    Nothing,
+    /// Those from one on: before a time there is nothing to do for them.
+    Hidden {
+        /// The first one's place.
+        first: usize,
+        /// The time, in milliseconds since the Unix epoch.
+        until: u64,
+    },
+}
+
+/// Why a room's ticks stay in the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A table did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rooms' queue or the event bus did not take what it should tell.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Others publish the room at the same time: there should be none.
+    #[error("another one has published the room each of {ATTEMPTS} times")]
+    Overtaken,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    /// It is over.
+    Over(Left),
+    /// Another one has published meanwhile.
+    Lost,
+}
+
+impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
+    /// Publishes a room, if anything has changed.
+    ///
+    /// # Errors
+    /// With the place of the first tick that is not done, when something did not answer.
+    pub(super) async fn publish(&self, ticks: &RoomTicks, metrics: &Metrics) -> Result<Left, (usize, PublishError)> {
+        let kept = self.settings.kept(&ticks.room);
+        if kept.is_nothing() {
+            return Ok(Left::Nothing);
+        }
+        let mut first = 0;
+        for _ in 0..ATTEMPTS {
+            match self.attempt(ticks, kept, &mut first, metrics).await {
+                Ok(Attempt::Over(left)) => return Ok(left),
+                Ok(Attempt::Lost) => {}
+                Err(error) => return Err((first, error)),
+            }
+        }
+        Err((first, PublishError::Overtaken))
+    }
+
+    async fn attempt(
+        &self,
+        RoomTicks { room, ticks }: &RoomTicks,
+        kept: Kept,
+        first: &mut usize,
+        metrics: &Metrics,
+    ) -> Result<Attempt, PublishError> {
+        let published = self.presence.get(room).await?;
+        if let Some(row) = &published {
+            // Before anything else: by its time alone the tick would be done.
+            if let Some(place) = ticks[*first..].iter().position(|tick| tick.id == row.by) {
+                if kept.presence {
+                    self.budget.pay(row.connections, self.clock.unix_millis());
+                }
+                self.tell(room, row, kept, metrics).await?;
+                *first += place + 1;
+            }
+            let is_seen = |tick: &&Tick| tick.sent_at + self.settings.delay_ms <= row.read_at;
+            *first += ticks[*first..].iter().take_while(is_seen).count();
+        }
+        let Some(tick) = ticks.get(*first) else { return Ok(Attempt::Over(Left::Nothing)) };
+        let now = self.clock.unix_millis();
+        let hidden = |until: u64| Ok(Attempt::Over(Left::Hidden { first: *first, until }));
+        if let Some(row) = published.as_ref().filter(|row| now < row.next_at) {
+            return hidden(row.next_at);
+        }
+        if kept.presence {
+            let posts = published.as_ref().map_or(1, |row| row.connections);
+            let waited = now.saturating_sub(tick.sent_at + self.settings.delay_ms);
+            if let Err(ComeBackAt(until)) = self.budget.admit(posts, waited, now) {
+                return hidden(until);
+            }
+        }
+        let present = members::read(&self.presence, room, now / 1_000).await?;
+        let connections = present.connections;
+        let Some(next) = row::next(published.as_ref(), present, kept, self.settings.list_max) else {
+            metrics.add(RECONCILIATIONS_UNCHANGED, 1);
+            if let Some(row) = &published {
+                self.note_look(room, row, kept, now).await?;
+            }
+            return Ok(Attempt::Over(Left::Nothing));
+        };
+        // Whoever is in the room is posted to, member or not.
+        let connections = if kept.presence { self.size(room).await? } else { connections };
+        let row = PresenceRow {
+            rev: now.max(next.last.after + 1),
+            by: tick.id.clone(),
+            next_at: now + between_publications(connections, kept, self.settings.posts_per_second),
+            read_at: now,
+            connections,
+            ..next
+        };
+        if !self.presence.publish(room, &row, published.map(|row| row.rev)).await? {
+            return Ok(Attempt::Lost);
+        }
+        if kept.presence {
+            self.budget.pay(connections, self.clock.unix_millis());
+        }
+        metrics.add(PUBLICATIONS, 1);
+        self.tell(room, &row, kept, metrics).await?;
+        tracing::info!(%room, rev = row.rev, count = row.count, connections, "published");
+        Ok(Attempt::Over(Left::Nothing))
+    }
+
+    /// Tells the room's connections and the bus what a publication has changed; again is fine.
+    async fn tell(&self, room: &RoomId, row: &PresenceRow, kept: Kept, metrics: &Metrics) -> Result<(), PublishError> {
+        if let Some(publication) = row::publication(row) {
+            let record = publication.to_record(room, None);
+            self.broadcasts.send(std::slice::from_ref(&record)).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        let events = events::of_publication(room, row, kept.events);
+        if events.is_empty() {
+            return Ok(());
+        }
+        for result in self.bus.put(&events).await {
+            match result {
+                Ok(()) => metrics.add(LIFECYCLE_EVENTS, 1),
+                // Again it would be refused again, and nothing would ever be published of the room.
+                Err(error @ QueueError::Refused { .. }) => tracing::error!(%room, %error, "a lifecycle event is lost"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a look at the members' rows that has changed nothing. Seldom, where it is cheap to look again.
+    async fn note_look(&self, room: &RoomId, row: &PresenceRow, kept: Kept, now: u64) -> Result<(), StoreError> {
+        let is_large = row.members.is_none() || row.unlisted.is_none() && row.everybody > row.count;
+        let is_old = row.read_at + self.settings.lease_ms / 4 <= now;
+        if !is_large && !is_old {
+            return Ok(());
+        }
+        let pace = between_publications(row.connections, kept, self.settings.posts_per_second);
+        self.presence.note_look(room, row.rev, now, if is_large { now + pace } else { now }).await
+    }
+
+    /// About how many connections a room has.
+    async fn size(&self, room: &RoomId) -> Result<u64, StoreError> {
+        let page = self.connections.page(room, ALL_SLOTS, None, FIRST_PAGE).await?;
+        Ok(room_size::estimate(&page.members, page.next.is_none()))
+    }
+}

@@ -1,0 +1,98 @@
+//! A batch of the queue of ticks, sorted by room.
+
+use aws_lambda_events::sqs::SqsMessage;
+use serde::Deserialize;
+use shared::{
+    RoomId,
+    json::{self, required},
+};
+
+/// A room's ticks in a batch, in their order. There is no other consumer of them meanwhile.
+#[derive(Debug)]
+pub struct RoomTicks {
+    /// The room.
+    pub room: RoomId,
+    /// Its ticks, one at least.
+    pub ticks: Vec<Tick>,
+}
+
+/// A tick: something may have changed in the room.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    /// Its id in the queue.
+    pub id: String,
+    /// What the queue wants to hear when it is to be visible again.
+    pub receipt_handle: String,
+    /// How often the queue has delivered it, this time included.
+    pub receives: u32,
+    /// When it was sent, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+}
+
+/// A record that the queue cannot have delivered.
+#[derive(Debug, thiserror::Error)]
+#[error("a record has no messageId: is the function's event source an SQS queue?")]
+pub struct NotATick;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(deserialize_with = "required")]
+    room_id: RoomId,
+}
+
+/// Reads a batch. A record that is no tick says nothing to anybody: it is dropped.
+///
+/// # Errors
+/// When the event is none of a queue's: the function is wired wrongly.
+pub fn read(records: Vec<SqsMessage>) -> Result<Vec<RoomTicks>, NotATick> {
+    let mut rooms: Vec<RoomTicks> = Vec::new();
+    for record in records {
+        let id = record.message_id.ok_or(NotATick)?;
+        let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse::<u64>().ok());
+        let (receives, sent_at) = (number("ApproximateReceiveCount"), number("SentTimestamp").unwrap_or_default());
+        let receives = u32::try_from(receives.unwrap_or(1)).unwrap_or(u32::MAX);
+        let room = match json::read(&record.body.unwrap_or_default()) {
+            Ok(Body { room_id }) => room_id,
+            Err(error) => {
+                tracing::warn!(record = id, %error, "a record of the queue of ticks is no tick");
+                continue;
+            }
+        };
+        let tick = Tick { id, receipt_handle: record.receipt_handle.unwrap_or_default(), receives, sent_at };
+        match rooms.iter_mut().find(|other| other.room == room) {
+            Some(other) => other.ticks.push(tick),
+            None => rooms.push(RoomTicks { room, ticks: vec![tick] }),
+        }
+    }
+    Ok(rooms)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(id: &str, body: &str) -> SqsMessage {
+        let attributes = json!({"ApproximateReceiveCount": "2", "SentTimestamp": "77"});
+        serde_json::from_value(json!({"messageId": id, "body": body, "receiptHandle": "h", "attributes": attributes}))
+            .unwrap()
+    }
+
+    #[test]
+    fn ticks_are_sorted_by_room_and_keep_their_order() {
+        let tick = |room: &str| format!(r#"{{"v":1,"roomId":"{room}"}}"#);
+        let rooms =
+            read(vec![record("1", &tick("a")), record("2", &tick("b")), record("3", &tick("a")), record("4", "{}")]);
+        let rooms = rooms.unwrap();
+        let ids: Vec<(&str, Vec<&str>)> = rooms
+            .iter()
+            .map(|room| (room.room.as_str(), room.ticks.iter().map(|tick| tick.id.as_str()).collect()))
+            .collect();
+        assert_eq!(ids, [("a", vec!["1", "3"]), ("b", vec!["2"])]);
+        let tick = &rooms[0].ticks[0];
+        assert_eq!((tick.receives, tick.sent_at, tick.receipt_handle.as_str()), (2, 77, "h"));
+        assert!(read(vec![serde_json::from_value(json!({"body": "{}"})).unwrap()]).is_err());
+    }
+}
