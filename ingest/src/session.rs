@@ -160,22 +160,24 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
             Request::JoinRoom(join) => {
                 let mut budget = ReplyBudget::new();
                 let listing = join.listing()?;
-                let JoinRoom { room_id, after, .. } = join;
+                let JoinRoom { room_id, after, presence: wants_presence, .. } = join;
                 let after = after.map(|Counter(after)| after);
                 let limits = (self.limits.rooms, &self.shares);
                 let (telling, room) = ((presence, metrics), (&room_id, listing.as_ref()));
                 let joined = join_room(&self.tables, telling, limits, frame, room, after, &budget).await?;
-                let (found, members) = joined;
+                let (found, list) = joined;
                 metrics.add(JOINS, 1);
-                let is_present = members.is_some() || presence.rooms.lifecycle.matches(&room_id);
+                let is_present = list.is_some() || presence.rooms.lifecycle.matches(&room_id);
                 let sync_after_ms = self.sync_after(found.appended_at, is_present);
+                let catch_up = found.fill(&mut budget);
+                let members = list.map(|list| list.fill(&mut budget));
                 Ok(Reply::Joined {
                     room_id,
-                    catch_up: found.fill(&mut budget),
+                    catch_up,
                     retention_seconds: self.retention_seconds,
                     sync_after_ms,
                     expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
-                    now: members.is_some().then(|| self.clock.unix_millis()),
+                    now: (wants_presence == Some(true)).then(|| self.clock.unix_millis()),
                     presence: members,
                 })
             }

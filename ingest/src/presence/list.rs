@@ -4,7 +4,9 @@ use shared::{
     RoomId, Subject,
     clock::Clock,
     frame::{client::Listing, server::MemberList},
-    limits::{MEMBERS, MEMBERS_BYTES},
+    limits::{
+        MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS, SUBJECT_BYTES,
+    },
     presence::{Member, Members},
     queue::Queue,
     store::{
@@ -14,10 +16,29 @@ use shared::{
 };
 
 use super::membership::Presence;
+use crate::catch_up::ReplyBudget;
+
+/// Bytes that are kept for what is around a list: `"presence":{"rev":…,"count":…,"members":[],"next":""},` with a subject in it.
+const AROUND: usize = 128 + NEXT;
+
+/// Bytes of the longest subject in JSON, if all of it must be escaped.
+const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
+
+// Beside the largest message there is room for oneself and for another member, so that every page goes on.
+const _: () = assert!(
+    AROUND + 2 * (PRESENCE_DATA_BYTES + NEXT + 32) + MAX_MESSAGE_BYTES + 1024 + ROOM_ID_CHARS + 80 < MAX_POST_BYTES,
+    "no list fits beside the largest message"
+);
+
+/// A room's members, for somebody who has just joined them.
+#[derive(Debug)]
+pub struct JoinedList {
+    published: Option<PresenceRow>,
+    oneself: Member,
+}
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
-    /// What a connection that is listed in a room is told of the others when it joins; `None` for any other. It is in the list itself,
-    /// whether or not that is published yet.
+    /// What a connection that is listed in a room is told of the others when it joins; `None` for any other.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -27,10 +48,10 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         room: &RoomId,
         subject: &Subject,
         listing: Option<&Listing>,
-    ) -> Result<Option<MemberList>, StoreError> {
+    ) -> Result<Option<JoinedList>, StoreError> {
         let Some(Listing { data }) = listing.filter(|_| self.rooms.listed.matches(room)) else { return Ok(None) };
         let oneself = Member { id: subject.as_str().to_owned(), data: data.clone() };
-        Ok(Some(with_oneself(table.get(room).await?, oneself)))
+        Ok(Some(JoinedList { published: table.get(room).await?, oneself }))
     }
 }
 
@@ -60,7 +81,18 @@ pub async fn page_of(
     Ok(MemberList { rev, count, members: Some(members), next })
 }
 
-fn with_oneself(published: Option<PresenceRow>, oneself: Member) -> MemberList {
+impl JoinedList {
+    /// The first page, as far as the reply has room for it. Oneself is in it, whether or not that is published yet.
+    #[must_use]
+    pub fn fill(self, budget: &mut ReplyBudget) -> MemberList {
+        let bytes = MEMBERS_BYTES.min(budget.left_beside_messages().saturating_sub(AROUND));
+        let list = with_oneself(self.published, self.oneself, bytes);
+        budget.spend(AROUND + list.members.iter().flatten().map(bytes_of).sum::<usize>());
+        list
+    }
+}
+
+fn with_oneself(published: Option<PresenceRow>, oneself: Member, bytes: usize) -> MemberList {
     let (rev, count, members) = match published {
         None => (0, 0, Some(Members::new())),
         Some(PresenceRow { rev, count, members, .. }) => (rev, count, members),
@@ -71,7 +103,7 @@ fn with_oneself(published: Option<PresenceRow>, oneself: Member) -> MemberList {
     // The data that were joined with just now are newer than those that are published.
     members.insert(oneself.id.clone(), oneself.data.clone());
     let count = members.len() as u64;
-    let (mut page, next) = cut(members_of(members), MEMBERS, MEMBERS_BYTES - bytes_of(&oneself));
+    let (mut page, next) = cut(members_of(members), MEMBERS, bytes.saturating_sub(bytes_of(&oneself)));
     if page.last().is_none_or(|last| last.id < oneself.id) {
         page.push(oneself);
     }
@@ -130,7 +162,7 @@ mod tests {
 
     #[test]
     fn oneself_is_in_the_list_with_the_newest_data() {
-        let list = |published| with_oneself(published, member("bob", "2"));
+        let list = |published| with_oneself(published, member("bob", "2"), MEMBERS_BYTES);
         let just_me = MemberList { rev: 0, count: 1, members: Some(vec![member("bob", "2")]), next: None };
         assert_eq!(list(None), just_me, "before anything is published");
         let others = list(Some(row(Some(vec![member("ann", "1"), member("cy", "3")]))));
@@ -151,7 +183,7 @@ mod tests {
     fn a_list_has_16_kib_and_oneself_in_any_case() {
         for (name, place) in [("m005b", Some(6)), ("zoe", None)] {
             let oneself = member(name, &format!("\"{}\"", "y".repeat(1_022)));
-            let list = with_oneself(Some(row(Some((0..100).map(large).collect()))), oneself.clone());
+            let list = with_oneself(Some(row(Some((0..100).map(large).collect()))), oneself.clone(), MEMBERS_BYTES);
             let members = list.members.unwrap();
             let bytes = serde_json::to_string(&members).unwrap().len();
             assert!((MEMBERS_BYTES - 2 * 1_100..=MEMBERS_BYTES).contains(&bytes), "{bytes}");

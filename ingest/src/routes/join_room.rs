@@ -1,19 +1,12 @@
 //! `joinRoom`: into the room, then where its log stands. In this order: what is appended after the log was read finds
 //! the row, and what was appended before is in the reply, or known to be missing.
 
-use shared::{
-    RoomId,
-    clock::Clock,
-    frame::{client::Listing, server::MemberList},
-    metrics::Metrics,
-    queue::Queue,
-    rights::Right,
-};
+use shared::{RoomId, clock::Clock, frame::client::Listing, metrics::Metrics, queue::Queue, rights::Right};
 
 use crate::{
     catch_up::{ANY_TIME, Found, ReplyBudget, head, read},
     event::Frame,
-    presence::membership::Presence,
+    presence::{list::JoinedList, membership::Presence},
     response::RouteError,
     session::Tables,
     shares::RequestShares,
@@ -33,7 +26,7 @@ pub async fn join_room<C: Clock>(
     (room, listing): (&RoomId, Option<&Listing>),
     after: Option<u64>,
     budget: &ReplyBudget,
-) -> Result<(Found, Option<MemberList>), RouteError> {
+) -> Result<(Found, Option<JoinedList>), RouteError> {
     let (connection, grant) = (&frame.connection, &frame.grant);
     grant.require(Right::Join, room)?;
     if after.is_some() {

@@ -47,6 +47,10 @@ const READS_AT_ONCE: usize = 3;
 /// Read units that one frame may cost in logs, less those of the reads that are under way when it is reached.
 const READ_UNITS: usize = 150;
 
+/// Bytes that a reply has for where the presence of a room stands, besides its name:
+/// `"":{"rev":9007199254740991,"count":9007199254740991},`.
+const STANDING_ENVELOPE: usize = 54;
+
 /// What a read that failed counts for: a few of them end the reading, so that throttled tables are not asked fifty times.
 const FAILED_READ_UNITS: usize = READ_UNITS / 3;
 
@@ -147,7 +151,7 @@ pub async fn sync<C: Clock>(
     let tables = (connections, published);
     let asked_for = asked.as_ref();
     let attended = presence.attend(tables, &frame.connection, &lasting, asked_for, now_millis);
-    let ((rooms, newest), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
+    let ((rooms, newest, left), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
     changed.extend(attended.changed);
 
     let throttled = attended.throttled || matches!(failures.worst, Some(StoreError::Throttled { .. }));
@@ -165,7 +169,7 @@ pub async fn sync<C: Clock>(
     if let (Some(over), true, true) = (over, rooms.is_empty(), forbidden.is_empty()) {
         return Err(over);
     }
-    let presence = asked.map(|_| attended.standings);
+    let presence = asked.map(|_| fitting(attended.standings, left));
     Ok(Synced { rooms, forbidden, renewed, presence, is_present, newest, throttled })
 }
 
@@ -217,14 +221,26 @@ async fn leave_surplus<C: Clock>(
     Ok(left)
 }
 
-/// Looks at rooms one after the other, as far as the budgets go; with what was found comes the time of the newest message.
+/// As many as there is room for beside a large message; the others are left out, and the client asks again.
+fn fitting(standings: BTreeMap<RoomId, PresenceStanding>, mut bytes_left: usize) -> BTreeMap<RoomId, PresenceStanding> {
+    let mut fits = |room: &RoomId| {
+        let bytes = room.as_str().len() + STANDING_ENVELOPE;
+        let fits = bytes <= bytes_left;
+        bytes_left -= if fits { bytes } else { 0 };
+        fits
+    };
+    standings.into_iter().filter(|(room, _)| fits(room)).collect()
+}
+
+/// Looks at rooms one after the other, as far as the budgets go; with what was found come the time of the newest message, and the bytes
+/// that are left in the largest reply that there may be.
 async fn serve<C: Clock>(
     log: &LogTable<C>,
     frame: &Frame,
     looks: Vec<(RoomId, u64, Look)>,
     budget: ReplyBudget,
     failures: &mut Failures,
-) -> (BTreeMap<RoomId, CatchUp>, Option<u64>) {
+) -> (BTreeMap<RoomId, CatchUp>, Option<u64>, usize) {
     let (budget, units, has_failed) = (RefCell::new(budget), Cell::new(0), Cell::new(false));
     let reads = stream::iter(looks).map(|(room, after, look)| {
         let (budget, units, has_failed) = (&budget, &units, &has_failed);
@@ -260,7 +276,8 @@ async fn serve<C: Clock>(
             Err(error) => failures.extend(Some(error)),
         }
     }
-    (rooms, newest)
+    let left = budget.borrow().left_beside_messages();
+    (rooms, newest, left)
 }
 
 /// The time before which a room's log is kept from the subject, in milliseconds since the Unix epoch. Who may join a room

@@ -287,7 +287,9 @@ mod tests {
             reason(r#"{"action":"getMembers","roomId":"r","limit":501}"#),
             "`limit` must be an integer from 1 to 500"
         );
-        assert_eq!(reason(r#"{"action":"getMembers","roomId":"r","after":""}"#), "`after` must have 1 to 256 bytes");
+        let after = |bytes: usize| format!(r#"{{"action":"getMembers","roomId":"r","after":"{}"}}"#, "x".repeat(bytes));
+        assert_eq!(reason(&after(257)), "`after` must have at most 256 bytes");
+        assert!(Inbound::parse(&after(256)).is_ok() && Inbound::parse(&after(0)).is_ok());
         let rooms: Vec<_> = (0..51).map(|n| format!("\"r{n}\":0")).collect();
         let text = format!(r#"{{"action":"sync","rooms":{{{}}}}}"#, rooms.join(","));
         assert_eq!(reason(&text), "`rooms` must have at most 50 rooms, has 51");

@@ -52,7 +52,7 @@ impl GetMembers {
     }
 }
 
-/// The subject after which a page of members begins.
+/// The subject after which a page of members begins; an empty one is before all.
 #[derive(Clone, Debug)]
 pub struct SubjectAfter(pub String);
 
@@ -63,8 +63,8 @@ pub struct MembersLimit(pub u32);
 impl<'de> Deserialize<'de> for SubjectAfter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Text(text) = Text::deserialize(deserializer)?;
-        if text.is_empty() || text.len() > SUBJECT_BYTES {
-            return Err(D::Error::custom(format!("must have 1 to {SUBJECT_BYTES} bytes")));
+        if text.len() > SUBJECT_BYTES {
+            return Err(D::Error::custom(format!("must have at most {SUBJECT_BYTES} bytes")));
         }
         Ok(Self(text))
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
+use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES};
 use tests::aws_endpoint::{Fault, Rule};
 use tests::events;
 
@@ -174,6 +175,26 @@ async fn a_client_is_told_where_presence_stands_if_it_asks() {
     assert!(plain.get("presence").is_none() && plain.get("now").is_none(), "{plain}");
     let nothing = world.ask("ann-1=", asking(&[], &[])).await.reply;
     assert_eq!((&nothing["presence"], nothing["now"].is_u64()), (&json!({}), true));
+}
+
+#[tokio::test]
+async fn beside_the_largest_message_where_presence_stands_is_told_as_far_as_it_fits() {
+    let world = World::new();
+    let rooms: Vec<_> = (0..50).map(|number| format!("chat:{number:02}{}", "x".repeat(93))).collect();
+    for room in &rooms {
+        world.publish(room, 1_800_000_000_000, 10_000, None);
+        world.enter("ann-1=", room, json!(1)).await;
+    }
+    let names: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    let all = world.ask("ann-1=", asking(&names, &names)).await.reply;
+    assert_eq!(all["presence"].as_object().unwrap().len(), 50);
+    world.pass(1);
+    world.seed_largest_message(&rooms[20]);
+    let text = world.session.text_of("ann-1=", asking(&names, &names)).await;
+    assert!((MAX_MESSAGE_BYTES..=MAX_POST_BYTES).contains(&text.len()), "{}", text.len());
+    let synced: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(synced["rooms"][&rooms[20]]["messages"].as_array().unwrap().len(), 1);
+    assert!(synced["presence"].as_object().unwrap().len() < 50);
 }
 
 #[tokio::test]

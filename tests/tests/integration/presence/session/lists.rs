@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::limits::MEMBERS_BYTES;
+use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS_BYTES};
 use tests::aws_endpoint::{Fault, Rule};
 use tests::events;
 
@@ -60,6 +60,26 @@ async fn a_list_that_is_too_long_for_a_reply_comes_in_pages() {
         (&json!("m005"), &json!("m006"), &json!(200))
     );
     assert_eq!(world.members(json!({ "roomId": "chat:1" })).await["next"], "m049", "as many as fit");
+    let first = world.members(json!({ "roomId": "chat:1", "after": "", "limit": 1 })).await;
+    assert_eq!((&first["members"][0]["id"], &first["next"]), (&json!("m000"), &json!("m000")));
+}
+
+/// API Gateway takes no frame above 128 KiB: whoever got none would ask for ever.
+#[tokio::test]
+async fn beside_the_largest_message_a_list_is_shorter_and_goes_on() {
+    let world = World::new();
+    let all: Value = (0..30).map(|number| (format!("m{number:03}"), json!("x".repeat(1_000)))).collect();
+    world.publish("chat:1", 7, 30, Some(&all));
+    world.seed_largest_message("chat:1");
+    let join = json!({
+        "action": "joinRoom", "roomId": "chat:1", "after": 0, "presence": true, "presenceData": "y".repeat(1_022),
+    });
+    let text = world.session.text_of("zoe-1=", join).await;
+    assert!((MAX_MESSAGE_BYTES..=MAX_POST_BYTES).contains(&text.len()), "{}", text.len());
+    let joined: Value = serde_json::from_str(&text).unwrap();
+    let members = joined["presence"]["members"].as_array().unwrap();
+    assert_eq!((joined["messages"].as_array().unwrap().len(), &members.last().unwrap()["id"]), (1, &json!("zoe")));
+    assert_eq!(joined["presence"]["next"], members[members.len() - 2]["id"]);
 }
 
 #[tokio::test]

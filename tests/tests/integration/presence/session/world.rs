@@ -13,6 +13,7 @@ use ingest::presence::membership::PresenceRooms;
 use ingest::session::{SessionFunction, Tables};
 use serde_json::{Value, json};
 use shared::clock::Clock;
+use shared::limits::MAX_MESSAGE_BYTES;
 use shared::metrics::Metrics;
 use shared::metrics::names::{TICKS_LOST, TICKS_SENT};
 use shared::queue::{Queue, QueueError, Record};
@@ -119,6 +120,18 @@ impl World {
         self.dynamodb.seed_raw_row(&row);
     }
 
+    /// Writes a log of one message that takes as many bytes in a frame as there may be.
+    pub(super) fn seed_largest_message(&self, room: &str) {
+        let (now, expires_at) = (self.clock.unix_millis(), self.clock.unix_seconds() + 3_600);
+        // The entry's names and numbers take some hundred bytes.
+        let data = json!("x".repeat(MAX_MESSAGE_BYTES - 120)).to_string();
+        self.dynamodb.seed_log([json!({
+            "roomId": room, "seq": 1, "id": "m", "from": "bob", "sentAt": now, "data": data, "appendedAt": now,
+            "expiresAt": expires_at,
+        })]);
+        self.dynamodb.seed_head(room, 1, now, expires_at);
+    }
+
     /// The rooms of the ticks that the queue has taken since it was last asked, in order.
     pub(super) fn ticked(&self) -> Vec<String> {
         self.queue.state.taken.borrow_mut().drain(..).map(|(_, record)| record.group_id).collect()
@@ -167,6 +180,12 @@ impl Environment {
     /// Sends a frame of a connection whose subject is what its name begins with: `ann-1=` is one of Ann's.
     pub(super) async fn ask(&self, connection: &str, frame: Value) -> Answer {
         self.handle(events::frame(connection, subject(connection), &frame.to_string())).await
+    }
+
+    /// As [`Self::ask`]; the reply as it stands.
+    pub(super) async fn text_of(&self, connection: &str, frame: Value) -> String {
+        let asked = event(events::frame(connection, subject(connection), &frame.to_string()));
+        self.0.handle(asked, &Metrics::default()).await.unwrap().body.unwrap()
     }
 
     pub(super) async fn enter(&self, connection: &str, room: &str, data: Value) -> Answer {
