@@ -130,6 +130,18 @@ impl DynamoDb {
         self.import(CONNECTIONS_TABLE, items);
     }
 
+    /// Writes the rows of members of a room, connections with their subjects, who are present for an hour.
+    pub fn seed_members(&self, room_id: &str, members: &[(&str, &str)]) {
+        let item = |(connection, subject): &(&str, &str)| {
+            let row = ConnectionRow { user_id: (*subject).to_owned(), ..ConnectionRow::new(connection, room_id) };
+            let until = row.expires_at;
+            let mut item = row.into_item();
+            item.extend(rows::item_of(&json!({ "memberOf": room_id, "listed": true, "presentUntil": until })));
+            item
+        };
+        self.import(CONNECTIONS_TABLE, members.iter().map(item).collect());
+    }
+
     /// Writes a message's row to a room's log, just as it is: a JSON object with `roomId` and `seq` whose members
     /// are texts and whole numbers.
     pub fn seed_log(&self, rows: impl IntoIterator<Item = Value>) {

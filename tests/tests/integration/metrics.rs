@@ -31,8 +31,9 @@ fn the_page_lists_every_metric_with_its_unit_and_no_other() {
 
 #[test]
 fn every_metric_is_asked_for_by_a_test_that_produces_it() {
-    let tests =
-        ["fanout", "ingest"].map(|folder| read(&format!("tests/tests/integration/{folder}/metrics.rs"))).concat();
+    let tests = ["fanout", "ingest", "presence"]
+        .map(|folder| read(&format!("tests/tests/integration/{folder}/metrics.rs")))
+        .concat();
     // The sweep has tests of its own.
     let elsewhere = [SWEPT.name, EXAMINED.name];
     let missing: Vec<_> = defined().into_keys().filter(|name| !tests.contains(&format!("\"{name}\""))).collect();

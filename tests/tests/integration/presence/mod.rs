@@ -1,3 +1,5 @@
-//! Who is in a room: members' rows, what is published of them, and who is told.
+//! Presence: published by the `presence` function, posted by `fanout`, seen by clients.
 
+mod fanout;
+mod metrics;
 mod session;
