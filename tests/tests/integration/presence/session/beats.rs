@@ -188,7 +188,8 @@ async fn beside_the_largest_message_where_presence_stands_is_told_as_far_as_it_f
     let names: Vec<&str> = rooms.iter().map(String::as_str).collect();
     let all = world.ask("ann-1=", asking(&names, &names)).await.reply;
     assert_eq!(all["presence"].as_object().unwrap().len(), 50);
-    world.pass(1);
+    // Heads are remembered for a moment.
+    world.pass(2);
     world.seed_largest_message(&rooms[20]);
     let text = world.session.text_of("ann-1=", asking(&names, &names)).await;
     assert!((MAX_MESSAGE_BYTES..=MAX_POST_BYTES).contains(&text.len()), "{}", text.len());

@@ -34,7 +34,7 @@ async fn every_change_is_followed_by_a_look(seed: u64) {
     let environments = environments(&world, LEASE);
     let mut changes: Vec<(u64, &str)> = Vec::new();
     let mut present: BTreeSet<(usize, &str)> = BTreeSet::new();
-    for _ in 0..150 {
+    for _ in 0..100 {
         world.clock.advance(Duration::from_millis(random.u64(0..700)));
         let environment = &environments[random.usize(0..3)];
         let (number, room) = (random.usize(0..6), ["chat:1", "shop:1"][random.usize(0..2)]);
@@ -76,7 +76,7 @@ async fn every_change_is_followed_by_a_look(seed: u64) {
 
 #[test]
 fn every_change_whose_tick_was_sent_is_followed_by_a_look_a_second_later() {
-    for_each_seed("looks", 20, every_change_is_followed_by_a_look);
+    for_each_seed("looks", 6, every_change_is_followed_by_a_look);
 }
 
 /// What function `presence` does, in short: a while after each tick it looks at the rows, and publishes.
