@@ -39,9 +39,10 @@ impl Beat {
 
     /// When to sync some rooms next, of which the newest message is of the given time, if there is any: when they are as
     /// silent again as they are now. Jitter takes up to a fiftieth off, so that those who came together do not stay together; more
-    /// would cost idle clients more beats than it spreads.
-    pub fn sync_after(&mut self, newest: Option<u64>, now: u64) -> u64 {
-        let (least, most) = (*self.bounds.start(), *self.bounds.end());
+    /// would cost idle clients more beats than it spreads. A client that must not wait for longer than `longest` does not.
+    pub fn sync_after(&mut self, newest: Option<u64>, longest: Option<u64>, now: u64) -> u64 {
+        let most = longest.unwrap_or(u64::MAX).min(*self.bounds.end());
+        let least = most.min(*self.bounds.start());
         let age = newest.map_or(most, |newest| now.saturating_sub(newest));
         let stretched = (age.clamp(least, most) * self.stretch.at(now)).min(most);
         stretched - self.jitter.u64(0..=stretched / 50)
@@ -112,11 +113,14 @@ mod tests {
         for (silent, expected) in
             [(0, 30_000), (29_000, 30_000), (100_000, 100_000), (539_000, 539_000), (5_000_000, 540_000)]
         {
-            let after = beat.sync_after(Some(NOW - silent), NOW);
+            let after = beat.sync_after(Some(NOW - silent), None, NOW);
             assert!(is_about(after, expected), "{silent}: {after}");
         }
-        assert!(is_about(beat.sync_after(None, NOW), 540_000));
-        assert!(is_about(beat.sync_after(Some(NOW + 7_000), NOW), 30_000), "stamped by a clock that is ahead");
+        assert!(is_about(beat.sync_after(None, None, NOW), 540_000));
+        assert!(is_about(beat.sync_after(None, Some(90_000), NOW), 90_000));
+        assert!(is_about(beat.sync_after(Some(NOW), Some(27_000), NOW), 27_000), "though others do not so soon");
+        assert!(is_about(beat.sync_after(None, Some(3_240_000), NOW), 540_000));
+        assert!(is_about(beat.sync_after(Some(NOW + 7_000), None, NOW), 30_000), "stamped by a clock that is ahead");
     }
 
     #[test]
@@ -124,7 +128,7 @@ mod tests {
         let mut beat = beat();
         let mut quarters = [0; 4];
         for _ in 0..4_000 {
-            let after = beat.sync_after(None, NOW);
+            let after = beat.sync_after(None, None, NOW);
             assert!((529_200..=540_000).contains(&after));
             quarters[usize::try_from((after - 529_200) / 2_701).unwrap()] += 1;
         }
@@ -151,8 +155,8 @@ mod tests {
         let mut beat = beat();
         beat.throttled(NOW);
         beat.throttled(NOW + 1_000);
-        assert!(is_about(beat.sync_after(Some(NOW), NOW + 1_000), 120_000));
-        assert!(is_about(beat.sync_after(None, NOW + 1_000), 540_000));
+        assert!(is_about(beat.sync_after(Some(NOW), None, NOW + 1_000), 120_000));
+        assert!(is_about(beat.sync_after(None, None, NOW + 1_000), 540_000));
         assert_eq!(beat.retry_after(NOW + 1_000), 4_000);
         assert_eq!(beat.retry_after(NOW + 60_000), 1_000);
     }

@@ -88,6 +88,17 @@ impl ReplyBudget {
         self.used
     }
 
+    /// Uses bytes up for something else than messages, which comes after them.
+    pub fn spend(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+
+    /// Bytes left for that, up to the largest reply that there may be.
+    #[must_use]
+    pub fn left_beside_messages(&self) -> usize {
+        MAX_POST_BYTES.saturating_sub(self.used)
+    }
+
     /// Bytes left for messages.
     #[must_use]
     pub fn left(&self) -> usize {

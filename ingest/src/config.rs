@@ -11,6 +11,7 @@ use shared::{
 
 use crate::{
     origins::AllowedOrigins,
+    presence::membership::PresenceRooms,
     sweep::{CONFIRM_AFTER, SweepSettings},
     token::claims::ClaimRules,
 };
@@ -19,6 +20,9 @@ use crate::shares::MessageRates;
 
 /// Seconds between two syncs of a room at the most: API Gateway closes a connection that is idle for ten minutes.
 const SYNC_SECONDS: u64 = 540;
+
+/// For how long a connection may be present that is not heard of, in seconds: no longer than a row lasts.
+const LEASE_SECONDS: RangeInclusive<u64> = 60..=7_200;
 
 /// What a share of messages or requests may be, a second; 0 is no limit.
 const PER_SECOND: RangeInclusive<u64> = 0..=1_000_000;
@@ -119,6 +123,10 @@ pub struct SessionConfig {
     pub limits: SessionLimits,
     /// `STATE_ROOMS` with `STATE_TABLE`: the rooms whose state is kept.
     pub state: Option<StateConfig>,
+    /// `PRESENCE_ROOMS`, `LIFECYCLE_ROOMS`, `PRESENCE_LEASE_SECONDS`.
+    pub presence: PresenceRooms,
+    /// `PRESENCE_QUEUE_URL`: where ticks are sent; `None` when there are no such rooms.
+    pub presence_queue_url: Option<String>,
 }
 
 /// The rooms whose state is kept.
@@ -162,6 +170,7 @@ impl SessionConfig {
         let most = settings.integer("SYNC_MAX_SECONDS", least..=SYNC_SECONDS, SYNC_SECONDS);
         let retention_seconds = settings.retention_seconds();
         let connections_endpoint = settings.url("CONNECTIONS_ENDPOINT");
+        let (presence, presence_queue_url) = presence(&mut settings);
         let requests = settings.integer("SUBJECT_REQUESTS_PER_SECOND", PER_SECOND, 20);
         let room_joins = settings.integer("ROOM_JOINS_PER_SECOND", PER_SECOND, 200);
         let mut at_most =
@@ -181,8 +190,21 @@ impl SessionConfig {
             connections_endpoint,
             limits,
             state,
+            presence,
+            presence_queue_url,
         })
     }
+}
+
+/// Which rooms have presence, and where it is told that it may have changed.
+fn presence<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> (PresenceRooms, Option<String>) {
+    let rooms = PresenceRooms {
+        listed: settings.rooms("PRESENCE_ROOMS"),
+        lifecycle: settings.rooms("LIFECYCLE_ROOMS"),
+        lease_seconds: settings.integer("PRESENCE_LEASE_SECONDS", LEASE_SECONDS, 1_200),
+    };
+    let queue_url = (!rooms.are_none()).then(|| settings.url("PRESENCE_QUEUE_URL"));
+    (rooms, queue_url)
 }
 
 /// The `relay` function's configuration.
@@ -402,6 +424,35 @@ mod tests {
         assert_eq!(at("60").unwrap().sync_after_ms, 60_000..=60_000);
         let error = at("59").unwrap_err().to_string();
         assert!(error.contains("SYNC_MAX_SECONDS must be an integer from 60 to 540"), "{error}");
+    }
+
+    #[test]
+    fn presence_is_off_unless_rooms_have_it_and_then_it_has_a_queue() {
+        let read = |variables: &[(&str, &str)]| {
+            let all = [&[("CONNECTIONS_TABLE", "c"), ("MESSAGES_TABLE", "m"), ENDPOINT], variables].concat();
+            let lookup = |name: &str| all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            SessionConfig::read(Settings::new(lookup))
+        };
+        let off = read(&[("PRESENCE_QUEUE_URL", "http://q/1/p.fifo")]).unwrap();
+        assert!(off.presence.are_none() && off.presence_queue_url.is_none());
+        for rooms in ["PRESENCE_ROOMS", "LIFECYCLE_ROOMS"] {
+            let on = read(&[(rooms, "chat:*"), ("PRESENCE_QUEUE_URL", "http://q/1/p.fifo")]).unwrap();
+            assert_eq!(
+                (on.presence.lease_seconds, on.presence_queue_url.as_deref()),
+                (1_200, Some("http://q/1/p.fifo"))
+            );
+            assert_eq!(
+                (on.presence.listed.is_empty(), on.presence.lifecycle.is_empty()),
+                match rooms {
+                    "PRESENCE_ROOMS" => (false, true),
+                    _ => (true, false),
+                }
+            );
+            let error = read(&[(rooms, "chat:*"), ("PRESENCE_LEASE_SECONDS", "59")]).unwrap_err().to_string();
+            for part in ["PRESENCE_QUEUE_URL is missing", "PRESENCE_LEASE_SECONDS must be an integer from 60 to 7200"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB; @connections
 //! closes those whose token has expired, and tells which of a subject's many are gone.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
@@ -10,7 +10,7 @@ use shared::{
     RoomId,
     clock::Clock,
     frame::{
-        client::{Before, Inbound, JoinRoom, Positions, RefusalReason, Request},
+        client::{Before, Inbound, JoinRoom, RefusalReason, Request},
         server::{CatchUp, JoinedState, Reply},
     },
     json::Counter,
@@ -19,8 +19,11 @@ use shared::{
         Metrics,
         names::{CONNECTS, DISCONNECTS, HEALS, JOINS, SYNCS},
     },
+    queue::{Queue, sqs::SqsQueue},
     rooms::RoomPatterns,
-    store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable},
+    store::{
+        connections::ConnectionTable, log::LogTable, presence::PresenceTable, state::StateTable, subjects::SubjectTable,
+    },
 };
 
 use crate::{
@@ -31,10 +34,14 @@ use crate::{
     deadline::Deadline,
     event::{EventError, Frame, SocketEvent},
     heads::Heads,
+    presence::{
+        membership::{Presence, PresenceRooms},
+        tick::Ticks,
+    },
     response::{Response, RouteError},
     routes::{
-        connect::connect, disconnect::disconnect, get_history::get_history, get_state::get_state, join_room::join_room,
-        leave_room::leave_room, sync::sync,
+        connect::connect, disconnect::disconnect, get_history::get_history, get_members::get_members,
+        get_state::get_state, join_room::join_room, leave_room::leave_room, sync::sync,
     },
     shares::RequestShares,
     state::{States, Wanted},
@@ -42,7 +49,7 @@ use crate::{
 
 /// The function's state.
 #[derive(Debug)]
-pub struct SessionFunction<C> {
+pub struct SessionFunction<C, Q = SqsQueue> {
     tables: Tables<C>,
     connections_api: ConnectionsApi,
     limits: SessionLimits,
@@ -53,6 +60,7 @@ pub struct SessionFunction<C> {
     shares: RequestShares<C>,
     states: States<C>,
     random: RefCell<Rng>,
+    presence: Presence<C, Q>,
 }
 
 /// What the function reads and writes.
@@ -64,10 +72,12 @@ pub struct Tables<C> {
     pub subjects: SubjectTable<C>,
     /// The rooms' logs.
     pub log: LogTable<C>,
+    /// What is published of who is present in the rooms.
+    pub presence: PresenceTable<C>,
 }
 
-impl<C: Clock + Clone> SessionFunction<C> {
-    /// A function over the tables. The log keeps messages for `retention_seconds`.
+impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
+    /// A function over the tables, without presence. The log keeps messages for `retention_seconds`.
     pub fn new(
         tables: Tables<C>,
         connections_api: ConnectionsApi,
@@ -81,7 +91,20 @@ impl<C: Clock + Clone> SessionFunction<C> {
         let shares = RequestShares::new(limits.requests, limits.room_joins, clock.clone());
         let states = States::none(clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
-        Self { tables, connections_api, limits, heads, clock, retention_seconds, beat, shares, states, random }
+        let presence = Presence::new(PresenceRooms::default(), Ticks::new(None, clock.clone()));
+        Self {
+            tables,
+            connections_api,
+            limits,
+            heads,
+            clock,
+            retention_seconds,
+            beat,
+            shares,
+            states,
+            random,
+            presence,
+        }
     }
 
     /// The same for a stack that keeps the state of some rooms.
@@ -89,6 +112,12 @@ impl<C: Clock + Clone> SessionFunction<C> {
     pub fn with_states(self, table: StateTable<C>, rooms: RoomPatterns) -> Self {
         let states = States::new(table, rooms, self.clock.clone());
         Self { states, ..self }
+    }
+
+    /// With presence in some rooms, and the queue of ticks.
+    #[must_use]
+    pub fn with_presence(self, rooms: PresenceRooms, queue: Option<Q>) -> Self {
+        Self { presence: Presence::new(rooms, Ticks::new(queue, self.clock.clone())), ..self }
     }
 
     /// Serves one event.
@@ -113,7 +142,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 }
                 let (tables, api) = (&self.tables, &self.connections_api);
                 let (limits, member) = ((self.limits.connections, &self.shares), (&connection, &grant));
-                let connected = connect(tables, api, limits, member, room.as_deref());
+                let presence = (&self.presence, metrics);
+                let connected = connect(tables, api, presence, limits, member, room.as_deref());
                 let connected = self.note(deadline.race(connected).await);
                 metrics.add(CONNECTS, u64::from(connected.is_ok()));
                 metrics.add(JOINS, u64::from(connected.is_ok() && room.is_some()));
@@ -123,7 +153,8 @@ impl<C: Clock + Clone> SessionFunction<C> {
                 metrics.add(DISCONNECTS, 1);
                 let is_counted = self.limits.connections.is_some();
                 let subject = grant.filter(|_| is_counted).map(|grant| grant.subject);
-                let disconnected = disconnect(&self.tables, &connection, subject.as_ref());
+                let presence = (&self.presence, metrics);
+                let disconnected = disconnect(&self.tables, presence, &connection, subject.as_ref());
                 Response::for_lifecycle(self.note(deadline.race(disconnected).await))
             }
             SocketEvent::Frame(frame) => self.serve(&frame, deadline, metrics).await,
@@ -150,18 +181,25 @@ impl<C: Clock + Clone> SessionFunction<C> {
 
     async fn answer(&self, frame: &Frame, request: Request<'_>, metrics: &Metrics) -> Result<Reply, RouteError> {
         self.shares.take(&frame.grant.subject)?;
-        let Tables { connections, log, .. } = &self.tables;
+        let Tables { connections, log, presence: published, .. } = &self.tables;
+        let presence = &self.presence;
         match request {
-            Request::JoinRoom(JoinRoom { room_id, after, state, presence, .. }) => {
+            Request::JoinRoom(join) => {
                 let mut budget = ReplyBudget::new();
+                let listing = join.listing()?;
+                let wants_state = join.state == Some(true);
+                let JoinRoom { room_id, after, presence: wants_presence, .. } = join;
                 let after = after.map(|Counter(after)| after);
                 let limits = (self.limits.rooms, &self.shares);
-                let mut found = join_room((connections, log), limits, frame, &room_id, after, &budget).await?;
+                let (telling, room) = ((presence, metrics), (&room_id, listing.as_ref()));
+                let joined = join_room(&self.tables, telling, limits, frame, room, after, &budget).await?;
+                let (mut found, list) = joined;
                 metrics.add(JOINS, 1);
-                let sync_after_ms = self.sync_after(found.appended_at);
+                let is_present = list.is_some() || presence.rooms.lifecycle.matches(&room_id);
+                let sync_after_ms = self.sync_after(found.appended_at, is_present);
                 let head = found.head.take();
                 let catch_up = found.fill(&mut budget);
-                let wants_state = state == Some(true);
+                let members = list.map(|list| list.fill(&mut budget));
                 let state = if wants_state {
                     self.joined_state(&room_id, after, &catch_up, head, budget.used()).await?
                 } else {
@@ -173,31 +211,37 @@ impl<C: Clock + Clone> SessionFunction<C> {
                     retention_seconds: self.retention_seconds,
                     sync_after_ms,
                     expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
-                    now: (wants_state || presence == Some(true)).then(|| self.clock.unix_millis()),
+                    now: (wants_state || wants_presence == Some(true)).then(|| self.clock.unix_millis()),
                     state,
+                    presence: members,
                 })
             }
-            Request::LeaveRoom(leave) => leave_room(connections, &frame.connection, leave.room_id).await,
+            Request::LeaveRoom(leave) => {
+                leave_room(connections, (presence, metrics), &frame.connection, leave.room_id).await
+            }
             Request::Sync(request) => {
-                let Positions(positions) = request.rooms;
-                let (log, now) = ((log, &self.heads), self.clock.unix_seconds());
+                let (tables, now) = (&self.tables, self.clock.unix_millis());
                 // A generator of its own: none may be borrowed while others are served.
                 let mut order = self.random.borrow_mut().fork();
-                let (connections, shares) = ((connections, self.limits.rooms), &self.shares);
-                let synced = sync(connections, log, shares, frame, positions, &mut order, now).await?;
+                let (limits, mut changed) = ((self.limits.rooms, &self.shares, &self.heads), BTreeSet::new());
+                let telling = (presence, &mut changed);
+                let synced = sync(tables, telling, limits, frame, request, &mut order, now).await;
+                presence.tick(changed, metrics).await;
+                let synced = synced?;
                 metrics.add(SYNCS, 1);
                 metrics.add(HEALS, synced.renewed.len() as u64);
                 if synced.throttled {
                     self.beat.borrow_mut().throttled(self.clock.unix_millis());
                 }
-                let sync_after_ms = self.sync_after(synced.newest);
-                Ok(synced.into_reply(sync_after_ms))
+                let sync_after_ms = self.sync_after(synced.newest, synced.is_present);
+                Ok(synced.into_reply(sync_after_ms, self.clock.unix_millis()))
             }
             Request::GetHistory(history) => {
                 let (before, limit) = (history.before.map(|Before(before)| before), history.limit());
                 get_history(log, &frame.grant, history.room_id, before, limit).await
             }
             Request::GetState(request) => get_state(&self.states, log, &frame.grant, request).await,
+            Request::GetMembers(request) => get_members(published, &presence.rooms.listed, &frame.grant, request).await,
             Request::SendMessage(_) => Err(RefusalReason::AmbiguousAction.into()),
         }
     }
@@ -222,8 +266,9 @@ impl<C: Clock + Clone> SessionFunction<C> {
         Ok(Some(page.into()))
     }
 
-    fn sync_after(&self, newest: Option<u64>) -> u64 {
-        self.beat.borrow_mut().sync_after(newest, self.clock.unix_millis())
+    fn sync_after(&self, newest: Option<u64>, is_present: bool) -> u64 {
+        let longest = is_present.then(|| self.presence.longest_beat());
+        self.beat.borrow_mut().sync_after(newest, longest, self.clock.unix_millis())
     }
 
     /// Notes whether a table has throttled.

@@ -10,15 +10,15 @@ use serde_json::value::RawValue;
 
 use crate::{json::FieldError, limits::DATA_LEVELS};
 
-/// Lets data on only if every client can read it.
+/// Lets data on only if every client can read it; `field` is where it stands.
 ///
 /// # Errors
 /// When some parsers would refuse it.
-pub(crate) fn check(data: &RawValue) -> Result<(), FieldError> {
+pub(crate) fn check(field: &'static str, data: &RawValue) -> Result<(), FieldError> {
     let mut json = serde_json::Deserializer::from_str(data.get());
     Levels(DATA_LEVELS).deserialize(&mut json).map_err(|_| {
         let rules = "numbers that fit a double, no half of a surrogate pair";
-        FieldError::invalid("data", format!("must be readable everywhere: at most {DATA_LEVELS} levels, {rules}"))
+        FieldError::invalid(field, format!("must be readable everywhere: at most {DATA_LEVELS} levels, {rules}"))
     })
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn is_taken(data: &str) -> bool {
-        check(&RawValue::from_string(data.to_owned()).unwrap()).is_ok()
+        check("data", &RawValue::from_string(data.to_owned()).unwrap()).is_ok()
     }
 
     #[test]

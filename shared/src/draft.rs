@@ -140,7 +140,7 @@ impl Draft<'_> {
             Some(data) if is_removal && data.get() != "null" => {
                 Err(FieldError::invalid("data", "must be left out of a removal"))
             }
-            Some(data) => data::check(data).map(|()| is_removal),
+            Some(data) => data::check("data", data).map(|()| is_removal),
             None => Ok(is_removal),
         }
     }

@@ -72,7 +72,7 @@ impl Draft<'_> {
             return Err(FieldError::invalid(field, "must be left out of an ephemeral message"));
         }
         let data = self.data.ok_or_else(|| FieldError::Fields("`data` is missing".to_owned()))?;
-        data::check(data)?;
+        data::check("data", data)?;
         let data = escape_data(data)?;
         let bytes = data.get().len();
         if bytes > EPHEMERAL_DATA_BYTES {

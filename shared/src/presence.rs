@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    data,
     json::{self, Counter, FieldError, required},
+    limits::PRESENCE_DATA_BYTES,
     queue::Record,
     room::RoomId,
     text::escape_noncharacters,
@@ -20,10 +22,17 @@ use crate::{
 pub struct MemberData(Box<RawValue>);
 
 impl MemberData {
-    /// Takes JSON as it stands.
-    #[must_use]
-    pub fn new(json: &RawValue) -> Self {
-        Self(json.to_owned())
+    /// Takes a client's `presenceData` as it stands.
+    ///
+    /// # Errors
+    /// When it is longer than [`PRESENCE_DATA_BYTES`], or not every client could read it.
+    pub fn of_client(json: &RawValue) -> Result<Self, FieldError> {
+        let bytes = json.get().len();
+        if bytes > PRESENCE_DATA_BYTES {
+            let problem = format!("must have at most {PRESENCE_DATA_BYTES} bytes of JSON, has {bytes}");
+            return Err(FieldError::invalid("presenceData", problem));
+        }
+        data::check("presenceData", json).map(|()| Self(json.to_owned()))
     }
 
     /// Reads JSON; `None` of what is none, and of `null`, which says nothing.

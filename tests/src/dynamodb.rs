@@ -6,6 +6,7 @@
 mod expiry;
 mod lagging;
 mod metered;
+mod raw;
 mod rows;
 mod state;
 

@@ -149,7 +149,7 @@ pub fn disconnect(connection: &str, subject: &str) -> Value {
 /// A frame from a client, with the route that API Gateway would take: the frame's `action`, else `$default`.
 pub fn frame(connection: &str, subject: &str, text: &str) -> Value {
     let action = serde_json::from_str::<Value>(text).ok().and_then(|frame| Some(frame["action"].as_str()?.to_owned()));
-    let routes = ["joinRoom", "leaveRoom", "sendMessage", "sync", "getHistory"];
+    let routes = ["joinRoom", "leaveRoom", "sendMessage", "sync", "getHistory", "getMembers"];
     let route = action.as_deref().filter(|action| routes.contains(action)).unwrap_or("$default");
     let mut event = socket_event("MESSAGE", route, connection, subject);
     event["requestContext"]["messageId"] = json!(format!("message-{}=", fastrand::u32(..)));

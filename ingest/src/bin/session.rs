@@ -1,6 +1,7 @@
 //! The `session` function.
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
 use fastrand::Rng;
 use ingest::{
     beat::Beat,
@@ -12,8 +13,11 @@ use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
+    queue::sqs::SqsQueue,
     start::{self, StartError},
-    store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable},
+    store::{
+        connections::ConnectionTable, log::LogTable, presence::PresenceTable, state::StateTable, subjects::SubjectTable,
+    },
     telemetry,
 };
 
@@ -26,8 +30,10 @@ async fn main() -> Result<(), StartError> {
     let tables = Tables {
         connections: ConnectionTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
         subjects: SubjectTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
+        presence: PresenceTable::new(dynamodb.clone(), &config.connections_table, SystemClock),
         log: LogTable::new(dynamodb.clone(), &config.messages_table, SystemClock),
     };
+    let ticks = config.presence_queue_url.map(|url| SqsQueue::new(Sqs::new(&sdk), &url));
     let mut function = SessionFunction::new(
         tables,
         ConnectionsApi::new(&sdk, &config.connections_endpoint),
@@ -36,7 +42,8 @@ async fn main() -> Result<(), StartError> {
         config.retention_seconds,
         Beat::new(config.sync_after_ms, Rng::new()),
         Rng::new(),
-    );
+    )
+    .with_presence(config.presence, ticks);
     if let Some(StateConfig { table, rooms }) = config.state {
         function = function.with_states(StateTable::new(dynamodb, &table, SystemClock), rooms);
     }

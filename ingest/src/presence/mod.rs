@@ -3,7 +3,14 @@
 //! A tick says that something may have changed in a room, never what: whoever gets it reads the members' rows and publishes what
 //! is different from before. So whatever was lost on the way to one publication is made good by the next.
 //!
-//! | module | what it does |
+//! | module | what it does in `session` |
+//! |---|---|
+//! | [`membership`] | puts, renews, deletes the rows of those who are present |
+//! | [`tick`] | tells that a room's rows have changed |
+//! | [`list`] | tells a client who is there |
+//! | [`attend`] | what a `sync` does for presence |
+//!
+//! | module | what it does in `presence` |
 //! |---|---|
 //! | [`ticks`] | reads a batch of the queue of ticks, by room |
 //! | [`members`] | reads the rows of a room's members, and says who is present |
@@ -12,12 +19,16 @@
 //! | [`pace`] | says when a room may be published again, and what an environment may spend |
 //! | [`events`] | lifecycle events |
 
+pub mod attend;
 pub mod config;
 pub mod events;
+pub mod list;
 pub mod members;
+pub mod membership;
 pub mod pace;
 pub mod publish;
 pub mod row;
+pub mod tick;
 pub mod ticks;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};

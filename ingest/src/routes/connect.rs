@@ -4,10 +4,14 @@
 use std::num::NonZeroU32;
 
 use futures::{StreamExt, stream};
-use shared::{ConnectionId, RoomId, clock::Clock, json::FieldError, rights::Right, store::subjects::SubjectTable};
+use shared::{
+    ConnectionId, RoomId, clock::Clock, json::FieldError, metrics::Metrics, queue::Queue, rights::Right,
+    store::subjects::SubjectTable,
+};
 
 use crate::{
-    connections_api::ConnectionsApi, grant::Grant, response::RouteError, session::Tables, shares::RequestShares,
+    connections_api::ConnectionsApi, grant::Grant, presence::membership::Presence, response::RouteError,
+    session::Tables, shares::RequestShares,
 };
 
 /// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one
@@ -19,10 +23,11 @@ const ASKED: u32 = 5;
 /// # Errors
 /// When the room is no room id, too many are joining it, the subject may not join it or has as many connections as it may have, or a table does not
 /// answer.
-pub async fn connect(
-    tables: &Tables<impl Clock>,
+pub async fn connect<C: Clock>(
+    tables: &Tables<C>,
     api: &ConnectionsApi,
-    (most_connections, shares): (Option<NonZeroU32>, &RequestShares<impl Clock>),
+    (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
+    (most_connections, shares): (Option<NonZeroU32>, &RequestShares<C>),
     (connection, grant): (&ConnectionId, &Grant),
     room: Option<&str>,
 ) -> Result<(), RouteError> {
@@ -36,7 +41,8 @@ pub async fn connect(
         admit(&tables.subjects, api, most, (connection, grant)).await?;
     }
     if let Some(room) = &room {
-        tables.connections.join(connection, room, &grant.subject, grant.ends_at()).await?;
+        let is_changed = presence.put(&tables.connections, (connection, grant), room, None).await?;
+        presence.tick(is_changed.then(|| room.clone()), metrics).await;
     }
     Ok(())
 }

@@ -1,21 +1,36 @@
 //! `$disconnect`: best effort on API Gateway's side. What it misses goes with the next broadcast or by TTL.
 
-use futures::future::{OptionFuture, try_join};
-use shared::{ConnectionId, Subject, clock::Clock};
+use futures::future::{OptionFuture, join};
+use shared::{ConnectionId, RoomId, Subject, clock::Clock, metrics::Metrics, queue::Queue, store::StoreError};
 
-use crate::{response::RouteError, session::Tables};
+use crate::{presence::membership::Presence, response::RouteError, session::Tables};
 
 /// Serves the route.
 ///
 /// # Errors
 /// When the table does not answer.
-pub async fn disconnect(
-    tables: &Tables<impl Clock>,
+pub async fn disconnect<C: Clock>(
+    tables: &Tables<C>,
+    (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
     connection: &ConnectionId,
     subject: Option<&Subject>,
 ) -> Result<(), RouteError> {
     let of_subject: OptionFuture<_> = subject.map(|subject| tables.subjects.remove(subject, connection)).into();
-    let of_subject = async { of_subject.await.transpose() };
-    try_join(tables.connections.leave_all(connection), of_subject).await?;
+    let (left, of_subject) = join(leave_all(tables, (presence, metrics), connection), of_subject).await;
+    left?;
+    of_subject.transpose()?;
     Ok(())
+}
+
+async fn leave_all<C: Clock>(
+    tables: &Tables<C>,
+    (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
+    connection: &ConnectionId,
+) -> Result<(), StoreError> {
+    let rooms = tables.connections.rooms(connection).await?;
+    let left = tables.connections.leave_rooms(connection, &rooms).await;
+    // Of those that could not be left, too: nobody knows which they are, and a tick does no harm.
+    let was_present = rooms.iter().filter(|row| row.is_present);
+    presence.tick(was_present.filter_map(|row| RoomId::parse(&row.room).ok()), metrics).await;
+    left
 }

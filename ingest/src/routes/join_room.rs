@@ -1,52 +1,54 @@
 //! `joinRoom`: into the room, then where its log stands. In this order: what is appended after the log was read finds
 //! the row, and what was appended before is in the reply, or known to be missing.
 
-use futures::future::join;
-use shared::{
-    RoomId,
-    clock::Clock,
-    rights::Right,
-    store::{connections::ConnectionTable, log::LogTable},
-};
+use shared::{RoomId, clock::Clock, frame::client::Listing, metrics::Metrics, queue::Queue, rights::Right};
 
 use crate::{
     catch_up::{ANY_TIME, Found, ReplyBudget, head, read},
     event::Frame,
+    presence::{list::JoinedList, membership::Presence},
     response::RouteError,
+    session::Tables,
     shares::RequestShares,
 };
 
-/// Serves the route; what the client has missed, and has a right to, goes into `budget`.
+/// Serves the route; what the client has missed, and has a right to, goes into `budget`. With a listing, it is listed among the room's
+/// members where there is a list, and told of them; without one it is no more.
 ///
 /// # Errors
 /// When the subject may not join the room, or not read what was said before, too many are joining it, the connection is in `most_rooms` others, or a
 /// table does not answer, or throttles; the SDK has tried it again by then. The connection may be in the room all the same.
 pub async fn join_room<C: Clock>(
-    (connections, log): (&ConnectionTable<C>, &LogTable<C>),
+    Tables { connections, log, presence: published, .. }: &Tables<C>,
+    (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
     (most_rooms, shares): (u32, &RequestShares<C>),
     frame: &Frame,
-    room: &RoomId,
+    (room, listing): (&RoomId, Option<&Listing>),
     after: Option<u64>,
     budget: &ReplyBudget,
-) -> Result<Found, RouteError> {
+) -> Result<(Found, Option<JoinedList>), RouteError> {
     let (connection, grant) = (&frame.connection, &frame.grant);
     grant.require(Right::Join, room)?;
     if after.is_some() {
         grant.require(Right::History, room)?;
     }
     shares.take_join(room)?;
-    connections.join(connection, room, &grant.subject, grant.ends_at()).await?;
+    let is_changed = presence.put(connections, (connection, grant), room, listing).await?;
+    let tick = presence.tick(is_changed.then(|| room.clone()), metrics);
+    let list = presence.list_for(published, room, &grant.subject, listing);
     let found = async {
-        Ok(match after {
-            Some(after) => read(log, room, after, None, ANY_TIME, budget.left()).await?,
-            None => head(log, room).await?,
-        })
+        match after {
+            Some(after) => read(log, room, after, None, ANY_TIME, budget.left()).await,
+            None => head(log, room).await,
+        }
     };
-    let (found, rooms) = join(found, connections.count(connection, most_rooms.saturating_add(1))).await;
+    let rooms = connections.count(connection, most_rooms.saturating_add(1));
+    let (found, rooms, list, ()) = futures::join!(found, rooms, list, tick);
     // Whatever became of the log: a row too many must not stay.
     if rooms? > most_rooms {
-        connections.leave(connection, room).await?;
+        let is_changed = presence.take_out(connections, connection, room).await?;
+        presence.tick(is_changed.then(|| room.clone()), metrics).await;
         return Err(RouteError::Forbidden(format!("`roomId` {room}: a connection may be in {most_rooms} rooms")));
     }
-    found
+    Ok((found?, list?))
 }

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod disconnect;
 pub mod get_history;
+pub mod get_members;
 pub mod get_state;
 pub mod join_room;
 pub mod leave_room;

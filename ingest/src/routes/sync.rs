@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use fastrand::Rng;
@@ -14,11 +14,15 @@ use futures::{StreamExt, future::join, stream};
 use shared::{
     RoomId,
     clock::Clock,
-    frame::server::{CatchUp, Reply},
+    frame::{
+        client::{Positions, Sync},
+        server::{CatchUp, PresenceStanding, Reply},
+    },
+    queue::Queue,
     rights::Right,
     store::{
         StoreError,
-        connections::ConnectionTable,
+        connections::{ConnectionTable, MemberTimes},
         log::{LogHead, LogTable},
     },
 };
@@ -28,7 +32,9 @@ use crate::{
     event::Frame,
     grant::LEEWAY_SECONDS,
     heads::Heads,
+    presence::membership::Presence,
     response::RouteError,
+    session::Tables,
     shares::RequestShares,
 };
 
@@ -40,6 +46,10 @@ const READS_AT_ONCE: usize = 3;
 
 /// Read units that one frame may cost in logs, less those of the reads that are under way when it is reached.
 const READ_UNITS: usize = 150;
+
+/// Bytes that a reply has for where the presence of a room stands, besides its name:
+/// `"":{"rev":9007199254740991,"count":9007199254740991},`.
+const STANDING_ENVELOPE: usize = 54;
 
 /// What a read that failed counts for: a few of them end the reading, so that throttled tables are not asked fifty times.
 const FAILED_READ_UNITS: usize = READ_UNITS / 3;
@@ -55,6 +65,10 @@ pub struct Synced {
     forbidden: Vec<RoomId>,
     /// The rooms in which the connection's row was put anew.
     pub renewed: BTreeSet<RoomId>,
+    /// Where the presence of rooms stands, if that was asked.
+    presence: Option<BTreeMap<RoomId, PresenceStanding>>,
+    /// Whether the connection is present in any of the rooms.
+    pub is_present: bool,
     /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any.
     pub newest: Option<u64>,
     /// Whether a table has throttled a call.
@@ -64,29 +78,35 @@ pub struct Synced {
 impl Synced {
     /// The reply.
     #[must_use]
-    pub fn into_reply(self, sync_after_ms: u64) -> Reply {
-        let Self { rooms, forbidden, renewed, .. } = self;
-        Reply::Synced { rooms, forbidden, renewed: renewed.into_iter().collect(), sync_after_ms }
+    pub fn into_reply(self, sync_after_ms: u64, now_millis: u64) -> Reply {
+        let Self { rooms, forbidden, renewed, presence, .. } = self;
+        let now = presence.is_some().then_some(now_millis);
+        Reply::Synced { rooms, forbidden, renewed: renewed.into_iter().collect(), sync_after_ms, presence, now }
     }
 }
 
 /// Serves the route. Rooms that the subject may not join are named in the answer; all others are served.
 ///
-/// Calls that are throttled are tried again by the SDK; then their rooms are left out.
+/// Calls that are throttled are tried again by the SDK; then their rooms are left out. Into `changed` go the rooms of which a tick
+/// must tell, also when there is an error.
 ///
 /// # Errors
 /// When the connection's rows cannot be read, or no room at all could be served or afforded.
 pub async fn sync<C: Clock>(
-    (connections, most_rooms): (&ConnectionTable<C>, u32),
-    (log, heads): (&LogTable<C>, &Heads<C>),
-    shares: &RequestShares<C>,
+    Tables { connections, log, presence: published, .. }: &Tables<C>,
+    (presence, changed): (&Presence<C, impl Queue>, &mut BTreeSet<RoomId>),
+    (most_rooms, shares, heads): (u32, &RequestShares<C>, &Heads<C>),
     frame: &Frame,
-    positions: BTreeMap<RoomId, u64>,
+    Sync { rooms: Positions(positions), presence: asked }: Sync,
     order: &mut Rng,
-    now_seconds: u64,
+    now_millis: u64,
 ) -> Result<Synced, RouteError> {
-    let grant = &frame.grant;
+    let (grant, now_seconds) = (&frame.grant, now_millis / 1_000);
     let may_join = |room: &RoomId| grant.rights.allow(&grant.subject, Right::Join, room);
+    let asked = asked.map(|Positions(asked)| {
+        let is_told = |room: &RoomId| may_join(room) && presence.rooms.listed.matches(room);
+        asked.into_keys().filter(is_told).collect::<BTreeSet<_>>()
+    });
     let (positions, withheld): (BTreeMap<_, _>, BTreeMap<_, _>) =
         positions.into_iter().partition(|(room, _)| may_join(room));
     let mut forbidden: Vec<_> = withheld.into_keys().collect();
@@ -97,7 +117,7 @@ pub async fn sync<C: Clock>(
 
     // No row outlives the token.
     let renewed_until = grant.ends_at().min(now_seconds + RENEWED_WITHIN);
-    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|expires_at| *expires_at < renewed_until);
+    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|times| times.expires_at < renewed_until);
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
     // The other rooms are left out, and renewed when they are asked for again.
     let mut over = None;
@@ -106,15 +126,17 @@ pub async fn sync<C: Clock>(
         taken.map_err(|error| over = Some(error)).is_ok()
     };
     let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
-    let mut renewed = renew(connections, frame, &affordable, &mut failures).await;
-    forbidden.extend(leave_surplus(connections, frame, most_rooms, &mut renewed).await?);
+    let putting = (connections, presence, &mut *changed);
+    let mut renewed = renew(putting, frame, (&affordable, &rows, now_seconds), &mut failures).await;
+    let leaving = (connections, presence, &mut *changed);
+    forbidden.extend(leave_surplus(leaving, frame, most_rooms, &mut renewed).await?);
 
     let mut looks: Vec<_> = positions
         .iter()
         .filter(|(room, _)| renewed.contains(*room) || !due.contains(room))
         .filter_map(|(room, after)| {
             // What was appended before the row was there may have reached neither the connection nor the head.
-            let was_member = rows.get(room).is_some_and(|expires_at| *expires_at > now_seconds);
+            let was_member = rows.get(room).is_some_and(|times| times.expires_at > now_seconds);
             let head = known.heads.get(room)?;
             Some((room.clone(), *after, Look::at(*after, *head, was_member, now_seconds)))
         })
@@ -122,15 +144,23 @@ pub async fn sync<C: Clock>(
     // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
     order.shuffle(&mut looks);
     let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
-    let (rooms, newest) = serve(log, frame, looks, budget, &mut failures).await;
+    let lasting: HashMap<_, _> =
+        rows.iter().filter(|(room, _)| positions.contains_key(*room) && !due.contains(room)).collect();
+    let is_present = lasting.values().any(|times| times.present_until.is_some())
+        || renewed.iter().any(|room| presence.rooms.lifecycle.matches(room));
+    let tables = (connections, published);
+    let asked_for = asked.as_ref();
+    let attended = presence.attend(tables, &frame.connection, &lasting, asked_for, now_millis);
+    let ((rooms, newest, left), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
+    changed.extend(attended.changed);
 
-    let throttled = matches!(failures.worst, Some(StoreError::Throttled { .. }));
+    let throttled = attended.throttled || matches!(failures.worst, Some(StoreError::Throttled { .. }));
     if let Some(error) = failures.worst {
         if rooms.is_empty() && forbidden.is_empty() {
             return Err(error.into());
         }
         let left_out = positions.len() - rooms.len();
-        if throttled {
+        if matches!(error, StoreError::Throttled { .. }) {
             tracing::warn!(%error, left_out, "rooms left out of a sync");
         } else {
             tracing::error!(%error, left_out, "rooms left out of a sync");
@@ -139,24 +169,29 @@ pub async fn sync<C: Clock>(
     if let (Some(over), true, true) = (over, rooms.is_empty(), forbidden.is_empty()) {
         return Err(over);
     }
-    Ok(Synced { rooms, forbidden, renewed, newest, throttled })
+    let presence = asked.map(|_| fitting(attended.standings, left));
+    Ok(Synced { rooms, forbidden, renewed, presence, is_present, newest, throttled })
 }
 
 /// Puts the rows of rooms that are due; says in which rooms the connection is a member by that.
 async fn renew<C: Clock>(
-    connections: &ConnectionTable<C>,
+    (connections, presence, changed): (&ConnectionTable<C>, &Presence<C, impl Queue>, &mut BTreeSet<RoomId>),
     frame: &Frame,
-    due: &BTreeSet<&RoomId>,
+    (due, rows, now_seconds): (&BTreeSet<&RoomId>, &HashMap<RoomId, MemberTimes>, u64),
     failures: &mut Failures,
 ) -> BTreeSet<RoomId> {
     let puts = due.iter().map(|room| async move {
-        let put = connections.join(&frame.connection, room, &frame.grant.subject, frame.grant.ends_at()).await;
-        put.map(|()| RoomId::clone(room))
+        let times = rows.get(*room).copied();
+        let put = presence.renew(connections, (&frame.connection, &frame.grant), room, (times, now_seconds)).await;
+        put.map(|is_changed| (RoomId::clone(room), is_changed))
     });
     let mut renewed = BTreeSet::new();
     for put in stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).collect::<Vec<_>>().await {
         match put {
-            Ok(room) => drop(renewed.insert(room)),
+            Ok((room, is_changed)) => {
+                changed.extend(is_changed.then(|| room.clone()));
+                renewed.insert(room);
+            }
             Err(error) => failures.extend(Some(error)),
         }
     }
@@ -165,7 +200,7 @@ async fn renew<C: Clock>(
 
 /// Takes the connection out of rooms again that are more than it may be in; says which.
 async fn leave_surplus<C: Clock>(
-    connections: &ConnectionTable<C>,
+    (connections, presence, changed): (&ConnectionTable<C>, &Presence<C, impl Queue>, &mut BTreeSet<RoomId>),
     frame: &Frame,
     most_rooms: u32,
     renewed: &mut BTreeSet<RoomId>,
@@ -178,20 +213,34 @@ async fn leave_surplus<C: Clock>(
     let mut left = Vec::new();
     for _ in 0..surplus {
         let Some(room) = renewed.pop_last() else { break };
-        connections.leave(&frame.connection, &room).await?;
+        if presence.take_out(connections, &frame.connection, &room).await? {
+            changed.insert(room.clone());
+        }
         left.push(room);
     }
     Ok(left)
 }
 
-/// Looks at rooms one after the other, as far as the budgets go; with what was found comes the time of the newest message.
+/// As many as there is room for beside a large message; the others are left out, and the client asks again.
+fn fitting(standings: BTreeMap<RoomId, PresenceStanding>, mut bytes_left: usize) -> BTreeMap<RoomId, PresenceStanding> {
+    let mut fits = |room: &RoomId| {
+        let bytes = room.as_str().len() + STANDING_ENVELOPE;
+        let fits = bytes <= bytes_left;
+        bytes_left -= if fits { bytes } else { 0 };
+        fits
+    };
+    standings.into_iter().filter(|(room, _)| fits(room)).collect()
+}
+
+/// Looks at rooms one after the other, as far as the budgets go; with what was found come the time of the newest message, and the bytes
+/// that are left in the largest reply that there may be.
 async fn serve<C: Clock>(
     log: &LogTable<C>,
     frame: &Frame,
     looks: Vec<(RoomId, u64, Look)>,
     budget: ReplyBudget,
     failures: &mut Failures,
-) -> (BTreeMap<RoomId, CatchUp>, Option<u64>) {
+) -> (BTreeMap<RoomId, CatchUp>, Option<u64>, usize) {
     let (budget, units, has_failed) = (RefCell::new(budget), Cell::new(0), Cell::new(false));
     let reads = stream::iter(looks).map(|(room, after, look)| {
         let (budget, units, has_failed) = (&budget, &units, &has_failed);
@@ -227,7 +276,8 @@ async fn serve<C: Clock>(
             Err(error) => failures.extend(Some(error)),
         }
     }
-    (rooms, newest)
+    let left = budget.borrow().left_beside_messages();
+    (rooms, newest, left)
 }
 
 /// The time before which a room's log is kept from the subject, in milliseconds since the Unix epoch. Who may join a room

@@ -1,5 +1,7 @@
 //! Frames that clients send.
 
+mod members;
+
 use std::{collections::BTreeMap, fmt};
 
 use serde::{
@@ -16,6 +18,8 @@ use crate::{
     room::RoomId,
     text::cut,
 };
+
+pub use members::{GetMembers, Listing, MembersLimit, SubjectAfter};
 
 /// Bytes of an unknown action that are repeated.
 const ACTION_BYTES: usize = 32;
@@ -44,6 +48,8 @@ pub enum Request<'a> {
     GetHistory(GetHistory),
     /// Read a page of a room's state.
     GetState(GetState),
+    /// Read a page of a room's members, sorted by subject.
+    GetMembers(GetMembers),
 }
 
 /// `joinRoom`.
@@ -79,6 +85,8 @@ pub struct Sync {
     /// Each room with the last seq that the client has.
     #[serde(deserialize_with = "required")]
     pub rooms: Positions,
+    /// Rooms with the `rev` of their members that the client has.
+    pub presence: Option<Positions>,
 }
 
 /// `getHistory`.
@@ -151,6 +159,7 @@ impl<'de> Deserialize<'de> for StateLimit {
 }
 
 /// Rooms with a seq each, at most [`SYNC_ROOMS`].
+/// Rooms with a number each, at most [`SYNC_ROOMS`].
 #[derive(Debug)]
 pub struct Positions(pub BTreeMap<RoomId, u64>);
 
@@ -223,7 +232,9 @@ pub struct Refusal {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefusalReason {
     /// No such action.
-    #[error("unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync, getHistory and getState")]
+    #[error(
+        "unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync, getHistory, getState and getMembers"
+    )]
     UnknownAction(String),
     /// The action is another route's: API Gateway has read another one in the frame.
     #[error("the frame must have one `action`, at its top level")]
@@ -276,6 +287,7 @@ impl<'a> Request<'a> {
             "sync" => Self::Sync(json::read(text)?),
             "getHistory" => Self::GetHistory(json::read(text)?),
             "getState" => Self::GetState(json::read(text)?),
+            "getMembers" => Self::GetMembers(json::read(text)?),
             _ => return Err(RefusalReason::UnknownAction(cut(&action, ACTION_BYTES))),
         })
     }
@@ -300,7 +312,8 @@ mod tests {
         assert!(matches!(of(r#"{"action":"leaveRoom","roomId":"r"}"#).request, Request::LeaveRoom(_)));
         let send = of(r#"{"action":"sendMessage","roomId":"r","data":{"action":"sync"},"id":"i"}"#).request;
         assert!(matches!(send, Request::SendMessage(Draft { id: Some(Name(id)), .. }) if id == "i"));
-        let Request::Sync(Sync { rooms: Positions(rooms) }) = of(r#"{"action":"sync","rooms":{"b":2,"a":1}}"#).request
+        let Request::Sync(Sync { rooms: Positions(rooms), presence: None }) =
+            of(r#"{"action":"sync","rooms":{"b":2,"a":1}}"#).request
         else {
             panic!()
         };
@@ -315,6 +328,10 @@ mod tests {
         assert!(
             matches!((&state.after, state.seq, state.limit()), (Some(AfterKey(key)), Some(Counter(9)), 1_000) if key == "a")
         );
+        let Request::GetMembers(members) = of(r#"{"action":"getMembers","roomId":"r","after":"ann"}"#).request else {
+            panic!()
+        };
+        assert!(matches!((&members.after, members.limit()), (Some(SubjectAfter(after)), 100) if after == "ann"));
     }
 
     #[test]
@@ -338,9 +355,18 @@ mod tests {
             reason(r#"{"action":"getHistory","roomId":"r","limit":101}"#),
             "`limit` must be an integer from 1 to 100"
         );
+        assert_eq!(
+            reason(r#"{"action":"getMembers","roomId":"r","limit":501}"#),
+            "`limit` must be an integer from 1 to 500"
+        );
+        let after = |bytes: usize| format!(r#"{{"action":"getMembers","roomId":"r","after":"{}"}}"#, "x".repeat(bytes));
+        assert_eq!(reason(&after(257)), "`after` must have at most 256 bytes");
+        assert!(Inbound::parse(&after(256)).is_ok() && Inbound::parse(&after(0)).is_ok());
         let rooms: Vec<_> = (0..51).map(|n| format!("\"r{n}\":0")).collect();
         let text = format!(r#"{{"action":"sync","rooms":{{{}}}}}"#, rooms.join(","));
         assert_eq!(reason(&text), "`rooms` must have at most 50 rooms, has 51");
+        let text = format!(r#"{{"action":"sync","rooms":{{}},"presence":{{{}}}}}"#, rooms.join(","));
+        assert_eq!(reason(&text), "`presence` must have at most 50 rooms, has 51");
         for (rooms, told) in [
             (r#"{"a":1,"a":2}"#, "`rooms` has the room a twice"),
             (r#"{"a b":1}"#, "`rooms` has a room id that may only have the characters A-Z a-z 0-9 _ - . : (has ' ')"),
@@ -380,9 +406,9 @@ mod tests {
         }
 
         #[test]
-        fn no_json_makes_it_panic(action in "joinRoom|leaveRoom|sync|getHistory|x", value in "-?[0-9]{1,20}|\"[a-z/ ]{0,9}\"|null|\\{\\}|\\[1\\]") {
+        fn no_json_makes_it_panic(action in "joinRoom|leaveRoom|sync|getHistory|getMembers|x", value in "-?[0-9]{1,20}|\"[a-z/ ]{0,9}\"|null|\\{\\}|\\[1\\]") {
             let _ = Inbound::parse(&format!(
-                r#"{{"action":"{action}","roomId":{value},"after":{value},"before":{value},"limit":{value},"rooms":{value},"requestId":{value}}}"#
+                r#"{{"action":"{action}","roomId":{value},"after":{value},"before":{value},"limit":{value},"rooms":{value},"presence":{value},"presenceData":{value},"requestId":{value}}}"#
             ));
         }
     }

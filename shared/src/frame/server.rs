@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{message::LoggedMessage, room::RoomId};
+use crate::{message::LoggedMessage, presence::Member, room::RoomId};
 
 /// A reply, with the id of the request that it answers.
 #[derive(Debug, Serialize)]
@@ -41,6 +41,9 @@ pub enum Reply {
         /// The first page of the room's state, for whoever asked for it, as of `seq`.
         #[serde(flatten)]
         state: Option<JoinedState>,
+        /// The room's members, for one of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        presence: Option<MemberList>,
     },
     /// The connection is not in the room.
     Left {
@@ -65,6 +68,12 @@ pub enum Reply {
         renewed: Vec<RoomId>,
         /// When to sync these rooms next, in milliseconds from now on.
         sync_after_ms: u64,
+        /// Where the presence of the rooms stands of which that was asked. One that could not be read is left out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        presence: Option<BTreeMap<RoomId, PresenceStanding>>,
+        /// The server's time in milliseconds since the Unix epoch, for whoever asked for presence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        now: Option<u64>,
     },
     /// A page of a room's log.
     History {
@@ -84,6 +93,14 @@ pub enum Reply {
         /// The page.
         #[serde(flatten)]
         page: StatePage,
+    },
+    /// A page of a room's members.
+    Members {
+        /// The room.
+        room_id: RoomId,
+        /// The page.
+        #[serde(flatten)]
+        list: MemberList,
     },
     /// The request was refused; the connection stays open unless a reason says otherwise.
     Error {
@@ -126,6 +143,21 @@ pub struct StatePage {
     /// Keys without a value, as far as a message could still come that is older than what took it away.
     pub removed: Vec<StateRemoval>,
     /// The key after which there is more, if there is; empty is from the beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Members of a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemberList {
+    /// The version of what is published of them; 0 is nothing.
+    pub rev: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Some of them, sorted by subject; `None` in a room of which only their number is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
+    /// The subject after which the next page begins, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -181,6 +213,15 @@ pub struct StateRemoval {
     /// That message's version, if it has one above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+}
+
+/// Where a room's presence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PresenceStanding {
+    /// The version of what is published; 0 is nothing.
+    pub rev: u64,
+    /// How many members there are.
+    pub count: u64,
 }
 
 /// The kinds of error.
@@ -243,7 +284,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::message::Message;
+    use crate::{message::Message, presence::MemberData};
 
     fn value(reply: Reply, request_id: Option<&str>) -> Value {
         let frame = ServerFrame { reply, request_id: request_id.map(str::to_owned) };
@@ -277,6 +318,7 @@ mod tests {
                     sync_after_ms: 30_000,
                     now: None,
                     state: None,
+                    presence: None,
                 },
                 Some("q")
             ),
@@ -291,7 +333,9 @@ mod tests {
                     rooms: BTreeMap::from([(room_id.clone(), catch_up())]),
                     forbidden: vec![RoomId::parse("f").unwrap()],
                     renewed: vec![room_id.clone()],
-                    sync_after_ms: 5
+                    sync_after_ms: 5,
+                    presence: None,
+                    now: None,
                 },
                 None
             ),
@@ -383,6 +427,7 @@ mod tests {
             expires_in_ms: 9,
             sync_after_ms: 30_000,
             now: Some(5),
+            presence: None,
             state: Some(page().into()),
         };
         assert_eq!(
@@ -392,5 +437,54 @@ mod tests {
                 "syncAfterMs": 30_000, "expiresInMs": 9, "now": 5, "state": entries, "stateRemoved": removed, "stateNext": "c",
             })
         );
+    }
+
+    #[test]
+    fn members_are_told_with_what_they_are_a_version_of() {
+        let room_id = RoomId::parse("r").unwrap();
+        let members = |next: Option<&str>| MemberList {
+            rev: 12,
+            count: 2,
+            members: next.map(|next| vec![Member { id: next.to_owned(), data: MemberData::parse("[1]") }]),
+            next: next.map(str::to_owned),
+        };
+        assert_eq!(
+            value(Reply::Members { room_id: room_id.clone(), list: members(Some("ann")) }, None),
+            json!({
+                "type": "members", "roomId": "r", "rev": 12, "count": 2, "members": [{"id": "ann", "data": [1]}],
+                "next": "ann",
+            })
+        );
+        assert_eq!(
+            value(Reply::Members { room_id: room_id.clone(), list: members(None) }, None),
+            json!({"type": "members", "roomId": "r", "rev": 12, "count": 2})
+        );
+        let synced = Reply::Synced {
+            rooms: BTreeMap::new(),
+            forbidden: Vec::new(),
+            renewed: Vec::new(),
+            sync_after_ms: 5,
+            presence: Some(BTreeMap::from([(room_id.clone(), PresenceStanding { rev: 12, count: 2 })])),
+            now: Some(7),
+        };
+        assert_eq!(
+            value(synced, None),
+            json!({
+                "type": "synced", "rooms": {}, "renewed": [], "syncAfterMs": 5, "presence": {"r": {"rev": 12, "count": 2}},
+                "now": 7,
+            })
+        );
+        let joined = Reply::Joined {
+            room_id,
+            catch_up: CatchUp::default(),
+            retention_seconds: 60,
+            sync_after_ms: 5,
+            expires_in_ms: 9,
+            now: Some(7),
+            state: None,
+            presence: Some(members(None)),
+        };
+        let told = value(joined, None);
+        assert_eq!((&told["presence"], &told["now"]), (&json!({"rev": 12, "count": 2}), &json!(7)));
     }
 }

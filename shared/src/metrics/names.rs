@@ -94,6 +94,10 @@ counters! {
     SYNCS = "Syncs";
     /// Members' rows that a beat put anew.
     HEALS = "Heals";
+    /// Ticks sent: a room's members may have changed.
+    TICKS_SENT = "TicksSent";
+    /// Ticks that could not be sent.
+    TICKS_LOST = "TicksLost";
     /// Handshakes that the authorizer was asked about.
     HANDSHAKES = "Handshakes";
     /// Handshakes that it refused.

@@ -1,23 +1,30 @@
 //! Which connections are in which rooms. The `Connections` table: PK `connectionId`, SK `roomId`; index `roomId-index`: HASH
-//! `roomId`, RANGE `slot`.
+//! `roomId`, RANGE `slot`. Rows of members have more, see [`members`].
+
+mod members;
 
 use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
-    operation::query::builders::QueryFluentBuilder,
+    operation::{
+        delete_item::builders::DeleteItemFluentBuilder, put_item::builders::PutItemFluentBuilder,
+        query::builders::QueryFluentBuilder,
+    },
     types::{DeleteRequest, KeysAndAttributes, Select, WriteRequest},
 };
 
 use super::{
     StoreError,
-    item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
+    item::{Item, Unreadable, UnreadableRows, number, read_number, read_optional_number, read_text, text},
 };
 use crate::{
     backoff::Backoff, clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, room::RoomId,
     subject::Subject,
 };
+
+pub use members::{Listing, Membership};
 
 /// The name that the template gives the room index.
 pub const ROOM_INDEX: &str = "roomId-index";
@@ -47,6 +54,10 @@ const SUBJECTS: &str = "BatchGetItem of connections";
 
 const ROOMS: &str = "Query of a connection's rooms";
 
+const PUT: &str = "PutItem of a connection";
+
+const LEAVE: &str = "DeleteItem of a connection";
+
 /// A connection in a room, as the room's index shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -56,6 +67,24 @@ pub struct Member {
     pub joined_at: u64,
     /// When its row expires, in seconds since the Unix epoch; the connection itself is gone by then.
     pub expires_at: u64,
+}
+
+/// Until when a connection's row in a room counts, in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberTimes {
+    /// When the row expires; the connection itself is gone by then.
+    pub expires_at: u64,
+    /// Until when it is present, of a row that presence or lifecycle events count.
+    pub present_until: Option<u64>,
+}
+
+/// A room that a connection is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRow {
+    /// The room's name.
+    pub room: String,
+    /// Whether presence or lifecycle events count the connection there.
+    pub is_present: bool,
 }
 
 /// Part of a room.
@@ -104,7 +133,23 @@ impl<C: Clock> ConnectionTable<C> {
         subject: &Subject,
         ends_at: u64,
     ) -> Result<(), StoreError> {
-        let expires_at = ends_at.min(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS);
+        let put = self.put_of(connection, room, subject, self.expiry(ends_at));
+        put.send().await.map_err(StoreError::of_call(PUT))?;
+        Ok(())
+    }
+
+    /// When the row of a connection that ends at `ends_at` at the latest expires, in seconds since the Unix epoch.
+    fn expiry(&self, ends_at: u64) -> u64 {
+        ends_at.min(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS)
+    }
+
+    fn put_of(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        subject: &Subject,
+        expires_at: u64,
+    ) -> PutItemFluentBuilder {
         self.client
             .put_item()
             .table_name(&*self.table)
@@ -114,15 +159,10 @@ impl<C: Clock> ConnectionTable<C> {
             .item("joinedAt", number(self.clock.unix_millis()))
             .item("slot", number(connection.slot()))
             .item("expiresAt", number(expires_at))
-            .send()
-            .await
-            .map_err(StoreError::of_call("PutItem of a connection"))?;
-        Ok(())
     }
 
-    /// Whether a connection is in some rooms, given in ascending order: for those that it is in, and perhaps for others, the
-    /// time when its row expires, in seconds since the Unix epoch. Eventually consistent. What it reads is bounded, however many other
-    /// rooms the connection is in. A throttled read is tried again by the SDK, as often as any call, before it is an error.
+    /// Whether a connection is in some rooms, given in ascending order: its rows in them, and perhaps in others. Eventually
+    /// consistent. What it reads is bounded, however many other rooms the connection is in. A throttled read is tried again by the SDK, as often as any call, before it is an error.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -130,7 +170,7 @@ impl<C: Clock> ConnectionTable<C> {
         &self,
         connection: &ConnectionId,
         rooms: impl DoubleEndedIterator<Item = &'a RoomId> + Clone,
-    ) -> Result<HashMap<RoomId, u64>, StoreError> {
+    ) -> Result<HashMap<RoomId, MemberTimes>, StoreError> {
         let mut memberships = HashMap::new();
         let Some(last) = rooms.clone().next_back() else { return Ok(memberships) };
         let mut next = rooms.clone().next();
@@ -143,7 +183,7 @@ impl<C: Clock> ConnectionTable<C> {
                 .expression_attribute_values(":connection", text(connection.as_str()))
                 .expression_attribute_values(":first", text(first.as_str()))
                 .expression_attribute_values(":last", text(last.as_str()))
-                .projection_expression("roomId, expiresAt")
+                .projection_expression("roomId, expiresAt, presentUntil")
                 .limit(MEMBERSHIPS)
                 .send()
                 .await
@@ -151,7 +191,11 @@ impl<C: Clock> ConnectionTable<C> {
             memberships.extend(page.items().iter().filter_map(|item| {
                 // One that cannot be read is put again.
                 let room = RoomId::parse(read_text(item, "roomId").ok()?).ok()?;
-                Some((room, read_number(item, "expiresAt").ok()?))
+                let expires_at = read_number(item, "expiresAt").ok()?;
+                Some((
+                    room,
+                    MemberTimes { expires_at, present_until: read_optional_number(item, "presentUntil").ok()? },
+                ))
             }));
             // Rooms that nobody asked for are passed over.
             let read_up_to = page.last_evaluated_key.as_ref().and_then(|key| read_text(key, "roomId").ok());
@@ -181,15 +225,39 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// When the table does not take it, or throttles.
     pub async fn leave(&self, connection: &ConnectionId, room: &RoomId) -> Result<(), StoreError> {
+        self.delete_of(connection, room).send().await.map_err(StoreError::of_call(LEAVE))?;
+        Ok(())
+    }
+
+    fn delete_of(&self, connection: &ConnectionId, room: &RoomId) -> DeleteItemFluentBuilder {
         self.client
             .delete_item()
             .table_name(&*self.table)
             .key("connectionId", text(connection.as_str()))
             .key("roomId", text(room.as_str()))
-            .send()
-            .await
-            .map_err(StoreError::of_call("DeleteItem of a connection"))?;
-        Ok(())
+    }
+
+    /// The rooms that a connection is in, strongly consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn rooms(&self, connection: &ConnectionId) -> Result<Vec<RoomRow>, StoreError> {
+        let mut rooms = Vec::new();
+        let mut start = None;
+        loop {
+            let rows =
+                self.rows_of(connection).projection_expression("roomId, memberOf").set_exclusive_start_key(start);
+            let page = rows.send().await.map_err(StoreError::of_call(ROOMS))?;
+            rooms.extend(page.items().iter().filter_map(|item| {
+                // The room is the sort key: it is there, and a text.
+                let room = read_text(item, "roomId").ok()?.to_owned();
+                Some(RoomRow { room, is_present: members::is_present(item) })
+            }));
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(rooms);
+            }
+        }
     }
 
     /// Takes a connection out of every room. What the table does not process because it throttles is asked for again, for
@@ -198,9 +266,17 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// When the table does not answer, or throttles for longer; it may be out of some rooms already.
     pub async fn leave_all(&self, connection: &ConnectionId) -> Result<(), StoreError> {
-        let rooms = self.room_names(connection).await?;
+        let rooms = self.rooms(connection).await?;
+        self.leave_rooms(connection, &rooms).await
+    }
+
+    /// Takes a connection out of some rooms, as [`Self::leave_all`] out of every one.
+    ///
+    /// # Errors
+    /// As [`Self::leave_all`].
+    pub async fn leave_rooms(&self, connection: &ConnectionId, rooms: &[RoomRow]) -> Result<(), StoreError> {
         for batch in rooms.chunks(DELETE_BATCH) {
-            self.delete(batch.iter().map(|room| (connection.as_str(), room.as_str()))).await?;
+            self.delete(batch.iter().map(|row| (connection.as_str(), row.room.as_str()))).await?;
         }
         Ok(())
     }
@@ -298,21 +374,6 @@ impl<C: Clock> ConnectionTable<C> {
             .key_condition_expression("connectionId = :connection")
             .expression_attribute_values(":connection", text(connection.as_str()))
             .consistent_read(true)
-    }
-
-    async fn room_names(&self, connection: &ConnectionId) -> Result<Vec<String>, StoreError> {
-        let mut rooms = Vec::new();
-        let mut start = None;
-        loop {
-            let rows = self.rows_of(connection).projection_expression("roomId").set_exclusive_start_key(start);
-            let page = rows.send().await.map_err(StoreError::of_call(ROOMS))?;
-            // The room is the sort key: it is there, and a text.
-            rooms.extend(page.items().iter().filter_map(|item| read_text(item, "roomId").ok()).map(str::to_owned));
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(rooms);
-            }
-        }
     }
 
     async fn delete(&self, keys: impl IntoIterator<Item = (&str, &str)>) -> Result<(), StoreError> {

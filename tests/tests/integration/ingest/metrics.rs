@@ -120,6 +120,24 @@ async fn what_connections_do_is_counted() {
 }
 
 #[tokio::test]
+async fn ticks_are_counted_as_sent_or_lost() {
+    let (dynamodb, aws) = (DynamoDb::start(), AwsServer::start());
+    let function = session(&dynamodb)
+        .env("PRESENCE_ROOMS", "chat:*")
+        .env("AWS_ENDPOINT_URL_SQS", aws.url())
+        .env("PRESENCE_QUEUE_URL", aws.queue_url("presence.fifo"));
+    let session = function.start().await.unwrap();
+    let join = |room: &str| json!({ "action": "joinRoom", "roomId": room, "presence": true });
+    assert_eq!(send(&session, &join("chat:1")).await["type"], "joined");
+    assert_eq!(counted(&last_of(&session, 1).await, ["Joins", "TicksSent"]), [1, 1]);
+    aws.fault(Rule::on("SendMessageBatch", Fault::internal_error()));
+    assert_eq!(send(&session, &join("chat:2")).await["type"], "joined");
+    assert_eq!(counted(&last_of(&session, 2).await, ["Joins", "TicksLost"]), [1, 1]);
+    let taken = aws.messages("presence.fifo");
+    assert_eq!((taken.len(), taken[0].group_id.as_deref()), (1, Some("chat:1")));
+}
+
+#[tokio::test]
 async fn a_request_that_counts_for_nothing_writes_no_line() {
     let dynamodb = DynamoDb::start();
     let session = session(&dynamodb).start().await.unwrap();

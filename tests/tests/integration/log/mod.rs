@@ -18,5 +18,5 @@ mod shares;
 mod throttled;
 mod writer;
 
-pub(crate) use session::Session;
+pub(crate) use session::{Session, event, nobody_expires};
 pub(crate) use writer::{Writer, client, writer_over};

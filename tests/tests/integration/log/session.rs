@@ -14,7 +14,9 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
 use shared::metrics::Metrics;
 use shared::rooms::RoomPatterns;
-use shared::store::{connections::ConnectionTable, log::LogTable, state::StateTable, subjects::SubjectTable};
+use shared::store::{
+    connections::ConnectionTable, log::LogTable, presence::PresenceTable, state::StateTable, subjects::SubjectTable,
+};
 use tests::aws_sdk::sdk_config;
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE, STATE_TABLE};
@@ -40,6 +42,7 @@ impl Session {
         let tables = Tables {
             connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
             subjects: SubjectTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
+            presence: PresenceTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
             log: LogTable::new(client, MESSAGES_TABLE, clock.clone()),
         };
         let api = nobody_expires();
@@ -88,12 +91,12 @@ impl Session {
 }
 
 /// The @connections API for tests in which no token expires, and nobody is closed.
-pub(super) fn nobody_expires() -> ConnectionsApi {
+pub(crate) fn nobody_expires() -> ConnectionsApi {
     ConnectionsApi::new(&sdk_config("http://127.0.0.1:9"), "http://127.0.0.1:9")
 }
 
 /// An event with time enough.
-pub(super) fn event(event: Value) -> LambdaEvent<ApiGatewayWebsocketProxyRequest> {
+pub(crate) fn event(event: Value) -> LambdaEvent<ApiGatewayWebsocketProxyRequest> {
     let mut context = Context::default();
     context.deadline = deadline_in(Duration::from_secs(600));
     LambdaEvent::new(serde_json::from_value(event).unwrap(), context)

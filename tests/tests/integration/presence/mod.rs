@@ -6,4 +6,5 @@ mod fanout;
 mod metrics;
 mod pace;
 mod properties;
+mod session;
 mod world;

@@ -1,0 +1,208 @@
+//! Lists of members in replies.
+
+use shared::{
+    RoomId, Subject,
+    clock::Clock,
+    frame::{client::Listing, server::MemberList},
+    limits::{
+        MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS, SUBJECT_BYTES,
+    },
+    presence::{Member, Members},
+    queue::Queue,
+    store::{
+        StoreError,
+        presence::{PresenceRow, PresenceTable},
+    },
+};
+
+use super::membership::Presence;
+use crate::catch_up::ReplyBudget;
+
+/// Bytes that are kept for what is around a list: `"presence":{"rev":…,"count":…,"members":[],"next":""},` with a subject in it.
+const AROUND: usize = 128 + NEXT;
+
+/// Bytes of the longest subject in JSON, if all of it must be escaped.
+const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
+
+// Beside the largest message there is room for oneself and for another member, so that every page goes on.
+const _: () = assert!(
+    AROUND + 2 * (PRESENCE_DATA_BYTES + NEXT + 32) + MAX_MESSAGE_BYTES + 1024 + ROOM_ID_CHARS + 80 < MAX_POST_BYTES,
+    "no list fits beside the largest message"
+);
+
+/// A room's members, for somebody who has just joined them.
+#[derive(Debug)]
+pub struct JoinedList {
+    published: Option<PresenceRow>,
+    oneself: Member,
+}
+
+impl<C: Clock, Q: Queue> Presence<C, Q> {
+    /// What a connection that is listed in a room is told of the others when it joins; `None` for any other.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn list_for(
+        &self,
+        table: &PresenceTable<C>,
+        room: &RoomId,
+        subject: &Subject,
+        listing: Option<&Listing>,
+    ) -> Result<Option<JoinedList>, StoreError> {
+        let Some(Listing { data }) = listing.filter(|_| self.rooms.listed.matches(room)) else { return Ok(None) };
+        let oneself = Member { id: subject.as_str().to_owned(), data: data.clone() };
+        Ok(Some(JoinedList { published: table.get(room).await?, oneself }))
+    }
+}
+
+/// A page of a room's members after a subject: of the list that is published, or where there is none of the index, which is not kept up
+/// to date for it.
+///
+/// # Errors
+/// When the table does not answer, or throttles.
+pub async fn page_of(
+    table: &PresenceTable<impl Clock>,
+    room: &RoomId,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<MemberList, StoreError> {
+    let (rev, count, (members, next)) = match table.get(room).await? {
+        None => (0, 0, (Vec::new(), None)),
+        Some(PresenceRow { rev, count, members: Some(members), .. }) => {
+            let after = members_of(members).filter(|member| after.is_none_or(|after| member.id.as_str() > after));
+            (rev, count, cut(after, limit, MEMBERS_BYTES))
+        }
+        Some(PresenceRow { rev, count, members: None, .. }) => {
+            let look = table.listed_after(room, after, limit).await?;
+            let (members, next) = cut(look.members.into_iter(), limit, MEMBERS_BYTES);
+            (rev, count, (members, next.or(look.next)))
+        }
+    };
+    Ok(MemberList { rev, count, members: Some(members), next })
+}
+
+impl JoinedList {
+    /// The first page, as far as the reply has room for it. Oneself is in it, whether or not that is published yet.
+    #[must_use]
+    pub fn fill(self, budget: &mut ReplyBudget) -> MemberList {
+        let bytes = MEMBERS_BYTES.min(budget.left_beside_messages().saturating_sub(AROUND));
+        let list = with_oneself(self.published, self.oneself, bytes);
+        budget.spend(AROUND + list.members.iter().flatten().map(bytes_of).sum::<usize>());
+        list
+    }
+}
+
+fn with_oneself(published: Option<PresenceRow>, oneself: Member, bytes: usize) -> MemberList {
+    let (rev, count, members) = match published {
+        None => (0, 0, Some(Members::new())),
+        Some(PresenceRow { rev, count, members, .. }) => (rev, count, members),
+    };
+    let Some(mut members) = members else {
+        return MemberList { rev, count: count.max(1), members: None, next: None };
+    };
+    // The data that were joined with just now are newer than those that are published.
+    members.insert(oneself.id.clone(), oneself.data.clone());
+    let count = members.len() as u64;
+    let (mut page, next) = cut(members_of(members), MEMBERS, bytes.saturating_sub(bytes_of(&oneself)));
+    if page.last().is_none_or(|last| last.id < oneself.id) {
+        page.push(oneself);
+    }
+    MemberList { rev, count, members: Some(page), next }
+}
+
+fn members_of(members: Members) -> impl Iterator<Item = Member> {
+    members.into_iter().map(|(id, data)| Member { id, data })
+}
+
+/// The first ones that are not too many, and the last one's subject if there are more.
+fn cut(members: impl Iterator<Item = Member>, limit: u32, mut bytes_left: usize) -> (Vec<Member>, Option<String>) {
+    let mut page: Vec<Member> = Vec::new();
+    for member in members {
+        let bytes = bytes_of(&member);
+        if page.len() >= limit as usize || bytes > bytes_left {
+            let last = page.last().map(|last| last.id.clone());
+            return (page, last);
+        }
+        bytes_left -= bytes;
+        page.push(member);
+    }
+    (page, None)
+}
+
+/// Bytes that a member takes in a reply, its comma among them. Texts and raw JSON always serialize.
+fn bytes_of(member: &Member) -> usize {
+    serde_json::to_string(member).map_or(0, |json| json.len()) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{presence::MemberData, store::presence::LastChange};
+
+    use super::*;
+
+    fn member(id: &str, data: &str) -> Member {
+        Member { id: id.to_owned(), data: MemberData::parse(data) }
+    }
+
+    fn row(members: Option<Vec<Member>>) -> PresenceRow {
+        let members = members.map(|members| members.into_iter().map(|member| (member.id, member.data)).collect());
+        PresenceRow {
+            rev: 9,
+            count: members.as_ref().map_or(4_000, |members: &Members| members.len() as u64),
+            members,
+            everybody: 0,
+            unlisted: None,
+            last: LastChange::default(),
+            by: String::new(),
+            next_at: 0,
+            read_at: 0,
+            connections: 0,
+        }
+    }
+
+    #[test]
+    fn oneself_is_in_the_list_with_the_newest_data() {
+        let list = |published| with_oneself(published, member("bob", "2"), MEMBERS_BYTES);
+        let just_me = MemberList { rev: 0, count: 1, members: Some(vec![member("bob", "2")]), next: None };
+        assert_eq!(list(None), just_me, "before anything is published");
+        let others = list(Some(row(Some(vec![member("ann", "1"), member("cy", "3")]))));
+        assert_eq!(others.members.unwrap(), [member("ann", "1"), member("bob", "2"), member("cy", "3")]);
+        assert_eq!((others.rev, others.count), (9, 3));
+        let published = list(Some(row(Some(vec![member("ann", "1"), member("bob", "1")]))));
+        assert_eq!((published.members.unwrap()[1].clone(), published.count), (member("bob", "2"), 2));
+        let many = list(Some(row(None)));
+        assert_eq!(many, MemberList { rev: 9, count: 4_000, members: None, next: None });
+    }
+
+    /// Members whose names sort as their numbers, with almost as much data as there may be.
+    fn large(number: usize) -> Member {
+        member(&format!("m{number:03}"), &format!("\"{}\"", "x".repeat(990)))
+    }
+
+    #[test]
+    fn a_list_has_16_kib_and_oneself_in_any_case() {
+        for (name, place) in [("m005b", Some(6)), ("zoe", None)] {
+            let oneself = member(name, &format!("\"{}\"", "y".repeat(1_022)));
+            let list = with_oneself(Some(row(Some((0..100).map(large).collect()))), oneself.clone(), MEMBERS_BYTES);
+            let members = list.members.unwrap();
+            let bytes = serde_json::to_string(&members).unwrap().len();
+            assert!((MEMBERS_BYTES - 2 * 1_100..=MEMBERS_BYTES).contains(&bytes), "{bytes}");
+            assert_eq!(list.count, 101);
+            let at = members.iter().position(|member| *member == oneself).unwrap();
+            assert_eq!(at, place.unwrap_or(members.len() - 1));
+            let before = if place.is_some() { members.len() - 1 } else { members.len() - 2 };
+            assert_eq!(list.next, Some(members[before].id.clone()), "what is after it is still to be asked for");
+        }
+    }
+
+    #[test]
+    fn pages_end_where_they_are_full() {
+        let cut = |members: usize, limit| {
+            let (page, next) = cut((0..members).map(large), limit, MEMBERS_BYTES);
+            (page.len(), next)
+        };
+        assert_eq!(cut(3, 3), (3, None));
+        assert_eq!(cut(4, 3), (3, Some("m002".to_owned())));
+        assert_eq!(cut(100, 500), (16, Some("m015".to_owned())));
+    }
+}

@@ -1,0 +1,129 @@
+//! Who is present in which rooms, and the rows that say so.
+
+use std::collections::BTreeSet;
+
+use shared::{
+    ConnectionId, RoomId,
+    clock::Clock,
+    frame::client,
+    metrics::Metrics,
+    queue::Queue,
+    rooms::RoomPatterns,
+    store::{
+        StoreError,
+        connections::{ConnectionTable, Listing, MemberTimes, Membership},
+    },
+};
+
+use super::tick::Ticks;
+use crate::grant::Grant;
+
+/// Which rooms have presence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PresenceRooms {
+    /// `PRESENCE_ROOMS`: those whose members see each other, if they want to be seen.
+    pub listed: RoomPatterns,
+    /// `LIFECYCLE_ROOMS`: those of which events tell backends; everybody in them counts.
+    pub lifecycle: RoomPatterns,
+    /// `PRESENCE_LEASE_SECONDS`: for how long a connection is present that is not heard of.
+    pub lease_seconds: u64,
+}
+
+impl PresenceRooms {
+    /// Whether there are none.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        self.listed.is_empty() && self.lifecycle.is_empty()
+    }
+}
+
+/// Presence, as the routes keep it.
+#[derive(Debug)]
+pub struct Presence<C, Q> {
+    /// Where.
+    pub rooms: PresenceRooms,
+    ticks: Ticks<C, Q>,
+}
+
+impl<C: Clock, Q: Queue> Presence<C, Q> {
+    /// In these rooms, with what tells of changes.
+    pub fn new(rooms: PresenceRooms, ticks: Ticks<C, Q>) -> Self {
+        Self { rooms, ticks }
+    }
+
+    /// Tells that somebody may have come to some rooms or gone from them.
+    pub async fn tick(&self, rooms: impl IntoIterator<Item = RoomId>, metrics: &Metrics) {
+        let rooms: BTreeSet<_> = rooms.into_iter().collect();
+        self.ticks.send(rooms, metrics).await;
+    }
+
+    /// Puts a connection into a room, there to be listed if that is wanted and the room has a list; says whether a tick must tell.
+    ///
+    /// Of one that is present a tick tells in any case: even a row like the one before is the newest of its subject now, and so its
+    /// data are the subject's.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles.
+    pub async fn put(
+        &self,
+        connections: &ConnectionTable<C>,
+        (connection, grant): (&ConnectionId, &Grant),
+        room: &RoomId,
+        listing: Option<&client::Listing>,
+    ) -> Result<bool, StoreError> {
+        let (subject, ends_at) = (&grant.subject, grant.ends_at());
+        let has_list = self.rooms.listed.matches(room);
+        let listing = listing.filter(|_| has_list).map(|listing| Listing { data: listing.data.as_ref() });
+        if listing.is_some() || self.rooms.lifecycle.matches(room) {
+            let membership = Membership { lease_seconds: self.rooms.lease_seconds, listing };
+            connections.join_as_present(connection, room, subject, ends_at, membership).await?;
+            return Ok(true);
+        }
+        if has_list {
+            return connections.join_as_absent(connection, room, subject, ends_at).await;
+        }
+        connections.join(connection, room, subject, ends_at).await?;
+        Ok(false)
+    }
+
+    /// Takes a connection out of a room; says whether a tick must tell.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn take_out(
+        &self,
+        connections: &ConnectionTable<C>,
+        connection: &ConnectionId,
+        room: &RoomId,
+    ) -> Result<bool, StoreError> {
+        if self.rooms.listed.matches(room) || self.rooms.lifecycle.matches(room) {
+            return connections.leave_as_present(connection, room).await;
+        }
+        connections.leave(connection, room).await?;
+        Ok(false)
+    }
+
+    /// Makes a row last longer that is about to expire, without losing what is listed of its connection; one that is gone, or of one
+    /// who is not present, is put anew. Says whether a tick must tell.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn renew(
+        &self,
+        connections: &ConnectionTable<C>,
+        (connection, grant): (&ConnectionId, &Grant),
+        room: &RoomId,
+        (times, now_seconds): (Option<MemberTimes>, u64),
+    ) -> Result<bool, StoreError> {
+        if let Some(times) = times
+            && let Some(present_until) = times.present_until
+        {
+            let how = (Some(grant.ends_at()), false);
+            let lease_seconds = self.rooms.lease_seconds;
+            if connections.stay_present(connection, room, times, lease_seconds, how).await? {
+                return Ok(present_until <= now_seconds);
+            }
+        }
+        self.put(connections, (connection, grant), room, None).await
+    }
+}

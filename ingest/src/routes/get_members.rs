@@ -1,0 +1,37 @@
+//! `getMembers`: a page of a room's members.
+
+use shared::{
+    clock::Clock,
+    frame::{
+        client::{GetMembers, SubjectAfter},
+        server::Reply,
+    },
+    json::FieldError,
+    rights::Right,
+    rooms::RoomPatterns,
+    store::presence::PresenceTable,
+};
+
+use crate::{grant::Grant, presence::list::page_of, response::RouteError};
+
+/// Serves the route. Whoever may join the room may see who is there, without being a member.
+///
+/// # Errors
+/// When the subject may not join the room, no list of its members is kept, or the table does not answer, or throttles; the SDK has
+/// tried it again by then.
+pub async fn get_members(
+    table: &PresenceTable<impl Clock>,
+    listed: &RoomPatterns,
+    grant: &Grant,
+    request: GetMembers,
+) -> Result<Reply, RouteError> {
+    let limit = request.limit();
+    let GetMembers { room_id, after, .. } = request;
+    grant.require(Right::Join, &room_id)?;
+    if !listed.matches(&room_id) {
+        return Err(FieldError::invalid("roomId", "is of a room that keeps no presence").into());
+    }
+    let after = after.as_ref().map(|SubjectAfter(after)| after.as_str());
+    let list = page_of(table, &room_id, after, limit).await?;
+    Ok(Reply::Members { room_id, list })
+}

@@ -1,0 +1,143 @@
+//! Rows of those who are present: whom presence lists, and whom lifecycle events count. Such a row has `memberOf` (its room) and
+//! `presentUntil`, one that is listed `listed` and perhaps `data` besides. By `memberOf` it is in the index `members-index`, in
+//! which no other row is.
+
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValue},
+};
+
+use super::{ConnectionTable, LEAVE, MemberTimes, PUT};
+use crate::{
+    clock::Clock,
+    connection::ConnectionId,
+    presence::MemberData,
+    room::RoomId,
+    store::{
+        StoreError,
+        item::{Item, number, text},
+    },
+    subject::Subject,
+};
+
+/// How a connection is present in a room.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership<'a> {
+    /// For how long, in seconds, unless that is renewed.
+    pub lease_seconds: u64,
+    /// What is listed of it; `None` of one that is only counted.
+    pub listing: Option<Listing<'a>>,
+}
+
+/// What is listed of a member, besides its subject.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing<'a> {
+    /// What it says of itself.
+    pub data: Option<&'a MemberData>,
+}
+
+impl<C: Clock> ConnectionTable<C> {
+    /// Puts a connection into a room as one that is present; again is fine, and what the row was before is forgotten. It is
+    /// present no longer than its row lasts.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub async fn join_as_present(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        subject: &Subject,
+        ends_at: u64,
+        membership: Membership<'_>,
+    ) -> Result<(), StoreError> {
+        let expires_at = self.expiry(ends_at);
+        let put = self
+            .put_of(connection, room, subject, expires_at)
+            .item("memberOf", text(room.as_str()))
+            .item("presentUntil", number(self.present_until(membership.lease_seconds, expires_at)));
+        let put = match membership.listing {
+            Some(Listing { data }) => {
+                let put = put.item("listed", AttributeValue::Bool(true));
+                data.into_iter().fold(put, |put, data| put.item("data", text(data.as_json())))
+            }
+            None => put,
+        };
+        put.send().await.map_err(StoreError::of_call(PUT))?;
+        Ok(())
+    }
+
+    /// Puts a connection into a room in which others are present, and it is not. Says whether it was until now.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub async fn join_as_absent(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        subject: &Subject,
+        ends_at: u64,
+    ) -> Result<bool, StoreError> {
+        let put = self.put_of(connection, room, subject, self.expiry(ends_at)).return_values(ReturnValue::AllOld);
+        let old = put.send().await.map_err(StoreError::of_call(PUT))?.attributes;
+        Ok(old.as_ref().is_some_and(is_present))
+    }
+
+    /// Renews for how long a connection is present, and with `ends_at` how long its row lasts. Says whether it was done: not to
+    /// a row that is gone, or not one of those who are present unless `also_absent`. What is listed of it stays.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles.
+    pub async fn stay_present(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        times: MemberTimes,
+        lease_seconds: u64,
+        (ends_at, also_absent): (Option<u64>, bool),
+    ) -> Result<bool, StoreError> {
+        let expires_at = ends_at.map_or(times.expires_at, |ends_at| self.expiry(ends_at));
+        let set = "SET memberOf = :room, presentUntil = :until";
+        let update = self
+            .client
+            .update_item()
+            .table_name(&*self.table)
+            .key("connectionId", text(connection.as_str()))
+            .key("roomId", text(room.as_str()))
+            .condition_expression(if also_absent { "attribute_exists(userId)" } else { "attribute_exists(memberOf)" })
+            .expression_attribute_values(":room", text(room.as_str()))
+            .expression_attribute_values(":until", number(self.present_until(lease_seconds, expires_at)));
+        let update = match ends_at {
+            Some(_) => update
+                .update_expression(format!("{set}, expiresAt = :expires"))
+                .expression_attribute_values(":expires", number(expires_at)),
+            None => update.update_expression(set),
+        };
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if (error.as_service_error()).is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(StoreError::of_call("UpdateItem of a connection")(error)),
+        }
+    }
+
+    /// As [`Self::leave`], of a room in which connections are present. Says whether this one was.
+    ///
+    /// # Errors
+    /// As [`Self::leave`].
+    pub async fn leave_as_present(&self, connection: &ConnectionId, room: &RoomId) -> Result<bool, StoreError> {
+        let delete = self.delete_of(connection, room).return_values(ReturnValue::AllOld);
+        let old = delete.send().await.map_err(StoreError::of_call(LEAVE))?.attributes;
+        Ok(old.as_ref().is_some_and(is_present))
+    }
+
+    fn present_until(&self, lease_seconds: u64, expires_at: u64) -> u64 {
+        expires_at.min(self.clock.unix_seconds() + lease_seconds)
+    }
+}
+
+pub(super) fn is_present(row: &Item) -> bool {
+    row.contains_key("memberOf")
+}

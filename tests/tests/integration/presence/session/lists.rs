@@ -1,0 +1,126 @@
+//! What clients are told of a room's members: `joined` and `getMembers`.
+
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS_BYTES};
+use tests::aws_endpoint::{Fault, Rule};
+use tests::events;
+
+use super::world::World;
+
+fn member(id: &str, data: u64) -> Value {
+    json!({ "id": id, "data": data })
+}
+
+impl World {
+    async fn members(&self, frame: Value) -> Value {
+        let mut frame = frame;
+        frame["action"] = json!("getMembers");
+        self.ask("ann-1=", frame).await.reply
+    }
+}
+
+#[tokio::test]
+async fn a_member_is_told_of_the_published_list_and_is_in_it() {
+    let world = World::new();
+    let before = world.enter("ann-1=", "chat:1", json!(5)).await.reply;
+    assert_eq!(before["presence"], json!({ "rev": 0, "count": 1, "members": [member("ann", 5)] }));
+    world.publish("chat:1", 7, 2, Some(&json!({ "ann": 4, "bob": null })));
+    let joined = world.enter("ann-1=", "chat:1", json!(5)).await.reply;
+    assert_eq!(joined["presence"], json!({ "rev": 7, "count": 2, "members": [member("ann", 5), { "id": "bob" }] }));
+    assert!(joined["now"].as_u64().unwrap().abs_diff(world.clock.unix_millis()) < 1_000);
+    let joined = world.enter("cy-1=", "chat:1", json!(6)).await.reply;
+    assert_eq!((&joined["presence"]["rev"], &joined["presence"]["count"]), (&json!(7), &json!(3)));
+    assert_eq!(joined["presence"]["members"][2], member("cy", 6));
+    world.publish("chat:1", 9, 4_000, None);
+    let joined = world.enter("ann-1=", "chat:1", json!(5)).await.reply;
+    assert_eq!(joined["presence"], json!({ "rev": 9, "count": 4_000 }), "too many for a list");
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_for_a_reply_comes_in_pages() {
+    let world = World::new();
+    let name = |number: usize| format!("m{number:03}");
+    let all: Value = (0..200).map(|number| (name(number), json!("x".repeat(300)))).collect();
+    world.publish("chat:1", 7, 200, Some(&all));
+    let mut page = world.enter("zoe-1=", "chat:1", json!(1)).await.reply["presence"].take();
+    assert_eq!((&page["count"], page["members"].as_array().unwrap().last()), (&json!(201), Some(&member("zoe", 1))));
+    page["members"].as_array_mut().unwrap().pop();
+    let mut ids = Vec::new();
+    loop {
+        assert!(page["members"].to_string().len() <= MEMBERS_BYTES && page["rev"] == 7);
+        ids.extend(page["members"].as_array().unwrap().iter().map(|member| member["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page.get("next") else { break };
+        page = world.members(json!({ "roomId": "chat:1", "after": next, "limit": 500 })).await;
+    }
+    assert_eq!(ids, (0..200).map(name).collect::<Vec<_>>());
+    let page = world.members(json!({ "roomId": "chat:1", "after": "m004", "limit": 2 })).await;
+    assert_eq!(
+        (&page["members"][0]["id"], &page["next"], &page["count"]),
+        (&json!("m005"), &json!("m006"), &json!(200))
+    );
+    assert_eq!(world.members(json!({ "roomId": "chat:1" })).await["next"], "m049", "as many as fit");
+    let first = world.members(json!({ "roomId": "chat:1", "after": "", "limit": 1 })).await;
+    assert_eq!((&first["members"][0]["id"], &first["next"]), (&json!("m000"), &json!("m000")));
+}
+
+/// API Gateway takes no frame above 128 KiB: whoever got none would ask for ever.
+#[tokio::test]
+async fn beside_the_largest_message_a_list_is_shorter_and_goes_on() {
+    let world = World::new();
+    let all: Value = (0..30).map(|number| (format!("m{number:03}"), json!("x".repeat(1_000)))).collect();
+    world.publish("chat:1", 7, 30, Some(&all));
+    world.seed_largest_message("chat:1");
+    let join = json!({
+        "action": "joinRoom", "roomId": "chat:1", "after": 0, "presence": true, "presenceData": "y".repeat(1_022),
+    });
+    let text = world.session.text_of("zoe-1=", join).await;
+    assert!((MAX_MESSAGE_BYTES..=MAX_POST_BYTES).contains(&text.len()), "{}", text.len());
+    let joined: Value = serde_json::from_str(&text).unwrap();
+    let members = joined["presence"]["members"].as_array().unwrap();
+    assert_eq!((joined["messages"].as_array().unwrap().len(), &members.last().unwrap()["id"]), (1, &json!("zoe")));
+    assert_eq!(joined["presence"]["next"], members[members.len() - 2]["id"]);
+}
+
+#[tokio::test]
+async fn of_a_room_without_a_list_a_page_is_what_the_index_shows() {
+    let world = World::new();
+    for (connection, data) in [("ann-1=", 1), ("ann-2=", 2), ("bob-1=", 3), ("cy-1=", 4), ("dan-1=", 5)] {
+        world.pass(1);
+        world.enter(connection, "both:1", json!(data)).await;
+    }
+    world.join("cy-1=", "both:1").await;
+    world.publish("both:1", 9, 4_000, None);
+    let page = world.members(json!({ "roomId": "both:1", "limit": 2 })).await;
+    assert_eq!(
+        page,
+        json!({
+            "type": "members", "roomId": "both:1", "rev": 9, "count": 4_000, "next": "bob",
+            "members": [member("ann", 2), member("bob", 3)],
+        })
+    );
+    let rest = world.members(json!({ "roomId": "both:1", "after": "bob" })).await;
+    assert_eq!((&rest["members"], rest.get("next")), (&json!([member("dan", 5)]), None));
+}
+
+#[tokio::test]
+async fn who_may_join_may_see_the_members_where_presence_is_kept() {
+    let world = World::new();
+    assert_eq!(
+        world.members(json!({ "roomId": "chat:1" })).await,
+        json!({ "type": "members", "roomId": "chat:1", "rev": 0, "count": 0, "members": [] })
+    );
+    for room in ["plain", "shop:1"] {
+        let refused = world.members(json!({ "roomId": room })).await;
+        assert_eq!(
+            (&refused["code"], &refused["message"]),
+            (&json!("bad_request"), &json!("`roomId` is of a room that keeps no presence"))
+        );
+    }
+    let mut frame = events::frame("ann-1=", "ann", r#"{"action":"getMembers","roomId":"chat:1"}"#);
+    frame["requestContext"]["authorizer"] = events::granted("ann", &json!({ "*": ["send", "history"] }), u64::MAX);
+    assert_eq!(world.session.handle(frame).await.reply["code"], "forbidden");
+    world.dynamodb.fault(Rule::on("GetItem", Fault::throughput_exceeded()));
+    assert_eq!(world.members(json!({ "roomId": "chat:1" })).await["code"], "rate_limited");
+    assert_eq!(world.enter("ann-1=", "chat:1", json!(1)).await.reply["code"], "rate_limited");
+}

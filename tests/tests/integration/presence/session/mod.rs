@@ -1,0 +1,9 @@
+//! What the session function does for presence and lifecycle events.
+
+mod beats;
+mod costs;
+mod lists;
+mod promises;
+mod rows;
+mod ticks;
+mod world;
