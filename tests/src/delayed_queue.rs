@@ -132,7 +132,9 @@ impl DelayedQueue {
 
 impl Queue for DelayedQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
-        records.iter().for_each(|record| self.add(record));
+        for record in records {
+            self.add(record);
+        }
         vec![Ok(()); records.len()]
     }
 

@@ -90,7 +90,7 @@ impl PresenceView {
             let frames = self.reading.take().unwrap_or_default().frames;
             self.members = None;
             self.has(rev, count);
-            frames.iter().for_each(|frame| self.apply(frame, now));
+            self.apply_all(&frames, now);
             return;
         };
         let is_first = reading.rev.is_none();
@@ -104,7 +104,7 @@ impl PresenceView {
         let Reading { rev, members, frames, .. } = self.reading.take().unwrap_or_default();
         self.members = Some(members);
         self.has(rev.unwrap_or_default(), count);
-        frames.iter().for_each(|frame| self.apply(frame, now));
+        self.apply_all(&frames, now);
     }
 
     /// Takes a `presence` frame.
@@ -134,6 +134,12 @@ impl PresenceView {
         (self.rev, self.count) = (rev, count);
         if self.heard_of <= rev {
             self.behind_since = None;
+        }
+    }
+
+    fn apply_all(&mut self, frames: &[Value], now: u64) {
+        for frame in frames {
+            self.apply(frame, now);
         }
     }
 

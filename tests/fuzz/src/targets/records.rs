@@ -2,10 +2,13 @@
 //!
 //! A line is a record: `group|body`, or only a body of the group `r`.
 
+use std::num::NonZeroU16;
+
 use aws_lambda_events::sqs::SqsMessage;
 use fanout::batch::{self, Group, Job, Record};
+use fanout::presence::{self, PresenceJob};
 use serde_json::json;
-use shared::{Message, message::Identity};
+use shared::{Message, limits::FRAME_BYTES, message::Identity};
 
 use super::{broadcast::broadcast, shard_jobs::check_job};
 use crate::promises::{assert_tells, assert_within_limits};
@@ -14,6 +17,8 @@ use crate::promises::{assert_tells, assert_within_limits};
 const BATCH: usize = 10;
 
 const QUEUED_AT: u64 = 1_800_000_000_000;
+
+const TWO: NonZeroU16 = NonZeroU16::new(2).unwrap();
 
 pub(super) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -57,6 +62,7 @@ fn check_group(group: Group, lines: &[(&str, &str)]) {
                 messages.push(message);
             }
             Job::Shard(job) => check_job(&job, &group.id),
+            Job::Presence(job) => check_presence(&job, &group.id),
             Job::DeadLetter { .. } => {}
         }
     }
@@ -64,6 +70,17 @@ fn check_group(group: Group, lines: &[(&str, &str)]) {
     if let Some(Message { room, .. }) = messages.first() {
         let room = room.clone();
         broadcast(&room, messages);
+    }
+}
+
+/// A publication goes out in one frame that fits, and through the shard queue as what it is.
+fn check_presence(PresenceJob { room, shard, publication }: &PresenceJob, group_id: &str) {
+    let group = shard.map_or_else(|| room.to_string(), |shard| format!("{room}/{}", shard.number));
+    assert_eq!(group, group_id);
+    assert!(presence::frame(room, publication).body().len() <= FRAME_BYTES);
+    for record in presence::records(room, publication, TWO, None) {
+        let read = PresenceJob::read(&record.body, &record.group_id).unwrap();
+        assert_eq!((&read.room, &read.publication), (room, publication));
     }
 }
 

@@ -62,8 +62,8 @@ type Function = PresenceFunction<SteppedQueue, SteppedBus, TestClock>;
 /// One of the environments that run side by side.
 struct Slot {
     steps: Steps,
-    // Stops when it is dropped.
-    _endpoint: AwsEndpoint,
+    /// Stops when it is dropped.
+    endpoint: AwsEndpoint,
     client: aws_sdk_dynamodb::Client,
     function: Rc<Function>,
     stopped: Option<Stopped>,
@@ -106,7 +106,7 @@ impl Environments {
             let endpoint = world.lagging.endpoint(&steps);
             let client = aws_sdk_dynamodb::Client::new(&sdk_config(&endpoint.url()));
             let function = Rc::new(function(world, &client, &steps));
-            Slot { steps, _endpoint: endpoint, client, function, stopped: None }
+            Slot { steps, endpoint, client, function, stopped: None }
         };
         Self {
             slots: RefCell::new((0..2).map(slot).collect()),
@@ -186,8 +186,8 @@ impl Environments {
     fn renew(&self, slot: &mut Slot) {
         // What the dead one has asked for waits at its steps for ever.
         slot.steps = Steps::default();
-        slot._endpoint = self.world.lagging.endpoint(&slot.steps);
-        slot.client = aws_sdk_dynamodb::Client::new(&sdk_config(&slot._endpoint.url()));
+        slot.endpoint = self.world.lagging.endpoint(&slot.steps);
+        slot.client = aws_sdk_dynamodb::Client::new(&sdk_config(&slot.endpoint.url()));
         slot.function = Rc::new(function(&self.world, &slot.client, &slot.steps));
     }
 

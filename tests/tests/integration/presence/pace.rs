@@ -27,14 +27,14 @@ fn assert_paced(world: &World, posts_per_second: u64) {
 #[test]
 fn an_hour_of_rooms_posts_no_more_than_the_rate_and_a_room() {
     for_each_seed("an hour", 1, |seed| async move {
-        const RATE: u64 = 20;
+        const RATE: u64 = 10;
         let world = Rc::new(World::new(500, RATE, Rng::with_seed(seed)));
         world.faults.set(Faults { ticks_lost: 0.02, ends_unreported: 0.1, frames: 0.05, ..Faults::default() });
         let environments = Environments::new(&world);
         let start = world.now();
         while world.now() < start + 3_600_000 {
             // By turns nobody comes, and too many for the rate.
-            let is_rush = (world.now() - start) / 600_000 % 2 == 0;
+            let is_rush = ((world.now() - start) / 600_000).is_multiple_of(2);
             if is_rush || world.below(20) == 0 {
                 let room = format!("p{}", world.below(12));
                 let connections = world.connections(&room);
@@ -54,20 +54,20 @@ fn an_hour_of_rooms_posts_no_more_than_the_rate_and_a_room() {
             environments.moment(500).await;
         }
         let posts = environments.spent.get().posts;
-        assert!(posts > 10_000, "{posts} posts are no load");
+        assert!(posts > 8_000, "{posts} posts are no load");
         for room in 0..12 {
             world.assert_exact(&format!("p{room}"), "after an hour");
         }
     });
 }
 
-/// A thousand rooms of twenty at a hundred posts a second are as many seconds of posts as a thousand of a hundred at five hundred.
+/// A thousand rooms of five at 25 posts a second are as many seconds of posts as a thousand of a hundred at five hundred.
 #[test]
 fn a_thousand_rooms_that_reconnect_at_once_are_published_at_the_rate() {
     for_each_seed("a thousand rooms", 1, |seed| async move {
-        const RATE: u64 = 100;
+        const RATE: u64 = 25;
         const ROOMS: u64 = 1_000;
-        const MEMBERS: u64 = 20;
+        const MEMBERS: u64 = 5;
         let world = Rc::new(World::new(500, RATE, Rng::with_seed(seed)));
         let environments = Environments::new(&world);
         let start = world.now();
@@ -95,7 +95,7 @@ fn a_thousand_rooms_that_reconnect_at_once_are_published_at_the_rate() {
         assert_eq!(environments.spent.get().posts, ROOMS * MEMBERS, "each is published once");
         assert!(took < 220_000, "{took} ms");
         let receives = world.ticks.received();
-        assert!(receives < 6 * ROOMS, "{receives} receives");
+        assert!(receives < 10 * ROOMS, "{receives} receives");
     });
 }
 
@@ -108,7 +108,9 @@ fn ten_thousand_members_who_come_and_go_are_counted_at_the_pace() {
         let world = Rc::new(World::new(500, RATE, Rng::with_seed(seed)));
         let environments = Environments::new(&world);
         let join = |number: u64| world.put_row(&format!("c{number}="), "p", &format!("subject-{number}"), 3_600_000);
-        (0..MEMBERS).for_each(join);
+        for number in 0..MEMBERS {
+            join(number);
+        }
         world.tick("p");
         let start = world.now();
         for second in 0..310 {

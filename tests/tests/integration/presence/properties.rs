@@ -199,7 +199,11 @@ fn a_list_becomes_a_count_and_a_list_again() {
             match change {
                 0.. => connections
                     .extend((0..change).map(|n| world.join("p1", &format!("{n} of {}", world.now()), &json!(n)))),
-                _ => (change..0).for_each(|_| world.leave(&connections.pop().unwrap())),
+                _ => {
+                    for _ in change..0 {
+                        world.leave(&connections.pop().unwrap());
+                    }
+                }
             }
             pass(&environments, 20_000).await;
             world.assert_exact("p1", &format!("with {}", connections.len()));

@@ -352,7 +352,8 @@ impl World {
         let mut newest: BTreeMap<&str, &Member> = BTreeMap::new();
         for member in members.values().filter(|member| member.room == room && member.has_row) {
             let known = newest.entry(&member.subject).or_insert(member);
-            if known.joined_at < member.joined_at {
+            // Of two of one millisecond that with the greater id, which comes later here.
+            if known.joined_at <= member.joined_at {
                 *known = member;
             }
         }
