@@ -4,6 +4,7 @@
 //! made to fail, and it is fast enough for rooms of 100,000 rows.
 
 mod expiry;
+mod lagging;
 mod metered;
 mod raw;
 mod rows;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::aws_endpoint::{AwsEndpoint, Call, Rule};
 
+pub use lagging::{Lagging, Published};
 pub use metered::MeteredCall;
 use metered::{Meter, Metered};
 pub use rows::ConnectionRow;

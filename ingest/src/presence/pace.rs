@@ -50,6 +50,8 @@ struct State {
     at: u64,
     /// When the line ends.
     line_ends: u64,
+    /// What the last publication cost.
+    last_cost: f64,
 }
 
 /// It cannot be afforded before this time, in milliseconds since the Unix epoch.
@@ -64,11 +66,12 @@ impl Budget {
         Self { earns: posts_per_second as f64 / ENVIRONMENTS as f64, state: RefCell::default() }
     }
 
-    /// Whether a publication of about `posts` posts may be made at `now`, for a tick that was due `waited` milliseconds ago.
+    /// Whether a publication of about `posts` posts may be made at `now`, for a tick that was due `waited` milliseconds ago. Of a room of
+    /// which nothing is known it is as many as the last one's.
     ///
     /// # Errors
     /// With the time when to ask again.
-    pub fn admit(&self, posts: u64, waited: u64, now: u64) -> Result<(), ComeBackAt> {
+    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<(), ComeBackAt> {
         let mut state = self.state.borrow_mut();
         self.settle(&mut state, now);
         let clear_at = now + self.millis_for(state.owed);
@@ -81,7 +84,7 @@ impl Budget {
         }
         let place = state.line_ends.max(clear_at);
         #[expect(clippy::cast_precision_loss, reason = "a room's connections")]
-        let cost = posts as f64;
+        let cost = posts.map_or(state.last_cost, |posts| posts as f64);
         state.line_ends = place + self.millis_for(cost);
         Err(ComeBackAt(place))
     }
@@ -91,7 +94,8 @@ impl Budget {
     pub fn pay(&self, posts: u64, now: u64) {
         let mut state = self.state.borrow_mut();
         self.settle(&mut state, now);
-        state.owed += posts as f64;
+        state.last_cost = posts as f64;
+        state.owed += state.last_cost;
     }
 
     fn settle(&self, state: &mut State, now: u64) {
@@ -133,16 +137,16 @@ mod tests {
     #[test]
     fn an_environment_may_owe_one_publication() {
         let budget = Budget::new(500);
-        assert_eq!(budget.admit(100, 0, START), Ok(()));
+        assert_eq!(budget.admit(Some(100), 0, START), Ok(()));
         budget.pay(100, START);
-        assert_eq!(budget.admit(100, 0, START), Err(ComeBackAt(START + 400)));
-        assert_eq!(budget.admit(100, 0, START + 1), Err(ComeBackAt(START + 800)), "at the end of the line");
-        assert_eq!(budget.admit(100, WAITED, START + 399), Err(ComeBackAt(START + 400)));
-        assert_eq!(budget.admit(100, WAITED, START + 400), Ok(()), "has had its turn");
-        assert!(budget.admit(100, 0, START + 400).is_err(), "others are before it");
-        assert_eq!(budget.admit(100, 0, START + 1_400), Ok(()), "but not when nobody comes");
+        assert_eq!(budget.admit(Some(100), 0, START), Err(ComeBackAt(START + 400)));
+        assert_eq!(budget.admit(Some(100), 0, START + 1), Err(ComeBackAt(START + 800)), "at the end of the line");
+        assert_eq!(budget.admit(Some(100), WAITED, START + 399), Err(ComeBackAt(START + 400)));
+        assert_eq!(budget.admit(Some(100), WAITED, START + 400), Ok(()), "has had its turn");
+        assert!(budget.admit(Some(100), 0, START + 400).is_err(), "others are before it");
+        assert_eq!(budget.admit(Some(100), 0, START + 1_400), Ok(()), "but not when nobody comes");
         budget.pay(10_000, START + 1_400);
-        assert_eq!(budget.admit(1, WAITED, START + 1_401), Err(ComeBackAt(START + 40_400)));
+        assert_eq!(budget.admit(Some(1), WAITED, START + 1_401), Err(ComeBackAt(START + 40_400)));
     }
 
     /// A thousand rooms of a hundred at once, whose ticks come to any of two environments.
@@ -156,7 +160,7 @@ mod tests {
         while let Some(Reverse((at, due))) = ticks.pop() {
             receives += 1;
             let budget = &budgets[random.usize(..2)];
-            match budget.admit(100, at - due, at) {
+            match budget.admit(None, at - due, at) {
                 Ok(()) => {
                     budget.pay(100, at);
                     posts += 100;

@@ -120,7 +120,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
             return hidden(row.next_at);
         }
         if kept.presence {
-            let posts = published.as_ref().map_or(1, |row| row.connections);
+            let posts = published.as_ref().map(|row| row.connections);
             let waited = now.saturating_sub(tick.sent_at + self.settings.delay_ms);
             if let Err(ComeBackAt(until)) = self.budget.admit(posts, waited, now) {
                 return hidden(until);
