@@ -210,6 +210,8 @@ pub struct SweeperConfig {
     pub connections_endpoint: String,
     /// `SWEEP_PER_SECOND` and `GONE_GRACE_MS`.
     pub settings: SweepSettings,
+    /// `PRESENCE_QUEUE_URL`: where ticks are sent, if any room has presence.
+    pub presence_queue_url: Option<String>,
 }
 
 impl SweeperConfig {
@@ -228,6 +230,10 @@ impl SweeperConfig {
                 gone_grace_ms: settings.integer("GONE_GRACE_MS", 0..=600_000, 10_000),
                 confirm_after: CONFIRM_AFTER,
                 is_dry: false,
+            },
+            presence_queue_url: match settings.optional("PRESENCE_QUEUE_URL") {
+                Some(_) => Some(settings.url("PRESENCE_QUEUE_URL")),
+                None => None,
             },
         };
         settings.finish(config)
