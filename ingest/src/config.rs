@@ -231,10 +231,7 @@ impl SweeperConfig {
                 confirm_after: CONFIRM_AFTER,
                 is_dry: false,
             },
-            presence_queue_url: match settings.optional("PRESENCE_QUEUE_URL") {
-                Some(_) => Some(settings.url("PRESENCE_QUEUE_URL")),
-                None => None,
-            },
+            presence_queue_url: settings.optional("PRESENCE_QUEUE_URL").map(|_| settings.url("PRESENCE_QUEUE_URL")),
         };
         settings.finish(config)
     }
@@ -404,6 +401,19 @@ mod tests {
                 assert!(error.contains(part), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn the_sweeper_has_the_queue_of_ticks_where_there_is_one() {
+        let read = |queue_url: &str| {
+            let all =
+                [("CONNECTIONS_TABLE", "c"), ("CONGESTION_TABLE", "g"), ENDPOINT, ("PRESENCE_QUEUE_URL", queue_url)];
+            let lookup = |name: &str| all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            SweeperConfig::read(Settings::new(lookup)).map(|config| config.presence_queue_url)
+        };
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("http://q/1/p.fifo"), Ok(Some("http://q/1/p.fifo".to_owned())));
+        assert!(read("p.fifo").unwrap_err().to_string().contains("PRESENCE_QUEUE_URL must be an http or https URL"));
     }
 
     #[test]
