@@ -168,3 +168,22 @@ async fn a_room_too_many_has_a_tick_when_it_is_left_again() {
     assert_eq!((&synced.reply["forbidden"], synced.ticks.1), (&json!(["shop:1"]), 0));
     assert!(world.ticked().contains(&"shop:1".to_owned()));
 }
+
+#[tokio::test]
+async fn a_member_of_a_room_too_many_has_a_tick_when_its_sync_ends_it() {
+    let world = World::new();
+    for room in ["chat:1", "chat:2"] {
+        world.enter("ann-1=", room, json!(1)).await;
+        world.publish(room, 1, 1, None);
+    }
+    let mut row = world.row("ann-1=", "chat:2");
+    row["expiresAt"] = json!(world.clock.unix_seconds() + 60);
+    world.dynamodb.seed_raw_row(&row);
+    world.pass(1);
+    world.ticked();
+    let limits = SessionLimits { rooms: 1, connections: None, requests: 0, room_joins: 0 };
+    let session = Environment::with_limits(limits, &world.dynamodb, &world.clock, (&world.queue, LEASE));
+    let synced = session.ask("ann-1=", sync_of(&["chat:2"])).await;
+    assert_eq!((&synced.reply["forbidden"], synced.ticks), (&json!(["chat:2"]), (1, 0)));
+    assert_eq!(world.ticked(), ["chat:2"]);
+}
