@@ -247,6 +247,8 @@ pub struct SweeperConfig {
     pub connections_endpoint: String,
     /// `SWEEP_PER_SECOND` and `GONE_GRACE_MS`.
     pub settings: SweepSettings,
+    /// `PRESENCE_QUEUE_URL`: where ticks are sent, if any room has presence.
+    pub presence_queue_url: Option<String>,
 }
 
 impl SweeperConfig {
@@ -266,6 +268,7 @@ impl SweeperConfig {
                 confirm_after: CONFIRM_AFTER,
                 is_dry: false,
             },
+            presence_queue_url: settings.optional("PRESENCE_QUEUE_URL").map(|_| settings.url("PRESENCE_QUEUE_URL")),
         };
         settings.finish(config)
     }
@@ -453,6 +456,19 @@ mod tests {
                 assert!(error.contains(part), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn the_sweeper_has_the_queue_of_ticks_where_there_is_one() {
+        let read = |queue_url: &str| {
+            let all =
+                [("CONNECTIONS_TABLE", "c"), ("CONGESTION_TABLE", "g"), ENDPOINT, ("PRESENCE_QUEUE_URL", queue_url)];
+            let lookup = |name: &str| all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            SweeperConfig::read(Settings::new(lookup)).map(|config| config.presence_queue_url)
+        };
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("http://q/1/p.fifo"), Ok(Some("http://q/1/p.fifo".to_owned())));
+        assert!(read("p.fifo").unwrap_err().to_string().contains("PRESENCE_QUEUE_URL must be an http or https URL"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Sweeps may run side by side: each deletes a row only as it has read it, so that a row that was put again stays.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     num::NonZeroU32,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use shared::{
-    ConnectionId,
+    ConnectionId, RoomId,
     backoff::Backoff,
     clock::Clock,
     store::{
@@ -119,13 +119,20 @@ pub struct Sweep<C> {
     settings: SweepSettings,
     pace: Pace,
     gone: HashMap<ConnectionId, bool>,
+    changed: BTreeSet<RoomId>,
 }
 
 impl<C: Clock> Sweep<C> {
     /// Of a table, whose connections are behind an API.
     pub fn new(rows: RowTable, connections_api: ConnectionsApi, clock: C, settings: SweepSettings) -> Self {
         let pace = Pace::new(settings.per_second);
-        Self { rows, connections_api, clock, settings, pace, gone: HashMap::new() }
+        Self { rows, connections_api, clock, settings, pace, gone: HashMap::new(), changed: BTreeSet::new() }
+    }
+
+    /// The rooms, since this was asked last, in which somebody was present whose row it has deleted: a tick must tell of them, also when
+    /// the sweep could not go on. In a room where nobody is left, nobody else would.
+    pub fn take_changed(&mut self) -> BTreeSet<RoomId> {
+        std::mem::take(&mut self.changed)
     }
 
     /// How long the calls for a page may take at this rate: four seconds at 50 a second, minutes at one.
@@ -161,9 +168,12 @@ impl<C: Clock> Sweep<C> {
         Ok((swept, page.next))
     }
 
-    async fn remove(&self, row: &Row, deleted: &mut usize, renewed: &mut usize) -> Result<(), SweepError> {
-        if self.settings.is_dry || self.rows.remove(row).await? {
+    async fn remove(&mut self, row: &Row, deleted: &mut usize, renewed: &mut usize) -> Result<(), SweepError> {
+        if self.settings.is_dry {
             *deleted += 1;
+        } else if self.rows.remove(row).await? {
+            *deleted += 1;
+            self.changed.extend(row.room().filter(|_| row.is_present));
         } else {
             *renewed += 1;
         }

@@ -10,10 +10,14 @@ use shared::{
         Metrics,
         names::{EXAMINED, SWEPT},
     },
+    queue::Queue,
     store::{StoreError, sweep::SweepPosition},
 };
 
-use crate::sweep::{Sweep, SweepError, Swept};
+use crate::{
+    presence::tick::Ticks,
+    sweep::{Sweep, SweepError, Swept},
+};
 
 /// What is left of an invocation when its last page begins, besides the time for the page's calls: a throttled one or two take
 /// some ten seconds.
@@ -32,15 +36,16 @@ pub enum SweeperError {
 
 /// The function's state.
 #[derive(Debug)]
-pub struct SweeperFunction<C, F> {
+pub struct SweeperFunction<C, F, Q> {
     position: SweepPosition<C>,
     new_sweep: F,
+    ticks: Ticks<C, Q>,
 }
 
-impl<C: Clock, F: Fn() -> Sweep<C>> SweeperFunction<C, F> {
+impl<C: Clock, F: Fn() -> Sweep<C>, Q: Queue> SweeperFunction<C, F, Q> {
     /// A function that keeps its position there. Each call has a sweep of its own, which remembers nothing of the one before.
-    pub fn new(position: SweepPosition<C>, new_sweep: F) -> Self {
-        Self { position, new_sweep }
+    pub fn new(position: SweepPosition<C>, new_sweep: F, ticks: Ticks<C, Q>) -> Self {
+        Self { position, new_sweep, ticks }
     }
 
     /// Sweeps until the end of the table, or until the time is nearly up. Whatever the event says.
@@ -52,7 +57,9 @@ impl<C: Clock, F: Fn() -> Sweep<C>> SweeperFunction<C, F> {
         let (mut sweep, mut swept) = ((self.new_sweep)(), Swept::default());
         let mut position = self.position.load().await?;
         loop {
-            let (page, next) = sweep.page(position.as_ref()).await?;
+            let page = sweep.page(position.as_ref()).await;
+            self.ticks.send(sweep.take_changed(), metrics).await;
+            let (page, next) = page?;
             swept.add(page);
             metrics.add(EXAMINED, page.examined as u64);
             metrics.add(SWEPT, page.deleted() as u64);

@@ -1,11 +1,16 @@
 //! The `sweeper` function.
 
 use aws_sdk_dynamodb::Client as DynamoDb;
-use ingest::{config::SweeperConfig, connections_api::ConnectionsApi, sweep::Sweep, sweeper::SweeperFunction};
+use aws_sdk_sqs::Client as Sqs;
+use ingest::{
+    config::SweeperConfig, connections_api::ConnectionsApi, presence::tick::Ticks, sweep::Sweep,
+    sweeper::SweeperFunction,
+};
 use shared::{
     aws,
     clock::SystemClock,
     config::Settings,
+    queue::sqs::SqsQueue,
     start::{self, StartError},
     store::{scan::RowTable, sweep::SweepPosition},
     telemetry,
@@ -21,7 +26,8 @@ async fn main() -> Result<(), StartError> {
     let connections_api = ConnectionsApi::new(&sdk, &config.connections_endpoint);
     let position = SweepPosition::new(dynamodb, &config.congestion_table, SystemClock);
     let new_sweep = || Sweep::new(rows.clone(), connections_api.clone(), SystemClock, config.settings);
-    let function = SweeperFunction::new(position, new_sweep);
+    let queue = config.presence_queue_url.map(|url| SqsQueue::new(Sqs::new(&sdk), &url));
+    let function = SweeperFunction::new(position, new_sweep, Ticks::new(queue, SystemClock));
     let function = &function;
     start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

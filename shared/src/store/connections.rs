@@ -24,6 +24,7 @@ use crate::{
     subject::Subject,
 };
 
+pub(super) use members::is_present;
 pub use members::{Listing, Membership};
 
 /// The name that the template gives the room index.
@@ -251,7 +252,7 @@ impl<C: Clock> ConnectionTable<C> {
             rooms.extend(page.items().iter().filter_map(|item| {
                 // The room is the sort key: it is there, and a text.
                 let room = read_text(item, "roomId").ok()?.to_owned();
-                Some(RoomRow { room, is_present: members::is_present(item) })
+                Some(RoomRow { room, is_present: is_present(item) })
             }));
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -260,20 +261,11 @@ impl<C: Clock> ConnectionTable<C> {
         }
     }
 
-    /// Takes a connection out of every room. What the table does not process because it throttles is asked for again, for
+    /// Takes a connection out of some rooms. What the table does not process because it throttles is asked for again, for
     /// some six seconds at the most.
     ///
     /// # Errors
     /// When the table does not answer, or throttles for longer; it may be out of some rooms already.
-    pub async fn leave_all(&self, connection: &ConnectionId) -> Result<(), StoreError> {
-        let rooms = self.rooms(connection).await?;
-        self.leave_rooms(connection, &rooms).await
-    }
-
-    /// Takes a connection out of some rooms, as [`Self::leave_all`] out of every one.
-    ///
-    /// # Errors
-    /// As [`Self::leave_all`].
     pub async fn leave_rooms(&self, connection: &ConnectionId, rooms: &[RoomRow]) -> Result<(), StoreError> {
         for batch in rooms.chunks(DELETE_BATCH) {
             self.delete(batch.iter().map(|row| (connection.as_str(), row.room.as_str()))).await?;

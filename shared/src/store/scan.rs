@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     StoreError,
+    connections::is_present,
     item::{Item, Unreadable, number, read_number, read_text, text},
     presence,
     subjects::KEY_PREFIX,
@@ -32,6 +33,8 @@ pub struct Row {
     pub joined_at: u64,
     /// When it expires, in seconds since the Unix epoch.
     pub expires_at: u64,
+    /// Whether presence or lifecycle events count the connection in the row's room.
+    pub is_present: bool,
     key: RowKey,
 }
 
@@ -143,7 +146,7 @@ fn read_row(item: &Item) -> Result<Row, Unreadable> {
         None => (ConnectionId::new(&key.connection_id), read_text(item, "userId").ok().map(str::to_owned)),
     };
     let (joined_at, expires_at) = (read_number(item, "joinedAt")?, read_number(item, "expiresAt")?);
-    Ok(Row { connection, subject, joined_at, expires_at, key })
+    Ok(Row { connection, subject, joined_at, expires_at, is_present: is_present(item), key })
 }
 
 #[cfg(test)]

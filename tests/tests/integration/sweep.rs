@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use ingest::connections_api::{ApiError, ConnectionsApi};
+use ingest::presence::tick::Ticks;
 use ingest::sweep::{Sweep, SweepError, SweepSettings, Swept};
 use ingest::sweeper::SweeperFunction;
 use lambda_runtime::{Context, LambdaEvent};
 use serde::de::IgnoredAny;
+use serde_json::json;
 use shared::metrics::Metrics;
-use shared::metrics::names::{EXAMINED, SWEPT};
+use shared::metrics::names::{EXAMINED, SWEPT, TICKS_SENT};
 use shared::store::connections::ConnectionTable;
 use shared::store::scan::{RowKey, RowTable};
 use shared::store::sweep::SweepPosition;
@@ -22,6 +24,7 @@ use tests::aws_endpoint::{Fault, Rule};
 use tests::aws_sdk::sdk_config;
 use tests::connections_server::{ConnectionsServer, Outcome, Script};
 use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
+use tests::fifo_queue::FifoQueue;
 
 const SETTINGS: SweepSettings = SweepSettings {
     per_second: NonZeroU32::new(100_000).unwrap(),
@@ -81,6 +84,11 @@ impl World {
         connections.dedup();
         connections
     }
+}
+
+/// As in a stack without presence.
+fn no_ticks() -> Ticks<SystemClock, FifoQueue> {
+    Ticks::new(None, SystemClock)
 }
 
 fn now() -> u64 {
@@ -159,7 +167,7 @@ async fn the_function_goes_on_where_its_time_was_up() {
         world.server.close(&format!("gone-{number}"));
     }
     let position = || SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
-    let function = SweeperFunction::new(position(), || world.sweep(SETTINGS));
+    let function = SweeperFunction::new(position(), || world.sweep(SETTINGS), no_ticks());
     // Its deadline is long past: a page is all that there is time for.
     let call = async |metrics: &Metrics| {
         let event: IgnoredAny = serde_json::from_str("{}").unwrap();
@@ -181,13 +189,63 @@ async fn the_function_begins_no_page_that_its_rate_has_no_time_for() {
         World::new(ConnectionRow::many("c-", 250, "a").into_iter().map(|row| ConnectionRow { expires_at: 1, ..row }));
     let slow = SweepSettings { per_second: NonZeroU32::MIN, ..SETTINGS };
     let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
-    let function = SweeperFunction::new(position, || world.sweep(slow));
+    let function = SweeperFunction::new(position, || world.sweep(slow), no_ticks());
     // A page may take 200 s.
     let mut context = Context::default();
     context.deadline = SystemClock.unix_millis() + 150_000;
     let event = LambdaEvent::new(serde_json::from_str("{}").unwrap(), context);
     let swept = function.handle(event, &Metrics::default()).await.unwrap();
     assert_eq!((swept.examined, swept.expired), (100, 100));
+}
+
+/// The last who is gone unreported leaves nobody whose `sync` would tell.
+#[tokio::test]
+async fn rooms_in_which_somebody_was_present_who_is_swept_have_a_tick() {
+    let world = World::new([ConnectionRow::new("gone=", "plain")]);
+    let present = |connection: &str, room: &str| {
+        let now = now();
+        json!({
+            "connectionId": connection, "roomId": room, "userId": "ann", "joinedAt": 1, "slot": 1, "memberOf": room,
+            "presentUntil": now - 60, "expiresAt": now + 3_600,
+        })
+    };
+    for (connection, room) in [("gone=", "chat:1"), ("gone=", "chat:2"), ("living=", "chat:3")] {
+        world.dynamodb.seed_raw_row(&present(connection, room));
+    }
+    world.server.close("gone=");
+    let dry = SweepSettings { is_dry: true, ..SETTINGS };
+    let queue = FifoQueue::default();
+    for (settings, ticked) in [(dry, vec![]), (SETTINGS, vec!["chat:1", "chat:2"])] {
+        let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+        let ticks = Ticks::new(Some(queue.clone()), SystemClock);
+        let function = SweeperFunction::new(position, || world.sweep(settings), ticks);
+        let (event, metrics) = (serde_json::from_str("{}").unwrap(), Metrics::default());
+        function.handle(LambdaEvent::new(event, Context::default()), &metrics).await.unwrap();
+        let rooms: Vec<_> = queue.sent().into_iter().map(|record| record.group_id).collect();
+        assert_eq!(
+            (rooms, metrics.count(TICKS_SENT)),
+            (ticked.iter().map(ToString::to_string).collect(), ticked.len() as u64)
+        );
+    }
+}
+
+/// What was deleted before the sweep could not go on is told all the same.
+#[tokio::test]
+async fn a_sweep_that_fails_has_ticks_of_what_it_deleted() {
+    let world = World::new([]);
+    for room in ["chat:1", "chat:2"] {
+        world.dynamodb.seed_raw_row(&json!({
+            "connectionId": "gone=", "roomId": room, "userId": "ann", "joinedAt": 1, "slot": 1, "memberOf": room,
+            "presentUntil": 1, "expiresAt": 1,
+        }));
+    }
+    world.dynamodb.fault(Rule::on("DeleteItem", Fault::access_denied()).after(1));
+    let (queue, event) = (FifoQueue::default(), serde_json::from_str("{}").unwrap());
+    let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+    let ticks = Ticks::new(Some(queue.clone()), SystemClock);
+    let function = SweeperFunction::new(position, || world.sweep(SETTINGS), ticks);
+    assert!(function.handle(LambdaEvent::new(event, Context::default()), &Metrics::default()).await.is_err());
+    assert_eq!((queue.sent().len(), world.dynamodb.rows().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -3,12 +3,15 @@
 use std::{collections::BTreeSet, process::ExitCode};
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
 use clap::Args;
-use ingest::connections_api::ConnectionsApi;
+use ingest::{connections_api::ConnectionsApi, presence::tick::Ticks};
 use serde::Serialize;
 use shared::{
-    ConnectionId, Subject,
+    ConnectionId, RoomId, Subject,
     clock::SystemClock,
+    metrics::Metrics,
+    queue::sqs::SqsQueue,
     store::{connections::ConnectionTable, scan::RowTable, subjects::SubjectTable},
 };
 
@@ -61,6 +64,8 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     }
     let members = ConnectionTable::new(dynamodb, table, SystemClock);
     let api = ConnectionsApi::new(&stack.sdk, stack.output("ConnectionsEndpoint")?);
+    let queue = stack.optional_output("PresenceQueueUrl").map(|url| SqsQueue::new(Sqs::new(&stack.sdk), url));
+    let ticks = Ticks::new(queue, SystemClock);
     let (mut closed, mut gone) = (0, 0);
     for connection in &connections {
         let outcome = if options.dry_run {
@@ -68,7 +73,12 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
         } else {
             let was_there = api.close(connection).await.map_err(Failure::call("a connection was to be closed"))?;
             // Its `$disconnect` does the same, if it comes.
-            let left = members.leave_all(connection).await;
+            let rooms = members.rooms(connection).await;
+            let rooms = rooms.map_err(Failure::call("a connection's rows were to be read"))?;
+            let left = members.leave_rooms(connection, &rooms).await;
+            let was_present = rooms.iter().filter(|row| row.is_present);
+            let changed = was_present.filter_map(|row| RoomId::parse(&row.room).ok()).collect();
+            ticks.send(changed, &Metrics::default()).await;
             left.map_err(Failure::call("a connection's rows were to be deleted"))?;
             let removed = subjects.remove(&options.user, connection).await;
             removed.map_err(Failure::call("a connection's row was to be deleted"))?;

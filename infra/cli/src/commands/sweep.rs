@@ -8,14 +8,18 @@ use std::{
 };
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_sqs::Client as Sqs;
 use clap::Args;
 use ingest::{
     connections_api::ConnectionsApi,
+    presence::tick::Ticks,
     sweep::{CONFIRM_AFTER, Sweep, SweepSettings, Swept},
 };
 use serde::{Deserialize, Serialize};
 use shared::{
     clock::SystemClock,
+    metrics::Metrics,
+    queue::sqs::SqsQueue,
     store::scan::{RowKey, RowTable},
 };
 
@@ -64,10 +68,14 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     // Hours old, and so good for no more than a bar.
     let rows = described.ok().and_then(|described| u64::try_from(described.table?.item_count?).ok());
     let bar = output.progress(rows.filter(|rows| *rows > 0 && position.is_none()), "rows");
+    let queue = stack.optional_output("PresenceQueueUrl").map(|url| SqsQueue::new(Sqs::new(&stack.sdk), url));
+    let ticks = Ticks::new(queue, SystemClock);
     let mut sweep = Sweep::new(RowTable::new(client, table), connections_api, SystemClock, settings);
     let mut swept = Swept::default();
     loop {
-        let (page, next) = sweep.page(position.as_ref()).await.map_err(Failure::call("the sweep was to go on"))?;
+        let page = sweep.page(position.as_ref()).await;
+        ticks.send(sweep.take_changed(), &Metrics::default()).await;
+        let (page, next) = page.map_err(Failure::call("the sweep was to go on"))?;
         swept.add(page);
         bar.inc(page.examined as u64);
         if let Some(file) = &options.resume {

@@ -138,6 +138,6 @@ impl<C: Clock> ConnectionTable<C> {
     }
 }
 
-pub(super) fn is_present(row: &Item) -> bool {
+pub(in crate::store) fn is_present(row: &Item) -> bool {
     row.contains_key("memberOf")
 }

@@ -250,16 +250,7 @@ async fn a_row_that_is_gone_meanwhile_does_not_come_back_by_a_renewal() {
     world.enter("ann-1=", "chat:1", json!(1)).await;
     world.publish("chat:1", 1, 1, None);
     world.pass(LEASE / 2 + 1);
-    let hold = tests::aws_endpoint::Hold::default();
-    world.dynamodb.fault(Rule::on("UpdateItem", Fault::Held(hold.clone())).times(1));
-    let deletes = async {
-        while world.dynamodb.count("UpdateItem") == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        world.dynamodb.delete_row("ann-1=", "chat:1");
-        hold.release();
-    };
-    let (synced, ()) = futures::future::join(world.sync("ann-1=", &["chat:1"]), deletes).await;
-    assert_eq!(synced.reply["type"], "synced");
-    assert!(world.dynamodb.rows().is_empty());
+    let deletes = || world.dynamodb.delete_row("ann-1=", "chat:1");
+    let synced = world.while_held("UpdateItem", world.sync("ann-1=", &["chat:1"]), deletes).await;
+    assert_eq!((&synced.reply["type"], world.row("ann-1=", "chat:1")), (&json!("synced"), Value::Null));
 }

@@ -1,13 +1,11 @@
 //! When the queue is told that a room's members may have changed.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
-use futures::future::join;
 use ingest::config::SessionLimits;
 use serde_json::json;
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Hold, Rule};
+use tests::aws_endpoint::{Fault, Rule};
 
 use super::world::{Answer, Environment, LEASE, World, sync_of};
 
@@ -76,8 +74,6 @@ async fn a_tick_is_sent_when_the_row_is_written_or_deleted() {
     for operation in ["PutItem", "DeleteItem", "BatchWriteItem"] {
         world.pass(5);
         world.ticked();
-        let (hold, before) = (Hold::default(), world.dynamodb.count(operation));
-        world.dynamodb.fault(Rule::on(operation, Fault::Held(hold.clone())).times(1));
         let change = async {
             match operation {
                 "PutItem" => world.enter("ann-3=", "chat:1", json!(1)).await,
@@ -85,15 +81,11 @@ async fn a_tick_is_sent_when_the_row_is_written_or_deleted() {
                 _ => world.session.disconnect("ann-2=").await,
             }
         };
-        let late = async {
-            while world.dynamodb.count(operation) == before {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+        let late = || {
             assert!(world.ticked().is_empty(), "{operation}");
             world.pass(5);
-            hold.release();
         };
-        let (changed, ()) = join(change, late).await;
+        let changed = world.while_held(operation, change, late).await;
         let (taken, second) = (world.queue.taken(), world.clock.unix_seconds());
         assert_eq!((taken.len(), changed.ticks), (1, (1, 0)), "{operation}");
         assert_eq!(taken[0].1.deduplication_id, format!("tick/{second}"), "{operation}");
@@ -167,20 +159,31 @@ async fn a_room_too_many_has_a_tick_when_it_is_left_again() {
     world.pass(1);
     world.ticked();
     // The row is deleted in another second than it was put in.
-    let hold = Hold::default();
-    world.dynamodb.fault(Rule::on("DeleteItem", Fault::Held(hold.clone())).times(1));
-    let later = async {
-        while world.dynamodb.count("DeleteItem") == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        world.pass(1);
-        hold.release();
-    };
-    let (refused, ()) = join(session.enter("ann-1=", "chat:2", json!(1)), later).await;
+    let request = session.enter("ann-1=", "chat:2", json!(1));
+    let refused = world.while_held("DeleteItem", request, || world.pass(1)).await;
     assert_eq!((&refused.reply["code"], refused.ticks), (&json!("forbidden"), (2, 0)));
     assert_eq!(world.ticked(), ["chat:2", "chat:2"]);
     world.pass(1);
     let synced = session.ask("ann-1=", sync_of(&["chat:1", "shop:1"])).await;
     assert_eq!((&synced.reply["forbidden"], synced.ticks.1), (&json!(["shop:1"]), 0));
     assert!(world.ticked().contains(&"shop:1".to_owned()));
+}
+
+#[tokio::test]
+async fn a_member_of_a_room_too_many_has_a_tick_when_its_sync_ends_it() {
+    let world = World::new();
+    for room in ["chat:1", "chat:2"] {
+        world.enter("ann-1=", room, json!(1)).await;
+        world.publish(room, 1, 1, None);
+    }
+    let mut row = world.row("ann-1=", "chat:2");
+    row["expiresAt"] = json!(world.clock.unix_seconds() + 60);
+    world.dynamodb.seed_raw_row(&row);
+    world.pass(1);
+    world.ticked();
+    let limits = SessionLimits { rooms: 1, connections: None, requests: 0, room_joins: 0 };
+    let session = Environment::with_limits(limits, &world.dynamodb, &world.clock, (&world.queue, LEASE));
+    let synced = session.ask("ann-1=", sync_of(&["chat:2"])).await;
+    assert_eq!((&synced.reply["forbidden"], synced.ticks), (&json!(["chat:2"]), (1, 0)));
+    assert_eq!(world.ticked(), ["chat:2"]);
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use futures::future::join;
 use ingest::beat::Beat;
 use ingest::config::SessionLimits;
 use ingest::presence::membership::PresenceRooms;
@@ -19,6 +20,7 @@ use shared::metrics::names::{TICKS_LOST, TICKS_SENT};
 use shared::queue::{Queue, QueueError, Record};
 use shared::rooms::RoomPatterns;
 use shared::store::{connections::ConnectionTable, log::LogTable, presence::PresenceTable, subjects::SubjectTable};
+use tests::aws_endpoint::{Fault, Hold, Rule};
 use tests::clock::TestClock;
 use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
 use tests::events;
@@ -74,6 +76,31 @@ impl World {
         let queue = TickQueue { clock: clock.clone(), state: Rc::default() };
         let session = Environment::of(&dynamodb, &clock, &queue, lease_seconds);
         Self { dynamodb, clock, queue, session }
+    }
+
+    /// Makes a request, and does something while its next call of an operation waits to be carried out.
+    pub(super) async fn while_held<T>(
+        &self,
+        operation: &str,
+        request: impl Future<Output = T>,
+        something: impl FnOnce(),
+    ) -> T {
+        let (hold, before, is_over) = (Hold::default(), self.dynamodb.count(operation), Cell::new(false));
+        self.dynamodb.fault(Rule::on(operation, Fault::Held(hold.clone())).times(1));
+        let request = async {
+            let answer = request.await;
+            is_over.set(true);
+            answer
+        };
+        let meanwhile = async {
+            while self.dynamodb.count(operation) == before {
+                assert!(!is_over.get(), "there was no {operation}");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            something();
+            hold.release();
+        };
+        join(request, meanwhile).await.0
     }
 
     /// Lets seconds pass, to the beginning of one.
