@@ -13,7 +13,7 @@ const WORDS: &[&str] = &[
     "action", "requestId", "roomId", "data", "id", "key", "version", "after", "before", "limit", "rooms", "from", "sentAt", "v",
     "seq", "type", "messages", "shard", "number", "of", "first", "last", "frames", "source", "detail-type", "detail", "time", "sub",
     "exp", "nbf", "iss", "aud", "alg", "kid", "typ", "keys", "kty", "crv", "n", "e", "x", "y", "k", "use", "key_ops", "token_use",
-    "client_id", "join", "send", "history", "state", "joinRoom", "leaveRoom", "sendMessage", "sync", "getHistory", "{sub}", "*",
+    "client_id", "join", "send", "history", "state", "joinRoom", "leaveRoom", "sendMessage", "sync", "getHistory", "getState", "{sub}", "*",
     "user:alice", "alice", "HS256", "RS256", "ES256", "none", "RSA", "EC", "oct", "P-256", "sig",
 ];
 
