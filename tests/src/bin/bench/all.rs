@@ -12,6 +12,7 @@ use crate::functions::{self, ColdStart, Ingest};
 use crate::machine::{Backing, ConnectionsServer};
 use crate::rooms::{self, Rooms};
 use crate::simulated::{self, Simulated};
+use crate::state::{self, State};
 use crate::throttled::{self, Throttled};
 use crate::{bars, plot, provenance, rate, report};
 
@@ -31,6 +32,7 @@ pub(crate) struct Measured {
     pub(crate) throttled: Throttled,
     pub(crate) rooms: Rooms,
     pub(crate) ephemerals: Ephemerals,
+    pub(crate) state: State,
 }
 
 /// What came of the token bucket.
@@ -55,6 +57,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     let throttled = throttled::measure(&backing, runs, Duration::ZERO).await;
     let rooms = rooms::measure(&backing, runs).await;
     let ephemerals = ephemerals::measure(&backing, runs).await;
+    let state = state::measure(&backing, runs).await;
     let ingest = functions::measure_ingest(&backing, runs).await;
     let server = ConnectionsServer::start(Duration::ZERO, None);
     let starts = functions::measure_starts(&backing, &server, runs.max(10)).await?;
@@ -62,7 +65,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     // Last: it may have to be compiled, which nothing should be measured beside.
     let simulated = simulated::measure()?;
     let measured =
-        Measured { runs, clients, broadcasts, ingest, starts, rates, simulated, throttled, rooms, ephemerals };
+        Measured { runs, clients, broadcasts, ingest, starts, rates, simulated, throttled, rooms, state, ephemerals };
 
     let bars = bars::of(&measured);
     let report = report::markdown(&measured, &bars, &provenance::lines());

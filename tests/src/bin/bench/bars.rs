@@ -168,6 +168,12 @@ fn of_scarcity(measured: &Measured) -> Vec<Bar> {
             Limit::AtMost(2.0),
         ),
         bar(
+            "state_vs_none",
+            "time of a broadcast of keys to 1,000, with state against without",
+            measured.state.with.over(&measured.state.without),
+            Limit::AtMost(1.1),
+        ),
+        bar(
             "hot_room_posts",
             "posts for each connection, 1,000 messages that wait for a room of 1,000",
             rooms.hot_posts.clone(),

@@ -6,6 +6,7 @@
 //! - `bench throttled [--runs N] [--latency-ms N]`
 //! - `bench rooms [--runs N]`
 //! - `bench ephemerals [--runs N]`
+//! - `bench state [--runs N]`
 //! - `bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]`
 //! - `bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]`
 #![allow(
@@ -35,6 +36,7 @@ mod rate;
 mod report;
 mod rooms;
 mod simulated;
+mod state;
 mod throttled;
 mod tuning;
 mod tuning_page;
@@ -48,6 +50,7 @@ const USAGE: &str = "usage: bench all [--runs N] [--seconds N]
        bench throttled [--runs N] [--latency-ms N]
        bench rooms [--runs N]
        bench ephemerals [--runs N]
+       bench state [--runs N]
        bench post --client auto|http1|http2|sdk --url URL [--connections N] [--seconds N]
        bench rate [--environments N,...] [--latency-ms N] [--concurrency N] [--room N] [--trace]
        bench tuning";
@@ -61,6 +64,7 @@ async fn main() -> ExitCode {
         (Some("all"), Ok(arguments)) => all::run(&arguments).await,
         (Some("broadcasts"), Ok(arguments)) => all::run_broadcasts(&arguments).await,
         (Some("throttled"), Ok(arguments)) => throttled::run(&arguments).await,
+        (Some("state"), Ok(arguments)) => state::run(&arguments).await,
         (Some("rooms"), Ok(arguments)) => rooms::run(&arguments).await,
         (Some("ephemerals"), Ok(arguments)) => ephemerals::run(&arguments).await,
         (Some("tuning"), Ok(_)) => tuning::run().await,

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use shared::Message;
+use tests::aws_endpoint::{Call, Fault, Rule};
 use tests::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
 use super::{ROOM, Tables, batch, redelivered, room};
@@ -77,6 +78,20 @@ async fn what_comes_again_is_written_though_it_is_found_in_the_log() {
     // It knows by now that nothing is lacking.
     writer.bring(&batch(tables.keyed(3..=3))).await.unwrap();
     assert_eq!((tables.state_at()[2], tables.puts_of_state()), (Some(2), 3));
+}
+
+#[tokio::test]
+async fn a_write_that_failed_is_told_by_what_comes_next() {
+    let tables = Tables::new();
+    let writer = tables.environment();
+    writer.bring(&batch(tables.keyed(1..=1))).await.unwrap();
+    let of_state = |call: &Call| call.body["TableName"] == STATE_TABLE;
+    tables.dynamodb.fault(Rule::on("PutItem", Fault::access_denied()).when(of_state));
+    assert!(writer.bring(&batch(tables.keyed(2..=3))).await.is_err());
+    tables.dynamodb.endpoint().clear_faults();
+    // It is warm, and knows that it has not got so far.
+    writer.bring(&batch(vec![tables.plain("x")])).await.unwrap();
+    assert_eq!((tables.values(), tables.state_at()), (pairs(1..=3), vec![Some(0), Some(1), Some(1), Some(1)]));
 }
 
 #[tokio::test]
