@@ -14,6 +14,10 @@
 //!
 //! What is left of a room goes out as one frame, one post a connection. A row of a connection that is gone stays: nothing is
 //! written anywhere.
+//!
+//! Rejected: the room's FIFO group. There an ephemeral message would take one of the ten places of a batch, and hold the group
+//! while it is posted; and it would have little to ride on, since outside of hot rooms hardly a frame has company. Rejected as
+//! well: the rate limiter of broadcasts, in which it would wait for a turn, and other posts for its own.
 
 pub mod allowance;
 pub mod config;
@@ -44,10 +48,7 @@ use shared::{
     },
 };
 
-use self::{
-    newest::RoomMessages,
-    post::{Frame, Poster},
-};
+use self::post::{Frame, Poster};
 use crate::{broadcast::members::Members, connections_api::ConnectionsApi, deadline::Deadline};
 
 /// Rooms that are served side by side: while one is read the others are posted to.
@@ -120,36 +121,31 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> EphemeralFunct
         let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
         let mut rooms = newest::by_room(event.payload.records, self.clock.unix_millis(), metrics);
         fastrand::shuffle(&mut rooms);
-        let left = Cell::new(rooms.iter().map(|room| room.messages.len() as u64).sum::<u64>());
-        let serving = stream::iter(rooms).for_each_concurrent(ROOMS_AT_ONCE, |room| {
-            let left = &left;
-            async move {
-                let messages = room.messages.len() as u64;
-                self.serve(&room, metrics).await;
-                left.set(left.get() - messages);
-            }
+        let left = Cell::new(rooms.iter().map(|room| room.messages.len() as u64).sum());
+        let count = |counter, messages| {
+            metrics.add(counter, messages);
+            left.set(left.get() - messages);
+        };
+        let serving = stream::iter(rooms).for_each_concurrent(ROOMS_AT_ONCE, |room| async move {
+            let frame = Frame::of(&room);
+            count(Dropped::Full.counter(), room.messages.len() as u64 - frame.messages);
+            let counter = match self.post(&room.room, &frame, metrics).await {
+                Ok(()) => EPHEMERALS_POSTED,
+                Err(cause) => {
+                    tracing::debug!(room = %room.room, messages = frame.messages, ?cause, "ephemeral messages dropped");
+                    cause.counter()
+                }
+            };
+            count(counter, frame.messages);
         });
         if deadline.work(serving).await.is_err() {
             tracing::warn!(
                 messages = left.get(),
                 "the invocation's time was up before all ephemeral messages were posted"
             );
-            metrics.add(Dropped::Old.counter(), left.get());
+            count(Dropped::Old.counter(), left.get());
         }
         Ok(SqsBatchResponse::default())
-    }
-
-    async fn serve(&self, room: &RoomMessages, metrics: &Metrics) {
-        let frame = Frame::of(room);
-        metrics.add(Dropped::Full.counter(), room.messages.len() as u64 - frame.messages);
-        let counter = match self.post(&room.room, &frame, metrics).await {
-            Ok(()) => EPHEMERALS_POSTED,
-            Err(cause) => {
-                tracing::debug!(room = %room.room, messages = frame.messages, ?cause, "ephemeral messages dropped");
-                cause.counter()
-            }
-        };
-        metrics.add(counter, frame.messages);
     }
 
     async fn post(&self, room: &RoomId, frame: &Frame, metrics: &Metrics) -> Result<(), Dropped> {

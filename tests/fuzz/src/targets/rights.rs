@@ -36,14 +36,24 @@ type Model = BTreeSet<(String, Right)>;
 
 /// Reads rights without the code that is looked at; of a template those of one subject.
 fn model(json: &str, subject: Option<&Subject>) -> Model {
+    let mut model = Model::new();
+    let Value::Object(patterns) = value(json) else { panic!("{json}") };
+    // A subject that has what ends a subject in any pattern is named by none: it would be in another's rooms.
+    let ends_early = |subject: &Subject| {
+        let ends: Vec<char> = patterns
+            .keys()
+            .flat_map(|pattern| pattern.split("{sub}").skip(1))
+            .filter_map(|rest| rest.chars().next())
+            .collect();
+        subject.as_str().contains(ends.as_slice())
+    };
     let named = |pattern: &str| match subject {
         Some(subject) if pattern.contains("{sub}") => {
-            RoomId::parse(subject.as_str()).ok().map(|_| pattern.replace("{sub}", subject.as_str()))
+            let can_be_named = RoomId::parse(subject.as_str()).is_ok() && !ends_early(subject);
+            can_be_named.then(|| pattern.replace("{sub}", subject.as_str()))
         }
         _ => Some(pattern.to_owned()),
     };
-    let mut model = Model::new();
-    let Value::Object(patterns) = value(json) else { panic!("{json}") };
     for (pattern, names) in &patterns {
         // Names too long for a room match none.
         let Some(pattern) = named(pattern) else { continue };

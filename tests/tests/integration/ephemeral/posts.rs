@@ -85,7 +85,7 @@ async fn whatever_posts_meet_it_is_tried_once_and_leaves_no_trace() {
     let before = rows(&world);
     for (room, _) in &outcomes {
         // What is refused silences the environment.
-        let function = ephemeral(&world).env("FANOUT_POST_TIMEOUT_MS", 200).start().await.unwrap();
+        let function = ephemeral(&world).env("FANOUT_POST_TIMEOUT_MS", 2_000).start().await.unwrap();
         invoke(&function, &[typing(room, "ann")]).await;
         let record = world.connections.record();
         let posts: Vec<_> =
@@ -174,14 +174,17 @@ async fn a_table_that_is_down_costs_its_messages_and_no_invocation() {
 async fn connections_that_hang_end_with_the_invocation() {
     let world = World::start();
     world.seed("room", "c", 5);
+    let data = json!("x".repeat(4_000));
+    let records: Vec<_> = (0..10).map(|n| record("room", &format!("s{n}"), None, later(), &data)).collect();
     world.connections.script_others(|_| Script::always(Outcome::hang()));
     let function = ephemeral(&world).env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
     let function = function.start().await.unwrap();
-    let batch = queue_batch(&[typing("room", "ann")]);
+    let batch = queue_batch(&records);
     let invocation = function.invoke_within(&batch, Duration::from_secs(4)).await;
     assert_eq!(invocation.response(), &json!({ "batchItemFailures": [] }));
     let line = &function.metrics(1).await[0];
-    assert_eq!((line.count("EphemeralsDroppedOld"), line.count("EphemeralsPosted")), (1, 0));
+    let counted = ["EphemeralsDroppedFull", "EphemeralsDroppedOld", "EphemeralsPosted"].map(|name| line.count(name));
+    assert_eq!(counted, [2, 8, 0], "each once");
 }
 
 #[tokio::test]
