@@ -10,7 +10,7 @@ export type { Gap, Recovery, Truncation } from "./loss.js";
 export type { Message } from "./message.js";
 export type { NetworkTarget } from "./network.js";
 export type { RoomcastOptions, TokenProvider, TokenRequest } from "./options.js";
-export type { HistoryOptions, HistoryPage, JoinOptions, Room, RoomEvents, RoomOptions, RoomState } from "./room.js";
+export type { HistoryOptions, HistoryPage, JoinOptions, Room, RoomEvents, RoomOptions, RoomStatus } from "./room.js";
 export type { Accepted, SendOptions } from "./send.js";
 export type { Backoff } from "./timing.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

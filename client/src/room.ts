@@ -20,7 +20,7 @@ import { inTime, quiet } from "./timing.js";
  * - `joined`: every message of the log reaches the application.
  * - `recovering`: the connection was lost or messages are missing; they will follow, in their order.
  */
-export type RoomState = "left" | "joining" | "joined" | "recovering";
+export type RoomStatus = "left" | "joining" | "joined" | "recovering";
 
 export interface RoomEvents<T = unknown> {
   /** The next message of the log. */
@@ -42,7 +42,7 @@ export interface RoomEvents<T = unknown> {
   stalled: { stalled: boolean; waiting: number };
   /** The server refuses the room, and it is left; or a message's data failed `parse` (`bad_data`), and it was skipped. */
   error: RoomcastError;
-  state: { state: RoomState; previous: RoomState };
+  status: { status: RoomStatus; previous: RoomStatus };
 }
 
 export interface RoomOptions<T> {
@@ -98,7 +98,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #delivery: Delivery<Message<T>>;
   readonly #sendInOrder = sendLine();
   #parse = (data: unknown): T => data as T;
-  #state: RoomState = "left";
+  #status: RoomStatus = "left";
   #subscription: Subscription | undefined;
   /** `connect()` has brought the room back, and nobody has called `join()` since. */
   #resumed = false;
@@ -120,8 +120,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     });
   }
 
-  get state(): RoomState {
-    return this.#state;
+  get status(): RoomStatus {
+    return this.#status;
   }
 
   /**
@@ -289,7 +289,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         full: () => this.#delivery.full,
         due: (room) => this.#session.syncer.due(room),
         // A listener may have left the room while the subscription was at it.
-        state: (state) => subscription.stopped || this.#setState(state),
+        status: (status) => subscription.stopped || this.#setStatus(status),
         emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
         ended: (reason, resumes) => {
           const from = subscription.position === undefined ? after : this.seq;
@@ -311,7 +311,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#ports.used(this as Room<unknown>);
     // First: a listener may leave it at once, or close the client.
     this.#session.add(subscription);
-    this.#setState("joining");
+    this.#setStatus("joining");
     return subscription;
   }
 
@@ -321,7 +321,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#subscription = undefined;
     this.#resumed = false;
     this.#delivery.end(error);
-    this.#setState("left");
+    this.#setStatus("left");
     this.#tell("left", { error });
   }
 
@@ -340,11 +340,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     return { messages, bad };
   }
 
-  #setState(state: RoomState): void {
-    const previous = this.#state;
-    if (state === previous) return;
-    this.#state = state;
-    this.#tell("state", { state, previous });
+  #setStatus(status: RoomStatus): void {
+    const previous = this.#status;
+    if (status === previous) return;
+    this.#status = status;
+    this.#tell("status", { status, previous });
   }
 
   /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */

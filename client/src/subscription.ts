@@ -13,7 +13,7 @@ export interface SubscriptionPorts {
   full(): boolean;
   /** When the room is due to be compared with its log may have changed to an earlier time: see `beat`. */
   due(subscription: Subscription): void;
-  state(state: "joined" | "recovering"): void;
+  status(status: "joined" | "recovering"): void;
   emit<E extends "joined" | "truncated" | "gap" | "recovered">(event: E, value: RoomEvents[E]): void;
   /** The server refuses the room; or the client is closed, and the room `resumes` when it connects again. */
   ended(reason: RoomcastError, resumes: boolean): void;
@@ -152,7 +152,7 @@ export class Subscription {
     this.beat.joined(now(), page.syncAfterMs);
     if (this.position === undefined) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
-    if (first) this.#ports.state("joined");
+    if (first) this.#ports.status("joined");
     if (first || rejoined) this.#ports.emit("joined", { seq: page.seq, rejoined });
     this.joined.resolve(page.seq);
     if (this.stopped) return;
@@ -278,7 +278,7 @@ export class Subscription {
     const recovery = this.#recovery;
     this.#recovery = undefined;
     if (recovery) {
-      this.#ports.state("joined");
+      this.#ports.status("joined");
       this.#ports.emit("recovered", { after: recovery.after, seq: this.#at, count: recovery.count });
     }
     this.#release();
@@ -342,7 +342,7 @@ export class Subscription {
     recovery.count += count;
     if (!announced || recovery.announced) return;
     recovery.announced = true;
-    this.#ports.state("recovering");
+    this.#ports.status("recovering");
   }
 
   /** Both connections of a hand-over report the same hole; it is told once. */

@@ -1,15 +1,15 @@
-import type { Room, Roomcast, RoomcastError, RoomState } from "../index.js";
+import type { Room, Roomcast, RoomcastError, RoomStatus } from "../index.js";
 import { Shared, Watched } from "./shared.js";
 
 /** A room at one moment. */
 export interface RoomSnapshot {
-  state: RoomState;
+  status: RoomStatus;
   /** Why it is not joined: the newest error since it last was. */
   error: RoomcastError | undefined;
 }
 
 /** Before a room is joined, and so on a server. */
-export const NOT_JOINED: RoomSnapshot = Object.freeze({ state: "left", error: undefined });
+export const NOT_JOINED: RoomSnapshot = Object.freeze({ status: "left", error: undefined });
 
 const NOT_FAILURES: ReadonlySet<string> = new Set(["left", "closed", "aborted", "bad_data"]);
 
@@ -35,9 +35,9 @@ export class RoomStore<T> {
   readonly subscribe = this.#watched.subscribe;
 
   readonly snapshot = (): RoomSnapshot => {
-    const { state } = this.#room;
+    const { status } = this.#room;
     // It may have changed while nobody watched.
-    if (state !== this.#snapshot.state) this.#snapshot = { state, error: undefined };
+    if (status !== this.#snapshot.status) this.#snapshot = { status, error: undefined };
     return this.#snapshot;
   };
 
@@ -50,7 +50,7 @@ export class RoomStore<T> {
   #stay(): () => void {
     const room = this.#room;
     let held = true;
-    this.#joined = room.state === "joined" || room.state === "recovering";
+    this.#joined = room.status === "joined" || room.status === "recovering";
     const stops = [
       room.on("joined", () => {
         this.#joined = true;
@@ -79,7 +79,7 @@ export class RoomStore<T> {
   #join(): void {
     const room = this.#room;
     // Before `connect()`: joined when it is called.
-    if (room.state !== "left" || this.#client.state === "closed") return;
+    if (room.status !== "left" || this.#client.state === "closed") return;
     // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room.
     this.#stopReading ??= room.on("message", () => {});
     const after = this.#joined ? room.seq : this.#after;
@@ -89,8 +89,8 @@ export class RoomStore<T> {
   #watch(): () => void {
     const room = this.#room;
     const stops = [
-      room.on("state", ({ state }) => {
-        this.#set({ state, error: state === "joined" ? undefined : this.#snapshot.error });
+      room.on("status", ({ status }) => {
+        this.#set({ status, error: status === "joined" ? undefined : this.#snapshot.error });
       }),
       room.on("error", (error) => this.#failed(error)),
     ];
@@ -101,8 +101,8 @@ export class RoomStore<T> {
 
   #failed(error: RoomcastError): void {
     // What was asked for is no failure, and one bad message is none of the room.
-    if (NOT_FAILURES.has(error.code) || this.#room.state === "joined") return;
-    this.#set({ state: this.#room.state, error });
+    if (NOT_FAILURES.has(error.code) || this.#room.status === "joined") return;
+    this.#set({ status: this.#room.status, error });
   }
 
   #set(snapshot: RoomSnapshot): void {

@@ -35,7 +35,7 @@ function text(data: unknown): string {
 }
 
 function Chat({ id, paused }: { id: string; paused: boolean }): ReactElement {
-  const { room, state, error, send } = useRoom(id, { parse: text, enabled: !paused });
+  const { room, status, error, send } = useRoom(id, { parse: text, enabled: !paused });
   const { messages, loading, more, loadOlder } = useMessages(room, { limit: 20, history: 5 });
   const [heard, setHeard] = useState(0);
   useRoomEvent(room, "message", () => setHeard((before) => before + 1));
@@ -46,7 +46,7 @@ function Chat({ id, paused }: { id: string; paused: boolean }): ReactElement {
   const items = messages.map(({ seq, data }) => createElement("li", { key: seq }, data));
   const facts = {
     "data-room": id,
-    "data-state": state,
+    "data-state": status,
     "data-heard": heard,
     "data-loading": String(loading),
     "data-more": String(more),
