@@ -1,0 +1,56 @@
+import type { Member, MembersPage, PresenceFrame } from "../../src/frames.js";
+
+/** A member's row: who it is, and what it says. */
+export interface MemberRow {
+  sub: string;
+  data?: unknown;
+  /** Larger for a newer row. */
+  at: number;
+}
+
+/** The list of members that a room has published, as the server keeps it. */
+export class RoomMembers {
+  rev = 0;
+  count = 0;
+  /** `undefined`: the room is too large for a list. */
+  #list: Map<string, Member> | undefined = new Map();
+
+  /** Compares the rows with the list; the frame that tells the difference, if there is one. */
+  publish(rows: readonly MemberRow[], time: number, listMax: number, frameMax: number): Omit<PresenceFrame, "type" | "roomId"> | undefined {
+    const now = membersOf(rows);
+    const before = this.#list;
+    const listed = now.size <= (before ? listMax : listMax * 0.8);
+    const joined = [...now.values()].filter((member) => JSON.stringify(before?.get(member.id)) !== JSON.stringify(member));
+    const left = [...(before?.keys() ?? [])].filter((id) => !now.has(id));
+    if (listed && before && joined.length + left.length === 0) return undefined;
+    if (!listed && !before && now.size === this.count) return undefined;
+    const after = this.rev;
+    this.rev = Math.max(after + 1, time);
+    this.count = now.size;
+    this.#list = listed ? now : undefined;
+    const { rev, count } = this;
+    if (!listed) return { rev, count };
+    return before && joined.length + left.length <= frameMax ? { rev, after, count, joined, left } : { rev, count, reload: true };
+  }
+
+  /** What `joined` says: nothing but the count without a list. */
+  first(size: number): MembersPage {
+    const { rev, count } = this;
+    return this.#list ? this.page("", size, []) : { rev, count };
+  }
+
+  /** A page of the list; without one, a look at the rows. */
+  page(after: string, size: number, rows: readonly MemberRow[]): MembersPage & { members: Member[] } {
+    const { rev, count } = this;
+    const all = [...(this.#list ?? membersOf(rows)).values()].filter(({ id }) => id > after);
+    const members = all.slice(0, size);
+    const next = all.length > size ? members.at(-1)?.id : undefined;
+    return { rev, count, members, ...(next !== undefined && { next }), ...(!this.#list && { listed: false }) };
+  }
+}
+
+/** Distinct subjects by id, with the data of the newest row. */
+export function membersOf(rows: readonly MemberRow[]): Map<string, Member> {
+  const newest = [...rows].sort((a, b) => a.at - b.at).map(({ sub, data }): [string, Member] => [sub, data === undefined ? { id: sub } : { id: sub, data }]);
+  return new Map([...new Map(newest)].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
