@@ -65,6 +65,12 @@ interface Slot<T> extends Rank {
 /** What a map's iterators are depends on the compiler's version. */
 type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyMap<string, StateEntry<T>>[K]>;
 
+/**
+ * Longer than the server uses a page of state again. Who joins again within this time may get a page that is older than what they have
+ * seen: no value goes back for that.
+ */
+const MAX_PAGE_AGE_MS = 5_000;
+
 /** Below every number of a message. */
 const NEVER = -1;
 
@@ -95,12 +101,16 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #retentionMs = RETENTION_SECONDS * 1_000;
   /** No message up to this one touches the map: the newest that the last snapshot's first page knew of. */
   #first = NEVER;
+  /** What messages up to this one have brought is replaced by pages: they know more than the log. */
+  #replaced = NEVER;
   /** The room has no state, or it may not be read. */
   #hasFailed = false;
   /** The snapshot that is being read: pages of another one are dropped. */
   #reading: object | undefined;
-  /** Messages are skipped as soon as the snapshot's first page is there. */
+  /** Messages are skipped as soon as the snapshot is there. */
   #skimming = false;
+  /** When the room was left, if it was not joined again. */
+  #endedAt = Infinity;
   readonly #timer = new Timer();
   #timerAt = Infinity;
 
@@ -173,6 +183,8 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   /** @internal The room was joined, from `asked` on: begins a snapshot, unless the map is complete up to there. */
   joined(page: JoinedFrame, asked: number | undefined): void {
     this.#hasFailed = false;
+    if (!this.#isReady && this.#ports.serverNow() - this.#endedAt > MAX_PAGE_AGE_MS) this.#slots.clear();
+    this.#endedAt = Infinity;
     this.#retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     // The clock is known better now, and the timer stood still while the client was closed.
     this.#sweep();
@@ -192,7 +204,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     for (const message of messages) {
       if (message.key === undefined || message.seq <= this.#first) continue;
       const { key, ...value } = message;
-      if (message.remove) this.#remove(key, message, message.sentAt);
+      if (message.remove) this.#remove(key, message, message.sentAt, false);
       else this.#set({ ...value, key }, false);
       // A listener may have left the room.
       if (life !== this.#ready) return;
@@ -203,14 +215,20 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   missed(seq: number, anew: boolean): void {
     if (!anew && seq <= this.#first) return;
     if (anew) this.#forget(Infinity, seq);
-    void this.#read(seq, undefined, this.#skimming);
+    const skims = this.#skimming;
+    void this.#read(seq);
+    this.#skimming = skims;
   }
 
   /** @internal Nobody reads the messages up to `seq`: whether a snapshot that knows it is read instead. */
   skim(seq: number): boolean {
     if (this.#hasFailed) return false;
-    if (seq <= this.#first) this.#ports.skip(this.#first);
-    else if (!this.#skimming) void this.#read(seq, undefined, true);
+    if (seq <= this.#first && !this.#reading) {
+      this.#ports.skip(this.#first);
+    } else if (!this.#skimming) {
+      if (seq > this.#first) void this.#read(seq, undefined, this.#isComplete);
+      this.#skimming = true;
+    }
     return true;
   }
 
@@ -229,15 +247,19 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#ready = deferred();
     this.#isReady = this.#isComplete = false;
     this.#first = NEVER;
-    this.#slots.clear();
     this.#shown.clear();
+    this.#endedAt = this.#ports.serverNow();
   }
 
-  /** Reads the pages of a snapshot, the first of which may be there already. `known`: the newest message that is known. */
-  async #read(known: number, page?: StatePage, skims = false): Promise<void> {
+  /**
+   * Reads the pages of a snapshot, the first of which may be there already. `known`: the newest message that is known. `isSpare`: the map
+   * misses nothing so far, so that every message counts until the snapshot is there.
+   */
+  async #read(known: number, page?: StatePage, isSpare = false): Promise<void> {
     const reading = (this.#reading = {});
     this.#isComplete = false;
-    this.#skimming = skims;
+    this.#skimming = false;
+    this.#replaced = NEVER;
     const seen = new Set<string>();
     let first: number | undefined;
     for (let after = ""; ; page = undefined) {
@@ -253,9 +275,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       if (reading !== this.#reading) return;
       if (first === undefined) {
         first = page.seq;
-        // The log has lost more than the map knows, or is another one.
-        if (first < known) this.#forget(known, first);
-        this.#first = first;
+        if (!isSpare) this.#first = first;
+        // An empty log may have forgotten its numbers, but gives none again.
+        if (first === 0) this.#replaced = known;
+        else if (first < known) this.#forget(known, first);
       }
       for (const value of page.entries) {
         seen.add(value.key);
@@ -264,24 +287,21 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       }
       for (const removed of page.removed ?? []) {
         seen.add(removed.key);
-        this.#remove(removed.key, removed, this.#ports.serverNow());
-        if (reading !== this.#reading) return;
-      }
-      if (this.#skimming) {
-        this.#skimming = false;
-        this.#ports.skip(first);
+        this.#remove(removed.key, removed, this.#ports.serverNow(), true);
         if (reading !== this.#reading) return;
       }
       if (page.next === undefined) break;
       after = page.next;
     }
+    this.#first = first;
     for (const [key, { seq }] of this.#slots) {
-      if (seq > first || seen.has(key)) continue;
+      if (seq > Math.max(first, this.#replaced) || seen.has(key)) continue;
       this.#slots.delete(key);
       this.#show(key, undefined, "removed");
       if (reading !== this.#reading) return;
     }
     this.#reading = undefined;
+    this.#replaced = NEVER;
     this.#isComplete = true;
     if (!this.#isReady) {
       for (const [key, { entry }] of this.#slots) if (entry) this.#shown.set(key, entry);
@@ -289,6 +309,9 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     }
     this.#ready.resolve();
     this.emit("snapshot", this);
+    if (!this.#skimming) return;
+    this.#skimming = false;
+    this.#ports.skip(first);
   }
 
   #fail(error: RoomcastError): void {
@@ -310,7 +333,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     }
   }
 
-  #set(value: KeyedValue | (LoggedMessage & { key: string }), tells: boolean): void {
+  #set(value: KeyedValue | (LoggedMessage & { key: string }), isPage: boolean): void {
     const { key, seq, version, from, sentAt, ttlSeconds } = value;
     const expiresAt = ttlSeconds === undefined ? undefined : sentAt + ttlSeconds * 1_000;
     let entry: StateEntry<T> | undefined;
@@ -320,21 +343,21 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
         entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt !== undefined && { expiresAt }) };
       } catch (cause) {
         // A message's is reported to those who read messages.
-        if (tells) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
+        if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
       }
     }
     const until = entry ? (expiresAt ?? Infinity) : (expiresAt ?? sentAt) + this.#retentionMs;
-    this.#put(key, { seq, ...(version !== undefined && { version }), entry, until }, entry ? "set" : expiresAt ? "expired" : "removed");
+    this.#put(key, { seq, ...(version !== undefined && { version }), entry, until }, entry ? "set" : expiresAt ? "expired" : "removed", isPage);
   }
 
-  #remove(key: string, { seq, version }: Rank, time: number): void {
+  #remove(key: string, { seq, version }: Rank, time: number, isPage: boolean): void {
     const slot = { seq, ...(version !== undefined && { version }), entry: undefined, until: time + this.#retentionMs };
-    this.#put(key, slot, "removed");
+    this.#put(key, slot, "removed", isPage);
   }
 
-  #put(key: string, slot: Slot<T>, reason: KeyChange["reason"]): void {
+  #put(key: string, slot: Slot<T>, reason: KeyChange["reason"], isPage: boolean): void {
     const other = this.#slots.get(key);
-    if (other && !supersedes(slot, other)) return;
+    if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) return;
     this.#slots.set(key, slot);
     this.#wakeAt(slot.until);
     this.#show(key, slot.entry, reason);

@@ -12,6 +12,8 @@ export interface MemberRow {
 export class RoomMembers {
   rev = 0;
   count = 0;
+  /** Every list that was published, for checkers. */
+  readonly published: (readonly Member[] | undefined)[] = [[]];
   /** `undefined`: the room is too large for a list. */
   #list: Map<string, Member> | undefined = new Map();
 
@@ -28,6 +30,7 @@ export class RoomMembers {
     this.rev = Math.max(after + 1, time);
     this.count = now.size;
     this.#list = listed ? now : undefined;
+    this.published.push(listed ? [...now.values()] : undefined);
     const { rev, count } = this;
     if (!listed) return { rev, count };
     return before && joined.length + left.length <= frameMax ? { rev, after, count, joined, left } : { rev, count, reload: true };

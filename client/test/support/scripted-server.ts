@@ -363,7 +363,7 @@ export class ScriptedServer {
 
   #firstOfState(roomId: string, seq: number): object {
     const { entries, removed, next } = meeting(this.#statePage(roomId, "", seq, this.statePage.joined), seq);
-    const hasPage = this.statePage.joined > 0;
+    const hasPage = this.statePage.joined > 0 || next === undefined;
     return { ...(hasPage && { state: entries, stateRemoved: removed }), ...(next !== undefined && { stateNext: next }) };
   }
 
