@@ -47,9 +47,9 @@ export interface StatePage {
 }
 
 /** A subject with a connection in a room, and what it says of itself. */
-export interface Member {
+export interface Member<P = unknown> {
   readonly id: string;
-  readonly data?: unknown;
+  readonly data?: P;
 }
 
 /** Which list of members a room has published, and how long it is. */
