@@ -2,7 +2,7 @@ import { useCallback, useEffect, useMemo, useRef, useSyncExternalStore } from "r
 import type { Room, Roomcast, RoomEvents, RoomOptions, StateEntry } from "../index.js";
 import { type ConnectionSnapshot, connectionStore, DISCONNECTED } from "./connection-store.js";
 import { messageList, type MessagesSnapshot } from "./message-list.js";
-import { NOBODY, type PresenceSnapshot, presenceStore } from "./presence-store.js";
+import { type Attended, NOBODY, type PresenceSnapshot, presenceStore } from "./presence-store.js";
 import { useClient } from "./provider.js";
 import { NOT_JOINED, type RoomSnapshot, roomStore } from "./room-store.js";
 import { NO_STATE, type StateSnapshot, stateStore } from "./state-store.js";
@@ -102,7 +102,7 @@ export function useRoomState<T>(room: Room<T>, key?: string): StateSnapshot<T> |
  * Who is in a room. `P` is what you say that members say of themselves: nothing checks it. The room must be joined with `presence`, by
  * `useRoom` or otherwise.
  */
-export function usePresence<P = unknown>(room: Room<never>): PresenceSnapshot<P> {
+export function usePresence<P = unknown>(room: Attended): PresenceSnapshot<P> {
   const store = presenceStore(room);
   return useSyncExternalStore(store.subscribe, store.snapshot, () => NOBODY) as PresenceSnapshot<P>;
 }

@@ -1,4 +1,4 @@
-import type { Member, Room } from "../index.js";
+import type { Member, Presence } from "../index.js";
 import { Watched } from "./shared.js";
 
 /** Who is in a room at one moment. */
@@ -13,14 +13,20 @@ export interface PresenceSnapshot<P = unknown> {
 /** Before a room is joined, and so on a server. */
 export const NOBODY: PresenceSnapshot<never> = Object.freeze({ members: Object.freeze([]), count: 0, listed: false });
 
+/** A room, whatever its messages are. */
+export interface Attended {
+  readonly presence: Presence;
+  on(event: "joined" | "left", listener: () => void): () => void;
+}
+
 /** A room's members, as React reads them. */
 export class PresenceStore {
-  readonly #room: Room<never>;
+  readonly #room: Attended;
   readonly #watched: Watched;
   readonly subscribe: Watched["subscribe"];
   #snapshot: PresenceSnapshot = NOBODY;
 
-  constructor(room: Room<never>) {
+  constructor(room: Attended) {
     this.#room = room;
     this.#watched = new Watched(() => this.#watch());
     this.subscribe = this.#watched.subscribe;
@@ -45,12 +51,11 @@ export class PresenceStore {
   }
 }
 
-const stores = new WeakMap<Room<never>, PresenceStore>();
+const stores = new WeakMap<Attended, PresenceStore>();
 
 /** The store of a room, always the same. */
-export function presenceStore<T>(room: Room<T>): PresenceStore {
-  const key = room as unknown as Room<never>;
-  let store = stores.get(key);
-  if (store === undefined) stores.set(key, (store = new PresenceStore(key)));
+export function presenceStore(room: Attended): PresenceStore {
+  let store = stores.get(room);
+  if (store === undefined) stores.set(room, (store = new PresenceStore(room)));
   return store;
 }

@@ -315,6 +315,25 @@ describe("state after a lost connection", () => {
     expect(shown(room)).toMatchObject({ k0: "live" });
   });
 
+  it("is whole before messages are skipped that nobody reads", async () => {
+    const { server, network } = fake.world;
+    server.pageSize = 10;
+    server.statePage = { joined: 1, next: 1 };
+    for (const key of "abc") put(key, "old");
+    const room = await watched();
+    await during(room.state.ready);
+    network.last.cut();
+    for (let n = 0; n < 60; n++) put("abc"[n % 3] ?? "", n);
+    server.log("fx").expire(30);
+    server.script = ({ action }) => (action === "getState" ? "silence" : undefined);
+    await pass(5_000);
+    expect([room.status, room.state.get("c")?.data]).toEqual(["recovering", "old"]);
+    put("c", "newest");
+    server.script = () => undefined;
+    await pass(20_000);
+    expect([room.status, shown(room)]).toEqual(["joined", { a: 57, b: 58, c: "newest" }]);
+  });
+
   it("comes with every message if somebody reads", async () => {
     const { server, network } = fake.world;
     server.pageSize = 10;
@@ -350,6 +369,57 @@ describe("state after a lost connection", () => {
     put("a", "after");
     await pass(50);
     expect(shown(room)).toEqual({ a: "after" });
+  });
+
+  it("is that of a restored log also where a beat finds it", async () => {
+    const { server } = fake.world;
+    const room = await watched({ syncIntervalMs: 5_000 });
+    put("a", "newer", { version: 50 });
+    put("gone", 1);
+    await pass(50);
+    server.logs.delete("fx");
+    server.restore("fx");
+    const [message] = server.log("fx").append([{ id: "r", from: "ops", key: "a", data: "restored", version: 1 }]);
+    if (message) message.seq = (room.seq ?? 0) - 10;
+    server.state("fx").write(server.log("fx").all, 86_400);
+    await pass(60_000);
+    expect(shown(room)).toEqual({ a: "restored" });
+  });
+
+  it("drops what is gone also where the log has forgotten its numbers", async () => {
+    const { server, network } = fake.world;
+    put("a", 1);
+    put("b", 1);
+    const room = await watched();
+    network.last.cut();
+    remove("a");
+    server.state("fx").page(0, "", 0, Date.now() + 100_000_000);
+    server.log("fx").remembers = false;
+    server.log("fx").expire();
+    await pass(5_000);
+    expect(shown(room)).toEqual({ b: 1 });
+  });
+
+  it("loses no message that comes while it is read only to skip messages", async () => {
+    const { server, network } = fake.world;
+    server.pageSize = 10;
+    put("a", "old");
+    server.statePage = { joined: 1, next: 1 };
+    const room = await watched();
+    network.weather = { ...network.weather, losesBroadcast: () => true };
+    const late = Array.from({ length: 30 }, (_, n) => server.publish("fx", [{ key: n === 15 ? "k" : "a", data: n, ...(n === 15 && { version: 5 }) }])).flat();
+    network.weather = { ...network.weather, losesBroadcast: () => false };
+    server.script = ({ action, after }) => (action === "getState" && after !== undefined ? "silence" : undefined);
+    put("a", "gap");
+    await pass(2_000);
+    expect(server.received("getState").map(({ after }) => after)).toEqual([undefined, "a"]);
+    server.broadcast("fx", late);
+    put("k", "without a version");
+    await pass(50);
+    expect(shown(room)).toEqual({ a: "gap", k: 15 });
+    server.script = () => undefined;
+    await pass(30_000);
+    expect(shown(room)).toEqual({ a: "gap", k: 15 });
   });
 
   it("outlives close(), and ends with leave()", async () => {
@@ -432,6 +502,24 @@ describe("pages of state", () => {
     for (let n = 0; n < 9; n++) put("a", n);
     await pass(5_000);
     expect(seen).toHaveLength(9);
+  });
+});
+
+describe("a join at once after leaving", () => {
+  it("shows nothing that is older than what was seen, although the server uses pages again", async () => {
+    fake.world.server.stateCacheMs = 1_000;
+    put("a", 1);
+    put("b", 1);
+    const room = await watched();
+    put("a", 2);
+    remove("b", { version: 1 });
+    await pass(50);
+    const told = changes(room);
+    void room.leave();
+    await during(room.join({ state: true }));
+    expect([shown(room), told]).toEqual([{ a: 2 }, ["snapshot of 1"]]);
+    await pass(5_000);
+    expect([shown(room), told.length]).toEqual([{ a: 2 }, 1]);
   });
 });
 
