@@ -63,7 +63,7 @@ export interface MembersPage extends PresenceRev {
   members?: Member[];
   /** The last member of the page: there are more. */
   next?: string;
-  /** `false`: the room is too large for a list, and the page a look at who is there. */
+  /** Whether the page is one of the list. If not, the room is too large for one, and the page a look at who is there. Not every server says. */
   listed?: boolean;
 }
 
@@ -93,7 +93,7 @@ export interface JoinedFrame extends CatchUp {
   state?: KeyedValue[];
   stateRemoved?: RemovedKey[];
   stateNext?: string;
-  /** The first page of the room's members; `id`: which of them the client is. */
+  /** The first page of the room's members; `id`: which of them the client is, where the server says. */
   presence?: MembersPage & { id?: string };
 }
 
@@ -107,6 +107,7 @@ export interface AcceptedFrame {
   type: "accepted";
   requestId?: string;
   roomId: string;
+  id: string;
 }
 
 export interface SyncedFrame {
@@ -328,7 +329,7 @@ const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
     presence: optional((page) => fits(page, { ...members, members: optional(members.members) })),
   },
   left: { roomId: isText },
-  accepted: { roomId: isText },
+  accepted: { roomId: isText, id: isText },
   synced: { rooms: recordOf(catchUp), presence: optional(recordOf(published)) },
   history: { roomId: isText, messages: isMessages, more: isFlag },
   state: { roomId: isText, seq: isSeq, entries: listOf(value), removed: optional(listOf(rank)), next: optional(isText) },

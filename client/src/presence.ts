@@ -53,8 +53,8 @@ const SPREAD_MS_EACH = 10;
 /** How many frames are kept that do not follow on the list. What is dropped shows as one that was lost. */
 const MAX_HELD = 100;
 
-/** Nobody shows a list of more: the server's limit is 500 by default. */
-const MAX_LISTED = 5_000;
+/** A list has 200 KiB, in pages of 16: what is longer is a look at a room without a list. */
+const MAX_PAGES = 20;
 
 /**
  * Who is in a room. The server publishes a list now and then, each with a number (`rev`), and sends what has changed: facts, such as
@@ -76,7 +76,11 @@ export class Presence extends Emitter<PresenceEvents> {
   #rev: number | undefined;
   #list = new Map<string, Member>();
   #isListed = false;
+  /** The room has a list, as far as frames have told. */
+  #hasList = true;
   #count = 0;
+  /** The count that the application was told. */
+  #told = 0;
   /** What the application sees: the list, and the client itself. */
   #shown = new Map<string, Member>();
   #members: readonly Member[] = Object.freeze([]);
@@ -155,7 +159,12 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#own = id === undefined ? undefined : member(id, presenceData);
     this.#saidAt = rev;
     this.#newest = Math.max(this.#newest, rev);
-    if (this.#rev !== undefined && rev <= this.#rev) return this.#follow();
+    this.#hasList = members !== undefined;
+    if (this.#rev !== undefined && rev <= this.#rev) {
+      // The same list, with what was said just now.
+      if (rev === this.#rev && this.#isListed) for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
+      return this.#follow();
+    }
     if (!members) return this.#counted(rev, count);
     if (this.#rev === undefined) {
       this.#count = count;
@@ -168,8 +177,9 @@ export class Presence extends Emitter<PresenceEvents> {
   changed(frame: PresenceFrame): void {
     if (!this.#isMember || frame.rev <= (this.#rev ?? -1)) return;
     const { rev, count, after, reload } = frame;
+    this.#hasList = reload === true || after !== undefined;
     if (reload) return this.#expect(rev, this.#spread());
-    if (after === undefined && this.#rev !== undefined && !frame.joined && !frame.left) return this.#counted(rev, count);
+    if (!this.#hasList && this.#rev !== undefined) return this.#counted(rev, count);
     this.#held.push(frame);
     this.#held.sort((a, b) => a.rev - b.rev);
     if (this.#held.length > MAX_HELD) this.#held.shift();
@@ -193,10 +203,11 @@ export class Presence extends Emitter<PresenceEvents> {
     this.pause();
     this.#announced?.reject(error);
     this.#isMember = this.#isListed = false;
+    this.#hasList = true;
     this.#data = this.#own = this.#ownId = this.#rev = undefined;
     this.#announced = undefined;
     this.#held = [];
-    this.#newest = this.#count = this.#saidAt = 0;
+    this.#newest = this.#count = this.#told = this.#saidAt = 0;
     this.#list = new Map();
     this.#shown = new Map();
     this.#members = Object.freeze([]);
@@ -206,16 +217,17 @@ export class Presence extends Emitter<PresenceEvents> {
   async #read(page?: MembersPage): Promise<void> {
     const reading = (this.#reading = {});
     const list = new Map<string, Member>();
+    let pages = 0;
     let first: number | undefined;
     let last = 0;
     try {
       for (let after = ""; ; page = undefined) {
         page ??= await this.#ports.page(after === "" ? {} : { after });
         if (reading !== this.#reading) return;
-        const { rev, count, members, next, listed } = page;
+        const { rev, count, members, next, listed = this.#hasList } = page;
         first ??= rev;
         last = rev;
-        if (!members || listed === false || list.size > MAX_LISTED) return this.#counted(rev, count);
+        if (!members || !listed || (next !== undefined && ++pages === MAX_PAGES)) return this.#counted(rev, count);
         for (const { id, data } of members) list.set(id, member(id, data));
         if (next === undefined) break;
         after = next;
@@ -273,19 +285,18 @@ export class Presence extends Emitter<PresenceEvents> {
   /** The room has no list. */
   #counted(rev: number, count: number): void {
     this.#reading = undefined;
+    this.#hasList = false;
     const hadList = this.#isListed;
     this.#rev = rev;
     this.#list.clear();
     this.#isListed = false;
-    const previous = hadList ? this.#shown.size : this.#count;
     this.#count = count;
     this.#held = this.#held.filter((frame) => frame.rev > rev);
     if (this.#newest <= rev && this.#held.length === 0) this.#timer.clear();
     this.#shown = new Map();
     this.#members = Object.freeze([]);
     if (hadList) this.emit("snapshot", this.#members);
-    // A listener may have left the room.
-    if (this.#rev === rev && previous !== count) this.emit("count", { count, previous });
+    this.#tellCount();
   }
 
   /** The list `rev` exists: if what leads there does not come, the list is read. */
@@ -304,7 +315,6 @@ export class Presence extends Emitter<PresenceEvents> {
   /** Shows the list, and tells how it differs from what was shown. */
   #show(isFirst = false): void {
     const before = this.#shown;
-    const previous = this.#isListed && !isFirst ? before.size : this.#count;
     const all = new Map(this.#list);
     if (this.#own && (this.#isListed || this.#rev === undefined)) all.set(this.#own.id, this.#own);
     const now = new Map([...all].sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -313,8 +323,14 @@ export class Presence extends Emitter<PresenceEvents> {
     if (!this.#isListed) return;
     if (isFirst) this.emit("snapshot", this.#members);
     else this.#tell(before, now);
+    this.#tellCount();
+  }
+
+  #tellCount(): void {
     const { count } = this;
-    if (now === this.#shown && count !== previous) this.emit("count", { count, previous });
+    const previous = this.#told;
+    this.#told = count;
+    if (count !== previous) this.emit("count", { count, previous });
   }
 
   #tell(before: ReadonlyMap<string, Member>, now: ReadonlyMap<string, Member>): void {

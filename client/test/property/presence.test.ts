@@ -3,7 +3,7 @@ import { Random, seeds } from "../support/random.js";
 import { PresenceChaos } from "../support/presence-chaos.js";
 
 const START = 1_750_000_000_000;
-const COUNT = 100;
+const COUNT = 60;
 
 /** Random runs of clients that come and go; `ROOMCAST_SEED=n` replays one. */
 describe("presence", () => {

@@ -3,7 +3,7 @@ import { Random, seeds } from "../support/random.js";
 import { StateChaos } from "../support/state-chaos.js";
 
 const START = 1_750_000_000_000;
-const COUNT = 100;
+const COUNT = 60;
 
 /** Random runs as those of the messages; `ROOMCAST_SEED=n` replays one. */
 describe("a room's state", () => {

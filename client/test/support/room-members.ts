@@ -36,24 +36,34 @@ export class RoomMembers {
     return before && joined.length + left.length <= frameMax ? { rev, after, count, joined, left } : { rev, count, reload: true };
   }
 
-  /** What `joined` says: nothing but the count without a list. */
-  first(size: number): MembersPage {
+  /** What `joined` says: nothing but the count without a list. With oneself, who need not be published yet. */
+  first(size: number, oneself: MemberRow): MembersPage {
     const { rev, count } = this;
-    return this.#list ? this.page("", size, []) : { rev, count };
+    if (!this.#list) return { rev, count: Math.max(count, 1) };
+    const own = memberOf(oneself);
+    const all = [...new Map(this.#list).set(own.id, own).values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    const members = all.slice(0, size);
+    const next = all.length > size ? members.at(-1)?.id : undefined;
+    if (!members.includes(own)) members.push(own);
+    return { rev, count: all.length, members, ...(next !== undefined && { next }) };
   }
 
   /** A page of the list; without one, a look at the rows. */
-  page(after: string, size: number, rows: readonly MemberRow[]): MembersPage & { members: Member[] } {
+  page(after: string, size: number, rows: readonly MemberRow[], says: boolean): MembersPage & { members: Member[] } {
     const { rev, count } = this;
     const all = [...(this.#list ?? membersOf(rows)).values()].filter(({ id }) => id > after);
     const members = all.slice(0, size);
     const next = all.length > size ? members.at(-1)?.id : undefined;
-    return { rev, count, members, ...(next !== undefined && { next }), ...(!this.#list && { listed: false }) };
+    return { rev, count, members, ...(next !== undefined && { next }), ...(says && { listed: this.#list !== undefined }) };
   }
 }
 
 /** Distinct subjects by id, with the data of the newest row. */
 export function membersOf(rows: readonly MemberRow[]): Map<string, Member> {
-  const newest = [...rows].sort((a, b) => a.at - b.at).map(({ sub, data }): [string, Member] => [sub, data === undefined ? { id: sub } : { id: sub, data }]);
+  const newest = [...rows].sort((a, b) => a.at - b.at).map((row): [string, Member] => [row.sub, memberOf(row)]);
   return new Map([...new Map(newest)].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function memberOf({ sub, data }: MemberRow): Member {
+  return data === undefined ? { id: sub } : { id: sub, data };
 }

@@ -87,8 +87,8 @@ export class ScriptedServer {
   statePage = { joined: 1_000, next: 500 };
   /** For how many milliseconds pages of state are used again. */
   stateCacheMs = 0;
-  /** Members in a page, in a list, and in a frame of changes. */
-  presence = { page: 100, list: 500, frame: 100 };
+  /** Members in a page, in a list, and in a frame of changes. `says`: which member the client is, and whether a page is one of the list. */
+  presence = { page: 100, list: 500, frame: 100, says: false };
   /** Milliseconds from a change of a room's members to its publication; infinite: none. */
   presenceDelay: () => number = () => 3_500;
   readonly #states = new Map<string, RoomState>();
@@ -262,7 +262,7 @@ export class ScriptedServer {
           ...(this.expiry.hint && Number.isFinite(expiresInMs) && { expiresInMs }),
           ...(asksMore && { now: this.now() }),
           ...snapshot,
-          ...(frame["presence"] === true && !this.unlisted.has(roomId) && { presence: { id: peer.sub, ...this.list(roomId).first(this.presence.page) } }),
+          ...(frame["presence"] === true && !this.unlisted.has(roomId) && { presence: this.#firstOfMembers(peer, roomId) }),
         };
       }
       case "leaveRoom":
@@ -275,7 +275,7 @@ export class ScriptedServer {
       case "getMembers": {
         if (this.unlisted.has(roomId)) return { type: "error", code: "bad_request", message: "no presence is kept" };
         const size = Math.min((frame["limit"] as number | undefined) ?? Infinity, this.presence.page);
-        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId)) };
+        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId), this.presence.says) };
       }
       case "sync": {
         const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
@@ -333,6 +333,11 @@ export class ScriptedServer {
     if (isMember) this.#tick(roomId);
   }
 
+  #firstOfMembers(peer: Peer, roomId: string): object {
+    const oneself = this.#membersOf(roomId).get(peer)?.member ?? { sub: peer.sub, at: 0 };
+    return { ...(this.presence.says && { id: peer.sub }), ...this.list(roomId).first(this.presence.page, oneself) };
+  }
+
   #remove(peer: Peer, roomId: string): void {
     const members = this.#membersOf(roomId);
     if (members.get(peer)?.member) this.#tick(roomId);
@@ -377,7 +382,7 @@ export class ScriptedServer {
     const { key, data } = frame;
     const message = { from: peer.sub, sentAt: this.now(), ...(key !== undefined && { key }), data };
     setTimeout(() => this.post(roomId, { type: "ephemeral", roomId, ephemeral: [message] }), this.broadcastDelay());
-    return { type: "accepted", roomId };
+    return { type: "accepted", roomId, id: `m${this.#nextId++}` };
   }
 
   #accept(peer: Peer, roomId: string, frame: ClientFields): object {

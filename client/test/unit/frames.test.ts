@@ -76,7 +76,7 @@ describe("decodeFrame", () => {
     { type: "messages", messages: [message] },
     { type: "joined", roomId: "r", seq: 1 },
     { type: "synced", rooms: { a: { seq: 1 } } },
-    { type: "accepted", id: "a" },
+    { type: "accepted", roomId: "r" },
     { type: "joined", roomId: "r", ...page, state: [{ key: "k" }] },
     { type: "joined", roomId: "r", ...page, presence: { rev: 9 } },
     { type: "synced", rooms: {}, presence: { a: 9 } },

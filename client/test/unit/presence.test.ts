@@ -58,7 +58,7 @@ describe("presence", () => {
     const room = client.room(ROOM);
     const seen = told(room);
     await during(room.join({ presence: true }));
-    expect([ids(room), seen]).toEqual([["ann", "bob", "cy"], ["[ann,bob,cy]", "2 => 3"]]);
+    expect([ids(room), seen]).toEqual([["ann", "bob", "cy"], ["[ann,bob,cy]", "0 => 3"]]);
     await pass(10_000);
     expect([ids(room), seen.length]).toEqual([["ann", "bob", "cy"], 2]);
   });
@@ -232,6 +232,32 @@ describe("a frame of presence", () => {
     expect(server.received("getMembers")).toEqual([]);
   });
 
+  it("that makes the list be read again does so for one join: what comes later is dropped", async () => {
+    const { server, network } = fake.world;
+    const { room } = await present("ann");
+    await pass(4_000);
+    const { rev } = server.list(ROOM);
+    server.script = ({ action }) => (action === "getMembers" ? "silence" : undefined);
+    network.last.inject(JSON.stringify(frame(room, { rev: rev + 9, after: rev + 8, joined: [] })));
+    await pass(13_000);
+    const { requestId } = server.received("getMembers")[0] ?? {};
+    void room.leave();
+    await during(room.join({ presence: true }));
+    const late = { type: "members", requestId, roomId: ROOM, rev: rev + 99_999, count: 1, members: [{ id: "ghost" }] };
+    network.last.inject(JSON.stringify(late));
+    await pass(50);
+    expect(ids(room)).toEqual(["ann"]);
+  });
+
+  it("that is old does not take a newer list away", async () => {
+    const { server, network } = fake.world;
+    const { room } = await present("ann");
+    await pass(4_000);
+    network.last.inject(JSON.stringify({ type: "presence", roomId: ROOM, rev: server.list(ROOM).rev - 1, count: 900 }));
+    await pass(50);
+    expect([room.presence.listed, room.presence.count]).toEqual([true, 1]);
+  });
+
   it("that says nothing but that much has changed is followed by a reading", async () => {
     fake.world.server.presence.frame = 1;
     const { room } = await present("ann");
@@ -243,7 +269,19 @@ describe("a frame of presence", () => {
     expect([ids(room), seen]).toEqual([["ann", "bob", "cy"], ["+bob", "+cy", "1 => 3"]]);
   });
 
-  it("that calls oneself gone is not believed, and a beat puts things right", async () => {
+  it("that calls oneself gone is not believed where the server says who that is", async () => {
+    const { server, network } = fake.world;
+    server.presence.says = true;
+    const { room } = await present("ann", "here");
+    await pass(4_000);
+    const { rev } = server.list(ROOM);
+    const seen = told(room);
+    network.last.inject(JSON.stringify(frame(room, { rev: rev + 1, after: rev, left: ["ann"] })));
+    await pass(50);
+    expect([room.presence.members, seen]).toEqual([[{ id: "ann", data: "here" }], []]);
+  });
+
+  it("that tells others of an end that was none is followed by another, after a beat", async () => {
     const { server, network } = fake.world;
     const { room } = await present("ann", "here");
     const bob = await present("bob");
@@ -294,9 +332,50 @@ describe("a room that is too large for a list", () => {
     expect(ids(sixth)).toEqual(["a", "f"]);
   });
 
-  it("is found by a beat if its frame was lost", async () => {
+  it("is taken for one with a list, until the next frame, where the server does not say", async () => {
     const { server, network } = fake.world;
     server.presence.list = 2;
+    const { room } = await present("a");
+    await pass(4_000);
+    network.weather = { ...network.weather, losesBroadcast: () => true };
+    await present("b");
+    await present("c");
+    await pass(4_000);
+    network.weather = { ...network.weather, losesBroadcast: () => false };
+    await pass(600_000);
+    expect([room.presence.listed, room.presence.count]).toEqual([true, 3]);
+    await present("d");
+    await pass(4_000);
+    expect([room.presence.listed, room.presence.count]).toEqual([false, 4]);
+    const pages = server.received("getMembers").length;
+    network.weather = { ...network.weather, losesBroadcast: () => true };
+    await present("e");
+    await pass(4_000);
+    network.weather = { ...network.weather, losesBroadcast: () => false };
+    await pass(600_000);
+    expect([room.presence.listed, room.presence.count]).toEqual([false, 5]);
+    expect(server.received("getMembers").length - pages).toBeLessThanOrEqual(5);
+  });
+
+  it("reads no more of it than a list has", async () => {
+    const { server, network } = fake.world;
+    server.presence.page = 1;
+    const { room } = await present("ann");
+    await pass(4_000);
+    for (let n = 0; n < 30; n++) await present(`b${n}`);
+    network.weather = { ...network.weather, losesBroadcast: () => true };
+    await pass(4_000);
+    network.weather = { ...network.weather, losesBroadcast: () => false };
+    const asked = () => network.sockets[0]?.sent.filter((text) => text.includes("getMembers")).length;
+    const before = asked() ?? 0;
+    await pass(600_000);
+    expect((asked() ?? 0) - before).toBeLessThanOrEqual(20);
+    expect([room.presence.listed, room.presence.count]).toEqual([false, 31]);
+  });
+
+  it("is found by a beat if its frame was lost", async () => {
+    const { server, network } = fake.world;
+    Object.assign(server.presence, { list: 2, says: true });
     const { room } = await present("a");
     await pass(4_000);
     network.weather = { ...network.weather, losesBroadcast: () => true };
