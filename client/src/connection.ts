@@ -1,8 +1,8 @@
+import { decodeFrame } from "./decode.js";
 import { RoomcastError } from "./errors.js";
 import {
   type BroadcastFrame,
   type ClientFrame,
-  decodeFrame,
   encodeFrame,
   type ErrorFrame,
   type Reply,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { byteLength, decodeFrame, encodeFrame } from "../../src/frames.js";
+import { decodeFrame } from "../../src/decode.js";
+import { byteLength, encodeFrame } from "../../src/frames.js";
 import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
 
 const message = { seq: 5, id: "a", from: "alice", sentAt: 1, data: null };
