@@ -49,7 +49,9 @@ describe("an ephemeral message", () => {
     fake.world.server.script = ({ ephemeral }) => (ephemeral ? { code: "rate_limited", retryAfterMs: 5_000 } : undefined);
     expect(await during(room.sendEphemeral(1))).toBe(false);
     // Messages have a limit of their own.
+    const begun = Date.now();
     expect(await during(room.send("logged"))).toMatchObject({ roomId: "lobby" });
+    expect(Date.now() - begun).toBeLessThan(100);
     fake.world.network.last.cut();
     expect(await room.sendEphemeral(1, { key: "offline" })).toBe(false);
     await pass(5_000);

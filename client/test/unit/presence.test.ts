@@ -98,6 +98,18 @@ describe("presence", () => {
     expect(fake.world.server.received("leaveRoom")).toEqual([]);
   });
 
+  it("says what it says last, also while the room is being joined", async () => {
+    const client = await fake.world.connected({ token: "ann" });
+    const room = client.room(ROOM);
+    const joining = room.join({ presence: "first" });
+    await pass(2);
+    const updating = room.presence.update("second");
+    await during(joining);
+    await during(updating);
+    expect(fake.world.server.received("joinRoom").map(({ presenceData }) => presenceData)).toEqual(["first", "second"]);
+    expect(room.presence.members).toEqual([{ id: "ann", data: "second" }]);
+  });
+
   it("shows what a second tab says, which is one member with the first", async () => {
     const one = await present("ann", "one");
     const bob = await present("bob");
@@ -239,7 +251,7 @@ describe("a frame of presence", () => {
     const { rev } = server.list(ROOM);
     server.script = ({ action }) => (action === "getMembers" ? "silence" : undefined);
     network.last.inject(JSON.stringify(frame(room, { rev: rev + 9, after: rev + 8, joined: [] })));
-    await pass(13_000);
+    await pass(5_000);
     const { requestId } = server.received("getMembers")[0] ?? {};
     void room.leave();
     await during(room.join({ presence: true }));
