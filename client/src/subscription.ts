@@ -74,6 +74,8 @@ export class Subscription {
    * while the reply was under way.
    */
   #trustEmptyMs = 0;
+  /** Nobody wants what is missing: `skipTo` will be called. */
+  #isSkimming = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
   readonly #reorder = new Timer();
@@ -168,6 +170,7 @@ export class Subscription {
     const first = this.#state === "joining";
     const rejoined = this.#state === "lost";
     this.#state = "live";
+    this.#isSkimming = false;
     const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
@@ -203,6 +206,7 @@ export class Subscription {
   /** Goes on behind `seq`, if that is not done: nobody wants the messages up to there. */
   skipTo(seq: number): void {
     if (this.stopped) return;
+    this.#isSkimming = false;
     this.#sequencer.skip(seq);
     this.#advance();
     if (this.#sequencer.behind) this.#ask();
@@ -265,7 +269,10 @@ export class Subscription {
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
     // With no room for it, the page is read again when the application has caught up.
     if (this.#ports.full()) return this.#release();
+    // First: it may be skipped at once.
+    this.#isSkimming = page.more;
     if (page.more && this.#ports.skims(page.seq)) return this.#release();
+    this.#isSkimming = false;
     this.#reportTruncation(asked, page);
     if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
       this.#sequencer.emptied = true;
@@ -325,7 +332,7 @@ export class Subscription {
 
   /** Something is missing: wait for it a little, unless waiting cannot help. */
   #chase(): void {
-    if (!this.syncable || !this.#sequencer.behind) return;
+    if (!this.syncable || !this.#sequencer.behind || this.#isSkimming) return;
     if (this.beat.asking || this.#reorder.running || this.#retry.running) return;
     // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
     if (this.#sequencer.emptied) return this.#ask();

@@ -315,6 +315,31 @@ describe("state after a lost connection", () => {
     expect(shown(room)).toMatchObject({ k0: "live" });
   });
 
+  it("is waited for without asking the log for what will be skipped", async () => {
+    const { server, network } = fake.world;
+    server.pageSize = 10;
+    const room = await watched();
+    network.last.cut();
+    for (let n = 0; n < 60; n++) put("a", n);
+    server.script = ({ action }) => (action === "getState" ? "silence" : undefined);
+    await pass(3_000);
+    const asked = server.received("sync").length;
+    for (let n = 0; n < 40; n++) {
+      put("a", `live ${n}`);
+      await pass(500);
+    }
+    expect(server.received("sync").length - asked).toBeLessThanOrEqual(2);
+    server.script = () => undefined;
+    await pass(20_000);
+    expect([room.status, shown(room)]).toEqual(["joined", { a: "live 39" }]);
+    network.weather = { ...network.weather, losesBroadcast: () => true };
+    put("a", "lost");
+    network.weather = { ...network.weather, losesBroadcast: () => false };
+    put("b", "gap");
+    await pass(1_000);
+    expect(shown(room)).toEqual({ a: "lost", b: "gap" });
+  });
+
   it("is whole before messages are skipped that nobody reads", async () => {
     const { server, network } = fake.world;
     server.pageSize = 10;
