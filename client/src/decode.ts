@@ -51,7 +51,9 @@ const value = { ...rank, from: isText, sentAt: isNumber, ttlSeconds: optional(is
 
 const published = { rev: isSeq, count: isSeq };
 
-const members = { ...published, members: listOf({ id: isText }), next: optional(isText) };
+const memberList = optional(listOf({ id: isText }));
+
+const members = { ...published, members: memberList, next: optional(isText) };
 
 const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
 
@@ -63,7 +65,7 @@ const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
     state: optional(listOf(value)),
     stateRemoved: optional(listOf(rank)),
     stateNext: optional(isText),
-    presence: optional((page) => fits(page, { ...members, members: optional(members.members) })),
+    presence: optional((page) => fits(page, members)),
   },
   left: { roomId: isText },
   accepted: { roomId: isText, id: isText },
@@ -72,7 +74,7 @@ const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
   state: { roomId: isText, seq: isSeq, entries: listOf(value), removed: optional(listOf(rank)), next: optional(isText) },
   members: { roomId: isText, ...members },
   messages: { roomId: isText, messages: isMessages },
-  presence: { roomId: isText, ...published, after: optional(isSeq), joined: optional(members.members), left: optional(isTexts) },
+  presence: { roomId: isText, ...published, after: optional(isSeq), joined: memberList, left: optional(isTexts) },
   ephemeral: { roomId: isText, ephemeral: listOf({ from: isText, sentAt: isNumber, key: optional(isText) }) },
   error: { code: isText, message: isText },
 } satisfies Record<Inbound["type"], Record<string, Check>>));

@@ -59,7 +59,7 @@ export interface PresenceRev {
 }
 
 export interface MembersPage extends PresenceRev {
-  /** In the order of their ids. Not in `joined`, if the room is too large for a list. */
+  /** In the order of their ids. Without, the room is too large for a list. */
   members?: Member[];
   /** The last member of the page: there are more. */
   next?: string;
@@ -137,7 +137,6 @@ export interface MembersFrame extends MembersPage {
   type: "members";
   requestId?: string;
   roomId: string;
-  members: Member[];
 }
 
 export interface HistoryFrame {

@@ -82,7 +82,7 @@ describe("decodeFrame", () => {
     { type: "joined", roomId: "r", ...page, presence: { rev: 9 } },
     { type: "synced", rooms: {}, presence: { a: 9 } },
     { type: "state", roomId: "r", seq: 9, entries: [{ ...value, version: "1" }] },
-    { type: "members", roomId: "r", rev: 9, count: 1 },
+    { type: "members", roomId: "r", rev: 9, members: [] },
     { type: "presence", roomId: "r", count: 1 },
     { type: "presence", roomId: "r", rev: 1, count: 1, left: [{}] },
     { type: "ephemeral", roomId: "r", ephemeral: [{ from: "a", data: 1 }] },
