@@ -4,8 +4,9 @@ import { Emitter } from "./emitter.js";
 import { RoomcastError } from "./errors.js";
 import type { ConnectionState, StateChange } from "./lifecycle.js";
 import { type RoomcastOptions, settingsOf } from "./options.js";
-import { Room, type RoomOptions } from "./room.js";
+import { Room } from "./room.js";
 import { RoomRegistry } from "./room-registry.js";
+import type { RoomOptions } from "./room-types.js";
 import { Session } from "./session.js";
 import { quiet } from "./timing.js";
 

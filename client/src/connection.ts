@@ -1,10 +1,10 @@
+import { decodeFrame } from "./decode.js";
 import { RoomcastError } from "./errors.js";
 import {
+  type BroadcastFrame,
   type ClientFrame,
-  decodeFrame,
   encodeFrame,
   type ErrorFrame,
-  type MessagesFrame,
   type Reply,
   type ReplyFrame,
 } from "./frames.js";
@@ -14,7 +14,9 @@ import type { WebSocketLike } from "./websocket.js";
 
 /** What a connection tells its owner; replies go to whoever asked. */
 export interface ConnectionPorts {
-  broadcast(frame: MessagesFrame): void;
+  broadcast(frame: BroadcastFrame): void;
+  /** What the server's clock says, in Unix milliseconds. */
+  clock(time: number): void;
   /** A request for this room was answered after it had been given up: the server may have joined it, or left it, only now. */
   late(roomId: string, left?: true): void;
   /** An error that belongs to no request. */
@@ -22,7 +24,7 @@ export interface ConnectionPorts {
 }
 
 /**
- * Until when the server has asked to wait, on whatever connection: with each kind of frame, and with messages to each room. A room that
+ * Until when the server has asked to wait, on whatever connection: with each kind of frame, and with messages, logged or not, to each room. A room that
  * is behind makes its own senders wait, and no others; if it is the client that sends too much, each room finds that out for itself.
  */
 export type Waits = Map<string, number>;
@@ -97,7 +99,7 @@ export class Connection {
    */
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
     if (this.end) throw this.end;
-    const kind = frame.action + ("data" in frame ? frame.roomId : "");
+    const kind = frame.action + ("data" in frame ? frame.roomId : "") + ("ephemeral" in frame ? "~" : "");
     const sentAt = now();
     const retryAfterMs = (this.#waits.get(kind) ?? 0) - sentAt;
     if (retryAfterMs > 0) throw new RoomcastError("rate_limited", "the server asks to wait", { retryAfterMs });
@@ -179,8 +181,9 @@ export class Connection {
     this.#lastFrameAt = now();
     const frame = decodeFrame(data);
     if (!frame) return;
-    if (frame.type === "messages") return this.#ports.broadcast(frame);
+    if (frame.type === "messages" || frame.type === "presence" || frame.type === "ephemeral") return this.#ports.broadcast(frame);
     if (frame.type === "error") return this.#onError(frame);
+    if ("now" in frame && frame.now !== undefined) this.#ports.clock(frame.now);
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
     request?.reject(new RoomcastError("protocol", `the server sent ${frame.type}, not ${request.expects}`));

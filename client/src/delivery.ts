@@ -32,11 +32,14 @@ export interface DeliveryPorts<T> {
  *
  * Messages wait: in the queue of each iterator, and, as long as there is neither listener nor iterator, in a backlog that
  * the first to come receives, so that nothing is lost between `await room.join()` and the loop that reads. When `limit`
- * messages wait, `full` tells the room to stop; it continues from the log when half of them have been read.
+ * messages wait, `full` tells the room to stop; it continues from the log when half of them have been read. In a room with state
+ * nothing waits without a reader: the map goes on.
  */
 export class Delivery<T> {
   /** Whether the application must read before more is delivered. */
   full = false;
+  /** Whether messages that nobody reads wait for somebody. */
+  #keeps = true;
   readonly #limit: number;
   readonly #ports: DeliveryPorts<T>;
   readonly #readers = new Set<Reader<T>>();
@@ -64,6 +67,12 @@ export class Delivery<T> {
     return this.#longest.length + this.#backlog.length;
   }
 
+  /** From now on what nobody reads is let go. */
+  keepNothing(): void {
+    this.#keeps = false;
+    this.#flush();
+  }
+
   push(messages: readonly T[]): void {
     // Not by spreading: a call takes only so many arguments.
     for (const message of messages) this.#backlog.push(message);
@@ -78,7 +87,7 @@ export class Delivery<T> {
   /** A new iterator over the messages from here on. */
   read(): MessageIterator<T> {
     const reader: Reader<T> = { queue: [], waiting: [] };
-    const first = !this.#consumed;
+    const first = !this.consumed;
     this.#readers.add(reader);
     if (first) this.#flush();
     const end = async () => {
@@ -99,11 +108,13 @@ export class Delivery<T> {
     const readers = [...this.#readers];
     this.#readers.clear();
     this.#backlog = [];
+    this.#keeps = true;
     for (const reader of readers) endReader(reader, error);
     this.#checkFull();
   }
 
-  get #consumed(): boolean {
+  /** Whether somebody reads. */
+  get consumed(): boolean {
     return this.#readers.size > 0 || this.#ports.listening();
   }
 
@@ -119,7 +130,7 @@ export class Delivery<T> {
   #flush(): void {
     if (!this.#dispatching) {
       this.#dispatching = true;
-      while (this.#backlog.length > 0 && this.#consumed) {
+      while (this.#backlog.length > 0 && this.consumed) {
         const value = this.#backlog.shift() as T;
         for (const { waiting, queue } of this.#readers) {
           const next = waiting.shift();
@@ -129,6 +140,7 @@ export class Delivery<T> {
         this.#ports.emit(value);
       }
       this.#dispatching = false;
+      if (!this.#keeps) this.#backlog = [];
     }
     this.#checkFull();
   }
@@ -144,7 +156,7 @@ export class Delivery<T> {
 
   /** Ends a loop. What the only one has not read goes back to the backlog, for the next loop. */
   #release(reader: Reader<T>): void {
-    if (this.#readers.delete(reader) && !this.#consumed) this.#backlog = [...reader.queue, ...this.#backlog];
+    if (this.#readers.delete(reader) && !this.consumed && this.#keeps) this.#backlog = [...reader.queue, ...this.#backlog];
     endReader(reader, undefined);
     this.#checkFull();
   }

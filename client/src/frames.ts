@@ -1,5 +1,5 @@
 import { RoomcastError } from "./errors.js";
-import { MAX_BEAT_MS, MAX_CLIENT_FRAME_BYTES, MAX_CONNECTION_MS } from "./limits.js";
+import { MAX_CLIENT_FRAME_BYTES } from "./limits.js";
 
 /** A message as the room's log holds it. */
 export interface LoggedMessage {
@@ -10,6 +10,61 @@ export interface LoggedMessage {
   data: unknown;
   key?: string;
   version?: number;
+  /** It takes its key's value away; its data is `null`. */
+  remove?: boolean;
+  /** For how long its key has it as its value, from `sentAt` on. */
+  ttlSeconds?: number;
+}
+
+/** Where a message stands among those of its key: see `supersedes`. */
+export interface Rank {
+  seq: number;
+  version?: number;
+}
+
+/** A key's value in a page of a room's state. */
+export interface KeyedValue extends Rank {
+  key: string;
+  from: string;
+  sentAt: number;
+  ttlSeconds?: number;
+  data: unknown;
+}
+
+/** A key that has no value, but had one that an older message must not bring back. */
+export interface RemovedKey extends Rank {
+  key: string;
+}
+
+/** Keys in their order, and what a page of a room's state has of them. */
+export interface StatePage {
+  /** The newest message that the page knows of. */
+  seq: number;
+  entries: KeyedValue[];
+  removed?: RemovedKey[];
+  /** The last key that the page has looked at: there are more. `""`: it has looked at none. */
+  next?: string;
+}
+
+/** A subject with a connection in a room, and what it says of itself. */
+export interface Member<P = unknown> {
+  readonly id: string;
+  readonly data?: P;
+}
+
+/** Which list of members a room has published, and how long it is. */
+export interface PresenceRev {
+  rev: number;
+  count: number;
+}
+
+export interface MembersPage extends PresenceRev {
+  /** In the order of their ids. Without, the room is too large for a list. */
+  members?: Member[];
+  /** The last member of the page: there are more. */
+  next?: string;
+  /** Whether the page is one of the list. If not, the room is too large for one, and the page a look at who is there. Not every server says. */
+  listed?: boolean;
 }
 
 /** What a client has missed of a room: the body of `joined`, and of each room in `synced`. */
@@ -32,6 +87,14 @@ export interface JoinedFrame extends CatchUp {
   syncAfterMs?: number;
   /** How long the connection's token is good for; 0 if it has expired. */
   expiresInMs?: number;
+  /** The server's clock, in Unix milliseconds. */
+  now?: number;
+  /** With `stateRemoved` and `stateNext` the first page of the room's state. */
+  state?: KeyedValue[];
+  stateRemoved?: RemovedKey[];
+  stateNext?: string;
+  /** The first page of the room's members; `id`: which of them the client is, where the server says. */
+  presence?: MembersPage & { id?: string };
 }
 
 export interface LeftFrame {
@@ -58,6 +121,22 @@ export interface SyncedFrame {
   forbidden?: string[];
   /** When to sync the rooms of this frame again. */
   syncAfterMs?: number;
+  /** The newest list of members of each room that was asked for with one. */
+  presence?: Record<string, PresenceRev>;
+  /** The server's clock, in Unix milliseconds. */
+  now?: number;
+}
+
+export interface StateFrame extends StatePage {
+  type: "state";
+  requestId?: string;
+  roomId: string;
+}
+
+export interface MembersFrame extends MembersPage {
+  type: "members";
+  requestId?: string;
+  roomId: string;
 }
 
 export interface HistoryFrame {
@@ -77,6 +156,32 @@ export interface MessagesFrame {
   seq: number;
 }
 
+/** How a room's list of members has changed. With nothing but `rev` and `count` the room has no list. */
+export interface PresenceFrame extends PresenceRev {
+  type: "presence";
+  roomId: string;
+  /** The list that it changes. */
+  after?: number;
+  joined?: Member[];
+  left?: string[];
+  /** The change is too large for a frame. */
+  reload?: boolean;
+}
+
+/** A message for those who are there. */
+export interface EphemeralMessage {
+  from: string;
+  sentAt: number;
+  key?: string;
+  data: unknown;
+}
+
+export interface EphemeralFrame {
+  type: "ephemeral";
+  roomId: string;
+  ephemeral: EphemeralMessage[];
+}
+
 export interface ErrorFrame {
   type: "error";
   requestId?: string | undefined;
@@ -88,17 +193,45 @@ export interface ErrorFrame {
   reason?: string;
 }
 
-export type ReplyFrame = JoinedFrame | LeftFrame | AcceptedFrame | SyncedFrame | HistoryFrame;
+export type ReplyFrame = JoinedFrame | LeftFrame | AcceptedFrame | SyncedFrame | HistoryFrame | StateFrame | MembersFrame;
+/** What goes to everybody in a room. */
+export type BroadcastFrame = MessagesFrame | PresenceFrame | EphemeralFrame;
 /** A frame from the server, checked. */
-export type Inbound = ReplyFrame | MessagesFrame | ErrorFrame;
+export type Inbound = ReplyFrame | BroadcastFrame | ErrorFrame;
 export type Reply<T extends ReplyFrame["type"]> = Extract<ReplyFrame, { type: T }>;
 
+/** What a `joinRoom` asks for besides messages. */
+export interface JoinExtras {
+  state?: true;
+  presence?: true;
+  presenceData?: unknown;
+}
+
+export interface SendFrame {
+  action: "sendMessage";
+  roomId: string;
+  data: unknown;
+  id: string;
+  key?: string | undefined;
+  version?: number | undefined;
+  ttlSeconds?: number | undefined;
+  remove?: true | undefined;
+}
+
 export type ClientFrame =
-  | { action: "joinRoom"; roomId: string; after: number | undefined }
+  | ({ action: "joinRoom"; roomId: string; after: number | undefined } & JoinExtras)
   | { action: "leaveRoom"; roomId: string }
-  | { action: "sendMessage"; roomId: string; data: unknown; id: string; key?: string | undefined; version?: number | undefined }
-  | { action: "sync"; rooms: Record<string, number> }
-  | { action: "getHistory"; roomId: string; before: number | undefined; limit: number | undefined };
+  | SendFrame
+  | { action: "sendMessage"; roomId: string; ephemeral: true; key?: string | undefined; data: unknown }
+  | { action: "sync"; rooms: Record<string, number>; presence?: Record<string, number> }
+  | { action: "getHistory"; roomId: string; before: number | undefined; limit: number | undefined }
+  | { action: "getState"; roomId: string; after: string | undefined; seq: number }
+  | { action: "getMembers"; roomId: string; after: string | undefined; limit?: number | undefined };
+
+/** Whether an answer of the log brings a page of the room's state: only a `joined` does. */
+export function bringsState(page: CatchUp & Pick<Partial<JoinedFrame>, "state" | "stateNext">): boolean {
+  return page.state !== undefined || page.stateNext !== undefined;
+}
 
 /** A frame ready to be sent. */
 export interface EncodedFrame {
@@ -128,110 +261,4 @@ export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame
     throw new RoomcastError("too_large", `the frame has ${bytes} bytes`);
   }
   return { text, bytes };
-}
-
-/**
- * Decodes and checks a frame of the server; nobody checks its fields again. `undefined` if it is none that this version knows;
- * an error with the code `protocol`, in place of the reply that it may have been, if it makes no sense.
- *
- * API Gateway itself answers `{message, connectionId, requestId}` when it throttles or when an integration fails. That
- * `requestId` is its own, not ours, and is dropped so that it is never taken for an echo.
- */
-export function decodeFrame(text: unknown): Inbound | undefined {
-  const frame = parse(text);
-  let requestId: unknown;
-  if (isRecord(frame)) {
-    const { type, message } = frame;
-    for (const [hint, most] of Object.entries(HINTS)) {
-      const value = frame[hint];
-      frame[hint] = isNumber(value) && value >= 0 ? Math.min(value, most) : undefined;
-    }
-    if (type === undefined && isText(message)) return { type: "error", code: gatewayCode(message), message };
-    const shape = shapes.get(type);
-    if (!shape) return undefined;
-    if (fits(frame, shape) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
-    requestId = frame.requestId;
-  }
-  return { type: "error", code: "protocol", message: "the server sent a bad frame", requestId: requestId as string | undefined };
-}
-
-function parse(text: unknown): unknown {
-  try {
-    return isText(text) && JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function gatewayCode(message: string): string {
-  if (/too many requests|limit exceeded|throttl/i.test(message)) return "rate_limited";
-  return /forbidden/i.test(message) ? "forbidden" : "unavailable";
-}
-
-type Fields = { [name: string]: unknown; type?: unknown; message?: unknown; requestId?: unknown };
-
-type Check = (value: unknown) => boolean;
-
-const logged = { seq: isSeq, id: isText, from: isText, sentAt: isNumber };
-
-const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
-
-/** What the fields of each frame must be. */
-const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
-  joined: { roomId: isText, ...catchUp },
-  left: { roomId: isText },
-  accepted: { roomId: isText, id: isText },
-  synced: { rooms: isRooms },
-  history: { roomId: isText, messages: isMessages, more: isFlag },
-  messages: { roomId: isText, messages: isMessages },
-  error: { code: isText, message: isText },
-} satisfies Record<Inbound["type"], Record<string, Check>>));
-
-/**
- * Lengths of time without which a frame makes sense as well, and the most that they are taken for: one that makes no sense is dropped.
- * No wait is longer than a beat (retention: six days), so that no server can silence a client.
- */
-const HINTS = { retentionSeconds: MAX_BEAT_MS, syncAfterMs: MAX_BEAT_MS, retryAfterMs: MAX_BEAT_MS, expiresInMs: MAX_CONNECTION_MS };
-
-function fits(value: unknown, shape: Record<string, Check>): boolean {
-  return isRecord(value) && Object.entries(shape).every(([name, check]) => check(value[name]));
-}
-
-function isRooms(value: unknown): boolean {
-  return isRecord(value) && Object.values(value).every((page) => fits(page, catchUp));
-}
-
-function isFlag(value: unknown): boolean {
-  return typeof value === "boolean";
-}
-
-/** Checks the bounds of a broadcast; those that it only implies are written into it. */
-function isBounded(f: Fields): boolean {
-  const messages = f["messages"] as LoggedMessage[];
-  const after = (f["after"] ??= (messages[0]?.seq ?? 0) - 1);
-  const seq = (f["seq"] ??= messages.at(-1)?.seq);
-  return isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq);
-}
-
-function isMessages(value: unknown): boolean {
-  if (!Array.isArray(value)) return false;
-  const messages = value as LoggedMessage[];
-  return messages.every((message, at) => fits(message, logged) && message.seq > (messages[at - 1]?.seq ?? 0));
-}
-
-function isSeq(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-/** JSON has no others. */
-function isNumber(value: unknown): value is number {
-  return Number.isFinite(value);
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === "string";
-}
-
-function isRecord(value: unknown): value is Fields {
-  return value instanceof Object && !Array.isArray(value);
 }

@@ -12,6 +12,18 @@ export const MAX_SYNC_ROOMS = 50;
 /** Largest page of `getHistory` (protocol). */
 export const MAX_HISTORY_LIMIT = 100;
 
+/** Longest life of a key's value (protocol). */
+export const MAX_TTL_SECONDS = 31_536_000;
+
+/** Largest data of a member, as JSON (protocol). */
+export const MAX_PRESENCE_BYTES = 1024;
+
+/** Largest data of a message that is not logged, as JSON (protocol). */
+export const MAX_EPHEMERAL_BYTES = 4 * 1024;
+
+/** Largest page of `getMembers` (protocol). */
+export const MAX_MEMBERS_LIMIT = 500;
+
 /** Longest `id` and `key`, in characters (protocol). */
 export const MAX_FIELD_LENGTH = 64;
 
@@ -35,6 +47,9 @@ export const MAX_CONNECTION_MS = 2 * 60 * 60_000;
  * that time. A minute is left for the last attempt to get through.
  */
 export const MAX_SEND_TIMEOUT_MS = 4 * 60_000;
+
+/** Retention of a server that does not say, in seconds. */
+export const RETENTION_SECONDS = 600;
 
 /** `setTimeout` fires at once for delays beyond 32 bits. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;

@@ -21,6 +21,8 @@ interface Seat {
   member: boolean;
   /** A `joinRoom` or `leaveRoom` waits for its reply. */
   busy: boolean;
+  /** What the room says of itself has changed since the last `joinRoom`. */
+  outdated?: boolean;
   /** Attempts that failed. */
   failures: number;
   notBefore: number;
@@ -78,6 +80,15 @@ export class Link {
   /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
   join(subscription: Subscription): void {
     this.#occupy(subscription.roomId, subscription);
+  }
+
+  /** Joins the subscription's room once more, if it is joined or being joined, because what it says of itself has changed. */
+  rejoin(subscription: Subscription): void {
+    const seat = this.#seats.get(subscription.roomId);
+    if (seat?.wanted !== subscription) return;
+    seat.outdated = true;
+    seat.joined = undefined;
+    this.#proceed(seat);
   }
 
   /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
@@ -166,17 +177,18 @@ export class Link {
 
   async #join(seat: Seat, subscription: Subscription): Promise<void> {
     const { roomId } = seat;
-    const after = subscription.joinFrom;
+    const frame = { action: "joinRoom", roomId, after: subscription.joinFrom, ...subscription.extras } as const;
     const sentAt = now();
     this.#joining++;
     seat.member = true;
+    seat.outdated = false;
     try {
-      const reply = await this.connection.request({ action: "joinRoom", roomId, after }, "joined", this.#pace.timeoutMs);
+      const reply = await this.connection.request(frame, "joined", this.#pace.timeoutMs);
       this.#pace.succeeded();
       this.connection.expiresIn(reply.expiresInMs, sentAt);
       if (seat.wanted === subscription) {
-        seat.joined = subscription;
-        subscription.onJoined(after, reply);
+        if (!seat.outdated) seat.joined = subscription;
+        subscription.onJoined(frame, reply);
       }
     } catch (thrown) {
       this.#failed(seat, subscription, about(thrown, { roomId }), sentAt);

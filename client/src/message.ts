@@ -14,12 +14,16 @@ export interface Message<T = unknown> {
   from: string;
   /** When the server accepted it, in Unix milliseconds by the server's clock. Producers with rights on the bus or queue may set it. */
   sentAt: number;
-  /** What was sent, as the room's `parse` returned it. Without one it is not checked: `T` is what the application trusts its senders to send. */
+  /** What was sent, as the room's `parse` returned it; `null` with `remove`. Without one it is not checked: `T` is what the application trusts its senders to send. */
   data: T;
   /** What the message is about: of several with the same key, a broadcast may carry only the one with the newest version. */
   key?: string;
   /** With `key`: the larger one is the newer value. */
   version?: number;
+  /** It takes its key's value away. */
+  remove?: boolean;
+  /** With `key`: for how many seconds from `sentAt` on the key has it as its value. Without: until another one comes. */
+  ttlSeconds?: number;
   /** It was read from the log: its broadcast did not arrive, or was sent before the room was joined. */
   recovered: boolean;
 }

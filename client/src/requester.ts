@@ -28,6 +28,11 @@ export class Requester {
     this.#next = deferred();
   }
 
+  /** Makes one attempt; resolves with `undefined` if there is no connection. */
+  async attempt<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T): Promise<Reply<T> | undefined> {
+    return this.#connection?.request(frame, expects, this.#times.requestTimeoutMs);
+  }
+
   /**
    * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with the
    * reason when it is cancelled. The frame must be safe to repeat.

@@ -1,84 +1,22 @@
-import { type CallOptions, unlessAborted } from "./abort.js";
+import { type AbortSignalLike, type CallOptions, unlessAborted } from "./abort.js";
 import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
+import { EphemeralFilter, type EphemeralOptions } from "./ephemeral.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
-import { isRoomId, MAX_HISTORY_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
+import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
+import { isRoomId, MAX_HISTORY_LIMIT, MAX_MEMBERS_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
 import { log, loggable } from "./logger.js";
-import type { Gap, Recovery, Truncation } from "./loss.js";
 import type { Message } from "./message.js";
-import { type Accepted, sendFrame, sendLine, type SendOptions } from "./send.js";
+import { Presence } from "./presence.js";
+import type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
+import { type Accepted, ephemeralFrame, sendFrame, sendLine, type SendOptions } from "./send.js";
 import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
+import { StateMap } from "./state-map.js";
 import { Subscription } from "./subscription.js";
 import { inTime, quiet } from "./timing.js";
-
-/**
- * - `left`: not joined.
- * - `joining`: `join()` was called, the server has not confirmed it.
- * - `joined`: every message of the log reaches the application.
- * - `recovering`: the connection was lost or messages are missing; they will follow, in their order.
- */
-export type RoomState = "left" | "joining" | "joined" | "recovering";
-
-export interface RoomEvents<T = unknown> {
-  /** The next message of the log. */
-  message: Message<T>;
-  /** The server has the room joined; `rejoined` after a lost connection. `seq` is the head of the log. */
-  joined: { seq: number; rejoined: boolean };
-  /** The room was left, by `leave()`, by `close()`, or because of `error`. */
-  left: { error?: RoomcastError | undefined };
-  /** Messages cannot be had, or perhaps: retention has dropped them, or the token does not allow to read them from the log. */
-  truncated: Truncation;
-  /** Messages are missing and are being read from the log. */
-  gap: Gap;
-  /** What was missing has been delivered. */
-  recovered: Recovery;
-  /**
-   * `bufferSize` messages wait to be read, so nothing more is delivered, to nobody, until half of them are; or (`false`) that has
-   * passed. Somebody does not read: often a forgotten iterator.
-   */
-  stalled: { stalled: boolean; waiting: number };
-  /** The server refuses the room, and it is left; or a message's data failed `parse` (`bad_data`), and it was skipped. */
-  error: RoomcastError;
-  state: { state: RoomState; previous: RoomState };
-}
-
-export interface RoomOptions<T> {
-  /**
-   * Checks the data of a message that comes in, from the room or its history, and returns it with its type. If it throws, the
-   * message is skipped and reported as `error` with the code `bad_data`.
-   */
-  parse?: (data: unknown) => T;
-}
-
-export interface JoinOptions extends CallOptions {
-  /**
-   * The last `seq` that the application has: everything after it is delivered. 0: everything that the log retains.
-   * Default: only what is sent from now on.
-   *
-   * It needs the right `history`: without it the join is refused as `forbidden`, since what was asked for cannot be had. A join without
-   * it then succeeds; what is missed while the connection is lost is told by `truncated`.
-   */
-  after?: number;
-}
-
-export interface HistoryOptions extends CallOptions {
-  /** Only messages with a smaller `seq`. Default: the newest. */
-  before?: number;
-  /** At most so many, up to 100. Default 50. Fewer may come, because a page has about 32 KiB: `more` tells whether there are older ones. */
-  limit?: number;
-}
-
-export interface HistoryPage<T = unknown> {
-  /** In the order of the log. */
-  messages: Message<T>[];
-  /** There are older ones: ask with the `before` of this page. */
-  more: boolean;
-  /** The first `seq` that was read, also if the message failed `parse` and is not here; `undefined` if nothing was. */
-  before: number | undefined;
-}
 
 /** What a room needs of its client. */
 export interface RoomPorts {
@@ -97,8 +35,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #ports: RoomPorts;
   readonly #delivery: Delivery<Message<T>>;
   readonly #sendInOrder = sendLine();
+  readonly #ephemerals = new EphemeralFilter();
+  #stateMap: StateMap<T> | undefined;
+  #presence: Presence | undefined;
+  /** The room is joined with its state; with its members. */
+  #has = { state: false, presence: false };
   #parse = (data: unknown): T => data as T;
-  #state: RoomState = "left";
+  #status: RoomStatus = "left";
   #subscription: Subscription | undefined;
   /** `connect()` has brought the room back, and nobody has called `join()` since. */
   #resumed = false;
@@ -120,8 +63,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     });
   }
 
-  get state(): RoomState {
-    return this.#state;
+  get status(): RoomStatus {
+    return this.#status;
   }
 
   /**
@@ -131,6 +74,32 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   get seq(): number | undefined {
     const unread = this.#delivery.firstUnread;
     return unread ? unread.seq - 1 : (this.#subscription?.position ?? this.#position);
+  }
+
+  /** The newest value of each key, if the room was joined with `state`. A live map, always the same. */
+  get state(): StateMap<T> {
+    return (this.#stateMap ??= new StateMap<T>({
+      parse: (data) => this.#parse(data),
+      page: (after, seq) => this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
+      set: (key, data, options) => this.send(data, { ...options, key }),
+      remove: async (key, options) => this.#send(sendFrame(this.id, null, { ...options, key }, true), options),
+      serverNow: () => this.#session.serverNow(),
+      skip: (seq) => this.#skip(seq),
+      error: (error) => this.#tell("error", about(error, { roomId: this.id })),
+      used: () => this.#ports.used(this as Room<unknown>),
+    }));
+  }
+
+  /** Who is in the room, if it was joined with `presence`. */
+  get presence(): Presence {
+    return (this.#presence ??= new Presence({
+      page: async ({ after, limit, signal }) => {
+        checkWhole("limit", limit, 1, this.id, MAX_MEMBERS_LIMIT);
+        return this.#request({ action: "getMembers", roomId: this.id, after, limit }, "members", signal);
+      },
+      announce: (done) => this.#announce(done),
+      used: () => this.#ports.used(this as Room<unknown>),
+    }));
   }
 
   /** Whether delivery has stopped until the application reads: see the event of this name. */
@@ -146,12 +115,12 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * trying, and a `joined` event tells when it succeeds; `leave()` ends that. A rejection that nobody handles is not reported
    * as unhandled, since events tell the same.
    *
-   * For a room that is joined it resolves with the head of its first join; `seq` is where it is now.
+   * For a room that is joined it resolves with the head of its first join; `seq` is where it is now. `state` and `presence` may be added to it.
    *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
-  join({ after, signal }: JoinOptions = {}): Promise<{ seq: number }> {
-    return quiet(unlessAborted(signal, () => this.#join(after)));
+  join({ after, state, presence, signal }: JoinOptions = {}): Promise<{ seq: number }> {
+    return quiet(unlessAborted(signal, () => this.#join(after, state === true, presence)));
   }
 
   /** Leaves the room: iterators end at once; resolves when the server has confirmed it, or the room is joined again. */
@@ -168,7 +137,27 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * `data` is any JSON value; with everything around it, it may have 32 KiB.
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
-    const frame = sendFrame(this.id, data, options);
+    return this.#send(sendFrame(this.id, data, options), options);
+  }
+
+  /**
+   * Sends a message to those who are there now, such as "is typing": it is not logged, may be lost, and is not tried again. Resolves with
+   * whether the server has taken it: not while there is no connection, nor within `minIntervalMs` after the last with this key.
+   */
+  async sendEphemeral(data: unknown, { key, minIntervalMs = 3_000 }: EphemeralOptions = {}): Promise<boolean> {
+    const frame = ephemeralFrame(this.id, data, key);
+    this.#session.assertOpen();
+    if (!this.#ephemerals.maySend(key ?? "", minIntervalMs)) return false;
+    try {
+      return (await this.#session.requester.attempt(frame, "accepted")) !== undefined;
+    } catch (thrown) {
+      const error = about(thrown, { roomId: this.id });
+      if (error.retryable) return false;
+      throw error;
+    }
+  }
+
+  async #send(frame: SendFrame, options: SendOptions): Promise<Accepted> {
     const { timeoutMs = this.#session.settings.sendTimeoutMs, signal, unordered } = options;
     checkWhole("timeoutMs", timeoutMs, 1, this.id, MAX_SEND_TIMEOUT_MS);
     // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
@@ -190,13 +179,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   async history({ before, limit, signal }: HistoryOptions = {}): Promise<HistoryPage<T>> {
     checkWhole("limit", limit, 1, this.id, MAX_HISTORY_LIMIT);
     checkWhole("before", before, 1, this.id);
-    const { settings, requester } = this.#session;
-    const reply = await unlessAborted(
-      signal,
-      (cancellation) =>
-        requester.request({ action: "getHistory", roomId: this.id, before, limit }, "history", settings.operationTimeoutMs, cancellation),
-      this.#session.assertOpen(),
-    );
+    const reply = await this.#request({ action: "getHistory", roomId: this.id, before, limit }, "history", signal);
     const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));
     for (const error of bad) this.#tell("error", error);
     return { messages, more: reply.more, before: reply.messages[0]?.seq };
@@ -207,6 +190,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#released = true;
     const left = this.leave();
     this.clear();
+    this.#stateMap?.clear();
+    this.#presence?.clear();
     this.#ports.released(this as Room<unknown>);
     return left;
   }
@@ -237,7 +222,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   /** @internal Whether forgetting the room would change anything for an application that does not hold it. */
   get idle(): boolean {
-    return !this.#subscription && !this.#session.suspended.has(this) && !this.listening() && !this.#delivery.used;
+    const isHeard = [this, this.#stateMap, this.#presence].some((emitter) => emitter?.listening());
+    return !this.#subscription && !this.#session.suspended.has(this) && !isHeard && !this.#delivery.used;
   }
 
   /** @internal */
@@ -246,7 +232,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (event === "message") this.#delivery.listenerAdded();
   }
 
-  async #join(after: number | undefined): Promise<{ seq: number }> {
+  async #join(after: number | undefined, state: boolean, presence: unknown): Promise<{ seq: number }> {
     checkWhole("after", after, 0, this.id);
     if (this.#released) throw this.#error("bad_request", "the room was released");
     this.#session.assertOpen();
@@ -256,17 +242,23 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (after !== undefined && this.#subscription) {
       throw this.#error("bad_request", "the room is joined");
     }
+    const isMore = (state && !this.#has.state) || (presence !== undefined && !this.#has.presence);
+    if (presence !== undefined && !this.#has.presence) this.presence.begin(presence === true ? undefined : presence);
+    this.#has = { state: state || this.#has.state, presence: presence !== undefined || this.#has.presence };
+    if (isMore && this.#subscription) this.#session.rejoin(this.#subscription);
     const { joined } = this.#subscription ?? this.#begin(after);
+    if (this.#has.state) this.#delivery.keepNothing();
     return { seq: await this.#inTime(joined.promise) };
   }
 
   async #leave(): Promise<void> {
-    this.#session.suspended.delete(this);
+    const error = this.#error("left", "the room was left");
     const subscription = this.#subscription;
+    if (this.#session.suspended.delete(this)) this.#dropExtras(error);
     if (!subscription) return;
     const removed = this.#session.remove(subscription);
-    subscription.stop(this.#error("left", "the room was left"));
-    this.#end(subscription, undefined);
+    subscription.stop(error);
+    this.#end(subscription, undefined, error);
     await this.#inTime(removed);
   }
 
@@ -282,6 +274,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         deliver: (logged) => {
           if (subscription.stopped) return;
           const { messages, bad } = this.#parsed(logged);
+          if (this.#has.state) this.state.apply(logged.map(({ message }) => message));
+          if (subscription.stopped) return;
           this.#delivery.push(messages);
           // Afterwards: who leaves because of it has had the others, as `seq` says.
           for (const error of bad) subscription.stopped || this.#tell("error", error);
@@ -289,8 +283,28 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         full: () => this.#delivery.full,
         due: (room) => this.#session.syncer.due(room),
         // A listener may have left the room while the subscription was at it.
-        state: (state) => subscription.stopped || this.#setState(state),
+        status: (status) => subscription.stopped || this.#setStatus(status),
         emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
+        extras: () => ({ ...(this.#has.state && { state: true }), ...(this.#has.presence && this.presence.extras) }),
+        presenceRev: () => (this.#has.presence ? this.presence.rev : undefined),
+        joined: (page, extras, asked) => {
+          if (extras.state) this.state.joined(page, asked);
+          if (extras.presence && !subscription.stopped) this.presence.joined(page, extras);
+        },
+        broadcast: (frame) => {
+          if (frame.type === "ephemeral") this.#onEphemeral(frame, subscription);
+          else if (this.#has.presence) this.presence.changed(frame);
+        },
+        missed: (seq, anew) => {
+          if (this.#has.state && !subscription.stopped) this.state.missed(seq, anew);
+        },
+        skims: (seq) => this.#has.state && !this.#delivery.consumed && this.state.skim(seq),
+        compared: (presence, renewed) => {
+          if (!this.#has.presence) return;
+          // The row that `sync` has put again does not say that the client is a member.
+          if (renewed) this.#session.rejoin(subscription);
+          if (presence) this.presence.synced(presence);
+        },
         ended: (reason, resumes) => {
           const from = subscription.position === undefined ? after : this.seq;
           const resume = () => {
@@ -299,7 +313,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
           };
           if (resumes) this.#session.suspended.set(this, resume);
           else void quiet(this.#session.remove(subscription));
-          this.#end(subscription, reason.code === "closed" ? undefined : reason);
+          this.#end(subscription, reason.code === "closed" ? undefined : reason, resumes ? undefined : reason);
           if (!resumes) this.#tell("error", reason);
         },
       },
@@ -308,21 +322,62 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#subscription = subscription;
     this.#session.suspended.delete(this);
     if (previous) subscription.resume(previous);
+    if (this.#has.state) this.#delivery.keepNothing();
     this.#ports.used(this as Room<unknown>);
     // First: a listener may leave it at once, or close the client.
     this.#session.add(subscription);
-    this.#setState("joining");
+    this.#setStatus("joining");
     return subscription;
   }
 
-  #end(subscription: Subscription, error: RoomcastError | undefined): void {
+  /** `final`: why the room will not go on where it stops. */
+  #end(subscription: Subscription, error: RoomcastError | undefined, final: RoomcastError | undefined): void {
     if (this.#subscription !== subscription) return;
     this.#position = this.seq;
     this.#subscription = undefined;
     this.#resumed = false;
     this.#delivery.end(error);
-    this.#setState("left");
+    this.#dropExtras(final);
+    this.#setStatus("left");
     this.#tell("left", { error });
+  }
+
+  /** State and members are kept where the room will go on. */
+  #dropExtras(final: RoomcastError | undefined): void {
+    if (!final) {
+      this.#stateMap?.pause();
+      this.#presence?.pause();
+      return;
+    }
+    this.#has = { state: false, presence: false };
+    this.#stateMap?.end(final);
+    this.#presence?.end(final);
+  }
+
+  async #announce(done: Promise<void>): Promise<void> {
+    this.#session.assertOpen();
+    if (!this.#has.presence) throw this.#error("bad_request", "the room is not joined with presence");
+    if (this.#subscription) this.#session.rejoin(this.#subscription);
+    await this.#inTime(done);
+  }
+
+  #skip(seq: number): void {
+    // Whoever has begun to read meanwhile gets all.
+    this.#subscription?.skipTo(this.#delivery.consumed ? 0 : seq);
+  }
+
+  #onEphemeral({ ephemeral }: EphemeralFrame, subscription: Subscription): void {
+    for (const message of ephemeral) {
+      if (subscription.stopped) return;
+      if (this.#ephemerals.isNews(message)) this.emit("ephemeral", { ...message, roomId: this.id });
+    }
+  }
+
+  /** Makes a request that has the time of an operation. */
+  async #request<K extends ReplyFrame["type"]>(frame: ClientFrame, expects: K, signal?: AbortSignalLike): Promise<Reply<K>> {
+    const { settings, requester } = this.#session;
+    const work = (cancellation?: Cancellation) => requester.request(frame, expects, settings.operationTimeoutMs, cancellation);
+    return unlessAborted(signal, work, this.#session.assertOpen());
   }
 
   /** Messages with their data checked, and what was wrong with others. */
@@ -331,7 +386,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const bad: RoomcastError[] = [];
     for (const { message, recovered } of logged) {
       try {
-        messages.push({ ...message, roomId: this.id, data: this.#parse(message.data), recovered });
+        // A removal has none.
+        const data = message.remove ? (message.data as T) : this.#parse(message.data);
+        messages.push({ ...message, roomId: this.id, data, recovered });
       } catch (cause) {
         const text = `message ${message.seq} has bad data: ${describe(cause)}`;
         bad.push(this.#error("bad_data", text, { messageId: message.id, cause }));
@@ -340,11 +397,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     return { messages, bad };
   }
 
-  #setState(state: RoomState): void {
-    const previous = this.#state;
-    if (state === previous) return;
-    this.#state = state;
-    this.#tell("state", { state, previous });
+  #setStatus(status: RoomStatus): void {
+    const previous = this.#status;
+    if (status === previous) return;
+    this.#status = status;
+    this.#tell("status", { status, previous });
   }
 
   /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */

@@ -1,7 +1,7 @@
 import type { CallOptions } from "./abort.js";
 import { checkWhole, RoomcastError } from "./errors.js";
-import { type ClientFrame, encodeFrame } from "./frames.js";
-import { MAX_FIELD_LENGTH } from "./limits.js";
+import { byteLength, type ClientFrame, encodeFrame, type SendFrame } from "./frames.js";
+import { MAX_EPHEMERAL_BYTES, MAX_FIELD_LENGTH, MAX_TTL_SECONDS } from "./limits.js";
 import { inTime, now } from "./timing.js";
 
 export interface SendOptions extends CallOptions {
@@ -17,6 +17,8 @@ export interface SendOptions extends CallOptions {
    * application that shows the newest value must compare `version` itself. A whole number.
    */
   version?: number;
+  /** With `key`: for how many seconds the room's state has it, 1 to 31,536,000. Default: until another value comes, or as the stack says. */
+  ttlSeconds?: number;
   /** How long to try. Default: the client's `sendTimeoutMs`. */
   timeoutMs?: number;
   /** Do not wait for the messages sent to this room before. Faster, but the log may have them in another order. */
@@ -39,18 +41,39 @@ export function newMessageId(): string {
 }
 
 /** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */
-export function sendFrame(roomId: string, data: unknown, options: SendOptions): ClientFrame & { action: "sendMessage" } {
-  const { id = newMessageId(), key, version } = options;
+export function sendFrame(roomId: string, data: unknown, options: SendOptions, remove?: true): SendFrame {
+  const { id = newMessageId(), key, version, ttlSeconds } = options;
   checkField("id", id, roomId);
   if (key !== undefined) checkField("key", key, roomId);
   checkWhole("version", version, 0, roomId);
-  const frame = { action: "sendMessage", roomId, id, key, version, data } as const;
+  checkWhole("ttlSeconds", ttlSeconds, 1, roomId, MAX_TTL_SECONDS);
+  const frame = { action: "sendMessage", roomId, id, key, version, ttlSeconds, remove, data } as const;
   // With as long a request id as any gets, so that what passes here also passes when it is sent.
   const { text } = encodeFrame(frame, "r".padEnd(12, "0"));
   // A copy: it may be sent much later, and the caller's object may have changed by then.
   const copy = JSON.parse(text) as typeof frame;
   if (!("data" in copy)) throw new RoomcastError("bad_request", "data is not JSON", { roomId });
   return { ...frame, data: copy.data };
+}
+
+/** The frame of a message that is not logged; throws `bad_request` or `too_large`. */
+export function ephemeralFrame(roomId: string, data: unknown, key: string | undefined): ClientFrame {
+  if (key !== undefined) checkField("key", key, roomId);
+  return { action: "sendMessage", roomId, ephemeral: true, key, data: jsonCopy(data, MAX_EPHEMERAL_BYTES) };
+}
+
+/** A copy of what can be sent; throws `bad_request` (not JSON) or `too_large`. */
+export function jsonCopy(data: unknown, maxBytes: number): unknown {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(data) as string | undefined;
+  } catch (cause) {
+    throw new RoomcastError("bad_request", "data is not JSON", { cause });
+  }
+  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON");
+  const bytes = byteLength(text);
+  if (bytes > maxBytes) throw new RoomcastError("too_large", `the data has ${bytes} bytes`);
+  return JSON.parse(text);
 }
 
 /**

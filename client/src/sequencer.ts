@@ -51,6 +51,14 @@ export class Sequencer {
     this.begin(position);
   }
 
+  /** Goes on behind `seq`, without what comes before. */
+  skip(seq: number): void {
+    if (seq <= (this.position ?? seq)) return;
+    this.noteHead(seq);
+    this.position = seq;
+    this.emptied = false;
+  }
+
   /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */
   offer(span: Span): void {
     this.noteHead(span.seq);

@@ -26,6 +26,8 @@ export class Session extends Lifecycle {
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
   readonly #pace: JoinPace;
+  /** By how much the server's clock is ahead of `now()`. Until the server has told, that of the device has to do. */
+  #clockOffset = Date.now() - now();
   #unwatchNetwork: (() => void) | undefined;
 
   constructor(settings: Settings, events: Emitter<ClientEvents>) {
@@ -48,6 +50,16 @@ export class Session extends Lifecycle {
   add(subscription: Subscription): void {
     this.subscriptions.set(subscription.roomId, subscription);
     for (const link of this.#links) link.join(subscription);
+  }
+
+  /** Joins the subscription's room once more, on every connection: what it says of itself has changed. */
+  rejoin(subscription: Subscription): void {
+    for (const link of this.#links) link.rejoin(subscription);
+  }
+
+  /** The server's clock, in Unix milliseconds. */
+  serverNow(): number {
+    return now() + this.#clockOffset;
   }
 
   /** Resolves when the server has confirmed that the room is left, or when it is somebody else's: joined again meanwhile. */
@@ -96,6 +108,9 @@ export class Session extends Lifecycle {
       broadcast: (frame) => {
         this.subscriptions.get(frame.roomId)?.onBroadcast(frame);
         stray(frame.roomId);
+      },
+      clock: (time) => {
+        this.#clockOffset = time - now();
       },
       late: (roomId, left) => {
         if (!left) return stray(roomId);

@@ -1,8 +1,8 @@
 import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
-import type { CatchUp, JoinedFrame, MessagesFrame } from "./frames.js";
-import { MAX_REPLY_MS } from "./limits.js";
-import type { RoomEvents } from "./room.js";
+import { type BroadcastFrame, bringsState, type CatchUp, type JoinedFrame, type JoinExtras, type MessagesFrame, type PresenceRev } from "./frames.js";
+import { MAX_REPLY_MS, RETENTION_SECONDS } from "./limits.js";
+import type { RoomEvents } from "./room-types.js";
 import { Sequencer, type Sequenced } from "./sequencer.js";
 import { type Backoff, backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
@@ -13,8 +13,22 @@ export interface SubscriptionPorts {
   full(): boolean;
   /** When the room is due to be compared with its log may have changed to an earlier time: see `beat`. */
   due(subscription: Subscription): void;
-  state(state: "joined" | "recovering"): void;
+  status(status: "joined" | "recovering"): void;
   emit<E extends "joined" | "truncated" | "gap" | "recovered">(event: E, value: RoomEvents[E]): void;
+  /** What the room is joined with besides messages. */
+  extras(): JoinExtras;
+  /** The list of members that the room has. */
+  presenceRev(): number | undefined;
+  /** The room was joined, with these extras, and from `asked` on: comes before any message. */
+  joined(page: JoinedFrame, extras: JoinExtras, asked: number | undefined): void;
+  /** A broadcast that is none of the log. */
+  broadcast(frame: Exclude<BroadcastFrame, MessagesFrame>): void;
+  /** The log cannot show everything up to `seq`. With `anew` it is another one, which begins behind `seq`. */
+  missed(seq: number, anew: boolean): void;
+  /** Whether nobody wants the messages up to `seq`, so that `skipTo` will be called. */
+  skims(seq: number): boolean;
+  /** An answer to a beat. `renewed`: the room's membership had been lost. */
+  compared(presence: PresenceRev | undefined, renewed: boolean): void;
   /** The server refuses the room; or the client is closed, and the room `resumes` when it connects again. */
   ended(reason: RoomcastError, resumes: boolean): void;
 }
@@ -36,9 +50,6 @@ const SURRENDER_AFTER = 5;
 
 /** By how much each pause between such questions is longer than the one before, besides the backoff. */
 const LONGER_MS = 200;
-
-/** Retention of a server that does not say. */
-const RETENTION_SECONDS = 600;
 
 /** One room from a join until it is left: decides what the application sees next, and when to ask the log. */
 export class Subscription {
@@ -63,6 +74,8 @@ export class Subscription {
    * while the reply was under way.
    */
   #trustEmptyMs = 0;
+  /** Nobody wants what is missing: `skipTo` will be called. */
+  #isSkimming = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
   readonly #reorder = new Timer();
@@ -126,8 +139,19 @@ export class Subscription {
     return this.connected && !this.#ports.full();
   }
 
-  onBroadcast(frame: MessagesFrame): void {
+  /** What the room is joined with besides messages. */
+  get extras(): JoinExtras {
+    return this.#ports.extras();
+  }
+
+  /** The list of members to compare in a `sync`. */
+  get presenceRev(): number | undefined {
+    return this.#ports.presenceRev();
+  }
+
+  onBroadcast(frame: BroadcastFrame): void {
     if (this.stopped) return;
+    if (frame.type !== "messages") return this.#ports.broadcast(frame);
     const before = this.#sequencer.position;
     // With no room for it, only its existence is noted: it is read from the log when the application has caught up.
     if (this.#ports.full()) this.#sequencer.noteHead(frame.seq);
@@ -140,19 +164,21 @@ export class Subscription {
     this.#chase();
   }
 
-  /** A connection has joined the room, having sent `asked` as its `after`. */
-  onJoined(asked: number | undefined, page: JoinedFrame): void {
+  /** A connection has joined the room, having sent this. */
+  onJoined({ after: asked, ...extras }: { after: number | undefined } & JoinExtras, page: JoinedFrame): void {
     if (this.stopped) return;
     const first = this.#state === "joining";
     const rejoined = this.#state === "lost";
     this.#state = "live";
+    this.#isSkimming = false;
     const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
     this.beat.joined(now(), page.syncAfterMs);
     if (this.position === undefined) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
-    if (first) this.#ports.state("joined");
+    this.#ports.joined(page, extras, asked);
+    if (first) this.#ports.status("joined");
     if (first || rejoined) this.#ports.emit("joined", { seq: page.seq, rejoined });
     this.joined.resolve(page.seq);
     if (this.stopped) return;
@@ -170,6 +196,20 @@ export class Subscription {
   /** The answer to a question to the log. `crowded`: what there was no place for went to other rooms. */
   onSynced(asked: number, page: CatchUp, crowded: boolean): void {
     if (!this.stopped) this.#apply(asked, page, crowded);
+  }
+
+  /** The answer to a beat, of what is not in the log. */
+  onPresence(presence: PresenceRev | undefined, renewed: boolean): void {
+    if (!this.stopped) this.#ports.compared(presence, renewed);
+  }
+
+  /** Goes on behind `seq`, if that is not done: nobody wants the messages up to there. */
+  skipTo(seq: number): void {
+    if (this.stopped) return;
+    this.#isSkimming = false;
+    this.#sequencer.skip(seq);
+    this.#advance();
+    if (this.#sequencer.behind) this.#ask();
   }
 
   /** No connection is left. */
@@ -225,10 +265,14 @@ export class Subscription {
   #apply(asked: number, page: CatchUp, crowded = false): void {
     const before = this.#at;
     const end = page.messages.at(-1)?.seq;
-    if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page.seq);
+    if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
     // With no room for it, the page is read again when the application has caught up.
     if (this.#ports.full()) return this.#release();
+    // First: it may be skipped at once.
+    this.#isSkimming = page.more;
+    if (page.more && this.#ports.skims(page.seq)) return this.#release();
+    this.#isSkimming = false;
     this.#reportTruncation(asked, page);
     if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
       this.#sequencer.emptied = true;
@@ -256,13 +300,15 @@ export class Subscription {
   }
 
   /** The position is beyond the log's head: it was of another log. */
-  #restart(asked: number, seq: number): void {
+  #restart(asked: number, page: CatchUp): void {
+    const { seq } = page;
     // If broadcasts have moved the position since, the answer is of the past.
     if (asked !== this.#sequencer.position) {
       this.#askLater();
       return this.#release();
     }
     this.#sequencer.restart(seq);
+    if (!bringsState(page)) this.#ports.missed(seq, true);
     this.#truncated(asked, seq, false);
     this.#advance();
   }
@@ -278,7 +324,7 @@ export class Subscription {
     const recovery = this.#recovery;
     this.#recovery = undefined;
     if (recovery) {
-      this.#ports.state("joined");
+      this.#ports.status("joined");
       this.#ports.emit("recovered", { after: recovery.after, seq: this.#at, count: recovery.count });
     }
     this.#release();
@@ -286,7 +332,7 @@ export class Subscription {
 
   /** Something is missing: wait for it a little, unless waiting cannot help. */
   #chase(): void {
-    if (!this.syncable || !this.#sequencer.behind) return;
+    if (!this.syncable || !this.#sequencer.behind || this.#isSkimming) return;
     if (this.beat.asking || this.#reorder.running || this.#retry.running) return;
     // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
     if (this.#sequencer.emptied) return this.#ask();
@@ -321,6 +367,7 @@ export class Subscription {
       if (seq === undefined) break;
       // "All that is retained" may be nothing; nobody was promised more.
       if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
+      this.#ports.missed(this.#at, false);
       this.#deliver(after);
       if (this.stopped || this.#ports.full()) return this.#release();
     }
@@ -342,20 +389,25 @@ export class Subscription {
     recovery.count += count;
     if (!announced || recovery.announced) return;
     recovery.announced = true;
-    this.#ports.state("recovering");
+    this.#ports.status("recovering");
   }
 
   /** Both connections of a hand-over report the same hole; it is told once. */
-  #reportTruncation(asked: number, { truncated, seq, messages }: CatchUp): void {
+  #reportTruncation(asked: number, page: CatchUp): void {
+    const { truncated, seq, messages } = page;
     const { position = 0, emptied } = this.#sequencer;
     const first = messages[0]?.seq;
+    const report = (after: number, behind: number, certain: boolean) => {
+      if (!bringsState(page)) this.#ports.missed(Math.max(behind - 1, after + 1), false);
+      this.#truncated(after, behind, certain);
+    };
     if (first === undefined) {
-      if (truncated && seq === 0 && asked === position && !emptied) this.#truncated(asked, seq, false);
+      if (truncated && seq === 0 && asked === position && !emptied) report(asked, seq, false);
     } else if (truncated) {
-      if (asked <= position && position < first - 1) this.#truncated(position, first, true);
+      if (asked <= position && position < first - 1) report(position, first, true);
     } else if (asked === 0 && emptied && this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs) {
       // Asked for all that is retained, the log does not say what it has dropped since it was seen empty.
-      this.#truncated(position, first, false);
+      report(position, first, false);
     }
   }
 

@@ -136,7 +136,9 @@ export class Syncer {
     const rooms = new Map(asked.map((room) => [room.roomId, room.resumeFrom ?? 0]));
     const sentAt = now();
     const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
-    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms) }, "synced", timeoutMs);
+    const lists = asked.flatMap((room) => (room.presenceRev === undefined ? [] : [[room.roomId, room.presenceRev] as const]));
+    const presence = lists.length > 0 && { presence: Object.fromEntries(lists) };
+    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms), ...presence }, "synced", timeoutMs);
     link.syncing(rooms.keys(), request);
     try {
       const reply = await request;
@@ -155,6 +157,7 @@ export class Syncer {
     if (link === this.#link) this.#stayAwake();
     // Not read as a record: a room may be called `constructor`.
     const pages = new Map(Object.entries(reply.rooms));
+    const lists = new Map(Object.entries(reply.presence ?? {}));
     const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);
     for (const room of asked) {
       if (link === this.#link) this.#asked.delete(room);
@@ -162,6 +165,7 @@ export class Syncer {
       if (page) {
         room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
         room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
+        room.onPresence(lists.get(room.roomId), renewed?.includes(room.roomId) ?? false);
       } else if (forbidden?.includes(room.roomId)) {
         room.end(new RoomcastError("forbidden", "the room is forbidden", room));
       } else {

@@ -215,7 +215,7 @@ def instructions(description: dict, state: Path) -> str:
         "EventBusName": description["eventBusName"],
         "Source": "me",
         "DetailType": "roomcast.message",
-        "Detail": json.dumps({"roomId": "lobby", "data": {"text": "hello"}}),
+        "Detail": json.dumps({"roomId": "presence:lobby", "data": {"text": "hello"}}),
     }
     return f"""
 Roomcast is running on this machine.

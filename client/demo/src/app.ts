@@ -8,6 +8,9 @@ import { Status } from "./status.js";
 /** How long the drop button keeps the network away: long enough for messages to be missed. */
 const OUTAGE_MS = 5_000;
 
+/** Where the chat begins: a room that keeps a list of its members unless the stack's parameters say otherwise. */
+const ROOM = "presence:lobby";
+
 interface Config {
   websocketUrl: string;
   tokenUrl: string;
@@ -33,7 +36,7 @@ async function run(): Promise<void> {
     await client.connect();
     offerOutage(outage, status);
     const chat = new Chat(client, status, name);
-    await Promise.all([chat.enter(query.get("room") ?? "lobby"), followPrices(client, status)]);
+    await Promise.all([chat.enter(query.get("room") ?? ROOM), followPrices(client, status)]);
   } catch (error) {
     status.happened(error instanceof Error ? error.message : String(error), "bad");
   }
@@ -59,7 +62,7 @@ function offerOutage(outage: Outage, status: Status): void {
   });
 }
 
-/** A name that this tab keeps: several tabs are several people. */
+/** A name that this tab keeps: several tabs are several people. With `?name=` they may be one. */
 function rememberedName(): string {
   const kept = sessionStorage.getItem("name");
   if (kept !== null) return kept;

@@ -44,19 +44,30 @@ export class PriceChart {
     new ResizeObserver(() => this.#draw()).observe(svg);
   }
 
-  /** Adds a point; returns the symbol's colour and its change in percent. */
-  add(symbol: string, point: Point): { series: number; change: number } {
+  /** The number of the symbol's colour. */
+  colourOf(symbol: string): number {
+    this.#of(symbol);
+    return [...this.#series.keys()].indexOf(symbol) % COLOURS;
+  }
+
+  /** Adds a point; returns the symbol's change in percent. */
+  add(symbol: string, point: Point): number {
+    const { points } = this.#of(symbol);
+    points.push(point);
+    const first = points.findIndex(({ time }) => time >= point.time - SPAN);
+    points.splice(0, first);
+    this.#draw();
+    return changeOf(points, point);
+  }
+
+  #of(symbol: string): Series {
     let series = this.#series.get(symbol);
     if (series === undefined) {
       const colour = `series-${this.#series.size % COLOURS}`;
       series = { points: [], line: this.#add("path", { class: `line ${colour}` }), rings: this.#add("g", { class: colour }) };
       this.#series.set(symbol, series);
     }
-    series.points.push(point);
-    const first = series.points.findIndex(({ time }) => time >= point.time - SPAN);
-    series.points.splice(0, first);
-    this.#draw();
-    return { series: [...this.#series.keys()].indexOf(symbol) % COLOURS, change: changeOf(series.points, point) };
+    return series;
   }
 
   /** Draws at the next frame, once however many points come before it. */

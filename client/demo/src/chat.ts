@@ -1,5 +1,6 @@
 import { type Message, type Room, type Roomcast, RoomcastError } from "../../src/index.js";
 import { byId, create, timeOf } from "./elements.js";
+import { People } from "./people.js";
 import type { Status } from "./status.js";
 
 /** How many messages stay on the page. */
@@ -11,6 +12,7 @@ export class Chat {
   readonly #status: Status;
   readonly #name: string;
   #room: Room | undefined;
+  #people: People | undefined;
   #unfollow = () => {};
 
   constructor(client: Roomcast, status: Status, name: string) {
@@ -21,6 +23,7 @@ export class Chat {
       event.preventDefault();
       void this.#send();
     });
+    byId<"input">("text").addEventListener("input", () => this.#people?.typing());
     byId<"form">("room-form").addEventListener("submit", (event) => {
       event.preventDefault();
       void this.enter(byId<"input">("room").value);
@@ -31,16 +34,18 @@ export class Chat {
   async enter(roomId: string): Promise<void> {
     if (this.#room?.id === roomId) return;
     this.#unfollow();
+    this.#people = undefined;
     this.#room?.leave().catch((error: unknown) => this.#report(error));
     byId<"ol">("message-list").replaceChildren();
     byId("no-messages").hidden = false;
     byId<"input">("room").value = roomId;
     const room = this.#client.room(roomId);
     this.#room = room;
+    this.#unfollow = () => {};
     try {
       // In this order, since a page of history may lack the messages of the last second, and what follows it does not.
       const { messages } = await room.history({ limit: 50 });
-      await room.join({ after: messages.at(-1)?.seq ?? 0 });
+      await room.join({ after: messages.at(-1)?.seq ?? 0, presence: { name: this.#name } });
       if (this.#room !== room) return;
       for (const message of messages) this.#show({ ...message, recovered: false });
       this.#status.happened(`Joined ${roomId}`);
@@ -49,12 +54,11 @@ export class Chat {
       return this.#report(error);
     }
     // Only now: what arrived meanwhile has waited for a listener, and follows the history.
-    this.#unfollow = this.#status.follow(room, "chat-seq");
-    const stop = room.on("message", (message) => this.#show(message));
-    const unfollow = this.#unfollow;
+    const people = new People(room, this.#name);
+    this.#people = people;
+    const stops = [this.#status.follow(room, "chat-seq"), room.on("message", (message) => this.#show(message)), () => people.stop()];
     this.#unfollow = () => {
-      stop();
-      unfollow();
+      for (const stop of stops) stop();
     };
   }
 

@@ -6,38 +6,55 @@ import type { Status } from "./status.js";
 /** The room that producers send prices to: `{symbol, price}`, with the symbol as key. */
 const ROOM = "prices";
 
-interface Entry {
+interface Row {
   price: HTMLElement;
   change: HTMLElement;
 }
 
-/** Follows the prices: the chart, and a list with the figures. */
+/** Follows the prices: a table with the newest of each, which the room's state has, and a chart of the last minute, which the log has. */
 export async function followPrices(client: Roomcast, status: Status): Promise<void> {
   const chart = new PriceChart(byId("chart") as unknown as SVGSVGElement);
-  const entries = new Map<string, Entry>();
-  const show = ({ data, sentAt }: Message, missed: boolean) => {
-    const { symbol, price } = (data ?? {}) as { symbol?: unknown; price?: unknown };
-    if (typeof symbol !== "string" || typeof price !== "number" || !Number.isFinite(price)) return;
-    byId("no-prices").hidden = true;
-    const { series, change } = chart.add(symbol, { time: sentAt, price, missed });
-    let entry = entries.get(symbol);
-    if (entry === undefined) entries.set(symbol, (entry = addEntry(symbol, series)));
-    entry.price.textContent = price.toFixed(2);
-    entry.change.textContent = `${change > 0 ? "▲" : change < 0 ? "▼" : "■"} ${Math.abs(change).toFixed(2)} %`;
+  const rows = new Map<string, Row>();
+  const rowOf = (symbol: string): Row => {
+    let row = rows.get(symbol);
+    if (row === undefined) rows.set(symbol, (row = addRow(symbol, chart.colourOf(symbol))));
+    return row;
+  };
+  const show = ({ data }: { data: unknown }) => {
+    const quote = quoteOf(data);
+    if (quote) rowOf(quote.symbol).price.textContent = quote.price.toFixed(2);
+  };
+  const draw = (message: Message, missed: boolean) => {
+    const quote = quoteOf(message.data);
+    if (!quote) return;
+    const change = chart.add(quote.symbol, { time: message.sentAt, price: quote.price, missed });
+    rowOf(quote.symbol).change.textContent = `${change > 0 ? "▲" : change < 0 ? "▼" : "■"} ${Math.abs(change).toFixed(2)} %`;
+    // Only where the stack keeps no state for the room.
+    if (!room.state.isReady) show(message);
   };
   const room = client.room(ROOM);
-  const { messages } = await room.history({ limit: 100 });
-  await room.join({ after: messages.at(-1)?.seq ?? 0 });
-  for (const message of messages) show(message, false);
+  room.state.on("snapshot", (entries) => entries.forEach(show));
+  room.state.on("change", ({ entry }) => entry && show(entry));
+  let early: Message[] | undefined = [];
+  room.on("message", (message) => (early ? early.push(message) : draw(message, message.recovered)));
+  const { seq } = await room.join({ state: true });
   status.follow(room, "prices-seq");
-  room.on("message", (message) => show(message, message.recovered));
+  if (seq > 0) for (const message of (await room.history({ limit: 100, before: seq + 1 })).messages) draw(message, false);
+  for (const message of early) draw(message, message.recovered);
+  early = undefined;
 }
 
-function addEntry(symbol: string, series: number): Entry {
+function quoteOf(data: unknown): { symbol: string; price: number } | undefined {
+  const { symbol, price } = (data ?? {}) as { symbol?: unknown; price?: unknown };
+  return typeof symbol === "string" && typeof price === "number" && Number.isFinite(price) ? { symbol, price } : undefined;
+}
+
+function addRow(symbol: string, colour: number): Row {
+  byId("no-prices").hidden = true;
   const item = create("li");
   const price = create("span", "price");
   const change = create("span", "change");
-  item.append(create("span", `swatch series-${series}`), create("span", "symbol", symbol), price, change);
+  item.append(create("span", `swatch series-${colour}`), create("span", "symbol", symbol), price, change);
   byId<"ul">("legend").append(item);
   return { price, change };
 }

@@ -1,9 +1,11 @@
-import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
-import type { Room, Roomcast, RoomEvents, RoomOptions } from "../index.js";
+import { useCallback, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
+import type { Room, Roomcast, RoomEvents, RoomOptions, StateEntry } from "../index.js";
 import { type ConnectionSnapshot, connectionStore, DISCONNECTED } from "./connection-store.js";
 import { messageList, type MessagesSnapshot } from "./message-list.js";
+import { type Attended, NOBODY, type PresenceSnapshot, presenceStore } from "./presence-store.js";
 import { useClient } from "./provider.js";
 import { NOT_JOINED, type RoomSnapshot, roomStore } from "./room-store.js";
+import { NO_STATE, type StateSnapshot, stateStore } from "./state-store.js";
 
 /** What `useRoomcast` returns. */
 export interface UseRoomcast extends ConnectionSnapshot {
@@ -21,6 +23,10 @@ export function useRoomcast(): UseRoomcast {
 export interface UseRoomOptions<T> extends RoomOptions<T> {
   /** As for `Room.join`: everything after this `seq` is delivered. Counts when the room is joined. */
   after?: number;
+  /** Keeps the room's state, for `useRoomState`. */
+  state?: boolean;
+  /** Keeps the room's list of members, for `usePresence`, and says this of the client, or with `true` nothing. Other data is an update. */
+  presence?: unknown;
   /** With `false` the component does not hold the room. Default true. */
   enabled?: boolean;
 }
@@ -39,12 +45,18 @@ export interface UseRoom<T> extends RoomSnapshot {
  */
 export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}): UseRoom<T> {
   const client = useClient();
-  const { after, enabled = true, ...roomOptions } = options;
+  const { after, state = false, presence, enabled = true, ...roomOptions } = options;
   const room = client.room<T>(id, roomOptions);
   const store = roomStore(client, room);
   const send = useMemo<Room<T>["send"]>(() => room.send.bind(room), [room]);
+  const isMember = presence !== undefined;
   // Without `after`, which counts for a join, not for a room that is joined.
-  useEffect(() => (enabled ? store.hold(after) : undefined), [store, enabled]);
+  useEffect(() => (enabled ? store.hold(after, { state, presence }) : undefined), [store, enabled, state, isMember]);
+  // Another object may say the same.
+  const said = isMember ? JSON.stringify(presence) : undefined;
+  useEffect(() => {
+    if (enabled && isMember) store.say(presence);
+  }, [store, enabled, said]);
   const snapshot = useSyncExternalStore(store.subscribe, store.snapshot, () => NOT_JOINED);
   return useMemo(() => ({ room, send, ...snapshot }), [room, send, snapshot]);
 }
@@ -71,6 +83,28 @@ export function useMessages<T>(room: Room<T>, options: UseMessagesOptions = {}):
   const list = messageList(room, limit, history);
   const snapshot = useSyncExternalStore(list.subscribe, list.snapshot, list.initial);
   return useMemo(() => ({ ...snapshot, loadOlder: list.loadOlder }), [list, snapshot]);
+}
+
+/**
+ * What the keys of a room have: all of them, updated at most once in 16 ms, or the entry of one, which alone is watched then. The room
+ * must be joined with `state`, by `useRoom` or otherwise.
+ */
+export function useRoomState<T>(room: Room<T>): StateSnapshot<T>;
+export function useRoomState<T>(room: Room<T>, key: string): StateEntry<T> | undefined;
+export function useRoomState<T>(room: Room<T>, key?: string): StateSnapshot<T> | StateEntry<T> | undefined {
+  const store = stateStore(room);
+  const subscribe = useMemo(() => (key === undefined ? store.subscribe : store.subscribeTo(key)), [store, key]);
+  const snapshot = useCallback(() => (key === undefined ? store.snapshot() : room.state.get(key)), [store, room, key]);
+  return useSyncExternalStore<StateSnapshot<T> | StateEntry<T> | undefined>(subscribe, snapshot, () => (key === undefined ? NO_STATE : undefined));
+}
+
+/**
+ * Who is in a room. `P` is what you say that members say of themselves: nothing checks it. The room must be joined with `presence`, by
+ * `useRoom` or otherwise.
+ */
+export function usePresence<P = unknown>(room: Attended): PresenceSnapshot<P> {
+  const store = presenceStore(room);
+  return useSyncExternalStore(store.subscribe, store.snapshot, () => NOBODY) as PresenceSnapshot<P>;
 }
 
 /** Calls the newest `listener` for each `event` of the room, while mounted. */

@@ -103,7 +103,7 @@ export class MessageList<T> {
         if (seq > 0 && seq < after) this.#beginAnew(seq);
       }),
     ];
-    if (room.state === "joined" || room.state === "recovering") {
+    if (room.status === "joined" || room.status === "recovering") {
       // Too small while an iterator has messages to read that listeners were given before this one came.
       this.#reach = room.seq ?? 0;
       this.#begin();

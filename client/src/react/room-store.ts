@@ -1,17 +1,23 @@
-import type { Room, Roomcast, RoomcastError, RoomState } from "../index.js";
+import type { Room, Roomcast, RoomcastError, RoomStatus } from "../index.js";
 import { Shared, Watched } from "./shared.js";
 
 /** A room at one moment. */
 export interface RoomSnapshot {
-  state: RoomState;
+  status: RoomStatus;
   /** Why it is not joined: the newest error since it last was. */
   error: RoomcastError | undefined;
 }
 
 /** Before a room is joined, and so on a server. */
-export const NOT_JOINED: RoomSnapshot = Object.freeze({ state: "left", error: undefined });
+export const NOT_JOINED: RoomSnapshot = Object.freeze({ status: "left", error: undefined });
 
 const NOT_FAILURES: ReadonlySet<string> = new Set(["left", "closed", "aborted", "bad_data"]);
+
+/** What a room is joined with besides its messages. */
+interface Extras {
+  state: boolean;
+  presence: unknown;
+}
 
 /** A room that components hold together: joined while there are holders. */
 export class RoomStore<T> {
@@ -21,9 +27,12 @@ export class RoomStore<T> {
   readonly #watched = new Watched(() => this.#watch());
   /** The `after` of the first join. */
   #after: number | undefined;
+  /** What the room is joined with. */
+  #extras: Extras = { state: false, presence: undefined };
   /** It was joined since there are holders: a later join goes on where it stopped. */
   #joined = false;
-  /** Stops the listener of a room that was joined here; without one, the room is the application's to leave. */
+  /** The room was joined here; if not, it is the application's to leave. */
+  #isOurs = false;
   #stopReading: (() => void) | undefined;
   #snapshot = NOT_JOINED;
 
@@ -35,22 +44,35 @@ export class RoomStore<T> {
   readonly subscribe = this.#watched.subscribe;
 
   readonly snapshot = (): RoomSnapshot => {
-    const { state } = this.#room;
+    const { status } = this.#room;
     // It may have changed while nobody watched.
-    if (state !== this.#snapshot.state) this.#snapshot = { state, error: undefined };
+    if (status !== this.#snapshot.status) this.#snapshot = { status, error: undefined };
     return this.#snapshot;
   };
 
-  /** Joins the room, until every holder has let go. The `after` of the first holder counts. */
-  hold(after: number | undefined): () => void {
+  /** Joins the room, until every holder has let go. The `after` of the first holder counts, and what any of them wants besides. */
+  hold(after: number | undefined, { state, presence }: Extras = { state: false, presence: undefined }): () => void {
     this.#after ??= after;
-    return this.#held.use();
+    const { state: hadState, presence: had } = this.#extras;
+    this.#extras = { state: state || hadState, presence: had ?? presence };
+    const isMore = this.#extras.state !== hadState || this.#extras.presence !== had;
+    const release = this.#held.use();
+    if (isMore && this.#room.status !== "left") this.#extend();
+    return release;
+  }
+
+  /** Says something else of the client. */
+  say(presence: unknown): void {
+    if (JSON.stringify(presence) === JSON.stringify(this.#extras.presence)) return;
+    this.#extras.presence = presence;
+    // What failed is said when the room is joined again.
+    this.#room.presence.update(presence === true ? undefined : presence).catch(() => {});
   }
 
   #stay(): () => void {
     const room = this.#room;
     let held = true;
-    this.#joined = room.state === "joined" || room.state === "recovering";
+    this.#joined = room.status === "joined" || room.status === "recovering";
     const stops = [
       room.on("joined", () => {
         this.#joined = true;
@@ -63,14 +85,17 @@ export class RoomStore<T> {
         if (previous === "closed") this.#join();
       }),
     ];
+    if (room.status !== "left") this.#extend();
     this.#join();
     return () => {
       held = false;
       for (const stop of stops) stop();
       this.#after = undefined;
-      if (this.#stopReading === undefined) return;
-      this.#stopReading();
+      this.#extras = { state: false, presence: undefined };
+      this.#stopReading?.();
       this.#stopReading = undefined;
+      if (!this.#isOurs) return;
+      this.#isOurs = false;
       // Nobody is left to be told that it failed; the membership ends with the connection at the latest.
       room.leave().catch(() => {});
     };
@@ -79,18 +104,25 @@ export class RoomStore<T> {
   #join(): void {
     const room = this.#room;
     // Before `connect()`: joined when it is called.
-    if (room.state !== "left" || this.#client.state === "closed") return;
-    // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room.
-    this.#stopReading ??= room.on("message", () => {});
+    if (room.status !== "left" || this.#client.state === "closed") return;
+    this.#isOurs = true;
+    // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room. Not with state.
+    if (!this.#extras.state) this.#stopReading ??= room.on("message", () => {});
     const after = this.#joined ? room.seq : this.#after;
-    room.join(after === undefined ? {} : { after }).catch((error: RoomcastError) => this.#failed(error));
+    room.join({ ...this.#extras, ...(after !== undefined && { after }) }).catch((error: RoomcastError) => this.#failed(error));
+  }
+
+  /** Asks for what the room was joined without. */
+  #extend(): void {
+    const { state, presence } = this.#extras;
+    if (state || presence !== undefined) this.#room.join({ state, presence }).catch((error: RoomcastError) => this.#failed(error));
   }
 
   #watch(): () => void {
     const room = this.#room;
     const stops = [
-      room.on("state", ({ state }) => {
-        this.#set({ state, error: state === "joined" ? undefined : this.#snapshot.error });
+      room.on("status", ({ status }) => {
+        this.#set({ status, error: status === "joined" ? undefined : this.#snapshot.error });
       }),
       room.on("error", (error) => this.#failed(error)),
     ];
@@ -101,8 +133,8 @@ export class RoomStore<T> {
 
   #failed(error: RoomcastError): void {
     // What was asked for is no failure, and one bad message is none of the room.
-    if (NOT_FAILURES.has(error.code) || this.#room.state === "joined") return;
-    this.#set({ state: this.#room.state, error });
+    if (NOT_FAILURES.has(error.code) || this.#room.status === "joined") return;
+    this.#set({ status: this.#room.status, error });
   }
 
   #set(snapshot: RoomSnapshot): void {

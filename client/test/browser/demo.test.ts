@@ -9,7 +9,7 @@ const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.
 
 /** The demo page in a real browser: at `ROOMCAST_DEMO_URL`, or else on the scripted server. */
 describe("the demo page", () => {
-  const room = `test-${Date.now()}`;
+  const room = `presence:test-${Date.now()}`;
   let browser: Browser;
   let scripted: SocketServer | undefined;
   let producer: ReturnType<typeof setInterval> | undefined;
@@ -63,13 +63,51 @@ describe("the demo page", () => {
     expect(await figure(bob, "chat-seq")).toBeGreaterThan(1e15);
   });
 
+  it("shows who is there, once for each, and who is typing", async () => {
+    const faces = (page: Page) => page.locator("#members [data-member]").evaluateAll((all) => all.map((one) => one.getAttribute("data-member")));
+    for (const page of [alice, bob]) await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["alice", "bob"]);
+    const second = await open("bob");
+    await expect.poll(() => faces(second), { timeout: 20_000 }).toEqual(["alice", "bob"]);
+    expect(await second.locator('[data-member="bob"]').textContent()).toBe("B");
+    const cy = await open("Cy van Dam");
+    for (const page of [alice, bob, second, cy]) await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["Cy van Dam", "alice", "bob"]);
+    expect(await alice.locator(".face").allTextContents()).toEqual(["CV", "A", "B"]);
+    expect(await alice.locator("#member-count").textContent()).toBe("3 people here");
+    await cy.close();
+    for (const page of [alice, bob, second]) await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["alice", "bob"]);
+    await second.close();
+    const typing = alice.locator("#typing");
+    await bob.locator("#text").pressSequentially("Wait");
+    await expect.poll(() => typing.textContent(), { timeout: 10_000 }).toBe("bob is typing…");
+    await expect.poll(() => typing.textContent(), { timeout: 10_000 }).toBe("");
+    expect(await bob.locator("#typing").textContent()).toBe("");
+    await bob.locator("#text").pressSequentially(" for it");
+    await expect.poll(() => typing.textContent(), { timeout: 10_000 }).toBe("bob is typing…");
+    const begun = Date.now();
+    await bob.press("#text", "Enter");
+    await until(alice, "Wait for it");
+    await expect.poll(() => typing.textContent()).toBe("");
+    // With the message, not by time; unless this machine was asleep.
+    expect(Date.now() - begun).toBeLessThan(60_000);
+    expect(await faces(alice)).toEqual(["alice", "bob"]);
+  });
+
+  it("has all prices from the start, also those that nobody has told for long", async () => {
+    if (scripted === undefined) return;
+    const page = await open("dora");
+    const rare = page.locator("#legend li", { hasText: "RARE" });
+    await rare.waitFor();
+    expect(await rare.locator(".price").textContent()).toBe("7.00");
+    await page.close();
+  });
+
   it("draws the prices as they come", async () => {
     await alice.locator("#legend li").nth(2).waitFor();
     const before = await figure(alice, "received");
     await expect.poll(() => figure(alice, "received"), { timeout: 20_000 }).toBeGreaterThan(before + 5);
     const lines = await alice.locator("#chart path.line").evaluateAll((paths) => paths.map((path) => path.getAttribute("d") ?? ""));
-    expect(lines.length).toBeGreaterThanOrEqual(3);
-    for (const line of lines) expect(line).toMatch(/^M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)+$/);
+    expect(lines.filter((line) => line !== "").length).toBeGreaterThanOrEqual(3);
+    for (const line of lines.filter((each) => each !== "")) expect(line).toMatch(/^M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)+$/);
   });
 
   it("recovers what was missed while the connection was dropped", async () => {
@@ -164,6 +202,7 @@ function producePrices({ server }: SocketServer): ReturnType<typeof setInterval>
     const drafts = [...prices].map(([symbol, price]) => ({ data: { symbol, price }, key: symbol, version }));
     server.publish("prices", drafts);
   };
+  server.publish("prices", [{ data: { symbol: "RARE", price: 7 }, key: "RARE", version }]);
   // A minute of the past, so that the chart has something to show from the start.
   const start = Date.now() - 60_000;
   for (let second = 0; second < 60; second++) {

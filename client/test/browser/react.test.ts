@@ -199,6 +199,40 @@ describe.each([
     expect(await texts()).toEqual(["one", "two"]);
   });
 
+  it("keep the state and the members of a room through every mount, and leave nobody behind", async () => {
+    const { server } = socketServer;
+    server.presenceDelay = () => 100;
+    server.statePage = { joined: 1, next: 1 };
+    const put = (key: string, data: number) => server.publish("presence:fx", [{ key, data }]);
+    for (const key of ["a", "b", "c"]) put(key, 1);
+    await open();
+    const board = (mood: string, key = "a") => show({ rooms: [], key, board: { room: "presence:fx", mood } });
+    const values = () => page.locator("output b").textContent();
+    const faces = () => page.locator("article li").allTextContents();
+    await board("glad");
+    await page.locator('output[data-ready="true"]').waitFor();
+    await eventually(values).toBe("a=1 b=1 c=1");
+    await eventually(faces).toEqual(["alice is glad"]);
+    expect(await page.locator("output i").textContent()).toBe("1");
+    for (let n = 2; n < 50; n++) put("a", n);
+    await eventually(() => page.locator("output i").textContent()).toBe("49");
+    await eventually(values).toBe("a=49 b=1 c=1");
+    await board("calm");
+    await eventually(faces).toEqual(["alice is calm"]);
+    await board("calm", "b");
+    socketServer.cutAll();
+    put("b", 2);
+    await eventually(values).toBe("a=49 b=2 c=1");
+    expect(await page.locator("article").getAttribute("data-count")).toBe("1");
+    expect(frames("leaveRoom")).toEqual([]);
+    await show(undefined);
+    await eventually(() => frames("leaveRoom")).toEqual(["presence:fx"]);
+    await eventually(() => server.list("presence:fx").count).toBe(0);
+    await board("back");
+    await eventually(faces).toEqual(["alice is back"]);
+    await eventually(values).toBe("a=49 b=2 c=1");
+  });
+
   it("take over what a server has rendered", async () => {
     publish("one");
     await open("/rendered.html");

@@ -16,15 +16,24 @@ const USE = `
     const { id } = await room.send({ text: "hi" }, { key: "k", version: 1 });
     id satisfies string;
     room.on("message", (message: Message<{ text: string }>) => message.data.text satisfies string);
+    await room.join({ state: true, presence: { name: "Ann" } });
+    room.state satisfies ReadonlyMap<string, StateEntry<{ text: string }>>;
+    room.state.on("change", ({ entry, reason }) => [entry?.data.text satisfies string | undefined, reason satisfies string]);
+    await room.state.set("k", { text: "hi" }, { version: 1, ttlSeconds: 5 });
+    // @ts-expect-error: not what the room's values are
+    await room.state.set("k", 7);
+    room.presence.members satisfies readonly Member[];
+    room.presence.on("updated", ({ id, previous }) => [id satisfies string, previous satisfies unknown]);
+    (await room.sendEphemeral(true, { key: "typing" })) satisfies boolean;
     for await (const { data } of room) data.text satisfies string;
     // @ts-expect-error: there is no such event
     room.on("nothing", () => {});
   }
 `;
-const CORE = `import { Roomcast, type Message, type RoomcastError } from "roomcast-client";${USE}`;
+const CORE = `import { Roomcast, type Member, type Message, type RoomcastError, type StateEntry } from "roomcast-client";${USE}`;
 const REACT = `
   import { Roomcast } from "roomcast-client";
-  import { RoomcastProvider, useMessages, useRoom, useRoomcast, useRoomEvent } from "roomcast-client/react";
+  import { RoomcastProvider, useMessages, usePresence, useRoom, useRoomcast, useRoomEvent, useRoomState } from "roomcast-client/react";
   import { createElement } from "react";
   export function Chat() {
     const { client, state } = useRoomcast();
@@ -35,6 +44,9 @@ const REACT = `
     void send({ text: "hi" });
     useRoomEvent(room, "truncated", ({ certain }) => certain satisfies boolean);
     const { messages } = useMessages(room, { limit: 10, history: 5 });
+    useRoomState(room).entries.get("k")?.data.text satisfies string | undefined;
+    useRoomState(room, "k")?.data.text satisfies string | undefined;
+    usePresence<{ name: string }>(room).members[0]?.data?.name satisfies string | undefined;
     // @ts-expect-error: data has no such field
     messages[0]?.data.texts;
     return createElement("p", undefined, messages[0]?.data.text);

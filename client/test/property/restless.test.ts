@@ -4,7 +4,7 @@ import { Random, seeds } from "../support/random.js";
 import { pass, World } from "../support/world.js";
 
 const START = 1_750_000_000_000;
-const EVENTS: readonly (keyof RoomEvents)[] = ["state", "joined", "left", "gap", "recovered", "truncated", "stalled", "message", "error"];
+const EVENTS: readonly (keyof RoomEvents)[] = ["status", "joined", "left", "gap", "recovered", "truncated", "stalled", "message", "error"];
 
 /** What no application sends: `parse` throws. */
 const isBad = (data: unknown) => (data as number) % 13 === 0;
@@ -78,7 +78,7 @@ class Restless {
     const seen: number[] = [];
     this.#seen.set(room.id, seen);
     room.on("message", ({ seq }) => {
-      if (room.state === "left") this.wrong.add("a message of a room that was left");
+      if (room.status === "left") this.wrong.add("a message of a room that was left");
       if (seq <= (seen.at(-1) ?? 0)) this.wrong.add("a message twice, or out of order");
       seen.push(seq);
     });
@@ -98,7 +98,7 @@ class Restless {
     const what = random.int(0, 5);
     if (what <= 1 && this.#open) {
       this.#wishes.set(room.id, true);
-      void room.join(room.state === "left" && room.seq !== undefined ? { after: room.seq } : {});
+      void room.join(room.status === "left" && room.seq !== undefined ? { after: room.seq } : {});
     } else if (what === 2) {
       this.#wishes.set(room.id, false);
       void room.leave();
@@ -129,9 +129,9 @@ class Restless {
     const { server } = this.#world;
     const { wrong } = this;
     if (this.#client.state !== "open") wrong.add(`the client is ${this.#client.state}`);
-    for (const { id, state, seq } of this.#rooms) {
+    for (const { id, status, seq } of this.#rooms) {
       const wished = this.#wishes.get(id) ?? false;
-      if (state !== (wished ? "joined" : "left")) wrong.add(`a room is ${state} for a wish of ${wished}`);
+      if (status !== (wished ? "joined" : "left")) wrong.add(`a room is ${status} for a wish of ${wished}`);
       // During a hand-over there are two.
       if (server.members(id).length > 0 !== wished) wrong.add(`${server.members(id).length} members for a wish of ${wished}`);
       if (!wished) continue;

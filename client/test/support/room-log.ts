@@ -7,6 +7,8 @@ export interface Draft {
   data: unknown;
   key?: string;
   version?: number;
+  remove?: boolean;
+  ttlSeconds?: number;
 }
 
 /** One room's log as the protocol describes it: consecutive numbers, starting at Unix microseconds when it is empty. */
@@ -20,6 +22,11 @@ export class RoomLog {
   /** Whether the log has a head row, which outlives its messages. Logs written by an older version have none. */
   remembers = true;
   #anew = false;
+  readonly #clock: () => number;
+
+  constructor(clock: () => number = Date.now) {
+    this.#clock = clock;
+  }
 
   get head(): number {
     return this.retained.at(-1)?.seq ?? 0;
@@ -27,7 +34,7 @@ export class RoomLog {
 
   append(drafts: readonly Draft[]): LoggedMessage[] {
     const first = this.#next();
-    const batch = drafts.map((draft, index) => ({ ...draft, sentAt: Date.now(), seq: first + index }));
+    const batch = drafts.map((draft, index) => ({ ...draft, sentAt: this.#clock(), seq: first + index }));
     this.#anew = false;
     this.retained.push(...batch);
     this.all.push(...batch);
@@ -59,7 +66,7 @@ export class RoomLog {
 
   /** The newest message as a read that lags behind by `ms` shows it. */
   headBefore(ms: number): number {
-    return this.all.filter(({ sentAt }) => sentAt <= Date.now() - ms).at(-1)?.seq ?? 0;
+    return this.all.filter(({ sentAt }) => sentAt <= this.#clock() - ms).at(-1)?.seq ?? 0;
   }
 
   history(before: number, limit: number): { messages: LoggedMessage[]; more: boolean } {
@@ -82,6 +89,6 @@ export class RoomLog {
   #next(): number {
     if (this.retained.length > 0 && !this.#anew) return this.head + 1;
     // Numbers never go back, also when the clock stands still between an expiry and the next message.
-    return Math.max(Date.now() * 1_000, (this.all.at(-1)?.seq ?? 0) + 1);
+    return Math.max(this.#clock() * 1_000, (this.all.at(-1)?.seq ?? 0) + 1);
   }
 }

@@ -1,5 +1,7 @@
-import type { LoggedMessage } from "../../src/frames.js";
+import type { LoggedMessage, StatePage } from "../../src/frames.js";
 import { type Draft, RoomLog } from "./room-log.js";
+import { type MemberRow, RoomMembers } from "./room-members.js";
+import { meeting, RoomState } from "./room-state.js";
 
 /** A connection, as the server sees it. */
 export interface Peer {
@@ -35,6 +37,8 @@ export interface ClientFields {
 interface Membership {
   /** Broadcasts before this time do not reach the member: the index lags behind the table. */
   visibleFrom: number;
+  /** The connection is a member, and says this. */
+  member?: MemberRow | undefined;
 }
 
 /** The server's side of the protocol, in memory, without a transport. Tests script what goes wrong. */
@@ -74,6 +78,24 @@ export class ScriptedServer {
   broadcastDelay: () => number = () => 1;
   /** Milliseconds from a join until broadcasts reach the member. */
   indexLag: () => number = () => 0;
+  /** By how much the server's clock is ahead of the client's. */
+  clockAhead = 0;
+  /** Rooms that have no state, and rooms that have no list of members. */
+  readonly stateless = new Set<string>();
+  readonly unlisted = new Set<string>();
+  /** Keys in one page of a room's state. 0 in `joined`: there is no room for any. */
+  statePage = { joined: 1_000, next: 500 };
+  /** For how many milliseconds pages of state are used again. */
+  stateCacheMs = 0;
+  /** Members in a page, in a list, and in a frame of changes. `says`: which member the client is, and whether a page is one of the list. */
+  presence = { page: 100, list: 500, frame: 100, says: false };
+  /** Milliseconds from a change of a room's members to its publication; infinite: none. */
+  presenceDelay: () => number = () => 3_500;
+  readonly #states = new Map<string, RoomState>();
+  readonly #pages = new Map<string, { page: StatePage; time: number }>();
+  readonly #lists = new Map<string, RoomMembers>();
+  readonly #ticks = new Set<string>();
+  #rowNumber = 0;
   readonly #members = new Map<string, Map<Peer, Membership>>();
   readonly #queues = new Map<string, Draft[]>();
   readonly #accepted = new Set<string>();
@@ -81,8 +103,48 @@ export class ScriptedServer {
 
   log(roomId: string): RoomLog {
     let log = this.logs.get(roomId);
-    if (log === undefined) this.logs.set(roomId, (log = new RoomLog()));
+    if (log === undefined) this.logs.set(roomId, (log = new RoomLog(() => this.now())));
     return log;
+  }
+
+  now(): number {
+    return Date.now() + this.clockAhead;
+  }
+
+  state(roomId: string): RoomState {
+    let state = this.#states.get(roomId);
+    if (state === undefined) this.#states.set(roomId, (state = new RoomState()));
+    return state;
+  }
+
+  /** The state is that of another time, or none. */
+  restore(roomId: string): void {
+    this.#states.delete(roomId);
+    this.#pages.clear();
+  }
+
+  list(roomId: string): RoomMembers {
+    let list = this.#lists.get(roomId);
+    if (list === undefined) this.#lists.set(roomId, (list = new RoomMembers()));
+    return list;
+  }
+
+  /** The rows of those who are members. */
+  memberRows(roomId: string): MemberRow[] {
+    return [...this.#membersOf(roomId).values()].flatMap(({ member }) => member ?? []);
+  }
+
+  /** Compares the list of members with the rows, and tells everybody what has changed. */
+  publishMembers(roomId: string): void {
+    const change = this.list(roomId).publish(this.memberRows(roomId), this.now(), this.presence.list, this.presence.frame);
+    if (change) this.post(roomId, { type: "presence", roomId, ...change });
+  }
+
+  /** Posts a frame to every connection in a room. */
+  post(roomId: string, frame: object): void {
+    for (const [peer, { visibleFrom }] of this.#membersOf(roomId)) {
+      if (visibleFrom <= Date.now()) peer.deliver(JSON.stringify(frame));
+    }
   }
 
   members(roomId: string): Peer[] {
@@ -127,13 +189,14 @@ export class ScriptedServer {
 
   /** `$disconnect`. */
   disconnect(peer: Peer): void {
-    for (const members of this.#members.values()) members.delete(peer);
+    for (const roomId of this.#members.keys()) this.#remove(peer, roomId);
   }
 
   /** Appends a batch and broadcasts it at once, as fanout does. */
   publish(roomId: string, drafts: readonly (Partial<Draft> & { data: unknown })[]): LoggedMessage[] {
     const full = drafts.map((draft) => ({ id: `m${this.#nextId++}`, from: "producer", ...draft }));
     const batch = this.log(roomId).append(full);
+    this.state(roomId).write(batch, this.retentionSeconds);
     this.broadcast(roomId, batch);
     return batch;
   }
@@ -182,9 +245,13 @@ export class ScriptedServer {
         const after = frame["after"] as number | undefined;
         const unread = this.withoutHistory.has(roomId) && after !== undefined;
         if (unread) return { type: "error", code: "forbidden", message: "the room's log may not be read" };
-        this.#put(peer, roomId);
+        this.#put(peer, roomId, frame);
         const log = this.log(roomId);
-        const page = after === undefined ? { seq: log.known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
+        const hasState = frame["state"] === true && !this.stateless.has(roomId);
+        const known = after === undefined && hasState ? this.#statePage(roomId, "", 0, this.statePage.joined).seq : log.known;
+        const page = after === undefined ? { seq: known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
+        const snapshot = hasState && (after === undefined || page.truncated) && this.#firstOfState(roomId, page.seq);
+        const asksMore = frame["state"] === true || frame["presence"] === true;
         const expiresInMs = Math.max(0, this.expiresIn(peer.token));
         return {
           type: "joined",
@@ -193,15 +260,30 @@ export class ScriptedServer {
           retentionSeconds: this.retentionSeconds,
           syncAfterMs: this.syncAfterMs([roomId]),
           ...(this.expiry.hint && Number.isFinite(expiresInMs) && { expiresInMs }),
+          ...(asksMore && { now: this.now() }),
+          ...snapshot,
+          ...(frame["presence"] === true && !this.unlisted.has(roomId) && { presence: this.#firstOfMembers(peer, roomId) }),
         };
       }
       case "leaveRoom":
-        this.#membersOf(roomId).delete(peer);
+        this.#remove(peer, roomId);
         return { type: "left", roomId };
       case "sendMessage":
-        return this.#accept(peer, roomId, frame);
-      case "sync":
-        return this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
+        return frame["ephemeral"] === true ? this.#pass(peer, roomId, frame) : this.#accept(peer, roomId, frame);
+      case "getState":
+        return this.#pageOfState(roomId, (frame["after"] as string | undefined) ?? "", frame["seq"] as number);
+      case "getMembers": {
+        if (this.unlisted.has(roomId)) return { type: "error", code: "bad_request", message: "no presence is kept" };
+        const size = Math.min((frame["limit"] as number | undefined) ?? Infinity, this.presence.page);
+        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId), this.presence.says) };
+      }
+      case "sync": {
+        const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
+        const lists = frame["presence"] as Record<string, number> | undefined;
+        if (lists === undefined) return synced;
+        const published = Object.keys(lists).map((id) => [id, { rev: this.list(id).rev, count: this.list(id).count }]);
+        return { ...synced, presence: Object.fromEntries(published) as object, now: this.now() };
+      }
       case "getHistory": {
         const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
         return { type: "history", roomId, ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50) };
@@ -242,8 +324,65 @@ export class ScriptedServer {
     return this.withoutHistory.has(roomId) ? (peer.openedAt ?? 0) : undefined;
   }
 
-  #put(peer: Peer, roomId: string): void {
-    this.#membersOf(roomId).set(peer, { visibleFrom: Date.now() + this.indexLag() });
+  /** Puts a connection's row: `sync` does, too, without what a `joinRoom` says. */
+  #put(peer: Peer, roomId: string, frame?: ClientFields): void {
+    const isMember = frame?.["presence"] === true && !this.unlisted.has(roomId);
+    const data = frame?.["presenceData"];
+    const member = { sub: peer.sub, at: ++this.#rowNumber, ...(data !== undefined && { data }) };
+    this.#membersOf(roomId).set(peer, { visibleFrom: Date.now() + this.indexLag(), ...(isMember && { member }) });
+    if (isMember) this.#tick(roomId);
+  }
+
+  #firstOfMembers(peer: Peer, roomId: string): object {
+    const oneself = this.#membersOf(roomId).get(peer)?.member ?? { sub: peer.sub, at: 0 };
+    return { ...(this.presence.says && { id: peer.sub }), ...this.list(roomId).first(this.presence.page, oneself) };
+  }
+
+  #remove(peer: Peer, roomId: string): void {
+    const members = this.#membersOf(roomId);
+    if (members.get(peer)?.member) this.#tick(roomId);
+    members.delete(peer);
+  }
+
+  /** The room's members may have changed: they are looked at later, once. */
+  #tick(roomId: string): void {
+    const delay = this.presenceDelay();
+    if (this.#ticks.has(roomId) || delay === Infinity) return;
+    this.#ticks.add(roomId);
+    setTimeout(() => {
+      this.#ticks.delete(roomId);
+      this.publishMembers(roomId);
+    }, delay);
+  }
+
+  /** A page of state that knows `seq`, perhaps one that was read for another client. */
+  #statePage(roomId: string, after: string, seq: number, size: number): StatePage {
+    const id = JSON.stringify([roomId, after, size]);
+    let kept = this.#pages.get(id);
+    if (kept === undefined || kept.time + this.stateCacheMs <= Date.now() || kept.page.seq < seq) {
+      kept = { page: this.state(roomId).page(this.log(roomId).known, after, size, this.now()), time: Date.now() };
+      this.#pages.set(id, kept);
+    }
+    return kept.page;
+  }
+
+  #firstOfState(roomId: string, seq: number): object {
+    const { entries, removed, next } = meeting(this.#statePage(roomId, "", seq, this.statePage.joined), seq);
+    const hasPage = this.statePage.joined > 0 || next === undefined;
+    return { ...(hasPage && { state: entries, stateRemoved: removed }), ...(next !== undefined && { stateNext: next }) };
+  }
+
+  #pageOfState(roomId: string, after: string, seq: number): object {
+    if (this.stateless.has(roomId)) return { type: "error", code: "bad_request", message: "the room has no state" };
+    return { type: "state", roomId, ...meeting(this.#statePage(roomId, after, seq, this.statePage.next), seq) };
+  }
+
+  /** A message that is not logged. */
+  #pass(peer: Peer, roomId: string, frame: ClientFields): object {
+    const { key, data } = frame;
+    const message = { from: peer.sub, sentAt: this.now(), ...(key !== undefined && { key }), data };
+    setTimeout(() => this.post(roomId, { type: "ephemeral", roomId, ephemeral: [message] }), this.broadcastDelay());
+    return { type: "accepted", roomId, id: `m${this.#nextId++}` };
   }
 
   #accept(peer: Peer, roomId: string, frame: ClientFields): object {
@@ -251,10 +390,10 @@ export class ScriptedServer {
     const deduplication = JSON.stringify([roomId, peer.sub, id]);
     if (!this.#accepted.has(deduplication)) {
       this.#accepted.add(deduplication);
-      const { data, key, version } = frame as { data?: unknown; key?: string; version?: number };
+      const { data, key, version, remove, ttlSeconds } = frame as Partial<Draft>;
       const queue = this.#queues.get(roomId) ?? [];
       this.#queues.set(roomId, queue);
-      queue.push({ id, from: peer.sub, data, ...(key !== undefined && { key }), ...(version !== undefined && { version }) });
+      queue.push({ id, from: peer.sub, data, ...(key !== undefined && { key }), ...(version !== undefined && { version }), ...(remove && { remove }), ...(ttlSeconds !== undefined && { ttlSeconds }) });
       if (queue.length === 1) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
     }
     return { type: "accepted", roomId, id };

@@ -30,6 +30,10 @@ export class World {
     return { client, room };
   }
 
+  get clients(): readonly Roomcast[] {
+    return this.#clients;
+  }
+
   closeAll(): void {
     for (const client of this.#clients) client.close();
   }

@@ -21,7 +21,7 @@ describe("a signal", () => {
     expect(await Promise.all(calls.map(reasonOf))).toEqual(["no", "no", "no", "no", "no"]);
     await pass(1_000);
     expect(fake.world.server.frames.slice(before).filter(({ action }) => action !== "sync")).toEqual([]);
-    expect([room.state, other.state]).toEqual(["joined", "left"]);
+    expect([room.status, other.status]).toEqual(["joined", "left"]);
   });
 
   it("ends the retries of a message, and lets the next one go", async () => {
@@ -58,7 +58,7 @@ describe("a signal", () => {
     expect(await Promise.all(waits)).toEqual(["enough", "enough"]);
     await pass(1_000);
     expect(client.state).toBe("open");
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 
   it("without a reason, as old React Natives have it, rejects with `aborted`", async () => {

@@ -224,7 +224,7 @@ describe("the beats of a client", () => {
     const before = syncs().length;
     await pass(560_000);
     expect(syncs(before)).toEqual([ids]);
-    expect(ids.map((id) => client.room(id).state)).toEqual(["joined", "left", "joined", "left", "joined"]);
+    expect(ids.map((id) => client.room(id).status)).toEqual(["joined", "left", "joined", "left", "joined"]);
     expect(errors).toEqual(["b forbidden false", "d forbidden false"]);
     expect(client.state).toBe("open");
   });
@@ -237,7 +237,7 @@ describe("the beats of a client", () => {
     const before = syncs().length;
     await pass(560_000);
     expect(syncs(before)).toHaveLength(3);
-    expect([client.state, room.state]).toEqual(["open", "joined"]);
+    expect([client.state, room.status]).toEqual(["open", "joined"]);
   });
 
   it("are planned earlier when the tab is hidden", async () => {

@@ -66,7 +66,7 @@ describe("a token that expires", () => {
   it("after API Gateway's two hours changes nothing", async () => {
     const { room } = await fake.world.joined({ token: fresh(3 * HOUR) });
     await pass(230 * MINUTE);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(dials().map((at) => Math.round(at / 60))).toEqual([0, 105, 209]);
     expect(requests).toEqual([{ refused: false }, { refused: true }, { refused: true }]);
   });
@@ -195,7 +195,7 @@ describe("a token provider that is of no help", () => {
     expect([client.state, dials()]).toEqual(["open", [0]]);
     await pass(5_000);
     expect(client.state).toBe("closed");
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     // As long as it is not refused, the device's clock may be wrong.
     expect(errors.map((error) => error.replace(/ \(.*/, ""))).toEqual(["connect_failed: the WebSocket could not be opened", "token_failed: the token has expired"]);
     expect(dials()).toEqual([0, 300]);
@@ -236,7 +236,7 @@ describe("an answer that the token has expired", () => {
     const calls = [room.send(1), other.send(2), room.history(), other.join()];
     await during(Promise.all(calls));
     expect(left).toEqual([]);
-    expect([room.state, other.state]).toEqual(["joined", "joined"]);
+    expect([room.status, other.status]).toEqual(["joined", "joined"]);
     expect(server.expired).toHaveLength(4);
     expect(network.sockets).toHaveLength(2);
   });
@@ -250,7 +250,7 @@ describe("an answer that the token has expired", () => {
     server.log("lobby").append([{ id: "lost", from: "x", data: "lost" }]);
     await pass(10_000);
     expect(server.expired.map(({ action }) => action)).toEqual(["sync"]);
-    expect([client.state, room.state]).toEqual(["open", "joined"]);
+    expect([client.state, room.status]).toEqual(["open", "joined"]);
     expect(seen.map(({ data }) => data)).toEqual(["lost"]);
   });
 

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { byteLength, decodeFrame, encodeFrame } from "../../src/frames.js";
+import { decodeFrame } from "../../src/decode.js";
+import { byteLength, encodeFrame } from "../../src/frames.js";
 import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
 
 const message = { seq: 5, id: "a", from: "alice", sentAt: 1, data: null };
+const value = { key: "k", seq: 4, version: 2, from: "alice", sentAt: 1, ttlSeconds: 9, data: [] };
 const page = { seq: 5, messages: [message], more: false, truncated: false };
 
 const protocol = { type: "error", code: "protocol" };
@@ -50,6 +52,15 @@ describe("decodeFrame", () => {
     { type: "synced", rooms: {} },
     { type: "history", roomId: "r", messages: [message], more: true },
     { type: "accepted", roomId: "r", id: "a" },
+    { type: "joined", roomId: "r", ...page, now: 9, state: [value], stateRemoved: [{ key: "l", seq: 3, version: 0 }], stateNext: "k" },
+    { type: "joined", roomId: "r", ...page, stateNext: "", presence: { id: "a", rev: 9, count: 2, members: [{ id: "a", data: {} }], next: "a" } },
+    { type: "joined", roomId: "r", ...page, presence: { rev: 9, count: 900 } },
+    { type: "synced", rooms: {}, presence: { a: { rev: 9, count: 2 } }, now: 9 },
+    { type: "state", roomId: "r", seq: 9, entries: [value], removed: [], next: "k" },
+    { type: "members", roomId: "r", rev: 9, count: 1, members: [{ id: "a" }] },
+    { type: "presence", roomId: "r", rev: 9, after: 2, count: 1, joined: [{ id: "a", data: null }], left: ["b"] },
+    { type: "presence", roomId: "r", rev: 9, count: 900 },
+    { type: "ephemeral", roomId: "r", ephemeral: [{ from: "a", sentAt: 1, key: "typing", data: true }] },
     { type: "left", roomId: "r" },
     { type: "error", code: "forbidden", message: "no" },
   ])("accepts $type", (frame) => {
@@ -67,6 +78,14 @@ describe("decodeFrame", () => {
     { type: "joined", roomId: "r", seq: 1 },
     { type: "synced", rooms: { a: { seq: 1 } } },
     { type: "accepted", roomId: "r" },
+    { type: "joined", roomId: "r", ...page, state: [{ key: "k" }] },
+    { type: "joined", roomId: "r", ...page, presence: { rev: 9 } },
+    { type: "synced", rooms: {}, presence: { a: 9 } },
+    { type: "state", roomId: "r", seq: 9, entries: [{ ...value, version: "1" }] },
+    { type: "members", roomId: "r", rev: 9, members: [] },
+    { type: "presence", roomId: "r", count: 1 },
+    { type: "presence", roomId: "r", rev: 1, count: 1, left: [{}] },
+    { type: "ephemeral", roomId: "r", ephemeral: [{ from: "a", data: 1 }] },
     { type: "error", message: "no" },
     [],
     null,
@@ -87,7 +106,7 @@ describe("decodeFrame", () => {
   });
 
   it("ignores types of a later version", () => {
-    expect(decode({ type: "presence", roomId: "r" })).toBeUndefined();
+    expect(decode({ type: "cursor", roomId: "r" })).toBeUndefined();
     expect(decode({ type: "constructor" })).toBeUndefined();
     expect(decode({})).toBeUndefined();
   });

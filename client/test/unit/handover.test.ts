@@ -98,7 +98,7 @@ describe("the hand-over", () => {
     fake.world.server.publish("lobby", [{ data: "between" }]);
     await pass(5_000);
     expect(client.state).toBe("open");
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(seen).toMatchObject([{ data: "between" }]);
   });
 

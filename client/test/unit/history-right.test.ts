@@ -34,7 +34,7 @@ describe("a room whose log may not be read", () => {
     const lost = server.publish("lobby", [{ data: 2 }, { data: 3 }]);
     await pass(5_000);
     expect(client.state).toBe("open");
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(holes).toEqual([{ after: first?.seq, seq: 0, certain: true }]);
     expect(room.seq).toBe(lost.at(-1)?.seq);
     server.publish("lobby", [{ data: 4 }]);
@@ -52,7 +52,7 @@ describe("a room whose log may not be read", () => {
       network.last.cut();
       await pass(5_000);
     }
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(afters()).toHaveLength(5);
     expect(afters(2)).toEqual([undefined, undefined, undefined]);
   });
@@ -101,7 +101,7 @@ describe("a room whose log may not be read", () => {
     await pass(5_000);
     server.publish("lobby", [{ data: 3 }]);
     await pass(1_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(seen.map(({ data }) => data)).toEqual([1, 3]);
     expect(holes).toEqual([{ after: first?.seq, seq: 0, certain: true }]);
   });
@@ -111,7 +111,7 @@ describe("a room whose log may not be read", () => {
     for (const after of [0, 7]) {
       expect(await failure(client.room("lobby").join({ after }))).toMatchObject({ code: "forbidden", retryable: false });
     }
-    expect(client.room("lobby").state).toBe("left");
+    expect(client.room("lobby").status).toBe("left");
     await during(client.room("lobby").join());
     expect(afters()).toEqual([0, 7, undefined]);
   });
@@ -124,7 +124,7 @@ describe("a room whose log may not be read", () => {
     client.close();
     await during(client.connect());
     await pass(1_000);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(new Set(afters())).toEqual(new Set([7]));
   });
 
@@ -136,7 +136,7 @@ describe("a room whose log may not be read", () => {
     fake.world.network.last.cut();
     await pass(30_000);
     expect(client.state).toBe("open");
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(afters(before)).toHaveLength(2);
   });
 });

@@ -37,7 +37,7 @@ describe("a join that fails for a while", () => {
     await pass(1_000);
     expect(joined).toEqual(["a", "b", "c"]);
     await pass(8_000);
-    expect(client.room("bad").state).toBe("joined");
+    expect(client.room("bad").status).toBe("joined");
   });
 
   it("does not keep a room behind it from being left", async () => {
@@ -144,7 +144,7 @@ describe("a leave that the server does only after a join", () => {
     fake.world.network.last.inject('{"type":"later version"}');
     void room.join();
     await pass(15_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     await pass(10_000);
     const seen = collect(room);
     server.publish("lobby", [{ data: "heard?" }]);

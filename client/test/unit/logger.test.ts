@@ -71,7 +71,7 @@ describe("the logger", () => {
     void client.connect();
     void client.room("lobby").join();
     await pass(20_000);
-    expect(client.room("lobby").state).toBe("joined");
+    expect(client.room("lobby").status).toBe("joined");
     client.close();
     await pass(1_000);
     expect(reported).toHaveBeenCalledWith(expect.objectContaining({ message: "disk full" }));

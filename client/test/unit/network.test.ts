@@ -146,7 +146,7 @@ describe("a device that slept", () => {
     fake.world.server.publish("lobby", [{ data: "retained" }]);
     page.fire("visibilitychange");
     await pass(30_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(told).toEqual([false]);
   });
 });

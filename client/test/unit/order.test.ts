@@ -20,7 +20,7 @@ function append(roomId: string, ...values: unknown[]): { seq: number }[] {
 
 function events(room: Room): string[] {
   const seen: string[] = [];
-  room.on("state", ({ state }) => seen.push(state));
+  room.on("status", ({ status }) => seen.push(status));
   room.on("gap", () => seen.push("gap!"));
   room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
   room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));

@@ -219,7 +219,7 @@ describe("a log that has expired", () => {
     await pass(60_000);
     expect(told).toEqual([{ after: first?.seq, seq: 0, certain: true }]);
     expect(room.seq).toBe((first?.seq ?? 0) + 1);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 
   it("has holes before and behind what broadcasts have brought, and each is told", async () => {
@@ -243,7 +243,7 @@ describe("a log that has expired", () => {
       { after: first + 1, seq: 0, certain: true },
     ]);
     expect(room.seq).toBe(last?.seq);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 
   it("has nothing for who asks for all that is retained, which is no loss", async () => {
@@ -255,6 +255,6 @@ describe("a log that has expired", () => {
     await during(room.join({ after: 0 }));
     await pass(60_000);
     expect(told).toEqual([]);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 });

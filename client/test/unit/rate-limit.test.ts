@@ -42,7 +42,7 @@ describe("a wait that the server asks for", () => {
     expect(tooEarly(limited)).toBe(0);
     end();
     await pass(20_000);
-    expect(ids.map((id) => client.room(id).state)).toEqual(ids.map(() => "joined"));
+    expect(ids.map((id) => client.room(id).status)).toEqual(ids.map(() => "joined"));
   });
 
   it("is kept by leaves, of whatever room", async () => {
@@ -72,7 +72,7 @@ describe("a wait that the server asks for", () => {
     }
     await pass(WAIT_MS);
     expect(tooEarly(limited)).toBe(0);
-    expect(room.state).toBe("recovering");
+    expect(room.status).toBe("recovering");
   });
 
   it("is kept by beats also when a hand-over comes between", async () => {

@@ -284,7 +284,7 @@ describe("a list of messages", () => {
     server.script = ({ action }) => (action === "joinRoom" ? { code: "forbidden" } : undefined);
     network.last.cut();
     await pass(10_000);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     server.publish("lobby", [{ data: 2 }]);
     server.script = () => undefined;
     await during(room.join());

@@ -18,7 +18,7 @@ describe("the hooks on a server", () => {
   });
 
   it("say what is missing when there is no provider", () => {
-    const Lost = () => createElement("p", undefined, useRoom("lobby").state);
+    const Lost = () => createElement("p", undefined, useRoom("lobby").status);
     expect(() => renderToString(createElement(Lost))).toThrow("there is no RoomcastProvider above this component");
   });
 });

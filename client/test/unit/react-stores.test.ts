@@ -14,15 +14,15 @@ describe("a held room", () => {
     const store = new RoomStore(client, room);
     const release = [store.hold(undefined), store.hold(undefined), store.hold(undefined)];
     await pass(100);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     release[0]?.();
     release[0]?.();
     release[1]?.();
     await pass(100);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     release[2]?.();
     await pass(100);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(fake.world.server.received("joinRoom")).toHaveLength(1);
     expect(fake.world.server.received("leaveRoom")).toHaveLength(1);
   });
@@ -36,7 +36,7 @@ describe("a held room", () => {
     release();
     store.hold(undefined);
     await pass(2_000);
-    expect(client.room("lobby").state).toBe("joined");
+    expect(client.room("lobby").status).toBe("joined");
     expect(fake.world.server.received("joinRoom")).toHaveLength(1);
     expect(fake.world.server.received("leaveRoom")).toEqual([]);
   });
@@ -47,17 +47,17 @@ describe("a held room", () => {
     const store = new RoomStore(client, room);
     store.hold(undefined);
     await pass(100);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     await during(client.connect());
     await pass(100);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     const seen = collect(room);
     client.close();
     await pass(100);
     fake.world.server.publish("lobby", many(2));
     await during(client.connect());
     await pass(100);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(seen.map(({ data }) => data)).toEqual([1, 2]);
   });
 
@@ -71,12 +71,12 @@ describe("a held room", () => {
     server.script = ({ action }) => (action === "joinRoom" ? { code: "forbidden" } : undefined);
     network.last.cut();
     await pass(10_000);
-    expect(client.room("lobby").state).toBe("left");
+    expect(client.room("lobby").status).toBe("left");
     server.script = () => undefined;
     client.close();
     await during(client.connect());
     await pass(100);
-    expect(client.room("lobby").state).toBe("joined");
+    expect(client.room("lobby").status).toBe("joined");
     expect(server.received("joinRoom").at(-1)).toMatchObject({ after: seq });
   });
 
@@ -84,7 +84,7 @@ describe("a held room", () => {
     const { client, room } = await fake.world.joined();
     new RoomStore(client, room).hold(undefined)();
     await pass(100);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 
   it("stays joined while it is held, also when an application that had joined it before leaves it", async () => {
@@ -93,7 +93,7 @@ describe("a held room", () => {
     await pass(1_000);
     void room.leave();
     await pass(5_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 
   it("goes on where it stopped when the application leaves it, and is left when the last lets go", async () => {
@@ -108,7 +108,7 @@ describe("a held room", () => {
     expect(seen.map(({ data }) => data)).toEqual([1, 2]);
     release();
     await pass(1_000);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
   });
 
   it("stays left when the application releases it or closes the client", async () => {
@@ -119,10 +119,10 @@ describe("a held room", () => {
     await pass(100);
     void released.release();
     await pass(1_000);
-    expect([released.state, server.members("released").length]).toEqual(["left", 0]);
+    expect([released.status, server.members("released").length]).toEqual(["left", 0]);
     client.close();
     await pass(1_000);
-    expect(closed.state).toBe("left");
+    expect(closed.status).toBe("left");
   });
 
   it("does not stop for want of a listener", async () => {
@@ -153,14 +153,14 @@ describe("a held room", () => {
     fake.world.server.script = ({ action }) => (action === "joinRoom" ? { code: "forbidden" } : undefined);
     const release = store.hold(undefined);
     await pass(100);
-    expect(store.snapshot()).toMatchObject({ state: "left", error: { code: "forbidden" } });
+    expect(store.snapshot()).toMatchObject({ status: "left", error: { code: "forbidden" } });
     expect(changes).toBeGreaterThan(0);
     release();
     await pass(100);
     fake.world.server.script = () => undefined;
     store.hold(undefined);
     await pass(100);
-    expect(store.snapshot()).toEqual({ state: "joined", error: undefined });
+    expect(store.snapshot()).toEqual({ status: "joined", error: undefined });
     expect(store.snapshot()).toBe(store.snapshot());
   });
 });

@@ -119,7 +119,7 @@ describe("parse", () => {
     await pass(500);
     expect(seen).toEqual(["a", "b"]);
     expect(errors).toEqual([["bad_data", "lobby", false]]);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(room.seq).toBe(fake.world.server.log("lobby").head);
   });
 
@@ -239,8 +239,8 @@ describe("a listener of `state` that leaves a room when it begins to recover", (
     const room = client.room("lobby");
     const told: unknown[] = [];
     room.on("message", ({ data }) => told.push(data));
-    room.on("state", ({ state }) => {
-      if (state === "recovering") void room.leave();
+    room.on("status", ({ status }) => {
+      if (status === "recovering") void room.leave();
     });
     room.on("left", () => told.push("left"));
     void room.join({ after: first?.seq ?? 0 });

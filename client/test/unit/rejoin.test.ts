@@ -40,7 +40,7 @@ describe("a room that is joined again", () => {
     expect(await failure(first)).toMatchObject({ code: "left" });
     await during(second);
     await pass(2_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(fake.world.server.members("lobby")).toHaveLength(1);
     await hears(room, "mounted twice");
     expect(moves()).toEqual(["joinRoom"]);
@@ -64,7 +64,7 @@ describe("a room that is joined again", () => {
     room.once("left", () => void room.join());
     await during(room.leave());
     await pass(2_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(fake.world.server.members("lobby")).toHaveLength(1);
     await hears(room, "back");
     expect(moves()).toEqual(["joinRoom", "joinRoom"]);
@@ -78,7 +78,7 @@ describe("a room that is joined again", () => {
     room.once("left", () => void room.join());
     void room.join();
     await pass(2_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     await hears(room, "allowed now");
   });
 });
@@ -91,10 +91,10 @@ describe("the wish to be joined", () => {
     const start = Date.now();
     expect(await failure(room.join())).toMatchObject({ code: "timeout", retryable: true });
     expect(Date.now() - start).toBe(30_000);
-    expect(room.state).toBe("joining");
+    expect(room.status).toBe("joining");
     fake.world.server.script = () => undefined;
     await pass(15_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     await hears(room, "at last");
   });
 
@@ -107,7 +107,7 @@ describe("the wish to be joined", () => {
     await pass(120_000);
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => false };
     await pass(31_000);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
   });
 
   it("ends with leave(), also while no attempt succeeds", async () => {
@@ -119,7 +119,7 @@ describe("the wish to be joined", () => {
     fake.world.server.script = () => undefined;
     await during(room.leave());
     await pass(60_000);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(fake.world.server.members("lobby")).toEqual([]);
   });
 
@@ -129,14 +129,14 @@ describe("the wish to be joined", () => {
     fake.world.server.publish("lobby", [{ data: 1 }]);
     await pass(50);
     client.close();
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     fake.world.server.publish("lobby", [{ data: 2 }]);
     await pass(60_000);
     await during(client.connect());
     await pass(50);
     fake.world.server.publish("lobby", [{ data: 3 }]);
     await pass(50);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(seen.map(({ data }) => data)).toEqual([1, 2, 3]);
     // It is the same join.
     await room.join();
@@ -152,7 +152,7 @@ describe("the wish to be joined", () => {
     await other.leave();
     await during(client.connect());
     await pass(5_000);
-    expect([room.state, other.state]).toEqual(["left", "left"]);
+    expect([room.status, other.status]).toEqual(["left", "left"]);
     expect(fake.world.server.received("joinRoom")).toHaveLength(2);
   });
 
@@ -180,7 +180,7 @@ describe("connect() by a listener of `left` during close()", () => {
     await pass(2_000);
     expect(client.state).toBe("open");
     expect(states).toEqual(["closed", "connecting", "open"]);
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(fake.world.network.open).toHaveLength(1);
     await hears(room, "again");
   });
@@ -190,7 +190,7 @@ describe("close() by a listener of a room that connect() brings back", () => {
   it("leaves the client closed", async () => {
     const { client, room } = await fake.world.joined();
     client.close();
-    room.once("state", () => client.close());
+    room.once("status", () => client.close());
     expect(await failure(client.connect())).toMatchObject({ code: "closed" });
     await pass(5_000);
     expect(client.state).toBe("closed");
@@ -201,9 +201,9 @@ describe("close() by a listener of a room that connect() brings back", () => {
     const other = client.room("other");
     await during(other.join());
     client.close();
-    room.once("state", () => client.close());
+    room.once("status", () => client.close());
     await failure(client.connect());
     await pass(5_000);
-    expect([room.state, other.state]).toEqual(["left", "left"]);
+    expect([room.status, other.status]).toEqual(["left", "left"]);
   });
 });

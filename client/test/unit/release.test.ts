@@ -22,7 +22,7 @@ describe("release()", () => {
     room.on("left", () => heard.push("left"));
     room.on("message", () => heard.push("message"));
     await during(client.release("lobby"));
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(fake.world.server.members("lobby")).toEqual([]);
     expect(await failure(room.join())).toMatchObject({ code: "bad_request" });
     const again = client.room("lobby");
@@ -34,7 +34,7 @@ describe("release()", () => {
     // The old one has no power over the new one.
     await room.release();
     expect(client.room("lobby")).toBe(again);
-    expect(again.state).toBe("joined");
+    expect(again.status).toBe("joined");
   });
 
   it("of a room that there is not does nothing", async () => {
@@ -57,7 +57,7 @@ describe("release()", () => {
     room.on("left", () => void room.join());
     await during(client.release("lobby"));
     await pass(5_000);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(fake.world.server.members("lobby")).toEqual([]);
   });
 

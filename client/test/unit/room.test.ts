@@ -16,7 +16,7 @@ function append(roomId: string, ...values: unknown[]): { seq: number }[] {
 
 function events(room: Room): string[] {
   const seen: string[] = [];
-  room.on("state", ({ state }) => seen.push(state));
+  room.on("status", ({ status }) => seen.push(status));
   room.on("gap", () => seen.push("gap!"));
   room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
   room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
@@ -30,7 +30,7 @@ describe("join", () => {
     const room = client.room("lobby");
     const seen = collect(room);
     expect(await during(room.join())).toEqual({ seq: old?.seq });
-    expect(room.state).toBe("joined");
+    expect(room.status).toBe("joined");
     expect(room.seq).toBe(old?.seq);
     fake.world.server.publish("lobby", [{ data: "new" }]);
     await pass(50);
@@ -90,7 +90,7 @@ describe("join", () => {
     expect(await failure(room.join())).toMatchObject({ code: "forbidden", retryable: false, roomId: "user:bob" });
     expect(await next).toMatchObject({ code: "forbidden" });
     expect(errors).toHaveLength(1);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     expect(client.state).toBe("open");
   });
 
@@ -131,7 +131,7 @@ describe("leave", () => {
     fake.world.server.publish("lobby", [{ data: "unseen" }]);
     await pass(60_000);
     expect(seen).toEqual([]);
-    expect(room.state).toBe("left");
+    expect(room.status).toBe("left");
     await room.leave();
   });
 
@@ -211,7 +211,7 @@ describe("a lost connection", () => {
     fake.world.server.script = () => undefined;
     fake.world.network.last.cut();
     await during(joining);
-    expect(client.room("lobby").state).toBe("joined");
+    expect(client.room("lobby").status).toBe("joined");
   });
 
   it("is told as `recovered` even if nothing was missed", async () => {
@@ -232,7 +232,7 @@ describe("a lost connection", () => {
     fake.world.network.last.cut();
     await pass(5_000);
     expect(left).toEqual(["forbidden"]);
-    expect(client.room("other").state).toBe("joined");
+    expect(client.room("other").status).toBe("joined");
     expect(client.state).toBe("open");
   });
 });

@@ -42,7 +42,7 @@ async function storm(script: Script, broadcasts: boolean, seed: number): Promise
   // Well again: every room is back within the longest backoffs.
   await pass(70_000);
   expect(client.state).toBe("open");
-  for (let n = 0; n < ROOMS; n++) expect(client.room(`room-${n}`).state).toBe("joined");
+  for (let n = 0; n < ROOMS; n++) expect(client.room(`room-${n}`).status).toBe("joined");
   return counted;
 }
 
@@ -190,7 +190,7 @@ describe("a request without a reply", () => {
     void client.room("other").join();
     await pass(25_000);
     expect(fake.world.network.sockets).toHaveLength(3);
-    expect(client.room("other").state).toBe("joined");
+    expect(client.room("other").status).toBe("joined");
   });
 
   it("drops a half-open connection also while syncs must wait", async () => {
@@ -269,6 +269,6 @@ describe("a wait that the server asks for", () => {
     await pass(10_000);
     expect(timers.mock.calls.length).toBeLessThan(100);
     await pass(1_200_000);
-    expect(client.room("two").state).toBe("joined");
+    expect(client.room("two").status).toBe("joined");
   });
 });

@@ -1,0 +1,363 @@
+import type { CallOptions } from "./abort.js";
+import { Emitter } from "./emitter.js";
+import type { RoomcastError } from "./errors.js";
+import { jsonCopy } from "./send.js";
+import { MAX_PRESENCE_BYTES } from "./limits.js";
+import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev } from "./frames.js";
+import { type Deferred, deferred, Timer } from "./timing.js";
+
+export interface PresenceEvents {
+  /** Somebody is there who was not: with the first of their connections. */
+  joined: Member;
+  /** Somebody is there no more: with the last of their connections. */
+  left: Member;
+  /** Somebody says something else of themselves. */
+  updated: Member & { readonly previous: unknown };
+  count: { count: number; previous: number };
+  /** The list is there, at first or where the room has become small enough for one; or (empty) the room has become too large. */
+  snapshot: readonly Member[];
+}
+
+export interface PageOptions extends CallOptions {
+  /** The last member of the page before. */
+  after?: string;
+  /** At most so many, up to 500. */
+  limit?: number;
+}
+
+/** A look at who is there, in the order of their ids. */
+export interface PresencePage {
+  members: readonly Member[];
+  count: number;
+  /** There are more: ask with this as `after`. */
+  next: string | undefined;
+}
+
+/** What the list needs of its room. */
+export interface PresencePorts {
+  /** Reads a page; retries for a while. */
+  page(options: PageOptions): Promise<MembersPage>;
+  /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
+  announce(done: Promise<void>): Promise<void>;
+  /** Somebody listens. */
+  used(): void;
+}
+
+/** How long what one frame or answer tells of may take to come in another. */
+const GRACE_MS = 2_000;
+
+/** Clients of a room that lost the same frame do not all ask at once: a second for each hundred of them, up to so many. */
+const MAX_SPREAD_MS = 10_000;
+const SPREAD_MS_EACH = 10;
+
+/** How many frames are kept that do not follow on the list. What is dropped shows as one that was lost. */
+const MAX_HELD = 100;
+
+/** A list has 200 KiB, in pages of 16: what is longer is a look at a room without a list. */
+const MAX_PAGES = 20;
+
+/**
+ * Who is in a room. The server publishes a list now and then, each with a number (`rev`), and sends what has changed: facts, such as
+ * "present with this data". Whoever misses one reads the list again. What the application is told comes from the difference of two
+ * lists, so nobody comes or goes by a reading.
+ */
+export class Presence extends Emitter<PresenceEvents> {
+  readonly #ports: PresencePorts;
+  /** What the client says of itself, and whether it says anything. */
+  #data: unknown;
+  #isMember = false;
+  #announced: Deferred<void> | undefined;
+  /** The client, as long as the list does not have it, or what it said. */
+  #own: Member | undefined;
+  #ownId: string | undefined;
+  /** The list at the time when it said so. */
+  #saidAt = 0;
+  /** The list that the client has; `undefined`: none yet. */
+  #rev: number | undefined;
+  #list = new Map<string, Member>();
+  #isListed = false;
+  /** The room has a list, as far as frames have told. */
+  #hasList = true;
+  #count = 0;
+  /** The count that the application was told. */
+  #told = 0;
+  /** What the application sees: the list, and the client itself. */
+  #shown = new Map<string, Member>();
+  #members: readonly Member[] = Object.freeze([]);
+  /** Frames that do not follow on the list. */
+  #held: PresenceFrame[] = [];
+  /** The newest list that is known to exist. */
+  #newest = 0;
+  /** The list that is being read. */
+  #reading: object | undefined;
+  readonly #timer = new Timer();
+
+  /** @internal */
+  constructor(ports: PresencePorts) {
+    super();
+    this.#ports = ports;
+  }
+
+  /** Who is there, by ascending id: immutable, another list when it changes. Empty in a room that is too large for a list. */
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  /** How many are there, also in a room without a list. */
+  get count(): number {
+    return this.#isListed ? this.#shown.size : this.#count;
+  }
+
+  /** Whether `members` has everybody. If not, the list is on its way, or the room too large for one: see `page`. */
+  get listed(): boolean {
+    return this.#isListed;
+  }
+
+  /** Says something else of oneself, up to 1 KiB of JSON; resolves when the server knows. Others see it within seconds. */
+  async update(data: unknown): Promise<void> {
+    this.#data = said(data);
+    return this.#ports.announce((this.#announced ??= deferred<void>()).promise);
+  }
+
+  /** Reads a page of those who are there now: for rooms that are too large for a list. The room need not be joined. */
+  async page(options: PageOptions = {}): Promise<PresencePage> {
+    const { members = [], count, next } = await this.#ports.page(options);
+    return { members, count, next };
+  }
+
+  /** @internal */
+  override listened(): void {
+    this.#ports.used();
+  }
+
+  /** @internal The client is to be a member from now on. */
+  begin(data: unknown): void {
+    this.#data = said(data);
+    this.#isMember = true;
+  }
+
+  /** @internal What a `joinRoom` says. */
+  get extras(): JoinExtras {
+    if (!this.#isMember) return {};
+    return { presence: true, ...(this.#data !== undefined && { presenceData: this.#data }) };
+  }
+
+  /** @internal The list that a `sync` asks to be compared. */
+  get rev(): number | undefined {
+    return this.#isMember ? this.#rev : undefined;
+  }
+
+  /** @internal The room was joined, by a frame that said this. */
+  joined({ presence }: JoinedFrame, { presenceData }: JoinExtras): void {
+    if (presenceData === this.#data) {
+      this.#announced?.resolve();
+      this.#announced = undefined;
+    }
+    if (!presence) return;
+    const { id, rev, count, members } = presence;
+    this.#ownId = id;
+    this.#own = id === undefined ? undefined : member(id, presenceData);
+    this.#saidAt = rev;
+    this.#newest = Math.max(this.#newest, rev);
+    this.#hasList = members !== undefined;
+    if (this.#rev !== undefined && rev <= this.#rev) {
+      // The same list, with what was said just now.
+      if (rev === this.#rev && this.#isListed) for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
+      return this.#follow();
+    }
+    if (!members) return this.#counted(rev, count);
+    if (this.#rev === undefined) {
+      this.#count = count;
+      this.#show(true);
+    }
+    void this.#read(presence);
+  }
+
+  /** @internal A frame to everybody in the room. */
+  changed(frame: PresenceFrame): void {
+    if (!this.#isMember || frame.rev <= (this.#rev ?? -1)) return;
+    const { rev, count, after, reload } = frame;
+    this.#hasList = reload === true || after !== undefined;
+    if (reload) return this.#expect(rev, this.#spread());
+    if (!this.#hasList && this.#rev !== undefined) return this.#counted(rev, count);
+    this.#held.push(frame);
+    this.#held.sort((a, b) => a.rev - b.rev);
+    if (this.#held.length > MAX_HELD) this.#held.shift();
+    if (this.#reading || this.#rev === undefined) return;
+    this.#follow();
+  }
+
+  /** @internal The answer to a `sync`. */
+  synced({ rev }: PresenceRev): void {
+    if (this.#rev !== undefined && rev > this.#rev) this.#expect(rev, 0);
+  }
+
+  /** @internal The room is not joined for now. */
+  pause(): void {
+    this.#timer.clear();
+    this.#reading = undefined;
+  }
+
+  /** @internal The room is left. */
+  end(error: RoomcastError): void {
+    this.pause();
+    this.#announced?.reject(error);
+    this.#isMember = this.#isListed = false;
+    this.#hasList = true;
+    this.#data = this.#own = this.#ownId = this.#rev = undefined;
+    this.#announced = undefined;
+    this.#held = [];
+    this.#newest = this.#count = this.#told = this.#saidAt = 0;
+    this.#list = new Map();
+    this.#shown = new Map();
+    this.#members = Object.freeze([]);
+  }
+
+  /** Reads the list, whose first page may be there already. Frames wait: they are facts that follow on its first page. */
+  async #read(page?: MembersPage): Promise<void> {
+    const reading = (this.#reading = {});
+    const list = new Map<string, Member>();
+    let pages = 0;
+    let first: number | undefined;
+    let last = 0;
+    try {
+      for (let after = ""; ; page = undefined) {
+        page ??= await this.#ports.page(after === "" ? {} : { after });
+        if (reading !== this.#reading) return;
+        const { rev, count, members, next, listed = this.#hasList } = page;
+        first ??= rev;
+        last = rev;
+        if (!members || !listed || (next !== undefined && ++pages === MAX_PAGES)) return this.#counted(rev, count);
+        for (const { id, data } of members) list.set(id, member(id, data));
+        if (next === undefined) break;
+        after = next;
+      }
+    } catch {
+      if (reading !== this.#reading) return;
+      this.#reading = undefined;
+      // What is asked for has its own retries; here it goes on.
+      return this.#expect(Math.max(this.#newest, (this.#rev ?? 0) + 1), this.#spread());
+    }
+    this.#reading = undefined;
+    // Older than what frames have told meanwhile.
+    if (this.#rev !== undefined && first < this.#rev) return this.#follow();
+    const isFirst = !this.#isListed;
+    this.#rev = first;
+    this.#list = list;
+    this.#isListed = true;
+    this.#newest = Math.max(this.#newest, last);
+    if (this.#ownId !== undefined) this.#said(this.#ownId, first > this.#saidAt && list.has(this.#ownId));
+    this.#follow(isFirst);
+  }
+
+  /** Applies the frames that follow on the list, and notes what is missing. */
+  #follow(isFirst = false): void {
+    for (const frame of this.#held.splice(0)) {
+      if (frame.rev <= (this.#rev ?? 0)) continue;
+      if (this.#isListed && frame.after === this.#rev) this.#apply(frame);
+      else this.#held.push(frame);
+    }
+    const missing = Math.max(this.#newest, this.#held.at(-1)?.rev ?? 0);
+    if (missing > (this.#rev ?? 0)) this.#expect(missing, this.#spread());
+    else this.#timer.clear();
+    this.#show(isFirst);
+  }
+
+  #apply({ rev, joined = [], left = [] }: PresenceFrame): void {
+    this.#rev = rev;
+    for (const id of left) {
+      this.#list.delete(id);
+      this.#said(id, false);
+    }
+    for (const { id, data } of joined) {
+      this.#list.set(id, member(id, data));
+      this.#said(id, true);
+    }
+  }
+
+  /** The list has somebody, or has not. If it is the client: it may say what a tab has said later; without it the client is there still. */
+  #said(id: string, isListed: boolean): void {
+    if (id !== this.#ownId) return;
+    if (isListed) this.#own = undefined;
+    else this.#own ??= member(id, this.#data);
+  }
+
+  /** The room has no list. */
+  #counted(rev: number, count: number): void {
+    this.#reading = undefined;
+    this.#hasList = false;
+    const hadList = this.#isListed;
+    this.#rev = rev;
+    this.#list.clear();
+    this.#isListed = false;
+    this.#count = count;
+    this.#held = this.#held.filter((frame) => frame.rev > rev);
+    if (this.#newest <= rev && this.#held.length === 0) this.#timer.clear();
+    this.#shown = new Map();
+    this.#members = Object.freeze([]);
+    if (hadList) this.emit("snapshot", this.#members);
+    this.#tellCount();
+  }
+
+  /** The list `rev` exists: if what leads there does not come, the list is read. */
+  #expect(rev: number, spreadMs: number): void {
+    this.#newest = Math.max(this.#newest, rev);
+    if (this.#timer.running) return;
+    this.#timer.set(GRACE_MS + spreadMs, () => {
+      if (this.#newest > (this.#rev ?? 0) && !this.#reading) void this.#read();
+    });
+  }
+
+  #spread(): number {
+    return Math.random() * Math.min(MAX_SPREAD_MS, Math.max(1_000, this.count * SPREAD_MS_EACH));
+  }
+
+  /** Shows the list, and tells how it differs from what was shown. */
+  #show(isFirst = false): void {
+    const before = this.#shown;
+    const all = new Map(this.#list);
+    if (this.#own && (this.#isListed || this.#rev === undefined)) all.set(this.#own.id, this.#own);
+    const now = new Map([...all].sort(([a], [b]) => (a < b ? -1 : 1)));
+    if (isFirst || differs(before, now)) this.#members = Object.freeze([...now.values()]);
+    this.#shown = now;
+    if (!this.#isListed) return;
+    if (isFirst) this.emit("snapshot", this.#members);
+    else this.#tell(before, now);
+    this.#tellCount();
+  }
+
+  #tellCount(): void {
+    const { count } = this;
+    const previous = this.#told;
+    this.#told = count;
+    if (count !== previous) this.emit("count", { count, previous });
+  }
+
+  #tell(before: ReadonlyMap<string, Member>, now: ReadonlyMap<string, Member>): void {
+    // A listener may have left the room, or what it did may have changed the list.
+    const goesOn = () => now === this.#shown;
+    for (const [id, was] of before) if (goesOn() && !now.has(id)) this.emit("left", was);
+    for (const [id, is] of now) if (goesOn() && !before.has(id)) this.emit("joined", is);
+    for (const [id, is] of now) {
+      const was = before.get(id);
+      if (was && goesOn() && !same(was, is)) this.emit("updated", { ...is, previous: was.data });
+    }
+  }
+}
+
+/** A copy: it is said again with each connection, and the caller's object may have changed by then. */
+function said(data: unknown): unknown {
+  return data === undefined ? undefined : jsonCopy(data, MAX_PRESENCE_BYTES);
+}
+
+function member(id: string, data: unknown): Member {
+  return Object.freeze(data === undefined ? { id } : { id, data });
+}
+
+function same(a: Member, b: Member): boolean {
+  return a === b || JSON.stringify(a.data) === JSON.stringify(b.data);
+}
+
+function differs(a: ReadonlyMap<string, Member>, b: ReadonlyMap<string, Member>): boolean {
+  return a.size !== b.size || [...b].some(([id, is]) => !a.has(id) || !same(a.get(id) as Member, is));
+}

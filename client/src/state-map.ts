@@ -1,0 +1,404 @@
+import { Emitter } from "./emitter.js";
+import { asRoomcastError, RoomcastError } from "./errors.js";
+import { bringsState, type JoinedFrame, type KeyedValue, type LoggedMessage, type Rank, type StatePage } from "./frames.js";
+import { MAX_TIMER_MS, RETENTION_SECONDS } from "./limits.js";
+import type { Accepted, SendOptions } from "./send.js";
+import { deferred, Timer } from "./timing.js";
+
+/** A key's value. Never changed: another value is another entry. */
+export interface StateEntry<T = unknown> {
+  /** What was sent, as the room's `parse` returned it. */
+  readonly data: T;
+  /** The message that brought it. */
+  readonly seq: number;
+  readonly version?: number;
+  readonly from: string;
+  /** When the server accepted it, in Unix milliseconds by the server's clock. */
+  readonly sentAt: number;
+  /** When it ends by itself, on the same clock. */
+  readonly expiresAt?: number;
+}
+
+/** What has become of a key. */
+export interface KeyChange<T = unknown> {
+  key: string;
+  /** `undefined`: the key has no value any more. */
+  entry: StateEntry<T> | undefined;
+  previous: StateEntry<T> | undefined;
+  reason: "set" | "removed" | "expired";
+}
+
+export interface StateEvents<T = unknown> {
+  /** The map is complete: at first, and again where it had to be read anew. */
+  snapshot: ReadonlyMap<string, StateEntry<T>>;
+  /** A key has another value, or none any more. Not before the first `snapshot`. */
+  change: KeyChange<T>;
+}
+
+/** Options of `state.set`: those of a message that has a key. */
+export type SetOptions = Omit<SendOptions, "key">;
+
+/** What the map needs of its room. */
+export interface StatePorts<T> {
+  parse(data: unknown): T;
+  /** Reads a page behind the key `after` that is not older than `seq`. */
+  page(after: string, seq: number): Promise<StatePage>;
+  set(key: string, data: T, options: SetOptions): Promise<Accepted>;
+  remove(key: string, options: SetOptions): Promise<Accepted>;
+  /** The server's clock, in Unix milliseconds. */
+  serverNow(): number;
+  /** The map needs no message up to `seq` any more. */
+  skip(seq: number): void;
+  error(error: RoomcastError): void;
+  /** Somebody listens. */
+  used(): void;
+}
+
+/** The greatest message of a key that was seen. */
+interface Slot<T> extends Rank {
+  /** `undefined`: the key was removed, its value has expired, or failed `parse`. */
+  entry: StateEntry<T> | undefined;
+  /** When the value ends, or what is known of a key without one is forgotten, by the server's clock. */
+  until: number;
+}
+
+/** What a map's iterators are depends on the compiler's version. */
+type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyMap<string, StateEntry<T>>[K]>;
+
+/**
+ * Longer than the server uses a page of state again. Who joins again within this time may get a page that is older than what they have
+ * seen: no value goes back for that.
+ */
+const MAX_PAGE_AGE_MS = 5_000;
+
+/** Below every number of a message. */
+const NEVER = -1;
+
+/**
+ * Whether `a` takes the place of `b`: by version, then by number. The order is total, so that messages may be applied in any order
+ * and repeatedly: v5, one without a version, v3 leave v5 in every one.
+ */
+export function supersedes(a: Rank, b: Rank): boolean {
+  const [newer, older] = [a.version ?? 0, b.version ?? 0];
+  return newer === older ? a.seq > b.seq : newer > older;
+}
+
+/**
+ * What the keys of a room have, as messages and pages of the server's state tell. Live: it changes as they come.
+ *
+ * A snapshot is read in pages, each as new as the first or newer; what the first does not know has a higher number and comes with
+ * the messages. Until the last page is there nothing is shown.
+ */
+export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements ReadonlyMap<string, StateEntry<T>> {
+  readonly #ports: StatePorts<T>;
+  readonly #slots = new Map<string, Slot<T>>();
+  readonly #shown = new Map<string, StateEntry<T>>();
+  #ready = deferred<void>();
+  #isReady = false;
+  /** No snapshot has to be read. */
+  #isComplete = false;
+  /** How long an older message may follow. */
+  #retentionMs = RETENTION_SECONDS * 1_000;
+  /** No message up to this one touches the map: the newest that the last snapshot's first page knew of. */
+  #first = NEVER;
+  /** What messages up to this one have brought is replaced by pages: they know more than the log. */
+  #replaced = NEVER;
+  /** The room has no state, or it may not be read. */
+  #hasFailed = false;
+  /** The snapshot that is being read: pages of another one are dropped. */
+  #reading: object | undefined;
+  /** Messages are skipped as soon as the snapshot is there. */
+  #skimming = false;
+  /** When the room was left, if it was not joined again. */
+  #endedAt = Infinity;
+  readonly #timer = new Timer();
+  #timerAt = Infinity;
+
+  /** @internal */
+  constructor(ports: StatePorts<T>) {
+    super();
+    this.#ports = ports;
+  }
+
+  /** Resolves when the map is complete. Rejects if the room is left before, or has no state. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Whether the map is complete. Before, it is empty. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  get size(): number {
+    return this.#shown.size;
+  }
+
+  get(key: string): StateEntry<T> | undefined {
+    return this.#shown.get(key);
+  }
+
+  has(key: string): boolean {
+    return this.#shown.has(key);
+  }
+
+  keys(): Iterated<T, "keys"> {
+    return this.#shown.keys();
+  }
+
+  values(): Iterated<T, "values"> {
+    return this.#shown.values();
+  }
+
+  entries(): Iterated<T, "entries"> {
+    return this.#shown.entries();
+  }
+
+  [Symbol.iterator](): Iterated<T, "entries"> {
+    return this.entries();
+  }
+
+  forEach(callback: (entry: StateEntry<T>, key: string, map: ReadonlyMap<string, StateEntry<T>>) => void, self?: unknown): void {
+    for (const [key, entry] of this.#shown) callback.call(self, entry, key, this);
+  }
+
+  /**
+   * Sends a value for `key`; resolves when the server has accepted it. The map has it when it comes back. The right `state` is needed,
+   * not to have joined. Of two values the one with the larger `version` stays; without versions the one that the log has later.
+   */
+  set(key: string, data: T, options: SetOptions = {}): Promise<Accepted> {
+    return this.#ports.set(key, data, options);
+  }
+
+  /** Takes the value of `key` away, as `set` puts it. */
+  remove(key: string, options: Omit<SetOptions, "ttlSeconds"> = {}): Promise<Accepted> {
+    return this.#ports.remove(key, options);
+  }
+
+  /** @internal */
+  override listened(): void {
+    this.#ports.used();
+  }
+
+  /** @internal The room was joined, from `asked` on: begins a snapshot, unless the map is complete up to there. */
+  joined(page: JoinedFrame, asked: number | undefined): void {
+    this.#hasFailed = false;
+    if (!this.#isReady && this.#ports.serverNow() - this.#endedAt > MAX_PAGE_AGE_MS) this.#slots.clear();
+    this.#endedAt = Infinity;
+    this.#retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
+    // The clock is known better now, and the timer stood still while the client was closed.
+    this.#sweep();
+    const { seq, state: entries = [], stateRemoved: removed = [], stateNext: next } = page;
+    if (bringsState(page)) {
+      void this.#read(asked ?? 0, { seq, entries, removed, ...(next !== undefined && { next }) });
+    } else if (asked === undefined) {
+      this.#fail(new RoomcastError("bad_request", "the room has no state"));
+    } else if (!this.#isComplete && !this.#reading) {
+      void this.#read(seq);
+    }
+  }
+
+  /** @internal Messages in the order of the log. */
+  apply(messages: readonly LoggedMessage[]): void {
+    const life = this.#ready;
+    for (const message of messages) {
+      if (message.key === undefined || message.seq <= this.#first) continue;
+      const { key, ...value } = message;
+      if (message.remove) this.#remove(key, message, message.sentAt, false);
+      else this.#set({ ...value, key }, false);
+      // A listener may have left the room.
+      if (life !== this.#ready) return;
+    }
+  }
+
+  /** @internal Messages up to `seq` cannot be had. With `anew` the log is another one, which begins behind `seq`. */
+  missed(seq: number, anew: boolean): void {
+    if (!anew && seq <= this.#first) return;
+    if (anew) this.#forget(Infinity, seq);
+    const skims = this.#skimming;
+    void this.#read(seq);
+    this.#skimming = skims;
+  }
+
+  /** @internal Nobody reads the messages up to `seq`: whether a snapshot that knows it is read instead. */
+  skim(seq: number): boolean {
+    if (this.#hasFailed) return false;
+    if (seq <= this.#first && !this.#reading) {
+      this.#ports.skip(this.#first);
+    } else if (!this.#skimming) {
+      if (seq > this.#first) void this.#read(seq, undefined, this.#isComplete);
+      this.#skimming = true;
+    }
+    return true;
+  }
+
+  /** @internal The room is not joined for now. */
+  pause(): void {
+    this.#reading = undefined;
+    this.#skimming = false;
+    this.#timer.clear();
+    this.#timerAt = Infinity;
+  }
+
+  /** @internal The room is left. */
+  end(error: RoomcastError): void {
+    this.pause();
+    this.#ready.reject(error);
+    this.#ready = deferred();
+    this.#isReady = this.#isComplete = false;
+    this.#first = NEVER;
+    this.#shown.clear();
+    this.#endedAt = this.#ports.serverNow();
+  }
+
+  /**
+   * Reads the pages of a snapshot, the first of which may be there already. `known`: the newest message that is known. `isSpare`: the map
+   * misses nothing so far, so that every message counts until the snapshot is there.
+   */
+  async #read(known: number, page?: StatePage, isSpare = false): Promise<void> {
+    const reading = (this.#reading = {});
+    this.#isComplete = false;
+    this.#skimming = false;
+    this.#replaced = NEVER;
+    const seen = new Set<string>();
+    let first: number | undefined;
+    for (let after = ""; ; page = undefined) {
+      try {
+        page ??= await this.#ports.page(after, first ?? known);
+      } catch (thrown) {
+        const error = asRoomcastError(thrown);
+        if (reading !== this.#reading) return;
+        // The wait was the request's.
+        if (error.retryable) continue;
+        return this.#fail(error);
+      }
+      if (reading !== this.#reading) return;
+      if (first === undefined) {
+        first = page.seq;
+        if (!isSpare) this.#first = first;
+        // An empty log may have forgotten its numbers, but gives none again.
+        if (first === 0) this.#replaced = known;
+        else if (first < known) this.#forget(known, first);
+      }
+      for (const value of page.entries) {
+        seen.add(value.key);
+        this.#set(value, true);
+        if (reading !== this.#reading) return;
+      }
+      for (const removed of page.removed ?? []) {
+        seen.add(removed.key);
+        this.#remove(removed.key, removed, this.#ports.serverNow(), true);
+        if (reading !== this.#reading) return;
+      }
+      if (page.next === undefined) break;
+      after = page.next;
+    }
+    this.#first = first;
+    for (const [key, { seq }] of this.#slots) {
+      if (seq > Math.max(first, this.#replaced) || seen.has(key)) continue;
+      this.#slots.delete(key);
+      this.#show(key, undefined, "removed");
+      if (reading !== this.#reading) return;
+    }
+    this.#reading = undefined;
+    this.#replaced = NEVER;
+    this.#isComplete = true;
+    if (!this.#isReady) {
+      for (const [key, { entry }] of this.#slots) if (entry) this.#shown.set(key, entry);
+      this.#isReady = true;
+    }
+    this.#ready.resolve();
+    this.emit("snapshot", this);
+    if (!this.#skimming) return;
+    this.#skimming = false;
+    this.#ports.skip(first);
+  }
+
+  #fail(error: RoomcastError): void {
+    const isSkimming = this.#skimming;
+    this.#hasFailed = true;
+    this.pause();
+    this.#ready.reject(error);
+    this.#ports.error(error);
+    if (isSkimming) this.#ports.skip(0);
+  }
+
+  /** Forgets how new values up to `seq` are, so that every page replaces them. Messages count from `first` on. */
+  #forget(seq: number, first: number): void {
+    this.#first = first;
+    for (const [key, slot] of this.#slots) {
+      if (slot.seq > seq) continue;
+      if (slot.entry) this.#slots.set(key, { ...slot, seq: NEVER, version: NEVER });
+      else this.#slots.delete(key);
+    }
+  }
+
+  #set(value: KeyedValue | (LoggedMessage & { key: string }), isPage: boolean): void {
+    const { key, seq, version, from, sentAt, ttlSeconds } = value;
+    const expiresAt = ttlSeconds === undefined ? undefined : sentAt + ttlSeconds * 1_000;
+    let entry: StateEntry<T> | undefined;
+    if (expiresAt === undefined || expiresAt > this.#ports.serverNow()) {
+      try {
+        const data = this.#ports.parse(value.data);
+        entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt !== undefined && { expiresAt }) };
+      } catch (cause) {
+        // A message's is reported to those who read messages.
+        if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
+      }
+    }
+    const until = entry ? (expiresAt ?? Infinity) : (expiresAt ?? sentAt) + this.#retentionMs;
+    this.#put(key, { seq, ...(version !== undefined && { version }), entry, until }, entry ? "set" : expiresAt ? "expired" : "removed", isPage);
+  }
+
+  #remove(key: string, { seq, version }: Rank, time: number, isPage: boolean): void {
+    const slot = { seq, ...(version !== undefined && { version }), entry: undefined, until: time + this.#retentionMs };
+    this.#put(key, slot, "removed", isPage);
+  }
+
+  #put(key: string, slot: Slot<T>, reason: KeyChange["reason"], isPage: boolean): void {
+    const other = this.#slots.get(key);
+    if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) return;
+    this.#slots.set(key, slot);
+    this.#wakeAt(slot.until);
+    this.#show(key, slot.entry, reason);
+  }
+
+  #show(key: string, entry: StateEntry<T> | undefined, reason: KeyChange["reason"]): void {
+    if (!this.#isReady) return;
+    const previous = this.#shown.get(key);
+    // A page has again what a message has brought.
+    if (previous === entry || (previous?.seq === entry?.seq && previous?.sentAt === entry?.sentAt)) return;
+    if (entry) this.#shown.set(key, entry);
+    else this.#shown.delete(key);
+    this.emit("change", { key, entry, previous, reason });
+  }
+
+  #wakeAt(time: number): void {
+    if (time >= this.#timerAt) return;
+    this.#timerAt = time;
+    this.#timer.set(Math.min(time - this.#ports.serverNow(), MAX_TIMER_MS), () => this.#sweep());
+  }
+
+  /** Ends values, and forgets keys without one, whose time is over. */
+  #sweep(): void {
+    const life = this.#ready;
+    const time = this.#ports.serverNow();
+    this.#timer.clear();
+    this.#timerAt = Infinity;
+    let next = Infinity;
+    for (const [key, slot] of this.#slots) {
+      if (slot.until > time) {
+        next = Math.min(next, slot.until);
+      } else if (slot.entry) {
+        const until = slot.until + this.#retentionMs;
+        this.#slots.set(key, { ...slot, entry: undefined, until });
+        next = Math.min(next, until);
+        this.#show(key, undefined, "expired");
+        if (life !== this.#ready) return;
+      } else {
+        this.#slots.delete(key);
+      }
+    }
+    this.#wakeAt(next);
+  }
+}

@@ -1,0 +1,59 @@
+import type { KeyedValue, LoggedMessage, RemovedKey, StatePage } from "../../src/frames.js";
+import { supersedes } from "../../src/state-map.js";
+
+/** A row of the table of state: the greatest message of a key, until it is forgotten. */
+interface Row {
+  message: LoggedMessage & { key: string };
+  /** When the value ends. */
+  until: number;
+  /** When the row is deleted. */
+  expiresAt: number;
+}
+
+/** When a message's value ends, by the server's clock. */
+export function untilOf({ sentAt, ttlSeconds }: Pick<LoggedMessage, "sentAt" | "ttlSeconds">): number {
+  return ttlSeconds === undefined ? Infinity : sentAt + ttlSeconds * 1_000;
+}
+
+/** The page for a client that knows the log up to `seq`: keys without a value are in it if an older message can meet them. */
+export function meeting(page: StatePage, seq: number): StatePage {
+  return { ...page, removed: (page.removed ?? []).filter((key) => key.version !== undefined || key.seq > seq) };
+}
+
+/** What the keys of one room have, as the server keeps it. */
+export class RoomState {
+  readonly #rows = new Map<string, Row>();
+
+  /** Writes a batch, as `fanout` does after the append. */
+  write(batch: readonly LoggedMessage[], retentionSeconds: number): void {
+    for (const message of batch) {
+      const { key } = message;
+      const other = key === undefined ? undefined : this.#rows.get(key);
+      if (key === undefined || (other && !supersedes(message, other.message))) continue;
+      const until = message.remove ? message.sentAt : untilOf(message);
+      this.#rows.set(key, { message: { ...message, key }, until, expiresAt: until + retentionSeconds * 1_000 });
+    }
+  }
+
+  /** A page of the state at `head` behind the key `after`, with every key that has no value any more. */
+  page(head: number, after: string, size: number, time: number): StatePage & { removed: RemovedKey[] } {
+    for (const [key, { expiresAt }] of this.#rows) if (expiresAt <= time) this.#rows.delete(key);
+    const rows = [...this.#rows.values()].filter(({ message }) => message.key > after).sort((a, b) => (a.message.key < b.message.key ? -1 : 1));
+    const entries: KeyedValue[] = [];
+    const removed: RemovedKey[] = [];
+    for (const { message, until } of rows.slice(0, size)) {
+      const { key, version, remove, id: _id, ...value } = message;
+      const versioned = version === undefined ? {} : { version };
+      if (!remove && until > time) entries.push({ key, ...value, ...versioned });
+      else removed.push({ key, seq: message.seq, ...versioned });
+    }
+    const next = rows.length > size ? (size === 0 ? after : rows[size - 1]?.message.key) : undefined;
+    return { seq: head, entries, removed, ...(next !== undefined && { next }) };
+  }
+
+  /** What has a value at a time: the greatest message of each key. */
+  values(time: number): Map<string, LoggedMessage> {
+    const values = [...this.#rows].filter(([, { message, until }]) => !message.remove && until > time);
+    return new Map(values.map(([key, { message }]) => [key, message]));
+  }
+}
