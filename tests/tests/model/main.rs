@@ -17,47 +17,59 @@ mod state;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
-/// Looks at every state: no property is violated, and what should happen sometimes does.
-fn holds<M>(name: &str, model: M)
-where
-    M: Model + Send + Sync + 'static,
-    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
-    M::Action: Clone + Debug + PartialEq + Send + Sync,
+/// What a search takes a model for.
+trait Searchable:
+    Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq + Send + Sync>
+    + Send
+    + Sync
+    + 'static
 {
+}
+
+impl<M> Searchable for M where
+    M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq + Send + Sync>
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Looks at every state: no property is ever violated.
+fn holds<M: Searchable>(name: &str, model: M) {
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    say(name, &checker);
+    if let Some((property, path)) = checker.discoveries().into_iter().next() {
+        let last = format!("{:#?}", path.last_state());
+        panic!("{name}: not so: {property}\n{}\nafter which {last}", steps(path.into_actions()));
+    }
+}
+
+/// Looks at every state: this property is never violated, whatever becomes of the others.
+fn is_kept<M: Searchable>(name: &str, property: &'static str, model: M) {
+    let checker = model.checker().finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
+    say(name, &checker);
+    if let Some(path) = checker.discovery(property) {
+        panic!("{name}: not so: {property}\n{}", steps(path.into_actions()));
+    }
+}
+
+/// Looks until the property is violated, and says how.
+fn is_violated<M: Searchable>(name: &str, property: &'static str, model: M) {
+    let checker = model.checker().finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
+    say(name, &checker);
+    let path = checker.discovery(property).unwrap_or_else(|| panic!("{name}: nothing violates: {property}"));
+    println!("{name}: not so: {property}\n{}", steps(path.into_actions()));
+}
+
+fn say<M: Searchable>(name: &str, checker: &impl Checker<M>) {
     println!(
         "{name}: {} states, {} of them different, at most {} steps",
         checker.state_count(),
         checker.unique_state_count(),
         checker.max_depth()
     );
-    for property in checker.model().properties() {
-        let found = checker.discovery(property.name);
-        match (property.expectation, found) {
-            (Expectation::Always, Some(path)) => {
-                panic!("{name}: not so: {}\n{}\nafter {:#?}", property.name, steps(path.clone().into_actions()), path.last_state());
-            }
-            (Expectation::Sometimes, None) => panic!("{name}: never: {}", property.name),
-            _ => {}
-        }
-    }
-}
-
-/// Looks until the property is violated, and says how.
-fn is_violated<M>(name: &str, property: &'static str, model: M)
-where
-    M: Model + Send + Sync + 'static,
-    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
-    M::Action: Clone + Debug + PartialEq + Send + Sync,
-{
-    let finish = HasDiscoveries::AnyOf([property].into());
-    let checker = model.checker().finish_when(finish).spawn_bfs().join();
-    let path = checker.discovery(property).unwrap_or_else(|| {
-        panic!("{name}: nothing violates: {property} ({} states)", checker.unique_state_count());
-    });
-    println!("{name}, {} states: not so: {property}\n{}", checker.unique_state_count(), steps(path.into_actions()));
 }
 
 fn steps<A: Debug>(actions: Vec<A>) -> String {

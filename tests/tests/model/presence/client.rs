@@ -69,15 +69,24 @@ pub(super) struct Room {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    Publish { subject: usize, data: u8 },
+    Publish {
+        subject: usize,
+        data: u8,
+    },
     /// The server reads the next page.
     ReadPage,
     /// It arrives.
     Page,
     /// A frame that stands for all revs after `after`, up to `rev`. It may have been delivered before.
-    Frame { after: u8, rev: u8 },
+    Frame {
+        after: u8,
+        rev: u8,
+    },
     /// A frame in which the one between is missing (only without the rule).
-    TornFrame { after: u8, rev: u8 },
+    TornFrame {
+        after: u8,
+        rev: u8,
+    },
     /// The client joins, or was told of a rev that it does not have.
     List,
 }

@@ -29,11 +29,9 @@ pub(super) enum Rule {
     Condition,
     /// A tick that finds itself named in the row sends the row's last change again.
     By,
-    /// Ticks from before the last reading of the index are done.
-    ReadAt,
     /// A tick is done when frame and events are out.
     DoneLast,
-    /// A tick is held by one consumer at a time.
+    /// A tick is held by one consumer at a time: an invocation ends before its ticks are visible again.
     Hold,
 }
 
@@ -86,10 +84,22 @@ enum Phase {
     ReadRow,
     ReadIndex(Row),
     /// The first subject is read.
-    ReadRest { row: Row, read_at: u8, first: u8 },
-    Put { row: Row, read_at: u8, list: List },
-    Send { rev: u8 },
-    Events { rev: u8 },
+    ReadRest {
+        row: Row,
+        read_at: u8,
+        first: u8,
+    },
+    Put {
+        row: Row,
+        read_at: u8,
+        list: List,
+    },
+    Send {
+        rev: u8,
+    },
+    Events {
+        rev: u8,
+    },
     Done,
 }
 
@@ -124,20 +134,42 @@ pub(super) struct Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// A connection joins or ends.
-    Change { connection: usize },
+    Change {
+        connection: usize,
+    },
     /// `same_second`: the tick before stands for this change too.
-    SendTick { connection: usize, same_second: bool },
-    LoseTick { connection: usize },
+    SendTick {
+        connection: usize,
+        same_second: bool,
+    },
+    LoseTick {
+        connection: usize,
+    },
     /// The row that was announced is written (only without the rule).
-    WriteLate { connection: usize },
+    WriteLate {
+        connection: usize,
+    },
     /// A lease ends: nobody is told.
-    Lapse { connection: usize },
+    Lapse {
+        connection: usize,
+    },
     Check,
-    CatchUp { connection: usize },
-    Due { tick: usize },
-    Receive { consumer: usize, ticks: usize },
-    Step { consumer: usize },
-    Crash { consumer: usize },
+    CatchUp {
+        connection: usize,
+    },
+    Due {
+        tick: usize,
+    },
+    Receive {
+        consumer: usize,
+        ticks: usize,
+    },
+    Step {
+        consumer: usize,
+    },
+    Crash {
+        consumer: usize,
+    },
 }
 
 /// What is listed when these are the rows: of each subject the newest.
@@ -151,7 +183,10 @@ fn list_of(rows: &[u8; 3]) -> List {
 
 impl Room {
     fn lagging(&self) -> u8 {
-        (0..3).filter(|connection| self.rows[*connection] != self.index[*connection]).map(|connection| 1 << connection).sum()
+        (0..3)
+            .filter(|connection| self.rows[*connection] != self.index[*connection])
+            .map(|connection| 1 << connection)
+            .sum()
     }
 
     fn send_tick(&mut self, same_second: bool) {
@@ -215,21 +250,19 @@ impl Publishing {
                 if self.has(Rule::By) && batch.contains(&row.by) && !has_resent {
                     room.consumers[consumer].has_resent = true;
                     Phase::Send { rev: row.rev }
-                } else if batch.iter().all(|tick| *tick <= row.read_at) && self.has(Rule::ReadAt) {
+                } else if batch.iter().all(|tick| *tick <= row.read_at) {
                     Phase::Done
                 } else {
                     Phase::ReadIndex(row)
                 }
             }
-            Phase::ReadIndex(row) => {
-                Phase::ReadRest { row, read_at: room.last_due(), first: list_of(&room.index)[0] }
-            }
+            Phase::ReadIndex(row) => Phase::ReadRest { row, read_at: room.last_due(), first: list_of(&room.index)[0] },
             Phase::ReadRest { row, read_at, first } => {
                 let list = [first, list_of(&room.index)[1]];
                 if list == row.list { Phase::Done } else { Phase::Put { row, read_at, list } }
             }
             Phase::Put { row, read_at, list } => {
-                if room.row.rev != row.rev && self.has(Rule::Condition) {
+                if self.has(Rule::Condition) && room.row.rev != row.rev {
                     Phase::ReadRow
                 } else {
                     self.publish(room, consumer, Row { rev: row.rev + 1, list, by: batch[0], read_at })
@@ -393,9 +426,7 @@ impl Model for Publishing {
                 !model.is_quiet(room) || room.row.list == list_of(&room.rows)
             }),
             Property::always(ONE_LIST, |_: &Self, room: &Room| !room.two_lists),
-            Property::always(EVENTS, |model: &Self, room: &Room| {
-                !model.is_quiet(room) || room.events == room.row.rev
-            }),
+            Property::always(EVENTS, |model: &Self, room: &Room| !model.is_quiet(room) || room.events == room.row.rev),
             Property::always(IN_ORDER, |_: &Self, room: &Room| !room.skipped),
             Property::always(FRAMES, |model: &Self, room: &Room| {
                 !model.is_quiet(room) || (1..=room.row.rev).all(|rev| room.frames & 1 << rev != 0)

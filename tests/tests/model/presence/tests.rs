@@ -1,11 +1,11 @@
 //! What holds, and what is missed without each rule.
 
 use super::client::{self, Following, LISTED};
-use super::publisher::{self, CAUGHT_UP, EVENTS, IN_ORDER, ONE_LIST, Publishing};
-use crate::{holds, is_violated};
+use super::publisher::{self, CAUGHT_UP, EVENTS, FRAMES, ONE_LIST, Publishing};
+use crate::{holds, is_kept, is_violated};
 
 fn publishing() -> Publishing {
-    Publishing { changes: 2, losses: 1, without: &[] }
+    Publishing { changes: 3, losses: 1, without: &[] }
 }
 
 fn following() -> Following {
@@ -18,30 +18,36 @@ fn consumers_that_crash_anywhere_publish() {
 }
 
 #[test]
-fn consumers_that_hold_the_same_ticks_publish() {
-    holds("presence, publishing, held twice", Publishing { without: &[publisher::Rule::Hold], ..publishing() });
-}
-
-#[test]
 fn a_client_follows_frames_that_are_lost_doubled_reordered() {
     holds("presence, following", following());
 }
 
 #[test]
 fn each_rule_of_publishing_is_missed() {
-    use publisher::Rule::{By, Check, Condition, Delay, DoneLast, Hold, ReadAt, TickAfterWrite};
-    let missed: [(&'static [publisher::Rule], _); 7] = [
+    use publisher::Rule::{By, Check, Condition, Delay, DoneLast, Hold, TickAfterWrite};
+    let missed: [(&'static [publisher::Rule], _); 9] = [
         (&[TickAfterWrite], CAUGHT_UP),
         (&[Delay], CAUGHT_UP),
         (&[Check], CAUGHT_UP),
-        (&[Condition, Hold], ONE_LIST),
         (&[By], EVENTS),
+        (&[By], FRAMES),
         (&[DoneLast], EVENTS),
-        (&[ReadAt, Hold], IN_ORDER),
+        (&[Hold], CAUGHT_UP),
+        (&[Hold], EVENTS),
+        (&[Condition, Hold], ONE_LIST),
     ];
     for (without, property) in missed {
-        is_violated(&format!("presence without {without:?}"), property, Publishing { without, ..publishing() });
+        let model = Publishing { changes: 2, without, ..publishing() };
+        is_violated(&format!("presence without {without:?}"), property, model);
     }
+}
+
+/// Two consumers of one tick overlook changes and lose events, which is why an invocation must end before its ticks are visible
+/// again. Even so no rev ever has two lists.
+#[test]
+fn ticks_that_are_held_twice_never_give_a_rev_two_lists() {
+    let held_twice = Publishing { changes: 2, without: &[publisher::Rule::Hold], ..publishing() };
+    is_kept("presence, ticks held twice", ONE_LIST, held_twice);
 }
 
 #[test]

@@ -65,22 +65,42 @@ struct Scenario {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
-    Receive { writer: usize, messages: usize },
-    ReadEnd { writer: usize },
-    Append { writer: usize },
-    Put { writer: usize, seq: u8 },
-    Acknowledge { writer: usize },
-    Crash { writer: usize },
+    Receive {
+        writer: usize,
+        messages: usize,
+    },
+    ReadEnd {
+        writer: usize,
+    },
+    Append {
+        writer: usize,
+    },
+    Put {
+        writer: usize,
+        seq: u8,
+    },
+    Acknowledge {
+        writer: usize,
+    },
+    Crash {
+        writer: usize,
+    },
     /// A write was refused: the batch goes back, the memory stays.
-    Refuse { writer: usize },
+    Refuse {
+        writer: usize,
+    },
     Join,
     ReadHead,
     ReadState,
     UseKept,
     /// The reply arrives. `again`: messages from before it are replayed too.
-    Reply { again: bool },
+    Reply {
+        again: bool,
+    },
     LateReply,
-    Deliver { up_to: u8 },
+    Deliver {
+        up_to: u8,
+    },
 }
 
 impl Scenario {

@@ -84,7 +84,10 @@ pub(super) struct Page {
 pub(super) enum Join {
     Out,
     /// A page is asked for: how far its reader is.
-    Page { page: u8, reader: Reader },
+    Page {
+        page: u8,
+        reader: Reader,
+    },
     /// The snapshot is complete, and shown.
     Ready,
 }
@@ -93,9 +96,14 @@ pub(super) enum Join {
 pub(super) enum Reader {
     Asked,
     /// The log's head was read, and what it says of State.
-    Head { head: u8, complete: u8 },
+    Head {
+        head: u8,
+        complete: u8,
+    },
     /// State was read before the head (only without the rule).
-    Early { value: Option<Value> },
+    Early {
+        value: Option<Value>,
+    },
     /// The reply is on its way.
     Reply(Page),
 }
