@@ -92,18 +92,18 @@ pub(super) enum Action {
 }
 
 impl Following {
-    fn has(&self, rule: Rule) -> bool {
+    fn has(self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
 
-    fn follows(&self, own: u8, after: u8, rev: u8) -> bool {
+    fn follows(self, own: u8, after: u8, rev: u8) -> bool {
         if rev <= own && self.has(Rule::IgnoreOld) {
             return false;
         }
         after == own || !self.has(Rule::After) || (rev <= own && after < own)
     }
 
-    fn frame(&self, room: &mut Room, after: u8, rev: u8, facts: Facts) {
+    fn frame(self, room: &mut Room, after: u8, rev: u8, facts: Facts) {
         match &mut room.phase {
             Phase::Out => {}
             Phase::In => {

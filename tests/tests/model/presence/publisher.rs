@@ -173,7 +173,7 @@ pub(super) enum Action {
 }
 
 /// What is listed when these are the rows: of each subject the newest.
-fn list_of(rows: &[u8; 3]) -> List {
+fn list_of(rows: [u8; 3]) -> List {
     let mut list = [0; 2];
     for (data, subject) in rows.iter().zip(SUBJECTS) {
         list[subject] = list[subject].max(*data);
@@ -256,9 +256,9 @@ impl Publishing {
                     Phase::ReadIndex(row)
                 }
             }
-            Phase::ReadIndex(row) => Phase::ReadRest { row, read_at: room.last_due(), first: list_of(&room.index)[0] },
+            Phase::ReadIndex(row) => Phase::ReadRest { row, read_at: room.last_due(), first: list_of(room.index)[0] },
             Phase::ReadRest { row, read_at, first } => {
-                let list = [first, list_of(&room.index)[1]];
+                let list = [first, list_of(room.index)[1]];
                 if list == row.list { Phase::Done } else { Phase::Put { row, read_at, list } }
             }
             Phase::Put { row, read_at, list } => {
@@ -423,7 +423,7 @@ impl Model for Publishing {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(CAUGHT_UP, |model: &Self, room: &Room| {
-                !model.is_quiet(room) || room.row.list == list_of(&room.rows)
+                !model.is_quiet(room) || room.row.list == list_of(room.rows)
             }),
             Property::always(ONE_LIST, |_: &Self, room: &Room| !room.two_lists),
             Property::always(EVENTS, |model: &Self, room: &Room| !model.is_quiet(room) || room.events == room.row.rev),
