@@ -143,6 +143,8 @@ pub(crate) mod tests {
             data: RawValue::from_string("1".to_owned()).unwrap(),
             key: None,
             version: None,
+            remove: false,
+            ttl_seconds: None,
         };
         match admission.admit(&message, 10, &At(at)).await {
             Ok(()) => Ok(()),

@@ -139,7 +139,7 @@ impl<C: Clock + Clone> SessionFunction<C> {
         self.shares.take(&frame.grant.subject)?;
         let Tables { connections, log, .. } = &self.tables;
         match request {
-            Request::JoinRoom(JoinRoom { room_id, after }) => {
+            Request::JoinRoom(JoinRoom { room_id, after, .. }) => {
                 let mut budget = ReplyBudget::new();
                 let after = after.map(|Counter(after)| after);
                 let limits = (self.limits.rooms, &self.shares);

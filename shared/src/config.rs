@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::telemetry::LOG_LEVEL;
+use crate::{limits::TTL_SECONDS, rooms::RoomPatterns, telemetry::LOG_LEVEL};
 
 /// Every variable that is missing or wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,6 +119,20 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
     /// `RETENTION_SECONDS`: how long the log keeps a message, in seconds.
     pub fn retention_seconds(&mut self) -> u64 {
         self.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)
+    }
+
+    /// Which rooms something applies to: patterns with commas between them; none where the variable is unset.
+    pub fn rooms(&mut self, name: &'static str) -> RoomPatterns {
+        let patterns = RoomPatterns::parse(&self.text(name).unwrap_or_default());
+        patterns.unwrap_or_else(|problem| {
+            self.refuse(name, format!("must be room patterns with commas between them; {problem}"));
+            RoomPatterns::default()
+        })
+    }
+
+    /// `STATE_RETENTION_SECONDS`: the `ttlSeconds` of messages that have none, in seconds; none is for ever.
+    pub fn state_retention_seconds(&mut self) -> Option<u64> {
+        Some(self.integer("STATE_RETENTION_SECONDS", 0..=TTL_SECONDS, 0)).filter(|seconds| *seconds > 0)
     }
 
     /// An `http` or `https` URL that must be there; a trailing slash is dropped.

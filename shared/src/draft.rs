@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use crate::{
     data,
     frame::broadcast,
-    json::{Counter, FieldError, Name, Text, required},
-    limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES},
+    json::{self, Counter, FieldError, Name, Text, required},
+    limits::{MAX_MESSAGE_BYTES, SUBJECT_BYTES, TTL_SECONDS},
     message::Message,
     room::RoomId,
     text::{escape_growth, escape_noncharacters},
@@ -20,15 +20,21 @@ pub struct Draft<'a> {
     /// Where it goes.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
-    /// What it says, `null` included; checked, and passed on as it stands.
-    #[serde(borrow)]
-    pub data: &'a RawValue,
+    /// What it says, `null` included; checked, and passed on as it stands. A removal says nothing.
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub data: Option<&'a RawValue>,
     /// The writer's id for it.
     pub id: Option<Name>,
     /// What it is about.
     pub key: Option<Name>,
     /// Which of two with the same key is newer.
     pub version: Option<Counter>,
+    /// Whether it takes its key's value away.
+    pub remove: Option<bool>,
+    /// For how long its key has it as its value.
+    pub ttl_seconds: Option<TtlSeconds>,
+    /// Whether it is for those who are there, and nobody else: it is not logged.
+    pub ephemeral: Option<bool>,
 }
 
 /// A message as somebody writes it who may speak for others: a producer with access to the bus or the queue.
@@ -40,15 +46,21 @@ pub struct ProducerDraft<'a> {
     /// Where it goes.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
-    /// What it says, `null` included; checked, and passed on as it stands.
-    #[serde(borrow)]
-    pub data: &'a RawValue,
+    /// What it says, `null` included; checked, and passed on as it stands. A removal says nothing.
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub data: Option<&'a RawValue>,
     /// The writer's id for it.
     pub id: Option<Name>,
     /// What it is about.
     pub key: Option<Name>,
     /// Which of two with the same key is newer.
     pub version: Option<Counter>,
+    /// Whether it takes its key's value away.
+    pub remove: Option<bool>,
+    /// For how long its key has it as its value.
+    pub ttl_seconds: Option<TtlSeconds>,
+    /// Whether it is for those who are there, and nobody else: it is not logged.
+    pub ephemeral: Option<bool>,
     /// Whom it is from.
     pub from: Option<Sender>,
     /// When it was accepted, in milliseconds since the Unix epoch.
@@ -86,21 +98,51 @@ impl Draft<'_> {
     /// # Errors
     /// When the message would not fit a frame, or not every client could read it.
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
-        data::check(self.data)?;
+        let is_removal = self.check_value()?;
+        let data = match self.data {
+            Some(data) => escape_data(data)?,
+            None if is_removal => RawValue::NULL.to_owned(),
+            None => return Err(FieldError::Fields("`data` is missing".to_owned())),
+        };
         let message = Message {
             room: self.room_id,
             id: self.id.map_or_else(|| origin.id.to_owned(), |Name(id)| id),
             from: origin.from.to_owned(),
             sent_at: origin.sent_at,
-            data: escape_data(self.data)?,
+            data,
             key: self.key.map(|Name(key)| key),
             version: self.version.map(|Counter(version)| version),
+            remove: is_removal,
+            ttl_seconds: self.ttl_seconds.map(|TtlSeconds(seconds)| seconds),
         };
         let bytes = broadcast::entry_len(&message);
         if bytes > MAX_MESSAGE_BYTES {
             return Err(FieldError::TooLarge { bytes, limit: MAX_MESSAGE_BYTES });
         }
         Ok(message)
+    }
+
+    /// Whether it is a removal, if what it says of its key's value fits together.
+    fn check_value(&self) -> Result<bool, FieldError> {
+        if self.ephemeral == Some(true) {
+            return Err(FieldError::invalid("ephemeral", "must be left out: such messages have a queue of their own"));
+        }
+        let is_removal = self.remove == Some(true);
+        for (field, is_there) in [("remove", is_removal), ("ttlSeconds", self.ttl_seconds.is_some())] {
+            if is_there && self.key.is_none() {
+                return Err(FieldError::invalid(field, "must come with a `key`"));
+            }
+        }
+        if is_removal && self.ttl_seconds.is_some() {
+            return Err(FieldError::invalid("ttlSeconds", "must be left out of a removal"));
+        }
+        match self.data {
+            Some(data) if is_removal && data.get() != "null" => {
+                Err(FieldError::invalid("data", "must be left out of a removal"))
+            }
+            Some(data) => data::check(data).map(|()| is_removal),
+            None => Ok(is_removal),
+        }
     }
 }
 
@@ -110,10 +152,29 @@ impl ProducerDraft<'_> {
     /// # Errors
     /// As [`Draft::accept`].
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
-        let Self { room_id, data, id, key, version, from, sent_at } = self;
+        let Self { room_id, data, id, key, version, remove, ttl_seconds, ephemeral, from, sent_at } = self;
         let from = from.as_ref().map_or(origin.from, |Sender(from)| from);
         let sent_at = sent_at.map_or(origin.sent_at, |Counter(sent_at)| sent_at);
-        Draft { room_id, data, id, key, version }.accept(Origin { from, sent_at, ..origin })
+        Draft { room_id, data, id, key, version, remove, ttl_seconds, ephemeral }.accept(Origin {
+            from,
+            sent_at,
+            ..origin
+        })
+    }
+}
+
+/// For `deserialize_with`: `null` is there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// How long a value lasts, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TtlSeconds(pub u64);
+
+impl<'de> Deserialize<'de> for TtlSeconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        json::integer(deserializer, 1..=TTL_SECONDS).map(Self)
     }
 }
 
@@ -154,6 +215,32 @@ mod tests {
         );
         assert_eq!(of_client(r#"{"roomId":"r"}"#).unwrap_err().to_string(), "`data` is missing");
         assert_eq!(of_client(r#"{"roomId":null,"data":1}"#).unwrap_err().to_string(), "`roomId` is missing");
+    }
+
+    #[test]
+    fn what_is_said_of_a_keys_value_fits_together() {
+        let taken = of_client(r#"{"roomId":"r","data":1,"key":"k","ttlSeconds":30}"#).unwrap();
+        assert_eq!((taken.until(), taken.remove), (Some(1_700_000_030_000), false));
+        let removal = of_client(r#"{"roomId":"r","key":"k","version":7,"remove":true}"#).unwrap();
+        assert_eq!((removal.remove, removal.data.get(), removal.until()), (true, "null", None));
+        let body = removal.to_body();
+        assert!(body.ends_with(r#""data":null,"key":"k","version":7,"remove":true}"#), "{body}");
+        let read_back = read::<ProducerDraft<'_>>(&body).unwrap().accept(ORIGIN).unwrap();
+        assert_eq!(read_back.to_body(), body);
+        for (text, told) in [
+            (r#"{"roomId":"r","remove":true}"#, "`remove` must come with a `key`"),
+            (r#"{"roomId":"r","data":1,"ttlSeconds":1}"#, "`ttlSeconds` must come with a `key`"),
+            (
+                r#"{"roomId":"r","data":1,"key":"k","ttlSeconds":0}"#,
+                "`ttlSeconds` must be an integer from 1 to 31536000",
+            ),
+            (r#"{"roomId":"r","key":"k","remove":true,"ttlSeconds":1}"#, "`ttlSeconds` must be left out of a removal"),
+            (r#"{"roomId":"r","key":"k","remove":true,"data":1}"#, "`data` must be left out of a removal"),
+            (r#"{"roomId":"r","key":"k","remove":false}"#, "`data` is missing"),
+            (r#"{"roomId":"r","key":"k","remove":1,"data":1}"#, "`remove` must be a boolean"),
+        ] {
+            assert_eq!(of_client(text).unwrap_err().to_string(), told, "{text}");
+        }
     }
 
     #[test]

@@ -33,6 +33,31 @@ pub const HISTORY_DEFAULT: u32 = 50;
 /// has up to five around it.
 pub const DATA_LEVELS: usize = 50;
 
+/// Longest `ttlSeconds`: a year. Ours.
+pub const TTL_SECONDS: u64 = 31_536_000;
+
+/// Longest `presenceData`, in bytes of JSON. Ours: a list of members holds it once for each.
+pub const PRESENCE_DATA_BYTES: usize = 1024;
+
+/// Longest `data` of an ephemeral message, in bytes of JSON. Ours: typing, a cursor.
+pub const EPHEMERAL_DATA_BYTES: usize = 4 * 1024;
+
+/// Entries in one page of a room's state, at most. Ours; the reply's bytes are mostly the narrower bound.
+pub const STATE_ENTRIES: u32 = 1_000;
+
+/// Members in one page, at most. Ours.
+pub const MEMBERS: u32 = 500;
+
+/// Members in one page when the request names no limit. Ours.
+pub const MEMBERS_DEFAULT: u32 = 100;
+
+/// Bytes of members in a `joined` or `members` reply. Ours.
+pub const MEMBERS_BYTES: usize = 16 * 1024;
+
+/// Bytes of a reply that pages a room's state, messages and members included. Ours: below [`MAX_POST_BYTES`], since route responses
+/// are billed in units of 32 KB however they are cut.
+pub const STATE_REPLY_BYTES: usize = 112 * 1024;
+
 /// Largest `seq` and `version`: the largest integer that a JavaScript number holds exactly, 2^53 - 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 

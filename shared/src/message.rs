@@ -24,8 +24,13 @@ pub struct Message {
     pub data: Box<RawValue>,
     /// What it is about: of several messages of one batch with the same key only the newest is broadcast.
     pub key: Option<String>,
-    /// Which of two messages with the same key is newer; without versions the later one is.
+    /// Which of two messages with the same key is newer; without one it is as old as 0, and of two with the same the later
+    /// one is newer.
     pub version: Option<u64>,
+    /// Whether it takes its key's value away.
+    pub remove: bool,
+    /// For how long its key has it as its value, in seconds from when it was accepted; without, until another takes its place.
+    pub ttl_seconds: Option<u64>,
 }
 
 /// What makes two records the same message, whoever delivered them: a hash of `from` and `id`.
@@ -58,6 +63,12 @@ impl Message {
         Identity::of(&self.from, &self.id)
     }
 
+    /// When its key has it as its value no more, in milliseconds since the Unix epoch, if there is an end to it.
+    #[must_use]
+    pub fn until(&self) -> Option<u64> {
+        self.ttl_seconds.map(|seconds| self.sent_at.saturating_add(seconds.saturating_mul(1_000)))
+    }
+
     /// The body of a queue record or the detail of an event.
     #[must_use]
     pub fn to_body(&self) -> String {
@@ -68,7 +79,7 @@ impl Message {
 
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut body = serializer.serialize_struct("Message", 8)?;
+        let mut body = serializer.serialize_struct("Message", 10)?;
         body.serialize_field("v", &1)?;
         body.serialize_field("roomId", &self.room)?;
         serialize_content(&mut body, self)?;
@@ -93,7 +104,7 @@ impl Serialize for LoggedMessage {
 
 /// Serializes a message under a number, as clients see it.
 pub(crate) fn serialize_entry<S: Serializer>(seq: u64, message: &Message, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut entry = serializer.serialize_struct("LoggedMessage", 7)?;
+    let mut entry = serializer.serialize_struct("LoggedMessage", 9)?;
     entry.serialize_field("seq", &seq)?;
     serialize_content(&mut entry, message)?;
     entry.end()
@@ -109,6 +120,12 @@ fn serialize_content<S: SerializeStruct>(out: &mut S, message: &Message) -> Resu
     }
     if let Some(version) = &message.version {
         out.serialize_field("version", version)?;
+    }
+    if message.remove {
+        out.serialize_field("remove", &true)?;
+    }
+    if let Some(seconds) = &message.ttl_seconds {
+        out.serialize_field("ttlSeconds", seconds)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
-use crate::{json::Text, limits::ROOM_ID_CHARS, room::RoomId, subject::Subject};
+use crate::{json::Text, room::RoomId, rooms::RoomPattern, subject::Subject};
 
 /// What one may do in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +50,6 @@ impl Right {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RightSet(u8);
 
-/// Which rooms: one by its name, or with a `*` at the end all whose names begin so.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct RoomPattern(String);
-
 /// What a subject may do, by room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights(BTreeMap<RoomPattern, RightSet>);
@@ -64,26 +60,6 @@ pub struct RightsTemplate(BTreeMap<String, RightSet>);
 
 /// What a pattern of a [`RightsTemplate`] has for the subject.
 const SUBJECT: &str = "{sub}";
-
-impl RoomPattern {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let name = text.strip_suffix('*').unwrap_or(text);
-        if text.is_empty() || name.len() > ROOM_ID_CHARS {
-            return Err("must have 1 to 100 characters besides a `*`");
-        }
-        if !name.is_empty() && RoomId::parse(name).is_err() {
-            return Err("may only have the characters A-Z a-z 0-9 _ - . : and one `*`, at its end");
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    fn matches(&self, room: &RoomId) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(beginning) => room.as_str().starts_with(beginning),
-            None => room.as_str() == self.0,
-        }
-    }
-}
 
 impl Rights {
     /// The one place that decides what a subject may do in a room.
@@ -165,7 +141,7 @@ impl<'de> Deserialize<'de> for RightSet {
 
 impl Serialize for Rights {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(pattern, rights)| (&pattern.0, rights)))
+        serializer.collect_map(self.0.iter().map(|(pattern, rights)| (pattern.as_str(), rights)))
     }
 }
 

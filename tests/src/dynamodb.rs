@@ -30,6 +30,11 @@ pub const ROOM_INDEX: &str = "roomId-index";
 /// The name of the table of the room logs.
 pub const MESSAGES_TABLE: &str = "Messages";
 
+/// The name of the connections table's index of members.
+pub const MEMBERS_INDEX: &str = "members-index";
+/// The name of the table of the rooms' state.
+pub const STATE_TABLE: &str = "State";
+
 /// The name of the congestion table.
 pub const CONGESTION_TABLE: &str = "Congestion";
 
@@ -255,6 +260,8 @@ fn create_tables(database: &Database) {
             { "AttributeName": "connectionId", "AttributeType": "S" },
             { "AttributeName": "roomId", "AttributeType": "S" },
             { "AttributeName": "slot", "AttributeType": "N" },
+            { "AttributeName": "memberOf", "AttributeType": "S" },
+            { "AttributeName": "userId", "AttributeType": "S" },
         ],
         "KeySchema": [
             { "AttributeName": "connectionId", "KeyType": "HASH" },
@@ -267,6 +274,16 @@ fn create_tables(database: &Database) {
                 { "AttributeName": "slot", "KeyType": "RANGE" },
             ],
             "Projection": { "ProjectionType": "INCLUDE", "NonKeyAttributes": ["joinedAt", "expiresAt"] },
+        }, {
+            "IndexName": MEMBERS_INDEX,
+            "KeySchema": [
+                { "AttributeName": "memberOf", "KeyType": "HASH" },
+                { "AttributeName": "userId", "KeyType": "RANGE" },
+            ],
+            "Projection": {
+                "ProjectionType": "INCLUDE",
+                "NonKeyAttributes": ["data", "joinedAt", "presentUntil", "listed"],
+            },
         }],
     });
     let messages = json!({
@@ -281,6 +298,18 @@ fn create_tables(database: &Database) {
             { "AttributeName": "seq", "KeyType": "RANGE" },
         ],
     });
+    let state = json!({
+        "TableName": STATE_TABLE,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            { "AttributeName": "roomId", "AttributeType": "S" },
+            { "AttributeName": "key", "AttributeType": "S" },
+        ],
+        "KeySchema": [
+            { "AttributeName": "roomId", "KeyType": "HASH" },
+            { "AttributeName": "key", "KeyType": "RANGE" },
+        ],
+    });
     let congestion = json!({
         "TableName": CONGESTION_TABLE,
         "BillingMode": "PAY_PER_REQUEST",
@@ -293,7 +322,7 @@ fn create_tables(database: &Database) {
             { "AttributeName": "groupId", "KeyType": "RANGE" },
         ],
     });
-    for table in [connections, messages, congestion] {
+    for table in [connections, messages, state, congestion] {
         let name = table["TableName"].clone();
         database.create_table(parse::<CreateTableRequest>(table)).unwrap();
         let expiry = json!({

@@ -25,7 +25,7 @@ fn conflate(logged: &[LoggedMessage]) -> Vec<u64> {
     for candidate in logged {
         if let Some(key) = &candidate.message.key {
             let current = newest.entry(key).or_insert(candidate);
-            if !is_older(candidate, current) {
+            if candidate.rank().supersedes(current.rank()) {
                 *current = candidate;
             }
         }
@@ -35,14 +35,6 @@ fn conflate(logged: &[LoggedMessage]) -> Vec<u64> {
         None => true,
     };
     logged.iter().filter(is_kept).map(|logged| logged.seq).collect()
-}
-
-/// Whether `candidate`, which comes later in the log, is the older one of two with the same key.
-fn is_older(candidate: &LoggedMessage, current: &LoggedMessage) -> bool {
-    match (candidate.message.version, current.message.version) {
-        (Some(candidate), Some(current)) => candidate < current,
-        _ => false,
-    }
 }
 
 fn encode_run(room: &RoomId, run: &[LoggedMessage]) -> Vec<EncodedFrame> {
@@ -93,6 +85,8 @@ mod tests {
             data: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap(),
             key: key.map(str::to_owned),
             version,
+            remove: false,
+            ttl_seconds: None,
         };
         LoggedMessage { seq, message }
     }
@@ -135,6 +129,8 @@ mod tests {
         assert_eq!(read(&encode(&room(), &batch)), [(vec![2, 3], Some((0, 3)))]);
         let out_of_order = [keyed(1, "a", Some(6)), keyed(2, "a", Some(5))];
         assert_eq!(read(&encode(&room(), &out_of_order)), [(vec![1], Some((0, 2)))]);
+        let mixed = [keyed(1, "a", Some(5)), keyed(2, "a", None), keyed(3, "a", Some(3))];
+        assert_eq!(read(&encode(&room(), &mixed)), [(vec![1], Some((0, 3)))], "the order is total");
         let no_versions = [keyed(1, "a", None), keyed(2, "a", None)];
         assert_eq!(read(&encode(&room(), &no_versions)), [(vec![2], Some((0, 2)))]);
         let same_version = [keyed(1, "a", Some(1)), keyed(2, "a", Some(1))];

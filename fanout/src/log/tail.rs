@@ -256,6 +256,8 @@ mod tests {
             data: RawValue::from_string("1".into()).unwrap(),
             key: None,
             version: None,
+            remove: false,
+            ttl_seconds: None,
         }
     }
 

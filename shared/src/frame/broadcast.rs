@@ -105,6 +105,8 @@ mod tests {
             data: RawValue::from_string(r#"{"x":1}"#.into()).unwrap(),
             key: Some("k".into()),
             version: Some(2),
+            remove: false,
+            ttl_seconds: None,
         }
     }
 

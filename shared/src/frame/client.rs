@@ -7,6 +7,8 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
+use serde_json::value::RawValue;
+
 use crate::{
     draft::Draft,
     json::{self, Counter, FieldError, Name, Text, required},
@@ -31,7 +33,7 @@ pub struct Inbound<'a> {
 #[derive(Debug)]
 pub enum Request<'a> {
     /// Receive a room's broadcasts, and what was missed after a seq.
-    JoinRoom(JoinRoom),
+    JoinRoom(JoinRoom<'a>),
     /// Receive a room's broadcasts no more.
     LeaveRoom(LeaveRoom),
     /// Send a message.
@@ -45,12 +47,19 @@ pub enum Request<'a> {
 /// `joinRoom`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct JoinRoom {
+pub struct JoinRoom<'a> {
     /// The room.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// The last seq that the client has.
     pub after: Option<Counter>,
+    /// Whether it wants the room's state, too.
+    pub state: Option<bool>,
+    /// Whether it is to be listed among the members, and wants the list, too.
+    pub presence: Option<bool>,
+    /// What the other members are told of it; checked, and passed on as it stands.
+    #[serde(borrow)]
+    pub presence_data: Option<&'a RawValue>,
 }
 
 /// `leaveRoom`.

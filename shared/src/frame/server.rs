@@ -178,6 +178,8 @@ mod tests {
             data: RawValue::from_string("[1]".into()).unwrap(),
             key: None,
             version: None,
+            remove: false,
+            ttl_seconds: None,
         };
         let logged = LoggedMessage { seq: 8, message };
         let catch_up = || CatchUp { seq: 9, messages: vec![logged.clone()], more: true, truncated: false };

@@ -6,7 +6,7 @@ use serde_json::{Value, value::RawValue};
 use shared::{
     LoggedMessage, Message, RoomId,
     frame::broadcast::entry_len,
-    limits::{MAX_INTEGER, MAX_MESSAGE_BYTES, MAX_POST_BYTES, NAME_CHARS, SUBJECT_BYTES},
+    limits::{MAX_INTEGER, MAX_MESSAGE_BYTES, MAX_POST_BYTES, NAME_CHARS, SUBJECT_BYTES, TTL_SECONDS},
 };
 
 /// Bytes of an error's text: enough to say what is wrong and to quote a little of it.
@@ -34,7 +34,7 @@ fn is_disturbing(c: char) -> bool {
 
 /// Asserts that an accepted message is within all limits.
 pub fn assert_within_limits(message: &Message) {
-    let Message { room, id, from, sent_at, data, key, version } = message;
+    let Message { room, id, from, sent_at, data, key, version, remove, ttl_seconds } = message;
     assert!(RoomId::parse(room.as_str()).is_ok());
     let names = [Some(id), key.as_ref()];
     assert!(names.into_iter().flatten().all(|name| (1..=NAME_CHARS).contains(&name.chars().count())), "{id:?} {key:?}");
@@ -42,6 +42,9 @@ pub fn assert_within_limits(message: &Message) {
     assert!(*sent_at <= MAX_INTEGER && version.is_none_or(|version| version <= MAX_INTEGER));
     assert!(entry_len(message) <= MAX_MESSAGE_BYTES);
     assert!(!message.to_body().contains(['\u{fffe}', '\u{ffff}']), "SQS takes no such body");
+    assert!(ttl_seconds.is_none_or(|seconds| (1..=TTL_SECONDS).contains(&seconds)), "{ttl_seconds:?}");
+    assert!(key.is_some() || !(*remove || ttl_seconds.is_some()), "{message:?}");
+    assert!(!remove || (ttl_seconds.is_none() && data.get() == "null"), "{message:?}");
     let _ = value(data.get());
 }
 
@@ -77,6 +80,7 @@ pub fn assert_broadcasts(frame: &[u8], room: &RoomId, logged: &[LoggedMessage]) 
         assert_eq!((entry["id"].as_str(), entry["from"].as_str()), (Some(&*message.id), Some(&*message.from)));
         assert_eq!((entry["key"].as_str(), entry["version"].as_u64()), (message.key.as_deref(), message.version));
         assert_eq!(entry["sentAt"].as_u64(), Some(message.sent_at));
+        assert_eq!((entry["remove"] == true, entry["ttlSeconds"].as_u64()), (message.remove, message.ttl_seconds));
     }
     let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
     (frame["after"].as_u64().map_or(first, |after| after + 1), frame["seq"].as_u64().unwrap_or(last))

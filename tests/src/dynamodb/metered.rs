@@ -10,8 +10,8 @@ use crate::aws_endpoint::{Backend, Forward};
 use crate::http_server::{Reply, Request};
 
 /// The operations that cost units.
-const METERED: [&str; 7] =
-    ["GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"];
+const METERED: [&str; 8] =
+    ["GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"];
 
 /// The database, asked for what each call has cost.
 pub(super) struct Metered {

@@ -134,6 +134,8 @@ mod tests {
             data: RawValue::from_string(format!("\"{}\"", "x".repeat(298))).unwrap(),
             key: None,
             version: None,
+            remove: false,
+            ttl_seconds: None,
         };
         let number = |length: usize| u32::try_from(length).map(f64::from).unwrap();
         let entry = broadcast::encode_entry(1_795_219_207_000_000, &message);

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::value::RawValue;
 
 use super::{Layout, LogEntry};
@@ -35,6 +36,12 @@ pub(super) fn to_item(entry: &LogEntry) -> Item {
     if let Some(version) = message.version {
         item.insert("version".into(), number(version));
     }
+    if message.remove {
+        item.insert("remove".into(), AttributeValue::Bool(true));
+    }
+    if let Some(seconds) = message.ttl_seconds {
+        item.insert("ttlSeconds".into(), number(seconds));
+    }
     if let Layout::Shards(shards) = entry.layout {
         item.insert(SHARDS.into(), number(shards));
     }
@@ -54,6 +61,8 @@ pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreada
         data,
         key: item.contains_key("key").then(|| read_text(item, "key")).transpose()?.map(str::to_owned),
         version: read_optional_number(item, "version")?,
+        remove: item.contains_key("remove"),
+        ttl_seconds: read_optional_number(item, "ttlSeconds")?,
     };
     let layout = match read_optional_number(item, SHARDS)? {
         None => Layout::Direct,
@@ -91,6 +100,8 @@ mod tests {
             data: RawValue::from_string("1".into()).unwrap(),
             key: None,
             version: None,
+            remove: false,
+            ttl_seconds: None,
         };
         let logged = LoggedMessage { seq: 5, message };
         LogEntry { logged, appended_at: 8, expires_at: 9, layout: Layout::Direct, floor: 0 }

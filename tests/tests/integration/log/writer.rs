@@ -70,6 +70,8 @@ pub(super) fn message(id: &str, clock: &TestClock) -> Message {
         data: RawValue::from_string("1".to_owned()).unwrap(),
         key: None,
         version: None,
+        remove: false,
+        ttl_seconds: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use shared::order::Rank;
 use tests::connections_server::ConnectionRecord;
 use tests::history::{Delivery, History, Membership, RoomLog, assert_clean};
 
@@ -91,10 +92,7 @@ fn conflated(world: &World, room: &str, log: &BTreeMap<u64, Row>) -> BTreeSet<u6
     for seq in &conflated {
         let row = &log[seq];
         let gives_way_to = |other: &u64, newer: &Row| {
-            let is_newer = match (row.version, newer.version) {
-                (Some(mine), Some(theirs)) if mine != theirs => mine < theirs,
-                _ => other > seq,
-            };
+            let is_newer = Rank::of(newer.version, *other).supersedes(Rank::of(row.version, *seq));
             row.key.is_some() && newer.key == row.key && is_newer
         };
         assert!(log.iter().any(|(other, newer)| gives_way_to(other, newer)), "{seq} of {room} is in no frame: {row:?}");
