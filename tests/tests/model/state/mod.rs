@@ -127,7 +127,6 @@ impl Scenario {
         let Some(known) = world.writers[writer].known else { return };
         if known.head != world.head() {
             // Somebody else has appended.
-            world.writers[writer].known = None;
             world.writers[writer].phase = Phase::Read;
             return;
         }
@@ -326,7 +325,10 @@ impl Scenario {
                 writer.batch = batch;
             }
             Action::ReadEnd { writer } => {
-                world.writers[writer].known = Some(Known { head: world.head(), complete: world.complete() });
+                // What it knows itself stays true.
+                let known = world.writers[writer].known.map_or(0, |known| known.complete);
+                let complete = known.max(world.complete());
+                world.writers[writer].known = Some(Known { head: world.head(), complete });
                 world.writers[writer].phase = Phase::Append;
                 if !self.has(Rule::AfterAppend) {
                     self.put_early(world, writer);
