@@ -71,6 +71,7 @@ impl Estimate {
             let ephemeral = has(|group| group.ephemeral.per_second > 0.0);
             usage.add_some(Part::Fixed, Count::FifoRequests, presence * EMPTY_POLLS);
             usage.add_some(Part::Fixed, Count::StandardRequests, ephemeral * EMPTY_POLLS);
+            usage.add_some(Part::Fixed, Count::Alarms, 2.0 * presence + ephemeral);
         }
         sweeps(workload, &mut usage);
         Self { demand, usage }

@@ -183,24 +183,24 @@ fn joined(group: &RoomGroup, setting: &Setting) -> Usage {
     usage
 }
 
-/// A look at a room: its row, its members, and the first page of its connections.
+/// A look at a room: its row and its members.
 fn look(group: &RoomGroup, setting: &Setting) -> Usage {
     let mut usage = Usage::default();
     let presence = Part::Presence;
     let members = group.members * group.presence.listed * sizes_of(group, setting).2;
     let pages = steps(members, INDEX_PAGE);
-    let (_, connections) = sizes::pages(group.members.min(500.0), setting);
     receipt(&mut usage, presence, Count::FifoRequests, REPLY);
     let seconds = LOOK_SECONDS.0 + LOOK_SECONDS.1 * pages;
     invocation(&mut usage, presence, Count::PresenceFunction, (setting.ingest_gb, seconds), setting);
     usage.add(presence, Count::GetItem, 1.0);
-    usage.add(presence, Count::Query, pages + 1.0);
+    usage.add(presence, Count::Query, pages);
     let row = 2.0 * read_units(row_bytes(group, setting));
-    usage.add(presence, Count::ReadUnits, row + read_units(members) + connections);
+    usage.add(presence, Count::ReadUnits, row + read_units(members));
     usage
 }
 
-/// A publication, beside its look: put, sent, and posted to everybody without a log.
+/// A publication, beside its look: the first page of the room's connections, which tells how many are posted to; the list is put,
+/// sent, and posted to everybody without a log.
 fn publication(group: &RoomGroup, setting: &Setting, changes: f64) -> Usage {
     let mut usage = Usage::default();
     let (presence, members) = (Part::Presence, group.members);
@@ -212,9 +212,10 @@ fn publication(group: &RoomGroup, setting: &Setting, changes: f64) -> Usage {
     usage.add(presence, Count::SendMessage, 1.0);
     usage.add(presence, Count::FifoRequests, steps(bytes, QUEUE_STEP));
     receipt(&mut usage, presence, Count::FifoRequests, bytes);
+    let (_, first_page) = sizes::pages(members.min(500.0), setting);
     let (calls, units) = sizes::pages(members, setting);
-    usage.add(presence, Count::Query, calls);
-    usage.add(presence, Count::ReadUnits, units);
+    usage.add(presence, Count::Query, 1.0 + calls);
+    usage.add(presence, Count::ReadUnits, first_page + units);
     let posting = members * setting.post_milliseconds / 1_000.0 / setting.fanout_concurrency;
     invocation(&mut usage, presence, Count::Fanout, (setting.fanout_gb, LOGGING + posting), setting);
     usage.add(presence, Count::Posts, members * steps(bytes, MESSAGE_STEP));
