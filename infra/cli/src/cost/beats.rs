@@ -13,7 +13,7 @@ const AFTER_FRAME: f64 = 30.0;
 const JITTER: f64 = 0.99;
 
 /// Seconds after which a connection beats whatever flows.
-const LONGEST: f64 = 540.0;
+pub const LONGEST: f64 = 540.0;
 
 /// Minutes after which a connection is handed over to the next, on average.
 const SESSION_MINUTES: f64 = 104.35;
@@ -33,7 +33,7 @@ pub const PER_SESSION: f64 = 0.5;
 #[must_use]
 pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f64 {
     let (least, most) = (setting.sync_min, setting.sync_max * JITTER);
-    let slowest = 1.0 / (LONGEST * JITTER);
+    let slowest = 1.0 / (setting.longest_beat * JITTER);
     if messages_per_second <= 0.0 {
         return slowest.max(1.0 / most);
     }

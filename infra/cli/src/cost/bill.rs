@@ -66,8 +66,16 @@ impl Bill {
             let mut add = |service, dollars: f64| *bill.0.entry((part, service)).or_default() += dollars;
             add(Service::ApiGateway, self::messages(&part_usage) * blended);
             add(Service::ApiGateway, usd("connectionMinutes", Count::ConnectionMinutes));
-            let invocations =
-                [Count::Authorizer, Count::Session, Count::Message, Count::Relay, Count::Fanout, Count::ShardsFunction];
+            let invocations = [
+                Count::Authorizer,
+                Count::Session,
+                Count::Message,
+                Count::Relay,
+                Count::Fanout,
+                Count::ShardsFunction,
+                Count::PresenceFunction,
+                Count::EphemeralFunction,
+            ];
             add(Service::Lambda, prices.usd("invocations", invocations.map(count).iter().sum()));
             add(Service::Lambda, usd("gbSeconds", Count::GbSeconds));
             add(Service::DynamoDb, usd("writeUnits", Count::WriteUnits));

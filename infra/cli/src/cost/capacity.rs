@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{
     beats,
     flow::demand,
+    presence::pace,
     report::{short, table},
     workload::{RoomGroup, Workload, read},
 };
@@ -24,6 +25,9 @@ const GROUP_SENDS: f64 = 300.0;
 /// Messages among which a FIFO queue looks for groups.
 const FIFO_WINDOW: f64 = 120_000.0;
 
+/// Seconds from a tick's delay to the frames that it causes.
+const PRESENCE_LOOK: f64 = 0.5;
+
 /// Sizes of a room.
 const ROOMS: [f64; 5] = [10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
@@ -39,6 +43,8 @@ pub fn markdown() -> String {
     page.push_str(&idle());
     page.push_str("\n### Until everybody is there\n\n");
     page.push_str(&arrivals());
+    page.push_str("\n### Presence of one room\n\n");
+    page.push_str(&presence());
     page.push_str("\n### The queue\n\n");
     page.push_str(&queue());
     page
@@ -131,6 +137,23 @@ fn arrivals() -> String {
     let connections = [1_000.0, 10_000.0, 100_000.0];
     let head = ["connections", "handshakes, 500/s (s)", "joins of one room, 1,000/s (s)", "both (s)"];
     table(&head, connections.iter().map(row))
+}
+
+fn presence() -> String {
+    let row = |members: &f64| {
+        let Some(workload) = one_room(*members, 0.0, QUOTAS[0]) else { return Vec::new() };
+        let pace = pace(*members, &workload.setting);
+        let seen = workload.setting.presence_delay + PRESENCE_LOOK;
+        vec![short(*members), short(pace), short(members / pace), short(seen), short(seen + pace)]
+    };
+    let head = [
+        "members",
+        "a frame every (s)",
+        "posts/s at the most",
+        "a join is seen (s), in a quiet room",
+        "in one that always changes",
+    ];
+    table(&head, ROOMS.iter().map(row))
 }
 
 fn queue() -> String {

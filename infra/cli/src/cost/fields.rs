@@ -100,6 +100,15 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// An object; one that is not there is read as an empty one.
+    pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> T {
+        let (value, path) = (self.take(name).unwrap_or_else(|| Value::Object(Map::new())), self.path(name));
+        let mut fields = Fields::of(&value, &path, self.problems);
+        let object = read(&mut fields);
+        fields.end();
+        object
+    }
+
     /// A list of objects, each read by `read`.
     pub fn list<T>(&mut self, name: &str, mut read: impl FnMut(&mut Fields<'_>) -> T) -> Vec<T> {
         let entries = match self.take(name) {

@@ -10,7 +10,7 @@
 //! more gathers: until the posts fit.
 
 use super::{
-    beats,
+    beats, ephemeral, presence,
     sizes::MessageSize,
     workload::{RoomGroup, Setting, Via, Workload},
 };
@@ -62,6 +62,8 @@ pub struct Demand {
     pub unpacked: f64,
     /// Frames and replies a second.
     pub frames: f64,
+    /// Posts a second of presence and of ephemeral messages.
+    pub besides: f64,
     /// By how much the account's rate makes broadcasts longer.
     pub stretch: f64,
 }
@@ -70,7 +72,7 @@ impl Demand {
     /// Requests a second that count against the quota.
     #[must_use]
     pub fn requests(&self) -> f64 {
-        self.posts + self.frames
+        self.posts + self.frames + self.besides
     }
 }
 
@@ -85,10 +87,11 @@ pub fn demand(workload: &Workload) -> Demand {
     };
     let unpacked = Flow { batch: 1.0, shards: 0.0, jobs: 1.0, posting: 0.0 };
     let unpacked = workload.rooms.iter().map(|group| posts(group, &workload.setting, &unpacked)).sum();
-    let fits = |stretch: f64| at(stretch).1 + frames <= workload.quota;
+    let besides = presence::posts_per_second(workload) + ephemeral::posts_per_second(workload);
+    let fits = |stretch: f64| at(stretch).1 + frames + besides <= workload.quota;
     let stretch = if fits(1.0) { 1.0 } else { least(fits) };
     let (flows, posts) = at(stretch);
-    Demand { flows, posts, unpacked, frames, stretch }
+    Demand { flows, posts, unpacked, frames, besides, stretch }
 }
 
 /// The least stretch that will do, or the most there is.
@@ -104,6 +107,8 @@ fn least(fits: impl Fn(f64) -> bool) -> f64 {
 /// Frames and replies a second of a group.
 fn frames_per_second(group: &RoomGroup, setting: &Setting) -> f64 {
     let sent = if group.via == Via::Clients { group.count * group.messages_per_second } else { 0.0 };
+    let sent = sent + group.count * group.ephemeral.per_second;
+    let setting = &presence::beating(group, setting);
     let beats = group.connections() * beats::per_second(group.messages_per_second, group.rooms_per_connection, setting);
     2.0 * (sent + beats)
 }

@@ -8,13 +8,16 @@
 pub mod beats;
 pub mod bill;
 pub mod capacity;
+pub mod ephemeral;
 pub mod fields;
 pub mod flow;
 pub mod packing;
 pub mod peers;
+pub mod presence;
 pub mod prices;
 pub mod report;
 pub mod sizes;
+pub mod state;
 pub mod traffic;
 pub mod usage;
 pub mod workload;
@@ -62,6 +65,13 @@ impl Estimate {
         }
         if workload.setting.fixed {
             usage.add_times(1.0, &fixed());
+            let has =
+                |is_used: fn(&workload::RoomGroup) -> bool| if workload.rooms.iter().any(is_used) { 1.0 } else { 0.0 };
+            let presence = has(|group| group.presence.listed > 0.0);
+            let ephemeral = has(|group| group.ephemeral.per_second > 0.0);
+            usage.add_some(Part::Fixed, Count::FifoRequests, presence * EMPTY_POLLS);
+            usage.add_some(Part::Fixed, Count::StandardRequests, ephemeral * EMPTY_POLLS);
+            usage.add_some(Part::Fixed, Count::Alarms, 2.0 * presence + ephemeral);
         }
         sweeps(workload, &mut usage);
         Self { demand, usage }

@@ -53,6 +53,7 @@ impl<'a> Report<'a> {
             "rooms": groups.collect::<Vec<_>>(),
             "postsPerSecond": demand.posts,
             "unpackedPostsPerSecond": demand.unpacked,
+            "otherPostsPerSecond": demand.besides,
             "requestsPerSecond": demand.requests(),
             "shareOfQuota": demand.requests() / self.workload.quota,
             "fits": self.fits(),
@@ -124,6 +125,9 @@ impl<'a> Report<'a> {
             short(100.0 * demand.requests() / self.workload.quota),
             short(self.workload.quota)
         );
+        if demand.besides > 0.0 {
+            let _ = writeln!(text, "Of presence and of ephemeral messages {} posts/s besides.", short(demand.besides));
+        }
         if !self.fits() {
             let _ = writeln!(
                 text,
@@ -171,6 +175,8 @@ impl<'a> Report<'a> {
             Count::Fanout,
             Count::ShardsFunction,
             Count::Sweeper,
+            Count::PresenceFunction,
+            Count::EphemeralFunction,
         ]);
         let _ = writeln!(
             text,
@@ -239,6 +245,10 @@ fn name_of(part: Part) -> &'static str {
         Part::Beats => "beats",
         Part::Handshakes => "handshakes, joins",
         Part::Connections => "open connections",
+        Part::State => "state",
+        Part::Presence => "presence",
+        Part::Ephemeral => "ephemeral messages",
+        Part::Lifecycle => "lifecycle events",
         Part::Sweeps => "sweeps",
         Part::Fixed => "an empty stack",
     }

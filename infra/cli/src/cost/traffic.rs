@@ -1,15 +1,17 @@
 //! What a group of rooms takes in a month: its messages, and its connections.
 
 use super::{
-    beats,
+    beats, ephemeral,
     flow::{Flow, LOGGING, RESUMING},
+    presence,
     sizes::{self, MESSAGE_STEP, MessageSize, QUEUE_STEP, REPLY, read_units, steps, write_units},
+    state,
     usage::{Count, Part, Usage},
     workload::{RoomGroup, Setting, Via, Workload},
 };
 
 /// Seconds of an invocation of `message` and of `session`, which wait for a call or two.
-const INGEST_SECONDS: f64 = 0.010;
+pub(super) const INGEST_SECONDS: f64 = 0.010;
 
 /// Seconds of an invocation of `authorizer`, which waits for nothing.
 const AUTHORIZER_SECONDS: f64 = 0.002;
@@ -45,6 +47,9 @@ pub fn of_group(group: &RoomGroup, flow: &Flow, workload: &Workload) -> Usage {
     }
     month.look_at_congestion(&mut usage, workload.days);
     month.connections(&mut usage, workload.days);
+    state::add(&mut usage, group, workload);
+    presence::add(&mut usage, group, workload);
+    ephemeral::add(&mut usage, group, workload);
     let rows = messages / workload.days.max(1.0) * workload.retention_seconds / 86_400.0;
     usage.add(Part::Log, Count::StoredBytes, rows * (month.size.row + sizes::ROW_OVERHEAD));
     usage
@@ -59,10 +64,8 @@ struct Month<'a> {
 
 impl Month<'_> {
     /// An invocation of a function with `gb` of memory.
-    fn invocation(&self, usage: &mut Usage, part: Part, function: Count, (gb, seconds): (f64, f64)) {
-        usage.add(part, function, 1.0);
-        usage.add(part, Count::GbSeconds, gb * seconds);
-        usage.add(part, Count::LogBytes, self.setting.log_bytes);
+    fn invocation(&self, usage: &mut Usage, part: Part, function: Count, of: (f64, f64)) {
+        invocation(usage, part, function, of, self.setting);
     }
 
     /// A message on its way into the queue.
@@ -205,10 +208,11 @@ impl Month<'_> {
         let (connections, rooms) = (group.connections(), group.rooms_per_connection);
         let seconds = group.connected_seconds(days);
         usage.add(Part::Connections, Count::ConnectionMinutes, connections * seconds / 60.0);
-        let sessions = connections * days * beats::sessions(group.hours_per_day);
+        let sessions = connections * days * group.sessions_per_day();
         usage.add_times(sessions, &self.session(rooms));
-        let quiet = beats::per_second(0.0, rooms, self.setting) * group.quiet_fraction;
-        let busy = beats::per_second(group.messages_per_second, rooms, self.setting) * (1.0 - group.quiet_fraction);
+        let setting = &presence::beating(group, self.setting);
+        let quiet = beats::per_second(0.0, rooms, setting) * group.quiet_fraction;
+        let busy = beats::per_second(group.messages_per_second, rooms, setting) * (1.0 - group.quiet_fraction);
         let beats = connections * seconds * (quiet + busy) + sessions * beats::PER_SESSION;
         usage.add_times(beats, &self.beat(rooms));
     }
@@ -223,6 +227,7 @@ impl Month<'_> {
         usage.add(beats, Count::BatchGetItem, 1.0);
         let rows = read_units(rooms * (sizes::member(self.setting) + 6.0 + self.setting.subject_bytes));
         usage.add(beats, Count::ReadUnits, rows + rooms * 0.5);
+        presence::sync(&mut usage, self.group, rooms, self.setting);
         usage
     }
 
@@ -257,15 +262,22 @@ impl Month<'_> {
     }
 }
 
+/// An invocation of a function with `gb` of memory.
+pub(super) fn invocation(usage: &mut Usage, part: Part, function: Count, (gb, seconds): (f64, f64), setting: &Setting) {
+    usage.add(part, function, 1.0);
+    usage.add(part, Count::GbSeconds, gb * seconds);
+    usage.add(part, Count::LogBytes, setting.log_bytes);
+}
+
 /// A frame from a client with its reply.
-fn frame(usage: &mut Usage, part: Part, bytes: f64) {
+pub(super) fn frame(usage: &mut Usage, part: Part, bytes: f64) {
     usage.add(part, Count::FramesIn, steps(bytes, MESSAGE_STEP));
     usage.add(part, Count::Replies, 1.0);
     usage.add(part, Count::EgressBytes, REPLY);
 }
 
 /// What the event source mapping does for a batch.
-fn receipt(usage: &mut Usage, part: Part, requests: Count, bytes: f64) {
+pub(super) fn receipt(usage: &mut Usage, part: Part, requests: Count, bytes: f64) {
     usage.add(part, Count::ReceiveMessage, 1.0);
     usage.add(part, Count::DeleteMessageBatch, 1.0);
     usage.add(part, requests, steps(bytes, QUEUE_STEP) + 1.0);

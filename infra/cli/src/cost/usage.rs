@@ -24,6 +24,14 @@ pub enum Part {
     Handshakes,
     /// Minutes of open connections.
     Connections,
+    /// Rows of keys, and the snapshots that joiners get.
+    State,
+    /// Lists of members: rows, ticks, publications.
+    Presence,
+    /// Messages that nobody keeps.
+    Ephemeral,
+    /// Events of members and of rooms that become empty.
+    Lifecycle,
     /// The sweeper's looks at connections that may be gone.
     Sweeps,
     /// What a stack costs that nobody uses: polls of empty queues, metrics, alarms.
@@ -59,12 +67,18 @@ pub enum Count {
     ShardsFunction,
     /// Invocations of `sweeper`.
     Sweeper,
+    /// Invocations of `presence`.
+    PresenceFunction,
+    /// Invocations of `ephemeral`.
+    EphemeralFunction,
     /// Memory x time of all of them.
     GbSeconds,
     /// Calls of DynamoDB, which bills units alone.
     PutItem,
     /// See above.
     TransactWriteItems,
+    /// See above.
+    UpdateItem,
     /// See above.
     DeleteItem,
     /// See above.
@@ -95,6 +109,8 @@ pub enum Count {
     FifoRequests,
     /// Requests to other queues.
     StandardRequests,
+    /// Calls of EventBridge.
+    PutEvents,
     /// Events, in steps of 64 KB.
     Events,
     /// Bytes to clients.
@@ -115,6 +131,13 @@ impl Usage {
     /// Adds so many.
     pub fn add(&mut self, part: Part, count: Count, number: f64) {
         *self.0.entry((part, count)).or_default() += number;
+    }
+
+    /// Adds so many, if there are any: what is not used is not listed.
+    pub fn add_some(&mut self, part: Part, count: Count, number: f64) {
+        if number > 0.0 {
+            self.add(part, count, number);
+        }
     }
 
     /// Adds all of another, so many times.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::{beats, ephemeral::EphemeralLoad, fields::Fields, presence::PresenceLoad, state::StateLoad};
 
 /// A workload.
 #[derive(Clone, Debug)]
@@ -50,6 +50,14 @@ pub struct RoomGroup {
     pub tolerated_delay_seconds: f64,
     /// The share of posts that meet a connection that is gone.
     pub gone_fraction: f64,
+    /// How often a day a member comes, for as long a part of its hours.
+    pub visits_per_day: f64,
+    /// Messages with keys, and joins with state.
+    pub state: StateLoad,
+    /// Members who are listed.
+    pub presence: PresenceLoad,
+    /// Messages that nobody keeps.
+    pub ephemeral: EphemeralLoad,
 }
 
 /// How messages come in.
@@ -82,6 +90,8 @@ pub struct Setting {
     pub sync_min: f64,
     /// `SYNC_MAX_SECONDS`.
     pub sync_max: f64,
+    /// Seconds after which a connection beats whatever flows.
+    pub longest_beat: f64,
     /// Bytes of a subject, such as a UUID.
     pub subject_bytes: f64,
     /// Bytes of a message's id, such as a UUID.
@@ -92,6 +102,20 @@ pub struct Setting {
     pub log_bytes: f64,
     /// How often the sweeper is called: `SweepSchedule`.
     pub sweeps_per_day: f64,
+    /// `PRESENCE_LEASE_SECONDS`.
+    pub presence_lease: f64,
+    /// `PRESENCE_DELAY_SECONDS`.
+    pub presence_delay: f64,
+    /// `PRESENCE_POSTS_PER_SECOND`.
+    pub presence_posts: f64,
+    /// `PRESENCE_LIST_MAX`.
+    pub presence_list_max: f64,
+    /// `EPHEMERAL_WINDOW_SECONDS`.
+    pub ephemeral_window: f64,
+    /// `EPHEMERAL_POSTS_PER_SECOND`.
+    pub ephemeral_posts: f64,
+    /// `EPHEMERAL_MAX_MEMBERS`.
+    pub ephemeral_max_members: f64,
     /// Whether the stack's alarms, metrics and the polling of empty queues count.
     pub fixed: bool,
 }
@@ -107,6 +131,12 @@ impl RoomGroup {
     #[must_use]
     pub fn connected_seconds(&self, days: f64) -> f64 {
         days * self.hours_per_day * 3_600.0
+    }
+
+    /// Sessions of a connection in a day: visits, or those that hand-overs make of its hours.
+    #[must_use]
+    pub fn sessions_per_day(&self) -> f64 {
+        beats::sessions(self.hours_per_day).max(self.visits_per_day)
     }
 
     /// Messages a month of all its rooms.
@@ -154,6 +184,10 @@ fn read_group(fields: &mut Fields<'_>) -> RoomGroup {
         messages_per_post: read_optional(fields, "messagesPerPost", 100.0),
         tolerated_delay_seconds: fields.number("toleratedDelaySeconds", 0.0..=60.0, Some(0.0)),
         gone_fraction: fields.number("goneFraction", 0.0..=1.0, Some(0.0)),
+        visits_per_day: fields.number("visitsPerDay", 0.0..=86_400.0, Some(0.0)),
+        state: fields.object("state", StateLoad::read),
+        presence: fields.object("presence", PresenceLoad::read),
+        ephemeral: fields.object("ephemeral", EphemeralLoad::read),
     };
     if group.members * group.count < group.rooms_per_connection {
         fields.problem("roomsPerConnection", "must be no more than all rooms have members");
@@ -181,11 +215,19 @@ fn read_setting(fields: &mut Fields<'_>) -> Setting {
         shards: fields.whole("fanoutShards", 2.0..=256.0, Some(16.0)),
         sync_min: fields.number("syncMinSeconds", 5.0..=540.0, Some(30.0)),
         sync_max: fields.number("syncMaxSeconds", 30.0..=540.0, Some(540.0)),
+        longest_beat: beats::LONGEST,
         subject_bytes: fields.whole("subjectBytes", 1.0..=256.0, Some(36.0)),
         id_bytes: fields.whole("idBytes", 1.0..=64.0, Some(36.0)),
         room_bytes: fields.whole("roomIdBytes", 1.0..=100.0, Some(20.0)),
         log_bytes: fields.number("logBytes", 0.0..=100_000.0, Some(1_000.0)),
         sweeps_per_day: fields.number("sweepsPerDay", 0.0..=1_440.0, Some(24.0)),
+        presence_lease: fields.number("presenceLeaseSeconds", 60.0..=7_200.0, Some(1_200.0)),
+        presence_delay: fields.number("presenceDelaySeconds", 3.0..=60.0, Some(3.0)),
+        presence_posts: fields.number("presencePostsPerSecond", 1.0..=1e6, Some(500.0)),
+        presence_list_max: fields.whole("presenceListMax", 0.0..=1e6, Some(500.0)),
+        ephemeral_window: fields.number("ephemeralWindowSeconds", 0.0..=300.0, Some(1.0)),
+        ephemeral_posts: fields.number("ephemeralPostsPerSecond", 0.0..=1e6, Some(1_000.0)),
+        ephemeral_max_members: fields.whole("ephemeralMaxMembers", 0.0..=1e6, Some(1_000.0)),
         fixed: fields.flag("fixed", true),
     };
     if setting.sync_min > setting.sync_max {

@@ -35,11 +35,11 @@ fn cost_of(workload: &str, arguments: &[&str]) -> Output {
 
 /// How many of what.
 #[derive(Debug, Default)]
-struct Counts(BTreeMap<String, f64>);
+pub(crate) struct Counts(BTreeMap<String, f64>);
 
 impl Counts {
     /// What the command says of some parts of a workload.
-    fn of_model(workload: &Value, parts: &[&str]) -> Self {
+    pub(crate) fn of_model(workload: &Value, parts: &[&str]) -> Self {
         let output = cost_of(&workload.to_string(), &["-", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -52,18 +52,18 @@ impl Counts {
         counts
     }
 
-    fn add(&mut self, name: &str, number: f64) {
+    pub(crate) fn add(&mut self, name: &str, number: f64) {
         *self.0.entry(name.to_owned()).or_default() += number;
     }
 
-    fn add_calls<S: AsRef<str>>(&mut self, operations: impl IntoIterator<Item = S>) {
+    pub(crate) fn add_calls<S: AsRef<str>>(&mut self, operations: impl IntoIterator<Item = S>) {
         for operation in operations {
             self.add(operation.as_ref(), 1.0);
         }
     }
 
     /// Calls of tables, with their units.
-    fn add_metered(&mut self, calls: impl IntoIterator<Item = MeteredCall>) {
+    pub(crate) fn add_metered(&mut self, calls: impl IntoIterator<Item = MeteredCall>) {
         for call in calls {
             self.add(&call.operation, 1.0);
             self.add(if call.is_read() { "ReadUnits" } else { "WriteUnits" }, call.units);
@@ -75,7 +75,7 @@ impl Counts {
     }
 
     /// Asserts that the model says the same of everything that was counted, and counts nothing else but `besides`.
-    fn assert_model(&self, model: &Self, besides: &[&str]) {
+    pub(crate) fn assert_model(&self, model: &Self, besides: &[&str]) {
         let names = self.0.keys().chain(model.0.keys()).filter(|name| !besides.contains(&name.as_str()));
         let differs = |name: &&String| {
             let (counted, said) = (self.get(name), model.get(name));
@@ -90,5 +90,5 @@ impl Counts {
 }
 
 /// What no test counts: it is computed of what is counted, or is Lambda's and the network's.
-const NOT_COUNTED: [&str; 7] =
+pub(crate) const NOT_COUNTED: [&str; 7] =
     ["GbSeconds", "EgressBytes", "LogBytes", "StoredBytes", "FifoRequests", "StandardRequests", "Events"];

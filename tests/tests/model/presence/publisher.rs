@@ -1,0 +1,436 @@
+//! How a room's list is published: rows that change, ticks that stand for the changes, an index that lags, two consumers of the
+//! ticks that crash anywhere.
+
+use stateright::{Model, Property};
+
+use super::List;
+
+/// Nothing is overlooked for ever.
+pub(super) const CAUGHT_UP: &str = "when all is quiet, the list is that of the rows";
+/// Two publications never share a rev.
+pub(super) const ONE_LIST: &str = "a rev has one list";
+/// Lifecycle events.
+pub(super) const EVENTS: &str = "when all is quiet, every publication's events were put";
+/// Also across crashes.
+pub(super) const IN_ORDER: &str = "events of a rev are put after those of the rev before";
+/// Frames.
+pub(super) const FRAMES: &str = "when all is quiet, every publication's frame was sent";
+
+/// A rule that can be taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// A tick is sent after the row is written.
+    TickAfterWrite,
+    /// A tick is handled when the index has what it stands for.
+    Delay,
+    /// Rooms in which nobody has looked for long get a tick.
+    Check,
+    /// The row is put on condition that its rev is the one that was read.
+    Condition,
+    /// A tick that finds itself named in the row sends the row's last change again.
+    By,
+    /// A tick is done when frame and events are out.
+    DoneLast,
+    /// A tick is held by one consumer at a time: an invocation ends before its ticks are visible again.
+    Hold,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Publishing {
+    /// Changes of rows.
+    pub(super) changes: u8,
+    /// Ticks that get lost, leases that end unreported.
+    pub(super) losses: u8,
+    pub(super) without: &'static [Rule],
+}
+
+/// The subject of each of three connections: one has two.
+const SUBJECTS: [usize; 3] = [0, 0, 1];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Tick {
+    id: u8,
+    /// Its delay is over.
+    is_due: bool,
+    /// Connections whose changes it stands for and the index does not have, one bit each.
+    lagging: u8,
+}
+
+/// The room's row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Row {
+    rev: u8,
+    list: List,
+    /// The tick that it was published for.
+    by: u8,
+    /// The last tick that was due when the index was read.
+    read_at: u8,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Consumer {
+    /// Ids of ticks.
+    batch: Vec<u8>,
+    /// It has sent the row's last change again.
+    has_resent: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Phase {
+    #[default]
+    Idle,
+    ReadRow,
+    ReadIndex(Row),
+    /// The first subject is read.
+    ReadRest {
+        row: Row,
+        read_at: u8,
+        first: u8,
+    },
+    Put {
+        row: Row,
+        read_at: u8,
+        list: List,
+    },
+    Send {
+        rev: u8,
+    },
+    Events {
+        rev: u8,
+    },
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Room {
+    /// The data of each connection's row, 0 where there is none. Data is newer the higher it is.
+    rows: [u8; 3],
+    index: [u8; 3],
+    /// A session's invocation between its two calls: the row that it has yet to write, or the tick that it has yet to send.
+    unsent: [bool; 3],
+    unwritten: [Option<u8>; 3],
+    changes: u8,
+    joins: u8,
+    losses: u8,
+    /// Something changed of which no tick tells.
+    is_untold: bool,
+    /// Ticks that are not done, in order.
+    ticks: Vec<Tick>,
+    last_tick: u8,
+    row: Row,
+    consumers: Vec<Consumer>,
+    /// The list of each rev.
+    history: Vec<List>,
+    two_lists: bool,
+    /// Revs whose frames were sent, one bit each.
+    frames: u8,
+    /// The last rev whose events were put.
+    events: u8,
+    skipped: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// A connection joins or ends.
+    Change {
+        connection: usize,
+    },
+    /// `same_second`: the tick before stands for this change too.
+    SendTick {
+        connection: usize,
+        same_second: bool,
+    },
+    LoseTick {
+        connection: usize,
+    },
+    /// The row that was announced is written (only without the rule).
+    WriteLate {
+        connection: usize,
+    },
+    /// A lease ends: nobody is told.
+    Lapse {
+        connection: usize,
+    },
+    Check,
+    CatchUp {
+        connection: usize,
+    },
+    Due {
+        tick: usize,
+    },
+    Receive {
+        consumer: usize,
+        ticks: usize,
+    },
+    Step {
+        consumer: usize,
+    },
+    Crash {
+        consumer: usize,
+    },
+}
+
+/// What is listed when these are the rows: of each subject the newest.
+fn list_of(rows: [u8; 3]) -> List {
+    let mut list = [0; 2];
+    for (data, subject) in rows.iter().zip(SUBJECTS) {
+        list[subject] = list[subject].max(*data);
+    }
+    list
+}
+
+impl Room {
+    fn lagging(&self) -> u8 {
+        (0..3)
+            .filter(|connection| self.rows[*connection] != self.index[*connection])
+            .map(|connection| 1 << connection)
+            .sum()
+    }
+
+    fn send_tick(&mut self, same_second: bool) {
+        let lagging = self.lagging();
+        match self.ticks.last_mut() {
+            Some(tick) if same_second => tick.lagging |= lagging,
+            _ => {
+                self.last_tick += 1;
+                self.ticks.push(Tick { id: self.last_tick, is_due: false, lagging });
+            }
+        }
+    }
+
+    fn last_due(&self) -> u8 {
+        // Ticks that are done were due before.
+        let not_due = self.ticks.iter().find(|tick| !tick.is_due).map(|tick| tick.id);
+        not_due.unwrap_or(self.last_tick + 1) - 1
+    }
+
+    fn write(&mut self, connection: usize, data: u8) {
+        self.rows[connection] = data;
+    }
+
+    fn done(&mut self, batch: &[u8]) {
+        self.ticks.retain(|tick| !batch.contains(&tick.id));
+    }
+}
+
+impl Publishing {
+    fn has(&self, rule: Rule) -> bool {
+        !self.without.contains(&rule)
+    }
+
+    fn is_quiet(&self, room: &Room) -> bool {
+        room.ticks.is_empty()
+            && room.lagging() == 0
+            && !(room.is_untold && self.has(Rule::Check))
+            && (0..3).all(|connection| !room.unsent[connection] && room.unwritten[connection].is_none())
+            && room.consumers.iter().all(|consumer| consumer.phase == Phase::Idle)
+    }
+
+    fn change(&self, room: &mut Room, connection: usize) {
+        room.changes += 1;
+        let data = if room.rows[connection] == 0 { room.joins + 1 } else { 0 };
+        room.joins = room.joins.max(data);
+        if self.has(Rule::TickAfterWrite) {
+            room.write(connection, data);
+            room.unsent[connection] = true;
+        } else {
+            room.unwritten[connection] = Some(data);
+            room.unsent[connection] = true;
+        }
+    }
+
+    fn step(&self, room: &mut Room, consumer: usize) {
+        let Consumer { batch, has_resent, phase } = room.consumers[consumer].clone();
+        let next = match phase {
+            Phase::Idle => Phase::Idle,
+            Phase::ReadRow => {
+                let row = room.row;
+                if self.has(Rule::By) && batch.contains(&row.by) && !has_resent {
+                    room.consumers[consumer].has_resent = true;
+                    Phase::Send { rev: row.rev }
+                } else if batch.iter().all(|tick| *tick <= row.read_at) {
+                    Phase::Done
+                } else {
+                    Phase::ReadIndex(row)
+                }
+            }
+            Phase::ReadIndex(row) => Phase::ReadRest { row, read_at: room.last_due(), first: list_of(room.index)[0] },
+            Phase::ReadRest { row, read_at, first } => {
+                let list = [first, list_of(room.index)[1]];
+                if list == row.list { Phase::Done } else { Phase::Put { row, read_at, list } }
+            }
+            Phase::Put { row, read_at, list } => {
+                if self.has(Rule::Condition) && room.row.rev != row.rev {
+                    Phase::ReadRow
+                } else {
+                    self.publish(room, consumer, Row { rev: row.rev + 1, list, by: batch[0], read_at })
+                }
+            }
+            Phase::Send { rev } => {
+                room.frames |= 1 << rev;
+                Phase::Events { rev }
+            }
+            Phase::Events { rev } => {
+                room.skipped |= rev > room.events + 1;
+                room.events = room.events.max(rev);
+                if room.consumers[consumer].has_resent { Phase::ReadRow } else { Phase::Done }
+            }
+            Phase::Done => {
+                room.done(&batch);
+                room.consumers[consumer] = Consumer::default();
+                return;
+            }
+        };
+        room.consumers[consumer].phase = next;
+    }
+
+    fn publish(&self, room: &mut Room, consumer: usize, row: Row) -> Phase {
+        let rev = usize::from(row.rev);
+        if rev < room.history.len() {
+            room.two_lists |= room.history[rev] != row.list;
+        } else {
+            room.history.push(row.list);
+        }
+        room.row = row;
+        // What it sends now it need not send again.
+        room.consumers[consumer].has_resent = true;
+        if !self.has(Rule::DoneLast) {
+            let batch = room.consumers[consumer].batch.clone();
+            room.done(&batch);
+        }
+        Phase::Send { rev: row.rev }
+    }
+}
+
+impl Model for Publishing {
+    type State = Room;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<Room> {
+        vec![Room {
+            rows: [0; 3],
+            index: [0; 3],
+            unsent: [false; 3],
+            unwritten: [None; 3],
+            changes: 0,
+            joins: 0,
+            losses: 0,
+            is_untold: false,
+            ticks: Vec::new(),
+            last_tick: 0,
+            row: Row::default(),
+            consumers: vec![Consumer::default(); 2],
+            history: vec![[0; 2]],
+            two_lists: false,
+            frames: 0,
+            events: 0,
+            skipped: false,
+        }]
+    }
+
+    fn actions(&self, room: &Room, actions: &mut Vec<Action>) {
+        for connection in 0..3 {
+            let is_idle = !room.unsent[connection] && room.unwritten[connection].is_none();
+            if is_idle && room.changes < self.changes {
+                actions.push(Action::Change { connection });
+            }
+            if room.unsent[connection] {
+                actions.push(Action::SendTick { connection, same_second: false });
+                if room.ticks.last().is_some_and(|tick| !tick.is_due) {
+                    actions.push(Action::SendTick { connection, same_second: true });
+                }
+                if room.losses < self.losses {
+                    actions.push(Action::LoseTick { connection });
+                }
+            } else if room.unwritten[connection].is_some() {
+                actions.push(Action::WriteLate { connection });
+            }
+            if is_idle && room.rows[connection] > 0 && room.losses < self.losses {
+                actions.push(Action::Lapse { connection });
+            }
+            if room.lagging() & 1 << connection != 0 {
+                actions.push(Action::CatchUp { connection });
+            }
+        }
+        if room.is_untold && self.has(Rule::Check) {
+            actions.push(Action::Check);
+        }
+        if let Some(tick) = room.ticks.iter().position(|tick| !tick.is_due)
+            && (room.ticks[tick].lagging == 0 || !self.has(Rule::Delay))
+        {
+            actions.push(Action::Due { tick });
+        }
+        let due = room.ticks.iter().take_while(|tick| tick.is_due).count();
+        let is_held = room.consumers.iter().any(|consumer| !consumer.batch.is_empty());
+        for (consumer, at_work) in room.consumers.iter().enumerate() {
+            if at_work.phase == Phase::Idle {
+                let free = if is_held && self.has(Rule::Hold) { 0 } else { due };
+                actions.extend((1..=free).map(|ticks| Action::Receive { consumer, ticks }));
+            } else {
+                actions.push(Action::Step { consumer });
+                actions.push(Action::Crash { consumer });
+            }
+        }
+    }
+
+    fn next_state(&self, room: &Room, action: Action) -> Option<Room> {
+        let mut room = room.clone();
+        match action {
+            Action::Change { connection } => self.change(&mut room, connection),
+            Action::SendTick { connection, same_second } => {
+                room.unsent[connection] = false;
+                room.send_tick(same_second);
+            }
+            Action::LoseTick { connection } => {
+                room.losses += 1;
+                room.unsent[connection] = false;
+                room.is_untold = true;
+            }
+            Action::WriteLate { connection } => {
+                if let Some(data) = room.unwritten[connection].take() {
+                    room.write(connection, data);
+                }
+            }
+            Action::Lapse { connection } => {
+                // The index has the lease's end.
+                room.losses += 1;
+                (room.rows[connection], room.index[connection]) = (0, 0);
+                room.is_untold = true;
+            }
+            Action::Check => {
+                room.is_untold = false;
+                room.send_tick(false);
+            }
+            Action::CatchUp { connection } => {
+                room.index[connection] = room.rows[connection];
+                room.ticks.iter_mut().for_each(|tick| tick.lagging &= !(1 << connection));
+            }
+            Action::Due { tick } => room.ticks[tick].is_due = true,
+            Action::Receive { consumer, ticks } => {
+                let batch = room.ticks[..ticks].iter().map(|tick| tick.id).collect();
+                room.consumers[consumer] = Consumer { batch, has_resent: false, phase: Phase::ReadRow };
+            }
+            Action::Step { consumer } => self.step(&mut room, consumer),
+            Action::Crash { consumer } => room.consumers[consumer] = Consumer::default(),
+        }
+        // Which of two consumers does a thing makes no difference.
+        room.consumers.sort();
+        Some(room)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(CAUGHT_UP, |model: &Self, room: &Room| {
+                !model.is_quiet(room) || room.row.list == list_of(room.rows)
+            }),
+            Property::always(ONE_LIST, |_: &Self, room: &Room| !room.two_lists),
+            Property::always(EVENTS, |model: &Self, room: &Room| !model.is_quiet(room) || room.events == room.row.rev),
+            Property::always(IN_ORDER, |_: &Self, room: &Room| !room.skipped),
+            Property::always(FRAMES, |model: &Self, room: &Room| {
+                !model.is_quiet(room) || (1..=room.row.rev).all(|rev| room.frames & 1 << rev != 0)
+            }),
+        ]
+    }
+}
