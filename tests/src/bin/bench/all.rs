@@ -65,7 +65,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     // Last: it may have to be compiled, which nothing should be measured beside.
     let simulated = simulated::measure()?;
     let measured =
-        Measured { runs, clients, broadcasts, ingest, starts, rates, simulated, throttled, rooms, state, ephemerals };
+        Measured { runs, clients, broadcasts, ingest, starts, rates, simulated, throttled, rooms, ephemerals, state };
 
     let bars = bars::of(&measured);
     let report = report::markdown(&measured, &bars, &provenance::lines());

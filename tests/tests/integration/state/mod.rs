@@ -1,5 +1,6 @@
 //! The rooms' state: written after the log, read with it, on an embedded DynamoDB through the real SDK.
 
+mod cost_model;
 mod costs;
 mod failures;
 mod log_tells;
