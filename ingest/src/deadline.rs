@@ -30,8 +30,13 @@ impl Deadline {
     ///
     /// # Errors
     /// When that fails, or is not done in time; it is dropped then. A write that is under way may be carried out.
-    pub async fn race<T>(self, work: impl Future<Output = Result<T, RouteError>>) -> Result<T, RouteError> {
-        self.in_time(work).await.unwrap_or(Err(RouteError::TimeIsUp))
+    pub fn race<T>(
+        self,
+        work: impl Future<Output = Result<T, RouteError>>,
+    ) -> impl Future<Output = Result<T, RouteError>> {
+        // Not an `async fn`: that would hold the work where it is awaited, tens of kilobytes, and its box as well.
+        let working = self.in_time(work);
+        async move { working.await.unwrap_or(Err(RouteError::TimeIsUp)) }
     }
 
     /// The outcome of work that is done in time; `None` of work that is not, and is dropped then. A call that is under way
