@@ -30,8 +30,9 @@ export class Beat {
   #next = 0;
   /** Counted from the last frame since then. */
   #afterFrame: number | undefined;
-  /** The connection is not to be idle for longer. */
+  /** When the room was looked at last: the connection is not to be idle for longer, nor a member silent. */
   #since = 0;
+  #withinMs = Infinity;
   #confirmAt = Infinity;
   /** When the room wants to ask by itself, because something is missing. */
   askAt = Infinity;
@@ -51,7 +52,8 @@ export class Beat {
 
   /** When the room is due. */
   get due(): number {
-    return Math.min(this.askAt, this.#confirmAt, this.#since + longestSilence(), this.#afterFrame ?? this.#next);
+    const latest = this.#since + Math.min(longestSilence(), this.#withinMs);
+    return Math.min(this.askAt, this.#confirmAt, latest, this.#afterFrame ?? this.#next);
   }
 
   /** Whether it is worth looking at the room in a frame that goes out anyway: not just after it was looked at. */
@@ -59,8 +61,9 @@ export class Beat {
     return time - this.#since >= this.due - time;
   }
 
-  /** The room was joined: it is looked at once more. */
-  joined(time: number, syncAfterMs: number | undefined): void {
+  /** The room was joined: it is looked at once more. Whoever is present in it is not silent for longer than `withinMs`. */
+  joined(time: number, syncAfterMs: number | undefined, withinMs = Infinity): void {
+    this.#withinMs = Math.max(SHORTEST_MS, withinMs);
     this.#answered(time, time + this.#wait(syncAfterMs));
     this.confirm(time);
   }

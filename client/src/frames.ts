@@ -63,8 +63,6 @@ export interface MembersPage extends PresenceRev {
   members?: Member[];
   /** The last member of the page: there are more. */
   next?: string;
-  /** Whether the page is one of the list. If not, the room is too large for one, and the page a look at who is there. Not every server says. */
-  listed?: boolean;
 }
 
 /** What a client has missed of a room: the body of `joined`, and of each room in `synced`. */
@@ -85,6 +83,8 @@ export interface JoinedFrame extends CatchUp {
   /** How long the log keeps a message. */
   retentionSeconds?: number;
   syncAfterMs?: number;
+  /** How long after a sync to sync again at the latest, also while broadcasts come: else one is taken for gone. */
+  syncWithinMs?: number;
   /** How long the connection's token is good for; 0 if it has expired. */
   expiresInMs?: number;
   /** The server's clock, in Unix milliseconds. */
@@ -94,7 +94,8 @@ export interface JoinedFrame extends CatchUp {
   stateRemoved?: RemovedKey[];
   stateNext?: string;
   /** The first page of the room's members; `id`: which of them the client is, where the server says. */
-  presence?: MembersPage & { id?: string };
+  /** `id`: oneself. */
+  presence?: MembersPage & { id: string };
 }
 
 export interface LeftFrame {
@@ -137,6 +138,8 @@ export interface MembersFrame extends MembersPage {
   type: "members";
   requestId?: string;
   roomId: string;
+  /** Whether the page is one of the list. If not, the room is too large for one, and the page a look at who is there. */
+  listed: boolean;
 }
 
 export interface HistoryFrame {

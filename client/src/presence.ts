@@ -3,7 +3,7 @@ import { Emitter } from "./emitter.js";
 import type { RoomcastError } from "./errors.js";
 import { jsonCopy } from "./send.js";
 import { MAX_PRESENCE_BYTES } from "./limits.js";
-import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev } from "./frames.js";
+import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
 export interface PresenceEvents {
@@ -36,7 +36,7 @@ export interface PresencePage {
 /** What the list needs of its room. */
 export interface PresencePorts {
   /** Reads a page; retries for a while. */
-  page(options: PageOptions): Promise<MembersPage>;
+  page(options: PageOptions): Promise<Reply<"members">>;
   /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
   announce(done: Promise<void>): Promise<void>;
   /** Somebody listens. */
@@ -156,7 +156,7 @@ export class Presence extends Emitter<PresenceEvents> {
     if (!presence) return;
     const { id, rev, count, members } = presence;
     this.#ownId = id;
-    this.#own = id === undefined ? undefined : member(id, presenceData);
+    this.#own = member(id, presenceData);
     this.#saidAt = rev;
     this.#newest = Math.max(this.#newest, rev);
     this.#hasList = members !== undefined;
@@ -214,7 +214,7 @@ export class Presence extends Emitter<PresenceEvents> {
   }
 
   /** Reads the list, whose first page may be there already. Frames wait: they are facts that follow on its first page. */
-  async #read(page?: MembersPage): Promise<void> {
+  async #read(page?: MembersPage & { listed?: boolean }): Promise<void> {
     const reading = (this.#reading = {});
     const list = new Map<string, Member>();
     let pages = 0;
@@ -224,7 +224,7 @@ export class Presence extends Emitter<PresenceEvents> {
       for (let after = ""; ; page = undefined) {
         page ??= await this.#ports.page(after === "" ? {} : { after });
         if (reading !== this.#reading) return;
-        const { rev, count, members, next, listed = this.#hasList } = page;
+        const { rev, count, members, next, listed = true } = page;
         first ??= rev;
         last = rev;
         if (!members || !listed || (next !== undefined && ++pages === MAX_PAGES)) return this.#counted(rev, count);

@@ -174,7 +174,7 @@ export class Subscription {
     const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
     // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
-    this.beat.joined(now(), page.syncAfterMs);
+    this.beat.joined(now(), page.syncAfterMs, page.syncWithinMs);
     if (this.position === undefined) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
     this.#ports.joined(page, extras, asked);

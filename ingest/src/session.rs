@@ -210,6 +210,7 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
                     catch_up,
                     retention_seconds: self.retention_seconds,
                     sync_after_ms,
+                    sync_within_ms: is_present.then(|| presence.longest_beat()),
                     expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
                     now: (wants_state || wants_presence == Some(true)).then(|| self.clock.unix_millis()),
                     state,

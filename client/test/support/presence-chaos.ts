@@ -75,7 +75,7 @@ class Witness {
     const at = lists.findIndex((list, index) => index >= this.#reached && list !== undefined && this.#others(list) === shown);
     if (at === -1) this.wrong.push(`${this.#name} lists ${shown}, which was not published`);
     else this.#reached = at;
-    if (this.#server.presence.says && !this.#room.presence.members.some(({ id }) => id === this.#name)) this.wrong.push(`${this.#name} does not list itself`);
+    if (!this.#room.presence.members.some(({ id }) => id === this.#name)) this.wrong.push(`${this.#name} does not list itself`);
   }
 }
 
@@ -93,8 +93,8 @@ export class PresenceChaos {
     this.#random = random;
     const server = this.#server;
     const exact = random.chance(0.5);
-    const says = random.chance(0.5);
-    server.presence = { page: exact ? 100 : random.int(1, 3), list: says && random.chance(0.5) ? random.int(2, 5) : 500, frame: random.int(1, 6), says };
+    const list = random.chance(0.5) ? random.int(2, 5) : 500;
+    server.presence = { ...server.presence, page: exact ? 100 : random.int(1, 3), list, frame: random.int(1, 6) };
     const pace = random.int(100, 5_000);
     server.presenceDelay = () => random.int(100, pace);
     server.script = (frame) => (random.chance(this.#errorRate) ? { code: frame.action === "sync" ? "unavailable" : random.pick(["rate_limited", "unavailable"]) } : undefined);

@@ -49,12 +49,12 @@ export class RoomMembers {
   }
 
   /** A page of the list; without one, a look at the rows. */
-  page(after: string, size: number, rows: readonly MemberRow[], says: boolean): MembersPage & { members: Member[] } {
+  page(after: string, size: number, rows: readonly MemberRow[]): MembersPage & { members: Member[]; listed: boolean } {
     const { rev, count } = this;
     const all = [...(this.#list ?? membersOf(rows)).values()].filter(({ id }) => id > after);
     const members = all.slice(0, size);
     const next = all.length > size ? members.at(-1)?.id : undefined;
-    return { rev, count, members, ...(next !== undefined && { next }), ...(says && { listed: this.#list !== undefined }) };
+    return { rev, count, members, ...(next !== undefined && { next }), listed: this.#list !== undefined };
   }
 }
 

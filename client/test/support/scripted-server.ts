@@ -87,8 +87,8 @@ export class ScriptedServer {
   statePage = { joined: 1_000, next: 500 };
   /** For how many milliseconds pages of state are used again. */
   stateCacheMs = 0;
-  /** Members in a page, in a list, and in a frame of changes. `says`: which member the client is, and whether a page is one of the list. */
-  presence = { page: 100, list: 500, frame: 100, says: false };
+  /** Members in a page, in a list, and in a frame of changes; within what time a member is to sync. */
+  presence = { page: 100, list: 500, frame: 100, syncWithinMs: 540_000 };
   /** Milliseconds from a change of a room's members to its publication; infinite: none. */
   presenceDelay: () => number = () => 3_500;
   readonly #states = new Map<string, RoomState>();
@@ -252,6 +252,7 @@ export class ScriptedServer {
         const page = after === undefined ? { seq: known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
         const snapshot = hasState && (after === undefined || page.truncated) && this.#firstOfState(roomId, page.seq);
         const asksMore = frame["state"] === true || frame["presence"] === true;
+        const isMember = frame["presence"] === true && !this.unlisted.has(roomId);
         const expiresInMs = Math.max(0, this.expiresIn(peer.token));
         return {
           type: "joined",
@@ -259,10 +260,11 @@ export class ScriptedServer {
           ...page,
           retentionSeconds: this.retentionSeconds,
           syncAfterMs: this.syncAfterMs([roomId]),
+          ...(isMember && { syncWithinMs: this.presence.syncWithinMs }),
           ...(this.expiry.hint && Number.isFinite(expiresInMs) && { expiresInMs }),
           ...(asksMore && { now: this.now() }),
           ...snapshot,
-          ...(frame["presence"] === true && !this.unlisted.has(roomId) && { presence: this.#firstOfMembers(peer, roomId) }),
+          ...(isMember && { presence: this.#firstOfMembers(peer, roomId) }),
         };
       }
       case "leaveRoom":
@@ -275,7 +277,7 @@ export class ScriptedServer {
       case "getMembers": {
         if (this.unlisted.has(roomId)) return { type: "error", code: "bad_request", message: "no presence is kept" };
         const size = Math.min((frame["limit"] as number | undefined) ?? Infinity, this.presence.page);
-        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId), this.presence.says) };
+        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId)) };
       }
       case "sync": {
         const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
@@ -335,7 +337,7 @@ export class ScriptedServer {
 
   #firstOfMembers(peer: Peer, roomId: string): object {
     const oneself = this.#membersOf(roomId).get(peer)?.member ?? { sub: peer.sub, at: 0 };
-    return { ...(this.presence.says && { id: peer.sub }), ...this.list(roomId).first(this.presence.page, oneself) };
+    return { id: peer.sub, ...this.list(roomId).first(this.presence.page, oneself) };
   }
 
   #remove(peer: Peer, roomId: string): void {

@@ -46,6 +46,20 @@ describe("Beat", () => {
     expect(beat.due).toBe(1_010 + 8.5 * MINUTE);
   });
 
+  it("of a member comes before it is taken for gone, although frames flow", () => {
+    const beat = new Beat(interval);
+    beat.joined(0, 9 * MINUTE, 27 * SECOND);
+    beat.synced(1_010, 1_000, 9 * MINUTE, false);
+    for (let second = 2; second < 25; second++) beat.frame(second * SECOND);
+    expect(beat.due).toBe(28_010);
+    beat.synced(28_100, 28_010, 9 * MINUTE, true);
+    beat.frame(40 * SECOND);
+    expect(beat.due).toBe(55_100);
+    beat.joined(60 * SECOND, 9 * MINUTE);
+    beat.synced(62 * SECOND, 61 * SECOND, 9 * MINUTE, false);
+    expect(beat.due).toBe(62 * SECOND + 9 * MINUTE);
+  });
+
   it("that a room has asked for comes again when it was not answered, although frames flow", () => {
     const beat = silent();
     beat.askAt = 10 * SECOND;

@@ -281,9 +281,8 @@ describe("a frame of presence", () => {
     expect([ids(room), seen]).toEqual([["ann", "bob", "cy"], ["+bob", "+cy", "1 => 3"]]);
   });
 
-  it("that calls oneself gone is not believed where the server says who that is", async () => {
+  it("that calls oneself gone is not believed", async () => {
     const { server, network } = fake.world;
-    server.presence.says = true;
     const { room } = await present("ann", "here");
     await pass(4_000);
     const { rev } = server.list(ROOM);
@@ -321,6 +320,22 @@ describe("a frame of presence", () => {
   });
 });
 
+describe("a member of a busy room", () => {
+  it("syncs before it is taken for gone", async () => {
+    const { server } = fake.world;
+    server.presence.syncWithinMs = 27_000;
+    await present("ann");
+    await pass(4_000);
+    const syncs = server.received("sync").length;
+    for (let second = 0; second < 120; second++) {
+      server.publish(ROOM, [{ data: second }]);
+      await pass(1_000);
+    }
+    const seen = server.received("sync").length - syncs;
+    expect([seen >= 4, seen <= 6]).toEqual([true, true]);
+  });
+});
+
 describe("a room that is too large for a list", () => {
   it("has a count, and a list again when it is smaller", async () => {
     const { server } = fake.world;
@@ -344,7 +359,7 @@ describe("a room that is too large for a list", () => {
     expect(ids(sixth)).toEqual(["a", "f"]);
   });
 
-  it("is taken for one with a list, until the next frame, where the server does not say", async () => {
+  it("is known for one from a page, whatever frames are lost", async () => {
     const { server, network } = fake.world;
     server.presence.list = 2;
     const { room } = await present("a");
@@ -355,7 +370,7 @@ describe("a room that is too large for a list", () => {
     await pass(4_000);
     network.weather = { ...network.weather, losesBroadcast: () => false };
     await pass(600_000);
-    expect([room.presence.listed, room.presence.count]).toEqual([true, 3]);
+    expect([room.presence.listed, room.presence.count]).toEqual([false, 3]);
     await present("d");
     await pass(4_000);
     expect([room.presence.listed, room.presence.count]).toEqual([false, 4]);

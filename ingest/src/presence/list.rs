@@ -3,7 +3,10 @@
 use shared::{
     RoomId, Subject,
     clock::Clock,
-    frame::{client::Listing, server::MemberList},
+    frame::{
+        client::Listing,
+        server::{JoinedPresence, MemberList},
+    },
     limits::{
         MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS, SUBJECT_BYTES,
     },
@@ -18,8 +21,8 @@ use shared::{
 use super::membership::Presence;
 use crate::catch_up::ReplyBudget;
 
-/// Bytes that are kept for what is around a list: `"presence":{"rev":…,"count":…,"members":[],"next":""},` with a subject in it.
-const AROUND: usize = 128 + NEXT;
+/// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with two subjects in it.
+const AROUND: usize = 160 + 2 * NEXT;
 
 /// Bytes of the longest subject in JSON, if all of it must be escaped.
 const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
@@ -55,8 +58,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     }
 }
 
-/// A page of a room's members after a subject: of the list that is published, or where there is none of the index, which is not kept up
-/// to date for it.
+/// A page of a room's members after a subject, and whether it is one of the list that is published; where there is none it is one of the
+/// index.
 ///
 /// # Errors
 /// When the table does not answer, or throttles.
@@ -65,7 +68,8 @@ pub async fn page_of(
     room: &RoomId,
     after: Option<&str>,
     limit: u32,
-) -> Result<MemberList, StoreError> {
+) -> Result<(MemberList, bool), StoreError> {
+    let mut listed = true;
     let (rev, count, (members, next)) = match table.get(room).await? {
         None => (0, 0, (Vec::new(), None)),
         Some(PresenceRow { rev, count, members: Some(members), .. }) => {
@@ -73,22 +77,24 @@ pub async fn page_of(
             (rev, count, cut(after, limit, MEMBERS_BYTES))
         }
         Some(PresenceRow { rev, count, members: None, .. }) => {
+            listed = false;
             let look = table.listed_after(room, after, limit).await?;
             let (members, next) = cut(look.members.into_iter(), limit, MEMBERS_BYTES);
             (rev, count, (members, next.or(look.next)))
         }
     };
-    Ok(MemberList { rev, count, members: Some(members), next })
+    Ok((MemberList { rev, count, members: Some(members), next }, listed))
 }
 
 impl JoinedList {
     /// The first page, as far as the reply has room for it. Oneself is in it, whether or not that is published yet.
     #[must_use]
-    pub fn fill(self, budget: &mut ReplyBudget) -> MemberList {
+    pub fn fill(self, budget: &mut ReplyBudget) -> JoinedPresence {
         let bytes = MEMBERS_BYTES.min(budget.left_beside_messages().saturating_sub(AROUND));
+        let id = self.oneself.id.clone();
         let list = with_oneself(self.published, self.oneself, bytes);
         budget.spend(AROUND + list.members.iter().flatten().map(bytes_of).sum::<usize>());
-        list
+        JoinedPresence { id, list }
     }
 }
 

@@ -95,7 +95,7 @@ fn counted(present: Present, kept: Kept) -> (Members, BTreeSet<String>) {
 /// Names, if they are few enough beside other bytes. Where they were too many before they must be a fifth fewer: at the limit itself a
 /// room would go to and fro.
 fn fitting<T: Serialize>(names: T, count: usize, beside: usize, were_few: bool, most: usize) -> Option<T> {
-    let of_limit = |limit: usize| if were_few { limit } else { limit / 5 * 4 };
+    let of_limit = |limit: usize| if were_few { limit } else { limit - limit / 5 };
     (count <= of_limit(most) && json_bytes(&names) + beside <= of_limit(LIST_BYTES)).then_some(names)
 }
 

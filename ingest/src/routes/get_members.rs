@@ -32,6 +32,6 @@ pub async fn get_members(
         return Err(FieldError::invalid("roomId", "is of a room that keeps no presence").into());
     }
     let after = after.as_ref().map(|SubjectAfter(after)| after.as_str());
-    let list = page_of(table, &room_id, after, limit).await?;
-    Ok(Reply::Members { room_id, list })
+    let (list, listed) = page_of(table, &room_id, after, limit).await?;
+    Ok(Reply::Members { room_id, listed, list })
 }

@@ -33,6 +33,10 @@ pub enum Reply {
         retention_seconds: u64,
         /// When to sync the room next, in milliseconds from now on.
         sync_after_ms: u64,
+        /// Of a room that counts who is present: within how many milliseconds to sync it, again and again, also while broadcasts come.
+        /// A connection that does not is taken for gone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sync_within_ms: Option<u64>,
         /// When the connection's token expires, in milliseconds from now on: a connection with a new one should be open by then.
         expires_in_ms: u64,
         /// The server's time, in milliseconds since the Unix epoch; for whoever asked for state or presence.
@@ -43,7 +47,7 @@ pub enum Reply {
         state: Option<JoinedState>,
         /// The room's members, for one of them.
         #[serde(skip_serializing_if = "Option::is_none")]
-        presence: Option<MemberList>,
+        presence: Option<JoinedPresence>,
     },
     /// The connection is not in the room.
     Left {
@@ -98,6 +102,8 @@ pub enum Reply {
     Members {
         /// The room.
         room_id: RoomId,
+        /// Whether the page is one of the list that is published. If not, the room has too many members for one.
+        listed: bool,
         /// The page.
         #[serde(flatten)]
         list: MemberList,
@@ -162,7 +168,18 @@ pub struct MemberList {
     pub next: Option<String>,
 }
 
-/// The same in a `joined` reply, which has fields of its own.
+/// A room's members, for somebody who has just joined them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinedPresence {
+    /// The subject that has joined: which of the members it is.
+    pub id: String,
+    /// The members.
+    #[serde(flatten)]
+    pub list: MemberList,
+}
+
+/// Part of a room's state in a `joined` reply, which has fields of its own.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinedState {
@@ -316,6 +333,7 @@ mod tests {
                     retention_seconds: 60,
                     expires_in_ms: 9,
                     sync_after_ms: 30_000,
+                    sync_within_ms: None,
                     now: None,
                     state: None,
                     presence: None,
@@ -426,6 +444,7 @@ mod tests {
             retention_seconds: 60,
             expires_in_ms: 9,
             sync_after_ms: 30_000,
+            sync_within_ms: None,
             now: Some(5),
             presence: None,
             state: Some(page().into()),
@@ -449,15 +468,15 @@ mod tests {
             next: next.map(str::to_owned),
         };
         assert_eq!(
-            value(Reply::Members { room_id: room_id.clone(), list: members(Some("ann")) }, None),
+            value(Reply::Members { room_id: room_id.clone(), listed: true, list: members(Some("ann")) }, None),
             json!({
-                "type": "members", "roomId": "r", "rev": 12, "count": 2, "members": [{"id": "ann", "data": [1]}],
+                "type": "members", "roomId": "r", "listed": true, "rev": 12, "count": 2, "members": [{"id": "ann", "data": [1]}],
                 "next": "ann",
             })
         );
         assert_eq!(
-            value(Reply::Members { room_id: room_id.clone(), list: members(None) }, None),
-            json!({"type": "members", "roomId": "r", "rev": 12, "count": 2})
+            value(Reply::Members { room_id: room_id.clone(), listed: false, list: members(None) }, None),
+            json!({"type": "members", "roomId": "r", "listed": false, "rev": 12, "count": 2})
         );
         let synced = Reply::Synced {
             rooms: BTreeMap::new(),
@@ -479,12 +498,16 @@ mod tests {
             catch_up: CatchUp::default(),
             retention_seconds: 60,
             sync_after_ms: 5,
+            sync_within_ms: Some(3),
             expires_in_ms: 9,
             now: Some(7),
             state: None,
-            presence: Some(members(None)),
+            presence: Some(JoinedPresence { id: "ann".to_owned(), list: members(None) }),
         };
         let told = value(joined, None);
-        assert_eq!((&told["presence"], &told["now"]), (&json!({"rev": 12, "count": 2}), &json!(7)));
+        assert_eq!(
+            (&told["presence"], &told["now"], &told["syncWithinMs"]),
+            (&json!({"id": "ann", "rev": 12, "count": 2}), &json!(7), &json!(3))
+        );
     }
 }

@@ -24,17 +24,24 @@ impl World {
 async fn a_member_is_told_of_the_published_list_and_is_in_it() {
     let world = World::new();
     let before = world.enter("ann-1=", "chat:1", json!(5)).await.reply;
-    assert_eq!(before["presence"], json!({ "rev": 0, "count": 1, "members": [member("ann", 5)] }));
+    assert_eq!(before["presence"], json!({ "id": "ann", "rev": 0, "count": 1, "members": [member("ann", 5)] }));
     world.publish("chat:1", 7, 2, Some(&json!({ "ann": 4, "bob": null })));
     let joined = world.enter("ann-1=", "chat:1", json!(5)).await.reply;
-    assert_eq!(joined["presence"], json!({ "rev": 7, "count": 2, "members": [member("ann", 5), { "id": "bob" }] }));
+    assert_eq!(
+        joined["presence"],
+        json!({ "id": "ann", "rev": 7, "count": 2, "members": [member("ann", 5), { "id": "bob" }] })
+    );
+    assert_eq!(
+        (&before["syncWithinMs"], world.join("ann-2=", "plain").await.reply.get("syncWithinMs")),
+        (&json!(540_000), None)
+    );
     assert!(joined["now"].as_u64().unwrap().abs_diff(world.clock.unix_millis()) < 1_000);
     let joined = world.enter("cy-1=", "chat:1", json!(6)).await.reply;
     assert_eq!((&joined["presence"]["rev"], &joined["presence"]["count"]), (&json!(7), &json!(3)));
     assert_eq!(joined["presence"]["members"][2], member("cy", 6));
     world.publish("chat:1", 9, 4_000, None);
     let joined = world.enter("ann-1=", "chat:1", json!(5)).await.reply;
-    assert_eq!(joined["presence"], json!({ "rev": 9, "count": 4_000 }), "too many for a list");
+    assert_eq!(joined["presence"], json!({ "id": "ann", "rev": 9, "count": 4_000 }), "too many for a list");
 }
 
 #[tokio::test]
@@ -95,7 +102,7 @@ async fn of_a_room_without_a_list_a_page_is_what_the_index_shows() {
     assert_eq!(
         page,
         json!({
-            "type": "members", "roomId": "both:1", "rev": 9, "count": 4_000, "next": "bob",
+            "type": "members", "roomId": "both:1", "listed": false, "rev": 9, "count": 4_000, "next": "bob",
             "members": [member("ann", 2), member("bob", 3)],
         })
     );
@@ -108,7 +115,7 @@ async fn who_may_join_may_see_the_members_where_presence_is_kept() {
     let world = World::new();
     assert_eq!(
         world.members(json!({ "roomId": "chat:1" })).await,
-        json!({ "type": "members", "roomId": "chat:1", "rev": 0, "count": 0, "members": [] })
+        json!({ "type": "members", "roomId": "chat:1", "listed": true, "rev": 0, "count": 0, "members": [] })
     );
     for room in ["plain", "shop:1"] {
         let refused = world.members(json!({ "roomId": room })).await;
