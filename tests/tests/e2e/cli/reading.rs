@@ -109,7 +109,10 @@ pub(crate) async fn members_and_numbers_of_a_room_are_shown(stacks: &Stacks) {
 
     let whole = roomcast(stack, &["stats", "--json"]).await.ended_with(0).json().remove(0);
     let queues: Vec<_> = whole["queues"].as_array().unwrap().iter().map(|queue| &queue["queue"]).collect();
-    assert_eq!(queues, ["broadcast", "shards", "events", "presence", "ephemeral", "dead-letters", "relay-failures", "unmatched"]);
+    assert_eq!(
+        queues,
+        ["broadcast", "shards", "events", "presence", "ephemeral", "dead-letters", "relay-failures", "unmatched"]
+    );
     let whole = roomcast(stack, &["stats"]).await.ended_with(0);
     assert!(whole.out.contains("relay-failures") && whole.out.contains("no room is behind"), "{whole:?}");
 }
