@@ -58,7 +58,7 @@ export interface StatePorts<T> {
 interface Slot<T> extends Rank {
   /** `undefined`: the key was removed, its value has expired, or failed `parse`. */
   entry: StateEntry<T> | undefined;
-  /** When the value ends, or what is known of a key without one is forgotten, by the server's clock. */
+  /** When the value ends, or the key is forgotten, by the server's clock. */
   until: number;
 }
 
@@ -204,7 +204,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     for (const message of messages) {
       if (message.key === undefined || message.seq <= this.#first) continue;
       const { key, ...value } = message;
-      if (message.remove) this.#remove(key, message, message.sentAt, false);
+      if (message.remove) this.#remove(key, message, false);
       else this.#set({ ...value, key }, false);
       // A listener may have left the room.
       if (life !== this.#ready) return;
@@ -287,7 +287,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       }
       for (const removed of page.removed ?? []) {
         seen.add(removed.key);
-        this.#remove(removed.key, removed, this.#ports.serverNow(), true);
+        this.#remove(removed.key, removed, true);
         if (reading !== this.#reading) return;
       }
       if (page.next === undefined) break;
@@ -335,29 +335,37 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
 
   #set(value: KeyedValue | (LoggedMessage & { key: string }), isPage: boolean): void {
     const { key, seq, version, from, sentAt, ttlSeconds } = value;
-    const expiresAt = ttlSeconds === undefined ? undefined : sentAt + ttlSeconds * 1_000;
+    const expiresAt = ttlSeconds === undefined ? Infinity : sentAt + ttlSeconds * 1_000;
+    const rank = { seq, ...(version !== undefined && { version }) };
+    if (expiresAt <= this.#ports.serverNow()) return this.#put(key, { ...rank, entry: undefined, until: this.#memory }, "expired", isPage);
     let entry: StateEntry<T> | undefined;
-    if (expiresAt === undefined || expiresAt > this.#ports.serverNow()) {
-      try {
-        const data = this.#ports.parse(value.data);
-        entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt !== undefined && { expiresAt }) };
-      } catch (cause) {
-        // A message's is reported to those who read messages.
-        if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
-      }
+    try {
+      entry = { data: this.#ports.parse(value.data), ...rank, from, sentAt, ...(expiresAt < Infinity && { expiresAt }) };
+    } catch (cause) {
+      // A message's is reported to those who read messages.
+      if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
     }
-    const until = entry ? (expiresAt ?? Infinity) : (expiresAt ?? sentAt) + this.#retentionMs;
-    this.#put(key, { seq, ...(version !== undefined && { version }), entry, until }, entry ? "set" : expiresAt ? "expired" : "removed", isPage);
+    this.#put(key, { ...rank, entry, until: entry ? expiresAt : expiresAt + this.#retentionMs }, entry ? "set" : "removed", isPage);
   }
 
-  #remove(key: string, { seq, version }: Rank, time: number, isPage: boolean): void {
-    const slot = { seq, ...(version !== undefined && { version }), entry: undefined, until: time + this.#retentionMs };
-    this.#put(key, slot, "removed", isPage);
+  #remove(key: string, { seq, version }: Rank, isPage: boolean): void {
+    this.#put(key, { seq, ...(version !== undefined && { version }), entry: undefined, until: this.#memory }, "removed", isPage);
+  }
+
+  /**
+   * Until when a key is remembered that has no value from now on, or has been asked for one that is older: as long as the log retains what came
+   * now. Not counted from `sentAt`, which is what the sender says.
+   */
+  get #memory(): number {
+    return this.#ports.serverNow() + this.#retentionMs;
   }
 
   #put(key: string, slot: Slot<T>, reason: KeyChange["reason"], isPage: boolean): void {
     const other = this.#slots.get(key);
-    if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) return;
+    if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) {
+      if (!other.entry) other.until = Math.max(other.until, this.#memory);
+      return;
+    }
     this.#slots.set(key, slot);
     this.#wakeAt(slot.until);
     this.#show(key, slot.entry, reason);

@@ -200,8 +200,10 @@ export class StateChaos {
       if (random.chance(0.1)) return { data: this.#sent++ };
       const key = random.pick(KEYS);
       const version = random.chance(0.4) ? { version: random.int(0, 5) } : {};
-      if (random.chance(0.25)) return { key, data: null, remove: true, ...version };
-      return { key, data: this.#sent++, ...version, ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }) };
+      // From the bus they may come days late.
+      const sent = random.chance(0.1) ? { sentAt: this.#server.now() - random.int(0, 200_000_000) } : {};
+      if (random.chance(0.25)) return { key, data: null, remove: true, ...version, ...sent };
+      return { key, data: this.#sent++, ...version, ...sent, ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }) };
     });
     this.#server.publish(ROOM, drafts);
   }
