@@ -71,6 +71,15 @@ type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyM
  */
 const MAX_PAGE_AGE_MS = 5_000;
 
+/**
+ * How long a key without a value or version is remembered. Whatever the log brings later takes its place; only a page that is under way may be
+ * older.
+ */
+const PAGE_UNDER_WAY_MS = 60_000;
+
+/** Values end up to so much later than they should where many do: each look goes through all keys. */
+const SWEEP_MS = 1_000;
+
 /** Below every number of a message. */
 const NEVER = -1;
 
@@ -113,6 +122,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #endedAt = Infinity;
   readonly #timer = new Timer();
   #timerAt = Infinity;
+  #sweptAt = -Infinity;
 
   /** @internal */
   constructor(ports: StatePorts<T>) {
@@ -337,7 +347,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     const { key, seq, version, from, sentAt, ttlSeconds } = value;
     const expiresAt = ttlSeconds === undefined ? Infinity : sentAt + ttlSeconds * 1_000;
     const rank = { seq, ...(version !== undefined && { version }) };
-    if (expiresAt <= this.#ports.serverNow()) return this.#put(key, { ...rank, entry: undefined, until: this.#memory }, "expired", isPage);
+    if (expiresAt <= this.#ports.serverNow()) return this.#put(key, { ...rank, entry: undefined, until: this.#memory(rank) }, "expired", isPage);
     let entry: StateEntry<T> | undefined;
     try {
       entry = { data: this.#ports.parse(value.data), ...rank, from, sentAt, ...(expiresAt < Infinity && { expiresAt }) };
@@ -349,21 +359,22 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   }
 
   #remove(key: string, { seq, version }: Rank, isPage: boolean): void {
-    this.#put(key, { seq, ...(version !== undefined && { version }), entry: undefined, until: this.#memory }, "removed", isPage);
+    const rank = { seq, ...(version !== undefined && { version }) };
+    this.#put(key, { ...rank, entry: undefined, until: this.#memory(rank) }, "removed", isPage);
   }
 
   /**
-   * Until when a key is remembered that has no value from now on, or has been asked for one that is older: as long as the log retains what came
+   * Until when a key is remembered that has no value from now on, or now has kept out an older one: as long as the log retains what came
    * now. Not counted from `sentAt`, which is what the sender says.
    */
-  get #memory(): number {
-    return this.#ports.serverNow() + this.#retentionMs;
+  #memory({ version }: Rank): number {
+    return this.#ports.serverNow() + (version ? this.#retentionMs : PAGE_UNDER_WAY_MS);
   }
 
   #put(key: string, slot: Slot<T>, reason: KeyChange["reason"], isPage: boolean): void {
     const other = this.#slots.get(key);
     if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) {
-      if (!other.entry) other.until = Math.max(other.until, this.#memory);
+      if (!other.entry) other.until = Math.max(other.until, this.#memory(other));
       return;
     }
     this.#slots.set(key, slot);
@@ -382,15 +393,17 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   }
 
   #wakeAt(time: number): void {
-    if (time >= this.#timerAt) return;
-    this.#timerAt = time;
-    this.#timer.set(Math.min(time - this.#ports.serverNow(), MAX_TIMER_MS), () => this.#sweep());
+    const at = Math.max(time, this.#sweptAt + SWEEP_MS);
+    if (at >= this.#timerAt) return;
+    this.#timerAt = at;
+    this.#timer.set(Math.min(at - this.#ports.serverNow(), MAX_TIMER_MS), () => this.#sweep());
   }
 
   /** Ends values, and forgets keys without one, whose time is over. */
   #sweep(): void {
     const life = this.#ready;
     const time = this.#ports.serverNow();
+    this.#sweptAt = time;
     this.#timer.clear();
     this.#timerAt = Infinity;
     let next = Infinity;
@@ -398,7 +411,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       if (slot.until > time) {
         next = Math.min(next, slot.until);
       } else if (slot.entry) {
-        const until = slot.until + this.#retentionMs;
+        const until = slot.version ? slot.until + this.#retentionMs : time + PAGE_UNDER_WAY_MS;
         this.#slots.set(key, { ...slot, entry: undefined, until });
         next = Math.min(next, until);
         this.#show(key, undefined, "expired");

@@ -1,5 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
+import type { LoggedMessage } from "../../src/frames.js";
 import type { Room } from "../../src/index.js";
+import { StateMap } from "../../src/state-map.js";
 import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
@@ -74,5 +76,47 @@ describe("what is known of a key without a value", () => {
     put("b", "old", { version: 6 });
     await pass(50);
     expect(shown(room)).toEqual({});
+  });
+});
+
+/** A map by itself, of a room that is joined and was empty. */
+function mapOfItsOwn(): StateMap {
+  const nothing = () => Promise.reject(new Error("nobody asks"));
+  const ports = { parse: (data: unknown) => data, page: nothing, set: nothing, remove: nothing, serverNow: Date.now, skip() {}, error() {}, used() {} };
+  const map = new StateMap(ports);
+  map.joined({ type: "joined", roomId: "fx", seq: 0, messages: [], more: false, truncated: false, retentionSeconds: 86_400, state: [] }, undefined);
+  return map;
+}
+
+const message = (seq: number, more: Partial<LoggedMessage>): LoggedMessage => ({ seq, id: `m${seq}`, from: "eu", sentAt: Date.now(), data: seq, ...more });
+
+describe("keys that are used once", () => {
+  it.each([
+    ["end", { ttlSeconds: 5 }],
+    ["are removed", { remove: true, data: null }],
+  ])("and %s take no memory after a minute, if they have no version", async (_what, more) => {
+    const kept = vi.spyOn(Map.prototype, "set");
+    const map = mapOfItsOwn();
+    map.apply([message(1, { key: "stays" }), message(2, { key: "versioned", version: 1, remove: true })]);
+    const maps = kept.mock.contexts as Map<unknown, unknown>[];
+    const slots = maps.find((each) => each.size === 2 && each.has("versioned")) as Map<string, unknown>;
+    for (let seq = 3; seq < 103; seq++) map.apply([message(seq, { key: `once ${seq}`, ...more })]);
+    expect(slots.size).toBe(102);
+    await pass(70_000);
+    expect([[...slots.keys()], [...map.keys()]]).toEqual([["stays", "versioned"], ["stays"]]);
+    map.pause();
+  });
+
+  it("are not all looked at whenever one ends", async () => {
+    const map = mapOfItsOwn();
+    for (let n = 0; n < 1_000; n++) map.apply([message(n + 1, { key: `k${n}`, version: 1, ttlSeconds: 5, sentAt: Date.now() + 4 * n })]);
+    const ended: number[] = [];
+    map.on("change", ({ previous }) => ended.push(Date.now() - (previous?.expiresAt ?? 0)));
+    const looks = vi.spyOn(Map.prototype, Symbol.iterator);
+    await pass(11_000);
+    expect(ended).toHaveLength(1_000);
+    expect(Math.max(...ended)).toBeLessThanOrEqual(1_000);
+    expect((looks.mock.contexts as Map<unknown, unknown>[]).filter(({ size }) => size === 1_000).length).toBeLessThan(10);
+    map.pause();
   });
 });
