@@ -2,7 +2,7 @@ import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
 import type { RoomcastError } from "./errors.js";
 import { jsonCopy } from "./send.js";
-import { MAX_PRESENCE_BYTES } from "./limits.js";
+import { MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
 import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
@@ -154,13 +154,14 @@ export class Presence extends Emitter<PresenceEvents> {
       this.#announced = undefined;
     }
     if (!presence) return;
-    const { id, rev, count, members } = presence;
+    const { id, rev, count, members, next } = presence;
     this.#ownId = id;
     this.#own = member(id, presenceData);
     this.#saidAt = rev;
     this.#newest = Math.max(this.#newest, rev);
     this.#hasList = members !== undefined;
-    if (this.#rev !== undefined && rev <= this.#rev) {
+    // Those who are back after an outage do not all ask for the rest of a long list at once.
+    if (this.#rev !== undefined && (rev <= this.#rev || next !== undefined)) {
       // The same list, with what was said just now.
       if (rev === this.#rev && this.#isListed) for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
       return this.#follow();
@@ -222,7 +223,7 @@ export class Presence extends Emitter<PresenceEvents> {
     let last = 0;
     try {
       for (let after = ""; ; page = undefined) {
-        page ??= await this.#ports.page(after === "" ? {} : { after });
+        page ??= await this.#ports.page({ limit: MAX_MEMBERS_LIMIT, ...(after !== "" && { after }) });
         if (reading !== this.#reading) return;
         const { rev, count, members, next, listed = true } = page;
         first ??= rev;
