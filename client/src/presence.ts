@@ -1,6 +1,6 @@
 import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
-import type { RoomcastError } from "./errors.js";
+import { asRoomcastError, type RoomcastError } from "./errors.js";
 import { jsonCopy } from "./send.js";
 import { MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
 import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
@@ -39,6 +39,7 @@ export interface PresencePorts {
   page(options: PageOptions): Promise<Reply<"members">>;
   /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
   announce(done: Promise<void>): Promise<void>;
+  error(error: RoomcastError): void;
   /** Somebody listens. */
   used(): void;
 }
@@ -49,6 +50,9 @@ const GRACE_MS = 2_000;
 /** Clients of a room that lost the same frame do not all ask at once: a second for each hundred of them, up to so many. */
 const MAX_SPREAD_MS = 10_000;
 const SPREAD_MS_EACH = 10;
+
+/** By how much the pauses between readings that fail grow, at the most: to some four minutes. */
+const MAX_FAILURES = 7;
 
 /** How many frames are kept that do not follow on the list. What is dropped shows as one that was lost. */
 const MAX_HELD = 100;
@@ -90,6 +94,8 @@ export class Presence extends Emitter<PresenceEvents> {
   #newest = 0;
   /** The list that is being read. */
   #reading: object | undefined;
+  /** Readings in a row that have failed; infinite: one was refused, so that there is none before the room is joined again. */
+  #failures = 0;
   readonly #timer = new Timer();
 
   /** @internal */
@@ -155,6 +161,7 @@ export class Presence extends Emitter<PresenceEvents> {
     }
     if (!presence) return;
     const { id, rev, count, members, next } = presence;
+    this.#failures = 0;
     this.#ownId = id;
     this.#own = member(id, presenceData);
     this.#saidAt = rev;
@@ -233,13 +240,20 @@ export class Presence extends Emitter<PresenceEvents> {
         if (next === undefined) break;
         after = next;
       }
-    } catch {
+    } catch (thrown) {
       if (reading !== this.#reading) return;
       this.#reading = undefined;
+      const error = asRoomcastError(thrown);
+      if (!error.retryable) {
+        this.#failures = Infinity;
+        return this.#ports.error(error);
+      }
       // What is asked for has its own retries; here it goes on.
-      return this.#expect(Math.max(this.#newest, (this.#rev ?? 0) + 1), this.#spread());
+      const pause = GRACE_MS * 2 ** Math.min(this.#failures++, MAX_FAILURES);
+      return this.#expect(Math.max(this.#newest, (this.#rev ?? 0) + 1), pause + this.#spread());
     }
     this.#reading = undefined;
+    this.#failures = 0;
     // Older than what frames have told meanwhile.
     if (this.#rev !== undefined && first < this.#rev) return this.#follow();
     const isFirst = !this.#isListed;
@@ -303,7 +317,7 @@ export class Presence extends Emitter<PresenceEvents> {
   /** The list `rev` exists: if what leads there does not come, the list is read. */
   #expect(rev: number, spreadMs: number): void {
     this.#newest = Math.max(this.#newest, rev);
-    if (this.#timer.running) return;
+    if (this.#timer.running || this.#failures === Infinity) return;
     this.#timer.set(GRACE_MS + spreadMs, () => {
       if (this.#newest > (this.#rev ?? 0) && !this.#reading) void this.#read();
     });

@@ -98,6 +98,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         return this.#request({ action: "getMembers", roomId: this.id, after, limit }, "members", signal);
       },
       announce: (done) => this.#announce(done),
+      error: (error) => this.#tell("error", about(error, { roomId: this.id })),
       used: () => this.#ports.used(this as Room<unknown>),
     }));
   }

@@ -62,4 +62,43 @@ describe("a list that is read", () => {
     await pass(12_000);
     expect([asked(connections).length > 0, ids(room), told]).toEqual([true, ["a", "b", "c", "d", "e"], ["joined"]]);
   });
+
+  it("and refused is an error of the room, and not asked for again before the room is joined again", async () => {
+    const { server, network } = fake.world;
+    const room = await present("ann");
+    await pass(4_000);
+    const errors: string[] = [];
+    room.on("error", ({ code, roomId }) => errors.push(`${code} ${roomId}`));
+    server.script = ({ action }) => (action === "getMembers" ? { code: "forbidden" } : undefined);
+    await unheard(() => present("bob"));
+    await present("cy");
+    await pass(600_000);
+    expect([errors, room.status, asked().length, ids(room)]).toEqual([[`forbidden ${ROOM}`], "joined", 1, ["ann"]]);
+    server.script = () => undefined;
+    network.sockets[0]?.cut();
+    await pass(20_000);
+    expect(ids(room)).toEqual(["ann", "bob", "cy"]);
+    await unheard(() => present("dan"));
+    await pass(600_000);
+    expect([ids(room), errors.length]).toEqual([["ann", "bob", "cy", "dan"], 1]);
+  });
+
+  it("and fails is asked for again, less and less often", async () => {
+    const { server } = fake.world;
+    const room = await present("ann", { operationTimeoutMs: 100, retry: { base: 1_000, cap: 1_000 } });
+    await pass(4_000);
+    const errors: string[] = [];
+    room.on("error", ({ code }) => errors.push(code));
+    server.script = ({ action }) => (action === "getMembers" ? { code: "unavailable" } : undefined);
+    await unheard(() => present("bob"));
+    await pass(3_600_000);
+    expect([errors, asked().length > 5, asked().length < 30]).toEqual([[], true, true]);
+    server.script = () => undefined;
+    await pass(600_000);
+    expect(ids(room)).toEqual(["ann", "bob"]);
+    const before = asked().length;
+    await unheard(() => present("cy"));
+    await pass(600_000);
+    expect([ids(room), asked().length - before]).toEqual([["ann", "bob", "cy"], 1]);
+  });
 });
