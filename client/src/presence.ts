@@ -1,8 +1,8 @@
 import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
-import { asRoomcastError, type RoomcastError } from "./errors.js";
+import { asRoomcastError, RoomcastError } from "./errors.js";
 import { jsonCopy } from "./send.js";
-import { MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
+import { MAX_LEVELS, MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
 import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
@@ -69,6 +69,8 @@ export class Presence extends Emitter<PresenceEvents> {
   readonly #ports: PresencePorts;
   /** What the client says of itself, and whether it says anything. */
   #data: unknown;
+  /** What the server took last. */
+  #taken: unknown;
   #isMember = false;
   #announced: Deferred<void> | undefined;
   /** The client, as long as the list does not have it, or what it said. */
@@ -155,6 +157,7 @@ export class Presence extends Emitter<PresenceEvents> {
 
   /** @internal The room was joined, by a frame that said this. */
   joined({ presence }: JoinedFrame, { presenceData }: JoinExtras): void {
+    this.#taken = presenceData;
     if (presenceData === this.#data) {
       this.#announced?.resolve();
       this.#announced = undefined;
@@ -179,6 +182,19 @@ export class Presence extends Emitter<PresenceEvents> {
       this.#show(true);
     }
     void this.#read(presence);
+  }
+
+  /** @internal A `joinRoom` that said this was refused: whether to try with something else. */
+  takesBack({ presenceData }: JoinExtras, error: RoomcastError): boolean {
+    if (presenceData === this.#taken) return false;
+    // If not, something else has been said meanwhile.
+    if (presenceData === this.#data) {
+      this.#data = this.#taken;
+      if (this.#announced) this.#announced.reject(error);
+      else this.#ports.error(error);
+      this.#announced = undefined;
+    }
+    return true;
   }
 
   /** @internal A frame to everybody in the room. */
@@ -212,7 +228,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#announced?.reject(error);
     this.#isMember = this.#isListed = false;
     this.#hasList = true;
-    this.#data = this.#own = this.#ownId = this.#rev = undefined;
+    this.#data = this.#taken = this.#own = this.#ownId = this.#rev = undefined;
     this.#announced = undefined;
     this.#held = [];
     this.#newest = this.#count = this.#told = this.#saidAt = 0;
@@ -362,7 +378,17 @@ export class Presence extends Emitter<PresenceEvents> {
 
 /** A copy: it is said again with each connection, and the caller's object may have changed by then. */
 function said(data: unknown): unknown {
-  return data === undefined ? undefined : jsonCopy(data, MAX_PRESENCE_BYTES);
+  if (data === undefined) return undefined;
+  const copy = jsonCopy(data, MAX_PRESENCE_BYTES);
+  // With it no room could be joined.
+  if (!isReadable(copy)) throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
+  return copy;
+}
+
+/** Whether the server takes it: it refuses what some parsers would. */
+function isReadable(data: unknown, levels = MAX_LEVELS): boolean {
+  if (typeof data === "string") return !/\p{Cs}/u.test(data);
+  return !(data instanceof Object) || (levels > 0 && Object.entries(data).every((entry) => entry.every((each) => isReadable(each, levels - 1))));
 }
 
 function member(id: string, data: unknown): Member {

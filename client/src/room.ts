@@ -292,6 +292,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
           if (extras.state) this.state.joined(page, asked);
           if (extras.presence && !subscription.stopped) this.presence.joined(page, extras);
         },
+        takesBack: (extras, error) => this.#has.presence && this.presence.takesBack(extras, error),
         broadcast: (frame) => {
           if (frame.type === "ephemeral") this.#onEphemeral(frame, subscription);
           else if (this.#has.presence) this.presence.changed(frame);

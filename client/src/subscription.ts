@@ -21,6 +21,8 @@ export interface SubscriptionPorts {
   presenceRev(): number | undefined;
   /** The room was joined, with these extras, and from `asked` on: comes before any message. */
   joined(page: JoinedFrame, extras: JoinExtras, asked: number | undefined): void;
+  /** A `joinRoom` with these extras was refused: whether what they say of the client is taken back, so that it can be tried without. */
+  takesBack(extras: JoinExtras, error: RoomcastError): boolean;
   /** A broadcast that is none of the log. */
   broadcast(frame: Exclude<BroadcastFrame, MessagesFrame>): void;
   /** The log cannot show everything up to `seq`. With `anew` it is another one, which begins behind `seq`. */
@@ -123,6 +125,11 @@ export class Subscription {
    */
   joinsWithoutLog(): boolean {
     return !this.#logRefused && this.position !== undefined && (this.#logRefused = true);
+  }
+
+  /** A `joinRoom` was refused, perhaps for what the client says of itself by now: whether to try with what it said when the room was joined. */
+  takesBack(extras: JoinExtras, error: RoomcastError): boolean {
+    return this.position !== undefined && this.#ports.takesBack(extras, error);
   }
 
   get stopped(): boolean {
