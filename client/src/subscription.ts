@@ -368,16 +368,19 @@ export class Subscription {
 
   /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
   #surrender(limit: number): void {
+    let missed: number | undefined;
     for (;;) {
       const after = this.#at;
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
+      missed = this.#at;
       // "All that is retained" may be nothing; nobody was promised more.
       if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
-      this.#ports.missed(this.#at, false);
       this.#deliver(after);
-      if (this.stopped || this.#ports.full()) return this.#release();
+      if (this.stopped || this.#ports.full()) break;
     }
+    if (missed !== undefined) this.#ports.missed(missed, false);
+    if (this.stopped || this.#ports.full()) return this.#release();
     this.#attempts = 0;
     this.#advance();
     this.#chase();
