@@ -192,6 +192,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
 
   /** @internal The room was joined, from `asked` on: begins a snapshot, unless the map is complete up to there. */
   joined(page: JoinedFrame, asked: number | undefined): void {
+    if (this.#hasFailed) this.#ready = deferred();
     this.#hasFailed = false;
     if (!this.#isReady && this.#ports.serverNow() - this.#endedAt > MAX_PAGE_AGE_MS) this.#slots.clear();
     this.#endedAt = Infinity;

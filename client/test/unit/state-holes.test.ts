@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Room } from "../../src/index.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { during, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
@@ -32,5 +32,20 @@ describe("a room's state", () => {
     await pass(5_000);
     expect([truncated.length, shown(room)]).toEqual([4, { a: 12, lost: 11 }]);
     expect(server.received("getState")).toHaveLength(1);
+  });
+
+  it("is awaited anew by a join after one that failed", async () => {
+    const { server, network } = fake.world;
+    put("a", 1);
+    put("b", 1);
+    server.statePage = { joined: 1, next: 1 };
+    server.script = ({ action }) => (action === "getState" ? { code: "forbidden" } : undefined);
+    const room = await watched();
+    expect(await failure(room.state.ready)).toMatchObject({ code: "forbidden" });
+    server.script = () => undefined;
+    network.last.cut();
+    await pass(5_000);
+    await during(room.state.ready);
+    expect([room.state.isReady, shown(room)]).toEqual([true, { a: 1, b: 1 }]);
   });
 });
