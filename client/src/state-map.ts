@@ -118,8 +118,8 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #reading: object | undefined;
   /** Messages are skipped as soon as the snapshot is there. */
   #skimming = false;
-  /** When the room was left, if it was not joined again. */
-  #endedAt = Infinity;
+  /** After the room was left: what was seen is let go. */
+  #forgetting: ReturnType<typeof setTimeout> | undefined;
   readonly #timer = new Timer();
   #timerAt = Infinity;
   #sweptAt = -Infinity;
@@ -194,8 +194,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   joined(page: JoinedFrame, asked: number | undefined): void {
     if (this.#hasFailed) this.#ready = deferred();
     this.#hasFailed = false;
-    if (!this.#isReady && this.#ports.serverNow() - this.#endedAt > MAX_PAGE_AGE_MS) this.#slots.clear();
-    this.#endedAt = Infinity;
+    clearTimeout(this.#forgetting);
     this.#retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     // The clock is known better now, and the timer stood still while the client was closed.
     this.#sweep();
@@ -259,7 +258,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#isReady = this.#isComplete = false;
     this.#first = NEVER;
     this.#shown.clear();
-    this.#endedAt = this.#ports.serverNow();
+    clearTimeout(this.#forgetting);
+    this.#forgetting = setTimeout(() => this.#slots.clear(), MAX_PAGE_AGE_MS);
+    // No reason for Node.js to stay.
+    (this.#forgetting as { unref?(): void }).unref?.();
   }
 
   /**

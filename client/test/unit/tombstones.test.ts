@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
-import type { LoggedMessage } from "../../src/frames.js";
-import type { Room } from "../../src/index.js";
+import type { JoinedFrame, LoggedMessage } from "../../src/frames.js";
+import { type Room, RoomcastError } from "../../src/index.js";
 import { StateMap } from "../../src/state-map.js";
 import { during, inFakeTime, pass } from "../support/world.js";
 
@@ -79,12 +79,14 @@ describe("what is known of a key without a value", () => {
   });
 });
 
+const JOINED: JoinedFrame = { type: "joined", roomId: "fx", seq: 0, messages: [], more: false, truncated: false, retentionSeconds: 86_400 };
+
 /** A map by itself, of a room that is joined and was empty. */
 function mapOfItsOwn(): StateMap {
   const nothing = () => Promise.reject(new Error("nobody asks"));
   const ports = { parse: (data: unknown) => data, page: nothing, set: nothing, remove: nothing, serverNow: Date.now, skip() {}, error() {}, used() {} };
   const map = new StateMap(ports);
-  map.joined({ type: "joined", roomId: "fx", seq: 0, messages: [], more: false, truncated: false, retentionSeconds: 86_400, state: [] }, undefined);
+  map.joined({ ...JOINED, state: [] }, undefined);
   return map;
 }
 
@@ -117,6 +119,33 @@ describe("keys that are used once", () => {
     expect(ended).toHaveLength(1_000);
     expect(Math.max(...ended)).toBeLessThanOrEqual(1_000);
     expect((looks.mock.contexts as Map<unknown, unknown>[]).filter(({ size }) => size === 1_000).length).toBeLessThan(10);
+    map.pause();
+  });
+});
+
+describe("a room that was left", () => {
+  it("keeps nothing for longer than the server uses pages again", async () => {
+    const kept = vi.spyOn(Map.prototype, "set");
+    const map = mapOfItsOwn();
+    map.apply([message(1, { key: "a" }), message(2, { key: "b" })]);
+    const slots = (kept.mock.contexts as Map<unknown, unknown>[]).find((each) => each.size === 2 && each.has("a")) as Map<string, unknown>;
+    expect([slots.size, map.size]).toEqual([2, 2]);
+    map.end(new RoomcastError("left", "the room was left"));
+    await pass(6_000);
+    expect([slots.size, map.size, vi.getTimerCount()]).toEqual([0, 0, 0]);
+  });
+
+  it("keeps what it has when it is joined again soon", async () => {
+    const map = mapOfItsOwn();
+    const first = { key: "a", ...message(1, { ttlSeconds: 10 }) };
+    map.apply([first]);
+    map.end(new RoomcastError("left", "the room was left"));
+    await pass(1_000);
+    map.joined({ ...JOINED, seq: 1, state: [first] }, undefined);
+    await pass(8_000);
+    expect(map.size).toBe(1);
+    await pass(4_000);
+    expect(map.size).toBe(0);
     map.pause();
   });
 });
