@@ -15,7 +15,7 @@ export interface Ephemeral {
 export interface EphemeralOptions {
   /** What it is about. Of a sender and key only the newest is passed on. At most 64 characters. */
   key?: string;
-  /** Within so many milliseconds after the last with this key nothing is sent. Default 3,000. */
+  /** Within so many milliseconds after the last with this key nothing is sent. Default 3,000, without a key 0. */
   minIntervalMs?: number;
 }
 
@@ -33,6 +33,11 @@ export class EphemeralFilter {
     if (time - (this.#sent.get(key) ?? -Infinity) < minIntervalMs) return false;
     remember(this.#sent, key, time);
     return true;
+  }
+
+  /** The last message with this key was not sent. */
+  unsent(key: string): void {
+    this.#sent.delete(key);
   }
 
   /** Whether it is newer than what its sender has said with its key: frames overtake each other, and come twice. */

@@ -145,17 +145,19 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * Sends a message to those who are there now, such as "is typing": it is not logged, may be lost, and is not tried again. Resolves with
    * whether the server has taken it: not while there is no connection, nor within `minIntervalMs` after the last with this key.
    */
-  async sendEphemeral(data: unknown, { key, minIntervalMs = 3_000 }: EphemeralOptions = {}): Promise<boolean> {
+  async sendEphemeral(data: unknown, { key, minIntervalMs = key === undefined ? 0 : 3_000 }: EphemeralOptions = {}): Promise<boolean> {
     const frame = ephemeralFrame(this.id, data, key);
     this.#session.assertOpen();
     if (!this.#ephemerals.maySend(key ?? "", minIntervalMs)) return false;
     try {
-      return (await this.#session.requester.attempt(frame, "accepted")) !== undefined;
+      if (await this.#session.requester.attempt(frame, "accepted")) return true;
     } catch (thrown) {
       const error = about(thrown, { roomId: this.id });
-      if (error.retryable) return false;
-      throw error;
+      if (!error.retryable) throw error;
+      if (error.code !== "disconnected") return false;
     }
+    this.#ephemerals.unsent(key ?? "");
+    return false;
   }
 
   async #send(frame: SendFrame, options: SendOptions): Promise<Accepted> {
