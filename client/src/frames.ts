@@ -93,8 +93,7 @@ export interface JoinedFrame extends CatchUp {
   state?: KeyedValue[];
   stateRemoved?: RemovedKey[];
   stateNext?: string;
-  /** The first page of the room's members; `id`: which of them the client is, where the server says. */
-  /** `id`: oneself. */
+  /** The first page of the room's members; `id`: which of them the client is. */
   presence?: MembersPage & { id: string };
 }
 
