@@ -19,7 +19,7 @@ export interface LoggedMessage {
 /** Where a message stands among those of its key: see `supersedes`. */
 export interface Rank {
   seq: number;
-  version?: number;
+  version?: number | undefined;
 }
 
 /** A key's value in a page of a room's state. */

@@ -206,8 +206,7 @@ export class Link {
     }
     seat.member = false;
     if (seat.wanted !== subscription) return;
-    if (error.code === "forbidden" && subscription.joinsWithoutLog()) return;
-    if (subscription.takesBack(frame, error)) return;
+    if (subscription.joinsOtherwise(frame, error)) return;
     seat.wanted = undefined;
     subscription.end(error);
   }

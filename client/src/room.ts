@@ -3,7 +3,7 @@ import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
-import { EphemeralFilter, type EphemeralOptions } from "./ephemeral.js";
+import { Ephemerals, type EphemeralOptions } from "./ephemeral.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_MEMBERS_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
@@ -35,7 +35,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #ports: RoomPorts;
   readonly #delivery: Delivery<Message<T>>;
   readonly #sendInOrder = sendLine();
-  readonly #ephemerals = new EphemeralFilter();
+  readonly #ephemerals = new Ephemerals();
   #stateMap: StateMap<T> | undefined;
   #presence: Presence | undefined;
   /** The room is joined with its state; with its members. */
@@ -145,19 +145,14 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * Sends a message to those who are there now, such as "is typing": it is not logged, may be lost, and is not tried again. Resolves with
    * whether the server has taken it: not while there is no connection, nor within `minIntervalMs` after the last with this key.
    */
-  async sendEphemeral(data: unknown, { key, minIntervalMs = key === undefined ? 0 : 3_000 }: EphemeralOptions = {}): Promise<boolean> {
+  async sendEphemeral(data: unknown, { key, minIntervalMs }: EphemeralOptions = {}): Promise<boolean> {
     const frame = ephemeralFrame(this.id, data, key);
     this.#session.assertOpen();
-    if (!this.#ephemerals.maySend(key ?? "", minIntervalMs)) return false;
     try {
-      if (await this.#session.requester.attempt(frame, "accepted")) return true;
+      return await this.#ephemerals.send(() => this.#session.requester.attempt(frame, "accepted"), key, minIntervalMs);
     } catch (thrown) {
-      const error = about(thrown, { roomId: this.id });
-      if (!error.retryable) throw error;
-      if (error.code !== "disconnected") return false;
+      throw about(thrown, { roomId: this.id });
     }
-    this.#ephemerals.unsent(key ?? "");
-    return false;
   }
 
   async #send(frame: SendFrame, options: SendOptions): Promise<Accepted> {

@@ -214,7 +214,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     for (const message of messages) {
       if (message.key === undefined || message.seq <= this.#first) continue;
       const { key, ...value } = message;
-      if (message.remove) this.#remove(key, message, false);
+      if (message.remove) this.#put(key, message, "removed", false);
       else this.#set({ ...value, key }, false);
       // A listener may have left the room.
       if (life !== this.#ready) return;
@@ -300,7 +300,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       }
       for (const removed of page.removed ?? []) {
         seen.add(removed.key);
-        this.#remove(removed.key, removed, true);
+        this.#put(removed.key, removed, "removed", true);
         if (reading !== this.#reading) return;
       }
       if (page.next === undefined) break;
@@ -349,40 +349,36 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #set(value: KeyedValue | (LoggedMessage & { key: string }), isPage: boolean): void {
     const { key, seq, version, from, sentAt, ttlSeconds } = value;
     const expiresAt = ttlSeconds === undefined ? Infinity : sentAt + ttlSeconds * 1_000;
-    const rank = { seq, ...(version !== undefined && { version }) };
-    if (expiresAt <= this.#ports.serverNow()) return this.#put(key, { ...rank, entry: undefined, until: this.#memory(rank) }, "expired", isPage);
+    if (expiresAt <= this.#ports.serverNow()) return this.#put(key, value, "expired", isPage);
     let entry: StateEntry<T> | undefined;
     try {
-      entry = { data: this.#ports.parse(value.data), ...rank, from, sentAt, ...(expiresAt < Infinity && { expiresAt }) };
+      const data = this.#ports.parse(value.data);
+      entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt < Infinity && { expiresAt }) };
     } catch (cause) {
       // A message's is reported to those who read messages.
       if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
     }
-    this.#put(key, { ...rank, entry, until: entry ? expiresAt : expiresAt + this.#retentionMs }, entry ? "set" : "removed", isPage);
-  }
-
-  #remove(key: string, { seq, version }: Rank, isPage: boolean): void {
-    const rank = { seq, ...(version !== undefined && { version }) };
-    this.#put(key, { ...rank, entry: undefined, until: this.#memory(rank) }, "removed", isPage);
+    this.#put(key, value, entry ? "set" : "removed", isPage, entry, entry ? expiresAt : expiresAt + this.#retentionMs);
   }
 
   /**
    * Until when a key is remembered that has no value from now on, or now has kept out an older one: as long as the log retains what came
    * now. Not counted from `sentAt`, which is what the sender says.
    */
-  #memory({ version }: Rank): number {
+  #memory(version: number | undefined): number {
     return this.#ports.serverNow() + (version ? this.#retentionMs : PAGE_UNDER_WAY_MS);
   }
 
-  #put(key: string, slot: Slot<T>, reason: KeyChange["reason"], isPage: boolean): void {
+  #put(key: string, rank: Rank, reason: KeyChange["reason"], isPage: boolean, entry?: StateEntry<T>, until = this.#memory(rank.version)): void {
+    const { seq, version } = rank;
     const other = this.#slots.get(key);
-    if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) {
-      if (!other.entry) other.until = Math.max(other.until, this.#memory(other));
+    if (other && !supersedes(rank, other) && !(isPage && other.seq <= this.#replaced)) {
+      if (!other.entry) other.until = Math.max(other.until, this.#memory(other.version));
       return;
     }
-    this.#slots.set(key, slot);
-    this.#wakeAt(slot.until);
-    this.#show(key, slot.entry, reason);
+    this.#slots.set(key, { seq, version, entry, until });
+    this.#wakeAt(until);
+    this.#show(key, entry, reason);
   }
 
   #show(key: string, entry: StateEntry<T> | undefined, reason: KeyChange["reason"]): void {

@@ -120,16 +120,13 @@ export class Subscription {
   }
 
   /**
-   * A `joinRoom` was forbidden: the room may not be joined, or only its log not be read. Whether to try without `after`: once, and not
-   * where the application has asked for that part of the log. A `sync` tells then what cannot be had.
+   * A `joinRoom` was refused: whether to try it in another way. Without `after` where only the log may not be read: once, and not where the
+   * application has asked for that part of the log. A `sync` tells then what cannot be had. Or with what the client has said of itself before.
    */
-  joinsWithoutLog(): boolean {
-    return !this.#logRefused && this.position !== undefined && (this.#logRefused = true);
-  }
-
-  /** A `joinRoom` was refused, perhaps for what the client says of itself by now: whether to try with what it said when the room was joined. */
-  takesBack(extras: JoinExtras, error: RoomcastError): boolean {
-    return this.position !== undefined && this.#ports.takesBack(extras, error);
+  joinsOtherwise(extras: JoinExtras, error: RoomcastError): boolean {
+    if (this.position === undefined) return false;
+    if (error.code === "forbidden" && !this.#logRefused) return (this.#logRefused = true);
+    return this.#ports.takesBack(extras, error);
   }
 
   get stopped(): boolean {
