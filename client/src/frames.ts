@@ -19,7 +19,7 @@ export interface LoggedMessage {
 /** Where a message stands among those of its key: see `supersedes`. */
 export interface Rank {
   seq: number;
-  version?: number;
+  version?: number | undefined;
 }
 
 /** A key's value in a page of a room's state. */
@@ -93,8 +93,7 @@ export interface JoinedFrame extends CatchUp {
   state?: KeyedValue[];
   stateRemoved?: RemovedKey[];
   stateNext?: string;
-  /** The first page of the room's members; `id`: which of them the client is, where the server says. */
-  /** `id`: oneself. */
+  /** The first page of the room's members; `id`: which of them the client is. */
   presence?: MembersPage & { id: string };
 }
 

@@ -18,6 +18,9 @@ export const MAX_TTL_SECONDS = 31_536_000;
 /** Largest data of a member, as JSON (protocol). */
 export const MAX_PRESENCE_BYTES = 1024;
 
+/** Levels of arrays and objects in data (protocol). */
+export const MAX_LEVELS = 50;
+
 /** Largest data of a message that is not logged, as JSON (protocol). */
 export const MAX_EPHEMERAL_BYTES = 4 * 1024;
 

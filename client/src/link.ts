@@ -1,6 +1,7 @@
 import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { about, type RoomcastError } from "./errors.js";
+import type { JoinExtras } from "./frames.js";
 import { JoinPace, type PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
 import { type Deferred, deferred, now, retryDelay, Timer } from "./timing.js";
@@ -191,12 +192,12 @@ export class Link {
         subscription.onJoined(frame, reply);
       }
     } catch (thrown) {
-      this.#failed(seat, subscription, about(thrown, { roomId }), sentAt);
+      this.#failed(seat, subscription, about(thrown, { roomId }), sentAt, frame);
     }
     this.#joining--;
   }
 
-  #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number): void {
+  #failed(seat: Seat, subscription: Subscription, error: RoomcastError, sentAt: number, frame: JoinExtras): void {
     if (error.retryable) this.#pace.failed(error, seat.roomId, sentAt);
     if (this.connection.end) return;
     if (error.retryable) {
@@ -205,7 +206,7 @@ export class Link {
     }
     seat.member = false;
     if (seat.wanted !== subscription) return;
-    if (error.code === "forbidden" && subscription.joinsWithoutLog()) return;
+    if (subscription.joinsOtherwise(frame, error)) return;
     seat.wanted = undefined;
     subscription.end(error);
   }

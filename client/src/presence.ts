@@ -1,8 +1,8 @@
 import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
-import type { RoomcastError } from "./errors.js";
+import { asRoomcastError, RoomcastError } from "./errors.js";
 import { jsonCopy } from "./send.js";
-import { MAX_PRESENCE_BYTES } from "./limits.js";
+import { MAX_LEVELS, MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
 import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
@@ -39,6 +39,7 @@ export interface PresencePorts {
   page(options: PageOptions): Promise<Reply<"members">>;
   /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
   announce(done: Promise<void>): Promise<void>;
+  error(error: RoomcastError): void;
   /** Somebody listens. */
   used(): void;
 }
@@ -49,6 +50,9 @@ const GRACE_MS = 2_000;
 /** Clients of a room that lost the same frame do not all ask at once: a second for each hundred of them, up to so many. */
 const MAX_SPREAD_MS = 10_000;
 const SPREAD_MS_EACH = 10;
+
+/** By how much the pauses between readings that fail grow, at the most: to some four minutes. */
+const MAX_FAILURES = 7;
 
 /** How many frames are kept that do not follow on the list. What is dropped shows as one that was lost. */
 const MAX_HELD = 100;
@@ -65,6 +69,8 @@ export class Presence extends Emitter<PresenceEvents> {
   readonly #ports: PresencePorts;
   /** What the client says of itself, and whether it says anything. */
   #data: unknown;
+  /** What the server took last. */
+  #taken: unknown;
   #isMember = false;
   #announced: Deferred<void> | undefined;
   /** The client, as long as the list does not have it, or what it said. */
@@ -90,6 +96,8 @@ export class Presence extends Emitter<PresenceEvents> {
   #newest = 0;
   /** The list that is being read. */
   #reading: object | undefined;
+  /** Readings in a row that have failed; infinite: one was refused, so that there is none before the room is joined again. */
+  #failures = 0;
   readonly #timer = new Timer();
 
   /** @internal */
@@ -149,18 +157,21 @@ export class Presence extends Emitter<PresenceEvents> {
 
   /** @internal The room was joined, by a frame that said this. */
   joined({ presence }: JoinedFrame, { presenceData }: JoinExtras): void {
+    this.#taken = presenceData;
     if (presenceData === this.#data) {
       this.#announced?.resolve();
       this.#announced = undefined;
     }
     if (!presence) return;
-    const { id, rev, count, members } = presence;
+    const { id, rev, count, members, next } = presence;
+    this.#failures = 0;
     this.#ownId = id;
     this.#own = member(id, presenceData);
     this.#saidAt = rev;
     this.#newest = Math.max(this.#newest, rev);
     this.#hasList = members !== undefined;
-    if (this.#rev !== undefined && rev <= this.#rev) {
+    // Those who are back after an outage do not all ask for the rest of a long list at once.
+    if (this.#rev !== undefined && (rev <= this.#rev || next !== undefined)) {
       // The same list, with what was said just now.
       if (rev === this.#rev && this.#isListed) for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
       return this.#follow();
@@ -171,6 +182,19 @@ export class Presence extends Emitter<PresenceEvents> {
       this.#show(true);
     }
     void this.#read(presence);
+  }
+
+  /** @internal A `joinRoom` that said this was refused: whether to try with something else. */
+  takesBack({ presenceData }: JoinExtras, error: RoomcastError): boolean {
+    if (presenceData === this.#taken) return false;
+    // If not, something else has been said meanwhile.
+    if (presenceData === this.#data) {
+      this.#data = this.#taken;
+      if (this.#announced) this.#announced.reject(error);
+      else this.#ports.error(error);
+      this.#announced = undefined;
+    }
+    return true;
   }
 
   /** @internal A frame to everybody in the room. */
@@ -204,7 +228,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#announced?.reject(error);
     this.#isMember = this.#isListed = false;
     this.#hasList = true;
-    this.#data = this.#own = this.#ownId = this.#rev = undefined;
+    this.#data = this.#taken = this.#own = this.#ownId = this.#rev = undefined;
     this.#announced = undefined;
     this.#held = [];
     this.#newest = this.#count = this.#told = this.#saidAt = 0;
@@ -222,7 +246,7 @@ export class Presence extends Emitter<PresenceEvents> {
     let last = 0;
     try {
       for (let after = ""; ; page = undefined) {
-        page ??= await this.#ports.page(after === "" ? {} : { after });
+        page ??= await this.#ports.page({ limit: MAX_MEMBERS_LIMIT, ...(after !== "" && { after }) });
         if (reading !== this.#reading) return;
         const { rev, count, members, next, listed = true } = page;
         first ??= rev;
@@ -232,13 +256,20 @@ export class Presence extends Emitter<PresenceEvents> {
         if (next === undefined) break;
         after = next;
       }
-    } catch {
+    } catch (thrown) {
       if (reading !== this.#reading) return;
       this.#reading = undefined;
+      const error = asRoomcastError(thrown);
+      if (!error.retryable) {
+        this.#failures = Infinity;
+        return this.#ports.error(error);
+      }
       // What is asked for has its own retries; here it goes on.
-      return this.#expect(Math.max(this.#newest, (this.#rev ?? 0) + 1), this.#spread());
+      const pause = GRACE_MS * 2 ** Math.min(this.#failures++, MAX_FAILURES);
+      return this.#expect(Math.max(this.#newest, (this.#rev ?? 0) + 1), pause + this.#spread());
     }
     this.#reading = undefined;
+    this.#failures = 0;
     // Older than what frames have told meanwhile.
     if (this.#rev !== undefined && first < this.#rev) return this.#follow();
     const isFirst = !this.#isListed;
@@ -302,7 +333,7 @@ export class Presence extends Emitter<PresenceEvents> {
   /** The list `rev` exists: if what leads there does not come, the list is read. */
   #expect(rev: number, spreadMs: number): void {
     this.#newest = Math.max(this.#newest, rev);
-    if (this.#timer.running) return;
+    if (this.#timer.running || this.#failures === Infinity) return;
     this.#timer.set(GRACE_MS + spreadMs, () => {
       if (this.#newest > (this.#rev ?? 0) && !this.#reading) void this.#read();
     });
@@ -347,7 +378,17 @@ export class Presence extends Emitter<PresenceEvents> {
 
 /** A copy: it is said again with each connection, and the caller's object may have changed by then. */
 function said(data: unknown): unknown {
-  return data === undefined ? undefined : jsonCopy(data, MAX_PRESENCE_BYTES);
+  if (data === undefined) return undefined;
+  const copy = jsonCopy(data, MAX_PRESENCE_BYTES);
+  // With it no room could be joined.
+  if (!isReadable(copy)) throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
+  return copy;
+}
+
+/** Whether the server takes it: it refuses what some parsers would. `u` makes a pair one character, which is none of these. */
+function isReadable(data: unknown, levels = MAX_LEVELS): boolean {
+  if (typeof data === "string") return !/[\ud800-\udfff]/u.test(data);
+  return !(data instanceof Object) || (levels > 0 && Object.entries(data).every((entry) => entry.every((each) => isReadable(each, levels - 1))));
 }
 
 function member(id: string, data: unknown): Member {

@@ -33,8 +33,8 @@ export interface RoomEvents<T = unknown> {
    */
   stalled: { stalled: boolean; waiting: number };
   /**
-   * The server refuses the room, and it is left; or a message's data failed `parse` (`bad_data`), and it was skipped; or the room's state
-   * cannot be had.
+   * The server refuses the room, and it is left; or a message's data failed `parse` (`bad_data`), and it was skipped; or the room's state, or
+   * its list of members, cannot be had.
    */
   error: RoomcastError;
   status: { status: RoomStatus; previous: RoomStatus };

@@ -3,7 +3,7 @@ import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
-import { EphemeralFilter, type EphemeralOptions } from "./ephemeral.js";
+import { Ephemerals, type EphemeralOptions } from "./ephemeral.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_MEMBERS_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
@@ -35,7 +35,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #ports: RoomPorts;
   readonly #delivery: Delivery<Message<T>>;
   readonly #sendInOrder = sendLine();
-  readonly #ephemerals = new EphemeralFilter();
+  readonly #ephemerals = new Ephemerals();
   #stateMap: StateMap<T> | undefined;
   #presence: Presence | undefined;
   /** The room is joined with its state; with its members. */
@@ -98,6 +98,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         return this.#request({ action: "getMembers", roomId: this.id, after, limit }, "members", signal);
       },
       announce: (done) => this.#announce(done),
+      error: (error) => this.#tell("error", about(error, { roomId: this.id })),
       used: () => this.#ports.used(this as Room<unknown>),
     }));
   }
@@ -144,16 +145,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * Sends a message to those who are there now, such as "is typing": it is not logged, may be lost, and is not tried again. Resolves with
    * whether the server has taken it: not while there is no connection, nor within `minIntervalMs` after the last with this key.
    */
-  async sendEphemeral(data: unknown, { key, minIntervalMs = 3_000 }: EphemeralOptions = {}): Promise<boolean> {
+  async sendEphemeral(data: unknown, { key, minIntervalMs }: EphemeralOptions = {}): Promise<boolean> {
     const frame = ephemeralFrame(this.id, data, key);
     this.#session.assertOpen();
-    if (!this.#ephemerals.maySend(key ?? "", minIntervalMs)) return false;
     try {
-      return (await this.#session.requester.attempt(frame, "accepted")) !== undefined;
+      return await this.#ephemerals.send(() => this.#session.requester.attempt(frame, "accepted"), key, minIntervalMs);
     } catch (thrown) {
-      const error = about(thrown, { roomId: this.id });
-      if (error.retryable) return false;
-      throw error;
+      throw about(thrown, { roomId: this.id });
     }
   }
 
@@ -291,6 +289,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
           if (extras.state) this.state.joined(page, asked);
           if (extras.presence && !subscription.stopped) this.presence.joined(page, extras);
         },
+        takesBack: (extras, error) => this.#has.presence && this.presence.takesBack(extras, error),
         broadcast: (frame) => {
           if (frame.type === "ephemeral") this.#onEphemeral(frame, subscription);
           else if (this.#has.presence) this.presence.changed(frame);

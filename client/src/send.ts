@@ -13,8 +13,8 @@ export interface SendOptions extends CallOptions {
   /** What the message is about; lets a broadcast leave out all but the newest version of it. At most 64 characters. */
   key?: string;
   /**
-   * With `key`: a larger one replaces a smaller one, but only within one batch of messages that are broadcast together. An
-   * application that shows the newest value must compare `version` itself. A whole number.
+   * With `key`: a larger one replaces a smaller one. In broadcasts only within one batch of messages that go out together: `room.state`
+   * compares all; who reads messages compares `version` itself. A whole number.
    */
   version?: number;
   /** With `key`: for how many seconds the room's state has it, 1 to 31,536,000. Default: until another value comes, or as the stack says. */

@@ -58,7 +58,7 @@ export interface StatePorts<T> {
 interface Slot<T> extends Rank {
   /** `undefined`: the key was removed, its value has expired, or failed `parse`. */
   entry: StateEntry<T> | undefined;
-  /** When the value ends, or what is known of a key without one is forgotten, by the server's clock. */
+  /** When the value ends, or the key is forgotten, by the server's clock. */
   until: number;
 }
 
@@ -70,6 +70,15 @@ type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyM
  * seen: no value goes back for that.
  */
 const MAX_PAGE_AGE_MS = 5_000;
+
+/**
+ * How long a key without a value or version is remembered. Whatever the log brings later takes its place; only a page that is under way may be
+ * older.
+ */
+const PAGE_UNDER_WAY_MS = 60_000;
+
+/** Values end up to so much later than they should where many do: each look goes through all keys. */
+const SWEEP_MS = 1_000;
 
 /** Below every number of a message. */
 const NEVER = -1;
@@ -109,10 +118,11 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #reading: object | undefined;
   /** Messages are skipped as soon as the snapshot is there. */
   #skimming = false;
-  /** When the room was left, if it was not joined again. */
-  #endedAt = Infinity;
+  /** After the room was left: what was seen is let go. */
+  #forgetting: ReturnType<typeof setTimeout> | undefined;
   readonly #timer = new Timer();
   #timerAt = Infinity;
+  #sweptAt = -Infinity;
 
   /** @internal */
   constructor(ports: StatePorts<T>) {
@@ -182,9 +192,9 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
 
   /** @internal The room was joined, from `asked` on: begins a snapshot, unless the map is complete up to there. */
   joined(page: JoinedFrame, asked: number | undefined): void {
+    if (this.#hasFailed) this.#ready = deferred();
     this.#hasFailed = false;
-    if (!this.#isReady && this.#ports.serverNow() - this.#endedAt > MAX_PAGE_AGE_MS) this.#slots.clear();
-    this.#endedAt = Infinity;
+    clearTimeout(this.#forgetting);
     this.#retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     // The clock is known better now, and the timer stood still while the client was closed.
     this.#sweep();
@@ -204,7 +214,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     for (const message of messages) {
       if (message.key === undefined || message.seq <= this.#first) continue;
       const { key, ...value } = message;
-      if (message.remove) this.#remove(key, message, message.sentAt, false);
+      if (message.remove) this.#put(key, message, "removed", false);
       else this.#set({ ...value, key }, false);
       // A listener may have left the room.
       if (life !== this.#ready) return;
@@ -248,7 +258,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#isReady = this.#isComplete = false;
     this.#first = NEVER;
     this.#shown.clear();
-    this.#endedAt = this.#ports.serverNow();
+    clearTimeout(this.#forgetting);
+    this.#forgetting = setTimeout(() => this.#slots.clear(), MAX_PAGE_AGE_MS);
+    // No reason for Node.js to stay.
+    (this.#forgetting as { unref?(): void }).unref?.();
   }
 
   /**
@@ -287,7 +300,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       }
       for (const removed of page.removed ?? []) {
         seen.add(removed.key);
-        this.#remove(removed.key, removed, this.#ports.serverNow(), true);
+        this.#put(removed.key, removed, "removed", true);
         if (reading !== this.#reading) return;
       }
       if (page.next === undefined) break;
@@ -335,32 +348,37 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
 
   #set(value: KeyedValue | (LoggedMessage & { key: string }), isPage: boolean): void {
     const { key, seq, version, from, sentAt, ttlSeconds } = value;
-    const expiresAt = ttlSeconds === undefined ? undefined : sentAt + ttlSeconds * 1_000;
+    const expiresAt = ttlSeconds === undefined ? Infinity : sentAt + ttlSeconds * 1_000;
+    if (expiresAt <= this.#ports.serverNow()) return this.#put(key, value, "expired", isPage);
     let entry: StateEntry<T> | undefined;
-    if (expiresAt === undefined || expiresAt > this.#ports.serverNow()) {
-      try {
-        const data = this.#ports.parse(value.data);
-        entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt !== undefined && { expiresAt }) };
-      } catch (cause) {
-        // A message's is reported to those who read messages.
-        if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
-      }
+    try {
+      const data = this.#ports.parse(value.data);
+      entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt < Infinity && { expiresAt }) };
+    } catch (cause) {
+      // A message's is reported to those who read messages.
+      if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
     }
-    const until = entry ? (expiresAt ?? Infinity) : (expiresAt ?? sentAt) + this.#retentionMs;
-    this.#put(key, { seq, ...(version !== undefined && { version }), entry, until }, entry ? "set" : expiresAt ? "expired" : "removed", isPage);
+    this.#put(key, value, entry ? "set" : "removed", isPage, entry, entry ? expiresAt : expiresAt + this.#retentionMs);
   }
 
-  #remove(key: string, { seq, version }: Rank, time: number, isPage: boolean): void {
-    const slot = { seq, ...(version !== undefined && { version }), entry: undefined, until: time + this.#retentionMs };
-    this.#put(key, slot, "removed", isPage);
+  /**
+   * Until when a key is remembered that has no value from now on, or now has kept out an older one: as long as the log retains what came
+   * now. Not counted from `sentAt`, which is what the sender says.
+   */
+  #memory(version: number | undefined): number {
+    return this.#ports.serverNow() + (version ? this.#retentionMs : PAGE_UNDER_WAY_MS);
   }
 
-  #put(key: string, slot: Slot<T>, reason: KeyChange["reason"], isPage: boolean): void {
+  #put(key: string, rank: Rank, reason: KeyChange["reason"], isPage: boolean, entry?: StateEntry<T>, until = this.#memory(rank.version)): void {
+    const { seq, version } = rank;
     const other = this.#slots.get(key);
-    if (other && !supersedes(slot, other) && !(isPage && other.seq <= this.#replaced)) return;
-    this.#slots.set(key, slot);
-    this.#wakeAt(slot.until);
-    this.#show(key, slot.entry, reason);
+    if (other && !supersedes(rank, other) && !(isPage && other.seq <= this.#replaced)) {
+      if (!other.entry) other.until = Math.max(other.until, this.#memory(other.version));
+      return;
+    }
+    this.#slots.set(key, { seq, version, entry, until });
+    this.#wakeAt(until);
+    this.#show(key, entry, reason);
   }
 
   #show(key: string, entry: StateEntry<T> | undefined, reason: KeyChange["reason"]): void {
@@ -374,15 +392,17 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   }
 
   #wakeAt(time: number): void {
-    if (time >= this.#timerAt) return;
-    this.#timerAt = time;
-    this.#timer.set(Math.min(time - this.#ports.serverNow(), MAX_TIMER_MS), () => this.#sweep());
+    const at = Math.max(time, this.#sweptAt + SWEEP_MS);
+    if (at >= this.#timerAt) return;
+    this.#timerAt = at;
+    this.#timer.set(Math.min(at - this.#ports.serverNow(), MAX_TIMER_MS), () => this.#sweep());
   }
 
   /** Ends values, and forgets keys without one, whose time is over. */
   #sweep(): void {
     const life = this.#ready;
     const time = this.#ports.serverNow();
+    this.#sweptAt = time;
     this.#timer.clear();
     this.#timerAt = Infinity;
     let next = Infinity;
@@ -390,7 +410,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       if (slot.until > time) {
         next = Math.min(next, slot.until);
       } else if (slot.entry) {
-        const until = slot.until + this.#retentionMs;
+        const until = slot.version ? slot.until + this.#retentionMs : time + PAGE_UNDER_WAY_MS;
         this.#slots.set(key, { ...slot, entry: undefined, until });
         next = Math.min(next, until);
         this.#show(key, undefined, "expired");

@@ -21,6 +21,8 @@ export interface SubscriptionPorts {
   presenceRev(): number | undefined;
   /** The room was joined, with these extras, and from `asked` on: comes before any message. */
   joined(page: JoinedFrame, extras: JoinExtras, asked: number | undefined): void;
+  /** A `joinRoom` with these extras was refused: whether what they say of the client is taken back, so that it can be tried without. */
+  takesBack(extras: JoinExtras, error: RoomcastError): boolean;
   /** A broadcast that is none of the log. */
   broadcast(frame: Exclude<BroadcastFrame, MessagesFrame>): void;
   /** The log cannot show everything up to `seq`. With `anew` it is another one, which begins behind `seq`. */
@@ -118,11 +120,13 @@ export class Subscription {
   }
 
   /**
-   * A `joinRoom` was forbidden: the room may not be joined, or only its log not be read. Whether to try without `after`: once, and not
-   * where the application has asked for that part of the log. A `sync` tells then what cannot be had.
+   * A `joinRoom` was refused: whether to try it in another way. Without `after` where only the log may not be read: once, and not where the
+   * application has asked for that part of the log. A `sync` tells then what cannot be had. Or with what the client has said of itself before.
    */
-  joinsWithoutLog(): boolean {
-    return !this.#logRefused && this.position !== undefined && (this.#logRefused = true);
+  joinsOtherwise(extras: JoinExtras, error: RoomcastError): boolean {
+    if (this.position === undefined) return false;
+    if (error.code === "forbidden" && !this.#logRefused) return (this.#logRefused = true);
+    return this.#ports.takesBack(extras, error);
   }
 
   get stopped(): boolean {
@@ -361,16 +365,19 @@ export class Subscription {
 
   /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
   #surrender(limit: number): void {
+    let missed: number | undefined;
     for (;;) {
       const after = this.#at;
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
+      missed = this.#at;
       // "All that is retained" may be nothing; nobody was promised more.
       if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
-      this.#ports.missed(this.#at, false);
       this.#deliver(after);
-      if (this.stopped || this.#ports.full()) return this.#release();
+      if (this.stopped || this.#ports.full()) break;
     }
+    if (missed !== undefined) this.#ports.missed(missed, false);
+    if (this.stopped || this.#ports.full()) return this.#release();
     this.#attempts = 0;
     this.#advance();
     this.#chase();

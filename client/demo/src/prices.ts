@@ -7,6 +7,7 @@ import type { Status } from "./status.js";
 const ROOM = "prices";
 
 interface Row {
+  item: HTMLElement;
   price: HTMLElement;
   change: HTMLElement;
 }
@@ -15,26 +16,38 @@ interface Row {
 export async function followPrices(client: Roomcast, status: Status): Promise<void> {
   const chart = new PriceChart(byId("chart") as unknown as SVGSVGElement);
   const rows = new Map<string, Row>();
-  const rowOf = (symbol: string): Row => {
-    let row = rows.get(symbol);
-    if (row === undefined) rows.set(symbol, (row = addRow(symbol, chart.colourOf(symbol))));
+  const rowOf = (key: string, symbol: string): Row => {
+    let row = rows.get(key);
+    if (row === undefined) rows.set(key, (row = addRow(symbol, chart.colourOf(symbol))));
     return row;
   };
-  const show = ({ data }: { data: unknown }) => {
-    const quote = quoteOf(data);
-    if (quote) rowOf(quote.symbol).price.textContent = quote.price.toFixed(2);
+  const drop = (key: string) => {
+    rows.get(key)?.item.remove();
+    rows.delete(key);
+    byId("no-prices").hidden = rows.size > 0;
+  };
+  const show = (entry: { data: unknown } | undefined, key: string) => {
+    const quote = quoteOf(entry?.data);
+    if (quote) rowOf(key, quote.symbol).price.textContent = quote.price.toFixed(2);
+    else drop(key);
   };
   const draw = (message: Message, missed: boolean) => {
     const quote = quoteOf(message.data);
     if (!quote) return;
+    const { key = quote.symbol } = message;
     const change = chart.add(quote.symbol, { time: message.sentAt, price: quote.price, missed });
-    rowOf(quote.symbol).change.textContent = `${change > 0 ? "▲" : change < 0 ? "▼" : "■"} ${Math.abs(change).toFixed(2)} %`;
     // Only where the stack keeps no state for the room.
-    if (!room.state.isReady) show(message);
+    if (!room.state.isReady) show(message, key);
+    // A price of the past may be one of those that are gone.
+    const row = rows.get(key);
+    if (row) row.change.textContent = `${change > 0 ? "▲" : change < 0 ? "▼" : "■"} ${Math.abs(change).toFixed(2)} %`;
   };
   const room = client.room(ROOM);
-  room.state.on("snapshot", (entries) => entries.forEach(show));
-  room.state.on("change", ({ entry }) => entry && show(entry));
+  room.state.on("snapshot", (entries) => {
+    for (const key of [...rows.keys()]) if (!entries.has(key)) drop(key);
+    entries.forEach(show);
+  });
+  room.state.on("change", ({ key, entry }) => show(entry, key));
   let early: Message[] | undefined = [];
   room.on("message", (message) => (early ? early.push(message) : draw(message, message.recovered)));
   const { seq } = await room.join({ state: true });
@@ -56,5 +69,5 @@ function addRow(symbol: string, colour: number): Row {
   const change = create("span", "change");
   item.append(create("span", `swatch series-${colour}`), create("span", "symbol", symbol), price, change);
   byId<"ul">("legend").append(item);
-  return { price, change };
+  return { item, price, change };
 }

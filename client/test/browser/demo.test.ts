@@ -35,8 +35,9 @@ describe("the demo page", () => {
     await scripted?.stop();
   });
 
-  async function open(name: string): Promise<Page> {
+  async function open(name: string, before = (_page: Page) => {}): Promise<Page> {
     const page = await browser.open(name);
+    before(page);
     await page.goto(`${url}?name=${name}&room=${room}`);
     await page.locator('#state[data-state="open"]').waitFor();
     await page.locator("#events", { hasText: `Joined ${room}` }).waitFor();
@@ -93,11 +94,25 @@ describe("the demo page", () => {
   });
 
   it("has all prices from the start, also those that nobody has told for long", async () => {
-    if (scripted === undefined) return;
-    const page = await open("dora");
-    const rare = page.locator("#legend li", { hasText: "RARE" });
-    await rare.waitFor();
-    expect(await rare.locator(".price").textContent()).toBe("7.00");
+    const symbols = (of: Page) => of.locator("#legend li .symbol").allTextContents();
+    await alice.locator("#legend li").nth(2).waitFor();
+    const known = scripted ? ["ACME", "GLOBEX", "INITECH", "RARE"] : await symbols(alice);
+    let first: string[] | undefined;
+    const page = await open("dora", (opened) => {
+      opened.on("websocket", (socket) => {
+        socket.on("framereceived", ({ payload }) => (first ??= stateOfPrices(String(payload))));
+      });
+    });
+    await page.locator("#legend li").first().waitFor();
+    expect(await symbols(page)).toEqual(expect.arrayContaining(known));
+    expect(first).toEqual(expect.arrayContaining(known));
+    if (scripted) {
+      const rare = page.locator("#legend li", { hasText: "RARE" });
+      expect(await rare.locator(".price").textContent()).toBe("7.00");
+      scripted.server.publish("prices", [{ data: null, key: "RARE", remove: true, version: 9_999_999 }]);
+      await rare.waitFor({ state: "detached" });
+      expect(await symbols(page)).toEqual(expect.arrayContaining(["ACME", "GLOBEX", "INITECH"]));
+    }
     await page.close();
   });
 
@@ -187,6 +202,12 @@ describe("the demo page", () => {
     expect(browser.problems).toEqual([]);
   });
 });
+
+/** The keys that an answer to joining the room of the prices has; `undefined` if it is another frame. */
+function stateOfPrices(text: string): string[] | undefined {
+  const { type, roomId, state } = JSON.parse(text) as { type: string; roomId: string; state?: { key: string }[] };
+  return type === "joined" && roomId === "prices" ? (state ?? []).map(({ key }) => key) : undefined;
+}
 
 /** Puts three prices, like the producer of the local stack. */
 function producePrices({ server }: SocketServer): ReturnType<typeof setInterval> {

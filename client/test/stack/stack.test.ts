@@ -205,6 +205,78 @@ describe.skipIf(missing !== undefined)("the library against a whole stack", () =
     expect(seen.some(({ version }) => version === 19)).toBe(true);
   });
 
+  it("shows who joins what every key has, and then what becomes of it", async () => {
+    const roomId = fresh();
+    const alice = await participant("alice");
+    const { state: prices } = (await participant("bob")).client.room(roomId);
+    await prices.set("EURUSD", 1.08, { version: 1 });
+    await prices.set("EURUSD", 1.09, { version: 2 });
+    await prices.set("GBPUSD", 1.27);
+    await prices.set("DEM", 1.9, { version: 1 });
+    await prices.remove("DEM", { version: 2 });
+    const room = alice.client.room(roomId);
+    await vi.waitFor(async () => expect(await logAfter(room, 0)).toHaveLength(5), WAIT);
+    const told: string[] = [];
+    room.state.on("change", ({ key, entry, reason }) => told.push(`${key} ${reason} ${entry?.data ?? ""}`));
+    await room.join({ state: true });
+    await room.state.ready;
+    const shown = () => Object.fromEntries([...room.state].map(([key, { data }]) => [key, data]));
+    expect([shown(), told]).toEqual([{ EURUSD: 1.09, GBPUSD: 1.27 }, []]);
+    expect(room.state.get("EURUSD")).toMatchObject({ version: 2, from: "bob" });
+    await prices.set("EURUSD", "old", { version: 1 });
+    await prices.set("DEM", "old", { version: 1 });
+    await prices.remove("GBPUSD");
+    await prices.set("USDJPY", 150, { ttlSeconds: 10 });
+    await vi.waitFor(() => expect(told).toEqual(["GBPUSD removed ", "USDJPY set 150", "USDJPY expired "]), WAIT);
+    alice.unplugged = true;
+    alice.cut();
+    await prices.set("EURUSD", 1.1, { version: 3 });
+    await prices.set("CHFUSD", 1.2);
+    alice.unplugged = false;
+    await vi.waitFor(() => expect(shown()).toEqual({ EURUSD: 1.1, CHFUSD: 1.2 }), WAIT);
+  }, 90_000);
+
+  it("shows members who is there, once for each, and what they say", async () => {
+    const roomId = `presence:${fresh()}`;
+    const [alice, bob, tab] = await Promise.all(["alice", "bob", "bob"].map((sub) => participant(sub)));
+    const { presence } = alice?.client.room(roomId) ?? {};
+    if (!alice || !bob || !tab || !presence) throw new Error("nobody is there");
+    const told: string[] = [];
+    presence.on("joined", ({ id }) => told.push(`+${id}`));
+    presence.on("left", ({ id }) => told.push(`-${id}`));
+    await alice.client.room(roomId).join({ presence: { name: "Ann" } });
+    expect(presence.members).toEqual([{ id: "alice", data: { name: "Ann" } }]);
+    const others = [bob, tab].map(({ client }) => client.room(roomId));
+    await others[0]?.join({ presence: true });
+    await vi.waitFor(() => expect(presence.members).toEqual([{ id: "alice", data: { name: "Ann" } }, { id: "bob" }]), WAIT);
+    await others[1]?.join({ presence: { tab: 2 } });
+    await vi.waitFor(() => expect(presence.members[1]).toEqual({ id: "bob", data: { tab: 2 } }), WAIT);
+    await presence.update({ name: "Ann", away: true });
+    for (const other of others) await vi.waitFor(() => expect(other.presence.members[0]?.data).toEqual({ name: "Ann", away: true }), WAIT);
+    expect([presence.count, told]).toEqual([2, ["+bob"]]);
+    await expect(presence.page({ limit: 1 })).resolves.toMatchObject({ members: [{ id: "alice" }], count: 2, next: "alice" });
+    for (const other of others) await other.leave();
+    await vi.waitFor(() => expect(presence.members.map(({ id }) => id)).toEqual(["alice"]), WAIT);
+    expect([presence.count, told]).toEqual([1, ["+bob", "-bob"]]);
+  }, 180_000);
+
+  it("passes what is said for now to those who are there, and logs none of it", async () => {
+    const roomId = fresh();
+    const alice = (await participant("alice")).client.room(roomId);
+    const bob = (await participant("bob")).client.room(roomId);
+    const seen: unknown[] = [];
+    bob.on("ephemeral", ({ from, key, data }) => seen.push([from, key, data]));
+    await bob.join();
+    // Not all of them need arrive.
+    const says = async () => {
+      await alice.sendEphemeral(true, { key: "typing", minIntervalMs: 2_000 });
+      expect(seen[0]).toEqual(["alice", "typing", true]);
+    };
+    await vi.waitFor(says, WAIT);
+    expect(await logAfter(alice, 0)).toEqual([]);
+    await expect(alice.sendEphemeral("x".repeat(4_095))).rejects.toMatchObject({ code: "too_large" });
+  });
+
   it("gets typed errors for what is not allowed, and keeps its connection", async () => {
     const alice = await participant("alice");
     await expect(alice.client.room("user:bob").join()).rejects.toMatchObject({ code: "forbidden", retryable: false });

@@ -9,6 +9,8 @@ export interface Draft {
   version?: number;
   remove?: boolean;
   ttlSeconds?: number;
+  /** When it was sent. Default: when it is appended. */
+  sentAt?: number;
 }
 
 /** One room's log as the protocol describes it: consecutive numbers, starting at Unix microseconds when it is empty. */
@@ -34,7 +36,7 @@ export class RoomLog {
 
   append(drafts: readonly Draft[]): LoggedMessage[] {
     const first = this.#next();
-    const batch = drafts.map((draft, index) => ({ ...draft, sentAt: this.#clock(), seq: first + index }));
+    const batch = drafts.map((draft, index) => ({ sentAt: this.#clock(), ...draft, seq: first + index }));
     this.#anew = false;
     this.retained.push(...batch);
     this.all.push(...batch);

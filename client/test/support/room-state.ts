@@ -24,14 +24,19 @@ export function meeting(page: StatePage, seq: number): StatePage {
 export class RoomState {
   readonly #rows = new Map<string, Row>();
 
-  /** Writes a batch, as `fanout` does after the append. */
-  write(batch: readonly LoggedMessage[], retentionSeconds: number): void {
+  /** Writes a batch that was appended at `time`, as `fanout` does. What is beaten must not come back while the log has it. */
+  write(batch: readonly LoggedMessage[], retentionSeconds: number, time: number): void {
+    const logged = time + retentionSeconds * 1_000;
     for (const message of batch) {
       const { key } = message;
       const other = key === undefined ? undefined : this.#rows.get(key);
-      if (key === undefined || (other && !supersedes(message, other.message))) continue;
-      const until = message.remove ? message.sentAt : untilOf(message);
-      this.#rows.set(key, { message: { ...message, key }, until, expiresAt: until + retentionSeconds * 1_000 });
+      if (key === undefined) continue;
+      if (other && other.expiresAt > time && !supersedes(message, other.message)) {
+        other.expiresAt = Math.max(other.expiresAt, logged);
+      } else {
+        const until = message.remove ? message.sentAt : untilOf(message);
+        this.#rows.set(key, { message: { ...message, key }, until, expiresAt: Math.max(until + retentionSeconds * 1_000, logged) });
+      }
     }
   }
 

@@ -196,7 +196,7 @@ export class ScriptedServer {
   publish(roomId: string, drafts: readonly (Partial<Draft> & { data: unknown })[]): LoggedMessage[] {
     const full = drafts.map((draft) => ({ id: `m${this.#nextId++}`, from: "producer", ...draft }));
     const batch = this.log(roomId).append(full);
-    this.state(roomId).write(batch, this.retentionSeconds);
+    this.state(roomId).write(batch, this.retentionSeconds, this.now());
     this.broadcast(roomId, batch);
     return batch;
   }

@@ -104,6 +104,8 @@ export class StateChaos {
   readonly #clients: { client: Roomcast; room: Room; witness: Witness; stop: (() => void) | undefined }[] = [];
   readonly #unexpected: string[] = [];
   #errorRate = 0;
+  /** Whether messages expire. Not where clients may have seen the log empty: for half its retention they take what comes for complete. */
+  readonly #expires: boolean;
   #sent = 0;
   #isHealed = false;
 
@@ -120,7 +122,9 @@ export class StateChaos {
     server.indexLag = () => random.int(0, lag);
     server.script = (frame) => (frame.action !== "sendMessage" && random.chance(this.#errorRate) ? { code: random.pick(["rate_limited", "unavailable"]) } : undefined);
     this.#setWeather();
-    this.#produce(random.int(0, 20));
+    const count = random.int(0, 20);
+    this.#expires = count > 0;
+    this.#produce(count);
     for (let n = 0; n < random.int(1, 3); n++) this.#addClient(`client${n}`);
   }
 
@@ -182,7 +186,7 @@ export class StateChaos {
     const action = random.int(1, 100);
     if (action <= 55) return this.#produce(random.int(1, 8));
     if (action <= 60) return this.#produce(random.int(20, 60));
-    if (action <= 70) return this.#server.log(ROOM).expire(random.int(0, 10));
+    if (action <= 70) return this.#expire();
     if (action <= 76) return this.#read(who);
     if (action <= 82) return this.#joinTwice(who.room);
     if (action <= 85) return this.#restart(who.client);
@@ -194,14 +198,21 @@ export class StateChaos {
     else socket.freeze(random.chance(0.7));
   }
 
+  #expire(): void {
+    const log = this.#server.log(ROOM);
+    if (this.#expires) log.expire(this.#random.int(log.remembers ? 0 : 1, 10));
+  }
+
   #produce(count: number): void {
     const random = this.#random;
     const drafts = Array.from({ length: count }, () => {
       if (random.chance(0.1)) return { data: this.#sent++ };
       const key = random.pick(KEYS);
       const version = random.chance(0.4) ? { version: random.int(0, 5) } : {};
-      if (random.chance(0.25)) return { key, data: null, remove: true, ...version };
-      return { key, data: this.#sent++, ...version, ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }) };
+      // From the bus they may come days late.
+      const sent = random.chance(0.1) ? { sentAt: this.#server.now() - random.int(0, 200_000_000) } : {};
+      if (random.chance(0.25)) return { key, data: null, remove: true, ...version, ...sent };
+      return { key, data: this.#sent++, ...version, ...sent, ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }) };
     });
     this.#server.publish(ROOM, drafts);
   }

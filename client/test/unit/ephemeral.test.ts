@@ -31,6 +31,36 @@ describe("an ephemeral message", () => {
     expect(await during(room.sendEphemeral(2, { key: "cursor", minIntervalMs: 0 }))).toBe(true);
   });
 
+  it("without a key is never held back, unless that is asked for", async () => {
+    const { room } = await fake.world.joined();
+    const sent = [await during(room.sendEphemeral("👍")), await during(room.sendEphemeral("🎉"))];
+    const held = [await during(room.sendEphemeral("👍", { minIntervalMs: 100 })), await during(room.sendEphemeral("👍", { minIntervalMs: 1_000 }))];
+    expect([sent, held]).toEqual([[true, true], [false, false]]);
+  });
+
+  it("that could not be sent does not hold back the next", async () => {
+    const { room } = await fake.world.joined();
+    fake.world.network.last.cut();
+    expect(await room.sendEphemeral(1, { key: "typing" })).toBe(false);
+    await pass(1_000);
+    fake.world.server.script = ({ ephemeral }) => (ephemeral ? "silence" : undefined);
+    const sending = room.sendEphemeral(2, { key: "typing" });
+    await pass(20);
+    fake.world.network.last.cut();
+    expect(await during(sending)).toBe(false);
+    fake.world.server.script = () => undefined;
+    await pass(1_000);
+    expect(await during(room.sendEphemeral(3, { key: "typing" }))).toBe(true);
+    expect(await during(room.sendEphemeral(4, { key: "typing" }))).toBe(false);
+  });
+
+  it("that the server refused for now does hold back the next", async () => {
+    const { room } = await fake.world.joined();
+    fake.world.server.script = ({ ephemeral }) => (ephemeral ? { code: "rate_limited" } : undefined);
+    for (let n = 0; n < 10; n++) expect(await during(room.sendEphemeral(n, { key: "typing" }))).toBe(false);
+    expect(fake.world.server.received("sendMessage")).toHaveLength(1);
+  });
+
   it("that is older than the last of its sender and key is dropped, and so is one that comes twice", async () => {
     const { room } = await fake.world.joined();
     const seen: unknown[] = [];

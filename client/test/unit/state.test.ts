@@ -388,7 +388,7 @@ describe("state after a lost connection", () => {
     const first = server.log("fx").all[0];
     if (first) first.seq = (room.seq ?? 0) - 10;
     server.restore("fx");
-    server.state("fx").write(server.log("fx").all, 86_400);
+    server.state("fx").write(server.log("fx").all, 86_400, server.now());
     await pass(5_000);
     expect(shown(room)).toEqual({ a: "restored" });
     put("a", "after");
@@ -406,7 +406,7 @@ describe("state after a lost connection", () => {
     server.restore("fx");
     const [message] = server.log("fx").append([{ id: "r", from: "ops", key: "a", data: "restored", version: 1 }]);
     if (message) message.seq = (room.seq ?? 0) - 10;
-    server.state("fx").write(server.log("fx").all, 86_400);
+    server.state("fx").write(server.log("fx").all, 86_400, server.now());
     await pass(60_000);
     expect(shown(room)).toEqual({ a: "restored" });
   });
