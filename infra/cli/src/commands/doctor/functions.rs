@@ -20,7 +20,7 @@ const REQUIRED: [(&str, &[&str]); 9] = [
     ("shards", FAN_OUT),
     ("presence", &["CONNECTIONS_TABLE", "ROOM_INDEX", "QUEUE_URL", "PRESENCE_QUEUE_URL", "EVENT_BUS_NAME"]),
     ("ephemeral", &["CONNECTIONS_TABLE", "ROOM_INDEX", "CONNECTIONS_ENDPOINT"]),
-    ("sweeper", &["CONNECTIONS_TABLE", "CONGESTION_TABLE", "CONNECTIONS_ENDPOINT"]),
+    ("sweeper", &["CONNECTIONS_TABLE", "CONGESTION_TABLE", "PRESENCE_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
 ];
 
 const FAN_OUT: &[&str] = &[
