@@ -245,7 +245,7 @@ pub struct SweeperConfig {
     pub congestion_table: String,
     /// `CONNECTIONS_ENDPOINT`: where connections are asked for.
     pub connections_endpoint: String,
-    /// `SWEEP_PER_SECOND` and `GONE_GRACE_MS`.
+    /// `SWEEP_PER_SECOND`, `GONE_GRACE_MS` and `PRESENCE_LEASE_SECONDS`.
     pub settings: SweepSettings,
     /// `PRESENCE_QUEUE_URL`: where ticks are sent; `None` when no room has presence or lifecycle events.
     pub presence_queue_url: Option<String>,
@@ -258,7 +258,7 @@ impl SweeperConfig {
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
         let per_second = settings.integer("SWEEP_PER_SECOND", 1..=1_000, 50);
-        let (_, presence_queue_url) = presence(&mut settings);
+        let (rooms, presence_queue_url) = presence(&mut settings);
         let config = Self {
             connections_table: settings.required("CONNECTIONS_TABLE"),
             congestion_table: settings.required("CONGESTION_TABLE"),
@@ -267,6 +267,7 @@ impl SweeperConfig {
                 per_second: u32::try_from(per_second).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
                 gone_grace_ms: settings.integer("GONE_GRACE_MS", 0..=600_000, 10_000),
                 confirm_after: CONFIRM_AFTER,
+                lease_seconds: rooms.lease_seconds,
                 is_dry: false,
             },
             presence_queue_url,

@@ -56,14 +56,20 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         let present: BTreeSet<_> =
             rows.iter().filter(|(_, times)| times.present_until.is_some()).map(|(room, _)| *room).collect();
         let looked_at: BTreeSet<_> = present.iter().copied().chain(asked.into_iter().flatten()).collect();
-        let standings =
-            async { if looked_at.is_empty() { Ok(HashMap::new()) } else { table.standings(looked_at).await } };
+        let standings = async {
+            if looked_at.is_empty() { Ok(HashMap::new()) } else { table.standings(looked_at.iter().copied()).await }
+        };
         let renewals = self.renew_leases(connections, connection, rows, now_millis / 1_000);
         let (standings, mut attended) = join(standings, renewals).await;
         match standings {
             Ok(standings) => {
-                let unseen = present.into_iter().filter(|room| self.is_unseen(standings.get(*room), now_millis));
-                attended.changed.extend(unseen.cloned());
+                let unseen = looked_at.iter().filter(|room| {
+                    let standing = standings.get(**room);
+                    // Who sees a list and is not in it sees to those who are.
+                    let is_watched = present.contains(*room) || standing.is_some_and(|standing| standing.count > 0);
+                    is_watched && self.is_unseen(standing, now_millis)
+                });
+                attended.changed.extend(unseen.map(|room| RoomId::clone(room)));
                 attended.standings = asked
                     .into_iter()
                     .flatten()

@@ -146,7 +146,23 @@ async fn a_room_at_which_nobody_has_looked_for_half_a_lease_has_a_tick() {
         }
         assert_eq!(world.ticked(), [room, room]);
     }
-    assert_eq!(world.ask("bob-1=", asking(&["chat:1"], &["chat:1"])).await.ticks, (0, 0), "it is no member");
+}
+
+#[tokio::test]
+async fn whoever_sees_a_list_has_those_looked_at_who_are_in_it() {
+    let world = World::new();
+    world.join("bob-1=", "chat:1").await;
+    let told = async |count, after| {
+        world.publish("chat:1", 1, count, None);
+        world.pass(after);
+        world.ask("bob-1=", asking(&["chat:1"], &["chat:1"])).await.ticks
+    };
+    assert_eq!(told(1, LEASE / 2 - 2).await, (0, 0));
+    assert_eq!(told(1, LEASE / 2 + 1).await, (1, 0));
+    assert_eq!(told(0, LEASE / 2 + 1).await, (0, 0), "there is nobody");
+    assert_eq!(world.sync("bob-1=", &["chat:1"]).await.ticks, (0, 0), "it does not ask");
+    world.dynamodb.delete_row("presence/chat:1", "chat:1");
+    assert_eq!(world.ask("bob-1=", asking(&["chat:1"], &["chat:1"])).await.ticks, (0, 0), "nobody ever was");
 }
 
 #[tokio::test]
