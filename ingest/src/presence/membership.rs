@@ -35,6 +35,12 @@ impl PresenceRooms {
     pub fn are_none(&self) -> bool {
         self.listed.is_empty() && self.lifecycle.is_empty()
     }
+
+    /// Whether a room is one of them.
+    #[must_use]
+    pub fn include(&self, room: &RoomId) -> bool {
+        self.listed.matches(room) || self.lifecycle.matches(room)
+    }
 }
 
 /// Presence, as the routes keep it.
@@ -86,7 +92,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         Ok(false)
     }
 
-    /// Takes a connection out of a room; says whether a tick must tell.
+    /// Takes a connection out of a room; into `changed` goes the room if a tick must tell, also when there is an error: the row may be
+    /// deleted all the same.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -95,12 +102,16 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         connections: &ConnectionTable<C>,
         connection: &ConnectionId,
         room: &RoomId,
-    ) -> Result<bool, StoreError> {
-        if self.rooms.listed.matches(room) || self.rooms.lifecycle.matches(room) {
-            return connections.leave_as_present(connection, room).await;
+        changed: &mut BTreeSet<RoomId>,
+    ) -> Result<(), StoreError> {
+        if !self.rooms.include(room) {
+            return connections.leave(connection, room).await;
         }
-        connections.leave(connection, room).await?;
-        Ok(false)
+        let left = connections.leave_as_present(connection, room).await;
+        if left.as_ref().copied().unwrap_or(true) {
+            changed.insert(room.clone());
+        }
+        left.map(drop)
     }
 
     /// Makes a row last longer that is about to expire, without losing what is listed of its connection; one that is gone, or of one

@@ -213,9 +213,7 @@ async fn leave_surplus<C: Clock>(
     let mut left = Vec::new();
     for _ in 0..surplus {
         let Some(room) = renewed.pop_last() else { break };
-        if presence.take_out(connections, &frame.connection, &room).await? {
-            changed.insert(room.clone());
-        }
+        presence.take_out(connections, &frame.connection, &room, changed).await?;
         left.push(room);
     }
     Ok(left)

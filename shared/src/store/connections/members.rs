@@ -123,14 +123,15 @@ impl<C: Clock> ConnectionTable<C> {
         }
     }
 
-    /// As [`Self::leave`], of a room in which connections are present. Says whether this one was.
+    /// As [`Self::leave`], of a room in which connections are present. Says whether this one may have been: where there is no row, an
+    /// attempt of this call that was not answered may have deleted it.
     ///
     /// # Errors
     /// As [`Self::leave`].
     pub async fn leave_as_present(&self, connection: &ConnectionId, room: &RoomId) -> Result<bool, StoreError> {
         let delete = self.delete_of(connection, room).return_values(ReturnValue::AllOld);
         let old = delete.send().await.map_err(StoreError::of_call(LEAVE))?.attributes;
-        Ok(old.as_ref().is_some_and(is_present))
+        Ok(old.as_ref().is_none_or(is_present))
     }
 
     fn present_until(&self, lease_seconds: u64, expires_at: u64) -> u64 {
