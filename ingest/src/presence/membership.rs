@@ -43,6 +43,18 @@ impl PresenceRooms {
     }
 }
 
+/// What came of the renewal of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It lasts longer, or was put anew.
+    Done {
+        /// Whether a tick must tell.
+        is_changed: bool,
+    },
+    /// There is a member's row that was put a moment ago, and not seen yet.
+    Needless,
+}
+
 /// Presence, as the routes keep it.
 #[derive(Debug)]
 pub struct Presence<C, Q> {
@@ -115,7 +127,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     }
 
     /// Makes a row last longer that is about to expire, without losing what is listed of its connection; one that is gone, or of one
-    /// who is not present, is put anew. Says whether a tick must tell.
+    /// who is not present, is put anew.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -125,16 +137,23 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         (connection, grant): (&ConnectionId, &Grant),
         room: &RoomId,
         (times, now_seconds): (Option<MemberTimes>, u64),
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Renewal, StoreError> {
+        let (subject, ends_at, lease_seconds) = (&grant.subject, grant.ends_at(), self.rooms.lease_seconds);
+        if !self.rooms.include(room) {
+            connections.join(connection, room, subject, ends_at).await?;
+            return Ok(Renewal::Done { is_changed: false });
+        }
         if let Some(times) = times
             && let Some(present_until) = times.present_until
         {
-            let how = (Some(grant.ends_at()), false);
-            let lease_seconds = self.rooms.lease_seconds;
+            let how = (Some(ends_at), false);
             if connections.stay_present(connection, room, times, lease_seconds, how).await? {
-                return Ok(present_until <= now_seconds);
+                return Ok(Renewal::Done { is_changed: present_until <= now_seconds });
             }
         }
-        self.put(connections, (connection, grant), room, None).await
+        let is_counted = self.rooms.lifecycle.matches(room);
+        let counted_for = is_counted.then_some(lease_seconds);
+        let is_put = connections.put_back(connection, room, subject, ends_at, counted_for).await?;
+        Ok(if is_put { Renewal::Done { is_changed: is_counted } } else { Renewal::Needless })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES};
-use tests::aws_endpoint::{Fault, Rule};
+use tests::aws_endpoint::{Call, Fault, Rule, json_reply};
 use tests::events;
 
 use super::world::{LEASE, World, sync_of};
@@ -256,6 +256,30 @@ async fn what_presence_cannot_do_is_left_out_and_the_rooms_are_served() {
         let synced = world.ask("ann-1=", frame()).await.reply;
         assert_eq!(synced["presence"]["chat:1"]["rev"], 3);
         assert!(present_until(&world.row("ann-1=", "chat:1")) > world.clock.unix_seconds() + LEASE - 5);
+    }
+}
+
+/// The connection's rows are read as they were a moment ago.
+#[tokio::test]
+async fn a_sync_that_does_not_see_a_member_yet_leaves_its_row_as_it_is() {
+    let world = World::new();
+    for room in ["chat:1", "both:1"] {
+        world.enter("ann-1=", room, json!(1)).await;
+        world.publish(room, 1, 1, None);
+        world.pass(1);
+        let row = world.row("ann-1=", room);
+        // An older row is no member's, and is about to expire.
+        for seen in [None, Some(json!({ "roomId": { "S": room }, "expiresAt": { "N": "1" } }))] {
+            let seen: Vec<_> = seen.into_iter().collect();
+            let seen = json!({ "Items": seen, "Count": seen.len(), "ScannedCount": seen.len() });
+            let is_of_rows = |call: &Call| call.body["ProjectionExpression"] == "roomId, expiresAt, presentUntil";
+            let stale = Rule::on("Query", Fault::Reply(json_reply(200, &seen))).when(is_of_rows).times(1);
+            world.dynamodb.fault(stale);
+            let synced = world.sync("ann-1=", &[room]).await;
+            assert_eq!((&synced.reply["renewed"], synced.ticks), (&json!([]), (0, 0)), "{room}");
+            assert!(synced.reply["rooms"][room]["seq"].is_u64(), "{room} is served: {}", synced.reply);
+            assert_eq!(world.row("ann-1=", room), row, "{room}");
+        }
     }
 }
 
