@@ -148,7 +148,11 @@ pub async fn sync<C: Clock>(
     let lasting: HashMap<_, _> =
         rows.iter().filter(|(room, _)| positions.contains_key(*room) && !due.contains(room)).collect();
     let is_present = lasting.values().any(|times| times.present_until.is_some())
-        || renewed.iter().any(|room| presence.rooms.lifecycle.matches(room));
+        || renewed.iter().any(|room| {
+            let was_present = rows.get(room).is_some_and(|times| times.present_until.is_some());
+            was_present || presence.rooms.lifecycle.matches(room)
+        })
+        || !found.is_empty();
     let tables = (connections, published);
     let asked_for = asked.as_ref();
     let attended = presence.attend(tables, &frame.connection, &lasting, asked_for, now_millis);

@@ -225,6 +225,12 @@ async fn a_member_syncs_before_half_its_lease_is_over() {
     }
     let lost = world.sync("cy-1=", &["shop:1"]).await.reply;
     assert!(after(&lost) < 30_000, "{lost}");
+    let mut row = world.row("ann-1=", "chat:1");
+    row["expiresAt"] = json!(world.clock.unix_seconds() + 60);
+    world.dynamodb.seed_raw_row(&row);
+    let renewed = world.sync("ann-1=", &["chat:1"]).await.reply;
+    assert_eq!(renewed["renewed"], json!(["chat:1"]));
+    assert!(after(&renewed) < 30_000, "{renewed}");
     for reply in [world.join("bob-1=", "chat:1").await.reply, world.sync("bob-1=", &["chat:1"]).await.reply] {
         assert!(after(&reply) > 500_000, "who is no member has time: {reply}");
     }
