@@ -69,9 +69,9 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         Self { rooms, ticks }
     }
 
-    /// Tells that somebody may have come to some rooms or gone from them.
+    /// Tells that somebody may have come to some rooms or gone from them, of those that are among [`Self::rooms`].
     pub async fn tick(&self, rooms: impl IntoIterator<Item = RoomId>, metrics: &Metrics) {
-        let rooms: BTreeSet<_> = rooms.into_iter().collect();
+        let rooms: BTreeSet<_> = rooms.into_iter().filter(|room| self.rooms.include(room)).collect();
         self.ticks.send(rooms, metrics).await;
     }
 

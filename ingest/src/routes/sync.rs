@@ -112,7 +112,11 @@ pub async fn sync<C: Clock>(
     let mut forbidden: Vec<_> = withheld.into_keys().collect();
     let rows = connections.memberships(&frame.connection, positions.keys());
     let (rows, known) = join(rows, heads.of(log, &positions)).await;
-    let (rows, mut failures) = (rows?, Failures::default());
+    let (mut rows, mut failures) = (rows?, Failures::default());
+    for (room, times) in &mut rows {
+        // A row may be older than a change of the patterns.
+        times.present_until = times.present_until.filter(|_| presence.rooms.include(room));
+    }
     failures.extend(known.error);
 
     // No row outlives the token.
