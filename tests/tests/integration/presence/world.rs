@@ -298,7 +298,7 @@ impl World {
                 self.put(connection, member);
                 member.view.read();
                 self.tick(room);
-            } else if member.present_until * 1_000 < now + LEASE / 2 {
+            } else if member.present_until * 1_000 <= now + LEASE * 3 / 5 {
                 member.present_until = (now + LEASE) / 1_000;
                 self.lagging.renew(connection, room, member.present_until);
             }
