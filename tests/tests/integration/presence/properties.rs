@@ -63,6 +63,16 @@ async fn run(seed: u64) {
         }
         pass(&environments, 1_000).await;
     }
+    // Everybody leaves some rooms, and hardly any of that is told: of most, no row is left that could.
+    pass(&environments, 15_000).await;
+    world.sweep().await;
+    world.faults.set(Faults { ticks_lost: 0.8, ends_unreported: 0.0, ..FAULTY });
+    for room in ROOMS.into_iter().filter(|_| world.below(2) == 0) {
+        for connection in world.connections(room) {
+            world.end(&connection);
+            pass(&environments, 1_000).await;
+        }
+    }
     world.faults.set(Faults::default());
     // Ghosts, and what was hidden when environments were killed.
     pass(&environments, 2 * LEASE + 2 * VISIBILITY + 30_000).await;
