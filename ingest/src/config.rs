@@ -245,9 +245,9 @@ pub struct SweeperConfig {
     pub congestion_table: String,
     /// `CONNECTIONS_ENDPOINT`: where connections are asked for.
     pub connections_endpoint: String,
-    /// `SWEEP_PER_SECOND` and `GONE_GRACE_MS`.
+    /// `SWEEP_PER_SECOND`, `GONE_GRACE_MS` and `PRESENCE_LEASE_SECONDS`.
     pub settings: SweepSettings,
-    /// `PRESENCE_QUEUE_URL`: where ticks are sent, if any room has presence.
+    /// `PRESENCE_QUEUE_URL`: where ticks are sent; `None` when no room has presence or lifecycle events.
     pub presence_queue_url: Option<String>,
 }
 
@@ -258,6 +258,7 @@ impl SweeperConfig {
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
         let per_second = settings.integer("SWEEP_PER_SECOND", 1..=1_000, 50);
+        let (rooms, presence_queue_url) = presence(&mut settings);
         let config = Self {
             connections_table: settings.required("CONNECTIONS_TABLE"),
             congestion_table: settings.required("CONGESTION_TABLE"),
@@ -266,9 +267,10 @@ impl SweeperConfig {
                 per_second: u32::try_from(per_second).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
                 gone_grace_ms: settings.integer("GONE_GRACE_MS", 0..=600_000, 10_000),
                 confirm_after: CONFIRM_AFTER,
+                lease_seconds: rooms.lease_seconds,
                 is_dry: false,
             },
-            presence_queue_url: settings.optional("PRESENCE_QUEUE_URL").map(|_| settings.url("PRESENCE_QUEUE_URL")),
+            presence_queue_url,
         };
         settings.finish(config)
     }
@@ -459,16 +461,19 @@ mod tests {
     }
 
     #[test]
-    fn the_sweeper_has_the_queue_of_ticks_where_there_is_one() {
-        let read = |queue_url: &str| {
-            let all =
-                [("CONNECTIONS_TABLE", "c"), ("CONGESTION_TABLE", "g"), ENDPOINT, ("PRESENCE_QUEUE_URL", queue_url)];
+    fn the_sweeper_needs_the_queue_of_ticks_where_rooms_have_presence() {
+        let read = |variables: &[(&str, &str)]| {
+            let all = [&[("CONNECTIONS_TABLE", "c"), ("CONGESTION_TABLE", "g"), ENDPOINT], variables].concat();
             let lookup = |name: &str| all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
             SweeperConfig::read(Settings::new(lookup)).map(|config| config.presence_queue_url)
         };
-        assert_eq!(read(""), Ok(None));
-        assert_eq!(read("http://q/1/p.fifo"), Ok(Some("http://q/1/p.fifo".to_owned())));
-        assert!(read("p.fifo").unwrap_err().to_string().contains("PRESENCE_QUEUE_URL must be an http or https URL"));
+        let queue = ("PRESENCE_QUEUE_URL", "http://q/1/p.fifo");
+        assert_eq!(read(&[queue]), Ok(None));
+        for rooms in ["PRESENCE_ROOMS", "LIFECYCLE_ROOMS"] {
+            assert_eq!(read(&[(rooms, "chat:*"), queue]), Ok(Some("http://q/1/p.fifo".to_owned())));
+            let error = read(&[(rooms, "chat:*")]).unwrap_err().to_string();
+            assert!(error.contains("PRESENCE_QUEUE_URL is missing"), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The sweep: deletes rows of the table of connections that were left behind, because `$disconnect` is best effort and the table
 //! deletes what has expired hours or days late. The function `sweeper` does it by a schedule, an operator by hand.
 //!
+//! It also comes by what is published of rooms, and so finds those that nobody living would have looked at.
+//!
 //! Sweeps may run side by side: each deletes a row only as it has read it, so that a row that was put again stays.
 
 use std::{
@@ -55,6 +57,8 @@ pub struct SweepSettings {
     pub gone_grace_ms: u64,
     /// How long after the first 410 the second is asked for: [`CONFIRM_AFTER`], unless time is a test's.
     pub confirm_after: Duration,
+    /// `PRESENCE_LEASE_SECONDS`: in a room where anybody lives, somebody has looked at the members since.
+    pub lease_seconds: u64,
     /// Deletes nothing.
     pub is_dry: bool,
 }
@@ -119,20 +123,21 @@ pub struct Sweep<C> {
     settings: SweepSettings,
     pace: Pace,
     gone: HashMap<ConnectionId, bool>,
-    changed: BTreeSet<RoomId>,
+    to_look_at: BTreeSet<RoomId>,
 }
 
 impl<C: Clock> Sweep<C> {
     /// Of a table, whose connections are behind an API.
     pub fn new(rows: RowTable, connections_api: ConnectionsApi, clock: C, settings: SweepSettings) -> Self {
         let pace = Pace::new(settings.per_second);
-        Self { rows, connections_api, clock, settings, pace, gone: HashMap::new(), changed: BTreeSet::new() }
+        Self { rows, connections_api, clock, settings, pace, gone: HashMap::new(), to_look_at: BTreeSet::new() }
     }
 
-    /// The rooms, since this was asked last, in which somebody was present whose row it has deleted: a tick must tell of them, also when
-    /// the sweep could not go on. In a room where nobody is left, nobody else would.
-    pub fn take_changed(&mut self) -> BTreeSet<RoomId> {
-        std::mem::take(&mut self.changed)
+    /// The rooms, since this was asked last, of which a tick must tell, also when the sweep could not go on: where it has deleted the row
+    /// of somebody present, and where somebody is said to be at whom nobody has looked for a lease. In a room where nobody is left,
+    /// nobody else would, whatever became of the tick of the last one's end.
+    pub fn take_to_look_at(&mut self) -> BTreeSet<RoomId> {
+        std::mem::take(&mut self.to_look_at)
     }
 
     /// How long the calls for a page may take at this rate: four seconds at 50 a second, minutes at one.
@@ -150,6 +155,11 @@ impl<C: Clock> Sweep<C> {
         let page = self.rows.page(after, PAGE).await?;
         let mut swept = Swept { examined: page.examined, ..Swept::default() };
         let (now, mut candidates) = (self.clock.unix_millis(), Vec::new());
+        if !self.settings.is_dry {
+            let lease = self.settings.lease_seconds * 1_000;
+            let unseen = page.occupied.into_iter().filter(|occupied| occupied.read_at + lease <= now);
+            self.to_look_at.extend(unseen.map(|occupied| occupied.room));
+        }
         for row in page.rows {
             if row.expires_at + EXPIRED_SINCE <= now / 1_000 {
                 self.remove(&row, &mut swept.expired, &mut swept.renewed).await?;
@@ -173,7 +183,7 @@ impl<C: Clock> Sweep<C> {
             *deleted += 1;
         } else if self.rows.remove(row).await? {
             *deleted += 1;
-            self.changed.extend(row.room().filter(|_| row.is_present));
+            self.to_look_at.extend(row.room().filter(|_| row.is_present));
         } else {
             *renewed += 1;
         }

@@ -58,7 +58,7 @@ impl<C: Clock, F: Fn() -> Sweep<C>, Q: Queue> SweeperFunction<C, F, Q> {
         let mut position = self.position.load().await?;
         loop {
             let page = sweep.page(position.as_ref()).await;
-            self.ticks.send(sweep.take_changed(), metrics).await;
+            self.ticks.send(sweep.take_to_look_at(), metrics).await;
             let (page, next) = page?;
             swept.add(page);
             metrics.add(EXAMINED, page.examined as u64);

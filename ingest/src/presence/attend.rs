@@ -2,7 +2,7 @@
 //! somebody looks at rooms at which nobody has looked for half a lease. So the living find the dead.
 //!
 //! ```text
-//! 0 joined    600 half the lease is over: renewed at the next sync    1,200 the row would count no more
+//! 0 joined    480 from now on a sync renews    540 the first one, at the latest    1,200 the row would count no more
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,7 +37,8 @@ pub struct Attended {
 }
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
-    /// When a member syncs at the latest, in milliseconds from now on: early enough before the other half of its lease is over.
+    /// When a member syncs at the latest, in milliseconds from now on: each such `sync` renews its lease, so that one may be late by a
+    /// whole beat.
     #[must_use]
     pub fn longest_beat(&self) -> u64 {
         self.rooms.lease_seconds * 1_000 * 9 / 20
@@ -56,14 +57,20 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         let present: BTreeSet<_> =
             rows.iter().filter(|(_, times)| times.present_until.is_some()).map(|(room, _)| *room).collect();
         let looked_at: BTreeSet<_> = present.iter().copied().chain(asked.into_iter().flatten()).collect();
-        let standings =
-            async { if looked_at.is_empty() { Ok(HashMap::new()) } else { table.standings(looked_at).await } };
+        let standings = async {
+            if looked_at.is_empty() { Ok(HashMap::new()) } else { table.standings(looked_at.iter().copied()).await }
+        };
         let renewals = self.renew_leases(connections, connection, rows, now_millis / 1_000);
         let (standings, mut attended) = join(standings, renewals).await;
         match standings {
             Ok(standings) => {
-                let unseen = present.into_iter().filter(|room| self.is_unseen(standings.get(*room), now_millis));
-                attended.changed.extend(unseen.cloned());
+                let unseen = looked_at.iter().filter(|room| {
+                    let standing = standings.get(**room);
+                    // Who sees a list and is not in it sees to those who are.
+                    let is_watched = present.contains(*room) || standing.is_some_and(|standing| standing.count > 0);
+                    is_watched && self.is_unseen(standing, now_millis)
+                });
+                attended.changed.extend(unseen.map(|room| RoomId::clone(room)));
                 attended.standings = asked
                     .into_iter()
                     .flatten()
@@ -96,7 +103,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
             let also_absent = self.rooms.lifecycle.matches(room);
             let until = times.present_until.or(also_absent.then_some(0))?;
             // None is present for longer than its row lasts.
-            let is_due = until <= now + lease / 2 && until < times.expires_at.min(now + lease);
+            let is_due = until <= now + lease * 3 / 5 && until < times.expires_at.min(now + lease);
             is_due.then_some(async move {
                 let how = (None, also_absent);
                 (*room, until, connections.stay_present(connection, room, **times, lease, how).await)

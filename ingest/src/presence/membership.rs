@@ -35,6 +35,24 @@ impl PresenceRooms {
     pub fn are_none(&self) -> bool {
         self.listed.is_empty() && self.lifecycle.is_empty()
     }
+
+    /// Whether a room is one of them.
+    #[must_use]
+    pub fn include(&self, room: &RoomId) -> bool {
+        self.listed.matches(room) || self.lifecycle.matches(room)
+    }
+}
+
+/// What came of the renewal of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It lasts longer, or was put anew.
+    Done {
+        /// Whether a tick must tell.
+        is_changed: bool,
+    },
+    /// There is a member's row that was put a moment ago, and not seen yet.
+    Needless,
 }
 
 /// Presence, as the routes keep it.
@@ -51,9 +69,9 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         Self { rooms, ticks }
     }
 
-    /// Tells that somebody may have come to some rooms or gone from them.
+    /// Tells that somebody may have come to some rooms or gone from them, of those that are among [`Self::rooms`].
     pub async fn tick(&self, rooms: impl IntoIterator<Item = RoomId>, metrics: &Metrics) {
-        let rooms: BTreeSet<_> = rooms.into_iter().collect();
+        let rooms: BTreeSet<_> = rooms.into_iter().filter(|room| self.rooms.include(room)).collect();
         self.ticks.send(rooms, metrics).await;
     }
 
@@ -86,7 +104,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         Ok(false)
     }
 
-    /// Takes a connection out of a room; says whether a tick must tell.
+    /// Takes a connection out of a room; into `changed` goes the room if a tick must tell, also when there is an error: the row may be
+    /// deleted all the same.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -95,16 +114,20 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         connections: &ConnectionTable<C>,
         connection: &ConnectionId,
         room: &RoomId,
-    ) -> Result<bool, StoreError> {
-        if self.rooms.listed.matches(room) || self.rooms.lifecycle.matches(room) {
-            return connections.leave_as_present(connection, room).await;
+        changed: &mut BTreeSet<RoomId>,
+    ) -> Result<(), StoreError> {
+        if !self.rooms.include(room) {
+            return connections.leave(connection, room).await;
         }
-        connections.leave(connection, room).await?;
-        Ok(false)
+        let left = connections.leave_as_present(connection, room).await;
+        if left.as_ref().copied().unwrap_or(true) {
+            changed.insert(room.clone());
+        }
+        left.map(drop)
     }
 
     /// Makes a row last longer that is about to expire, without losing what is listed of its connection; one that is gone, or of one
-    /// who is not present, is put anew. Says whether a tick must tell.
+    /// who is not present, is put anew.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -114,16 +137,23 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         (connection, grant): (&ConnectionId, &Grant),
         room: &RoomId,
         (times, now_seconds): (Option<MemberTimes>, u64),
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Renewal, StoreError> {
+        let (subject, ends_at, lease_seconds) = (&grant.subject, grant.ends_at(), self.rooms.lease_seconds);
+        if !self.rooms.include(room) {
+            connections.join(connection, room, subject, ends_at).await?;
+            return Ok(Renewal::Done { is_changed: false });
+        }
         if let Some(times) = times
             && let Some(present_until) = times.present_until
         {
-            let how = (Some(grant.ends_at()), false);
-            let lease_seconds = self.rooms.lease_seconds;
+            let how = (Some(ends_at), false);
             if connections.stay_present(connection, room, times, lease_seconds, how).await? {
-                return Ok(present_until <= now_seconds);
+                return Ok(Renewal::Done { is_changed: present_until <= now_seconds });
             }
         }
-        self.put(connections, (connection, grant), room, None).await
+        let is_counted = self.rooms.lifecycle.matches(room);
+        let counted_for = is_counted.then_some(lease_seconds);
+        let is_put = connections.put_back(connection, room, subject, ends_at, counted_for).await?;
+        Ok(if is_put { Renewal::Done { is_changed: is_counted } } else { Renewal::Needless })
     }
 }

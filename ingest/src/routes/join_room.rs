@@ -1,6 +1,8 @@
 //! `joinRoom`: into the room, then where its log stands. In this order: what is appended after the log was read finds
 //! the row, and what was appended before is in the reply, or known to be missing.
 
+use std::collections::BTreeSet;
+
 use shared::{RoomId, clock::Clock, frame::client::Listing, metrics::Metrics, queue::Queue, rights::Right};
 
 use crate::{
@@ -46,8 +48,10 @@ pub async fn join_room<C: Clock>(
     let (found, rooms, list, ()) = futures::join!(found, rooms, list, tick);
     // Whatever became of the log: a row too many must not stay.
     if rooms? > most_rooms {
-        let is_changed = presence.take_out(connections, connection, room).await?;
-        presence.tick(is_changed.then(|| room.clone()), metrics).await;
+        let mut changed = BTreeSet::new();
+        let left = presence.take_out(connections, connection, room, &mut changed).await;
+        presence.tick(changed, metrics).await;
+        left?;
         return Err(RouteError::Forbidden(format!("`roomId` {room}: a connection may be in {most_rooms} rooms")));
     }
     Ok((found?, list?))

@@ -1,5 +1,7 @@
 //! `leaveRoom`: a broadcast that is under way may still arrive.
 
+use std::collections::BTreeSet;
+
 use shared::{
     ConnectionId, RoomId, clock::Clock, frame::server::Reply, metrics::Metrics, queue::Queue,
     store::connections::ConnectionTable,
@@ -17,7 +19,9 @@ pub async fn leave_room<C: Clock>(
     connection: &ConnectionId,
     room: RoomId,
 ) -> Result<Reply, RouteError> {
-    let is_changed = presence.take_out(connections, connection, &room).await?;
-    presence.tick(is_changed.then(|| room.clone()), metrics).await;
+    let mut changed = BTreeSet::new();
+    let left = presence.take_out(connections, connection, &room, &mut changed).await;
+    presence.tick(changed, metrics).await;
+    left?;
     Ok(Reply::Left { room_id: room })
 }

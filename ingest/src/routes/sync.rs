@@ -32,7 +32,7 @@ use crate::{
     event::Frame,
     grant::LEEWAY_SECONDS,
     heads::Heads,
-    presence::membership::Presence,
+    presence::membership::{Presence, Renewal},
     response::RouteError,
     session::Tables,
     shares::RequestShares,
@@ -112,7 +112,11 @@ pub async fn sync<C: Clock>(
     let mut forbidden: Vec<_> = withheld.into_keys().collect();
     let rows = connections.memberships(&frame.connection, positions.keys());
     let (rows, known) = join(rows, heads.of(log, &positions)).await;
-    let (rows, mut failures) = (rows?, Failures::default());
+    let (mut rows, mut failures) = (rows?, Failures::default());
+    for (room, times) in &mut rows {
+        // A row may be older than a change of the patterns.
+        times.present_until = times.present_until.filter(|_| presence.rooms.include(room));
+    }
     failures.extend(known.error);
 
     // No row outlives the token.
@@ -127,13 +131,14 @@ pub async fn sync<C: Clock>(
     };
     let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
     let putting = (connections, presence, &mut *changed);
-    let mut renewed = renew(putting, frame, (&affordable, &rows, now_seconds), &mut failures).await;
+    let Renewed { mut renewed, known: found } =
+        renew(putting, frame, (&affordable, &rows, now_seconds), &mut failures).await;
     let leaving = (connections, presence, &mut *changed);
     forbidden.extend(leave_surplus(leaving, frame, most_rooms, &mut renewed).await?);
 
     let mut looks: Vec<_> = positions
         .iter()
-        .filter(|(room, _)| renewed.contains(*room) || !due.contains(room))
+        .filter(|(room, _)| renewed.contains(*room) || found.contains(*room) || !due.contains(room))
         .filter_map(|(room, after)| {
             // What was appended before the row was there may have reached neither the connection nor the head.
             let was_member = rows.get(room).is_some_and(|times| times.expires_at > now_seconds);
@@ -147,7 +152,11 @@ pub async fn sync<C: Clock>(
     let lasting: HashMap<_, _> =
         rows.iter().filter(|(room, _)| positions.contains_key(*room) && !due.contains(room)).collect();
     let is_present = lasting.values().any(|times| times.present_until.is_some())
-        || renewed.iter().any(|room| presence.rooms.lifecycle.matches(room));
+        || renewed.iter().any(|room| {
+            let was_present = rows.get(room).is_some_and(|times| times.present_until.is_some());
+            was_present || presence.rooms.lifecycle.matches(room)
+        })
+        || !found.is_empty();
     let tables = (connections, published);
     let asked_for = asked.as_ref();
     let attended = presence.attend(tables, &frame.connection, &lasting, asked_for, now_millis);
@@ -173,29 +182,39 @@ pub async fn sync<C: Clock>(
     Ok(Synced { rooms, forbidden, renewed, presence, is_present, newest, throttled })
 }
 
-/// Puts the rows of rooms that are due; says in which rooms the connection is a member by that.
+/// The rooms whose rows were due, and that the connection is in.
+#[derive(Default)]
+struct Renewed {
+    /// Those in which it is by the renewal.
+    renewed: BTreeSet<RoomId>,
+    /// Those in which it was.
+    known: BTreeSet<RoomId>,
+}
+
+/// Puts the rows of rooms that are due.
 async fn renew<C: Clock>(
     (connections, presence, changed): (&ConnectionTable<C>, &Presence<C, impl Queue>, &mut BTreeSet<RoomId>),
     frame: &Frame,
     (due, rows, now_seconds): (&BTreeSet<&RoomId>, &HashMap<RoomId, MemberTimes>, u64),
     failures: &mut Failures,
-) -> BTreeSet<RoomId> {
+) -> Renewed {
     let puts = due.iter().map(|room| async move {
         let times = rows.get(*room).copied();
         let put = presence.renew(connections, (&frame.connection, &frame.grant), room, (times, now_seconds)).await;
-        put.map(|is_changed| (RoomId::clone(room), is_changed))
+        (RoomId::clone(room), put)
     });
-    let mut renewed = BTreeSet::new();
-    for put in stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).collect::<Vec<_>>().await {
+    let mut came = Renewed::default();
+    for (room, put) in stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).collect::<Vec<_>>().await {
         match put {
-            Ok((room, is_changed)) => {
+            Ok(Renewal::Done { is_changed }) => {
                 changed.extend(is_changed.then(|| room.clone()));
-                renewed.insert(room);
+                came.renewed.insert(room);
             }
+            Ok(Renewal::Needless) => drop(came.known.insert(room)),
             Err(error) => failures.extend(Some(error)),
         }
     }
-    renewed
+    came
 }
 
 /// Takes the connection out of rooms again that are more than it may be in; says which.
@@ -213,9 +232,7 @@ async fn leave_surplus<C: Clock>(
     let mut left = Vec::new();
     for _ in 0..surplus {
         let Some(room) = renewed.pop_last() else { break };
-        if presence.take_out(connections, &frame.connection, &room).await? {
-            changed.insert(room.clone());
-        }
+        presence.take_out(connections, &frame.connection, &room, changed).await?;
         left.push(room);
     }
     Ok(left)

@@ -33,8 +33,8 @@ pub const MEMBERS_INDEX: &str = "members-index";
 /// What the keys of these rows begin with. No connection has such an id.
 pub(super) const KEY_PREFIX: &str = "presence/";
 
-/// How long a row is kept after it was last written, in seconds: longer than any lease.
-const KEPT_SECONDS: u64 = 3 * 60 * 60;
+/// How long a row is kept after it was last written, in seconds: until a sweep has come by, which may take hours.
+const KEPT_SECONDS: u64 = 24 * 60 * 60;
 
 /// Keys in one read: the limit of `BatchGetItem`.
 const READ_BATCH: usize = 100;

@@ -1,4 +1,5 @@
-//! Every row of the `Connections` table, whatever its room, and the deletion of those that were left behind.
+//! Every row of the `Connections` table, whatever its room, and the deletion of those that were left behind; beside them what is
+//! published of rooms that somebody is in.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     StoreError,
     connections::is_present,
-    item::{Item, Unreadable, number, read_number, read_text, text},
+    item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
     presence,
     subjects::KEY_PREFIX,
 };
@@ -46,11 +47,22 @@ impl Row {
     }
 }
 
+/// A room with members, as its presence was last published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OccupiedRoom {
+    /// The room.
+    pub room: RoomId,
+    /// When its members' rows were last read, in milliseconds since the Unix epoch.
+    pub read_at: u64,
+}
+
 /// Part of the table.
 #[derive(Debug, Default)]
 pub struct RowPage {
-    /// Its rows. Those of rooms' presence, and those that cannot be read, are left out.
+    /// Its rows of connections. Those that cannot be read are left out.
     pub rows: Vec<Row>,
+    /// The rooms with members among its rows of rooms' presence.
+    pub occupied: Vec<OccupiedRoom>,
     /// How many rows were read, the unreadable among them.
     pub examined: usize,
     /// Where the next page starts, if there is one.
@@ -87,13 +99,14 @@ impl RowTable {
             .await
             .map_err(StoreError::of_call("Scan of connections"))?;
         let examined = page.items().len();
-        let connections: Vec<_> = page.items().iter().filter(|item| !is_presence(item)).collect();
+        let (presence, connections): (Vec<_>, Vec<_>) = page.items().iter().partition(|item| is_presence(item));
         let rows: Vec<_> = connections.iter().filter_map(|item| read_row(item).ok()).collect();
+        let occupied = presence.into_iter().filter_map(read_occupied).collect();
         if rows.len() < connections.len() {
             tracing::warn!(rows = connections.len() - rows.len(), "rows that cannot be read are left out");
         }
         let next = page.last_evaluated_key.as_ref().and_then(|key| RowKey::read(key).ok());
-        Ok(RowPage { rows, examined, next })
+        Ok(RowPage { rows, occupied, examined, next })
     }
 
     /// Deletes a row unless it was put again since it was read; says whether it is gone.
@@ -134,9 +147,16 @@ impl RowKey {
     }
 }
 
-/// Whether a row is a room's presence, which no sweep has to do with.
+/// Whether a row is a room's presence.
 fn is_presence(item: &Item) -> bool {
     read_text(item, "connectionId").is_ok_and(|key| key.starts_with(presence::KEY_PREFIX))
+}
+
+/// Nothing of a room without members, nor of a row that cannot be read.
+fn read_occupied(item: &Item) -> Option<OccupiedRoom> {
+    let everybody = read_optional_number(item, "everybody").ok()?.or_else(|| read_number(item, "count").ok())?;
+    let (room, read_at) = (RoomId::parse(read_text(item, "roomId").ok()?).ok()?, read_number(item, "readAt").ok()?);
+    (everybody > 0).then_some(OccupiedRoom { room, read_at })
 }
 
 fn read_row(item: &Item) -> Result<Row, Unreadable> {
@@ -173,6 +193,20 @@ mod tests {
         assert_eq!(of_subject.room(), None);
         assert_eq!(read_row(&Item::new()), Err(Unreadable("connectionId")));
         assert!(is_presence(&item("presence/r", "r")) && !is_presence(&item("subject/bob", "c=")));
+    }
+
+    #[test]
+    fn a_room_is_occupied_by_whoever_is_counted_in_it() {
+        let row = |numbers: &[(&str, u64)]| {
+            let mut row = item("presence/r", "r");
+            row.extend(numbers.iter().map(|(name, value)| ((*name).to_owned(), number(*value))));
+            read_occupied(&row).map(|occupied| (occupied.room.to_string(), occupied.read_at))
+        };
+        let occupied = Some(("r".to_owned(), 7));
+        assert_eq!(row(&[("count", 0), ("everybody", 1), ("readAt", 7)]), occupied, "nobody is listed");
+        assert_eq!(row(&[("count", 1), ("readAt", 7)]), occupied);
+        assert_eq!(row(&[("count", 0), ("everybody", 0), ("readAt", 7)]), None);
+        assert_eq!(row(&[("count", 1)]), None, "it cannot be read");
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl Lagging {
             "Query" if body["IndexName"] == MEMBERS_INDEX => return Ok(self.index.lock().unwrap().query(body, now)),
             "GetItem" => json_of(&database.get_item(parse(body.clone()))?),
             "Query" => json_of(&database.query(parse(body.clone()))?),
+            "Scan" => json_of(&database.scan(parse(body.clone()))?),
             "BatchGetItem" => json_of(&database.batch_get_item(parse(body.clone()))?),
             "PutItem" => json_of(&database.put_item(parse(body.clone()))?),
             "UpdateItem" => json_of(&database.update_item(parse(body.clone()))?),

@@ -31,6 +31,7 @@ const SETTINGS: SweepSettings = SweepSettings {
     gone_grace_ms: 10_000,
     // Nothing here is said by a connection that has just been opened.
     confirm_after: Duration::ZERO,
+    lease_seconds: 1_200,
     is_dry: false,
 };
 
@@ -226,6 +227,30 @@ async fn rooms_in_which_somebody_was_present_who_is_swept_have_a_tick() {
             (rooms, metrics.count(TICKS_SENT)),
             (ticked.iter().map(ToString::to_string).collect(), ticked.len() as u64)
         );
+    }
+}
+
+/// Whatever became of the tick of the last one's end: no row is left of it.
+#[tokio::test]
+async fn rooms_at_whose_members_nobody_has_looked_for_a_lease_have_a_tick() {
+    let world = World::new([]);
+    let lease = SETTINGS.lease_seconds * 1_000;
+    for (room, everybody, age) in [("chat:1", 1, lease), ("chat:2", 1, lease - 60_000), ("chat:3", 0, lease)] {
+        world.dynamodb.seed_raw_row(&json!({
+            "connectionId": format!("presence/{room}"), "roomId": room, "rev": 1, "count": 0, "everybody": everybody,
+            "readAt": SystemClock.unix_millis() - age, "expiresAt": now() + 3_600,
+        }));
+    }
+    let queue = FifoQueue::default();
+    for settings in [SweepSettings { is_dry: true, ..SETTINGS }, SETTINGS] {
+        let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+        let ticks = Ticks::new(Some(queue.clone()), SystemClock);
+        let function = SweeperFunction::new(position, || world.sweep(settings), ticks);
+        let event = LambdaEvent::new(serde_json::from_str("{}").unwrap(), Context::default());
+        let swept = function.handle(event, &Metrics::default()).await.unwrap();
+        assert_eq!((swept.examined, swept.deleted()), (3, 0));
+        let rooms: Vec<_> = queue.sent().into_iter().map(|record| record.group_id).collect();
+        assert_eq!(rooms, if settings.is_dry { vec![] } else { vec!["chat:1"] });
     }
 }
 

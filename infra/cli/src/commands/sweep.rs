@@ -56,11 +56,12 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     let client = DynamoDb::new(&stack.sdk);
     let table = stack.output("ConnectionsTable")?;
     let connections_api = ConnectionsApi::new(&stack.sdk, stack.output("ConnectionsEndpoint")?);
-    let grace = stack.parameters.get("GoneGraceMs").and_then(|grace| grace.parse().ok());
+    let parameter = |name: &str| stack.parameters.get(name).and_then(|value| value.parse().ok());
     let settings = SweepSettings {
         per_second: NonZeroU32::new(options.per_second).unwrap_or(NonZeroU32::MIN),
-        gone_grace_ms: grace.unwrap_or(10_000),
+        gone_grace_ms: parameter("GoneGraceMs").unwrap_or(10_000),
         confirm_after: CONFIRM_AFTER,
+        lease_seconds: parameter("PresenceLeaseSeconds").unwrap_or(1_200),
         is_dry: options.dry_run,
     };
     let mut position = options.resume.as_deref().map(|file| read_position(file, &stack.name)).transpose()?.flatten();
@@ -74,7 +75,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     let mut swept = Swept::default();
     loop {
         let page = sweep.page(position.as_ref()).await;
-        ticks.send(sweep.take_changed(), &Metrics::default()).await;
+        ticks.send(sweep.take_to_look_at(), &Metrics::default()).await;
         let (page, next) = page.map_err(Failure::call("the sweep was to go on"))?;
         swept.add(page);
         bar.inc(page.examined as u64);

@@ -10,7 +10,7 @@ use super::workload::Setting;
 const AFTER_FRAME: f64 = 30.0;
 
 /// What jitter leaves of the time between two beats, on average.
-const JITTER: f64 = 0.99;
+pub(super) const JITTER: f64 = 0.99;
 
 /// Seconds after which a connection beats whatever flows.
 pub const LONGEST: f64 = 540.0;

@@ -1,6 +1,7 @@
 //! Presence: members' rows and their leases, ticks, publications, and the events that are made of them.
 
 use super::{
+    beats,
     fields::Fields,
     flow::LOGGING,
     sizes::{self, MESSAGE_STEP, QUEUE_STEP, REPLY, read_units, steps, write_units},
@@ -58,11 +59,17 @@ pub fn pace(connections: f64, setting: &Setting) -> f64 {
     (SHARE * connections / setting.presence_posts).clamp(PACE.0, PACE.1)
 }
 
-/// The setting by which a group's connections beat: more often than half of a lease.
+/// Members sync within this part of their lease.
+const BEAT: f64 = 0.45;
+
+/// The part of a lease after which a `sync` renews it.
+const RENEWED_AFTER: f64 = 0.4;
+
+/// The setting by which a group's connections beat.
 pub(super) fn beating(group: &RoomGroup, setting: &Setting) -> Setting {
     let mut setting = setting.clone();
     if group.presence.listed > 0.0 {
-        setting.sync_max = setting.sync_max.min(setting.presence_lease / 2.0);
+        setting.sync_max = setting.sync_max.min(BEAT * setting.presence_lease);
         setting.longest_beat = setting.longest_beat.min(setting.sync_max);
         setting.sync_min = setting.sync_min.min(setting.sync_max);
     }
@@ -141,8 +148,10 @@ pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     usage.add(presence, Count::SendMessage, ticks);
     usage.add(presence, Count::FifoRequests, ticks);
     usage.add_times(rows / 2.0, &joined(group, setting));
-    // Half of a lease before its end it is written anew.
-    let renewals = seconds * group.members * group.presence.listed / (setting.presence_lease / 2.0);
+    // The first beat after that part of the lease writes it anew.
+    let beat = beating(group, setting).longest_beat * beats::JITTER;
+    let renewed_every = beat * (RENEWED_AFTER * setting.presence_lease / beat).ceil();
+    let renewals = seconds * group.members * group.presence.listed / renewed_every;
     usage.add(presence, Count::UpdateItem, renewals);
     usage.add(presence, Count::WriteUnits, 2.0 * renewals);
     usage.add_times(seconds * rates.looks * within, &look(group, setting));
@@ -257,10 +266,13 @@ mod tests {
             crate::cost::Estimate::of(&workload).usage
         };
         let (long, short) = (taken("1200"), taken("60"));
-        assert!((long.of(Part::Presence, Count::UpdateItem) - 4.32e6).abs() < 1.0);
-        assert!((short.of(Part::Presence, Count::UpdateItem) - 86.4e6).abs() < 1.0);
+        // Every 540 and 27 seconds, less the jitter.
+        for (usage, renewals) in [(&long, 4.848e6), (&short, 96.97e6)] {
+            let counted = usage.of(Part::Presence, Count::UpdateItem);
+            assert!((counted / renewals - 1.0).abs() < 0.001, "{counted}");
+        }
         let beats = |usage: &Usage| usage.of(Part::Beats, Count::FramesIn);
-        assert!((beats(&short) / beats(&long) - 17.3).abs() < 1.0, "{} {}", beats(&short), beats(&long));
+        assert!((beats(&short) / beats(&long) - 19.1).abs() < 0.5, "{} {}", beats(&short), beats(&long));
     }
 
     #[test]

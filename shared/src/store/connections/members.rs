@@ -3,7 +3,10 @@
 //! which no other row is.
 
 use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
+    operation::{
+        put_item::{PutItemError, builders::PutItemFluentBuilder},
+        update_item::UpdateItemError,
+    },
     types::{AttributeValue, ReturnValue},
 };
 
@@ -50,20 +53,62 @@ impl<C: Clock> ConnectionTable<C> {
         ends_at: u64,
         membership: Membership<'_>,
     ) -> Result<(), StoreError> {
+        let put = self.put_of_present(connection, room, subject, ends_at, membership);
+        put.send().await.map_err(StoreError::of_call(PUT))?;
+        Ok(())
+    }
+
+    fn put_of_present(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        subject: &Subject,
+        ends_at: u64,
+        membership: Membership<'_>,
+    ) -> PutItemFluentBuilder {
         let expires_at = self.expiry(ends_at);
         let put = self
             .put_of(connection, room, subject, expires_at)
             .item("memberOf", text(room.as_str()))
             .item("presentUntil", number(self.present_until(membership.lease_seconds, expires_at)));
-        let put = match membership.listing {
+        match membership.listing {
             Some(Listing { data }) => {
                 let put = put.item("listed", AttributeValue::Bool(true));
                 data.into_iter().fold(put, |put, data| put.item("data", text(data.as_json())))
             }
             None => put,
+        }
+    }
+
+    /// Puts a connection's row that was not found into a room in which others are present: as one that is counted for so many seconds,
+    /// or as one that is not. Says whether it was put: not over the row of one who is present, which was only not seen yet.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub async fn put_back(
+        &self,
+        connection: &ConnectionId,
+        room: &RoomId,
+        subject: &Subject,
+        ends_at: u64,
+        counted_for: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let put = match counted_for {
+            Some(lease_seconds) => {
+                let membership = Membership { lease_seconds, listing: None };
+                self.put_of_present(connection, room, subject, ends_at, membership)
+            }
+            None => self.put_of(connection, room, subject, self.expiry(ends_at)),
         };
-        put.send().await.map_err(StoreError::of_call(PUT))?;
-        Ok(())
+        match put.condition_expression("attribute_not_exists(memberOf)").send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if (error.as_service_error()).is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(StoreError::of_call(PUT)(error)),
+        }
     }
 
     /// Puts a connection into a room in which others are present, and it is not. Says whether it was until now.
@@ -123,14 +168,15 @@ impl<C: Clock> ConnectionTable<C> {
         }
     }
 
-    /// As [`Self::leave`], of a room in which connections are present. Says whether this one was.
+    /// As [`Self::leave`], of a room in which connections are present. Says whether this one may have been: where there is no row, an
+    /// attempt of this call that was not answered may have deleted it.
     ///
     /// # Errors
     /// As [`Self::leave`].
     pub async fn leave_as_present(&self, connection: &ConnectionId, room: &RoomId) -> Result<bool, StoreError> {
         let delete = self.delete_of(connection, room).return_values(ReturnValue::AllOld);
         let old = delete.send().await.map_err(StoreError::of_call(LEAVE))?.attributes;
-        Ok(old.as_ref().is_some_and(is_present))
+        Ok(old.as_ref().is_none_or(is_present))
     }
 
     fn present_until(&self, lease_seconds: u64, expires_at: u64) -> u64 {

@@ -225,6 +225,8 @@ async fn ephemeral(stack: &LocalStack, tag: &str) -> Result<(), String> {
 async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("sweeper:{tag}");
     plant_row(stack, &room, &format!("{room}="), 0, long_ago()).await;
+    // Of this one it sends word: nobody has looked at it for long.
+    plant_count(stack, &format!("presence:sweeper:{tag}"), 1).await;
     Aws::of(stack).invoke("Sweeper", &json!({})).await;
     eventually(async || rows(stack, &room).await.is_empty()).await;
     Ok(())

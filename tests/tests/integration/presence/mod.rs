@@ -7,4 +7,5 @@ mod metrics;
 mod pace;
 mod properties;
 mod session;
+mod sweep;
 mod world;

@@ -85,7 +85,8 @@ pub(super) struct Row {
 pub(super) struct World {
     pub(super) lagging: Lagging,
     pub(super) clock: TestClock,
-    session_clock: TestClock,
+    /// As the functions of the session have it.
+    pub(super) session_clock: TestClock,
     pub(super) ticks: DelayedQueue,
     pub(super) broadcasts: DelayedQueue,
     pub(super) bus: Witness,
@@ -93,7 +94,8 @@ pub(super) struct World {
     pub(super) members: RefCell<BTreeMap<String, Member>>,
     pub(super) faults: Cell<Faults>,
     pub(super) random: RefCell<Rng>,
-    connected: Cell<u64>,
+    /// How many connections there have been.
+    pub(super) connected: Cell<u64>,
 }
 
 impl World {
@@ -150,7 +152,7 @@ impl World {
     /// A subject's connection joins a room, as `joinRoom` has it: the row, the tick, then the list.
     pub(super) fn join(&self, room: &str, subject: &str, data: &Value) -> String {
         self.connected.set(self.connected.get() + 1);
-        let connection = format!("connection-{}=", self.connected.get());
+        let connection = connection(self.connected.get());
         let now = self.session_clock.unix_millis();
         let mut view = PresenceView::default();
         view.read();
@@ -296,7 +298,7 @@ impl World {
                 self.put(connection, member);
                 member.view.read();
                 self.tick(room);
-            } else if member.present_until * 1_000 < now + LEASE / 2 {
+            } else if member.present_until * 1_000 <= now + LEASE * 3 / 5 {
                 member.present_until = (now + LEASE) / 1_000;
                 self.lagging.renew(connection, room, member.present_until);
             }
@@ -395,6 +397,11 @@ impl World {
             }
         }
     }
+}
+
+/// The name of a connection, by its number.
+pub(super) fn connection(number: u64) -> String {
+    format!("connection-{number}=")
 }
 
 /// A page of members, as `joined.presence` and `members` have it.

@@ -16,22 +16,34 @@ const REQUIRED: [(&str, &[&str]); 9] = [
     ("session", &["CONNECTIONS_TABLE", "MESSAGES_TABLE", "STATE_TABLE", "PRESENCE_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
     ("message", &["QUEUE_URL", "EPHEMERAL_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
     ("relay", &["QUEUE_URL", "DLQ_URL"]),
-    ("fanout", FAN_OUT),
-    ("shards", FAN_OUT),
+    (
+        "fanout",
+        &[
+            "CONNECTIONS_TABLE",
+            "ROOM_INDEX",
+            "MESSAGES_TABLE",
+            "STATE_TABLE",
+            "QUEUE_URL",
+            "SHARD_QUEUE_URL",
+            "DLQ_URL",
+            "CONNECTIONS_ENDPOINT",
+        ],
+    ),
+    (
+        "shards",
+        &[
+            "CONNECTIONS_TABLE",
+            "ROOM_INDEX",
+            "MESSAGES_TABLE",
+            "QUEUE_URL",
+            "SHARD_QUEUE_URL",
+            "DLQ_URL",
+            "CONNECTIONS_ENDPOINT",
+        ],
+    ),
     ("presence", &["CONNECTIONS_TABLE", "ROOM_INDEX", "QUEUE_URL", "PRESENCE_QUEUE_URL", "EVENT_BUS_NAME"]),
     ("ephemeral", &["CONNECTIONS_TABLE", "ROOM_INDEX", "CONNECTIONS_ENDPOINT"]),
-    ("sweeper", &["CONNECTIONS_TABLE", "CONGESTION_TABLE", "CONNECTIONS_ENDPOINT"]),
-];
-
-const FAN_OUT: &[&str] = &[
-    "CONNECTIONS_TABLE",
-    "ROOM_INDEX",
-    "MESSAGES_TABLE",
-    "STATE_TABLE",
-    "QUEUE_URL",
-    "SHARD_QUEUE_URL",
-    "DLQ_URL",
-    "CONNECTIONS_ENDPOINT",
+    ("sweeper", &["CONNECTIONS_TABLE", "CONGESTION_TABLE", "PRESENCE_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
 ];
 
 /// Looks at all functions.

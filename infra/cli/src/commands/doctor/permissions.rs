@@ -184,6 +184,7 @@ pub const NEEDED: &[Needed] = &[
     needed("SweeperRole", LOGS, On::LogGroup("SweeperLogGroup")),
     needed("SweeperRole", &["dynamodb:Scan", "dynamodb:DeleteItem"], On::Table("ConnectionsTable")),
     needed("SweeperRole", NOTE, On::Table("CongestionTable")),
+    needed_when(When::CountsMembers, "SweeperRole", SEND, On::Queue("PresenceQueue")),
     needed("SweeperRole", MANAGE, On::Connections("GET")),
     traced("AuthorizerRole"),
     traced("SessionRole"),

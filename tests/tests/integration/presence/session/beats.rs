@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES};
-use tests::aws_endpoint::{Fault, Rule};
+use tests::aws_endpoint::{Call, Fault, Rule, json_reply};
 use tests::events;
 
 use super::world::{LEASE, World, sync_of};
@@ -19,13 +19,13 @@ fn asking(rooms: &[&str], presence: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn a_lease_is_renewed_when_half_of_it_is_over() {
+async fn a_lease_is_renewed_when_two_fifths_of_it_are_over() {
     for (room, data) in [("chat:1", json!("1")), ("shop:1", Value::Null)] {
         let world = World::new();
         world.enter("ann-1=", room, json!(1)).await;
         let first = world.row("ann-1=", room);
         world.publish(room, 1, 1, None);
-        for (after, renewed) in [(1, false), (LEASE / 2 - 5, false), (6, true), (1, false)] {
+        for (after, renewed) in [(1, false), (LEASE * 2 / 5 - 5, false), (6, true), (1, false)] {
             world.pass(after);
             world.publish(room, 1, 1, None);
             let (before, updates) = (world.row("ann-1=", room), world.dynamodb.count("UpdateItem"));
@@ -40,6 +40,22 @@ async fn a_lease_is_renewed_when_half_of_it_is_over() {
             }
             assert_eq!(row["data"], data);
         }
+    }
+}
+
+/// Timers of a page that nobody sees may be a minute late.
+#[tokio::test]
+async fn a_member_may_be_late_by_a_minute() {
+    let lease = 300;
+    let world = World::with_lease(lease);
+    let entered = world.enter("ann-1=", "chat:1", json!(1)).await;
+    let within = entered.reply["syncWithinMs"].as_u64().unwrap() / 1_000;
+    for late in [0, 60, 60, 0, 60] {
+        world.publish("chat:1", 1, 1, None);
+        world.pass(within + late);
+        let until = present_until(&world.row("ann-1=", "chat:1"));
+        assert!(until > world.clock.unix_seconds(), "late by {late}");
+        assert_eq!(world.sync("ann-1=", &["chat:1"]).await.ticks.1, 0);
     }
 }
 
@@ -146,7 +162,23 @@ async fn a_room_at_which_nobody_has_looked_for_half_a_lease_has_a_tick() {
         }
         assert_eq!(world.ticked(), [room, room]);
     }
-    assert_eq!(world.ask("bob-1=", asking(&["chat:1"], &["chat:1"])).await.ticks, (0, 0), "it is no member");
+}
+
+#[tokio::test]
+async fn whoever_sees_a_list_has_those_looked_at_who_are_in_it() {
+    let world = World::new();
+    world.join("bob-1=", "chat:1").await;
+    let told = async |count, after| {
+        world.publish("chat:1", 1, count, None);
+        world.pass(after);
+        world.ask("bob-1=", asking(&["chat:1"], &["chat:1"])).await.ticks
+    };
+    assert_eq!(told(1, LEASE / 2 - 2).await, (0, 0));
+    assert_eq!(told(1, LEASE / 2 + 1).await, (1, 0));
+    assert_eq!(told(0, LEASE / 2 + 1).await, (0, 0), "there is nobody");
+    assert_eq!(world.sync("bob-1=", &["chat:1"]).await.ticks, (0, 0), "it does not ask");
+    world.dynamodb.delete_row("presence/chat:1", "chat:1");
+    assert_eq!(world.ask("bob-1=", asking(&["chat:1"], &["chat:1"])).await.ticks, (0, 0), "nobody ever was");
 }
 
 #[tokio::test]
@@ -209,6 +241,12 @@ async fn a_member_syncs_before_half_its_lease_is_over() {
     }
     let lost = world.sync("cy-1=", &["shop:1"]).await.reply;
     assert!(after(&lost) < 30_000, "{lost}");
+    let mut row = world.row("ann-1=", "chat:1");
+    row["expiresAt"] = json!(world.clock.unix_seconds() + 60);
+    world.dynamodb.seed_raw_row(&row);
+    let renewed = world.sync("ann-1=", &["chat:1"]).await.reply;
+    assert_eq!(renewed["renewed"], json!(["chat:1"]));
+    assert!(after(&renewed) < 30_000, "{renewed}");
     for reply in [world.join("bob-1=", "chat:1").await.reply, world.sync("bob-1=", &["chat:1"]).await.reply] {
         assert!(after(&reply) > 500_000, "who is no member has time: {reply}");
     }
@@ -240,6 +278,30 @@ async fn what_presence_cannot_do_is_left_out_and_the_rooms_are_served() {
         let synced = world.ask("ann-1=", frame()).await.reply;
         assert_eq!(synced["presence"]["chat:1"]["rev"], 3);
         assert!(present_until(&world.row("ann-1=", "chat:1")) > world.clock.unix_seconds() + LEASE - 5);
+    }
+}
+
+/// The connection's rows are read as they were a moment ago.
+#[tokio::test]
+async fn a_sync_that_does_not_see_a_member_yet_leaves_its_row_as_it_is() {
+    let world = World::new();
+    for room in ["chat:1", "both:1"] {
+        world.enter("ann-1=", room, json!(1)).await;
+        world.publish(room, 1, 1, None);
+        world.pass(1);
+        let row = world.row("ann-1=", room);
+        // An older row is no member's, and is about to expire.
+        for seen in [None, Some(json!({ "roomId": { "S": room }, "expiresAt": { "N": "1" } }))] {
+            let seen: Vec<_> = seen.into_iter().collect();
+            let seen = json!({ "Items": seen, "Count": seen.len(), "ScannedCount": seen.len() });
+            let is_of_rows = |call: &Call| call.body["ProjectionExpression"] == "roomId, expiresAt, presentUntil";
+            let stale = Rule::on("Query", Fault::Reply(json_reply(200, &seen))).when(is_of_rows).times(1);
+            world.dynamodb.fault(stale);
+            let synced = world.sync("ann-1=", &[room]).await;
+            assert_eq!((&synced.reply["renewed"], synced.ticks), (&json!([]), (0, 0)), "{room}");
+            assert!(synced.reply["rooms"][room]["seq"].is_u64(), "{room} is served: {}", synced.reply);
+            assert_eq!(world.row("ann-1=", room), row, "{room}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What presence costs: calls and units, in rooms that have it and in those that have not.
 
 use serde_json::{Value, json};
+use shared::clock::Clock;
 use tests::dynamodb::MeteredCall;
 
 use super::world::{Environment, LEASE, World, sync_of};
@@ -66,6 +67,27 @@ async fn a_room_without_presence_costs_not_a_call_nor_a_unit_nor_a_byte_more() {
     })
     .await;
     assert_eq!(with, without);
+}
+
+/// Nor has the role the rights for more.
+#[tokio::test]
+async fn a_room_that_has_presence_no_more_costs_nothing_more() {
+    let world = World::with_lease(60);
+    world.join("ann-1=", "plain").await;
+    let (mut row, now) = (world.row("ann-1=", "plain"), world.clock.unix_seconds());
+    (row["memberOf"], row["presentUntil"]) = (json!("plain"), json!(now + 1));
+    for expires_at in [now + 7_200, now + 60] {
+        row["expiresAt"] = json!(expires_at);
+        world.dynamodb.seed_raw_row(&row);
+        world.pass(1);
+        let synced = world.sync("ann-1=", &["plain"]).await;
+        assert!(synced.reply["syncAfterMs"].as_u64() > Some(500_000), "{}", synced.reply);
+    }
+    assert_eq!(world.row("ann-1=", "plain").get("memberOf"), None, "it was renewed");
+    world.dynamodb.seed_raw_row(&row);
+    assert_eq!(world.session.disconnect("ann-1=").await.status, 200);
+    let calls = ["UpdateItem", "BatchGetItem"].map(|operation| world.dynamodb.count(operation));
+    assert_eq!((calls, world.queue.calls()), ([0, 2], 0), "heads are read");
 }
 
 #[tokio::test]

@@ -30,7 +30,11 @@ async fn each_change_of_members_has_a_tick_and_nothing_else_has() {
         assert_eq!(ticks(&world.join("ann-1=", room).await), (unlisted, 0), "{room}: not listed before");
         assert_eq!(ticks(&world.session.disconnect("ann-1=").await), (unlisted, 0), "{room}");
         assert_eq!(ticks(&world.leave("ann-2=", room).await), (listed, 0), "{room}: gone");
-        assert_eq!(ticks(&world.leave("ann-2=", room).await), (0, 0), "{room}: gone before");
+        assert_eq!(
+            ticks(&world.leave("ann-2=", room).await),
+            (listed, 0),
+            "{room}: gone before, or by a call that was not answered"
+        );
         let ticked = world.ticked();
         assert!(ticked.iter().all(|ticked| ticked == room), "{ticked:?}");
     }
@@ -139,6 +143,23 @@ async fn rows_that_were_deleted_before_the_table_failed_have_their_ticks() {
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::access_denied()).after(1));
     let failed = world.session.disconnect("ann-1=").await;
     assert_eq!((failed.status, failed.ticks, world.dynamodb.rows().len()), (503, (60, 0), 35));
+}
+
+#[tokio::test]
+async fn a_leave_has_its_tick_whatever_was_answered() {
+    for (fault, times, reply) in [(Fault::DropAfter, 1, "left"), (Fault::DropAfter, 9, "error")] {
+        let world = World::new();
+        world.enter("ann-1=", "chat:1", json!(1)).await;
+        world.pass(1);
+        world.ticked();
+        world.dynamodb.fault(Rule::on("DeleteItem", fault).times(times));
+        let left = world.leave("ann-1=", "chat:1").await;
+        assert_eq!((&left.reply["type"], left.ticks), (&json!(reply), (1, 0)));
+        assert_eq!(
+            (world.row("ann-1=", "chat:1"), world.ticked()),
+            (serde_json::Value::Null, vec!["chat:1".to_owned()])
+        );
+    }
 }
 
 #[tokio::test]
