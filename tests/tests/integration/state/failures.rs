@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::aws_endpoint::{Fault, Hold, Rule};
-use tests::dynamodb::STATE_TABLE;
+use tests::clock::TestClock;
+use tests::dynamodb::{DynamoDb, STATE_TABLE};
 use tests::events::{QueueRecord, queued_message};
 
+use super::{Tables, batch};
 use crate::fanout::{World, invoke, message};
 
 fn keyed(room: &str, id: &str, key: &str) -> QueueRecord {
@@ -74,4 +76,31 @@ async fn messages_reach_the_room_while_its_state_is_written() {
     };
     let (failed, ()) = futures::join!(serving, seen);
     assert_eq!((failed, world.dynamodb.state("fx").len()), (vec![], 1));
+}
+
+#[tokio::test]
+async fn what_comes_again_is_posted_while_its_state_cannot_be_written() {
+    let world = World::start();
+    world.seed("fx", "c", 2);
+    logged_by_somebody_who_is_killed(&world).await;
+    fails(&world, Fault::throughput_exceeded());
+    let fanout = world.fanout_with_state().start().await.unwrap();
+    let records = [keyed("fx", "a", "k").received(2), keyed("fx", "b", "l").received(2)];
+    assert_eq!(invoke(&fanout, &records).await, ["a", "b"]);
+    assert_eq!(
+        (world.received("c0"), world.received("c1")),
+        (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()])
+    );
+    world.dynamodb.endpoint().clear_faults();
+    assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
+    assert_eq!((world.received("c0").len(), world.dynamodb.state("fx").len()), (2, 2));
+}
+
+/// Puts the records `a` and `b` into the log of `fx`, and no more.
+async fn logged_by_somebody_who_is_killed(world: &World) {
+    let clock = TestClock::start();
+    let writer = Tables { client: crate::log::client(&world.dynamodb), dynamodb: DynamoDb::start(), clock };
+    let messages = vec![writer.message("a", "k"), writer.message("b", "l")];
+    drop(writer.environment().append(&batch(messages)).await.unwrap());
+    assert_eq!(world.dynamodb.log("fx").len(), 2);
 }
