@@ -174,7 +174,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<(), GroupError> {
         let Some(head) = head else { return Ok(()) };
         let saving = retry_throttled(|| self.log.table().save_head(room, head));
-        Ok(invocation.deadline.finish(saving).await??)
+        // It leaves the time in which progress is written down.
+        Ok(invocation.deadline.drain(saving).await??)
     }
 
     /// Brings the room's state up to the end of its log.
@@ -187,7 +188,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<(), GroupError> {
         // Most batches have no keys, and none has this on its stack.
         let applying = Box::pin(self.state.apply(&self.log, room, work, batch, invocation.metrics));
-        Ok(invocation.deadline.finish(applying).await??)
+        // As above.
+        Ok(invocation.deadline.drain(applying).await??)
     }
 
     /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the

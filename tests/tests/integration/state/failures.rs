@@ -6,7 +6,7 @@ use serde_json::json;
 use tests::aws_endpoint::{Fault, Hold, Rule};
 use tests::clock::TestClock;
 use tests::dynamodb::{DynamoDb, STATE_TABLE};
-use tests::events::{QueueRecord, queued_message};
+use tests::events::{QueueRecord, batch_item_failures, queue_batch, queued_message};
 
 use super::{Tables, batch};
 use crate::fanout::{World, invoke, message};
@@ -103,4 +103,23 @@ async fn logged_by_somebody_who_is_killed(world: &World) {
     let messages = vec![writer.message("a", "k"), writer.message("b", "l")];
     drop(writer.environment().append(&batch(messages)).await.unwrap());
     assert_eq!(world.dynamodb.log("fx").len(), 2);
+}
+
+#[tokio::test]
+async fn a_table_that_hangs_until_the_time_is_up_does_not_have_posts_repeated() {
+    let world = World::start();
+    world.seed("fx", "c", 2);
+    fails(&world, Fault::Hang);
+    let fanout = world.fanout_with_state().env("FANOUT_DEADLINE_RESERVE_MS", 1_500).start().await.unwrap();
+    let records = [keyed("fx", "a", "k")];
+    let time = Duration::from_secs(4);
+    let failed = batch_item_failures(fanout.invoke_within(&queue_batch(&records), time).await.response());
+    assert_eq!(
+        (failed, world.received("c0"), world.received("c1")),
+        (vec!["a".into()], vec!["a".into()], vec!["a".into()])
+    );
+    world.dynamodb.endpoint().clear_faults();
+    let other = world.fanout_with_state().start().await.unwrap();
+    assert_eq!(invoke(&other, &records.map(|record| record.received(2))).await, Vec::<String>::new());
+    assert_eq!((world.received("c0"), world.received("c1")), (vec!["a".to_owned()], vec!["a".to_owned()]), "once");
 }
