@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::aws_endpoint::{Fault, Hold, Rule};
+use tests::aws_endpoint::{Call, Fault, Hold, Rule};
 use tests::clock::TestClock;
-use tests::dynamodb::{DynamoDb, STATE_TABLE};
+use tests::dynamodb::{DynamoDb, MESSAGES_TABLE, STATE_TABLE};
 use tests::events::{QueueRecord, batch_item_failures, queue_batch, queued_message};
+use tests::runtime_api::Environment;
 
 use super::{Tables, batch};
 use crate::fanout::{World, invoke, message};
@@ -122,4 +123,44 @@ async fn a_table_that_hangs_until_the_time_is_up_does_not_have_posts_repeated() 
     let other = world.fanout_with_state().start().await.unwrap();
     assert_eq!(invoke(&other, &records.map(|record| record.received(2))).await, Vec::<String>::new());
     assert_eq!((world.received("c0"), world.received("c1")), (vec!["a".to_owned()], vec!["a".to_owned()]), "once");
+}
+
+/// Whether a call is one of the log, or of state, and which.
+fn step(call: &Call) -> Option<&'static str> {
+    let number = call.body["Item"]["seq"]["N"].as_str();
+    let is_entry = number.is_some_and(|number| !number.starts_with('-'));
+    match (call.operation.as_str(), call.body["TableName"].as_str()) {
+        ("TransactWriteItems", _) => Some("append"),
+        ("PutItem", Some(MESSAGES_TABLE)) if is_entry => Some("append"),
+        (_, Some(MESSAGES_TABLE)) => Some("log"),
+        (_, Some(STATE_TABLE)) => Some("state"),
+        _ => None,
+    }
+}
+
+/// The calls of log and state that an invocation has made up to its append, and how many of state after it.
+async fn steps(world: &World, fanout: &Environment, records: &[QueueRecord]) -> (Vec<&'static str>, usize) {
+    world.dynamodb.endpoint().clear_calls();
+    assert_eq!(invoke(fanout, records).await, Vec::<String>::new());
+    let calls = world.dynamodb.endpoint().calls();
+    let steps: Vec<_> = calls.iter().filter_map(step).collect();
+    let append = steps.iter().position(|step| *step == "append").unwrap();
+    (steps[..=append].to_vec(), steps[append..].iter().filter(|step| **step == "state").count())
+}
+
+/// State adds no call before an append, of whichever batch of a room: a message is logged as early as without it.
+#[tokio::test]
+async fn no_append_waits_for_state() {
+    let (with, without) = (World::start(), World::start());
+    let writers = [with.fanout_with_state(), with.fanout_with_state()];
+    let writers = [writers[0].start().await.unwrap(), writers[1].start().await.unwrap()];
+    let plain = [without.fanout().start().await.unwrap(), without.fanout().start().await.unwrap()];
+    // Two batches by one environment, then by one that is cold, and again by the first, which knows nothing of the other's.
+    for (turn, place) in [0, 0, 1, 0].into_iter().enumerate() {
+        let name = |letter| format!("{letter}{turn}");
+        let records = [keyed("fx", &name('a'), "k"), keyed("fx", &name('b'), &name('l'))];
+        let (before, writes) = steps(&with, &writers[place], &records).await;
+        assert_eq!((before, 0), steps(&without, &plain[place], &records).await, "batch {turn}");
+        assert!((2..=4).contains(&writes), "{writes} calls of state after the append of batch {turn}");
+    }
 }
