@@ -7,7 +7,7 @@ use tests::aws_endpoint::{Call, Fault, Hold, Rule};
 use tests::clock::TestClock;
 use tests::dynamodb::{DynamoDb, MESSAGES_TABLE, STATE_TABLE};
 use tests::events::{QueueRecord, batch_item_failures, queue_batch, queued_message};
-use tests::runtime_api::Environment;
+use tests::runtime_api::{Environment, Function};
 
 use super::{Tables, batch};
 use crate::fanout::{World, invoke, message};
@@ -152,15 +152,15 @@ async fn steps(world: &World, fanout: &Environment, records: &[QueueRecord]) -> 
 #[tokio::test]
 async fn no_append_waits_for_state() {
     let (with, without) = (World::start(), World::start());
-    let writers = [with.fanout_with_state(), with.fanout_with_state()];
-    let writers = [writers[0].start().await.unwrap(), writers[1].start().await.unwrap()];
-    let plain = [without.fanout().start().await.unwrap(), without.fanout().start().await.unwrap()];
+    let start = async |function: Function| function.start().await.unwrap();
+    let stateful = [start(with.fanout_with_state()).await, start(with.fanout_with_state()).await];
+    let stateless = [start(without.fanout()).await, start(without.fanout()).await];
     // Two batches by one environment, then by one that is cold, and again by the first, which knows nothing of the other's.
     for (turn, place) in [0, 0, 1, 0].into_iter().enumerate() {
         let name = |letter| format!("{letter}{turn}");
         let records = [keyed("fx", &name('a'), "k"), keyed("fx", &name('b'), &name('l'))];
-        let (before, writes) = steps(&with, &writers[place], &records).await;
-        assert_eq!((before, 0), steps(&without, &plain[place], &records).await, "batch {turn}");
+        let (before, writes) = steps(&with, &stateful[place], &records).await;
+        assert_eq!((before, 0), steps(&without, &stateless[place], &records).await, "batch {turn}");
         assert!((2..=4).contains(&writes), "{writes} calls of state after the append of batch {turn}");
     }
 }

@@ -73,7 +73,7 @@ impl Run {
             batches: Vec::new(),
             pending: Vec::new(),
             accepted: 0,
-            is_long: seed % LONG == 0,
+            is_long: seed.is_multiple_of(LONG),
             tables,
         }
     }
@@ -310,15 +310,12 @@ impl How {
 async fn ask(session: &Session, view: &mut View, how: How, client: usize) -> Option<(String, Page)> {
     let How { limit, is_full, resumes } = how;
     let (connection, subject) = (format!("c{client}="), format!("client-{client}"));
-    let (after, frame) = match view.asks_for() {
-        Some((after, seq)) => {
-            let frame = json!({"action": "getState", "roomId": ROOM, "after": after, "seq": seq, "limit": limit});
-            (after, frame)
-        }
-        None => {
-            let after = view.position().filter(|_| resumes);
-            (String::new(), json!({"action": "joinRoom", "roomId": ROOM, "state": true, "after": after}))
-        }
+    let (after, frame) = if let Some((after, seq)) = view.asks_for() {
+        let frame = json!({"action": "getState", "roomId": ROOM, "after": after, "seq": seq, "limit": limit});
+        (after, frame)
+    } else {
+        let after = view.position().filter(|_| resumes);
+        (String::new(), json!({"action": "joinRoom", "roomId": ROOM, "state": true, "after": after}))
     };
     let reply = session.request(&connection, &subject, &frame).await;
     match reply["type"].as_str() {
