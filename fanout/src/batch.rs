@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use aws_lambda_events::sqs::SqsMessage;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use shared::{
     Message,
     draft::{Origin, ProducerDraft},
@@ -65,11 +65,21 @@ pub enum Job {
     },
 }
 
-/// What tells the kinds of bodies apart: only a shard job has a shard, unless it is one of presence.
+/// What tells the kinds of bodies apart: only a shard job has a shard, unless it is one of presence. A message has `data` or
+/// `remove`, and may have a field `presence` of its producer's.
 #[derive(Deserialize)]
 struct Kind {
     shard: Option<IgnoredAny>,
     presence: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "is_there")]
+    data: bool,
+    #[serde(default, deserialize_with = "is_there")]
+    remove: bool,
+}
+
+/// For `deserialize_with`: `null` is there as well.
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// A record that the queue cannot have delivered.
@@ -108,8 +118,8 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
 
 /// Reads a body. The group must be the room's: another one could be consumed at the same time, out of order.
 fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, FieldError> {
-    let Kind { shard, presence } = json::read(body)?;
-    if presence.is_some() {
+    let Kind { shard, presence, data, remove } = json::read(body)?;
+    if presence.is_some() && !data && !remove {
         return PresenceJob::read(body, group_id).map(Job::Presence);
     }
     if shard.is_some() {
@@ -268,6 +278,20 @@ mod tests {
             reasons[2..],
             ["`roomId` is missing", "`data` is missing", "`roomId` is not the record's MessageGroupId"]
         );
+    }
+
+    #[test]
+    fn a_producers_own_field_presence_makes_no_publication() {
+        let job = |body: &str| read(vec![record("m", "r", "1", body)]).unwrap().remove(0).records.remove(0).job;
+        for body in [
+            r#"{"roomId":"r","data":1,"presence":"away"}"#,
+            r#"{"roomId":"r","data":null,"presence":{"rev":1,"count":1}}"#,
+            r#"{"roomId":"r","key":"k","remove":true,"presence":1}"#,
+        ] {
+            assert!(matches!(job(body), Job::Message(_)), "{body}: {:?}", job(body));
+        }
+        assert!(matches!(job(r#"{"v":1,"roomId":"r","presence":{"rev":1,"count":1}}"#), Job::Presence(_)));
+        assert!(matches!(job(r#"{"roomId":"r","presence":{"rev":1}}"#), Job::DeadLetter { .. }));
     }
 
     #[test]

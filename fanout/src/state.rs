@@ -91,14 +91,14 @@ impl<C: Clock> StateWriter<C> {
         batch: &[LoggedMessage],
         metrics: &Metrics,
     ) -> Result<(), StoreError> {
-        let (Some(StateWork { before, through, log_expires_at }), Some(kept)) = (work, &self.kept) else {
-            return Ok(());
-        };
+        let (Some(work), Some(kept)) = (work, &self.kept) else { return Ok(()) };
+        let StateWork { before, written, through, log_expires_at } = work;
         let before = match before {
             Some(unapplied) => read_unapplied(log.table(), room, unapplied).await?,
             None => Vec::new(),
         };
         let of_batch: HashSet<u64> = batch.iter().map(|logged| logged.seq).collect();
+        let batch = batch.iter().filter(|logged| !written.contains(&logged.seq));
         let values: Vec<_> = greatest(before.iter().chain(batch)).into_values().collect();
         let again = values.iter().filter(|logged| !of_batch.contains(&logged.seq)).count();
         let values = values.into_iter().filter_map(StateValue::of);
@@ -109,7 +109,7 @@ impl<C: Clock> StateWriter<C> {
         metrics.add(STATE_SUPERSEDED, count(Put::Superseded));
         metrics.add(STATE_REAPPLIED, again as u64);
         put.into_iter().collect::<Result<Vec<_>, _>>()?;
-        log.state_is_complete_to(room, through);
+        log.state_is_written_to(room, through);
         Ok(())
     }
 }

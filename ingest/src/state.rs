@@ -207,8 +207,8 @@ impl Snapshot {
         *key >= *self.start && self.end.as_ref().is_none_or(|end| *key <= **end)
     }
 
-    /// The same with the log up to a number added, if it is not exact as of that. None where the log has started anew, or is far ahead:
-    /// then state is better read again.
+    /// The same with the log up to a number added, or up to its end, if it is not exact as of that. None where the log has started anew, or
+    /// is far ahead: then state is better read again.
     async fn brought_up(mut self, log: &LogTable<impl Clock>, seq: u64) -> Result<Option<Self>, StoreError> {
         if self.seq >= seq {
             return Ok(Some(self));
@@ -216,7 +216,11 @@ impl Snapshot {
         let page = log.since(&self.room, self.seq + 1, limit_of(seq - self.seq)).await?;
         let last = page.entries.last().map(LogEntry::seq).max(page.unreadable.iter().max().copied());
         let rows = (page.entries.len() + page.unreadable.len()) as u64;
-        let Some(last) = last.filter(|last| *last >= seq && last - self.seq == rows) else { return Ok(None) };
+        let last = last.unwrap_or(self.seq);
+        // Where the log ends below the number that was named, nobody is owed more.
+        if last - self.seq != rows || (last < seq && page.more) {
+            return Ok(None);
+        }
         page.entries.iter().for_each(|entry| self.add(&entry.logged));
         self.seq = last;
         Ok(Some(self))

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    limits::MAX_INTEGER,
     room::RoomId,
     text::{escape_noncharacters, hex},
 };
@@ -66,7 +67,8 @@ impl Message {
     /// When its key has it as its value no more, in milliseconds since the Unix epoch, if there is an end to it.
     #[must_use]
     pub fn until(&self) -> Option<u64> {
-        self.ttl_seconds.map(|seconds| self.sent_at.saturating_add(seconds.saturating_mul(1_000)))
+        let until = |seconds: u64| self.sent_at.saturating_add(seconds.saturating_mul(1_000));
+        self.ttl_seconds.map(|seconds| until(seconds).min(MAX_INTEGER))
     }
 
     /// The body of a queue record or the detail of an event.
@@ -133,6 +135,28 @@ fn serialize_content<S: SerializeStruct>(out: &mut S, message: &Message) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_value_is_a_number_that_every_client_can_read() {
+        let until = |sent_at, ttl_seconds| {
+            let message = Message {
+                room: RoomId::parse("r").unwrap(),
+                id: String::new(),
+                from: String::new(),
+                sent_at,
+                data: RawValue::NULL.to_owned(),
+                key: Some("k".into()),
+                version: None,
+                remove: false,
+                ttl_seconds,
+            };
+            message.until()
+        };
+        assert_eq!(
+            (until(5, None), until(5, Some(2)), until(MAX_INTEGER, Some(1))),
+            (None, Some(2_005), Some(MAX_INTEGER))
+        );
+    }
 
     #[test]
     fn identities_depend_on_both_parts_and_on_where_they_meet() {

@@ -10,30 +10,13 @@ use super::Dropped;
 /// How old a message may be when it is posted, in milliseconds: a hint that somebody types is none later on.
 pub const OLDEST: u64 = 5_000;
 
-/// A room's messages, newest first, one of each sender and key.
+/// A room's messages, newest first, one of each sender and key. None is of a time later than that at which the queue took it.
 #[derive(Debug)]
 pub struct RoomMessages {
     /// The room.
     pub room: RoomId,
     /// What is to be posted.
-    pub messages: Vec<Accepted>,
-}
-
-/// A message, and when it was accepted.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    /// The message.
-    pub message: Ephemeral,
-    /// In milliseconds since the Unix epoch: what it says itself, but for what lies ahead of the time at which the queue took it.
-    pub at: u64,
-}
-
-impl Accepted {
-    /// Whether it is too old to be posted.
-    #[must_use]
-    pub fn is_old(&self, now: u64) -> bool {
-        now > self.at + OLDEST
-    }
+    pub messages: Vec<Ephemeral>,
 }
 
 /// Reads a batch, at a time in milliseconds since the Unix epoch, and counts what it leaves out.
@@ -43,8 +26,8 @@ pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<Roo
     let mut broken = None;
     for record in records {
         match read(&record) {
-            Ok(accepted) if accepted.is_old(now) => metrics.add(Dropped::Old.counter(), 1),
-            Ok(accepted) => messages.push(accepted),
+            Ok(message) if now > message.sent_at.saturating_add(OLDEST) => metrics.add(Dropped::Old.counter(), 1),
+            Ok(message) => messages.push(message),
             Err(error) => {
                 metrics.add(Dropped::Broken.counter(), 1);
                 broken.get_or_insert(error);
@@ -59,16 +42,16 @@ pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<Roo
     // Of two of the same time the later one in the batch counts: sorting keeps the order of equals.
     messages.reverse();
     messages.sort_by(|one, other| {
-        let same = identity(&one.message).cmp(&identity(&other.message));
-        same.then(other.message.sent_at.cmp(&one.message.sent_at))
+        let same = identity(one).cmp(&identity(other));
+        same.then(other.sent_at.cmp(&one.sent_at))
     });
-    messages.dedup_by(|one, kept| identity(&one.message) == identity(&kept.message));
+    messages.dedup_by(|one, kept| identity(one) == identity(kept));
     metrics.add(Dropped::Superseded.counter(), (count - messages.len()) as u64);
-    let rooms = messages.chunk_by(|one, next| one.message.room == next.message.room);
+    let rooms = messages.chunk_by(|one, next| one.room == next.room);
     rooms
         .map(|messages| {
-            let (room, mut messages) = (messages[0].message.room.clone(), messages.to_vec());
-            messages.sort_by_key(|accepted| Reverse(accepted.message.sent_at));
+            let (room, mut messages) = (messages[0].room.clone(), messages.to_vec());
+            messages.sort_by_key(|message| Reverse(message.sent_at));
             RoomMessages { room, messages }
         })
         .collect()
@@ -79,10 +62,12 @@ fn identity(message: &Ephemeral) -> (&RoomId, &str, Option<&str>) {
     (&message.room, &message.from, message.key.as_deref())
 }
 
-fn read(record: &SqsMessage) -> Result<Accepted, FieldError> {
+fn read(record: &SqsMessage) -> Result<Ephemeral, FieldError> {
     let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or(u64::MAX);
-    let message = Ephemeral::read(record.body.as_deref().unwrap_or_default(), queued_at)?;
-    Ok(Accepted { at: message.sent_at.min(queued_at), message })
+    let mut message = Ephemeral::read(record.body.as_deref().unwrap_or_default(), queued_at)?;
+    // A time that lies ahead would mute its sender until then.
+    message.sent_at = message.sent_at.min(queued_at);
+    Ok(message)
 }
 
 #[cfg(test)]
@@ -109,7 +94,7 @@ mod tests {
     fn sort(records: Vec<SqsMessage>) -> (Vec<Read>, impl Fn(Dropped) -> u64) {
         let metrics = Metrics::default();
         let rooms = by_room(records, NOW, &metrics);
-        let data = |room: &RoomMessages| room.messages.iter().map(|one| one.message.data.get().to_owned()).collect();
+        let data = |room: &RoomMessages| room.messages.iter().map(|one| one.data.get().to_owned()).collect();
         let rooms = rooms.iter().map(|room| (room.room.to_string(), data(room))).collect();
         (rooms, move |cause: Dropped| metrics.count(cause.counter()))
     }
@@ -149,6 +134,16 @@ mod tests {
         let (rooms, dropped) = sort(records);
         assert_eq!(rooms, [("r".to_owned(), ["6", "7", "5"].map(str::to_owned).to_vec())]);
         assert_eq!(dropped(Dropped::Old), 4);
+    }
+
+    #[test]
+    fn a_time_that_lies_ahead_is_no_newer_than_the_queues() {
+        let ahead = body("r", "ann", Some("typing"), NOW + 3_600_000, 1);
+        let then = body("r", "ann", Some("typing"), NOW - 10, 2);
+        let (rooms, _) = sort(vec![record(ahead.clone(), NOW - 20), record(then, NOW)]);
+        assert_eq!(rooms, [("r".to_owned(), vec!["2".to_owned()])]);
+        let read = by_room(vec![record(ahead, NOW - 20)], NOW, &Metrics::default());
+        assert_eq!(read[0].messages[0].sent_at, NOW - 20, "clients compare it too");
     }
 
     #[test]

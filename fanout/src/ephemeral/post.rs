@@ -40,15 +40,15 @@ impl Frame {
     pub fn of(room: &RoomMessages) -> Self {
         let mut bytes = ephemeral::envelope_len(&room.room);
         let mut entries: Vec<Vec<u8>> = Vec::new();
-        for accepted in &room.messages {
-            let entry = ephemeral::encode_entry(&accepted.message);
+        for message in &room.messages {
+            let entry = ephemeral::encode_entry(message);
             let more = entry.len() + usize::from(!entries.is_empty());
             if bytes + more <= FRAME_BYTES {
                 bytes += more;
                 entries.push(entry);
             }
         }
-        let newest = room.messages.iter().map(|accepted| accepted.at).max().unwrap_or_default();
+        let newest = room.messages.iter().map(|message| message.sent_at).max().unwrap_or_default();
         let encoded = EncodedFrame::new(ephemeral::frame(&room.room, &entries).into());
         Self { encoded, messages: entries.len() as u64, newest }
     }

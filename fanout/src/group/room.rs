@@ -103,16 +103,19 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let mut hand = Hand::new(&logged, resume.done());
         let places = places_by_position(work, &logged.places);
         let (mut head, mut state) = (logged.head, logged.state);
-        if is_known {
-            // Some of it may be finished with.
-            let saving = self.save_head(&room, head.take(), invocation);
-            let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
-            try_join(saving, applying).await?;
-        }
         loop {
             let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
-            self.finish_records(work, invocation, is_finished).await?;
-            let Some((first, last, layout)) = hand.run() else {
+            let run = hand.run();
+            if run.is_none() {
+                // There are no posts beside which it could be done.
+                let saving = self.save_head(&room, head.take(), invocation);
+                let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
+                try_join(saving, applying).await?;
+            }
+            if head.is_none() && state.is_none() {
+                self.finish_records(work, invocation, is_finished).await?;
+            }
+            let Some((first, last, layout)) = run else {
                 return Ok(logged.places.last().map(|place| place.layout));
             };
             match resume.next(first, last) {
@@ -144,9 +147,14 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     let saving = self.save_head(&room, head.take(), invocation);
                     let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
                     let (brought_out, saved, applied) = join3(bring_out, saving, applying).await;
+                    let noted = saved.and(applied);
+                    if brought_out.is_err() && noted.is_ok() {
+                        // What was out before is finished with.
+                        self.finish_records(work, invocation, is_finished).await?;
+                    }
                     brought_out?;
                     resume.finished(through);
-                    if let Err(error) = saved.and(applied) {
+                    if let Err(error) = noted {
                         // The records come back: nobody gets again what is out.
                         self.save_progress(&room, ProgressOf::Room, resume.row(), invocation).await;
                         return Err(error);
@@ -166,7 +174,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<(), GroupError> {
         let Some(head) = head else { return Ok(()) };
         let saving = retry_throttled(|| self.log.table().save_head(room, head));
-        Ok(invocation.deadline.finish(saving).await??)
+        // It leaves the time in which progress is written down.
+        Ok(invocation.deadline.drain(saving).await??)
     }
 
     /// Brings the room's state up to the end of its log.
@@ -179,7 +188,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<(), GroupError> {
         // Most batches have no keys, and none has this on its stack.
         let applying = Box::pin(self.state.apply(&self.log, room, work, batch, invocation.metrics));
-        Ok(invocation.deadline.finish(applying).await??)
+        // As above.
+        Ok(invocation.deadline.drain(applying).await??)
     }
 
     /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the

@@ -12,7 +12,7 @@
 //!
 //! That state is complete up to a number stays true for ever, so of what the head says and what is remembered the greater counts.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use shared::{
     LoggedMessage,
@@ -26,6 +26,8 @@ pub(super) struct Lag {
     /// Messages with keys after `complete_to`, as far as they were read: from this number on.
     messages: Vec<LoggedMessage>,
     read_from: Option<u64>,
+    /// Numbers up to `complete_to`, or a former one, of which this environment itself has written what has a key.
+    written: Range<u64>,
 }
 
 /// Messages that state may lack, besides those of the batch in hand.
@@ -42,6 +44,8 @@ pub struct Unapplied {
 pub struct StateWork {
     /// What was before, and may be lacking.
     pub before: Option<Unapplied>,
+    /// Numbers that need not be written again.
+    pub written: Range<u64>,
     /// The end of the log: when this is done, state is complete up to it.
     pub through: u64,
     /// When the log's newest entry expires, in seconds since the Unix epoch.
@@ -90,6 +94,22 @@ impl Lag {
     pub(super) fn is_complete_to(&mut self, seq: u64) {
         self.complete_to = self.complete_to.max(seq);
         self.messages.retain(|logged| logged.seq > self.complete_to);
+    }
+
+    /// Notes that this environment has written what state lacked up to a number.
+    pub(super) fn is_written_to(&mut self, seq: u64) {
+        let first = self.complete_to + 1;
+        if seq >= first {
+            let start = if self.written.end == first { self.written.start } else { first };
+            self.written = start..seq + 1;
+            self.is_complete_to(seq);
+        }
+    }
+
+    /// The numbers of which this environment itself has written what has a key. What the log says is complete is none of them: what comes
+    /// again from there may be what an older version, or a dead letter, has left out.
+    pub(super) fn written(&self) -> Range<u64> {
+        self.written.clone()
     }
 
     /// The number up to which state is complete, when the log ends with `head` and the next number is `next`.
@@ -184,6 +204,23 @@ mod tests {
         assert_eq!((told(&lag, 10), lag.state_at(Some(10), 11)), (Some((vec![9, 10], None)), 8));
         lag.extend(&[entry(11, false, None)]);
         assert_eq!(told(&lag, 11), None);
+    }
+
+    #[test]
+    fn what_was_written_here_is_not_what_the_log_says_is_complete() {
+        let mut lag = Lag::from_latest(&page(&[entry(8, true, Some(5))], true));
+        assert_eq!(lag.written(), 0..0);
+        lag.is_written_to(8);
+        lag.extend_with_own(Some(8), &[entry(9, true, Some(8))]);
+        lag.is_written_to(9);
+        assert_eq!(lag.written(), 6..10);
+        // Somebody else has written up to 12.
+        lag.extend(&[entry(10, true, Some(9)), entry(11, true, Some(9)), entry(13, true, Some(12))]);
+        assert_eq!(lag.written(), 6..10);
+        lag.is_written_to(13);
+        assert_eq!(lag.written(), 13..14);
+        lag.is_written_to(13);
+        assert_eq!(lag.written(), 13..14);
     }
 
     #[test]

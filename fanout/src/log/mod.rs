@@ -265,18 +265,19 @@ impl<C: Clock> LogWriter<C> {
     /// What brings the room's state up to the log's end: nothing, where it has no key to write.
     fn state_work(&self, room: &RoomId, messages: &[LoggedMessage], tail: &Tail) -> Option<StateWork> {
         let head = tail.head().filter(|_| self.state_rooms.matches(room))?;
-        let before = tail.unapplied();
-        let has_keys = messages.iter().any(|logged| logged.message.key.is_some());
+        let (before, written) = (tail.unapplied(), tail.written_state());
+        let has_keys = messages.iter().any(|logged| logged.message.key.is_some() && !written.contains(&logged.seq));
         (has_keys || before.is_some()).then_some(StateWork {
             before,
+            written,
             through: head.seq,
             log_expires_at: head.expires_at,
         })
     }
 
-    /// Notes that a room's state is complete up to a number.
-    pub fn state_is_complete_to(&self, room: &RoomId, seq: u64) {
-        self.tails.borrow_mut().state_is_complete_to(room, seq);
+    /// Notes that this environment has written what a room's state lacked up to a number.
+    pub fn state_is_written_to(&self, room: &RoomId, seq: u64) {
+        self.tails.borrow_mut().state_is_written_to(room, seq);
     }
 
     /// The number that comes next, and what it is written on condition of.

@@ -3,7 +3,10 @@
 //! Everything here is pure. A tail is a contiguous end of the log as of some moment. It can be out of date, but never
 //! wrong: whoever appends after it writes the next numbers on condition that they are free, and learns.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range,
+};
 
 use shared::{
     LoggedMessage, Message,
@@ -172,9 +175,15 @@ impl Tail {
         self.lag.unapplied(self.head.map(|head| head.seq))
     }
 
-    /// Notes that the room's state is complete up to a number.
-    pub fn state_is_complete_to(&mut self, seq: u64) {
-        self.lag.is_complete_to(seq);
+    /// Notes that this environment has written what the room's state lacked up to a number.
+    pub fn state_is_written_to(&mut self, seq: u64) {
+        self.lag.is_written_to(seq);
+    }
+
+    /// The numbers of which this environment itself has written the state.
+    #[must_use]
+    pub fn written_state(&self) -> Range<u64> {
+        self.lag.written()
     }
 
     /// Forgets all but the newest `most` entries, and what messages say.

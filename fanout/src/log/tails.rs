@@ -26,10 +26,10 @@ impl Tails {
         self.tails.get(room).cloned()
     }
 
-    /// Notes that a room's state is complete up to a number, if its tail is remembered.
-    pub(super) fn state_is_complete_to(&mut self, room: &RoomId, seq: u64) {
+    /// Notes that this environment has written what a room's state lacked up to a number, if its tail is remembered.
+    pub(super) fn state_is_written_to(&mut self, room: &RoomId, seq: u64) {
         if let Some(tail) = self.tails.peek_mut(room) {
-            tail.state_is_complete_to(seq);
+            tail.state_is_written_to(seq);
         }
     }
 

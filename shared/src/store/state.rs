@@ -6,7 +6,12 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::{Client, operation::put_item::PutItemError, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    Client,
+    error::SdkError,
+    operation::put_item::{PutItemError, PutItemOutput},
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
 use serde_json::value::RawValue;
 
 use super::{
@@ -99,6 +104,15 @@ impl<C: Clock> StateTable<C> {
     /// does not last for `retention_seconds` longer than that, or until then: for as long as the log could deliver something older. Times are
     /// in seconds since the Unix epoch.
     ///
+    /// What is there already, or is greater, is kept until `log_expires_at` at least, if it is to be forgotten at all. For example, with a
+    /// retention of an hour:
+    ///
+    /// ```text
+    /// 12:00  v6 removes the key, which is to be forgotten at 13:00
+    /// 12:30  a late v5 is logged until 13:30, and superseded: so v6 is forgotten at 13:30 as well
+    /// 13:10  whoever reads the log still finds v5, and state knows better
+    /// ```
+    ///
     /// A throttled write is tried again by the SDK, as often as any call, before it is an error.
     ///
     /// # Errors
@@ -115,30 +129,52 @@ impl<C: Clock> StateTable<C> {
             (Some(_), Some(until)) => Some(log_expires_at.max(until.div_ceil(1_000) + retention_seconds)),
             (None, _) => Some(log_expires_at),
         };
+        let put = || {
+            self.client
+                .put_item()
+                .table_name(&*self.table)
+                .set_item(Some(to_item(room, value, expires_at)))
+                .condition_expression(
+                    "attribute_not_exists(#key) OR #version < :version OR (#version = :version AND #seq < :seq) OR #expiresAt <= :now",
+                )
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .expression_attribute_names("#key", "key")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_names("#seq", "seq")
+                .expression_attribute_names("#expiresAt", "expiresAt")
+                .expression_attribute_values(":version", number(value.rank.version))
+                .expression_attribute_values(":seq", number(value.rank.seq))
+                .expression_attribute_values(":now", number(self.clock.unix_seconds()))
+        };
+        loop {
+            let Some(there) = conditional(put().send().await)? else { return Ok(Put::Written) };
+            if self.keep_until(there, log_expires_at).await? {
+                return Ok(Put::Superseded);
+            }
+        }
+    }
+
+    /// Has a row be forgotten no earlier than at a time. Returns false when somebody has changed it meanwhile.
+    async fn keep_until(&self, mut row: Item, expires_at: u64) -> Result<bool, StoreError> {
+        if !read_number(&row, "expiresAt").is_ok_and(|current| current < expires_at) {
+            return Ok(true);
+        }
+        let same = |name: &str| row.get(name).cloned().unwrap_or(AttributeValue::Null(true));
+        let (version, seq) = (same("version"), same("seq"));
+        row.insert("expiresAt".into(), number(expires_at));
         let put = self
             .client
             .put_item()
             .table_name(&*self.table)
-            .set_item(Some(to_item(room, value, expires_at)))
-            .condition_expression(
-                "attribute_not_exists(#key) OR #version < :version OR (#version = :version AND #seq < :seq) OR #expiresAt <= :now",
-            )
-            .expression_attribute_names("#key", "key")
+            .set_item(Some(row))
+            .condition_expression("#version = :version AND #seq = :seq AND #expiresAt < :expiresAt")
             .expression_attribute_names("#version", "version")
             .expression_attribute_names("#seq", "seq")
             .expression_attribute_names("#expiresAt", "expiresAt")
-            .expression_attribute_values(":version", number(value.rank.version))
-            .expression_attribute_values(":seq", number(value.rank.seq))
-            .expression_attribute_values(":now", number(self.clock.unix_seconds()))
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(Put::Written),
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(Put::Superseded)
-            }
-            Err(error) => Err(StoreError::of_call("PutItem of a room's state")(error)),
-        }
+            .expression_attribute_values(":version", version)
+            .expression_attribute_values(":seq", seq)
+            .expression_attribute_values(":expiresAt", number(expires_at));
+        Ok(conditional(put.send().await)?.is_none())
     }
 
     /// A key's row; strongly consistent.
@@ -188,6 +224,17 @@ impl<C: Clock> StateTable<C> {
         }
         unreadable.warn(room);
         Ok(page)
+    }
+}
+
+/// The row that a put has met, as far as it is told, where its condition failed.
+fn conditional(put: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<Option<Item>, StoreError> {
+    let Err(error) = put else { return Ok(None) };
+    match error.as_service_error() {
+        Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+            Ok(Some(failed.item().cloned().unwrap_or_default()))
+        }
+        _ => Err(StoreError::of_call("PutItem of a room's state")(error)),
     }
 }
 

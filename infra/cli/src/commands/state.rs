@@ -56,10 +56,25 @@ struct Rebuilt {
 
 /// What `--clear` has sent.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Cleared<'a> {
     key: &'a str,
     id: &'a str,
     version: Option<u64>,
+    /// Until when versions below it are ignored, in milliseconds since the Unix epoch; for longer where any come meanwhile.
+    lower_ignored_until: Option<u64>,
+}
+
+impl Cleared<'_> {
+    fn text(&self) -> String {
+        let Self { key, id, version, lower_ignored_until } = self;
+        let taken = format!("{key} is taken away by {id}, when that comes out of the queue");
+        let Some((version, until)) = version.zip(*lower_ignored_until) else { return taken };
+        let until = time::at_millis(until);
+        format!(
+            "{taken}\nversions below v{version} are ignored until {until}, and after that for as long as the log has any of them"
+        )
+    }
 }
 
 /// A removal as a producer would write it.
@@ -84,17 +99,17 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     if !rooms.matches(room) {
         return Err(Failure::Met(format!("no state is kept of {room}: StateRooms does not match it")));
     }
+    let seconds = |name: &str| parameter(name).and_then(|text| text.parse().ok());
+    let retention = Duration::from_secs(seconds("RetentionSeconds").unwrap_or_default());
     let dynamodb = DynamoDb::new(&stack.sdk);
     let log = LogTable::new(dynamodb.clone(), stack.output("MessagesTable")?, SystemClock);
     let table = StateTable::new(dynamodb, stack.output("StateTable")?, SystemClock);
     if let Some(key) = &options.clear {
         let queue = SqsQueue::new(Sqs::new(&stack.sdk), stack.output("QueueUrl")?);
-        return clear(&table, &queue, room, key, output).await;
+        return clear(&table, &queue, room, key, retention, output).await;
     }
     if options.rebuild {
-        let seconds = |name: &str| parameter(name).and_then(|text| text.parse().ok());
         let ttl_seconds = seconds("StateRetentionSeconds").filter(|seconds| *seconds > 0);
-        let retention = Duration::from_secs(seconds("RetentionSeconds").unwrap_or_default());
         return rebuild(&StateWriter::new(table, rooms, ttl_seconds, retention), &log, room, output).await;
     }
     show(&States::new(table, rooms, SystemClock), &log, room, output).await
@@ -166,6 +181,7 @@ async fn clear(
     queue: &SqsQueue,
     room: &RoomId,
     key: &str,
+    retention: Duration,
     output: &Output,
 ) -> Result<ExitCode, Failure> {
     let now = SystemClock.unix_millis();
@@ -180,8 +196,9 @@ async fn clear(
     for result in sent {
         result.map_err(Failure::call("the removal was to be sent"))?;
     }
-    let cleared = Cleared { key, id: &id, version: message.version };
-    output.item(&cleared, || format!("{key} is taken away by {id}, when that comes out of the queue"));
+    let lower_ignored_until = message.version.map(|_| now + retention.as_secs() * 1_000);
+    let cleared = Cleared { key, id: &id, version: message.version, lower_ignored_until };
+    output.item(&cleared, || cleared.text());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -197,6 +214,16 @@ fn removal(room: &RoomId, key: &str, rank: Rank, origin: Origin<'_>) -> Result<M
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_says_until_when_lower_versions_are_ignored() {
+        let cleared = |version: Option<u64>| {
+            Cleared { key: "k", id: "i", version, lower_ignored_until: version.map(|_| 1_795_219_207_999) }.text()
+        };
+        assert_eq!(cleared(None), "k is taken away by i, when that comes out of the queue");
+        let told = "versions below v9 are ignored until 2026-11-21T00:00:07Z, and after that for as long as the log has any of them";
+        assert_eq!(cleared(Some(9)).lines().nth(1), Some(told));
+    }
 
     #[test]
     fn a_removal_takes_the_values_place() {

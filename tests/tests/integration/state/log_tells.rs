@@ -81,6 +81,41 @@ async fn what_comes_again_is_written_though_it_is_found_in_the_log() {
 }
 
 #[tokio::test]
+async fn what_comes_again_is_not_written_again_by_whoever_has_written_it() {
+    let tables = Tables::new();
+    let writer = tables.environment();
+    let (first, second) = (batch(tables.keyed(1..=2)), batch(tables.keyed(3..=4)));
+    for batch in [&first, &second] {
+        writer.bring(batch).await.unwrap();
+    }
+    for _ in 0..3 {
+        writer.bring(&redelivered(&second)).await.unwrap();
+        writer.bring(&redelivered(&first)).await.unwrap();
+    }
+    assert_eq!(tables.puts_of_state(), 4);
+    // Whoever has not goes by what the log says only where something is lacking: so a redrive mends what never was written.
+    tables.environment().bring(&redelivered(&first)).await.unwrap();
+    assert_eq!(tables.puts_of_state(), 4 + 2 + 2);
+    // With what is new, only that.
+    let more = batch([second.messages.clone(), tables.keyed(5..=5)].concat());
+    writer.bring(&redelivered(&more)).await.unwrap();
+    assert_eq!(tables.puts_of_state(), 8 + 1);
+}
+
+#[tokio::test]
+async fn a_redrive_mends_what_an_older_version_has_left_out() {
+    let tables = Tables::new();
+    let before = batch(tables.keyed(1..=3));
+    tables.environment_of("", None).bring(&before).await.unwrap();
+    let writer = tables.environment();
+    // It takes the log's word for 1 and 2, and writes 3 and 4.
+    writer.bring(&batch(tables.keyed(4..=4))).await.unwrap();
+    assert_eq!(tables.values(), pairs(3..=4));
+    writer.bring(&redelivered(&before)).await.unwrap();
+    assert_eq!((tables.values(), tables.puts_of_state()), (pairs(1..=4), 4));
+}
+
+#[tokio::test]
 async fn a_write_that_failed_is_told_by_what_comes_next() {
     let tables = Tables::new();
     let writer = tables.environment();

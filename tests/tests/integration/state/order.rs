@@ -1,16 +1,20 @@
 //! The order of a key's messages decides what its value is, not the order in which they were put.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures::future::join_all;
+use serde_json::json;
 use shared::clock::Clock;
 use shared::order::greatest;
 use shared::store::state::{Put, StateValue};
 use shared::{LoggedMessage, Message};
+use tests::aws_endpoint::{Call, Fault, Hold, Rule};
+use tests::dynamodb::STATE_TABLE;
 use tests::seeds::for_each_seed;
 
-use super::{RETENTION, ROOM, Tables, room};
+use super::{RETENTION, ROOM, Tables, batch, room};
 
 const SEEDS: usize = 100;
 
@@ -66,10 +70,88 @@ async fn a_removal_is_remembered_for_as_long_as_the_log_and_then_the_key_starts_
         (Put::Written, Put::Superseded, Put::Superseded)
     );
     assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at);
-    // The table has not deleted it yet: it counts as deleted all the same.
+    // The table has not deleted it yet: it counts as deleted all the same, and what is logged from now on is new.
     tables.clock.advance(Duration::from_secs(RETENTION));
     assert!(table.page(&room(), "").await.unwrap().values.is_empty());
-    assert_eq!(put(&older).await, Put::Written);
+    let newer = value(11, tables.versioned("c", "k", 4));
+    assert_eq!(table.put(&room(), &newer, log_expires_at + RETENTION, RETENTION).await.unwrap(), Put::Written);
+}
+
+/// An older version that comes late is in the log for longer than what took the value away, unless that is remembered for as long.
+#[tokio::test]
+async fn what_an_older_version_met_is_remembered_for_as_long_as_the_log_has_that() {
+    let brief = |tables: &Tables| Message { ttl_seconds: Some(60), ..tables.versioned("a", "k", 5) };
+    let removal = |tables: &Tables| tables.removal("a", "k", Some(5));
+    for gone in [brief, removal] {
+        let tables = Tables::new();
+        let writer = tables.environment();
+        let puts = || tables.dynamodb.calls_of("PutItem").iter().filter(|call| is_of_state(call)).count();
+        writer.bring(&batch(vec![gone(&tables)])).await.unwrap();
+        tables.clock.advance(Duration::from_secs(RETENTION / 2));
+        let before = puts();
+        writer.bring(&batch(vec![tables.versioned("b", "k", 4)])).await.unwrap();
+        assert_eq!(puts() - before, 2, "it is put, and then what it met again, with a later expiry");
+        let log = tables.dynamodb.log(ROOM);
+        let row = &tables.dynamodb.state(ROOM)[0];
+        assert_eq!((&row["seq"], &row["expiresAt"]), (&log[0]["seq"], &log[1]["expiresAt"]));
+        writer.bring(&batch(vec![tables.versioned("c", "k", 3)])).await.unwrap();
+        assert_eq!(puts() - before, 3, "once a second");
+
+        tables.clock.advance(Duration::from_secs(RETENTION / 2 + 120));
+        let join = json!({"action": "joinRoom", "roomId": ROOM, "state": true});
+        let joined = tables.session().request("c=", "ann", &join).await;
+        assert_eq!(joined["state"], json!([]), "{joined}");
+        let cold = tables.environment();
+        cold.bring(&batch(vec![tables.plain("x")])).await.unwrap();
+        cold.state.fold(cold.log.table(), &room()).await.unwrap();
+        assert_eq!(tables.dynamodb.state(ROOM)[0]["version"], 5);
+    }
+}
+
+/// Two keys' worth of messages in one batch, or applied together: the greatest of a key speaks for the others.
+#[tokio::test]
+async fn what_is_put_again_is_remembered_for_as_long_as_what_it_speaks_for() {
+    let tables = Tables::new();
+    let table = tables.state();
+    let log_expires_at = tables.clock.unix_seconds() + RETENTION;
+    let removal = value(9, tables.removal("a", "k", Some(5)));
+    for (expires_at, put) in [(0, Put::Written), (90, Put::Superseded), (30, Put::Superseded)] {
+        assert_eq!(table.put(&room(), &removal, log_expires_at + expires_at, RETENTION).await.unwrap(), put);
+    }
+    assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at + 90);
+}
+
+/// Somebody else writes the row between the two: what is there then counts.
+#[tokio::test]
+async fn what_changes_before_it_is_remembered_for_longer_is_left_as_it_is() {
+    let tables = Tables::new();
+    let table = tables.state();
+    let log_expires_at = tables.clock.unix_seconds() + RETENTION;
+    let put =
+        async |seq, message, later| table.put(&room(), &value(seq, message), log_expires_at + later, RETENTION).await;
+    put(9, tables.removal("a", "k", Some(5)), 0).await.unwrap();
+    let hold = Hold::default();
+    tables.dynamodb.fault(Rule::on("PutItem", Fault::Held(hold.clone())).after(1).times(1));
+    let is_done = Cell::new(false);
+    let older = async {
+        assert_eq!(put(11, tables.versioned("b", "k", 4), 60).await.unwrap(), Put::Superseded);
+        is_done.set(true);
+    };
+    let other = async {
+        while tables.dynamodb.count("PutItem") < 3 {
+            assert!(!is_done.get(), "the row is not put again");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        put(12, tables.versioned("c", "k", 6), 90).await.unwrap();
+        hold.release();
+    };
+    futures::join!(older, other);
+    assert_eq!(tables.dynamodb.state(ROOM)[0]["version"], 6);
+    assert_eq!(tables.dynamodb.state(ROOM)[0].get("expiresAt"), None);
+}
+
+fn is_of_state(call: &Call) -> bool {
+    call.body["TableName"] == STATE_TABLE
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::Message;
 use shared::clock::Clock;
+use shared::limits::MAX_INTEGER;
 use shared::order::Rank;
 use tests::aws_endpoint::{Fault, Hold, Rule};
 use tests::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
@@ -124,6 +125,26 @@ async fn a_kept_page_that_is_older_than_the_first_one_is_brought_up_to_it() {
     writer.bring(&batch(vec![tables.removal("d", "k", None)])).await.unwrap();
     let joined = join(&other).await;
     assert_eq!((ids(&Page::of(&joined)), joined["seq"].as_u64()), (vec![("l", "b".into())], Some(first + 1)));
+}
+
+/// A client may name any number: nobody can be owed more than the log has.
+#[tokio::test]
+async fn a_number_beyond_the_log_does_not_have_state_read_again() {
+    let tables = Tables::new();
+    let (writer, session) = (tables.environment(), tables.session());
+    writer.bring(&batch(vec![tables.message("a", "k")])).await.unwrap();
+    let first = join(&session).await["seq"].as_u64().unwrap();
+    let (state, log) = (tables.queries_of(STATE_TABLE), tables.queries_of(MESSAGES_TABLE));
+    for _ in 0..3 {
+        let page = Page::of(&get(&session, "", MAX_INTEGER).await);
+        assert_eq!((ids(&page), page.seq), (vec![("k", "a".into())], first));
+    }
+    assert_eq!((tables.queries_of(STATE_TABLE) - state, tables.queries_of(MESSAGES_TABLE) - log), (0, 3));
+    // What the log has by now is in it.
+    writer.bring(&batch(vec![tables.message("b", "l")])).await.unwrap();
+    let page = Page::of(&get(&session, "", MAX_INTEGER).await);
+    assert_eq!((ids(&page), page.seq), (vec![("k", "a".into()), ("l", "b".into())], first + 1));
+    assert_eq!(tables.queries_of(STATE_TABLE) - state, 0);
 }
 
 #[tokio::test]

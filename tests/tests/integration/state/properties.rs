@@ -3,7 +3,11 @@
 //!
 //! Each page holds what the log says up to its number, and nothing that the log does not say; a snapshot with the stream after it is what
 //! the log says, also for a client that keeps what it had from before.
+//!
+//! In some runs hours pass, so that the log forgets. What took a value away must be remembered for as long as the log has that, or an
+//! older message that came after it; whether it is for longer is left open.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -18,7 +22,7 @@ use shared::clock::Clock;
 use tests::aws_endpoint::{Fault, Rule};
 use tests::seeds::for_each_seed;
 
-use super::view::{Page, View, fold, read_log, values};
+use super::view::{Page, View, fold, read_log, remembered, values};
 use super::{Environment, ROOM, Tables, batch, redelivered};
 use crate::log::Session;
 
@@ -27,6 +31,12 @@ const STEPS: usize = 25;
 const WRITERS: usize = 2;
 const READERS: usize = 2;
 const KEYS: u32 = 8;
+
+/// In one of so many runs hours pass.
+const LONG: u64 = 3;
+
+/// Hours pass in so many seconds: three times that is more than the log's retention, and twice that is less, with all that a run takes.
+const HOURS: u64 = 1_700;
 
 #[test]
 fn a_snapshot_with_the_stream_after_it_is_what_the_log_says() {
@@ -49,6 +59,7 @@ struct Run {
     batches: Vec<Batch>,
     pending: Vec<Batch>,
     accepted: u64,
+    is_long: bool,
 }
 
 impl Run {
@@ -62,6 +73,7 @@ impl Run {
             batches: Vec::new(),
             pending: Vec::new(),
             accepted: 0,
+            is_long: seed.is_multiple_of(LONG),
             tables,
         }
     }
@@ -70,6 +82,9 @@ impl Run {
         // Mostly within the second for which pages are kept.
         let millis = if self.random.u32(..6) == 0 { 1_500 } else { self.random.u64(1..120) };
         self.tables.clock.advance(Duration::from_millis(millis));
+        if self.is_long && self.random.u32(..4) == 0 {
+            self.let_hours_pass().await;
+        }
         match self.random.u32(..12) {
             0..=3 => {
                 let batch = self.new_batch();
@@ -89,6 +104,16 @@ impl Run {
             }
             _ => self.read().await,
         }
+    }
+
+    /// What was begun is done by then: no delivery waits for hours here.
+    async fn let_hours_pass(&mut self) {
+        while let Some(batch) = self.pending.pop() {
+            self.writers[0].bring(&batch).await.unwrap();
+        }
+        self.batches.clear();
+        self.clients.iter_mut().for_each(View::cut);
+        self.tables.clock.advance(Duration::from_secs(HOURS));
     }
 
     fn new_batch(&mut self) -> Batch {
@@ -139,10 +164,9 @@ impl Run {
         let reads = self.random.bool();
         let reader = &self.readers[self.random.usize(..READERS)];
         let client = self.random.usize(..self.clients.len());
-        let limit = self.random.u32(1..=6);
-        let is_full = self.random.bool();
+        let how = How::any(&mut self.random);
         let view = &mut self.clients[client];
-        let reading = async { if reads { ask(reader, view, (limit, is_full), client).await } else { None } };
+        let reading = async { if reads { ask(reader, view, how, client).await } else { None } };
         let (ended, page) = join(join_all(bring), reading).await;
         self.tables.dynamodb.endpoint().clear_faults();
         for (place, (batch, ended)) in batches.into_iter().zip(ended).enumerate() {
@@ -181,7 +205,7 @@ impl Run {
             self.clients[client].cut();
         }
         let reader = &self.readers[self.random.usize(..READERS)];
-        let how = (self.random.u32(1..=6), self.random.bool());
+        let how = How::any(&mut self.random);
         if let Some((after, page)) = ask(reader, &mut self.clients[client], how, client).await {
             self.take(client, &after, page);
         }
@@ -190,16 +214,18 @@ impl Run {
     /// Checks a page, and gives it to the client.
     fn take(&mut self, client: usize, after: &str, page: Page) {
         let (log, now) = (read_log(&self.tables.dynamodb), self.tables.clock.unix_millis());
+        let remembered = |through| remembered(&log, through, now / 1_000);
         let named = self.clients[client].asks_for().map_or(page.seq, |(_, first)| first);
         for (key, fact) in &page.entries {
-            assert_eq!(log.get(&fact.rank.seq), Some(&(key.clone(), fact.clone())), "{key} is not what the log says");
+            let (of, said, _) = &log[&fact.rank.seq];
+            assert_eq!((of, said), (key, fact), "{key} is not what the log says");
             assert!(page.has_place_for(after, key), "{key} is beyond the page: {page:?}");
         }
         for (key, rank) in &page.removed {
-            let (_, fact) = &log[&rank.seq];
+            let (_, fact, _) = &log[&rank.seq];
             assert!(fact.value(now).is_none() && fact.rank == *rank, "{key} is there: {fact:?}");
         }
-        for (key, fact) in fold(&log, page.seq).iter().filter(|(key, _)| page.has_place_for(after, key)) {
+        for (key, fact) in remembered(page.seq).iter().filter(|(key, _)| page.has_place_for(after, key)) {
             let told = page.entries.get(key).map(|told| told.rank).or(page.removed.get(key).copied());
             // Nothing is told of what is gone if nothing older can come.
             let is_silent = fact.value(now).is_none() && fact.rank.version == 0 && fact.rank.seq <= named;
@@ -213,8 +239,19 @@ impl Run {
         }
         if self.clients[client].asks_for().is_none() {
             self.clients[client].stream(&log);
-            let expected = fold(&log, u64::MAX);
-            assert_eq!(self.clients[client].values(now), values(&expected, now), "a client's map");
+            self.check(client);
+        }
+    }
+
+    /// Compares a client's map with what the log says, and with what it would say if it forgot nothing.
+    fn check(&self, client: usize) {
+        let (log, now) = (read_log(&self.tables.dynamodb), self.tables.clock.unix_millis());
+        let told = self.clients[client].values(now);
+        let (least, most) = (remembered(&log, u64::MAX, now / 1_000), fold(&log, u64::MAX));
+        let (least, most) = (values(&least, now), values(&most, now));
+        for key in told.keys().chain(least.keys()).chain(most.keys()) {
+            let (told, least, most) = (told.get(key), least.get(key), most.get(key));
+            assert!(told == least || told == most, "{key} is {told:?} for a client, and not {least:?} or {most:?}");
         }
     }
 
@@ -226,8 +263,7 @@ impl Run {
         for client in 0..self.clients.len() {
             self.clients[client].cut();
             loop {
-                let (after, page) =
-                    ask(&self.readers[0], &mut self.clients[client], (1_000, false), client).await.unwrap();
+                let (after, page) = ask(&self.readers[0], &mut self.clients[client], How::ALL, client).await.unwrap();
                 self.take(client, &after, page);
                 if self.clients[client].asks_for().is_none() {
                     break;
@@ -236,28 +272,50 @@ impl Run {
         }
         let log = read_log(&self.tables.dynamodb);
         let rows = self.tables.dynamodb.state(ROOM);
-        let in_table: Vec<_> =
+        let in_table: BTreeMap<_, _> =
             rows.iter().map(|row| (row["key"].as_str().unwrap(), row["seq"].as_u64().unwrap())).collect();
-        let expected = fold(&log, u64::MAX);
-        assert_eq!(in_table, expected.iter().map(|(key, fact)| (key.as_str(), fact.rank.seq)).collect::<Vec<_>>());
+        let (least, most) = (remembered(&log, u64::MAX, self.tables.clock.unix_seconds()), fold(&log, u64::MAX));
+        for (key, most) in most {
+            let (stored, most) = (in_table[key.as_str()], most.rank.seq);
+            let least = least.get(&key).map(|fact| fact.rank.seq);
+            assert!(
+                stored == most || least.is_none_or(|least| stored == least),
+                "{key}: {stored}, {least:?} or {most}"
+            );
+        }
+    }
+}
+
+/// How a client asks.
+#[derive(Clone, Copy)]
+struct How {
+    /// Entries of a page at the most.
+    limit: u32,
+    /// As if the messages of a join had left no room for state.
+    is_full: bool,
+    /// It joins with the position that it has.
+    resumes: bool,
+}
+
+impl How {
+    const ALL: Self = Self { limit: 1_000, is_full: false, resumes: false };
+
+    fn any(random: &mut Rng) -> Self {
+        Self { limit: random.u32(1..=6), is_full: random.bool(), resumes: random.bool() }
     }
 }
 
 /// Asks for a client's next page, or joins; returns the key after which the page begins, and the page. None where a table did not answer,
-/// and of a join whose reply is full, as if its messages had left no room for state.
-async fn ask(
-    session: &Session,
-    view: &mut View,
-    (limit, is_full): (u32, bool),
-    client: usize,
-) -> Option<(String, Page)> {
+/// of a join whose reply is full, and of one that needs no state.
+async fn ask(session: &Session, view: &mut View, how: How, client: usize) -> Option<(String, Page)> {
+    let How { limit, is_full, resumes } = how;
     let (connection, subject) = (format!("c{client}="), format!("client-{client}"));
-    let (after, frame) = match view.asks_for() {
-        Some((after, seq)) => {
-            let frame = json!({"action": "getState", "roomId": ROOM, "after": after, "seq": seq, "limit": limit});
-            (after, frame)
-        }
-        None => (String::new(), json!({"action": "joinRoom", "roomId": ROOM, "state": true})),
+    let (after, frame) = if let Some((after, seq)) = view.asks_for() {
+        let frame = json!({"action": "getState", "roomId": ROOM, "after": after, "seq": seq, "limit": limit});
+        (after, frame)
+    } else {
+        let after = view.position().filter(|_| resumes);
+        (String::new(), json!({"action": "joinRoom", "roomId": ROOM, "state": true, "after": after}))
     };
     let reply = session.request(&connection, &subject, &frame).await;
     match reply["type"].as_str() {
@@ -265,6 +323,8 @@ async fn ask(
             assert!(["rate_limited", "unavailable"].contains(&reply["code"].as_str().unwrap()), "{reply}");
             None
         }
+        // It has everything, or gets it by the stream.
+        Some("joined") if reply.get("state").is_none() => None,
         Some("joined") if is_full => {
             view.begin(reply["seq"].as_u64().unwrap());
             None

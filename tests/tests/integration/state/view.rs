@@ -19,6 +19,13 @@ pub(super) struct Fact {
     pub(super) until: Option<u64>,
 }
 
+/// When a message was logged, and until when it is, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Logged {
+    at: u64,
+    until: u64,
+}
+
 impl Fact {
     /// What it says at a time.
     pub(super) fn value(&self, now: u64) -> Option<&Value> {
@@ -27,7 +34,7 @@ impl Fact {
 }
 
 /// What the log's messages with keys say, by their numbers.
-pub(super) type Log = BTreeMap<u64, (String, Fact)>;
+pub(super) type Log = BTreeMap<u64, (String, Fact, Logged)>;
 
 pub(super) fn read_log(dynamodb: &DynamoDb) -> Log {
     let with_key = |row: &Value| {
@@ -35,7 +42,9 @@ pub(super) fn read_log(dynamodb: &DynamoDb) -> Log {
         let until = row["ttlSeconds"].as_u64().map(|seconds| row["sentAt"].as_u64().unwrap() + seconds * 1_000);
         let is_removal = row.get("remove").is_some();
         let data = (!is_removal).then(|| serde_json::from_str(row["data"].as_str().unwrap()).unwrap());
-        Some((seq, (key, Fact { rank: Rank::of(row["version"].as_u64(), seq), data, until })))
+        let logged =
+            Logged { at: row["appendedAt"].as_u64().unwrap() / 1_000, until: row["expiresAt"].as_u64().unwrap() };
+        Some((seq, (key, Fact { rank: Rank::of(row["version"].as_u64(), seq), data, until }, logged)))
     };
     dynamodb.log(ROOM).iter().filter_map(with_key).collect()
 }
@@ -43,13 +52,30 @@ pub(super) fn read_log(dynamodb: &DynamoDb) -> Log {
 /// The greatest message of each key up to a number.
 pub(super) fn fold(log: &Log, through: u64) -> BTreeMap<String, Fact> {
     let mut fold: BTreeMap<String, Fact> = BTreeMap::new();
-    for (key, fact) in log.range(..=through).map(|(_, told)| told) {
+    for (key, fact, _) in log.range(..=through).map(|(_, told)| told) {
         let current = fold.entry(key.clone()).or_insert_with(|| fact.clone());
         if fact.rank.supersedes(current.rank) {
             *current = fact.clone();
         }
     }
     fold
+}
+
+/// The same of what must be remembered at a time in seconds: values that last, and what took a value away for as long as the log has that,
+/// or anything older that came after it.
+pub(super) fn remembered(log: &Log, through: u64, now: u64) -> BTreeMap<String, Fact> {
+    let mut known: BTreeMap<String, (Fact, u64)> = BTreeMap::new();
+    for (key, fact, logged) in log.range(..=through).map(|(_, told)| told) {
+        let ends = fact.data.is_none() || fact.until.is_some();
+        let until = if ends { logged.until } else { u64::MAX };
+        let (current, forgotten_at) = known.entry(key.clone()).or_insert_with(|| (fact.clone(), until));
+        if fact.rank.supersedes(current.rank) || *forgotten_at <= logged.at {
+            (*current, *forgotten_at) = (fact.clone(), until);
+        } else {
+            *forgotten_at = logged.until.max(*forgotten_at);
+        }
+    }
+    known.into_iter().filter(|(_, (_, at))| *at > now).map(|(key, (fact, _))| (key, fact)).collect()
 }
 
 /// A page of state, as `joined` or `state` tells it.
@@ -111,6 +137,11 @@ impl View {
         self.reading.as_ref().map(|(first, _, next)| (next.clone(), *first))
     }
 
+    /// Up to where it has everything, if it has had a snapshot.
+    pub(super) fn position(&self) -> Option<u64> {
+        Some(self.position).filter(|position| *position > 0)
+    }
+
     /// Begins a snapshot of which the join brought nothing.
     pub(super) fn begin(&mut self, first: u64) {
         self.reading = Some((first, BTreeSet::new(), String::new()));
@@ -145,7 +176,7 @@ impl View {
 
     /// Takes what the log has after its position, as the stream brings it.
     pub(super) fn stream(&mut self, log: &Log) {
-        for (seq, (key, fact)) in log.range(self.position + 1..) {
+        for (seq, (key, fact, _)) in log.range(self.position + 1..) {
             Self::keep(&mut self.known, key.clone(), fact.rank, Some(fact.clone()));
             self.position = *seq;
         }
