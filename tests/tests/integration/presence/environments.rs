@@ -28,14 +28,20 @@ use super::bus::SteppedBus;
 use super::world::{SKEW, World};
 
 /// A queue as an environment reaches it.
-struct SteppedQueue {
+pub(super) struct SteppedQueue {
     queue: DelayedQueue,
     steps: Steps,
+    world: Rc<World>,
 }
 
 impl Queue for SteppedQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
         self.steps.pass().await;
+        if self.world.random.borrow_mut().f64() < self.world.faults.get().queue {
+            let error =
+                QueueError::Unavailable { operation: "SendMessageBatch", reason: "as the test says".to_owned() };
+            return vec![Err(error); records.len()];
+        }
         let results = self.queue.send(records).await;
         self.steps.pass().await;
         results
@@ -57,7 +63,7 @@ impl Queue for SteppedQueue {
     }
 }
 
-type Function = PresenceFunction<SteppedQueue, SteppedBus, TestClock>;
+pub(super) type Function = PresenceFunction<SteppedQueue, SteppedBus, TestClock>;
 
 /// One of the environments that run side by side.
 struct Slot {
@@ -212,20 +218,16 @@ impl Environments {
     }
 }
 
-fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps) -> Function {
+pub(super) fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps) -> Function {
     let clock = world.clock.ahead_by_millis(world.random.borrow_mut().i64(-SKEW..=SKEW));
-    let stepped = |queue: &DelayedQueue| SteppedQueue { queue: queue.clone(), steps: steps.clone() };
+    let stepped =
+        |queue: &DelayedQueue| SteppedQueue { queue: queue.clone(), steps: steps.clone(), world: Rc::clone(world) };
     PresenceFunction {
         presence: PresenceTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
         connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
         broadcasts: stepped(&world.broadcasts),
         ticks: stepped(&world.ticks),
-        bus: SteppedBus {
-            bus: world.bus.clone(),
-            steps: steps.clone(),
-            failing: world.faults.get().bus,
-            random: RefCell::new(world.random.borrow_mut().fork()),
-        },
+        bus: SteppedBus { bus: world.bus.clone(), steps: steps.clone(), world: Rc::clone(world) },
         budget: Budget::new(world.settings.posts_per_second),
         settings: world.settings.clone(),
         clock,
@@ -233,9 +235,14 @@ fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps)
 }
 
 /// Invokes the function, with time enough; returns the batch item failures.
-async fn handle(function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
+pub(super) async fn handle(function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
+    handle_within(Duration::from_secs(600), function, records).await
+}
+
+/// As [`handle`], with so much time.
+pub(super) async fn handle_within(time: Duration, function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
     let event: SqsEvent = serde_json::from_value(queue_batch(&records)).unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(600);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
     let mut context = Context::default();
     context.deadline = u64::try_from(now.as_millis()).unwrap();
     let response = function.handle(LambdaEvent::new(event, context), &Metrics::default()).await.unwrap();
