@@ -228,7 +228,7 @@ export type ClientFrame =
   | { action: "sync"; rooms: Record<string, number>; presence?: Record<string, number> }
   | { action: "getHistory"; roomId: string; before: number | undefined; limit: number | undefined }
   | { action: "getState"; roomId: string; after: string | undefined; seq: number }
-  | { action: "getMembers"; roomId: string; after: string | undefined; limit?: number | undefined };
+  | { action: "getMembers"; roomId: string; after: string | undefined; rev?: number | undefined; limit?: number | undefined };
 
 /** Whether an answer of the log brings a page of the room's state: only a `joined` does. */
 export function bringsState(page: CatchUp & Pick<Partial<JoinedFrame>, "state" | "stateNext">): boolean {

@@ -35,8 +35,8 @@ export interface PresencePage {
 
 /** What the list needs of its room. */
 export interface PresencePorts {
-  /** Reads a page; retries for a while. */
-  page(options: PageOptions): Promise<Reply<"members">>;
+  /** Reads a page, of the list `rev` or a later one; retries for a while. */
+  page(options: PageOptions & { rev?: number | undefined }): Promise<Reply<"members">>;
   /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
   announce(done: Promise<void>): Promise<void>;
   error(error: RoomcastError): void;
@@ -246,7 +246,7 @@ export class Presence extends Emitter<PresenceEvents> {
     let last = 0;
     try {
       for (let after = ""; ; page = undefined) {
-        page ??= await this.#ports.page({ limit: MAX_MEMBERS_LIMIT, ...(after !== "" && { after }) });
+        page ??= await this.#ports.page({ limit: MAX_MEMBERS_LIMIT, rev: first, ...(after !== "" && { after }) });
         if (reading !== this.#reading) return;
         const { rev, count, members, next, listed = true } = page;
         first ??= rev;

@@ -93,9 +93,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   /** Who is in the room, if it was joined with `presence`. */
   get presence(): Presence {
     return (this.#presence ??= new Presence({
-      page: async ({ after, limit, signal }) => {
+      page: async ({ after, rev, limit, signal }) => {
         checkWhole("limit", limit, 1, this.id, MAX_MEMBERS_LIMIT);
-        return this.#request({ action: "getMembers", roomId: this.id, after, limit }, "members", signal);
+        return this.#request({ action: "getMembers", roomId: this.id, after, rev, limit }, "members", signal);
       },
       announce: (done) => this.#announce(done),
       error: (error) => this.#tell("error", about(error, { roomId: this.id })),

@@ -80,7 +80,9 @@ describe("presence", () => {
     await pass(1_000);
     expect(ids(room)).toEqual(["a", "c", "d", "e", "f"]);
     expect(seen.filter((event) => event.includes("b"))).not.toContain("+b");
-    expect(server.received("getMembers").map(({ after }) => after)).toEqual(["b", "d"]);
+    const pages = server.received("getMembers");
+    expect(pages.map(({ after }) => after)).toEqual(["b", "d"]);
+    expect([new Set(pages.map(({ rev }) => rev)).size, typeof pages[0]?.["rev"]]).toEqual([1, "number"]);
   });
 
   it("says something else of oneself", async () => {
