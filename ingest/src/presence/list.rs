@@ -83,17 +83,14 @@ pub async fn page_of(
         return Ok((MemberList { rev: 0, count: 0, members: Some(Vec::new()), next: None }, true));
     };
     let PresenceRow { rev, count, .. } = *row;
-    let (members, next) = match &row.members {
-        Some(members) => {
-            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let rest = members.range::<str, _>((start, Bound::Unbounded));
-            cut(rest.map(|(id, data)| Member { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
-        }
-        None => {
-            let look = table.listed_after(room, after, limit).await?;
-            let (members, next) = cut(look.members.into_iter(), limit, PAGE_BYTES);
-            (members, next.or(look.next))
-        }
+    let (members, next) = if let Some(members) = &row.members {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = members.range::<str, _>((start, Bound::Unbounded));
+        cut(rest.map(|(id, data)| Member { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
+    } else {
+        let look = table.listed_after(room, after, limit).await?;
+        let (members, next) = cut(look.members.into_iter(), limit, PAGE_BYTES);
+        (members, next.or(look.next))
     };
     Ok((MemberList { rev, count, members: Some(members), next }, row.members.is_some()))
 }

@@ -37,7 +37,7 @@ pub struct Recent<C> {
 #[derive(Debug)]
 struct Kept {
     room: RoomId,
-    row: Option<Rc<PresenceRow>>,
+    row: Rc<PresenceRow>,
     read_at: u64,
 }
 
@@ -60,22 +60,22 @@ impl<C: Clock> Recent<C> {
     ) -> Result<Option<Rc<PresenceRow>>, StoreError> {
         let read_at = self.clock.unix_millis();
         if let Some(row) = rev.and_then(|rev| self.kept(room, rev, read_at)) {
-            return Ok(row);
+            return Ok(Some(row));
         }
-        let row = table.get(room).await?.map(Rc::new);
+        let Some(row) = table.get(room).await?.map(Rc::new) else { return Ok(None) };
         let mut kept = self.kept.borrow_mut();
         kept.retain(|other| other.room != *room);
-        kept.push(Kept { room: room.clone(), row: row.clone(), read_at });
+        kept.push(Kept { room: room.clone(), row: Rc::clone(&row), read_at });
         if kept.len() > MOST {
             kept.remove(0);
         }
-        Ok(row)
+        Ok(Some(row))
     }
 
-    fn kept(&self, room: &RoomId, rev: u64, now: u64) -> Option<Option<Rc<PresenceRow>>> {
+    fn kept(&self, room: &RoomId, rev: u64, now: u64) -> Option<Rc<PresenceRow>> {
         let mut kept = self.kept.borrow_mut();
         kept.retain(|kept| now < kept.read_at + KEPT_MILLIS);
         let kept = kept.iter().find(|kept| kept.room == *room)?;
-        (kept.row.as_ref().map_or(0, |row| row.rev) >= rev).then(|| kept.row.clone())
+        (kept.row.rev >= rev).then(|| kept.row.clone())
     }
 }

@@ -10,7 +10,7 @@ const ROOMS_SHARE: usize = 5;
 const ENVIRONMENTS: usize = 4;
 
 /// Messages a second of each environment, and the connections of their rooms.
-const MESSAGES: usize = 10;
+const MESSAGES: u32 = 10;
 const CONNECTIONS: usize = 100;
 
 /// Publications: a room's connections, and how many such rooms there are.
@@ -30,7 +30,7 @@ impl Rooms {
 
 /// Sends messages for a time, whoever else posts meanwhile; returns how long each took, in milliseconds.
 async fn messages(environment: &Environment, time: Duration) -> Vec<f64> {
-    let pause = Duration::from_secs(1) / MESSAGES as u32;
+    let pause = Duration::from_secs(1) / MESSAGES;
     let count = time.as_millis() / pause.as_millis();
     let send = |number| async move {
         sleep(pause * number).await;

@@ -36,7 +36,9 @@ async fn rooms_wait_for_themselves_alone(seed: u64, outage: Faults) {
     };
     let rooms: Vec<String> = (0..ROOMS).map(|room| format!("b{room}")).collect();
     world.faults.set(outage);
-    rooms.iter().for_each(|room| put(room));
+    for room in &rooms {
+        put(room);
+    }
     pass(&environments, OUTAGE).await;
     // A queue that refuses everybody is up for the one that is looked at.
     world.faults.set(Faults { queue: 0.0, ..outage });
