@@ -58,6 +58,28 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComeBackAt(pub u64);
 
+/// Leave to publish a room. What that costs, about, is set aside: rooms that are published side by side do not spend the same posts.
+/// It is given back when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Admission<'a> {
+    budget: &'a Budget,
+    set_aside: f64,
+}
+
+impl Admission<'_> {
+    /// Pays for the publication, which has been sent: what it costs instead of what was set aside.
+    pub fn pay(self, posts: u64, now: u64) {
+        self.budget.pay(posts, now);
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.budget.state.borrow_mut().owed -= self.set_aside;
+    }
+}
+
 impl Budget {
     /// Of a stack that posts so much a second.
     #[must_use]
@@ -71,25 +93,26 @@ impl Budget {
     ///
     /// # Errors
     /// With the time when to ask again.
-    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<(), ComeBackAt> {
+    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<Admission<'_>, ComeBackAt> {
         let mut state = self.state.borrow_mut();
         self.settle(&mut state, now);
         let clear_at = now + self.millis_for(state.owed);
+        #[expect(clippy::cast_precision_loss, reason = "a room's connections")]
+        let cost = posts.map_or(state.last_cost, |posts| posts as f64);
         let has_turn = waited >= WAITED || state.line_ends <= now;
         if state.owed <= 0.0 && (has_turn || state.owed <= -self.earns) {
-            return Ok(());
+            state.owed += cost;
+            return Ok(Admission { budget: self, set_aside: cost });
         }
         if waited >= WAITED {
             return Err(ComeBackAt(clear_at));
         }
         let place = state.line_ends.max(clear_at);
-        #[expect(clippy::cast_precision_loss, reason = "a room's connections")]
-        let cost = posts.map_or(state.last_cost, |posts| posts as f64);
         state.line_ends = place + self.millis_for(cost);
         Err(ComeBackAt(place))
     }
 
-    /// Pays for a publication.
+    /// Pays for a publication that has been sent. One that could not be sent costs nothing, however often it is tried.
     #[expect(clippy::cast_precision_loss, reason = "a room's connections")]
     pub fn pay(&self, posts: u64, now: u64) {
         let mut state = self.state.borrow_mut();
@@ -137,16 +160,28 @@ mod tests {
     #[test]
     fn an_environment_may_owe_one_publication() {
         let budget = Budget::new(500);
-        assert_eq!(budget.admit(Some(100), 0, START), Ok(()));
-        budget.pay(100, START);
-        assert_eq!(budget.admit(Some(100), 0, START), Err(ComeBackAt(START + 400)));
-        assert_eq!(budget.admit(Some(100), 0, START + 1), Err(ComeBackAt(START + 800)), "at the end of the line");
-        assert_eq!(budget.admit(Some(100), WAITED, START + 399), Err(ComeBackAt(START + 400)));
-        assert_eq!(budget.admit(Some(100), WAITED, START + 400), Ok(()), "has had its turn");
-        assert!(budget.admit(Some(100), 0, START + 400).is_err(), "others are before it");
-        assert_eq!(budget.admit(Some(100), 0, START + 1_400), Ok(()), "but not when nobody comes");
+        let admit = |posts, waited, now| budget.admit(Some(posts), waited, now).map(drop);
+        budget.admit(Some(100), 0, START).unwrap().pay(100, START);
+        assert_eq!(admit(100, 0, START), Err(ComeBackAt(START + 400)));
+        assert_eq!(admit(100, 0, START + 1), Err(ComeBackAt(START + 800)), "at the end of the line");
+        assert_eq!(admit(100, WAITED, START + 399), Err(ComeBackAt(START + 400)));
+        assert_eq!(admit(100, WAITED, START + 400), Ok(()), "has had its turn");
+        assert!(admit(100, 0, START + 400).is_err(), "others are before it");
+        assert_eq!(admit(100, 0, START + 1_400), Ok(()), "but not when nobody comes");
         budget.pay(10_000, START + 1_400);
-        assert_eq!(budget.admit(Some(1), WAITED, START + 1_401), Err(ComeBackAt(START + 40_400)));
+        assert_eq!(admit(1, WAITED, START + 1_401), Err(ComeBackAt(START + 40_400)));
+    }
+
+    #[test]
+    fn rooms_side_by_side_do_not_spend_the_same_posts() {
+        let budget = Budget::new(500);
+        let admission = budget.admit(Some(1_000), 0, START).unwrap();
+        assert_eq!(budget.admit(Some(1), WAITED, START).unwrap_err(), ComeBackAt(START + 4_000));
+        drop(admission);
+        let admission = budget.admit(Some(1_000), WAITED, START).expect("nothing was published");
+        // The room has become smaller.
+        admission.pay(500, START);
+        assert_eq!(budget.admit(Some(1), WAITED, START).unwrap_err(), ComeBackAt(START + 2_000));
     }
 
     /// A thousand rooms of a hundred at once, whose ticks come to any of two environments.
@@ -161,8 +196,8 @@ mod tests {
             receives += 1;
             let budget = &budgets[random.usize(..2)];
             match budget.admit(None, at - due, at) {
-                Ok(()) => {
-                    budget.pay(100, at);
+                Ok(admission) => {
+                    admission.pay(100, at);
                     posts += 100;
                     end = at;
                 }

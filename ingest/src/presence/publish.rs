@@ -104,10 +104,13 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         if let Some(row) = &published {
             // Before anything else: by its time alone the tick would be done.
             if let Some(place) = ticks[*first..].iter().position(|tick| tick.id == row.by) {
+                // The room last: while the bus refuses, its connections have been told, and would be again whenever the queue has
+                // forgotten that.
+                self.put_events(room, row, kept, metrics).await?;
+                self.send(room, row).await?;
                 if kept.presence {
                     self.budget.pay(row.connections, self.clock.unix_millis());
                 }
-                self.tell(room, row, kept, metrics).await?;
                 *first += place + 1;
             }
             let is_seen = |tick: &&Tick| tick.sent_at + self.settings.delay_ms <= row.read_at;
@@ -119,11 +122,13 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         if let Some(row) = published.as_ref().filter(|row| now < row.next_at) {
             return hidden(row.next_at);
         }
+        let mut admission = None;
         if kept.presence {
             let posts = published.as_ref().map(|row| row.connections);
             let waited = now.saturating_sub(tick.sent_at + self.settings.delay_ms);
-            if let Err(ComeBackAt(until)) = self.budget.admit(posts, waited, now) {
-                return hidden(until);
+            match self.budget.admit(posts, waited, now) {
+                Ok(admitted) => admission = Some(admitted),
+                Err(ComeBackAt(until)) => return hidden(until),
             }
         }
         let present = members::read(&self.presence, room, now / 1_000).await?;
@@ -148,21 +153,33 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         if !self.presence.publish(room, &row, published.map(|row| row.rev)).await? {
             return Ok(Attempt::Lost);
         }
-        if kept.presence {
-            self.budget.pay(connections, self.clock.unix_millis());
-        }
         metrics.add(PUBLICATIONS, 1);
-        self.tell(room, &row, kept, metrics).await?;
+        self.send(room, &row).await?;
+        if let Some(admission) = admission {
+            admission.pay(connections, self.clock.unix_millis());
+        }
+        self.put_events(room, &row, kept, metrics).await?;
         tracing::info!(%room, rev = row.rev, count = row.count, connections, "published");
         Ok(Attempt::Over(Left::Nothing))
     }
 
-    /// Tells the room's connections and the bus what a publication has changed; again is fine.
-    async fn tell(&self, room: &RoomId, row: &PresenceRow, kept: Kept, metrics: &Metrics) -> Result<(), PublishError> {
+    /// Tells the room's connections what a publication has changed; again is fine.
+    async fn send(&self, room: &RoomId, row: &PresenceRow) -> Result<(), PublishError> {
         if let Some(publication) = row::publication(row) {
             let record = publication.to_record(room, None);
             self.broadcasts.send(std::slice::from_ref(&record)).await.into_iter().collect::<Result<(), _>>()?;
         }
+        Ok(())
+    }
+
+    /// Tells the bus what a publication has changed; again is fine.
+    async fn put_events(
+        &self,
+        room: &RoomId,
+        row: &PresenceRow,
+        kept: Kept,
+        metrics: &Metrics,
+    ) -> Result<(), PublishError> {
         let events = events::of_publication(room, row, kept.events);
         if events.is_empty() {
             return Ok(());

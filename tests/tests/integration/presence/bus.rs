@@ -10,6 +10,8 @@ use shared::queue::QueueError;
 use shared::queue::eventbridge::BusEvent;
 use tests::steps::Steps;
 
+use super::world::World;
+
 /// A room as a backend knows it that drops what is older than what it has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Folded {
@@ -59,17 +61,15 @@ impl Witness {
 pub(super) struct SteppedBus {
     pub(super) bus: Witness,
     pub(super) steps: Steps,
-    /// The share of calls of which an entry fails.
-    pub(super) failing: f64,
-    pub(super) random: RefCell<fastrand::Rng>,
+    pub(super) world: Rc<World>,
 }
 
 impl Bus for SteppedBus {
     async fn put(&self, events: &[BusEvent]) -> Vec<Result<(), QueueError>> {
         self.steps.pass().await;
         let fails = {
-            let mut random = self.random.borrow_mut();
-            (random.f64() < self.failing).then(|| random.usize(..events.len()))
+            let mut random = self.world.random.borrow_mut();
+            (random.f64() < self.world.faults.get().bus).then(|| random.usize(..events.len()))
         };
         let mut results = Vec::with_capacity(events.len());
         for (place, event) in events.iter().enumerate() {

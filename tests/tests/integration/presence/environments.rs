@@ -31,11 +31,17 @@ use super::world::{SKEW, World};
 struct SteppedQueue {
     queue: DelayedQueue,
     steps: Steps,
+    world: Rc<World>,
 }
 
 impl Queue for SteppedQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
         self.steps.pass().await;
+        if self.world.random.borrow_mut().f64() < self.world.faults.get().queue {
+            let error =
+                QueueError::Unavailable { operation: "SendMessageBatch", reason: "as the test says".to_owned() };
+            return vec![Err(error); records.len()];
+        }
         let results = self.queue.send(records).await;
         self.steps.pass().await;
         results
@@ -214,18 +220,14 @@ impl Environments {
 
 fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps) -> Function {
     let clock = world.clock.ahead_by_millis(world.random.borrow_mut().i64(-SKEW..=SKEW));
-    let stepped = |queue: &DelayedQueue| SteppedQueue { queue: queue.clone(), steps: steps.clone() };
+    let stepped =
+        |queue: &DelayedQueue| SteppedQueue { queue: queue.clone(), steps: steps.clone(), world: Rc::clone(world) };
     PresenceFunction {
         presence: PresenceTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
         connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()),
         broadcasts: stepped(&world.broadcasts),
         ticks: stepped(&world.ticks),
-        bus: SteppedBus {
-            bus: world.bus.clone(),
-            steps: steps.clone(),
-            failing: world.faults.get().bus,
-            random: RefCell::new(world.random.borrow_mut().fork()),
-        },
+        bus: SteppedBus { bus: world.bus.clone(), steps: steps.clone(), world: Rc::clone(world) },
         budget: Budget::new(world.settings.posts_per_second),
         settings: world.settings.clone(),
         clock,

@@ -4,6 +4,7 @@ mod bus;
 mod environments;
 mod fanout;
 mod metrics;
+mod outage;
 mod pace;
 mod properties;
 mod session;

@@ -21,8 +21,15 @@ const SOON: u64 = 5_000;
 /// The shortest pace: that of all small rooms.
 const PACE: u64 = 1_000;
 
-const FAULTY: Faults =
-    Faults { ticks_lost: 0.1, ends_unreported: 0.2, frames: 0.3, rows_deleted: 0.02, kills: 0.3, bus: 0.1 };
+const FAULTY: Faults = Faults {
+    ticks_lost: 0.1,
+    ends_unreported: 0.2,
+    frames: 0.3,
+    rows_deleted: 0.02,
+    kills: 0.3,
+    bus: 0.1,
+    queue: 0.05,
+};
 
 async fn pass(environments: &Environments, millis: u64) {
     for _ in 0..millis / MOMENT {

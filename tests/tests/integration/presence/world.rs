@@ -51,6 +51,8 @@ pub(super) struct Faults {
     pub(super) kills: f64,
     /// Calls to the bus of which an entry fails.
     pub(super) bus: f64,
+    /// Publications that the rooms' queue does not take.
+    pub(super) queue: f64,
 }
 
 /// A client's connection to a room.
