@@ -76,6 +76,8 @@ fn event(detail_type: &'static str, detail: &Detail<'_>) -> BusEvent {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::{Value, json};
     use shared::presence::MemberData;
 
@@ -89,7 +91,7 @@ mod tests {
     fn published(previous: Option<&PresenceRow>, listed: &[(&str, &str)]) -> PresenceRow {
         let listed = listed.iter().map(|(id, data)| ((*id).to_owned(), MemberData::parse(data))).collect();
         let kept = Kept { presence: true, events: ALL };
-        let row = row::next(previous, Present { listed, ..Present::default() }, kept, 500).unwrap();
+        let row = row::next(previous, Present::of_names(listed, BTreeSet::new()), kept, 500).unwrap();
         PresenceRow { rev: previous.map_or(5, |row| row.rev + 1), ..row }
     }
 

@@ -31,7 +31,10 @@ pub mod row;
 pub mod tick;
 pub mod ticks;
 
+use std::time::Duration;
+
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use futures::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
@@ -42,6 +45,7 @@ use shared::{
     queue::Queue,
     store::{connections::ConnectionTable, presence::PresenceTable},
 };
+use tokio::time::timeout;
 
 use self::{
     config::PresenceSettings,
@@ -54,6 +58,13 @@ use crate::deadline::Deadline;
 
 /// The longest time for which ticks that failed are left alone, in seconds.
 const LONGEST_WAIT: u32 = 30;
+
+/// Rooms of a batch that are served at the same time: each holds a page of its members in memory, and one that takes long takes one
+/// of these places.
+const ROOMS_AT_ONCE: usize = 5;
+
+/// The time for hiding the ticks of rooms for which there was none: half of what an invocation keeps for its answer.
+const HIDE: Duration = Duration::from_millis(500);
 
 /// The longest time for which ticks are hidden at once, in milliseconds: that of the slowest pace.
 const LONGEST_HIDE: u64 = 900_000;
@@ -80,25 +91,36 @@ pub struct PresenceFunction<Q, B, C> {
 }
 
 impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
-    /// Serves one batch, one room after the other. Says which ticks must stay in the queue: of each room those from the first one on
-    /// that is not done.
+    /// Serves one batch, some rooms side by side: one that takes long does not keep the others waiting. Says which ticks must stay in
+    /// the queue: of each room those from the first one on that is not done.
     ///
     /// # Errors
     /// When the event is none of a queue's: the function is wired wrongly.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>, metrics: &Metrics) -> Result<SqsBatchResponse, NotATick> {
         let deadline = Deadline::of(&event.context);
+        let rooms = ticks::read(event.payload.records)?;
         let mut response = SqsBatchResponse::default();
-        for room in ticks::read(event.payload.records)? {
-            // What was cut off is as if the environment had been killed: its ticks come back when their visibility timeout is over.
-            let left = deadline.in_time(self.serve_room(&room, metrics)).await;
-            if left.is_none() {
-                tracing::warn!(room = %room.room, "the invocation's time was up before a room's presence was published");
-            }
-            let first = left.unwrap_or_default();
-            response.batch_item_failures.extend(room.ticks[first..].iter().map(failure));
+        let mut served = stream::iter(&rooms)
+            .map(async |room| &room.ticks[self.serve_in_time(room, deadline, metrics).await..])
+            .buffer_unordered(ROOMS_AT_ONCE);
+        while let Some(left) = served.next().await {
+            response.batch_item_failures.extend(left.iter().map(failure));
         }
         metrics.add(RETURNED, response.batch_item_failures.len() as u64);
         Ok(response)
+    }
+
+    /// As [`Self::serve_room`], within the invocation's time. Of a room that was cut off, or not begun, no tick is done, which is as if
+    /// the environment had been killed; but its ticks need not wait for the visibility timeout.
+    async fn serve_in_time(&self, room: &RoomTicks, deadline: Deadline, metrics: &Metrics) -> usize {
+        if let Some(first) = deadline.in_time(self.serve_room(room, metrics)).await {
+            return first;
+        }
+        let wait = wait_after_failure(room, 0);
+        tracing::warn!(room = %room.room, wait_seconds = wait, "the time was up before a room's presence was published");
+        // Whatever becomes of it: the answer must not be late.
+        let _ = timeout(HIDE, self.hide(room, 0, wait)).await;
+        0
     }
 
     /// Brings a room's ticks to their end; says how many are done. The others are hidden for as long as there is nothing to do.
@@ -113,8 +135,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
                 first
             }
             Err((first, error)) => {
-                let receives = room.ticks.get(first).map_or(1, |tick| tick.receives.clamp(1, 16));
-                let wait = (1 << (receives - 1)).min(LONGEST_WAIT);
+                let wait = wait_after_failure(room, first);
                 tracing::error!(room = %room.room, wait_seconds = wait, %error, "a room's ticks stay in the queue");
                 self.hide(room, first, wait).await;
                 first
@@ -129,6 +150,12 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
             tracing::warn!(room = %room.room, %error, "a tick comes back after its visibility timeout");
         }
     }
+}
+
+/// For how many seconds a room's ticks are left alone, of which the one at this place was tried in vain: twice as long each time.
+fn wait_after_failure(room: &RoomTicks, first: usize) -> u32 {
+    let receives = room.ticks.get(first).map_or(1, |tick| tick.receives.clamp(1, 16));
+    (1 << (receives - 1)).min(LONGEST_WAIT)
 }
 
 fn failure(tick: &Tick) -> BatchItemFailure {

@@ -131,7 +131,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
                 Err(ComeBackAt(until)) => return hidden(until),
             }
         }
-        let present = members::read(&self.presence, room, now / 1_000).await?;
+        let present = members::read(&self.presence, room, self.settings.list_max, now / 1_000).await?;
         let connections = present.connections;
         let Some(next) = row::next(published.as_ref(), present, kept, self.settings.list_max) else {
             metrics.add(RECONCILIATIONS_UNCHANGED, 1);

@@ -26,16 +26,14 @@ const FACTS_BYTES: usize = FRAME_BYTES - ROOM_ID_CHARS - 200;
 pub fn next(previous: Option<&PresenceRow>, present: Present, kept: Kept, list_max: usize) -> Option<PresenceRow> {
     let nothing = nothing_published();
     let previous = previous.unwrap_or(&nothing);
-    let (listed, unlisted) = counted(present, kept);
-    let (count, everybody) = (listed.len(), listed.len() + unlisted.len());
+    let Present { listed_count: count, listed, everybody, unlisted, .. } = counted(present, kept);
     let members = fitting(listed, count, 0, previous.members.is_some(), list_max);
     // Only events name those who are not listed.
     let unlisted = members
         .as_ref()
         .filter(|_| kept.events.member)
         .and_then(|members| fitting(unlisted, everybody, json_bytes(members), names(previous).is_some(), list_max));
-    let row =
-        PresenceRow { count: count as u64, members, everybody: everybody as u64, unlisted, ..nothing_published() };
+    let row = PresenceRow { count, members, everybody, unlisted, ..nothing_published() };
     let row = with_change(row, previous, kept)?;
     if row.text_bytes() <= ROW_BYTES {
         return Some(row);
@@ -81,22 +79,26 @@ fn nothing_published() -> PresenceRow {
 }
 
 /// Those who count: without presence nobody is listed, and without events nobody else matters.
-fn counted(present: Present, kept: Kept) -> (Members, BTreeSet<String>) {
-    let Present { mut listed, mut unlisted, .. } = present;
+fn counted(mut present: Present, kept: Kept) -> Present {
     if !kept.presence {
-        unlisted.extend(std::mem::take(&mut listed).into_keys());
+        let listed = present.listed.take().unwrap_or_default();
+        if let Some(unlisted) = &mut present.unlisted {
+            unlisted.extend(listed.into_keys());
+        }
+        (present.listed_count, present.listed) = (0, Some(Members::new()));
     }
     if !kept.events.room && !kept.events.member {
-        unlisted.clear();
+        (present.everybody, present.unlisted) = (present.listed_count, Some(BTreeSet::new()));
     }
-    (listed, unlisted)
+    present
 }
 
 /// Names, if they are few enough beside other bytes. Where they were too many before they must be a fifth fewer: at the limit itself a
 /// room would go to and fro.
-fn fitting<T: Serialize>(names: T, count: usize, beside: usize, were_few: bool, most: usize) -> Option<T> {
+fn fitting<T: Serialize>(names: Option<T>, count: u64, beside: usize, were_few: bool, most: usize) -> Option<T> {
     let of_limit = |limit: usize| if were_few { limit } else { limit - limit / 5 };
-    (count <= of_limit(most) && json_bytes(&names) + beside <= of_limit(LIST_BYTES)).then_some(names)
+    let fits = |names: &T| count <= of_limit(most) as u64 && json_bytes(names) + beside <= of_limit(LIST_BYTES);
+    names.filter(fits)
 }
 
 /// The names of all members, if they are known.
@@ -160,18 +162,16 @@ mod tests {
     const BOTH: Kept = Kept { presence: true, events: EventKinds { room: true, member: true } };
 
     fn present(listed: &[(&str, &str)], unlisted: &[&str]) -> Present {
-        Present {
-            listed: listed.iter().map(|(id, data)| ((*id).to_owned(), MemberData::parse(data))).collect(),
-            unlisted: unlisted.iter().map(|id| (*id).to_owned()).collect(),
-            connections: 0,
-        }
+        Present::of_names(
+            listed.iter().map(|(id, data)| ((*id).to_owned(), MemberData::parse(data))).collect(),
+            unlisted.iter().map(|id| (*id).to_owned()).collect(),
+        )
     }
 
     /// So many members, each with so many bytes of data.
     fn many(count: usize, bytes: usize) -> Present {
         let data = MemberData::parse(&format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))));
-        let listed = (0..count).map(|n| (format!("m{n:04}"), data.clone())).collect();
-        Present { listed, ..Present::default() }
+        Present::of_names((0..count).map(|n| (format!("m{n:04}"), data.clone())).collect(), BTreeSet::new())
     }
 
     fn published(previous: Option<&PresenceRow>, present: Present, kept: Kept) -> Option<PresenceRow> {
@@ -244,12 +244,28 @@ mod tests {
     fn a_row_always_fits_the_table() {
         let named = |letter: &str| {
             let listed = (0..500).map(|n| (format!("{}{n:03}", letter.repeat(253)), None)).collect();
-            Present { listed, ..Present::default() }
+            Present::of_names(listed, BTreeSet::new())
         };
         let first = published(None, named("a"), BOTH).unwrap();
         let second = published(Some(&first), named("b"), BOTH).unwrap();
         assert!(first.text_bytes() <= ROW_BYTES && second.text_bytes() <= ROW_BYTES);
         assert_eq!((change(&second), second.count), (Change::CountOnly, 500));
+    }
+
+    #[test]
+    fn those_who_are_too_many_to_be_named_are_counted() {
+        let crowd = |listed_count, everybody| Present {
+            listed_count,
+            listed: None,
+            everybody,
+            unlisted: None,
+            connections: 2 * everybody,
+        };
+        for (kept, count, everybody) in [(PRESENCE, 600, 600), (BOTH, 600, 700), (EVENTS, 0, 700)] {
+            let row = published(None, crowd(600, 700), kept).unwrap();
+            assert_eq!((row.count, row.everybody, row.unlisted.is_none()), (count, everybody, true), "{kept:?}");
+            assert_eq!(row.members.is_none(), kept.presence, "{kept:?}");
+        }
     }
 
     #[test]
@@ -279,7 +295,7 @@ mod tests {
     #[test]
     fn too_many_for_a_list_are_not_named_in_events_either() {
         let unlisted =
-            |count: usize| Present { unlisted: (0..count).map(|n| format!("m{n:04}")).collect(), ..Present::default() };
+            |count: usize| Present::of_names(Members::new(), (0..count).map(|n| format!("m{n:04}")).collect());
         let list = published(None, unlisted(500), EVENTS).unwrap();
         assert_eq!(list.last.entered.len(), 500);
         let over = published(Some(&list), unlisted(501), EVENTS).unwrap();

@@ -21,6 +21,9 @@ const ROWS: i32 = 500;
 /// Reads for one page of members: rows that have expired, and those of members who are not listed, are passed over.
 const READS: usize = 4;
 
+/// What counts members.
+const WITHOUT_DATA: &str = "connectionId, userId, joinedAt, presentUntil, listed";
+
 const QUERY: &str = "Query of a room's members";
 
 /// A connection of a member, as the index shows it.
@@ -64,11 +67,18 @@ pub struct MemberPage {
 
 impl<C: Clock> PresenceTable<C> {
     /// Reads a page of the index: a megabyte of rows, with those that have expired. The index follows the table within moments.
+    /// Without data a page takes as many units, and less memory and time.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
-    pub async fn index_page(&self, room: &RoomId, cursor: Option<IndexCursor>) -> Result<IndexPage, StoreError> {
+    pub async fn index_page(
+        &self,
+        room: &RoomId,
+        cursor: Option<IndexCursor>,
+        with_data: bool,
+    ) -> Result<IndexPage, StoreError> {
         let query = self.query(room, None).set_exclusive_start_key(cursor.map(|cursor| cursor.0));
+        let query = if with_data { query } else { query.projection_expression(WITHOUT_DATA) };
         let page = query.send().await.map_err(StoreError::of_call(QUERY))?;
         let mut rows = Vec::with_capacity(page.items().len());
         let mut unreadable = UnreadableRows::default();

@@ -28,7 +28,7 @@ use super::bus::SteppedBus;
 use super::world::{SKEW, World};
 
 /// A queue as an environment reaches it.
-struct SteppedQueue {
+pub(super) struct SteppedQueue {
     queue: DelayedQueue,
     steps: Steps,
     world: Rc<World>,
@@ -63,7 +63,7 @@ impl Queue for SteppedQueue {
     }
 }
 
-type Function = PresenceFunction<SteppedQueue, SteppedBus, TestClock>;
+pub(super) type Function = PresenceFunction<SteppedQueue, SteppedBus, TestClock>;
 
 /// One of the environments that run side by side.
 struct Slot {
@@ -218,7 +218,7 @@ impl Environments {
     }
 }
 
-fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps) -> Function {
+pub(super) fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps) -> Function {
     let clock = world.clock.ahead_by_millis(world.random.borrow_mut().i64(-SKEW..=SKEW));
     let stepped =
         |queue: &DelayedQueue| SteppedQueue { queue: queue.clone(), steps: steps.clone(), world: Rc::clone(world) };
@@ -235,9 +235,14 @@ fn function(world: &Rc<World>, client: &aws_sdk_dynamodb::Client, steps: &Steps)
 }
 
 /// Invokes the function, with time enough; returns the batch item failures.
-async fn handle(function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
+pub(super) async fn handle(function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
+    handle_within(Duration::from_secs(600), function, records).await
+}
+
+/// As [`handle`], with so much time.
+pub(super) async fn handle_within(time: Duration, function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
     let event: SqsEvent = serde_json::from_value(queue_batch(&records)).unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(600);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
     let mut context = Context::default();
     context.deadline = u64::try_from(now.as_millis()).unwrap();
     let response = function.handle(LambdaEvent::new(event, context), &Metrics::default()).await.unwrap();

@@ -8,4 +8,5 @@ mod outage;
 mod pace;
 mod properties;
 mod session;
+mod slow;
 mod world;
