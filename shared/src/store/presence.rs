@@ -139,7 +139,8 @@ impl<C: Clock> PresenceTable<C> {
         Self { client, table: table.into(), clock }
     }
 
-    /// What is published of a room; strongly consistent. A row that cannot be read counts as none.
+    /// What is published of a room; strongly consistent. Of a row that cannot be read the version is what matters, since the next one
+    /// takes its place: it counts as one without a list.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -154,7 +155,13 @@ impl<C: Clock> PresenceTable<C> {
             .send()
             .await
             .map_err(StoreError::of_call(GET))?;
-        Ok(output.item.and_then(|item| read_row(&item).map_err(|row| warn(room, row)).ok()))
+        Ok(output.item.and_then(|item| match read_row(&item) {
+            Ok(row) => Some(row),
+            Err(Unreadable(attribute)) => {
+                tracing::warn!(%room, attribute, "a room's presence cannot be read, and counts as one without a list");
+                read_version(&item).inspect_err(|_| tracing::error!(%room, "nor can its version")).ok()
+            }
+        }))
     }
 
     /// Where some rooms' presence stands, of those of which anything was published; eventually consistent. What is throttled is
@@ -328,8 +335,21 @@ fn read_json<T: for<'de> Deserialize<'de>>(item: &Item, attribute: &'static str)
     item.get(attribute).map(read).transpose()
 }
 
-fn warn(room: &RoomId, Unreadable(attribute): Unreadable) {
-    tracing::warn!(%room, attribute, "a room's presence cannot be read, and counts as none");
+/// The version of a row that cannot be read, with whatever can.
+fn read_version(item: &Item) -> Result<PresenceRow, Unreadable> {
+    let number_of = |attribute| read_optional_number(item, attribute).ok().flatten().unwrap_or_default();
+    Ok(PresenceRow {
+        rev: read_number(item, "rev")?,
+        count: number_of("count"),
+        members: None,
+        everybody: number_of("everybody"),
+        unlisted: None,
+        last: LastChange::default(),
+        by: String::new(),
+        next_at: number_of("nextAt"),
+        read_at: number_of("readAt"),
+        connections: number_of("connections"),
+    })
 }
 
 #[cfg(test)]
@@ -377,5 +397,9 @@ mod tests {
         item.insert("members".into(), text("["));
         assert_eq!(read_row(&item), Err(Unreadable("members")));
         assert_eq!(read_row(&Item::new()), Err(Unreadable("rev")));
+        assert_eq!(read_version(&Item::new()), Err(Unreadable("rev")));
+        let row =
+            PresenceRow { members: None, unlisted: None, last: LastChange::default(), by: String::new(), ..row() };
+        assert_eq!(read_version(&item), Ok(row));
     }
 }

@@ -7,6 +7,7 @@ mod metrics;
 mod outage;
 mod pace;
 mod properties;
+mod rows;
 mod session;
 mod slow;
 mod world;

@@ -221,6 +221,15 @@ impl World {
         self.put(connection, &member);
     }
 
+    /// Puts a row of presence that cannot be read: it does not say how it came about.
+    pub(super) fn spoil(&self, room: &str, rev: u64) {
+        let number = |number: u64| json!({ "N": number.to_string() });
+        self.lagging.put(&json!({
+            "connectionId": { "S": format!("presence/{room}") }, "roomId": { "S": room }, "rev": number(rev),
+            "count": number(0), "members": { "S": "{}" }, "nextAt": number(0), "readAt": number(0),
+        }));
+    }
+
     /// Deletes the row of a connection.
     pub(super) fn delete_row(&self, connection: &str, room: &str) {
         self.lagging.delete(connection, room);
