@@ -1,4 +1,4 @@
-//! The row that is published of a room.
+//! The row that is published of a room: one that cannot be read, and what a look writes that has found nothing new.
 
 use std::rc::Rc;
 
@@ -54,4 +54,21 @@ async fn a_row_that_cannot_be_read_is_replaced_by_a_list_to_ask_for() {
     let told = world.broadcasts.receive().unwrap().records[0].body.clone();
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["presence"], json!({ "rev": rev + 1, "count": 1, "reload": true }));
+}
+
+#[tokio::test]
+async fn a_look_at_a_small_room_that_finds_nothing_new_writes_nothing() {
+    for (room, events) in [
+        ("e", EventKinds { room: true, member: false }),
+        ("e", EventKinds { room: true, member: true }),
+        ("b", EventKinds { room: true, member: false }),
+        ("p", EventKinds { room: false, member: false }),
+    ] {
+        let environment = Environment::new(|settings| settings.events = events);
+        environment.world.put_row("c1=", room, "ann", 3_600_000);
+        environment.look(room).await;
+        environment.endpoint.clear_calls();
+        environment.look(room).await;
+        assert_eq!(environment.endpoint.operations(), ["GetItem", "Query"], "{room}, {events:?}");
+    }
 }
