@@ -23,6 +23,7 @@ pub struct DelayedQueue {
     clock: TestClock,
     delay: u64,
     visibility: u64,
+    retention: u64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +38,7 @@ struct State {
 #[derive(Debug)]
 struct Held {
     record: QueueRecord,
+    sent_at: u64,
     visible_at: u64,
     /// The batch that has it, or had it until it was hidden.
     batch: Option<u64>,
@@ -53,7 +55,13 @@ pub struct DelayedBatch {
 impl DelayedQueue {
     /// A queue that delivers what is sent after `delay` milliseconds, and again what is not deleted within `visibility`.
     pub fn new(clock: &TestClock, delay: u64, visibility: u64) -> Self {
-        Self { state: Arc::default(), clock: clock.clone(), delay, visibility }
+        Self { state: Arc::default(), clock: clock.clone(), delay, visibility, retention: u64::MAX }
+    }
+
+    /// The same, keeping what is sent for so many milliseconds.
+    #[must_use]
+    pub fn keeping(self, retention: u64) -> Self {
+        Self { retention, ..self }
     }
 
     /// Adds a record, unless its group has had one with this deduplication id lately.
@@ -69,6 +77,7 @@ impl DelayedQueue {
         let queued = QueueRecord::new(&format!("record-{}", state.sent), &record.group_id, &record.body);
         state.records.push(Held {
             record: queued.received(0).queued_at(now),
+            sent_at: now,
             visible_at: now + self.delay,
             batch: None,
         });
@@ -79,6 +88,7 @@ impl DelayedQueue {
         let now = self.clock.unix_millis();
         let mut state = self.state.lock().unwrap();
         let number = state.batches + 1;
+        state.records.retain(|held| now - held.sent_at < self.retention);
         let (mut closed, mut received) = (HashSet::new(), Vec::new());
         for held in &mut state.records {
             if closed.contains(&held.record.group) {
@@ -171,6 +181,18 @@ mod tests {
 
     fn bodies(batch: Option<DelayedBatch>) -> Vec<String> {
         batch.map_or_else(Vec::new, |batch| batch.records.into_iter().map(|record| record.body).collect())
+    }
+
+    #[test]
+    fn what_is_too_old_is_gone() {
+        let clock = TestClock::start();
+        let queue = DelayedQueue::new(&clock, 0, 1).keeping(2_000);
+        queue.add(&record("a", "1"));
+        clock.advance(Duration::from_millis(1_000));
+        queue.add(&record("a", "2"));
+        assert_eq!(bodies(queue.receive()), ["1", "2"]);
+        clock.advance(Duration::from_millis(1_000));
+        assert_eq!(bodies(queue.receive()), ["2"]);
     }
 
     #[tokio::test]

@@ -33,8 +33,9 @@ pub const MEMBERS_INDEX: &str = "members-index";
 /// What the keys of these rows begin with. No connection has such an id.
 pub(super) const KEY_PREFIX: &str = "presence/";
 
-/// How long a row is kept after it was last written, in seconds: longer than any lease.
-const KEPT_SECONDS: u64 = 3 * 60 * 60;
+/// How long a row is kept after it was last written, in seconds: longer than any lease, and than the tick that it was published for is
+/// in its queue. By the row that tick has told what nobody was told at first.
+const KEPT_SECONDS: u64 = 2 * 24 * 60 * 60;
 
 /// Keys in one read: the limit of `BatchGetItem`.
 const READ_BATCH: usize = 100;

@@ -67,13 +67,14 @@ pub(super) struct SteppedBus {
 impl Bus for SteppedBus {
     async fn put(&self, events: &[BusEvent]) -> Vec<Result<(), QueueError>> {
         self.steps.pass().await;
+        let failing = self.world.faults.get().bus;
         let fails = {
             let mut random = self.world.random.borrow_mut();
-            (random.f64() < self.world.faults.get().bus).then(|| random.usize(..events.len()))
+            (random.f64() < failing).then(|| random.usize(..events.len()))
         };
         let mut results = Vec::with_capacity(events.len());
         for (place, event) in events.iter().enumerate() {
-            if fails == Some(place) {
+            if fails == Some(place) || failing >= 1.0 {
                 let reason = "as the test says".to_owned();
                 results.push(Err(QueueError::Unavailable { operation: "PutEvents", reason }));
             } else {

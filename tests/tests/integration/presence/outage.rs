@@ -66,3 +66,24 @@ fn when_the_rooms_queue_has_refused_for_a_while_nothing_is_owed_for_it() {
         rooms_wait_for_themselves_alone(seed, Faults { queue: 1.0, ..Faults::default() })
     });
 }
+
+#[test]
+fn an_event_that_the_bus_refuses_for_most_of_a_day_is_put_in_the_end() {
+    for_each_seed("a day without a bus", 1, |seed| async move {
+        let world = Rc::new(World::new(500, 500, Rng::with_seed(seed)));
+        let environments = Environments::new(&world);
+        let connection = world.join("b", "ann", &json!(1));
+        pass(&environments, 10_000).await;
+        assert!(world.bus.room("b").is_occupied);
+        world.faults.set(Faults { bus: 1.0, ..Faults::default() });
+        world.leave(&connection);
+        for _ in 0..23 * 120 {
+            environments.moment(30_000).await;
+            world.expire("b");
+        }
+        assert!(world.bus.room("b").is_occupied);
+        world.faults.set(Faults::default());
+        pass(&environments, 60_000).await;
+        assert!(!world.bus.room("b").is_occupied, "nobody is there, and nobody comes");
+    });
+}

@@ -49,7 +49,7 @@ pub(super) struct Faults {
     pub(super) rows_deleted: f64,
     /// Batches in which an environment is killed or stopped for a while.
     pub(super) kills: f64,
-    /// Calls to the bus of which an entry fails.
+    /// Calls to the bus of which an entry fails; at 1 each fails.
     pub(super) bus: f64,
     /// Publications that the rooms' queue does not take.
     pub(super) queue: f64,
@@ -98,6 +98,14 @@ pub(super) struct World {
     connected: Cell<u64>,
 }
 
+/// How long the queue of ticks keeps them, in seconds, by the template.
+fn retention_of_ticks() -> u64 {
+    let template = include_str!("../../../../infra/template.yaml");
+    let queue = template.split("\n  PresenceQueue:\n").nth(1).unwrap();
+    let (_, seconds) = queue.split_once("MessageRetentionPeriod: ").unwrap();
+    seconds.lines().next().unwrap().parse().unwrap()
+}
+
 impl World {
     /// A world of rooms `p…` with presence, `e…` with events and `b…` with both.
     pub(super) fn new(list_max: usize, posts_per_second: u64, mut random: Rng) -> Self {
@@ -115,7 +123,7 @@ impl World {
         Self {
             lagging: dynamodb.lagging(&clock, 0..=1_500, random.fork()),
             session_clock: clock.ahead_by_millis(random.i64(-SKEW..=SKEW)),
-            ticks: DelayedQueue::new(&clock, DELAY, VISIBILITY),
+            ticks: DelayedQueue::new(&clock, DELAY, VISIBILITY).keeping(1_000 * retention_of_ticks()),
             broadcasts: DelayedQueue::new(&clock, 0, VISIBILITY),
             bus: Witness::default(),
             settings,
@@ -219,6 +227,15 @@ impl World {
             inbox: Vec::new(),
         };
         self.put(connection, &member);
+    }
+
+    /// Deletes what is published of a room, if that has expired: sooner than the table's TTL ever does.
+    pub(super) fn expire(&self, room: &str) {
+        let row = format!("presence/{room}");
+        let expires_at = self.lagging.row(&row, room).and_then(|row| row["expiresAt"].as_u64());
+        if expires_at.is_some_and(|expires_at| expires_at * 1_000 <= self.now()) {
+            self.lagging.delete(&row, room);
+        }
     }
 
     /// Puts a row of presence that cannot be read: it does not say how it came about.
