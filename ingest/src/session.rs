@@ -36,6 +36,7 @@ use crate::{
     heads::Heads,
     presence::{
         membership::{Presence, PresenceRooms},
+        recent::Recent,
         tick::Ticks,
     },
     response::{Response, RouteError},
@@ -61,6 +62,7 @@ pub struct SessionFunction<C, Q = SqsQueue> {
     states: States<C>,
     random: RefCell<Rng>,
     presence: Presence<C, Q>,
+    recent_lists: Recent<C>,
 }
 
 /// What the function reads and writes.
@@ -91,6 +93,7 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         let shares = RequestShares::new(limits.requests, limits.room_joins, clock.clone());
         let states = States::none(clock.clone());
         let (beat, random) = (RefCell::new(beat), RefCell::new(random));
+        let recent_lists = Recent::new(clock.clone());
         let presence = Presence::new(PresenceRooms::default(), Ticks::new(None, clock.clone()));
         Self {
             tables,
@@ -104,6 +107,7 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
             states,
             random,
             presence,
+            recent_lists,
         }
     }
 
@@ -242,7 +246,10 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
                 get_history(log, &frame.grant, history.room_id, before, limit).await
             }
             Request::GetState(request) => get_state(&self.states, log, &frame.grant, request).await,
-            Request::GetMembers(request) => get_members(published, &presence.rooms.listed, &frame.grant, request).await,
+            Request::GetMembers(request) => {
+                let tables = (published, &self.recent_lists);
+                get_members(tables, &presence.rooms.listed, &frame.grant, request).await
+            }
             Request::SendMessage(_) => Err(RefusalReason::AmbiguousAction.into()),
         }
     }

@@ -51,7 +51,7 @@ pub const MEMBERS: u32 = 500;
 /// Members in one page when the request names no limit. Ours.
 pub const MEMBERS_DEFAULT: u32 = 100;
 
-/// Bytes of members in a `joined` or `members` reply. Ours.
+/// Bytes of members in a `joined` reply, beside messages and state. Ours.
 pub const MEMBERS_BYTES: usize = 16 * 1024;
 
 /// Bytes of a reply that pages a room's state, messages and members included. Ours: below [`MAX_POST_BYTES`], since route responses

@@ -1,5 +1,7 @@
 //! Lists of members in replies.
 
+use std::ops::Bound;
+
 use shared::{
     RoomId, Subject,
     clock::Clock,
@@ -8,7 +10,8 @@ use shared::{
         server::{JoinedPresence, MemberList},
     },
     limits::{
-        MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS, SUBJECT_BYTES,
+        MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS,
+        STATE_REPLY_BYTES, SUBJECT_BYTES,
     },
     presence::{Member, Members},
     queue::Queue,
@@ -18,11 +21,15 @@ use shared::{
     },
 };
 
-use super::membership::Presence;
+use super::{membership::Presence, recent::Recent};
 use crate::catch_up::ReplyBudget;
 
 /// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with two subjects in it.
 const AROUND: usize = 160 + 2 * NEXT;
+
+/// Bytes of members in a `members` reply, which has nothing else: what a page of state may have. With less of them the row, which is read
+/// as a whole, would be read more often for one list.
+const PAGE_BYTES: usize = STATE_REPLY_BYTES - AROUND - 1024;
 
 /// Bytes of the longest subject in JSON, if all of it must be escaped.
 const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
@@ -59,31 +66,33 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
 }
 
 /// A page of a room's members after a subject, and whether it is one of the list that is published; where there is none it is one of the
-/// index.
+/// index. The list is that of `rev`, which an earlier page was of, or a later one.
 ///
 /// # Errors
 /// When the table does not answer, or throttles.
 pub async fn page_of(
-    table: &PresenceTable<impl Clock>,
+    (table, recent): (&PresenceTable<impl Clock>, &Recent<impl Clock>),
     room: &RoomId,
-    after: Option<&str>,
+    (after, rev): (Option<&str>, Option<u64>),
     limit: u32,
 ) -> Result<(MemberList, bool), StoreError> {
-    let mut listed = true;
-    let (rev, count, (members, next)) = match table.get(room).await? {
-        None => (0, 0, (Vec::new(), None)),
-        Some(PresenceRow { rev, count, members: Some(members), .. }) => {
-            let after = members_of(members).filter(|member| after.is_none_or(|after| member.id.as_str() > after));
-            (rev, count, cut(after, limit, MEMBERS_BYTES))
-        }
-        Some(PresenceRow { rev, count, members: None, .. }) => {
-            listed = false;
-            let look = table.listed_after(room, after, limit).await?;
-            let (members, next) = cut(look.members.into_iter(), limit, MEMBERS_BYTES);
-            (rev, count, (members, next.or(look.next)))
-        }
+    // Whoever asks for a further page and does not say of which list must have it of the newest.
+    let is_first = after.is_none_or(str::is_empty);
+    let rev = rev.or(is_first.then_some(0));
+    let Some(row) = recent.get(table, room, rev).await? else {
+        return Ok((MemberList { rev: 0, count: 0, members: Some(Vec::new()), next: None }, true));
     };
-    Ok((MemberList { rev, count, members: Some(members), next }, listed))
+    let PresenceRow { rev, count, .. } = *row;
+    let (members, next) = if let Some(members) = &row.members {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = members.range::<str, _>((start, Bound::Unbounded));
+        cut(rest.map(|(id, data)| Member { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
+    } else {
+        let look = table.listed_after(room, after, limit).await?;
+        let (members, next) = cut(look.members.into_iter(), limit, PAGE_BYTES);
+        (members, next.or(look.next))
+    };
+    Ok((MemberList { rev, count, members: Some(members), next }, row.members.is_some()))
 }
 
 impl JoinedList {

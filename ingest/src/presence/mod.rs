@@ -8,6 +8,7 @@
 //! | [`membership`] | puts, renews, deletes the rows of those who are present |
 //! | [`tick`] | tells that a room's rows have changed |
 //! | [`list`] | tells a client who is there |
+//! | [`recent`] | keeps for a second what it has read of lists |
 //! | [`attend`] | what a `sync` does for presence |
 //!
 //! | module | what it does in `presence` |
@@ -27,6 +28,7 @@ pub mod members;
 pub mod membership;
 pub mod pace;
 pub mod publish;
+pub mod recent;
 pub mod row;
 pub mod tick;
 pub mod ticks;

@@ -6,13 +6,17 @@ use shared::{
         client::{GetMembers, SubjectAfter},
         server::Reply,
     },
-    json::FieldError,
+    json::{Counter, FieldError},
     rights::Right,
     rooms::RoomPatterns,
     store::presence::PresenceTable,
 };
 
-use crate::{grant::Grant, presence::list::page_of, response::RouteError};
+use crate::{
+    grant::Grant,
+    presence::{list::page_of, recent::Recent},
+    response::RouteError,
+};
 
 /// Serves the route. Whoever may join the room may see who is there, without being a member.
 ///
@@ -20,18 +24,19 @@ use crate::{grant::Grant, presence::list::page_of, response::RouteError};
 /// When the subject may not join the room, no list of its members is kept, or the table does not answer, or throttles; the SDK has
 /// tried it again by then.
 pub async fn get_members(
-    table: &PresenceTable<impl Clock>,
+    tables: (&PresenceTable<impl Clock>, &Recent<impl Clock>),
     listed: &RoomPatterns,
     grant: &Grant,
     request: GetMembers,
 ) -> Result<Reply, RouteError> {
     let limit = request.limit();
-    let GetMembers { room_id, after, .. } = request;
+    let GetMembers { room_id, after, rev, .. } = request;
     grant.require(Right::Join, &room_id)?;
     if !listed.matches(&room_id) {
         return Err(FieldError::invalid("roomId", "is of a room that keeps no presence").into());
     }
     let after = after.as_ref().map(|SubjectAfter(after)| after.as_str());
-    let (list, listed) = page_of(table, &room_id, after, limit).await?;
+    let page = (after, rev.map(|Counter(rev)| rev));
+    let (list, listed) = page_of(tables, &room_id, page, limit).await?;
     Ok(Reply::Members { room_id, listed, list })
 }

@@ -15,8 +15,9 @@ const SHARE: f64 = 5.0;
 /// Seconds between two publications of a room: the least and the most.
 const PACE: (f64, f64) = (1.0, 900.0);
 
-/// Bytes of members in a reply.
-const MEMBERS_PAGE: f64 = 16_384.0;
+/// Bytes of members in the reply to a join, and in one that has nothing else.
+const MEMBERS_BYTES: f64 = 16_384.0;
+const MEMBERS_PAGE: f64 = 110_000.0;
 
 /// Bytes of a list in the room's row; beyond, it has a count.
 const LIST: f64 = 204_800.0;
@@ -164,13 +165,14 @@ pub(super) fn sync(usage: &mut Usage, group: &RoomGroup, rooms: f64, setting: &S
     }
 }
 
-/// The list that a joiner gets: what does not fit its reply it asks for.
+/// The list that a joiner gets: what does not fit its reply it asks for. Nobody else of its environment has asked within the second.
 fn joined(group: &RoomGroup, setting: &Setting) -> Usage {
     let mut usage = Usage::default();
     let (presence, row) = (Part::Presence, row_bytes(group, setting));
     let listed = if has_list(group, setting) { group.members * group.presence.listed } else { 0.0 };
     let bytes = listed * sizes_of(group, setting).1;
-    let pages = steps(bytes, MEMBERS_PAGE);
+    let further = (bytes - MEMBERS_BYTES).max(0.0);
+    let pages = 1.0 + if further > 0.0 { steps(further, MEMBERS_PAGE) } else { 0.0 };
     usage.add(presence, Count::GetItem, pages);
     usage.add(presence, Count::ReadUnits, pages * 2.0 * read_units(row));
     usage.add(presence, Count::EgressBytes, bytes);

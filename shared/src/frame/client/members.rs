@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::JoinRoom;
 use crate::{
-    json::{self, FieldError, Text, required},
+    json::{self, Counter, FieldError, Text, required},
     limits::{MEMBERS, MEMBERS_DEFAULT, SUBJECT_BYTES},
     presence::MemberData,
     room::RoomId,
@@ -40,6 +40,8 @@ pub struct GetMembers {
     pub room_id: RoomId,
     /// Only members whose subjects come after this one.
     pub after: Option<SubjectAfter>,
+    /// The `rev` that came with the first page.
+    pub rev: Option<Counter>,
     /// Members at most.
     pub limit: Option<MembersLimit>,
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS_BYTES};
+use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS_BYTES, STATE_REPLY_BYTES};
 use tests::aws_endpoint::{Fault, Rule};
 use tests::events;
 
@@ -53,9 +53,10 @@ async fn a_list_that_is_too_long_for_a_reply_comes_in_pages() {
     let mut page = world.enter("zoe-1=", "chat:1", json!(1)).await.reply["presence"].take();
     assert_eq!((&page["count"], page["members"].as_array().unwrap().last()), (&json!(201), Some(&member("zoe", 1))));
     page["members"].as_array_mut().unwrap().pop();
+    assert!(page["members"].to_string().len() <= MEMBERS_BYTES);
     let mut ids = Vec::new();
     loop {
-        assert!(page["members"].to_string().len() <= MEMBERS_BYTES && page["rev"] == 7);
+        assert_eq!(page["rev"], 7);
         ids.extend(page["members"].as_array().unwrap().iter().map(|member| member["id"].as_str().unwrap().to_owned()));
         let Some(next) = page.get("next") else { break };
         page = world.members(json!({ "roomId": "chat:1", "after": next, "limit": 500 })).await;
@@ -66,9 +67,67 @@ async fn a_list_that_is_too_long_for_a_reply_comes_in_pages() {
         (&page["members"][0]["id"], &page["next"], &page["count"]),
         (&json!("m005"), &json!("m006"), &json!(200))
     );
-    assert_eq!(world.members(json!({ "roomId": "chat:1" })).await["next"], "m049", "as many as fit");
+    assert_eq!(world.members(json!({ "roomId": "chat:1" })).await["next"], "m099", "as many as are asked for");
     let first = world.members(json!({ "roomId": "chat:1", "after": "", "limit": 1 })).await;
     assert_eq!((&first["members"][0]["id"], &first["next"]), (&json!("m000"), &json!("m000")));
+}
+
+/// A list of five hundred with 400 bytes each: 200 KB in a row of 50 units.
+fn a_large_list() -> Value {
+    (0..500).map(|number| (format!("m{number:03}"), json!("x".repeat(380)))).collect()
+}
+
+impl World {
+    /// Reads a list to its end, as the library does; returns the replies.
+    async fn list(&self) -> Vec<Value> {
+        let mut pages = vec![self.members(json!({ "roomId": "chat:1", "limit": 500 })).await];
+        let rev = pages[0]["rev"].clone();
+        while let Some(next) = pages.last().unwrap().get("next") {
+            let page = json!({ "roomId": "chat:1", "after": next, "rev": rev, "limit": 500 });
+            pages.push(self.members(page).await);
+        }
+        pages
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_many_ask_for_is_two_replies_and_read_once_a_second() {
+    let world = World::new();
+    world.publish("chat:1", 7, 500, Some(&a_large_list()));
+    for second in 1..=3 {
+        world.dynamodb.endpoint().clear_calls();
+        for _ in 0..40 {
+            let pages = world.list().await;
+            assert!(pages.iter().all(|page| page.to_string().len() <= STATE_REPLY_BYTES));
+            let members: usize = pages.iter().map(|page| page["members"].as_array().unwrap().len()).sum();
+            assert_eq!((pages.len(), members), (2, 500));
+        }
+        assert_eq!(world.dynamodb.count("GetItem"), 1, "in second {second}");
+        world.pass(2);
+    }
+    let units = world.dynamodb.metered_calls().iter().map(|call| call.units).fold(0.0, f64::max);
+    assert!((48.0..=54.0).contains(&units), "{units} read units a row");
+}
+
+#[tokio::test]
+async fn no_page_is_of_an_older_list_than_the_one_before() {
+    let world = World::new();
+    world.publish("chat:1", 7, 500, Some(&a_large_list()));
+    let page = async |after: Option<&str>, rev: Option<u64>| {
+        let mut frame = json!({ "roomId": "chat:1", "after": after, "rev": rev });
+        frame.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        world.members(frame).await["rev"].as_u64().unwrap()
+    };
+    assert_eq!(page(None, None).await, 7);
+    world.publish("chat:1", 8, 500, Some(&a_large_list()));
+    assert_eq!(page(None, None).await, 7, "as of a second ago");
+    assert_eq!(page(Some("m100"), Some(7)).await, 7);
+    assert_eq!(page(Some("m100"), Some(8)).await, 8, "another environment had a newer one");
+    world.publish("chat:1", 9, 500, Some(&a_large_list()));
+    assert_eq!(page(Some("m100"), None).await, 9, "who does not say what it has");
+    world.publish("chat:1", 10, 500, Some(&a_large_list()));
+    world.pass(2);
+    assert_eq!(page(None, None).await, 10);
 }
 
 /// API Gateway takes no frame above 128 KiB: whoever got none would ask for ever.
@@ -128,6 +187,7 @@ async fn who_may_join_may_see_the_members_where_presence_is_kept() {
     frame["requestContext"]["authorizer"] = events::granted("ann", &json!({ "*": ["send", "history"] }), u64::MAX);
     assert_eq!(world.session.handle(frame).await.reply["code"], "forbidden");
     world.dynamodb.fault(Rule::on("GetItem", Fault::throughput_exceeded()));
+    world.pass(2);
     assert_eq!(world.members(json!({ "roomId": "chat:1" })).await["code"], "rate_limited");
     assert_eq!(world.enter("ann-1=", "chat:1", json!(1)).await.reply["code"], "rate_limited");
 }

@@ -1,0 +1,81 @@
+//! What is published of rooms, as it was read within the last second: of the clients that ask for a room's list after a `reload`, the
+//! first one's read is the others' too.
+//!
+//! A client asks two seconds after it has heard of a list, so what is a second old is that list or a later one. Its further pages must
+//! be of no older list than the first, wherever that came from:
+//!
+//! ```text
+//! environment A: rev 8 -> kept        environment B: rev 9 -> page 1, rev 9
+//! environment A: page 2, rev 9: what is kept is older, so the row is read again
+//! ```
+
+use std::{cell::RefCell, rc::Rc};
+
+use shared::{
+    RoomId,
+    clock::Clock,
+    store::{
+        StoreError,
+        presence::{PresenceRow, PresenceTable},
+    },
+};
+
+/// How long what was read is kept, in milliseconds.
+const KEPT_MILLIS: u64 = 1_000;
+
+/// Rooms of which it is kept: a row has 400 KB at the most, and mostly some.
+const MOST: usize = 16;
+
+/// What was read lately.
+#[derive(Debug)]
+pub struct Recent<C> {
+    clock: C,
+    /// The newest at the end.
+    kept: RefCell<Vec<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    room: RoomId,
+    row: Rc<PresenceRow>,
+    read_at: u64,
+}
+
+impl<C: Clock> Recent<C> {
+    /// Nothing yet.
+    pub fn new(clock: C) -> Self {
+        Self { clock, kept: RefCell::default() }
+    }
+
+    /// What is published of a room, as it was at some time within the last second, and in the version `rev` or a later one if there
+    /// is such; without a `rev`, as it is now.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn get(
+        &self,
+        table: &PresenceTable<impl Clock>,
+        room: &RoomId,
+        rev: Option<u64>,
+    ) -> Result<Option<Rc<PresenceRow>>, StoreError> {
+        let read_at = self.clock.unix_millis();
+        if let Some(row) = rev.and_then(|rev| self.kept(room, rev, read_at)) {
+            return Ok(Some(row));
+        }
+        let Some(row) = table.get(room).await?.map(Rc::new) else { return Ok(None) };
+        let mut kept = self.kept.borrow_mut();
+        kept.retain(|other| other.room != *room);
+        kept.push(Kept { room: room.clone(), row: Rc::clone(&row), read_at });
+        if kept.len() > MOST {
+            kept.remove(0);
+        }
+        Ok(Some(row))
+    }
+
+    fn kept(&self, room: &RoomId, rev: u64, now: u64) -> Option<Rc<PresenceRow>> {
+        let mut kept = self.kept.borrow_mut();
+        kept.retain(|kept| now < kept.read_at + KEPT_MILLIS);
+        let kept = kept.iter().find(|kept| kept.room == *room)?;
+        (kept.row.rev >= rev).then(|| kept.row.clone())
+    }
+}
