@@ -23,6 +23,7 @@ use crate::connections_api::Outcome;
 
 mod alone;
 mod beside_ephemerals;
+mod beside_presence;
 mod together;
 
 /// Deliveries of a broadcast that are under way at the same time.

@@ -156,6 +156,12 @@ fn of_scarcity(measured: &Measured) -> Vec<Bar> {
             Limit::AtMost(1.05),
         ),
         bar(
+            "messages_beside_presence_sim",
+            "time of other rooms' messages, simulated, with presence of 10,000 members of whom 100 come and go a second against without",
+            simulated.beside_presence.clone(),
+            Limit::AtMost(1.10),
+        ),
+        bar(
             "posts_repeated",
             "posts delivered for each connection, by a broadcast that needs five invocations",
             throttled.interrupted.delivered.all_or_nothing(),

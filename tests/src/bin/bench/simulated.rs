@@ -12,13 +12,15 @@ pub(crate) struct Simulated {
     pub(crate) undelivered: Series,
     /// The time of broadcasts of a full account with ephemeral messages beside, against without.
     pub(crate) beside_ephemerals: Series,
+    /// The time of other rooms' messages with publications of presence beside, against without.
+    pub(crate) beside_presence: Series,
 }
 
 /// Runs the simulations, and reads what they print.
 pub(crate) fn measure() -> Result<Simulated, String> {
     let mut command = Command::new("cargo");
     command.args(["test", "--quiet", "--locked", "--package", "fanout", "--lib", "--"]);
-    command.args(["a_hundred_environments", "ephemerals_beside", "--nocapture"]);
+    command.args(["a_hundred_environments", "ephemerals_beside", "messages_beside_presence", "--nocapture"]);
     let output = command.output().map_err(|error| format!("cargo: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let value = |name: &str| {
@@ -35,5 +37,6 @@ pub(crate) fn measure() -> Result<Simulated, String> {
         waste: value("waste_100_sim")?,
         undelivered: value("undelivered")?,
         beside_ephemerals: value("broadcast_beside_ephemerals_sim")?,
+        beside_presence: value("messages_beside_presence_sim")?,
     })
 }
