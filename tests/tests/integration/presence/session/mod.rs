@@ -4,6 +4,7 @@ mod beats;
 mod costs;
 mod lists;
 mod promises;
+mod publications;
 mod rows;
 mod ticks;
 mod world;
