@@ -1,5 +1,5 @@
 //! Which connections are in which rooms. The `Connections` table: PK `connectionId`, SK `roomId`; index `roomId-index`: HASH
-//! `roomId`, RANGE `slot`. Rows of members have more, see [`members`].
+//! `roomId`, RANGE `slot`. Rows of members have more, see `members`.
 
 mod members;
 
