@@ -156,8 +156,9 @@ export class Presence extends Emitter<PresenceEvents> {
   }
 
   /** @internal The room was joined, by a frame that said this. */
-  joined({ presence }: JoinedFrame, { presenceData }: JoinExtras): void {
+  joined({ presence }: JoinedFrame, { presence: asked, presenceData }: JoinExtras): void {
     this.#taken = presenceData;
+    if (asked && !presence) return this.#refused(new RoomcastError("bad_request", "the room has no presence"));
     if (presenceData === this.#data) {
       this.#announced?.resolve();
       this.#announced = undefined;
@@ -190,11 +191,15 @@ export class Presence extends Emitter<PresenceEvents> {
     // If not, something else has been said meanwhile.
     if (presenceData === this.#data) {
       this.#data = this.#taken;
-      if (this.#announced) this.#announced.reject(error);
-      else this.#ports.error(error);
-      this.#announced = undefined;
+      this.#refused(error);
     }
     return true;
+  }
+
+  #refused(error: RoomcastError): void {
+    if (this.#announced) this.#announced.reject(error);
+    else this.#ports.error(error);
+    this.#announced = undefined;
   }
 
   /** @internal A frame to everybody in the room. */

@@ -15,7 +15,7 @@ const installed = join(folder, "node_modules/roomcast-client");
 const read = (file: string) => readFileSync(join(installed, file), "utf8");
 
 /** What the library and the hooks may weigh in bytes, minified and compressed. Raise it knowingly. */
-const BUDGET = 17_400;
+const BUDGET = 17_450;
 const HOOKS_BUDGET = 3_600;
 
 /** What the library may weigh without the parts that not every room needs: its state, its members, its ephemeral messages. */

@@ -160,11 +160,16 @@ describe("presence", () => {
     expect(room.status).toBe("joined");
   });
 
-  it("is nothing in a room without: the room is joined all the same", async () => {
+  it("is an error in a room without, which is joined all the same", async () => {
     fake.world.server.unlisted.add(ROOM);
-    const { room } = await present("ann");
-    expect([room.status, room.presence.listed, room.presence.count]).toEqual(["joined", false, 0]);
+    const room = (await fake.world.connected({ token: "ann" })).room(ROOM);
+    const errors: string[] = [];
+    room.on("error", ({ code }) => errors.push(code));
+    await during(room.join({ presence: true }));
+    expect([room.status, room.presence.listed, room.presence.count, errors]).toEqual(["joined", false, 0, ["bad_request"]]);
     expect(await failure(room.presence.page())).toMatchObject({ code: "bad_request" });
+    expect(await failure(room.presence.update("here"))).toMatchObject({ code: "bad_request" });
+    expect([room.status, errors]).toEqual(["joined", ["bad_request"]]);
   });
 
   it("pages, also in a room that is not joined", async () => {
