@@ -106,6 +106,7 @@ pub enum Change {
 
 /// A publication as a record and a frame have it.
 #[derive(Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 struct Wire {
     #[serde(deserialize_with = "required_counter")]
     rev: u64,
@@ -305,6 +306,7 @@ mod tests {
         for (presence, told) in [
             (json!(null), "`presence` is missing"),
             (json!({"rev": 1}), "`presence` missing field `count`"),
+            (json!("x"), "`presence` must be an object"),
             (json!({"rev": -1, "count": 1}), "`presence` must be an integer from 0 to 9007199254740991"),
             (json!({"rev": 1, "count": 1, "joined": []}), "`presence` must have an `after` with `joined` or `left`"),
             (json!({"rev": 1, "count": 1, "after": 1}), "`presence` must have an `after` below its `rev`"),
