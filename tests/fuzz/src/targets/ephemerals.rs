@@ -50,12 +50,15 @@ pub(super) fn assert_posted(bodies: &[&str], queued_at: u64) {
     let left_out = [Dropped::Broken, Dropped::Old, Dropped::Superseded].map(dropped).iter().sum::<u64>();
     assert_eq!(kept as u64 + left_out, bodies.len() as u64, "every message is posted or counted");
 
-    // What is to be there, as plainly as may be: of each room, sender and key the newest time.
+    // What is to be there, as plainly as may be: of each room, sender and key the newest time, which is none after the queue's.
     let mut newest: BTreeMap<_, u64> = BTreeMap::new();
     let messages = bodies.iter().filter_map(|body| Ephemeral::read(body, queued_at).ok());
-    for message in messages.filter(|message| message.sent_at.min(queued_at) + OLDEST >= NOW) {
-        let of = newest.entry((message.room.to_string(), message.from, message.key)).or_default();
-        *of = message.sent_at.max(*of);
+    for message in messages {
+        let sent_at = message.sent_at.min(queued_at);
+        if sent_at + OLDEST >= NOW {
+            let of = newest.entry((message.room.to_string(), message.from, message.key)).or_default();
+            *of = sent_at.max(*of);
+        }
     }
     assert_eq!(newest.len(), kept);
     for room in &rooms {
