@@ -179,7 +179,7 @@ impl Response {
     /// Answers a frame that could not be read.
     #[must_use]
     pub fn for_refused(refusal: Refusal) -> Self {
-        Self::for_frame(refusal.request_id, RouteError::from(refusal.reason).into_reply(None, 0))
+        Self::for_frame(refusal.request_id, RouteError::from(refusal.reason).into_reply(refusal.message_id, 0))
     }
 
     /// Counts what it refuses.

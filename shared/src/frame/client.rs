@@ -158,7 +158,6 @@ impl<'de> Deserialize<'de> for StateLimit {
     }
 }
 
-/// Rooms with a seq each, at most [`SYNC_ROOMS`].
 /// Rooms with a number each, at most [`SYNC_ROOMS`].
 #[derive(Debug)]
 pub struct Positions(pub BTreeMap<RoomId, u64>);
@@ -224,6 +223,8 @@ impl<'de> Visitor<'de> for PositionsVisitor {
 pub struct Refusal {
     /// Echoed in the error, where the frame was readable enough to have one.
     pub request_id: Option<String>,
+    /// The `id` of the message that is not sent, where it could be read: a sender waits for an answer to it.
+    pub message_id: Option<String>,
     /// The reason.
     pub reason: RefusalReason,
 }
@@ -254,6 +255,20 @@ struct Envelope {
     request_id: Option<Name>,
 }
 
+/// What can be read of a `sendMessage` whose other fields may be wrong.
+#[derive(Deserialize)]
+struct Sent {
+    action: Text,
+    id: Name,
+}
+
+impl Sent {
+    fn id(text: &str) -> Option<String> {
+        let Self { action: Text(action), id: Name(id) } = json::read(text).ok()?;
+        (action == "sendMessage").then_some(id)
+    }
+}
+
 #[derive(Deserialize)]
 struct Action {
     #[serde(deserialize_with = "required")]
@@ -268,11 +283,11 @@ impl<'a> Inbound<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         // One after the other, so that an error about what follows has the request's id.
         let Envelope { request_id } =
-            json::read(text).map_err(|error| Refusal { request_id: None, reason: error.into() })?;
+            json::read(text).map_err(|error| Refusal { request_id: None, message_id: None, reason: error.into() })?;
         let request_id = request_id.map(|Name(id)| id);
         match Request::read(text) {
             Ok(request) => Ok(Self { request_id, request }),
-            Err(reason) => Err(Refusal { request_id, reason }),
+            Err(reason) => Err(Refusal { request_id, message_id: Sent::id(text), reason }),
         }
     }
 }
@@ -377,6 +392,15 @@ mod tests {
         ] {
             assert_eq!(reason(&format!(r#"{{"action":"sync","rooms":{rooms}}}"#)), told);
         }
+    }
+
+    #[test]
+    fn a_refused_message_is_named_by_its_id() {
+        let id = |text: &str| Inbound::parse(text).unwrap_err().message_id;
+        assert_eq!(id(r#"{"action":"sendMessage","roomId":"r","data":1,"id":"i","version":-1}"#).as_deref(), Some("i"));
+        assert_eq!(id(r#"{"action":"sendMessage","roomId":"r","id":"i"}"#).as_deref(), Some("i"));
+        assert_eq!(id(r#"{"action":"sendMessage","roomId":"r","data":1,"id":7}"#), None);
+        assert_eq!(id(r#"{"action":"joinRoom","roomId":"","id":"i"}"#), None);
     }
 
     #[test]

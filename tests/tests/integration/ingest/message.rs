@@ -144,7 +144,7 @@ async fn anybody_may_send_to_anybodys_personal_room() {
 async fn every_refusal_names_the_field_and_the_limit_and_costs_no_call() {
     let aws = AwsServer::start();
     let message = to_queue(&aws).start().await.unwrap();
-    let good = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "requestId": "q" });
+    let good = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "requestId": "q", "id": "m" });
     let with = |name: &str, value: Value| {
         let mut frame = good.clone();
         frame[name] = value;
@@ -178,6 +178,8 @@ async fn every_refusal_names_the_field_and_the_limit_and_costs_no_call() {
         let reply = send(&message, &frame).await;
         assert_error(&reply, code, &parts);
         assert_eq!(reply["requestId"], "q", "{reply}");
+        let is_a_message = frame["action"] == "sendMessage" && frame["id"] == "m";
+        assert_eq!(reply["id"] == "m", is_a_message, "a sender is told which message is refused: {reply}");
     }
     assert_error(
         &send(&message, &with("requestId", json!("q".repeat(65)))).await,
