@@ -10,6 +10,7 @@ use shared::{
     RoomId,
     clock::{Clock, SystemClock},
     presence::{Member, MemberData},
+    rooms::RoomPatterns,
     store::{
         connections::{ALL_SLOTS, ConnectionTable},
         presence::PresenceTable,
@@ -90,9 +91,10 @@ async fn published(room: &RoomId, limit: u64, client: DynamoDb, stack: &Stack, o
     let table = PresenceTable::new(client, stack.output("ConnectionsTable")?, SystemClock);
     let row = table.get(room).await.map_err(Failure::call("the room's presence was to be read"))?;
     let Some(row) = row else {
-        output.note(&format!(
-            "nothing is published of {room}: nobody was there for hours, or PresenceRooms leaves it out"
-        ));
+        let patterns = stack.parameters.get("PresenceRooms").map(String::as_str).unwrap_or_default();
+        let has_presence = RoomPatterns::parse(patterns).map_err(Failure::Met)?.matches(room);
+        let why = if has_presence { "nobody was there for hours" } else { "PresenceRooms does not match it" };
+        output.note(&format!("nothing is published of {room}: {why}"));
         return Ok(());
     };
     let has_list = row.members.is_some();

@@ -70,7 +70,7 @@ pub(crate) async fn what_presence_has_published_is_shown(stacks: &Stacks) {
     let join = json!({ "action": "joinRoom", "roomId": room, "presence": true, "presenceData": { "name": "Alice" } });
     alice.request_for("joined", join).await;
     let nothing = roomcast(stack, &["members", "cli:unpublished", "--presence"]).await.ended_with(0);
-    assert!(nothing.err.contains("nothing is published of cli:unpublished"), "{nothing:?}");
+    assert!(nothing.err.contains("of cli:unpublished: PresenceRooms does not match it"), "{nothing:?}");
     let frame = alice.expect("the list", |frame| frame["type"] == "presence").await;
     let shown = roomcast(stack, &["members", room, "--presence", "--json"]).await.ended_with(0).json();
     assert_eq!(shown[0], json!({ "id": "cli-present", "data": { "name": "Alice" } }));
