@@ -5,13 +5,12 @@ use std::{cell::Cell, time::Duration};
 
 use futures::future::try_join_all;
 use shared::{
-    clock::Clock,
     congestion::law::{PATIENCE, Sight, judge},
     queue::{Queue, QueueError},
     store::{StoreError, congestion::CongestionTable},
 };
 
-use crate::{batch::Group, connections_api::ConnectionsApi, deadline::Deadline, handler::Fanout};
+use crate::{batch::Group, deadline::Deadline};
 
 /// Time for all calls of a batch. What is not noted now is noted with the group's next batch.
 const NOTED_WITHIN: Duration = Duration::from_secs(2);
@@ -69,16 +68,15 @@ pub(crate) fn heads_behind(groups: &[Group], batch_size: usize, now: u64) -> Vec
     groups.iter().filter_map(head).collect()
 }
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Notes how far behind groups are.
-    pub(crate) async fn note_congestion(&self, heads: Vec<Head>, deadline: Deadline) {
-        let seen_at = self.clock.unix_millis();
-        if heads.is_empty() || seen_at < self.congestion.paused_until.get() {
+impl Notes {
+    /// Notes how far behind groups of a queue are.
+    pub(crate) async fn note(&self, heads: Vec<Head>, queue: &impl Queue, seen_at: u64, deadline: Deadline) {
+        if heads.is_empty() || seen_at < self.paused_until.get() {
             return;
         }
         let noting = async {
-            let depth = self.source_queue.depth().await?;
-            let notes = heads.iter().map(|head| self.note(head, seen_at, depth));
+            let depth = queue.depth().await?;
+            let notes = heads.iter().map(|head| self.note_head(head, seen_at, depth));
             try_join_all(notes).await.map(drop)
         };
         let problem = match deadline.finish(tokio::time::timeout(NOTED_WITHIN, noting)).await {
@@ -87,15 +85,15 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             _ => "it takes too long".to_owned(),
         };
         tracing::warn!(problem, "which groups are behind is not noted for a while");
-        self.congestion.paused_until.set(seen_at + PAUSE);
+        self.paused_until.set(seen_at + PAUSE);
     }
 
-    async fn note(&self, head: &Head, seen_at: u64, depth: u64) -> Result<(), NotNoted> {
+    async fn note_head(&self, head: &Head, seen_at: u64, depth: u64) -> Result<(), NotNoted> {
         let Head { group, queued_at, is_first } = head;
-        let row = self.congestion.table.row(group).await?;
+        let row = self.table.row(group).await?;
         let sight = Sight { seen_at, queued_at: *queued_at, depth };
         let Some(new) = judge(row.as_ref(), sight, *is_first) else { return Ok(()) };
-        self.congestion.table.put(group, &new).await?;
+        self.table.put(group, &new).await?;
         let old_cut = row.and_then(|row| row.cut);
         if let Some(cut) = new.cut.filter(|cut| Some(*cut) != old_cut) {
             let (waited_ms, hold_ms) = (sight.waited(), cut.hold);

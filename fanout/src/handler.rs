@@ -14,7 +14,6 @@ use shared::{
         names::{CLOSED, QUEUE_AGE, RETURNED},
     },
     queue::Queue,
-    store::connections::ConnectionTable,
     trace::TraceHeader,
 };
 
@@ -23,50 +22,19 @@ use tokio::sync::Notify;
 use crate::{
     batch::{self, Group, NotARecord},
     broadcast::{
-        Broadcaster, Invocation,
+        Invocation,
         gone::{self, delete_gone},
     },
-    congestion::{Notes, heads_behind},
+    congestion::heads_behind,
     connections_api::{ConnectionsApi, Outcome},
     deadline::Deadline,
+    environment::Fanout,
     group::Left,
-    layout::Layouts,
-    log::LogWriter,
-    state::StateWriter,
 };
 
 /// How long a group that has ended waits for the others of its batch before it is acknowledged on its own, which costs a
 /// call.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// The function's state. One for each environment.
-#[derive(Debug)]
-pub struct Fanout<Q, A, C> {
-    /// The connection table.
-    pub connections: ConnectionTable<C>,
-    /// The room logs.
-    pub log: LogWriter<C>,
-    /// The rooms' state.
-    pub state: StateWriter<C>,
-    /// What is noted of groups that are behind.
-    pub congestion: Notes,
-    /// The queue that feeds the function.
-    pub source_queue: Q,
-    /// Records of a full batch of it.
-    pub batch_size: usize,
-    /// The queue of jobs for shards.
-    pub shard_queue: Q,
-    /// The dead-letter queue.
-    pub dead_letters: Q,
-    /// How rooms' messages go out.
-    pub layouts: Layouts,
-    /// Posts to connections.
-    pub broadcaster: Broadcaster<A, C>,
-    /// The time.
-    pub clock: C,
-    /// Time kept before an invocation's deadline for finishing up.
-    pub deadline_reserve: Duration,
-}
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Serves one batch: its groups side by side. Says which records must stay in the queue: of each group, those from the
@@ -101,7 +69,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         };
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
         // Boxed: the SDK's futures are nested as deeply as the compiler allows.
-        let noting = Box::pin(self.note_congestion(behind, deadline));
+        let noting = Box::pin(self.congestion.note(behind, &self.source_queue, self.clock.unix_millis(), deadline));
         let ((left, closing), deleted, ()) = tokio::join!(processing, deleting, noting);
         if deleted.is_err() {
             tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");

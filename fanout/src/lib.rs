@@ -18,6 +18,8 @@
 //! | [`limit`] | says when the next post may be made |
 //! | [`connections_api`] | makes it |
 //!
+//! What lasts from one invocation to the next is in [`environment`]. [`congestion`] notes which groups are behind, for those who send.
+//!
 //! Ephemeral messages have a queue and a function of their own: [`ephemeral`].
 
 pub mod batch;
@@ -26,6 +28,7 @@ pub mod config;
 pub mod congestion;
 pub mod connections_api;
 pub mod deadline;
+pub mod environment;
 pub mod ephemeral;
 pub mod frame;
 pub mod group;

@@ -9,7 +9,7 @@ use fanout::{
     config::{Config, StateConfig},
     congestion::Notes,
     connections_api::SignedConnectionsApi,
-    handler::Fanout,
+    environment::Fanout,
     layout::Layouts,
     log::LogWriter,
     state::StateWriter,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::{clock::Clock, store::connections::Member};
 use tokio::time::Instant;
 
-use super::{Begun, Broadcaster, Interruption, UnderWay, gone::Gone, open_slots::Ticket};
+use super::{Begun, Broadcaster, UnderWay, gone::Gone, interruption::Interruption, open_slots::Ticket};
 use crate::{
     connections_api::{ConnectionsApi, Outcome},
     frame::EncodedFrame,

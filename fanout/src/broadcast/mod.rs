@@ -6,6 +6,7 @@
 
 mod delivery;
 pub mod gone;
+pub mod interruption;
 mod lately;
 pub mod members;
 pub mod open_slots;
@@ -34,6 +35,7 @@ use tokio::sync::mpsc;
 
 use self::{
     gone::Gone,
+    interruption::Interruption,
     lately::Lately,
     members::Members,
     open_slots::{OpenSlots, Ticket},
@@ -41,7 +43,7 @@ use self::{
 };
 use crate::{
     config::PostConfig,
-    connections_api::{ConnectionsApi, Misconfiguration},
+    connections_api::ConnectionsApi,
     deadline::Deadline,
     frame::{self, EncodedFrame},
     limit::{ConsecutiveMisses, Order, Permit, RateLimiter, RetryBudget, Turns},
@@ -100,23 +102,6 @@ pub enum Posted {
         /// Why it went no further.
         cause: Interruption,
     },
-}
-
-/// Why a broadcast did not get to its end. Its records must come back.
-#[derive(Debug, thiserror::Error)]
-pub enum Interruption {
-    /// The invocation's time is up.
-    #[error("the invocation's time was up in the middle of a broadcast")]
-    TimeIsUp,
-    /// Nobody can be posted to until an operator has mended something.
-    #[error(transparent)]
-    Misconfigured(#[from] Misconfiguration),
-    /// Nobody can be posted to, because nobody answers at the endpoint.
-    #[error("the endpoint cannot be reached: is CONNECTIONS_ENDPOINT right, and the network?")]
-    Unreachable,
-    /// The table did not tell who is in the room.
-    #[error(transparent)]
-    Members(#[from] StoreError),
 }
 
 /// A broadcast under way.

@@ -10,7 +10,7 @@ use shared::{
     },
 };
 
-use super::Interruption;
+use super::interruption::Interruption;
 use crate::frame::{self, EncodedFrame};
 
 /// Counts of a room's broadcast. Connections, unless it says otherwise.

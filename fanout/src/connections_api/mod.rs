@@ -8,6 +8,7 @@ mod credentials;
 mod endpoint;
 mod http1;
 mod http2;
+mod no_response;
 pub mod outcome;
 mod request;
 mod response;

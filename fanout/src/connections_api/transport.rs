@@ -1,14 +1,11 @@
 //! How calls reach the endpoint: over HTTP/2, or over HTTP/1.1 where that is not to be had.
 
-use std::{cell::Cell, error::Error, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 
 use tokio::time::Instant;
 
 use super::{
-    endpoint::{ConnectError, Endpoint},
-    http1::Http1Pool,
-    http2::Http2Pool,
-    request::SignedRequest,
+    endpoint::Endpoint, http1::Http1Pool, http2::Http2Pool, no_response::TransportError, request::SignedRequest,
     response::PostResponse,
 };
 use crate::config::HttpVersion;
@@ -20,39 +17,6 @@ pub(super) struct Transport {
     is_http2: Cell<bool>,
     http1: Http1Pool,
     http2: Http2Pool,
-}
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TransportError {
-    /// There was no connection: nothing was sent.
-    #[error(transparent)]
-    Unreachable(#[from] Rc<ConnectError>),
-    /// The endpoint speaks HTTP/1.1 only: nothing was sent.
-    #[error("the endpoint does not speak HTTP/2")]
-    Http1Only,
-    /// The response did not come in time.
-    #[error("no response in time")]
-    TimedOut,
-    /// The connection broke, or the server reset the request.
-    #[error(transparent)]
-    Broken(Box<dyn Error>),
-    /// The request cannot be expressed in the protocol.
-    #[error("the request cannot be sent")]
-    Unsendable,
-}
-
-impl TransportError {
-    /// There was no connection in the time for the attempt.
-    pub(super) fn no_connection_in_time() -> Self {
-        Rc::new(ConnectError::TimedOut).into()
-    }
-}
-
-impl From<ConnectError> for TransportError {
-    fn from(error: ConnectError) -> Self {
-        Rc::new(error).into()
-    }
 }
 
 impl Transport {

@@ -21,6 +21,7 @@
 
 pub mod allowance;
 pub mod config;
+pub mod dropped;
 pub mod newest;
 pub mod post;
 pub mod refusals;
@@ -33,14 +34,7 @@ use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
-    metrics::{
-        Metrics,
-        names::{
-            Counter, EPHEMERALS_DROPPED_BROKEN, EPHEMERALS_DROPPED_BUDGET, EPHEMERALS_DROPPED_FAILED,
-            EPHEMERALS_DROPPED_FULL, EPHEMERALS_DROPPED_LARGE, EPHEMERALS_DROPPED_OLD, EPHEMERALS_DROPPED_SUPERSEDED,
-            EPHEMERALS_DROPPED_THROTTLED, EPHEMERALS_POSTED,
-        },
-    },
+    metrics::{Metrics, names::EPHEMERALS_POSTED},
     store::{
         StoreError,
         connections::{ALL_SLOTS, ConnectionTable},
@@ -48,49 +42,14 @@ use shared::{
     },
 };
 
-use self::post::{Frame, Poster};
+use self::{
+    dropped::Dropped,
+    post::{Frame, Poster},
+};
 use crate::{broadcast::members::Members, connections_api::ConnectionsApi, deadline::Deadline};
 
 /// Rooms that are served side by side: while one is read the others are posted to.
 const ROOMS_AT_ONCE: usize = 16;
-
-/// Why a message was not posted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// It is too old.
-    Old,
-    /// Its sender has a newer one with the same key.
-    Superseded,
-    /// Its room's frame has no room for it.
-    Full,
-    /// Its room is too large.
-    Large,
-    /// There is no allowance for its frame.
-    Budget,
-    /// The account refuses posts.
-    Throttled,
-    /// It cannot be read as a message.
-    Broken,
-    /// The room could not be read, or nobody be posted to.
-    Failed,
-}
-
-impl Dropped {
-    /// What counts it.
-    #[must_use]
-    pub fn counter(self) -> Counter {
-        match self {
-            Self::Old => EPHEMERALS_DROPPED_OLD,
-            Self::Superseded => EPHEMERALS_DROPPED_SUPERSEDED,
-            Self::Full => EPHEMERALS_DROPPED_FULL,
-            Self::Large => EPHEMERALS_DROPPED_LARGE,
-            Self::Budget => EPHEMERALS_DROPPED_BUDGET,
-            Self::Throttled => EPHEMERALS_DROPPED_THROTTLED,
-            Self::Broken => EPHEMERALS_DROPPED_BROKEN,
-            Self::Failed => EPHEMERALS_DROPPED_FAILED,
-        }
-    }
-}
 
 /// The function's state. One for each environment.
 #[derive(Debug)]

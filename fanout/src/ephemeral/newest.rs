@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use aws_lambda_events::sqs::SqsMessage;
 use shared::{Ephemeral, RoomId, json::FieldError, metrics::Metrics};
 
-use super::Dropped;
+use super::dropped::Dropped;
 
 /// How old a message may be when it is posted, in milliseconds: a hint that somebody types is none later on.
 pub const OLDEST: u64 = 5_000;

@@ -13,8 +13,8 @@ use shared::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Dropped,
     allowance::Allowance,
+    dropped::Dropped,
     newest::{OLDEST, RoomMessages},
     refusals::Refusals,
 };

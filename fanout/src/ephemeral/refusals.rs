@@ -12,7 +12,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use lru::LruCache;
 use shared::ConnectionId;
 
-use super::Dropped;
+use super::dropped::Dropped;
 
 /// The first silence.
 const SHORTEST: u64 = 1_000_000;

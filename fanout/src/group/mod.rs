@@ -21,10 +21,10 @@ use shared::{
 
 use crate::{
     batch::{Group, Job, Record},
-    broadcast::{Interruption, Invocation},
+    broadcast::{Invocation, interruption::Interruption},
     connections_api::ConnectionsApi,
     deadline::TimeIsUp,
-    handler::Fanout,
+    environment::Fanout,
     log::AppendError,
 };
 

@@ -14,7 +14,7 @@ use super::{GroupError, Work};
 use crate::{
     broadcast::{Audience, Invocation, Posted, members::Members},
     connections_api::ConnectionsApi,
-    handler::Fanout,
+    environment::Fanout,
     presence::{self, PresenceJob},
     shard::Shard,
 };

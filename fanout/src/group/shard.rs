@@ -7,11 +7,11 @@ use crate::{
     batch::Job,
     broadcast::Invocation,
     connections_api::ConnectionsApi,
+    environment::Fanout,
     frame::{
         EncodedFrame,
         repack::{JobFrame, repack},
     },
-    handler::Fanout,
     layout::FULL_BATCH,
     resume::{Next, Resume, Slots},
     shard::ShardJob,

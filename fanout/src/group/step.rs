@@ -9,8 +9,8 @@ use super::GroupError;
 use crate::{
     broadcast::{Audience, Invocation, Posted, members::Members},
     connections_api::ConnectionsApi,
+    environment::Fanout,
     frame::EncodedFrame,
-    handler::Fanout,
     resume::{Resume, Slots},
 };
 

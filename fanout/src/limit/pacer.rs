@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// The pause before the first paced post: as long as nearly all posts take.
+pub(super) const DRAIN: Duration = Duration::from_millis(50);
+
 /// How far a late wake-up may catch up. Timers fire up to a millisecond late, and a busy thread a few more: at 10,000
 /// posts a second, each would cost the time of ten posts. More than this is lost, so that idleness saves up no burst.
 pub(super) const SLACK: Duration = Duration::from_millis(5);

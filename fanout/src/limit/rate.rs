@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    pacer::Pacer,
+    pacer::{DRAIN, Pacer},
     suspect::{Says, Suspect},
     trial::{Refused, Trials, Verdict},
 };
@@ -33,9 +33,6 @@ const EVIDENCE: f64 = 8.0;
 
 /// The part of a refusal that an answer makes up for.
 const FORGIVENESS: f64 = 1.0 / 32.0;
-
-/// The pause before the first paced post: as long as nearly all posts take.
-pub(super) const DRAIN: Duration = Duration::from_millis(50);
 
 /// The least rate to begin with after the pause, in posts per second: a tenth of the smallest account's.
 const START_RATE: f64 = 250.0;

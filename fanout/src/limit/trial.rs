@@ -9,7 +9,7 @@
 
 use tokio::time::Instant;
 
-use super::rate::DRAIN;
+use super::pacer::DRAIN;
 
 /// The part of the rate before the cuts at which a trial is due.
 const FALLEN: f64 = 0.5;

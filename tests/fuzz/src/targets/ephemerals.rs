@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use aws_lambda_events::sqs::SqsMessage;
 use fanout::ephemeral::{
-    Dropped,
+    dropped::Dropped,
     newest::{OLDEST, by_room},
     post::Frame,
 };

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
 use fanout::connections_api::SdkConnectionsApi;
-use fanout::ephemeral::{Dropped, EphemeralFunction, newest::OLDEST, post::Poster};
+use fanout::ephemeral::EphemeralFunction;
+use fanout::ephemeral::dropped::Dropped;
+use fanout::ephemeral::newest::OLDEST;
+use fanout::ephemeral::post::Poster;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::clock::Clock;

@@ -12,7 +12,7 @@ use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
 use fanout::congestion::Notes;
 use fanout::connections_api::SignedConnectionsApi;
-use fanout::handler::Fanout;
+use fanout::environment::Fanout;
 use fanout::layout::Layouts;
 use fanout::state::StateWriter;
 use lambda_runtime::{Context, LambdaEvent};

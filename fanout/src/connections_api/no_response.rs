@@ -1,0 +1,38 @@
+//! Why a call has no response, over either protocol.
+
+use std::{error::Error, rc::Rc};
+
+use super::endpoint::ConnectError;
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TransportError {
+    /// There was no connection: nothing was sent.
+    #[error(transparent)]
+    Unreachable(#[from] Rc<ConnectError>),
+    /// The endpoint speaks HTTP/1.1 only: nothing was sent.
+    #[error("the endpoint does not speak HTTP/2")]
+    Http1Only,
+    /// The response did not come in time.
+    #[error("no response in time")]
+    TimedOut,
+    /// The connection broke, or the server reset the request.
+    #[error(transparent)]
+    Broken(Box<dyn Error>),
+    /// The request cannot be expressed in the protocol.
+    #[error("the request cannot be sent")]
+    Unsendable,
+}
+
+impl TransportError {
+    /// There was no connection in the time for the attempt.
+    pub(super) fn no_connection_in_time() -> Self {
+        Rc::new(ConnectError::TimedOut).into()
+    }
+}
+
+impl From<ConnectError> for TransportError {
+    fn from(error: ConnectError) -> Self {
+        Rc::new(error).into()
+    }
+}
