@@ -15,7 +15,7 @@ use shared::{
 use crate::{
     grant::Grant,
     origins::AllowedOrigins,
-    token::{TokenError, Verifier},
+    token::{Verifier, error::TokenError},
 };
 
 /// Bytes of a decision at most. API Gateway takes 8 KB ("Lambda authorizer result size") and does not say of which.

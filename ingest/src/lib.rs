@@ -25,4 +25,5 @@ pub mod shares;
 pub mod state;
 pub mod sweep;
 pub mod sweeper;
+pub mod tables;
 pub mod token;

@@ -21,9 +21,7 @@ use shared::{
     },
     queue::{Queue, sqs::SqsQueue},
     rooms::RoomPatterns,
-    store::{
-        connections::ConnectionTable, log::LogTable, presence::PresenceTable, state::StateTable, subjects::SubjectTable,
-    },
+    store::state::StateTable,
 };
 
 use crate::{
@@ -46,6 +44,7 @@ use crate::{
     },
     shares::RequestShares,
     state::{States, Wanted},
+    tables::Tables,
 };
 
 /// The function's state.
@@ -63,19 +62,6 @@ pub struct SessionFunction<C, Q = SqsQueue> {
     random: RefCell<Rng>,
     presence: Presence<C, Q>,
     recent_lists: Recent<C>,
-}
-
-/// What the function reads and writes.
-#[derive(Debug)]
-pub struct Tables<C> {
-    /// Which connections are in which rooms.
-    pub connections: ConnectionTable<C>,
-    /// Which connections a subject has.
-    pub subjects: SubjectTable<C>,
-    /// The rooms' logs.
-    pub log: LogTable<C>,
-    /// What is published of who is present in the rooms.
-    pub presence: PresenceTable<C>,
 }
 
 impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
-use ingest::presence::{PresenceFunction, config::PresenceConfig, pace::Budget};
+use ingest::presence::{config::PresenceConfig, environment::PresenceFunction, pace::Budget};
 use shared::{
     aws,
     clock::SystemClock,

@@ -7,7 +7,8 @@ use ingest::{
     beat::Beat,
     config::{SessionConfig, StateConfig},
     connections_api::ConnectionsApi,
-    session::{SessionFunction, Tables},
+    session::SessionFunction,
+    tables::Tables,
 };
 use shared::{
     aws,

@@ -13,16 +13,21 @@
 //!
 //! | module | what it does in `presence` |
 //! |---|---|
+//! | [`handler`] | takes a batch, answers which ticks must stay in the queue |
 //! | [`ticks`] | reads a batch of the queue of ticks, by room |
 //! | [`members`] | reads the rows of a room's members, and says who is present |
 //! | [`row`] | compares that with what is published, and decides what the room and the event bus are told |
 //! | [`publish`] | brings one room's ticks to their end |
 //! | [`pace`] | says when a room may be published again, and what an environment may spend |
 //! | [`events`] | lifecycle events |
+//!
+//! What lasts from one invocation to the next is in [`environment`].
 
 pub mod attend;
 pub mod config;
+pub mod environment;
 pub mod events;
+pub mod handler;
 pub mod list;
 pub mod members;
 pub mod membership;
@@ -32,136 +37,3 @@ pub mod recent;
 pub mod row;
 pub mod tick;
 pub mod ticks;
-
-use std::time::Duration;
-
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
-use futures::{StreamExt, stream};
-use lambda_runtime::LambdaEvent;
-use shared::{
-    clock::Clock,
-    metrics::{
-        Metrics,
-        names::{RETURNED, TICKS_HIDDEN},
-    },
-    queue::Queue,
-    store::{connections::ConnectionTable, presence::PresenceTable},
-};
-use tokio::time::timeout;
-
-use self::{
-    config::PresenceSettings,
-    events::Bus,
-    pace::Budget,
-    publish::Left,
-    ticks::{NotATick, RoomTicks, Tick},
-};
-use crate::deadline::Deadline;
-
-/// The longest time for which ticks that failed are left alone, in seconds.
-const LONGEST_WAIT: u32 = 30;
-
-/// Rooms of a batch that are served at the same time: each holds a page of its members in memory, and one that takes long takes one
-/// of these places.
-const ROOMS_AT_ONCE: usize = 5;
-
-/// The time for hiding the ticks of rooms for which there was none: half of what an invocation keeps for its answer.
-const HIDE: Duration = Duration::from_millis(500);
-
-/// The longest time for which ticks are hidden at once, in milliseconds: that of the slowest pace.
-const LONGEST_HIDE: u64 = 900_000;
-
-/// The function's state. One for each environment.
-#[derive(Debug)]
-pub struct PresenceFunction<Q, B, C> {
-    /// What is published, and the members' rows.
-    pub presence: PresenceTable<C>,
-    /// The connections of rooms.
-    pub connections: ConnectionTable<C>,
-    /// The rooms' queue, where publications go.
-    pub broadcasts: Q,
-    /// The queue of ticks.
-    pub ticks: Q,
-    /// Where lifecycle events go.
-    pub bus: B,
-    /// What the environment may spend on publications.
-    pub budget: Budget,
-    /// Which rooms, and how often.
-    pub settings: PresenceSettings,
-    /// The time.
-    pub clock: C,
-}
-
-impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
-    /// Serves one batch, some rooms side by side: one that takes long does not keep the others waiting. Says which ticks must stay in
-    /// the queue: of each room those from the first one on that is not done.
-    ///
-    /// # Errors
-    /// When the event is none of a queue's: the function is wired wrongly.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>, metrics: &Metrics) -> Result<SqsBatchResponse, NotATick> {
-        let deadline = Deadline::of(&event.context);
-        let rooms = ticks::read(event.payload.records)?;
-        let mut response = SqsBatchResponse::default();
-        let mut served = stream::iter(&rooms)
-            .map(async |room| &room.ticks[self.serve_in_time(room, deadline, metrics).await..])
-            .buffer_unordered(ROOMS_AT_ONCE);
-        while let Some(left) = served.next().await {
-            response.batch_item_failures.extend(left.iter().map(failure));
-        }
-        metrics.add(RETURNED, response.batch_item_failures.len() as u64);
-        Ok(response)
-    }
-
-    /// As [`Self::serve_room`], within the invocation's time. Of a room that was cut off, or not begun, no tick is done, which is as if
-    /// the environment had been killed; but its ticks need not wait for the visibility timeout.
-    async fn serve_in_time(&self, room: &RoomTicks, deadline: Deadline, metrics: &Metrics) -> usize {
-        if let Some(first) = deadline.in_time(self.serve_room(room, metrics)).await {
-            return first;
-        }
-        let wait = wait_after_failure(room, 0);
-        tracing::warn!(room = %room.room, wait_seconds = wait, "the time was up before a room's presence was published");
-        // Whatever becomes of it: the answer must not be late.
-        let _ = timeout(HIDE, self.hide(room, 0, wait)).await;
-        0
-    }
-
-    /// Brings a room's ticks to their end; says how many are done. The others are hidden for as long as there is nothing to do.
-    async fn serve_room(&self, room: &RoomTicks, metrics: &Metrics) -> usize {
-        match self.publish(room, metrics).await {
-            Ok(Left::Nothing) => room.ticks.len(),
-            Ok(Left::Hidden { first, until }) => {
-                let millis = until.saturating_sub(self.clock.unix_millis()).min(LONGEST_HIDE);
-                let seconds = u32::try_from(millis.div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
-                metrics.add(TICKS_HIDDEN, room.ticks[first..].len() as u64);
-                self.hide(room, first, seconds).await;
-                first
-            }
-            Err((first, error)) => {
-                let wait = wait_after_failure(room, first);
-                tracing::error!(room = %room.room, wait_seconds = wait, %error, "a room's ticks stay in the queue");
-                self.hide(room, first, wait).await;
-                first
-            }
-        }
-    }
-
-    /// Has ticks come back after so many seconds. One that cannot be hidden comes back when its visibility timeout is over.
-    async fn hide(&self, room: &RoomTicks, first: usize, seconds: u32) {
-        let handles: Vec<String> = room.ticks[first..].iter().map(|tick| tick.receipt_handle.clone()).collect();
-        for error in self.ticks.postpone(&handles, seconds).await.into_iter().filter_map(Result::err) {
-            tracing::warn!(room = %room.room, %error, "a tick comes back after its visibility timeout");
-        }
-    }
-}
-
-/// For how many seconds a room's ticks are left alone, of which the one at this place was tried in vain: twice as long each time.
-fn wait_after_failure(room: &RoomTicks, first: usize) -> u32 {
-    let receives = room.ticks.get(first).map_or(1, |tick| tick.receives.clamp(1, 16));
-    (1 << (receives - 1)).min(LONGEST_WAIT)
-}
-
-fn failure(tick: &Tick) -> BatchItemFailure {
-    let mut failure = BatchItemFailure::default();
-    failure.item_identifier.clone_from(&tick.id);
-    failure
-}

@@ -21,8 +21,8 @@ use shared::{
 };
 
 use super::{
-    PresenceFunction,
     config::Kept,
+    environment::PresenceFunction,
     events::{self, Bus},
     members,
     pace::{ComeBackAt, between_publications},

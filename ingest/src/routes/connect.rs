@@ -11,7 +11,7 @@ use shared::{
 
 use crate::{
     connections_api::ConnectionsApi, grant::Grant, presence::membership::Presence, response::RouteError,
-    session::Tables, shares::RequestShares,
+    shares::RequestShares, tables::Tables,
 };
 
 /// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one

@@ -3,7 +3,7 @@
 use futures::future::{OptionFuture, join};
 use shared::{ConnectionId, RoomId, Subject, clock::Clock, metrics::Metrics, queue::Queue, store::StoreError};
 
-use crate::{presence::membership::Presence, response::RouteError, session::Tables};
+use crate::{presence::membership::Presence, response::RouteError, tables::Tables};
 
 /// Serves the route.
 ///

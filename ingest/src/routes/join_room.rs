@@ -10,8 +10,8 @@ use crate::{
     event::Frame,
     presence::{list::JoinedList, membership::Presence},
     response::RouteError,
-    session::Tables,
     shares::RequestShares,
+    tables::Tables,
 };
 
 /// Serves the route; what the client has missed, and has a right to, goes into `budget`. With a listing, it is listed among the room's

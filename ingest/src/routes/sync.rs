@@ -34,8 +34,8 @@ use crate::{
     heads::Heads,
     presence::membership::{Presence, Renewal},
     response::RouteError,
-    session::Tables,
     shares::RequestShares,
+    tables::Tables,
 };
 
 /// Rows that are put at once.

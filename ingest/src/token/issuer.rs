@@ -12,7 +12,7 @@ use hyper_util::{
 };
 
 use super::{
-    TokenError,
+    error::TokenError,
     jwks::{JwksError, KeySet},
     key_cache::KeySource,
     signed::{Payload, SignedToken},

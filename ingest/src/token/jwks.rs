@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    TokenError,
+    error::TokenError,
     signed::{Payload, SignedToken},
 };
 

@@ -6,7 +6,7 @@ use shared::clock::Clock;
 use tokio::time::timeout;
 
 use super::{
-    TokenError,
+    error::TokenError,
     signed::{Payload, SignedToken},
 };
 

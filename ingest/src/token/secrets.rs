@@ -10,7 +10,7 @@ use aws_sdk_secretsmanager::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::{
-    TokenError,
+    error::TokenError,
     key_cache::KeySource,
     signed::{Payload, SignedToken},
 };

@@ -3,7 +3,7 @@
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::value::RawValue;
 
-use super::TokenError;
+use super::error::TokenError;
 
 /// Bytes of a token at most: API Gateway takes 10,240 of a handshake's request line and headers together.
 const TOKEN_BYTES: usize = 10_240;

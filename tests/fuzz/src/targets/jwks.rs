@@ -1,7 +1,7 @@
 //! JWKS documents, as an issuer publishes them or as somebody in its place may.
 
 use ingest::token::{
-    TokenError,
+    error::TokenError,
     jwks::{JwksError, KeySet},
     signed::SignedToken,
 };

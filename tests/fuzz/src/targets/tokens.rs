@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use ingest::{
     grant::Grant,
     token::{
-        TokenError,
         claims::ClaimRules,
+        error::TokenError,
         jwks::KeySet,
         signed::{Payload, SignedToken},
     },

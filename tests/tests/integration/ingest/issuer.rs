@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ingest::token::Verifier;
 use ingest::token::claims::ClaimRules;
+use ingest::token::error::TokenError;
 use ingest::token::issuer::Issuer as Jwks;
 use ingest::token::key_cache::KeyCache;
-use ingest::token::{TokenError, Verifier};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use shared::clock::Clock;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use ingest::token::Verifier;
 use ingest::token::claims::ClaimRules;
+use ingest::token::error::TokenError;
 use ingest::token::key_cache::KeyCache;
 use ingest::token::secrets::{SecretError, SecretStore};
-use ingest::token::{TokenError, Verifier};
 use serde_json::json;
 use shared::clock::Clock;
 use tests::aws_endpoint::{Fault, Rule};

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
 use fanout::presence::{PresenceJob, frame, merge};
-use ingest::presence::PresenceFunction;
+use ingest::presence::environment::PresenceFunction;
 use ingest::presence::pace::Budget;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;

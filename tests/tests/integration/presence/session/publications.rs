@@ -5,8 +5,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
-use ingest::presence::PresenceFunction;
 use ingest::presence::config::{EventKinds, PresenceSettings};
+use ingest::presence::environment::PresenceFunction;
 use ingest::presence::events::Bus;
 use ingest::presence::pace::Budget;
 use lambda_runtime::{Context, LambdaEvent};
