@@ -1,10 +1,8 @@
 //! The words on the command line.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::commands;
+use crate::{commands, target::Target};
 
 /// Looks after a Roomcast stack: what is wrong, who is in a room, what became of a message, what it costs.
 #[derive(Debug, Parser)]
@@ -19,23 +17,6 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Which stack a command is for.
-#[derive(Args, Debug)]
-pub struct Target {
-    /// The stack's name in CloudFormation.
-    #[arg(long, global = true, value_name = "NAME", env = "ROOMCAST_STACK")]
-    pub stack: Option<String>,
-    /// The local stack's description, target/local/stack.json.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub stack_file: Option<PathBuf>,
-    /// The stack's region, if not that of the environment.
-    #[arg(long, global = true)]
-    pub region: Option<String>,
-    /// The AWS profile whose credentials are used, if not that of the environment.
-    #[arg(long, global = true)]
-    pub profile: Option<String>,
 }
 
 /// What to do.

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roomcast::{arguments::Arguments, commands, output::Output};
+use roomcast::{arguments::Arguments, dispatch, output::Output};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    match commands::run(arguments, &output).await {
+    match dispatch::run(arguments, &output).await {
         Ok(code) => code,
         Err(failure) => {
             output.failure(&failure);

@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_cloudformation::{Client as CloudFormation, error::ProvideErrorMetadata};
 use serde::Deserialize;
 
-use crate::{arguments::Target, failure::Failure};
+use crate::{failure::Failure, target::Target};
 
 /// Attempts of a call, the first included: somebody is waiting, and a throttle is often over in a second.
 const ATTEMPTS: u32 = 5;

@@ -12,18 +12,6 @@ const AFTER_FRAME: f64 = 30.0;
 /// What jitter leaves of the time between two beats, on average.
 pub(super) const JITTER: f64 = 0.99;
 
-/// Seconds after which a connection beats whatever flows.
-pub const LONGEST: f64 = 540.0;
-
-/// Minutes after which a connection is handed over to the next, on average.
-const SESSION_MINUTES: f64 = 104.35;
-
-/// Sessions that a connection has in a day of so many hours.
-#[must_use]
-pub fn sessions(hours: f64) -> f64 {
-    if hours > 0.0 { (hours * 60.0 / SESSION_MINUTES).max(1.0) } else { 0.0 }
-}
-
 /// Beats that a session has besides those of its time: one confirms its joins, and the time until the next is begun anew,
 /// which takes half of a beat off.
 pub const PER_SESSION: f64 = 0.5;
@@ -53,7 +41,7 @@ pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cost::workload::read;
+    use crate::cost::{sessions::sessions, workload::read};
 
     fn per_second(messages_per_second: f64, rooms: f64) -> f64 {
         let workload = read(r#"{"rooms": [{"members": 1, "messagesPerSecond": 0}]}"#).unwrap();

@@ -1,9 +1,8 @@
 //! Ephemeral messages: sent, gathered for a window, posted once, and kept nowhere.
 
 use super::{
-    fields::Fields,
+    calls::{INGEST_SECONDS, frame, invocation},
     sizes::{self, QUEUE_STEP, steps},
-    traffic::{INGEST_SECONDS, frame, invocation},
     usage::{Count, Part, Usage},
     workload::{RoomGroup, Workload},
 };
@@ -13,25 +12,6 @@ const CALL: f64 = 10.0;
 
 /// Seconds of an invocation of `ephemeral` besides posting.
 const EPHEMERAL_SECONDS: f64 = 0.015;
-
-/// What a group of rooms sends that nobody keeps.
-#[derive(Clone, Copy, Debug)]
-pub struct EphemeralLoad {
-    /// Sends a second in each room.
-    pub per_second: f64,
-    /// Bytes of `data`.
-    pub bytes: f64,
-}
-
-impl EphemeralLoad {
-    /// Of a workload file.
-    pub fn read(fields: &mut Fields<'_>) -> Self {
-        Self {
-            per_second: fields.number("perSecond", 0.0..=10_000.0, Some(0.0)),
-            bytes: fields.whole("bytes", 1.0..=4_096.0, Some(4.0)),
-        }
-    }
-}
 
 /// How many go out together of what comes at random at this rate: one, and what comes within the window after it.
 fn frames(rate: f64, window: f64) -> f64 {

@@ -10,7 +10,9 @@
 //! more gathers: until the posts fit.
 
 use super::{
-    beats, ephemeral, presence,
+    beats,
+    calls::{LOGGING, RESUMING},
+    ephemeral, presence,
     sizes::MessageSize,
     workload::{RoomGroup, Setting, Via, Workload},
 };
@@ -20,12 +22,6 @@ const BATCH: f64 = 10.0;
 
 /// Jobs of a batch of the shard queue.
 const JOBS: f64 = 10.0;
-
-/// Seconds that `fanout` needs besides posting: the log's write, the first page.
-pub const LOGGING: f64 = 0.025;
-
-/// Seconds that `shards` needs besides posting: a look at the progress and a note of it, the first page.
-pub const RESUMING: f64 = 0.020;
 
 /// By how much broadcasts are stretched at the most. Beyond, everything is packed that can be.
 const MOST_STRETCH: f64 = 1e6;

@@ -7,15 +7,18 @@
 
 pub mod beats;
 pub mod bill;
+pub mod calls;
 pub mod capacity;
 pub mod ephemeral;
 pub mod fields;
 pub mod flow;
+pub mod loads;
 pub mod packing;
 pub mod peers;
 pub mod presence;
 pub mod prices;
 pub mod report;
+pub mod sessions;
 pub mod sizes;
 pub mod state;
 pub mod traffic;

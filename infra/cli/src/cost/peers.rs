@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    beats,
     prices::Prices,
+    sessions,
     sizes::{MessageSize, steps},
     workload::Workload,
 };
@@ -75,7 +75,8 @@ impl Traffic {
             traffic.published += messages;
             traffic.connection_minutes += group.connections() * minutes;
             traffic.channel_minutes += group.count * minutes;
-            traffic.connections += if beats::sessions(group.hours_per_day) > 0.0 { group.connections() } else { 0.0 };
+            traffic.connections +=
+                if sessions::sessions(group.hours_per_day) > 0.0 { group.connections() } else { 0.0 };
             traffic.per_second += group.count * group.members * group.messages_per_second;
             let size = MessageSize::of(group, &workload.setting);
             traffic.egress += messages * group.members * size.entry;

@@ -2,10 +2,8 @@
 
 use super::{
     beats,
-    fields::Fields,
-    flow::LOGGING,
+    calls::{INGEST_SECONDS, LOGGING, frame, invocation, receipt},
     sizes::{self, MESSAGE_STEP, QUEUE_STEP, REPLY, read_units, steps, write_units},
-    traffic::{INGEST_SECONDS, frame, invocation, receipt},
     usage::{Count, Part, Usage},
     workload::{RoomGroup, Setting, Workload},
 };
@@ -31,28 +29,6 @@ const LOOK_SECONDS: (f64, f64) = (0.020, 0.015);
 
 /// Changes in one lifecycle event.
 const CHANGES_AN_EVENT: f64 = 100.0;
-
-/// What a group of rooms has of presence.
-#[derive(Clone, Copy, Debug)]
-pub struct PresenceLoad {
-    /// The share of members who are listed.
-    pub listed: f64,
-    /// Bytes of `presenceData`.
-    pub bytes: f64,
-    /// Whether members' joins and leaves are put on the bus.
-    pub events: bool,
-}
-
-impl PresenceLoad {
-    /// Of a workload file.
-    pub fn read(fields: &mut Fields<'_>) -> Self {
-        Self {
-            listed: fields.number("listed", 0.0..=1.0, Some(0.0)),
-            bytes: fields.whole("bytes", 2.0..=1_024.0, Some(30.0)),
-            events: fields.flag("events", false),
-        }
-    }
-}
 
 /// Seconds from one publication of a room to the next.
 #[must_use]

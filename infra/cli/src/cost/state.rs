@@ -1,9 +1,8 @@
 //! State: a row for each key, and the snapshots that joiners get of it.
 
 use super::{
-    fields::Fields,
+    calls::{INGEST_SECONDS, invocation},
     sizes::{self, MESSAGE_STEP, REPLY, steps, write_units},
-    traffic::{INGEST_SECONDS, invocation},
     usage::{Count, Part, Usage},
     workload::{RoomGroup, Setting, Workload},
 };
@@ -16,40 +15,6 @@ const ROWS: f64 = 500.0;
 
 /// What a strongly consistent read reads with a unit.
 const STRONG_STEP: f64 = 4_096.0;
-
-/// What a group of rooms does with keys.
-#[derive(Clone, Copy, Debug)]
-pub struct StateLoad {
-    /// The share of messages that have a key.
-    pub keyed: f64,
-    /// The share of those that another of their batch supersedes.
-    pub superseded: f64,
-    /// The share of batches that come to another environment than the one before, which applies those again.
-    pub alternating: f64,
-    /// Keys of each room.
-    pub keys: f64,
-    /// Bytes of a key.
-    pub key_bytes: f64,
-    /// Joins a day of each room that get a snapshot.
-    pub joins_per_day: f64,
-    /// The share of snapshots that an environment has kept of the second before.
-    pub kept: f64,
-}
-
-impl StateLoad {
-    /// Of a workload file.
-    pub fn read(fields: &mut Fields<'_>) -> Self {
-        Self {
-            keyed: fields.number("keyed", 0.0..=1.0, Some(0.0)),
-            superseded: fields.number("superseded", 0.0..=1.0, Some(0.0)),
-            alternating: fields.number("alternating", 0.0..=1.0, Some(0.0)),
-            keys: fields.whole("keys", 0.0..=1e6, Some(0.0)),
-            key_bytes: fields.whole("keyBytes", 1.0..=64.0, Some(10.0)),
-            joins_per_day: fields.number("joinsPerDay", 0.0..=1e9, Some(0.0)),
-            kept: fields.number("kept", 0.0..=1.0, Some(0.0)),
-        }
-    }
-}
 
 /// A key's row, and its place in a reply.
 fn sizes_of(group: &RoomGroup, setting: &Setting) -> (f64, f64) {

@@ -1,17 +1,16 @@
 //! What a group of rooms takes in a month: its messages, and its connections.
 
 use super::{
-    beats, ephemeral,
-    flow::{Flow, LOGGING, RESUMING},
+    beats,
+    calls::{INGEST_SECONDS, LOGGING, RESUMING, frame, invocation, receipt},
+    ephemeral,
+    flow::Flow,
     presence,
-    sizes::{self, MESSAGE_STEP, MessageSize, QUEUE_STEP, REPLY, read_units, steps, write_units},
+    sizes::{self, MessageSize, QUEUE_STEP, read_units, steps, write_units},
     state,
     usage::{Count, Part, Usage},
     workload::{RoomGroup, Setting, Via, Workload},
 };
-
-/// Seconds of an invocation of `message` and of `session`, which wait for a call or two.
-pub(super) const INGEST_SECONDS: f64 = 0.010;
 
 /// Seconds of an invocation of `authorizer`, which waits for nothing.
 const AUTHORIZER_SECONDS: f64 = 0.002;
@@ -260,25 +259,4 @@ impl Month<'_> {
         usage.add_times(rooms, &join);
         usage
     }
-}
-
-/// An invocation of a function with `gb` of memory.
-pub(super) fn invocation(usage: &mut Usage, part: Part, function: Count, (gb, seconds): (f64, f64), setting: &Setting) {
-    usage.add(part, function, 1.0);
-    usage.add(part, Count::GbSeconds, gb * seconds);
-    usage.add(part, Count::LogBytes, setting.log_bytes);
-}
-
-/// A frame from a client with its reply.
-pub(super) fn frame(usage: &mut Usage, part: Part, bytes: f64) {
-    usage.add(part, Count::FramesIn, steps(bytes, MESSAGE_STEP));
-    usage.add(part, Count::Replies, 1.0);
-    usage.add(part, Count::EgressBytes, REPLY);
-}
-
-/// What the event source mapping does for a batch.
-pub(super) fn receipt(usage: &mut Usage, part: Part, requests: Count, bytes: f64) {
-    usage.add(part, Count::ReceiveMessage, 1.0);
-    usage.add(part, Count::DeleteMessageBatch, 1.0);
-    usage.add(part, requests, steps(bytes, QUEUE_STEP) + 1.0);
 }

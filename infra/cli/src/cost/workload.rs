@@ -2,7 +2,14 @@
 
 use serde_json::Value;
 
-use super::{beats, ephemeral::EphemeralLoad, fields::Fields, presence::PresenceLoad, state::StateLoad};
+use super::{
+    fields::Fields,
+    loads::{EphemeralLoad, PresenceLoad, StateLoad},
+    sessions,
+};
+
+/// Seconds after which a connection beats whatever flows.
+const LONGEST: f64 = 540.0;
 
 /// A workload.
 #[derive(Clone, Debug)]
@@ -136,7 +143,7 @@ impl RoomGroup {
     /// Sessions of a connection in a day: visits, or those that hand-overs make of its hours.
     #[must_use]
     pub fn sessions_per_day(&self) -> f64 {
-        beats::sessions(self.hours_per_day).max(self.visits_per_day)
+        sessions::sessions(self.hours_per_day).max(self.visits_per_day)
     }
 
     /// Messages a month of all its rooms.
@@ -215,7 +222,7 @@ fn read_setting(fields: &mut Fields<'_>) -> Setting {
         shards: fields.whole("fanoutShards", 2.0..=256.0, Some(16.0)),
         sync_min: fields.number("syncMinSeconds", 5.0..=540.0, Some(30.0)),
         sync_max: fields.number("syncMaxSeconds", 30.0..=540.0, Some(540.0)),
-        longest_beat: beats::LONGEST,
+        longest_beat: LONGEST,
         subject_bytes: fields.whole("subjectBytes", 1.0..=256.0, Some(36.0)),
         id_bytes: fields.whole("idBytes", 1.0..=64.0, Some(36.0)),
         room_bytes: fields.whole("roomIdBytes", 1.0..=100.0, Some(20.0)),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use roomcast::arguments::Target;
 use roomcast::commands::doctor::patient::Patient;
 use roomcast::commands::doctor::permissions::{NEEDED, arn, is_needed};
 use roomcast::stack::Stack;
+use roomcast::target::Target;
 use serde_json::Value;
 
 use super::{json_lines, refuses, roomcast};

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use roomcast::cost::Estimate;
-use roomcast::cost::flow::{LOGGING, demand};
+use roomcast::cost::calls::LOGGING;
+use roomcast::cost::flow::demand;
 use roomcast::cost::prices::Prices;
 use roomcast::cost::report::short;
 use roomcast::cost::workload::{Workload, read};

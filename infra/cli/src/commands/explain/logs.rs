@@ -10,7 +10,7 @@ use shared::{
 };
 use tokio::time::timeout;
 
-use super::Findings;
+use super::findings::Findings;
 use crate::{failure::Causes, stack::Stack};
 
 /// How long one log group is looked through: of a busy stack's, CloudWatch reads gigabytes for one answer.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Broadcast, Findings};
+use super::findings::{Broadcast, Findings};
 use crate::output::in_line;
 
 /// In a word.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::RoomId;
 
-use super::optional::presence_room;
 use crate::{
     client::{Client, Frame},
     failure::Failure,
@@ -18,6 +18,9 @@ const TOKEN_SECONDS: u64 = 600;
 
 /// Characters of a room's name that nobody else has.
 const RANDOM: usize = 12;
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(200);
 
 /// The ground of one run.
 pub(super) struct Ground<'a> {
@@ -114,4 +117,32 @@ fn not_connected() -> Failure {
 /// Whether a list of messages has this one.
 pub(super) fn has(messages: &Value, id: &str) -> bool {
     messages.as_array().is_some_and(|messages| messages.iter().any(|message| message["id"] == id))
+}
+
+/// A room with this ending that tells who is there, if there can be one.
+fn presence_room(stack: &Stack, ending: &str) -> Option<String> {
+    let patterns = stack.parameters.get("PresenceRooms")?;
+    let mut beginnings = patterns.split(',').filter_map(|pattern| pattern.trim().strip_suffix('*'));
+    let mut rooms = beginnings.by_ref().map(|beginning| format!("{beginning}{ending}"));
+    // A personal room is its owner's.
+    rooms.find(|room| RoomId::parse(room).is_ok_and(|room| room.owner().is_none()))
+}
+
+/// Looks until there is something.
+pub(super) async fn eventually<'g, T>(
+    ground: &mut Ground<'g>,
+    what: &str,
+    look: impl AsyncFn(&Ground<'g>) -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    let within = ground.within;
+    let looking = async {
+        loop {
+            if let Some(found) = look(ground).await? {
+                return Ok(found);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let found = tokio::time::timeout(within, looking).await;
+    found.map_err(|_| Failure::Met(format!("{what} did not come within {within:?}")))?
 }

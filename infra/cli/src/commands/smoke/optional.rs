@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client as DynamoDb;
 use serde_json::{Value, json};
 use shared::{RoomId, clock::SystemClock, rooms::RoomPatterns, store::presence::PresenceTable};
 
-use super::{ground::Ground, steps::eventually};
+use super::ground::{Ground, eventually};
 use crate::{failure::Failure, stack::Stack};
 
 /// The key that is set.
@@ -19,15 +19,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) fn keeps_state(stack: &Stack, room: &str) -> bool {
     let (Some(rooms), Ok(room)) = (stack.parameters.get("StateRooms"), RoomId::parse(room)) else { return false };
     RoomPatterns::parse(rooms).is_ok_and(|rooms| rooms.matches(&room))
-}
-
-/// A room with this ending that tells who is there, if there can be one.
-pub(super) fn presence_room(stack: &Stack, ending: &str) -> Option<String> {
-    let patterns = stack.parameters.get("PresenceRooms")?;
-    let mut beginnings = patterns.split(',').filter_map(|pattern| pattern.trim().strip_suffix('*'));
-    let mut rooms = beginnings.by_ref().map(|beginning| format!("{beginning}{ending}"));
-    // A personal room is its owner's.
-    rooms.find(|room| RoomId::parse(room).is_ok_and(|room| room.owner().is_none()))
 }
 
 /// Sets a key, and reads it as one does who comes later.

@@ -1,6 +1,6 @@
 //! The steps, in their order.
 
-use std::{num::NonZeroU16, time::Duration};
+use std::num::NonZeroU16;
 
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use fanout::{frame::EncodedFrame, shard};
@@ -11,13 +11,10 @@ use shared::{
 };
 
 use super::{
-    ground::{Ground, has},
+    ground::{Ground, eventually, has},
     optional,
 };
 use crate::{failure::Failure, traces};
-
-/// Between two looks.
-const POLL: Duration = Duration::from_millis(200);
 
 /// The numbers of messages that were never in a log: those of a shard job that no fan-out has made.
 const FIRST: u64 = 1;
@@ -264,23 +261,4 @@ async fn send(ground: &Ground<'_>, queue: &str, records: &[Record]) -> Result<()
     let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&ground.stack.sdk), url);
     let sent = queue.send(records).await.into_iter().collect::<Result<Vec<()>, _>>();
     sent.map(drop).map_err(Failure::call("a record was to be put into a queue"))
-}
-
-/// Looks until there is something.
-pub(super) async fn eventually<'g, T>(
-    ground: &mut Ground<'g>,
-    what: &str,
-    look: impl AsyncFn(&Ground<'g>) -> Result<Option<T>, Failure>,
-) -> Result<T, Failure> {
-    let within = ground.within;
-    let looking = async {
-        loop {
-            if let Some(found) = look(ground).await? {
-                return Ok(found);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    let found = tokio::time::timeout(within, looking).await;
-    found.map_err(|_| Failure::Met(format!("{what} did not come within {within:?}")))?
 }
