@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -128,47 +127,52 @@ async fn nothing_is_posted_to_a_server_that_is_not_trusted() {
     assert_eq!(tally(&fanout).await["undelivered"], 0);
 }
 
-/// Posts in flight, in a process of their own.
+/// Posts in flight, all of which need a connection at once.
 const IN_FLIGHT: usize = 8;
 
-/// Posts for a moment to a server that speaks both protocols over TLS; returns what it has counted.
-async fn post_to_both(client: &str) -> Stats {
-    let certificate = std::env::temp_dir().join(format!("roomcast-test-{}-{client}.pem", std::process::id()));
+/// A broadcast to more connections than there are posts in flight, to an endpoint whose certificate is trusted.
+async fn broadcast_to(endpoint: &str, certificate: &Path, version: &str) {
+    let world = World::start();
+    world.seed("room", "c", 5 * IN_FLIGHT);
+    let fanout = world
+        .fanout()
+        .env("CONNECTIONS_ENDPOINT", endpoint)
+        .env("SSL_CERT_FILE", certificate.display())
+        .env("FANOUT_CONCURRENCY", IN_FLIGHT)
+        .env("FANOUT_HTTP_VERSION", version)
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+    let counts = tally(&fanout).await;
+    assert_eq!((&counts["delivered"], &counts["undelivered"]), (&(5 * IN_FLIGHT).into(), &0.into()));
+}
+
+/// A broadcast to a server that speaks both protocols over TLS; returns what it has counted.
+async fn broadcast_to_both(version: &str) -> Stats {
+    let certificate = std::env::temp_dir().join(format!("roomcast-test-{}-{version}.pem", std::process::id()));
     let server = FastServer::start(Options { certificate: Some(certificate.clone()), ..Options::default() }).unwrap();
-    post_to(&server.tls_url(), &certificate, client).await;
+    broadcast_to(&server.tls_url(), &certificate, version).await;
     std::fs::remove_file(certificate).unwrap();
     server.stats()
 }
 
-async fn post_to(endpoint: &str, certificate: &Path, client: &str) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
-    command.args(["post", "--seconds", "0.1", "--connections", &IN_FLIGHT.to_string()]);
-    command.args(["--client", client, "--url", endpoint]).env("SSL_CERT_FILE", certificate);
-    command.envs([("AWS_ACCESS_KEY_ID", "AKIDTEST"), ("AWS_SECRET_ACCESS_KEY", "test-secret")]);
-    let posted = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert!(posted.status.success(), "{}", String::from_utf8_lossy(&posted.stderr));
-}
-
 #[tokio::test]
 async fn a_server_that_speaks_both_protocols_gets_one_http2_session() {
-    for client in ["auto", "http2"] {
-        let stats = post_to_both(client).await;
-        assert!(stats.delivered >= IN_FLIGHT as u64);
-        assert_eq!(stats.tcp_connections, 1, "{client}");
+    for version in ["auto", "2"] {
+        assert_eq!(broadcast_to_both(version).await.tcp_connections, 1, "{version}");
     }
 }
 
 #[tokio::test]
 async fn http1_is_spoken_to_a_server_that_prefers_http2_where_only_that_is_wanted() {
-    assert_eq!(post_to_both("http1").await.tcp_connections, IN_FLIGHT as u64);
+    assert_eq!(broadcast_to_both("1.1").await.tcp_connections, IN_FLIGHT as u64);
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_speak_http2_is_asked_once() {
     let server = FastServer::start(Options::default()).unwrap();
     let front = TlsFront::start(server.url().trim_start_matches("http://").parse().unwrap()).await;
-    post_to(&front.endpoint(), &front.certificate, "auto").await;
-    let stats = server.stats();
-    assert!(stats.delivered >= IN_FLIGHT as u64);
-    assert_eq!(stats.tcp_connections, IN_FLIGHT as u64 + 1);
+    broadcast_to(&front.url(), &front.certificate, "auto").await;
+    assert_eq!(server.stats().tcp_connections, IN_FLIGHT as u64 + 1);
 }
