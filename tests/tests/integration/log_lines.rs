@@ -1,10 +1,10 @@
 //! Log lines: a message is found by its id in every function that it passes, and what it says in none.
 
 use serde_json::{Value, json};
-use tests::aws_server::AwsServer;
-use tests::dynamodb::CONGESTION_TABLE;
-use tests::events::{self, QueueRecord, bus_event, event_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::AwsServer;
+use testkit::dynamodb::CONGESTION_TABLE;
+use testkit::events::{self, QueueRecord, bus_event, event_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use crate::fanout::{World, invoke};
 

@@ -11,9 +11,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
-use tests::http_server::Request;
-use tests::sigv4::{Credentials, sign};
-use tests::stack::LocalStack;
+use testkit::http_server::Request;
+use testkit::sigv4::{Credentials, sign};
+use testkit::stack::LocalStack;
 
 use crate::tables::now;
 

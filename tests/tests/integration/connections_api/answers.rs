@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use fanout::connections_api::{ConnectionsApi, Misconfiguration, Outcome};
-use tests::connections_server::{ConnectionsServer, Outcome as Scripted, Script};
-use tests::http_server::{Framing, Reply};
+use testkit::connections_server::{ConnectionsServer, Outcome as Scripted, Script};
+use testkit::http_server::{Framing, Reply};
 
 use super::{Kind, api, post, sdk_config, server, temporary_credentials};
 

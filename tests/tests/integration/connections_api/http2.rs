@@ -8,7 +8,7 @@ use fanout::frame::EncodedFrame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_POST_BYTES;
-use tests::sigv4::{Credentials, verify};
+use testkit::sigv4::{Credentials, verify};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 

@@ -38,8 +38,8 @@ use fanout::config::HttpVersion;
 use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
 use fanout::frame::EncodedFrame;
 use shared::ConnectionId;
-use tests::connections_server::ConnectionsServer;
-use tests::sigv4::{Credentials as ExpectedCredentials, Expected};
+use testkit::connections_server::ConnectionsServer;
+use testkit::sigv4::{Credentials as ExpectedCredentials, Expected};
 
 const REGION: &str = "eu-central-1";
 

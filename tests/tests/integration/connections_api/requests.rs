@@ -5,8 +5,8 @@ use fanout::frame::EncodedFrame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_POST_BYTES;
-use tests::connections_server::ConnectionsServer;
-use tests::sigv4::{self, Credentials as ExpectedCredentials, SignatureError};
+use testkit::connections_server::ConnectionsServer;
+use testkit::sigv4::{self, Credentials as ExpectedCredentials, SignatureError};
 
 use super::{Kind, api, expected, frame, post, sdk_config, server, temporary_credentials};
 

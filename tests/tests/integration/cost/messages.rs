@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb, MeteredCall};
-use tests::events::{self, QueueRecord, event_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb, MeteredCall};
+use testkit::events::{self, QueueRecord, event_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use super::{Counts, NOT_COUNTED};
 use crate::fanout::{World, invoke};

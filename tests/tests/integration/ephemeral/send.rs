@@ -1,12 +1,12 @@
 //! The way in: what the message route takes, for whom, and where it puts it.
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
-use tests::events::{self, granted};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
+use testkit::events::{self, granted};
+use testkit::runtime_api::{Environment, Function};
 
 const NOWHERE: &str = "http://127.0.0.1:9/production";
 

@@ -17,14 +17,14 @@ mod stalls;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::dynamodb::{
     CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX, STATE_TABLE,
 };
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::{Environment, Function};
-use tests::sigv4::{Credentials, Expected};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::{Environment, Function};
+use testkit::sigv4::{Credentials, Expected};
 
 /// Everything around the function.
 pub(crate) struct World {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::connections_server::{Outcome, Script};
-use tests::events::QueueRecord;
-use tests::http_server::Framing;
-use tests::runtime_api::Environment;
+use testkit::connections_server::{Outcome, Script};
+use testkit::events::QueueRecord;
+use testkit::http_server::Framing;
+use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message, tally};
 

@@ -4,12 +4,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use shared::limits::MAX_MESSAGE_BYTES;
-use tests::aws_endpoint::{Fault, Rule, error_reply};
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
-use tests::events;
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Fault, Rule, error_reply};
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
+use testkit::events;
+use testkit::runtime_api::{Environment, Function};
 
 use super::{NOWHERE, assert_error, puts, reply, send, send_text};
 

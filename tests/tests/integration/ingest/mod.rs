@@ -12,10 +12,10 @@ mod secrets;
 mod start;
 
 use serde_json::Value;
-use tests::aws_server::AwsServer;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
-use tests::events;
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::AwsServer;
+use testkit::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
+use testkit::events;
+use testkit::runtime_api::{Environment, Function};
 
 /// An address at which nobody answers.
 const NOWHERE: &str = "http://127.0.0.1:9/production";

@@ -1,11 +1,11 @@
 //! Events of the bus on their way to the rooms' queue.
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::dynamodb::CONGESTION_TABLE;
-use tests::events::{batch_item_failures, bus_event, event_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::dynamodb::CONGESTION_TABLE;
+use testkit::events::{batch_item_failures, bus_event, event_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use super::puts;
 

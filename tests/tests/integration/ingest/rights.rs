@@ -3,12 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, STATE_TABLE};
-use tests::events::{self, granted};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, STATE_TABLE};
+use testkit::events::{self, granted};
+use testkit::runtime_api::{Environment, Function};
 
 use super::{assert_error, reply, session};
 

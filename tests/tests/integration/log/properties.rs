@@ -13,10 +13,10 @@ use fastrand::Rng;
 use futures::future::join_all;
 use shared::clock::Clock;
 use shared::{LoggedMessage, Message};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
-use tests::seeds::for_each_seed;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::clock::TestClock;
+use testkit::dynamodb::DynamoDb;
+use testkit::seeds::for_each_seed;
 
 use super::writer::{ROOM, Writer, append, batch_of, client, message, writer_over};
 

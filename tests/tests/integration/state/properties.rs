@@ -19,8 +19,8 @@ use futures::future::{join, join_all};
 use serde_json::json;
 use shared::Message;
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::seeds::for_each_seed;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::seeds::for_each_seed;
 
 use super::view::{Page, View, fold, read_log, remembered, values};
 use super::{Environment, ROOM, Tables, batch, redelivered};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tests::fast_server::Stats;
+use testkit::fast_server::Stats;
 
 use crate::arguments::Arguments;
 use crate::batches::{hand_over, message_to};

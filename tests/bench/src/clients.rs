@@ -90,16 +90,16 @@ impl Client {
             Self::RustSdk | Self::TlsRustSdk => bench("sdk"),
             Self::Node => {
                 let mut command = Command::new("node");
-                command.args(["--no-warnings", "tests/benches/node/promise_all.mjs", url, &connections, &seconds]);
+                command.args(["--no-warnings", "tests/bench/node/promise_all.mjs", url, &connections, &seconds]);
                 command
             }
             Self::Boto3 => {
                 let mut command = Command::new("target/venv/bench/bin/python");
-                command.args(["tests/benches/boto3_loop.py", url, &seconds]);
+                command.args(["tests/bench/boto3_loop.py", url, &seconds]);
                 command
             }
             Self::Wrk | Self::TlsWrk => {
-                let mut command = Command::new("tests/benches/wrk_post");
+                let mut command = Command::new("tests/bench/wrk_post");
                 command.args([url, &connections, &whole_seconds]);
                 command
             }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 use serde_json::json;
-use tests::events::{QueueRecord, queue_batch};
-use tests::runtime_api::Environment;
+use testkit::events::{QueueRecord, queue_batch};
+use testkit::runtime_api::Environment;
 
 use crate::arguments::Arguments;
 use crate::batches::{hand_over, message_to};

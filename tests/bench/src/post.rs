@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::json;
 use shared::{ConnectionId, aws};
-use tests::runtime_api::Usage;
+use testkit::runtime_api::Usage;
 
 use crate::arguments::Arguments;
 

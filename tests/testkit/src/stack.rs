@@ -124,7 +124,7 @@ impl LocalStack {
     }
 
     async fn run(mut arguments: Vec<String>) -> Self {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace's folder");
         let state = StateFolder::new(workspace);
         let code = state.folder.join("code");
         stage_functions(&workspace.join("target/debug"), &code);

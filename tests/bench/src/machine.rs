@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
-use tests::events::QueueRecord;
-use tests::fast_server::Stats;
-use tests::runtime_api::Function;
-use tests::secrets_manager::SecretsManager;
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
+use testkit::events::QueueRecord;
+use testkit::fast_server::Stats;
+use testkit::runtime_api::Function;
+use testkit::secrets_manager::SecretsManager;
 
 /// The name of the shard queue.
 const SHARD_QUEUE: &str = "shards.fifo";

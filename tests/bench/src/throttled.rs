@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tests::events::{batch_item_failures, queue_batch};
+use testkit::events::{batch_item_failures, queue_batch};
 
 use crate::arguments::Arguments;
 use crate::batches::{hand_over, message_to};

@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_page_has_a_measured_part_with_every_plot() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let page = fs::read_to_string(root.join(PAGE)).unwrap();
         let emptied = replaced(&page, "").unwrap();
         for (name, _) in plots(&made_up()) {

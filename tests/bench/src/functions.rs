@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use serde_json::json;
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, MESSAGES_TABLE};
-use tests::events::frame;
-use tests::runtime_api::Function;
-use tests::secrets_manager::SECRET_ARN;
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, MESSAGES_TABLE};
+use testkit::events::frame;
+use testkit::runtime_api::Function;
+use testkit::secrets_manager::SECRET_ARN;
 
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer, program};
@@ -113,7 +113,7 @@ fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Func
 
 /// Megabytes (10^6 bytes) of a function's deployment package, compressed as well as zip can.
 fn zip_mb(name: &str) -> Result<f64, String> {
-    let output = Command::new("python3").arg("tests/benches/zip_size.py").arg(program(name)).output();
+    let output = Command::new("python3").arg("tests/bench/zip_size.py").arg(program(name)).output();
     let output = output.map_err(|error| format!("python3: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let bytes: f64 = said.trim().parse().map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;

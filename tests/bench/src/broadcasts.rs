@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tests::fast_server::Stats;
-use tests::runtime_api::Environment;
+use testkit::fast_server::Stats;
+use testkit::runtime_api::Environment;
 
 use crate::batches::{hand_over, message_to};
 use crate::clients::Client;

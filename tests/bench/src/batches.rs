@@ -1,8 +1,8 @@
 //! Messages, and handing batches of them to a function as its queue does.
 
 use serde_json::json;
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::{Environment, Invocation};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::{Environment, Invocation};
 
 /// A message of 100 bytes to a room, unlike all others.
 pub(crate) fn message_to(room: &str) -> QueueRecord {

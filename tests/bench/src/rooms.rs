@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use futures::future::join;
-use tests::runtime_api::Environment;
+use testkit::runtime_api::Environment;
 
 use crate::arguments::Arguments;
 use crate::batches::{hand_over, message_to};

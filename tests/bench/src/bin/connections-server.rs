@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tests::fast_server::{FastServer, Options};
+use testkit::fast_server::{FastServer, Options};
 
 const USAGE: &str = "usage: connections-server [--port N] [--latency-ms N] [--rate N --burst N [--empty-ms N]] [--refused N] [--watched PREFIX] [--certificate FILE]";
 

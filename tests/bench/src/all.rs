@@ -71,8 +71,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     let report = report::markdown(&measured, &bars, &provenance::lines());
     println!("{report}");
     write("target/bench/results.json", &format!("{:#}\n", report::json(&bars)))?;
-    write("tests/benches/RESULTS.md", &report)?;
-    write("tests/benches/rooms.svg", &plot::rooms(&measured.broadcasts.rooms))
+    write("tests/bench/RESULTS.md", &report)?;
+    write("tests/bench/rooms.svg", &plot::rooms(&measured.broadcasts.rooms))
 }
 
 /// The broadcasts alone.

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures::future::join3;
-use tests::events::QueueRecord;
-use tests::runtime_api::Environment;
+use testkit::events::QueueRecord;
+use testkit::runtime_api::Environment;
 
 use crate::batches::{hand_over, message_to};
 use crate::figures::Series;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::dynamodb::STATE_TABLE;
-use tests::events::{QueueRecord, queued_message};
-use tests::runtime_api::Environment;
+use testkit::dynamodb::STATE_TABLE;
+use testkit::events::{QueueRecord, queued_message};
+use testkit::runtime_api::Environment;
 
 use crate::arguments::Arguments;
 use crate::batches::hand_over;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 // The crate, not the module below.
-use ::tests::svg::document;
+use testkit::svg::document;
 
 use crate::broadcasts::RoomSize;
 use crate::figures::{Series, short};
