@@ -1,6 +1,6 @@
 //! The server seen through the real SDK, so that what it answers is what a real client makes of it.
 
-use aws_credential_types::Credentials as SdkCredentials;
+use aws_credential_types::Credentials;
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use aws_sdk_apigatewaymanagement::config::timeout::TimeoutConfig;
 use aws_sdk_apigatewaymanagement::config::{BehaviorVersion, Region};
@@ -12,31 +12,24 @@ use futures::future::join_all;
 
 use super::*;
 use crate::http_server::Framing;
-use crate::sigv4::Credentials;
 
 /// An id as API Gateway makes them: base64, so it has to be encoded in a path.
 const ID: &str = "L0SM9cOFvHcCIhw=";
 
-fn client(server: &ConnectionsServer, credentials: &Credentials) -> Client {
+fn client(server: &ConnectionsServer, credentials: Credentials) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
         .endpoint_url(server.endpoint())
-        .credentials_provider(SdkCredentials::new(
-            &credentials.access_key,
-            &credentials.secret_key,
-            credentials.session_token.clone(),
-            None,
-            "test",
-        ))
+        .credentials_provider(credentials)
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(60)).build())
         .build();
     Client::from_conf(config)
 }
 
-fn credentials() -> Credentials {
-    Credentials::temporary("AKID", "secret", "session/token==")
+fn credentials(secret: &str) -> Credentials {
+    Credentials::new("AKID", secret, Some("session/token==".to_owned()), None, "test")
 }
 
 async fn post(client: &Client, id: &str, body: &str) -> Result<(), SdkError<PostToConnectionError>> {
@@ -61,7 +54,7 @@ fn describe(result: Result<(), SdkError<PostToConnectionError>>) -> String {
 #[tokio::test]
 async fn every_outcome_is_what_the_sdk_makes_of_the_real_service() {
     let server = ConnectionsServer::start();
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     let outcomes = [
         (Outcome::ok(), "200"),
         (Outcome::ok().body("{\"chunked\":true}").framed(Framing::Chunked), "200"),
@@ -106,17 +99,17 @@ async fn every_outcome_is_what_the_sdk_makes_of_the_real_service() {
 async fn signatures_are_verified_on_what_was_on_the_wire() {
     let server = ConnectionsServer::start();
     let expected = Expected {
-        credentials: credentials(),
+        credentials: credentials("secret"),
         region: "eu-central-1".to_owned(),
         service: "execute-api".to_owned(),
         now: None,
     };
     server.verify_signatures(expected);
-    let good = client(&server, &credentials());
+    let good = client(&server, credentials("secret"));
     post(&good, ID, "signed").await.unwrap();
     good.delete_connection().connection_id(ID).send().await.unwrap();
 
-    let wrong = client(&server, &Credentials::temporary("AKID", "other", "session/token=="));
+    let wrong = client(&server, credentials("other"));
     assert_eq!(describe(post(&wrong, ID, "x").await), "403 InvalidSignatureException");
     assert_eq!(server.record().signature_errors.len(), 1);
 
@@ -127,7 +120,7 @@ async fn signatures_are_verified_on_what_was_on_the_wire() {
 #[tokio::test]
 async fn posts_in_flight_are_counted_over_all_and_for_each_connection() {
     let server = ConnectionsServer::start();
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     server.hold();
     let posts = ["a", "b", "b", "c"].map(|id| {
         let client = client.clone();
@@ -148,7 +141,7 @@ async fn posts_in_flight_are_counted_over_all_and_for_each_connection() {
 async fn a_hanging_post_ends_when_the_client_gives_up() {
     let server = ConnectionsServer::start();
     server.script("a", Script::always(Outcome::hang()));
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     tokio::select! {
         outcome = post(&client, "a", "x") => panic!("{outcome:?}"),
         () = server.wait_until("the post", Duration::from_secs(60), |record| record.in_flight == 1) => {}
@@ -164,7 +157,7 @@ async fn the_token_bucket_is_shared_by_all_connections_and_takes_no_step_of_a_sc
     let server = ConnectionsServer::start();
     server.limit_rate(0.0, 2.0);
     server.script("c", Script::queue([Outcome::gone()]));
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     let mut seen = Vec::new();
     for id in ["a", "b", "c"] {
         seen.push(describe(post(&client, id, "x").await));
@@ -178,7 +171,7 @@ async fn the_token_bucket_is_shared_by_all_connections_and_takes_no_step_of_a_sc
 #[tokio::test]
 async fn a_deleted_connection_is_gone() {
     let server = ConnectionsServer::start();
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     server.script_deletes("b", Script::always(Outcome::internal_error()));
     client.get_connection().connection_id(ID).send().await.unwrap();
     client.delete_connection().connection_id(ID).send().await.unwrap();
@@ -194,7 +187,7 @@ async fn latency_and_default_scripts_apply_to_every_connection() {
     let server = ConnectionsServer::start();
     server.script_others(|id| Script::always(if id.starts_with('g') { Outcome::gone() } else { Outcome::ok() }));
     server.set_latency(Duration::from_millis(30));
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     let started = Instant::now();
     assert_eq!(describe(post(&client, "g1", "x").await), "410 GoneException");
     assert_eq!(describe(post(&client, "a1", "x").await), "200");
@@ -204,13 +197,13 @@ async fn latency_and_default_scripts_apply_to_every_connection() {
 #[tokio::test]
 async fn connections_are_reused_until_the_server_ends_them() {
     let server = ConnectionsServer::start();
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     for _ in 0..6 {
         post(&client, "a", "x").await.unwrap();
     }
     assert_eq!(server.tcp_connections(), 1);
     server.set_keep_alive(KeepAlive::Announced(2));
-    let client = self::client(&server, &credentials());
+    let client = self::client(&server, credentials("secret"));
     for _ in 0..6 {
         post(&client, "a", "x").await.unwrap();
     }
@@ -221,7 +214,7 @@ async fn connections_are_reused_until_the_server_ends_them() {
 async fn counts_are_kept_without_requests() {
     let server = ConnectionsServer::start();
     server.keep_counts_only();
-    let client = client(&server, &credentials());
+    let client = client(&server, credentials("secret"));
     post(&client, "a", "x").await.unwrap();
     let connection = server.connection("a");
     assert_eq!((connection.posts, connection.delivered, connection.attempts.len()), (1, 1, 0));

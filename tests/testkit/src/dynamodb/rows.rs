@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dynoxide::types::AttributeValue;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use shared::ConnectionId;
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -27,17 +27,15 @@ pub struct ConnectionRow {
 }
 
 impl ConnectionRow {
-    /// A row that joined an hour ago, well beyond any grace, and expires in an hour. Its slot is the first two
-    /// bytes of the id's SHA-256.
+    /// A row that joined an hour ago, well beyond any grace, and expires in an hour.
     pub fn new(connection_id: &str, room_id: &str) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let digest = Sha256::digest(connection_id.as_bytes());
         Self {
             connection_id: connection_id.to_owned(),
             room_id: room_id.to_owned(),
             user_id: format!("user-of-{connection_id}"),
             joined_at: (now - 3_600) * 1_000,
-            slot: u16::from_be_bytes([digest[0], digest[1]]),
+            slot: ConnectionId::new(connection_id).slot(),
             expires_at: now + 3_600,
         }
     }

@@ -39,7 +39,7 @@ use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, Signed
 use fanout::frame::EncodedFrame;
 use shared::ConnectionId;
 use testkit::connections_server::ConnectionsServer;
-use testkit::sigv4::{Credentials as ExpectedCredentials, Expected};
+use testkit::sigv4::Expected;
 
 const REGION: &str = "eu-central-1";
 
@@ -88,15 +88,11 @@ fn temporary_credentials() -> Credentials {
 /// A server that takes requests signed with [`temporary_credentials`] only.
 fn server() -> ConnectionsServer {
     let server = ConnectionsServer::start();
-    server.verify_signatures(expected(ExpectedCredentials::temporary(
-        "AKIDTEMPORARY",
-        "secret",
-        "session/token+with=signs",
-    )));
+    server.verify_signatures(expected(temporary_credentials()));
     server
 }
 
-fn expected(credentials: ExpectedCredentials) -> Expected {
+fn expected(credentials: Credentials) -> Expected {
     Expected { credentials, region: REGION.to_owned(), service: "execute-api".to_owned(), now: None }
 }
 
