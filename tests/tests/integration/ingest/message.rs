@@ -11,25 +11,14 @@ use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
 use testkit::events;
 use testkit::runtime_api::{Environment, Function};
 
-use super::{NOWHERE, assert_error, puts, reply, send, send_text};
+use super::{assert_error, puts, reply, send, send_text};
 
 fn to_queue(aws: &AwsServer) -> Function {
-    Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("INGEST_SINK", "sqs")
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
+    super::to_queue("message", aws).env("INGEST_SINK", "sqs")
 }
 
 fn to_bus(aws: &AwsServer) -> Function {
-    Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("INGEST_SINK", "eventbridge")
-        .env("EVENT_BUS_NAME", "room-bus")
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
+    super::to_queue("message", aws).env("INGEST_SINK", "eventbridge").env("EVENT_BUS_NAME", "room-bus")
 }
 
 fn queued(aws: &AwsServer) -> Vec<QueuedMessage> {

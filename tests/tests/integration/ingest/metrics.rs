@@ -7,23 +7,13 @@ use serde_json::{Value, json};
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::aws_server::AwsServer;
 use testkit::connections_server::ConnectionsServer;
-use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
+use testkit::dynamodb::DynamoDb;
 use testkit::emf::Line;
 use testkit::events::{self, authorizer_request, bus_event, event_batch};
 use testkit::runtime_api::{Environment, Function};
 use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
 
-use super::{NOWHERE, reply, send, session};
-
-/// A function between a queue or a socket and the rooms' queue.
-fn to_queue(name: &str, aws: &AwsServer) -> Function {
-    Function::of_workspace(name)
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("DLQ_URL", aws.queue_url("dead.fifo"))
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
-}
+use super::{reply, send, session, to_queue};
 
 /// The newest of so many lines.
 async fn last_of(function: &Environment, lines: usize) -> Line {
