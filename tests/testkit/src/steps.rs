@@ -1,6 +1,9 @@
 //! The steps of a function between its calls, at any of which it can be stopped: for a while, or for good.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use tokio::sync::Notify;
 
@@ -49,6 +52,19 @@ impl Steps {
             self.0.released.notified().await;
         }
     }
+}
+
+/// Drives a future until it is done, but polls it only so often: then it is dropped where it stands.
+pub async fn polled_at_most<F: Future>(polls: u32, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (pin!(future), polls);
+    poll_fn(move |context| match left.checked_sub(1) {
+        None => Poll::Ready(None),
+        Some(fewer) => {
+            left = fewer;
+            future.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
 }
 
 #[cfg(test)]
