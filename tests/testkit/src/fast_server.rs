@@ -7,7 +7,6 @@
 mod counters;
 mod delay_line;
 mod throttle;
-mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -35,7 +34,8 @@ use counters::Counters;
 pub use counters::Stats;
 use delay_line::DelayLine;
 use throttle::Throttle;
-use tls::Tls;
+
+use crate::tls::Tls;
 
 /// Connections that may wait to be accepted. With the 128 that are usual, some of 512 that are opened at once would be
 /// overlooked, and come only when their clients' systems try again, a second later.
@@ -82,7 +82,7 @@ impl FastServer {
         let counters = Arc::new(Counters::default());
         let service = Arc::new(Service {
             counters: Arc::clone(&counters),
-            tls: options.certificate.as_deref().map(Tls::start).transpose()?,
+            tls: options.certificate.as_deref().map(|file| Tls::start(file, &["h2", "http/1.1"])).transpose()?,
             delay: (options.latency > Duration::ZERO).then(|| DelayLine::start(options.latency)),
             throttle: Throttle::new(options.bucket, options.empty_for, options.refused_at_random),
             watched: options.watched.map(|prefix| format!("/@connections/{prefix}")),

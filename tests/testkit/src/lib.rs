@@ -36,5 +36,6 @@ pub mod sigv4;
 pub mod stack;
 pub mod steps;
 pub mod svg;
+pub mod tls;
 pub mod token_bucket;
 pub mod websocket;

@@ -1,77 +1,13 @@
 //! Posts over TLS, to a server whose certificate their process is told to trust, in the protocol that it chooses.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
 use testkit::connections_server::{Outcome, Script};
 use testkit::fast_server::{FastServer, Options, Stats};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
+use testkit::tls::TlsFront;
 
 use crate::fanout::{World, invoke, logged, message, tally};
-
-/// TLS in front of a plain server, with a certificate for `localhost` of its own making.
-pub(crate) struct TlsFront {
-    address: SocketAddr,
-    /// The certificate's file: `SSL_CERT_FILE` of who is to trust it.
-    pub(crate) certificate: PathBuf,
-    serving: JoinHandle<()>,
-}
-
-impl TlsFront {
-    pub(crate) async fn start(server: SocketAddr) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key.into())
-            .unwrap();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let certificate = std::env::temp_dir().join(format!("roomcast-test-{}.pem", address.port()));
-        std::fs::write(&certificate, made.cert.pem()).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let serving = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    // A client that does not trust the certificate ends the handshake.
-                    let Ok(mut outside) = acceptor.accept(stream).await else { return };
-                    let mut inside = TcpStream::connect(server).await.unwrap();
-                    // Either side may go away first.
-                    let _ = copy_bidirectional(&mut outside, &mut inside).await;
-                });
-            }
-        });
-        Self { address, certificate, serving }
-    }
-
-    /// `https://localhost:{port}`, without a slash at the end.
-    pub(crate) fn url(&self) -> String {
-        format!("https://localhost:{}", self.address.port())
-    }
-
-    fn endpoint(&self) -> String {
-        format!("{}/production", self.url())
-    }
-}
-
-impl Drop for TlsFront {
-    fn drop(&mut self) {
-        self.serving.abort();
-        // A file that stays behind harms nobody.
-        let _ = std::fs::remove_file(&self.certificate);
-    }
-}
 
 async fn world() -> (World, TlsFront) {
     let world = World::start();
@@ -88,7 +24,7 @@ async fn posts_and_closes_go_over_tls_to_a_server_that_is_trusted() {
     world.connections.script("c7", Script::always(Outcome::internal_error()));
     let fanout = world
         .fanout()
-        .env("CONNECTIONS_ENDPOINT", front.endpoint())
+        .env("CONNECTIONS_ENDPOINT", format!("{}/production", front.url()))
         .env("SSL_CERT_FILE", front.certificate.display())
         .env("FANOUT_CONCURRENCY", 4)
         .env("FANOUT_HTTP_VERSION", 2)
@@ -117,7 +53,7 @@ async fn nothing_is_posted_to_a_server_that_is_not_trusted() {
     let (world, front) = world().await;
     let fanout = world
         .fanout()
-        .env("CONNECTIONS_ENDPOINT", front.endpoint())
+        .env("CONNECTIONS_ENDPOINT", format!("{}/production", front.url()))
         .env("FANOUT_MAX_ATTEMPTS", 1)
         .start()
         .await

@@ -24,7 +24,7 @@ mod credentials;
 mod dropped;
 mod http2;
 mod http2_server;
-pub(crate) mod https;
+mod https;
 mod keep_alive;
 mod requests;
 

@@ -8,8 +8,7 @@ use testkit::events::authorizer_request;
 use testkit::issuer::{Issuer, PATH, SigningKey};
 use testkit::runtime_api::{Environment, Function};
 use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
-
-use crate::connections_api::https::TlsFront;
+use testkit::tls::TlsFront;
 
 const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
