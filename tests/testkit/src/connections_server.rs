@@ -162,11 +162,6 @@ impl ConnectionsServer {
         self.server.accepted()
     }
 
-    /// TCP connections that have not ended.
-    pub fn open_tcp_connections(&self) -> u64 {
-        self.server.open()
-    }
-
     /// A copy of everything recorded so far.
     pub fn record(&self) -> Record {
         self.state(|state| state.record.clone())
@@ -182,17 +177,6 @@ impl ConnectionsServer {
         let record = self.connection(connection_id);
         let delivered = record.attempts.iter().filter(|attempt| attempt.delivered());
         delivered.map(|attempt| String::from_utf8_lossy(&attempt.request.body).into_owned()).collect()
-    }
-
-    /// Forgets what was recorded; scripts and settings stay.
-    ///
-    /// # Panics
-    /// When posts are in flight: the record of the time after would begin in the middle of them.
-    pub fn clear_record(&self) {
-        self.state(|state| {
-            assert_eq!(state.record.in_flight, 0, "posts are in flight");
-            state.record = Record::default();
-        });
     }
 
     /// The time since the server's start, by which posts say when they arrived.

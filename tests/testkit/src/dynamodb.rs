@@ -246,11 +246,6 @@ impl DynamoDb {
         }
     }
 
-    /// Deletes what has expired by now; returns how many rows.
-    pub fn sweep_expired(&self) -> usize {
-        self.database.0.sweep_ttl().unwrap()
-    }
-
     fn import(&self, table: &str, items: Vec<rows::Item>) {
         // An import is one transaction and skips the limit of 25 items of a BatchWriteItem.
         self.database.0.import_items(table, items, ImportOptions::default()).unwrap();

@@ -114,11 +114,6 @@ impl FastServer {
         self.counters.stats()
     }
 
-    /// Sets the counts to zero.
-    pub fn reset_stats(&self) {
-        self.counters.reset();
-    }
-
     /// Serves until the process ends.
     pub fn run(mut self) {
         if let Some(thread) = self.thread.take() {
@@ -307,8 +302,6 @@ mod tests {
         let (_, stats) = text.rsplit_once("\r\n\r\n").unwrap();
         let stats: Stats = serde_json::from_str(stats).unwrap();
         assert_eq!((stats.delivered, stats.body_bytes, stats.tcp_connections), (10, 50, 1));
-        server.reset_stats();
-        assert_eq!(server.stats().delivered, 0);
     }
 
     #[test]

@@ -35,22 +35,12 @@ impl RoomLog {
         Self { room: room.to_owned(), entries }
     }
 
-    /// A log without numbers: the messages in their order are numbered from 1.
-    pub fn of_ids(room: &str, ids: impl IntoIterator<Item = String>) -> Self {
-        Self::new(room, (1..).zip(ids))
-    }
-
     /// Marks a message that a connection need not see, because a newer version of its key was broadcast with it.
     ///
     /// # Panics
     /// When there is no such message.
     pub fn skippable(&mut self, seq: u64) {
         self.entries.get_mut(&seq).expect("a message of the log").skippable = true;
-    }
-
-    /// The number of the message with this id.
-    pub fn seq_of(&self, id: &str) -> Option<u64> {
-        self.entries.iter().find(|(_, entry)| entry.id == id).map(|(seq, _)| *seq)
     }
 
     /// The number of the last message; 0 when the log is empty.

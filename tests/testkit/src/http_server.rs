@@ -155,7 +155,6 @@ pub struct HttpServer {
 struct Shared {
     keep_alive: Mutex<KeepAlive>,
     accepted: AtomicU64,
-    ended: AtomicU64,
 }
 
 impl HttpServer {
@@ -197,11 +196,6 @@ impl HttpServer {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Connections that have not ended; of one that the server has ended, the end is at the client's by then.
-    pub fn open(&self) -> u64 {
-        self.shared.accepted.load(Ordering::SeqCst) - self.shared.ended.load(Ordering::SeqCst)
-    }
-
     /// Sets how long connections opened from now on are kept.
     pub fn set_keep_alive(&self, keep_alive: KeepAlive) {
         *self.shared.keep_alive.lock().unwrap() = keep_alive;
@@ -230,11 +224,7 @@ async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, shared: Arc<
         // A fake that waits for Nagle's algorithm would be measured instead of the client.
         stream.set_nodelay(true).unwrap();
         let keep_alive = *shared.keep_alive.lock().unwrap();
-        let (handler, shared) = (Arc::clone(&handler), Arc::clone(&shared));
-        tokio::spawn(async move {
-            serve_connection(stream, keep_alive, handler).await;
-            shared.ended.fetch_add(1, Ordering::SeqCst);
-        });
+        tokio::spawn(serve_connection(stream, keep_alive, Arc::clone(&handler)));
     }
 }
 

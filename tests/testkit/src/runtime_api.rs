@@ -105,7 +105,7 @@ impl std::error::Error for InvocationError {}
 pub struct Environment {
     // Before the server: a bootstrap whose Runtime API is gone complains.
     process: Process,
-    server: HttpServer,
+    _server: HttpServer,
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
     timeout: Duration,
@@ -197,11 +197,6 @@ impl Environment {
         self.process.kill();
         self.process.join_readers();
         self.process.output()
-    }
-
-    /// Where the environment's Runtime API listens.
-    pub fn api_url(&self) -> String {
-        self.server.url()
     }
 }
 

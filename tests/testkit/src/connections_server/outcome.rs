@@ -131,12 +131,6 @@ impl Outcome {
         self.header("retry-after", seconds)
     }
 
-    /// Adds `x-amz-retry-after`, which AWS SDKs honour: milliseconds.
-    #[must_use]
-    pub fn amz_retry_after(self, delay: Duration) -> Self {
-        self.header("x-amz-retry-after", &delay.as_millis().to_string())
-    }
-
     /// Replaces the body.
     #[must_use]
     pub fn body(self, body: &'static str) -> Self {

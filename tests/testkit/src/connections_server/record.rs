@@ -17,8 +17,6 @@ pub struct Record {
     pub posts: usize,
     /// Posts by the status they were answered with.
     pub statuses: BTreeMap<u16, usize>,
-    /// Posts that ended without a whole answer: scripted so, or the client went away first.
-    pub unanswered: usize,
     /// Posts refused by the token bucket; they count under status 429 too.
     pub over_rate: usize,
     /// Posts being answered now.
@@ -131,9 +129,8 @@ impl Record {
 
     pub(super) fn end_post(&mut self, connection_id: &str, attempt: usize, status: Option<u16>, now: Duration) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        match status {
-            Some(status) => *self.statuses.entry(status).or_default() += 1,
-            None => self.unanswered += 1,
+        if let Some(status) = status {
+            *self.statuses.entry(status).or_default() += 1;
         }
         let connection = self.connection(connection_id);
         connection.in_flight = connection.in_flight.saturating_sub(1);

@@ -29,9 +29,8 @@ fn message(seq: u64) -> Seen {
 fn everything_once_and_in_order_is_clean() {
     assert_eq!(once(&[11, 12, 13, 14, 15]), []);
     assert_clean(&[log()], &[history(Membership::since("room", 10), seen(&[11, 12, 13, 14, 15]))], Delivery::Once);
-    assert_eq!((log().head(), log().seq_of("m13"), log().seq_of("x")), (15, Some(13), None));
+    assert_eq!(log().head(), 15);
     assert_eq!(RoomLog::new("empty", []).head(), 0);
-    assert_eq!(RoomLog::of_ids("room", ["a".to_owned(), "b".to_owned()]).seq_of("b"), Some(2));
 }
 
 #[test]

@@ -141,6 +141,14 @@ impl Function {
             return Err(init_error(&process, &shared, status.ok()));
         }
         let init = started.elapsed();
-        Ok(Environment { process, server, shared, events, timeout: self.timeout, init, invoked: Mutex::default() })
+        Ok(Environment {
+            process,
+            _server: server,
+            shared,
+            events,
+            timeout: self.timeout,
+            init,
+            invoked: Mutex::default(),
+        })
     }
 }
