@@ -32,10 +32,13 @@ pub enum SignatureError {
     Malformed(&'static str),
     /// The date is more than five minutes away from the server's clock.
     Skewed(String),
-    /// The key, the scope, the signed headers or the signature in `Authorization` are others.
+    /// A header that signing adds is another one: `authorization` with another key, scope or signature, or with other
+    /// signed headers, the token, or the digest of the body.
     Mismatch {
+        /// The header's name.
+        header: String,
         /// The header as it came.
-        received: String,
+        received: Option<String>,
         /// The header as it must be.
         expected: String,
     },
@@ -52,7 +55,7 @@ pub fn access_key(request: &Request) -> Option<&str> {
 /// # Errors
 /// The first thing that AWS would refuse it for.
 pub fn verify(request: &Request, expected: &Expected) -> Result<(), SignatureError> {
-    let received = request.header("authorization").ok_or(SignatureError::Malformed("authorization"))?;
+    let authorization = request.header("authorization").ok_or(SignatureError::Malformed("authorization"))?;
     let date = request.header("x-amz-date").ok_or(SignatureError::Malformed("x-amz-date"))?;
     let signed_at = parse_date(date).ok_or(SignatureError::Malformed("x-amz-date"))?;
     if let Some(now) = expected.now
@@ -60,17 +63,23 @@ pub fn verify(request: &Request, expected: &Expected) -> Result<(), SignatureErr
     {
         return Err(SignatureError::Skewed(date.to_owned()));
     }
-    let wanted = authorization(request, received, signed_at, expected);
-    if wanted == received {
-        Ok(())
-    } else {
-        Err(SignatureError::Mismatch { received: received.to_owned(), expected: wanted })
+    for (header, expected) in signing_headers(request, authorization, signed_at, expected) {
+        let received = request.header(&header).map(str::to_owned);
+        if received.as_ref() != Some(&expected) {
+            return Err(SignatureError::Mismatch { header, received, expected });
+        }
     }
+    Ok(())
 }
 
-/// The `Authorization` that the request should have. What else it has signed of its headers is its own choice.
-fn authorization(request: &Request, received: &str, signed_at: SystemTime, expected: &Expected) -> String {
-    let (_, signed) = received.split_once("SignedHeaders=").unwrap_or_default();
+/// The headers that signing adds to the request. What else it has signed of its headers is its own choice.
+fn signing_headers(
+    request: &Request,
+    authorization: &str,
+    signed_at: SystemTime,
+    expected: &Expected,
+) -> Vec<(String, String)> {
+    let (_, signed) = authorization.split_once("SignedHeaders=").unwrap_or_default();
     let signed: Vec<_> = signed.split(',').next().unwrap_or_default().split(';').collect();
     let is_signed = |name: &str| name == "host" || name.starts_with("x-amz-") || signed.contains(&name);
     let headers = request.headers.iter().filter(|(name, _)| is_signed(name.as_str()));
@@ -94,8 +103,7 @@ fn authorization(request: &Request, received: &str, signed_at: SystemTime, expec
     let signable =
         SignableRequest::new(request.method.as_str(), url, headers, SignableBody::Bytes(&request.body)).unwrap();
     let (instructions, _) = sign(signable, &params.into()).unwrap().into_parts();
-    let mut headers = instructions.headers();
-    headers.find_map(|(name, value)| (name == "authorization").then(|| value.to_owned())).unwrap()
+    instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Parses `20150830T123600Z`.
