@@ -53,7 +53,7 @@ CLIENT_RUNTIMES := client/test/runtimes/node_modules/.package-lock.json
 DEMO_PAGE := client/demo/dist/index.html
 CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
 
-BENCH_MODULES := tests/benches/node/node_modules/.package-lock.json
+BENCH_MODULES := tests/bench/node/node_modules/.package-lock.json
 
 STARTED := $(shell date +%s)
 
@@ -161,7 +161,7 @@ chaos: lambda $(VENV)/local/.ready
 ##@ Measure
 
 .PHONY: bench
-bench: ## The benchmarks, about a quarter of an hour after building: tests/benches/RESULTS.md, target/bench/results.json
+bench: ## The benchmarks, about a quarter of an hour after building: tests/bench/RESULTS.md, target/bench/results.json
 bench: setup-bench $(VENV)/bench/.ready $(BENCH_MODULES)
 	@$(STEP) "optimised build" cargo build --release --workspace --bins --locked
 	@$(STEP) "benchmarks" target/release/bench all
@@ -227,7 +227,7 @@ lint: release-test
 
 .PHONY: clean
 clean: ## Removes all that was built or installed here
-	rm -rf target client/node_modules client/test/runtimes/node_modules client/dist client/demo/dist tests/benches/node/node_modules
+	rm -rf target client/node_modules client/test/runtimes/node_modules client/dist client/demo/dist tests/bench/node/node_modules
 
 .PHONY: help
 help: ## This list
@@ -248,8 +248,8 @@ $(CARGO_DENY): | setup
 	@$(STEP) "cargo-deny $(CARGO_DENY_VERSION)" env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked \
 		--version $(CARGO_DENY_VERSION) --root target/tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny
 
-$(BENCH_MODULES): tests/benches/node/package.json tests/benches/node/package-lock.json $(NODE)
-	@$(STEP) "AWS SDK for JavaScript" npm --prefix tests/benches/node ci --no-audit --no-fund
+$(BENCH_MODULES): tests/bench/node/package.json tests/bench/node/package-lock.json $(NODE)
+	@$(STEP) "AWS SDK for JavaScript" npm --prefix tests/bench/node ci --no-audit --no-fund
 	@touch $@
 
 $(CLIENT_MODULES): client/package.json client/package-lock.json $(NODE)

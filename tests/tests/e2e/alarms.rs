@@ -11,8 +11,8 @@ use aws_sdk_lambda::types::Environment;
 use aws_sdk_sqs::Client as Sqs;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::{Handshake, Refused};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Handshake, Refused};
 use tokio::time::sleep;
 
 use crate::events::{put, put_all};

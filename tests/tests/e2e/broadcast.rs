@@ -3,9 +3,9 @@
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use serde_json::json;
-use tests::history::{Delivery, History, Membership, assert_clean};
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake};
+use testkit::history::{Delivery, History, Membership, assert_clean};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, Handshake};
 
 use crate::stacks::{SHARD_SIZE, Stacks};
 use crate::tables::whole_log;

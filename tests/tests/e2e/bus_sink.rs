@@ -1,9 +1,9 @@
 //! A stack that sends messages through the event bus (`IngestSink` = `eventbridge`), with issuer and audience checked.
 
 use serde_json::{Value, json};
-use tests::events::everywhere;
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake, Refused};
+use testkit::events::everywhere;
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, Handshake, Refused};
 
 use crate::stacks::{AUDIENCE, ISSUER, Stacks};
 use crate::tables::{log, now};

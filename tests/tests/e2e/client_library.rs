@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libtest_mimic::{Completion, Failed, Trial};
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 use tokio::process::Command;
 use tokio::runtime::Handle;
 

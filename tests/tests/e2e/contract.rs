@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tests::websocket::Handshake;
+use testkit::websocket::Handshake;
 use tokio::process::Command;
 
 use crate::stacks::Stacks;

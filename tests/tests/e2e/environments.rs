@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 
 /// Kills every environment of a function, which the template calls so; how many there were. They are found by their
 /// environment variables, which the emulator sets.

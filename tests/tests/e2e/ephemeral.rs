@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client as Sqs;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, Handshake};
 
 use crate::members::state;
 use crate::stacks::Stacks;

@@ -3,8 +3,8 @@
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::Handshake;
+use testkit::stack::LocalStack;
+use testkit::websocket::Handshake;
 
 use crate::stacks::Stacks;
 use crate::tables::{log, queue_url, reason_of_dead_letter, received, whole_log};

@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use serde_json::json;
-use tests::history::{Delivery, History, Membership, assert_clean};
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake};
+use testkit::history::{Delivery, History, Membership, assert_clean};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, Handshake};
 
 use crate::environments::kill_environments;
 use crate::reader::Reader;

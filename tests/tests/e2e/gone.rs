@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::websocket::Handshake;
+use testkit::websocket::Handshake;
 
 use crate::stacks::{Behaviour, Stacks};
 use crate::tables::{lose_row, now, plant_row, rows, users};

@@ -1,8 +1,8 @@
 //! Who may connect, and with what.
 
 use serde_json::json;
-use tests::stack::mint;
-use tests::websocket::{Handshake, Refused};
+use testkit::stack::mint;
+use testkit::websocket::{Handshake, Refused};
 
 use crate::stacks::Stacks;
 use crate::tables::{now, rows, users};

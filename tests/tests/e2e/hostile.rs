@@ -2,7 +2,7 @@
 //! is served.
 
 use serde_json::{Value, json};
-use tests::websocket::{Client, Handshake};
+use testkit::websocket::{Client, Handshake};
 
 use crate::stacks::Stacks;
 use crate::tables::now;

@@ -7,8 +7,8 @@ use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::Client as Sqs;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::Handshake;
+use testkit::stack::LocalStack;
+use testkit::websocket::Handshake;
 
 use crate::stacks::Stacks;
 use crate::wait::until;

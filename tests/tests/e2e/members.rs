@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 
 use crate::tables::{enqueue_to, now};
 

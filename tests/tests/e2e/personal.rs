@@ -2,8 +2,8 @@
 
 use futures::future::join_all;
 use serde_json::json;
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, Handshake};
 
 use crate::stacks::Stacks;
 use crate::tables::rows;

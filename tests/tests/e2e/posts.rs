@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tests::http_server::{Answer, Handler, HttpServer, Reply, Request};
+use testkit::http_server::{Answer, Handler, HttpServer, Reply, Request};
 
 /// What happens to posts.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Presence: who is in a room, as its connections hear of it.
 
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::Client;
+use testkit::stack::LocalStack;
+use testkit::websocket::Client;
 
 use crate::members::{age_lease, end_lease, forget_look, plant_member, read_number, row, tick};
 use crate::stacks::{PRESENCE_LIST_MAX, Stacks};
@@ -171,7 +171,7 @@ pub(crate) async fn members_come_in_pages(stacks: &Stacks) {
     let elsewhere = json!({ "action": "getMembers", "roomId": "chat" });
     assert_eq!(ann.request_for("error", elsewhere).await["code"], "bad_request");
     let claims = json!({ "sub": "pages-dot", "exp": now().as_secs() + 600, "rooms": { "presence:*": ["send"] } });
-    let dot = stack.connect_with(&tests::websocket::Handshake::token(&stack.token_with(&claims))).await.unwrap();
+    let dot = stack.connect_with(&testkit::websocket::Handshake::token(&stack.token_with(&claims))).await.unwrap();
     let get = json!({ "action": "getMembers", "roomId": room });
     assert_eq!(dot.request_for("error", get).await["code"], "forbidden");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tests::websocket::Handshake;
+use testkit::websocket::Handshake;
 
 use crate::stacks::Stacks;
 use crate::tables::{enqueue, log, reason_of_dead_letter, whole_log};

@@ -1,8 +1,8 @@
 //! The least that a client must do to miss nothing: an application behind it sees each message once and in order.
 
 use serde_json::{Value, json};
-use tests::history::Seen;
-use tests::websocket::Client;
+use testkit::history::Seen;
+use testkit::websocket::Client;
 
 /// A room as an application sees it, over as many connections as it takes.
 #[derive(Debug)]

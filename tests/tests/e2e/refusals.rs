@@ -1,7 +1,7 @@
 //! Frames that are wrong: each gets its `error`, and nothing else happens.
 
 use serde_json::json;
-use tests::websocket::{Client, Handshake};
+use testkit::websocket::{Client, Handshake};
 
 use crate::stacks::Stacks;
 use crate::tables::rows;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::history::{Delivery, History, Membership, assert_clean};
-use tests::websocket::{Client, Handshake};
+use testkit::history::{Delivery, History, Membership, assert_clean};
+use testkit::websocket::{Client, Handshake};
 
 use crate::reader::Reader;
 use crate::stacks::Stacks;

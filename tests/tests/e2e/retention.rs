@@ -1,7 +1,7 @@
 //! Logs whose messages have expired. Retention is a minute at the least, so the scenario makes them expire.
 
 use serde_json::json;
-use tests::websocket::Handshake;
+use testkit::websocket::Handshake;
 
 use crate::stacks::Stacks;
 use crate::tables::{expire, log, now, plant_expired};

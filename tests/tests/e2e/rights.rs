@@ -1,8 +1,8 @@
 //! The rights of a token, each given and withheld, and its end.
 
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::{Client, End, Handshake};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, End, Handshake};
 
 use crate::stacks::Stacks;
 use crate::tables::{now, rows};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::websocket::Client;
+use testkit::websocket::Client;
 use tokio::time::sleep;
 
 use crate::bus_sink::{claims, connect};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use tests::issuer::{Issuer, SigningKey};
-use tests::stack::LocalStack;
+use testkit::issuer::{Issuer, SigningKey};
+use testkit::stack::LocalStack;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, RwLock};
 
 pub(crate) use crate::posts::Behaviour;

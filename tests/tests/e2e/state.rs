@@ -2,8 +2,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
-use tests::websocket::{Client, Handshake};
+use testkit::stack::LocalStack;
+use testkit::websocket::{Client, Handshake};
 
 use crate::members::{read_number, state};
 use crate::stacks::Stacks;

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, QueueAttributeName};
-use tests::history::RoomLog;
-use tests::stack::LocalStack;
+use testkit::history::RoomLog;
+use testkit::stack::LocalStack;
 
 use crate::wait::until;
 

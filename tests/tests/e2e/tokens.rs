@@ -2,10 +2,10 @@
 
 use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
-use tests::events::everywhere;
-use tests::issuer::SigningKey;
-use tests::stack::{LocalStack, mint};
-use tests::websocket::{Client, Handshake, Refused};
+use testkit::events::everywhere;
+use testkit::issuer::SigningKey;
+use testkit::stack::{LocalStack, mint};
+use testkit::websocket::{Client, Handshake, Refused};
 
 use crate::stacks::{AUDIENCE, ISSUER, ORIGIN, Stacks};
 use crate::tables::now;

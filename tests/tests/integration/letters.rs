@@ -8,9 +8,9 @@ use aws_sdk_sqs::Client;
 use roomcast::letters::Letters;
 use roomcast::traces;
 use serde_json::{Value, json};
-use tests::aws_endpoint::{AwsEndpoint, Backend, json_reply};
-use tests::aws_sdk::sdk_config;
-use tests::http_server::{Reply, Request};
+use testkit::aws_endpoint::{AwsEndpoint, Backend, json_reply};
+use testkit::aws_sdk::sdk_config;
+use testkit::http_server::{Reply, Request};
 
 /// Letters in the queue.
 const LETTERS: usize = 25;

@@ -1,25 +1,19 @@
 //! Log lines: a message is found by its id in every function that it passes, and what it says in none.
 
 use serde_json::{Value, json};
-use tests::aws_server::AwsServer;
-use tests::dynamodb::CONGESTION_TABLE;
-use tests::events::{self, QueueRecord, bus_event, event_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::AwsServer;
+use testkit::events::{self, QueueRecord, bus_event, event_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use crate::fanout::{World, invoke};
+use crate::ingest::to_queue;
 
 /// What the messages say.
 const SAID: &str = "whispered";
 
-/// A function that takes messages or events to the rooms' queue.
-fn to_queue(name: &str, aws: &AwsServer) -> Function {
-    Function::of_workspace(name)
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("DLQ_URL", aws.queue_url("dead.fifo"))
-        .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
-        .env("LOG_LEVEL", "trace")
+/// A function that says all that it can.
+fn traced(name: &str, aws: &AwsServer) -> Function {
+    to_queue(name, aws).env("LOG_LEVEL", "trace")
 }
 
 /// The lines of a function with this text that name a message, alone or among others.
@@ -39,7 +33,7 @@ fn assert_silent(function: Environment) {
 async fn a_message_is_found_by_its_id_in_every_function_and_what_it_says_in_none() {
     let world = World::start();
     world.seed("room", "c", 6);
-    let (message, relay) = (to_queue("message", &world.queues), to_queue("relay", &world.queues));
+    let (message, relay) = (traced("message", &world.queues), traced("relay", &world.queues));
     let (message, relay) = (message.start().await.unwrap(), relay.start().await.unwrap());
     let frame = json!({ "action": "sendMessage", "roomId": "room", "id": "m", "data": SAID });
     message.invoke(&events::frame("c=", "alice", &frame.to_string())).await.response();
@@ -76,7 +70,7 @@ async fn a_message_is_found_by_its_id_in_every_function_and_what_it_says_in_none
 #[tokio::test]
 async fn what_is_refused_is_not_repeated_in_a_log_either() {
     let world = World::start();
-    let (message, relay) = (to_queue("message", &world.queues), to_queue("relay", &world.queues));
+    let (message, relay) = (traced("message", &world.queues), traced("relay", &world.queues));
     let (message, relay) = (message.start().await.unwrap(), relay.start().await.unwrap());
     let fanout = world.fanout().env("LOG_LEVEL", "trace").start().await.unwrap();
     let unreadable = format!("{{\"roomId\":\"room\",\"data\":\"{SAID}\"");

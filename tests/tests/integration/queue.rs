@@ -5,10 +5,10 @@ use aws_sdk_sqs::config::retry::RetryConfig;
 use shared::queue::sqs::SqsQueue;
 use shared::queue::{Queue, QueueError, Record};
 use shared::trace::TraceHeader;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_sdk::sdk_config;
-use tests::aws_server::{AwsServer, MAX_BYTES, QueuedMessage};
-use tests::fifo_queue::FifoQueue;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_sdk::sdk_config;
+use testkit::aws_server::{AwsServer, MAX_BYTES, QueuedMessage};
+use testkit::fifo_queue::FifoQueue;
 
 const QUEUE: &str = "jobs.fifo";
 

@@ -20,11 +20,11 @@ use shared::{
     ConnectionId, RoomId, Subject,
     clock::{Clock, SystemClock},
 };
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_sdk::sdk_config;
-use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
-use tests::fifo_queue::FifoQueue;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_sdk::sdk_config;
+use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
+use testkit::fifo_queue::FifoQueue;
 
 const SETTINGS: SweepSettings = SweepSettings {
     per_second: NonZeroU32::new(100_000).unwrap(),

@@ -1,11 +1,11 @@
 //! Traces: what a message causes later has the X-Ray header of what has caused it, through queues and the bus.
 
 use serde_json::json;
-use tests::aws_server::AwsServer;
-use tests::connections_server::Outcome;
-use tests::dynamodb::CONGESTION_TABLE;
-use tests::events::{self, QueueRecord, bus_event, event_batch, queue_batch, traced};
-use tests::runtime_api::Function;
+use testkit::aws_server::AwsServer;
+use testkit::connections_server::Outcome;
+use testkit::dynamodb::CONGESTION_TABLE;
+use testkit::events::{self, QueueRecord, bus_event, event_batch, queue_batch, traced};
+use testkit::runtime_api::Function;
 
 use crate::fanout::{World, message};
 

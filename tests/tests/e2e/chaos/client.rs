@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tests::application::RoomView;
-use tests::history::{History, Membership};
-use tests::websocket::{Client, Handshake};
+use testkit::application::RoomView;
+use testkit::history::{History, Membership};
+use testkit::websocket::{Client, Handshake};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 

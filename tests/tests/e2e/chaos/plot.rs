@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tests::svg::document;
+use testkit::svg::document;
 
 use super::report::Seconds;
 use super::world::Mark;

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use tests::aws_endpoint::error_reply;
-use tests::http_server::{Answer, Handler, HttpServer, Reply, Request};
+use testkit::aws_endpoint::error_reply;
+use testkit::http_server::{Answer, Handler, HttpServer, Reply, Request};
 
 use crate::posts::Api;
 

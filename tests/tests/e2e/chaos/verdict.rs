@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tests::history::{Delivery, RoomLog, check};
+use testkit::history::{Delivery, RoomLog, check};
 
 use super::client::ChaosClient;
 use super::world::{ROOMS, World};

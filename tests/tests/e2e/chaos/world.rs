@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tests::events::everywhere;
-use tests::stack::{LocalStack, mint};
+use testkit::events::everywhere;
+use testkit::stack::{LocalStack, mint};
 use tokio::sync::watch;
 
 use super::services::{Service, Services};

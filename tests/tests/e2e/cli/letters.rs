@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::json;
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 
 use super::roomcast;
 use crate::stacks::Stacks;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::websocket::Handshake;
+use testkit::websocket::Handshake;
 
 use super::roomcast;
 use crate::permissions::invoke_sweeper;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 
 /// What a command has said, and how it ended.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use serde_json::json;
-use tests::websocket::Handshake;
+use testkit::websocket::Handshake;
 
 use super::{command, roomcast, roomcast_reading};
 use crate::stacks::Stacks;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::queue::{Queue, Record, sqs::SqsQueue};
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 
 use super::aws_cli::AwsCli;
 use super::{json_lines, roomcast};

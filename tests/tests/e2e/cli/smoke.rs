@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 
 use super::aws_cli::AwsCli;
 use super::{command, json_lines, refuses, roomcast};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, try_join};
 use serde_json::{Value, json};
-use tests::events::{QueueRecord, queue_batch};
-use tests::stack::{LocalStack, mint};
-use tests::websocket::{Client, Handshake, Received};
+use testkit::events::{QueueRecord, queue_batch};
+use testkit::stack::{LocalStack, mint};
+use testkit::websocket::{Client, Handshake, Received};
 use tokio::time::{sleep, timeout};
 
 use super::aws::Aws;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use futures::future::join_all;
 use serde_json::json;
-use tests::stack::LocalStack;
+use testkit::stack::LocalStack;
 use tokio::time::{sleep, timeout};
 
 use crate::events::put;

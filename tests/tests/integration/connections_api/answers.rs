@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use fanout::connections_api::{ConnectionsApi, Misconfiguration, Outcome};
-use tests::connections_server::{ConnectionsServer, Outcome as Scripted, Script};
-use tests::http_server::{Framing, Reply};
+use testkit::connections_server::{ConnectionsServer, Outcome as Scripted, Script};
+use testkit::http_server::{Framing, Reply};
 
 use super::{Kind, api, post, sdk_config, server, temporary_credentials};
 
@@ -34,10 +34,6 @@ async fn every_status_means_its_outcome<K: Kind>() {
         (Scripted::payload_too_large(), Outcome::TooLarge),
         (Scripted::bad_request(), Outcome::Rejected),
         (Scripted::internal_error(), Outcome::Failed),
-        (Scripted::bad_gateway(), Outcome::Failed),
-        (Scripted::unavailable(), Outcome::Failed),
-        (Scripted::gateway_timeout(), Outcome::Failed),
-        (Scripted::answering(Reply::empty(408)), Outcome::Failed),
         (Scripted::answering(Reply::empty(500)), Outcome::Failed),
         (Scripted::answering(Reply::empty(429)), throttled),
         (Scripted::answering(Reply::empty(403)), forbidden),
@@ -58,13 +54,7 @@ async fn every_status_means_its_outcome<K: Kind>() {
 async fn retry_after_is_read<K: Kind>() {
     let server = server();
     let api = api::<K>(&server);
-    let values = [
-        ("2", Some(Duration::from_secs(2))),
-        ("0.5", Some(Duration::from_millis(500))),
-        ("0", Some(Duration::ZERO)),
-        ("soon", None),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
-    ];
+    let values = [("2", Some(Duration::from_secs(2))), ("soon", None)];
     for (value, retry_after) in values {
         server.script("c", Script::always(Scripted::throttled().retry_after(value)));
         assert_eq!(post(&api, "c").await, Outcome::Throttled { retry_after }, "{value}");

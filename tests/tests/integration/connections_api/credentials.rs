@@ -12,8 +12,8 @@ use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_credential_types::provider::{self, ProvideCredentials};
 use fanout::connections_api::{Misconfiguration, Outcome};
 use futures::future::join_all;
-use tests::connections_server::ConnectionsServer;
-use tests::sigv4;
+use testkit::connections_server::ConnectionsServer;
+use testkit::sigv4;
 
 use super::{Kind, Signed, TIMEOUT, post, sdk_config};
 

@@ -8,12 +8,12 @@ use fanout::frame::EncodedFrame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_POST_BYTES;
-use tests::sigv4::{Credentials, verify};
+use testkit::sigv4::verify;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::http2_server::{Http2Server, Refusal, http2_api, http2_api_with, refuse_the_first};
-use super::{expected, post};
+use super::{expected, post, temporary_credentials};
 
 async fn post_to_all(api: &impl ConnectionsApi, ids: &[String]) -> Vec<Outcome> {
     join_all(ids.iter().map(|id| post(api, id))).await
@@ -35,11 +35,10 @@ async fn a_hundred_posts_share_a_session_and_every_request_is_signed() {
     assert!(all_delivered(&outcomes), "{outcomes:?}");
     assert_eq!(server.sessions(), 2);
     assert_eq!(api.close(&ConnectionId::new("c=")).await, Outcome::Delivered);
-    let credentials = Credentials::temporary("AKIDTEMPORARY", "secret", "session/token+with=signs");
     server.with_state(|state| {
         assert_eq!(state.requests.len(), 151);
         for request in &state.requests {
-            verify(request, &expected(credentials.clone())).unwrap();
+            verify(request, &expected(temporary_credentials())).unwrap();
             assert_eq!(request.body, if request.method == "POST" { r#"{"type":"messages"}"# } else { "" });
         }
     });

@@ -12,7 +12,7 @@ use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::header::{HOST, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
-use tests::http_server::Request;
+use testkit::http_server::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fanout::connections_api::Outcome;
 use futures::future::join_all;
-use tests::connections_server::{Outcome as Scripted, Script};
-use tests::http_server::KeepAlive;
+use testkit::connections_server::{Outcome as Scripted, Script};
+use testkit::http_server::KeepAlive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;

@@ -24,7 +24,7 @@ mod credentials;
 mod dropped;
 mod http2;
 mod http2_server;
-pub(crate) mod https;
+mod https;
 mod keep_alive;
 mod requests;
 
@@ -38,8 +38,8 @@ use fanout::config::HttpVersion;
 use fanout::connections_api::{ConnectionsApi, Outcome, SdkConnectionsApi, SignedConnectionsApi};
 use fanout::frame::EncodedFrame;
 use shared::ConnectionId;
-use tests::connections_server::ConnectionsServer;
-use tests::sigv4::{Credentials as ExpectedCredentials, Expected};
+use testkit::connections_server::ConnectionsServer;
+use testkit::sigv4::Expected;
 
 const REGION: &str = "eu-central-1";
 
@@ -88,15 +88,11 @@ fn temporary_credentials() -> Credentials {
 /// A server that takes requests signed with [`temporary_credentials`] only.
 fn server() -> ConnectionsServer {
     let server = ConnectionsServer::start();
-    server.verify_signatures(expected(ExpectedCredentials::temporary(
-        "AKIDTEMPORARY",
-        "secret",
-        "session/token+with=signs",
-    )));
+    server.verify_signatures(expected(temporary_credentials()));
     server
 }
 
-fn expected(credentials: ExpectedCredentials) -> Expected {
+fn expected(credentials: Credentials) -> Expected {
     Expected { credentials, region: REGION.to_owned(), service: "execute-api".to_owned(), now: None }
 }
 

@@ -1,12 +1,13 @@
 //! What reaches the server.
 
+use aws_credential_types::Credentials;
 use fanout::connections_api::{ConnectionsApi, Outcome};
 use fanout::frame::EncodedFrame;
 use futures::future::join_all;
 use shared::ConnectionId;
 use shared::limits::MAX_POST_BYTES;
-use tests::connections_server::ConnectionsServer;
-use tests::sigv4::{self, Credentials as ExpectedCredentials, SignatureError};
+use testkit::connections_server::ConnectionsServer;
+use testkit::sigv4::{self, SignatureError};
 
 use super::{Kind, api, expected, frame, post, sdk_config, server, temporary_credentials};
 
@@ -58,8 +59,8 @@ async fn an_endpoint_with_a_deeper_path_and_a_slash_is_kept<K: Kind>() {
 
 async fn credentials_without_a_session_token_are_signed_with<K: Kind>() {
     let server = ConnectionsServer::start();
-    server.verify_signatures(expected(ExpectedCredentials::new("AKIDLONG", "long-term")));
-    let credentials = aws_credential_types::Credentials::new("AKIDLONG", "long-term", None, None, "test");
+    let credentials = Credentials::new("AKIDLONG", "long-term", None, None, "test");
+    server.verify_signatures(expected(credentials.clone()));
     let api = K::api(&sdk_config(credentials), &server.endpoint(), super::TIMEOUT);
     assert_eq!(post(&api, "c=").await, Outcome::Delivered);
     assert_eq!(server.record().signature_errors, []);
@@ -69,7 +70,7 @@ async fn credentials_without_a_session_token_are_signed_with<K: Kind>() {
 async fn a_wrong_secret_is_refused_by_the_verifier<K: Kind>() {
     let server = server();
     let token = Some("session/token+with=signs".to_owned());
-    let credentials = aws_credential_types::Credentials::new("AKIDTEMPORARY", "another", token, None, "test");
+    let credentials = Credentials::new("AKIDTEMPORARY", "another", token, None, "test");
     let api = K::api(&sdk_config(credentials), &server.endpoint(), super::TIMEOUT);
     assert_ne!(post(&api, "c").await, Outcome::Delivered);
     assert!(matches!(server.record().signature_errors[..], [SignatureError::Mismatch { .. }]));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ingest::config::SessionLimits;
 use serde_json::json;
 use shared::clock::Clock;
-use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
+use testkit::clock::TestClock;
+use testkit::dynamodb::DynamoDb;
 
 use super::{Counts, NOT_COUNTED};
 use crate::log::{Session, client};

@@ -10,7 +10,7 @@ use roomcast::cost::flow::demand;
 use roomcast::cost::prices::Prices;
 use roomcast::cost::report::short;
 use roomcast::cost::workload::{Workload, read};
-use tests::svg::document;
+use testkit::svg::document;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 260.0;

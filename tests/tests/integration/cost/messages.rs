@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb, MeteredCall};
-use tests::events::{self, QueueRecord, event_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::dynamodb::{DynamoDb, MeteredCall};
+use testkit::events::{self, QueueRecord, event_batch};
+use testkit::runtime_api::Environment;
 
 use super::{Counts, NOT_COUNTED};
 use crate::fanout::{World, invoke};
+use crate::ingest::to_queue;
 
 const PARTS: [&str; 4] = ["ingest", "log", "posts", "shards"];
 
@@ -94,13 +95,9 @@ fn is_put(operation: &str) -> bool {
 async fn a_chat_costs_what_the_model_says() {
     let (rooms, members, messages) = (["room-a", "room-b", "room-c"], 60, 8_u8);
     let (aws, looks) = (AwsServer::start(), DynamoDb::start());
-    let message = Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
+    let message = to_queue("message", &aws)
         .env("AWS_ENDPOINT_URL_DYNAMODB", looks.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
         .env("INGEST_SINK", "sqs")
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("CONNECTIONS_ENDPOINT", "http://127.0.0.1:9/production")
         .env("SUBJECT_MESSAGES_PER_SECOND", 0);
     let message = message.start().await.unwrap();
     let world = World::start();
@@ -137,12 +134,7 @@ async fn a_chat_costs_what_the_model_says() {
 async fn a_busy_feed_of_events_costs_what_the_model_says() {
     let (members, batches) = (1_200, 10);
     let (aws, looks) = (AwsServer::start(), DynamoDb::start());
-    let relay = Function::of_workspace("relay")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("AWS_ENDPOINT_URL_DYNAMODB", looks.url())
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("DLQ_URL", aws.queue_url("dead.fifo"))
-        .env("CONGESTION_TABLE", CONGESTION_TABLE);
+    let relay = to_queue("relay", &aws).env("AWS_ENDPOINT_URL_DYNAMODB", looks.url());
     let relay = relay.start().await.unwrap();
     let world = World::start();
     let (fanout, shards) = (world.fanout().start().await.unwrap(), world.fanout().start().await.unwrap());

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tests::dynamodb::MeteredCall;
+use testkit::dynamodb::MeteredCall;
 
 /// By how much a count may differ.
 const WITHIN: f64 = 0.02;

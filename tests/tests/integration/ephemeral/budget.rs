@@ -15,11 +15,11 @@ use shared::clock::Clock;
 use shared::metrics::Metrics;
 use shared::metrics::names::{EPHEMERAL_POSTS, EPHEMERALS_POSTED};
 use shared::store::connections::ConnectionTable;
-use tests::aws_sdk::sdk_config;
-use tests::clock::TestClock;
-use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
-use tests::events::{QueueRecord, queue_batch};
+use testkit::aws_sdk::sdk_config;
+use testkit::clock::TestClock;
+use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
+use testkit::events::{QueueRecord, queue_batch};
 
 use super::record;
 

@@ -1,8 +1,8 @@
 //! What CloudWatch is told of ephemeral messages: each metric, produced by what it stands for.
 
 use serde_json::json;
-use tests::connections_server::{Outcome, Script};
-use tests::events::QueueRecord;
+use testkit::connections_server::{Outcome, Script};
+use testkit::events::QueueRecord;
 
 use super::{ephemeral, invoke, later, record, typing};
 use crate::fanout::World;

@@ -8,9 +8,9 @@ mod send;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tests::dynamodb::{CONNECTIONS_TABLE, ROOM_INDEX};
-use tests::events::{QueueRecord, queue_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::dynamodb::{CONNECTIONS_TABLE, ROOM_INDEX};
+use testkit::events::{QueueRecord, queue_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use crate::fanout::World;
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::connections_server::{Outcome, Script};
-use tests::dynamodb::ConnectionRow;
-use tests::events::{QueueRecord, queue_batch};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::connections_server::{Outcome, Script};
+use testkit::dynamodb::ConnectionRow;
+use testkit::events::{QueueRecord, queue_batch};
 
 use super::{ephemeral, invoke, later, record, typing};
 use crate::fanout::World;

@@ -1,14 +1,14 @@
 //! The way in: what the message route takes, for whom, and where it puts it.
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
-use tests::events::{self, granted};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::DynamoDb;
+use testkit::events::{self, granted};
+use testkit::runtime_api::{Environment, Function};
 
-const NOWHERE: &str = "http://127.0.0.1:9/production";
+use crate::ingest::to_queue;
 
 /// The message function, with a queue for ephemeral messages.
 fn message(aws: &AwsServer) -> Function {
@@ -16,11 +16,7 @@ fn message(aws: &AwsServer) -> Function {
 }
 
 fn without_ephemerals(aws: &AwsServer) -> Function {
-    Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
+    to_queue("message", aws)
 }
 
 /// Sends a frame of alice's under some rights; returns the reply.

@@ -1,8 +1,8 @@
 //! A batch's rooms side by side, and its records that can never be broadcast.
 
 use serde_json::json;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::events::{QueueRecord, queued_message};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::events::{QueueRecord, queued_message};
 
 use super::{World, invoke, message};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tests::aws_endpoint::{Fault, Rule};
-use tests::connections_server::{Outcome, Script};
-use tests::dynamodb::ConnectionRow;
-use tests::events::{batch_item_failures, queue_batch};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::connections_server::{Outcome, Script};
+use testkit::dynamodb::ConnectionRow;
+use testkit::events::{batch_item_failures, queue_batch};
 
 use super::{World, invoke, message, tally};
 

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use shared::congestion::Cut;
 use shared::congestion::law::{GroupRow, Sight};
 use shared::store::congestion::CongestionTable;
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::aws_sdk::sdk_config;
-use tests::dynamodb::CONGESTION_TABLE;
-use tests::events::{self, QueueRecord};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::aws_sdk::sdk_config;
+use testkit::dynamodb::CONGESTION_TABLE;
+use testkit::events::{self, QueueRecord};
+use testkit::runtime_api::{Environment, Function};
 
 use super::{World, invoke, message};
 

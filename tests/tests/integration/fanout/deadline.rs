@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tests::connections_server::Outcome;
-use tests::events::{batch_item_failures, queue_batch};
+use testkit::connections_server::Outcome;
+use testkit::events::{batch_item_failures, queue_batch};
 
 use super::{World, logged, message};
 
@@ -19,7 +19,7 @@ fn world() -> World {
             "hangs" => Outcome::hang(),
             _ => Outcome::ok(),
         };
-        tests::connections_server::Script::always(outcome)
+        testkit::connections_server::Script::always(outcome)
     });
     world
 }
@@ -60,7 +60,7 @@ async fn a_room_that_ran_out_of_time_is_finished_by_the_next_delivery() {
     let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 20_000).start().await.unwrap();
     fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(6)).await;
     for connection in ["hangs0", "hangs1", "hangs2"] {
-        world.connections.script(connection, tests::connections_server::Script::always(Outcome::ok()));
+        world.connections.script(connection, testkit::connections_server::Script::always(Outcome::ok()));
     }
     let again = fanout.invoke(&queue_batch(&[message("slow", "m").received(2)])).await;
     assert_eq!(batch_item_failures(again.response()), Vec::<String>::new());
@@ -80,7 +80,7 @@ async fn a_reserve_beyond_the_timeout_still_leaves_half_of_it_for_work() {
 
 #[tokio::test]
 async fn a_table_that_hangs_while_deleting_does_not_keep_the_answer() {
-    use tests::aws_endpoint::{Fault, Rule};
+    use testkit::aws_endpoint::{Fault, Rule};
     let world = world();
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
     let fanout = world

@@ -1,13 +1,13 @@
 //! One room fails as a whole: its records stay, those of other rooms do not.
 
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::connections_server::Outcome;
-use tests::dynamodb::MESSAGES_TABLE;
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::connections_server::Outcome;
+use testkit::dynamodb::MESSAGES_TABLE;
 
 use super::{World, invoke, logged, message};
 
 /// Records of a good and a bad room in turns; those of the bad one are `bad-1` and `bad-2`.
-fn records() -> [tests::events::QueueRecord; 4] {
+fn records() -> [testkit::events::QueueRecord; 4] {
     [("good", "good-1"), ("bad", "bad-1"), ("good", "good-2"), ("bad", "bad-2")].map(|(room, id)| message(room, id))
 }
 
@@ -60,7 +60,7 @@ async fn a_failed_room_is_served_when_it_has_been_mended() {
     let fanout = world.fanout().start().await.unwrap();
     invoke(&fanout, &records()).await;
     for connection in ["bad0", "bad1"] {
-        world.connections.script(connection, tests::connections_server::Script::always(Outcome::ok()));
+        world.connections.script(connection, testkit::connections_server::Script::always(Outcome::ok()));
     }
     let again = [message("bad", "bad-1").received(2), message("bad", "bad-2").received(2)];
     assert_eq!(invoke(&fanout, &again).await, Vec::<String>::new());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::limits::{FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES};
-use tests::events::{QueueRecord, queued_message};
+use testkit::events::{QueueRecord, queued_message};
 
 use super::{World, ids, invoke, message};
 

@@ -1,8 +1,8 @@
 //! Rooms whose batches come in full: their frames go through the shard queue, packed, and the log is not held up.
 
 use serde_json::{Value, json};
-use tests::events::QueueRecord;
-use tests::runtime_api::Environment;
+use testkit::events::QueueRecord;
+use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message};
 

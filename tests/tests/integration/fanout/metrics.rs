@@ -4,10 +4,10 @@ use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tests::connections_server::{Outcome, Script};
-use tests::emf::Line;
-use tests::events::{QueueRecord, queue_batch, queued_message};
-use tests::runtime_api::Environment;
+use testkit::connections_server::{Outcome, Script};
+use testkit::emf::Line;
+use testkit::events::{QueueRecord, queue_batch, queued_message};
+use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message};
 

@@ -16,15 +16,16 @@ mod stalls;
 
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
 use serde_json::{Value, json};
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::dynamodb::{
     CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX, STATE_TABLE,
 };
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::{Environment, Function};
-use tests::sigv4::{Credentials, Expected};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::{Environment, Function};
+use testkit::sigv4::Expected;
 
 /// Everything around the function.
 pub(crate) struct World {
@@ -37,7 +38,7 @@ impl World {
     pub(crate) fn start() -> Self {
         let connections = ConnectionsServer::start();
         connections.verify_signatures(Expected {
-            credentials: Credentials::temporary("AKIDTEST", "test-secret", "test-session"),
+            credentials: Credentials::new("AKIDTEST", "test-secret", Some("test-session".to_owned()), None, "test"),
             region: "us-east-1".to_owned(),
             service: "execute-api".to_owned(),
             now: None,

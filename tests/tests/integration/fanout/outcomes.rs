@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::connections_server::{Outcome, Script};
-use tests::events::QueueRecord;
-use tests::http_server::Framing;
-use tests::runtime_api::Environment;
+use testkit::connections_server::{Outcome, Script};
+use testkit::events::QueueRecord;
+use testkit::http_server::Framing;
+use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message, tally};
 
@@ -145,13 +145,19 @@ async fn broadcast_while_more_follows(world: &World, fanout: &Environment, name:
     assert_eq!(invoke(fanout, &world.job_records()[earlier..]).await, Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
+/// A room with twenty connections that are well, and one that meets what is scripted.
+async fn one_among_twenty(script: Script, max_attempts: u32) -> (World, Environment) {
     let world = World::start();
     world.seed("room", "live", 20);
     world.seed("room", "bad", 1);
-    world.connections.script("bad0", Script::always(Outcome::internal_error()));
-    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    world.connections.script("bad0", script);
+    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", max_attempts).start().await.unwrap();
+    (world, fanout)
+}
+
+#[tokio::test]
+async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
+    let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 1).await;
     assert_eq!(invoke(&fanout, &[message("room", "1")]).await, Vec::<String>::new());
     assert_eq!((world.connections.record().deletes(), world.connections.connection("bad0").deletes), (1, 1));
     // Closed means gone: the next broadcast removes its row.
@@ -161,11 +167,7 @@ async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
 
 #[tokio::test]
 async fn a_connection_that_misses_several_broadcasts_is_closed_though_more_follows() {
-    let world = World::start();
-    world.seed("room", "live", 20);
-    world.seed("room", "bad", 1);
-    world.connections.script("bad0", Script::always(Outcome::internal_error()));
-    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 1).await;
     for (name, closed) in [("1", 0), ("2", 0), ("3", 1)] {
         broadcast_while_more_follows(&world, &fanout, name).await;
         assert_eq!(world.connections.record().deletes(), closed, "after broadcast {name}");
@@ -175,11 +177,7 @@ async fn a_connection_that_misses_several_broadcasts_is_closed_though_more_follo
 
 #[tokio::test]
 async fn a_connection_that_has_missed_a_broadcast_holds_the_next_one_up_for_one_attempt_only() {
-    let world = World::start();
-    world.seed("room", "live", 20);
-    world.seed("room", "bad", 1);
-    world.connections.script("bad0", Script::always(Outcome::internal_error()));
-    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
+    let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 3).await;
     let posts = async |name| {
         broadcast_while_more_follows(&world, &fanout, name).await;
         world.connections.connection("bad0").posts
@@ -191,12 +189,8 @@ async fn a_connection_that_has_missed_a_broadcast_holds_the_next_one_up_for_one_
 
 #[tokio::test]
 async fn a_connection_that_misses_broadcasts_now_and_then_while_more_follows_is_not_closed() {
-    let world = World::start();
-    world.seed("room", "live", 20);
-    world.seed("room", "bad", 1);
     let miss = Outcome::internal_error;
-    world.connections.script("bad0", Script::queue([miss(), miss(), Outcome::ok(), miss(), miss()]));
-    let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
+    let (world, fanout) = one_among_twenty(Script::queue([miss(), miss(), Outcome::ok(), miss(), miss()]), 1).await;
     for number in 0..6 {
         broadcast_while_more_follows(&world, &fanout, &format!("m{number}")).await;
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tests::connections_server::Outcome;
-use tests::events::{batch_item_failures, queue_batch};
+use testkit::connections_server::Outcome;
+use testkit::events::{batch_item_failures, queue_batch};
 
 use super::{World, invoke, message, tally};
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::connections_server::{Outcome, Script};
-use tests::dynamodb::MESSAGES_TABLE;
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::Environment;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::connections_server::{Outcome, Script};
+use testkit::dynamodb::MESSAGES_TABLE;
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message};
 
@@ -122,7 +122,7 @@ async fn a_batch_that_comes_back_in_parts_goes_on_with_what_it_has() {
 async fn a_page_that_cannot_be_read_loses_no_progress() {
     let world = World::start();
     world.seed("room", "c", 1_700);
-    let is_page = |call: &tests::aws_endpoint::Call| call.body["IndexName"].is_string();
+    let is_page = |call: &testkit::aws_endpoint::Call| call.body["IndexName"].is_string();
     world.dynamodb.fault(Rule::on("Query", Fault::access_denied()).when(is_page).after(2));
     let fanout = start(&world).await;
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, ["m"]);

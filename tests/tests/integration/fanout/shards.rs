@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::connections_server::{Outcome, Script};
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::connections_server::{Outcome, Script};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use super::{World, invoke, message};
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::connections_server::{Outcome, Script};
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::Environment;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::connections_server::{Outcome, Script};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message};
 
@@ -174,7 +174,7 @@ async fn a_throttled_row_of_progress_does_not_have_a_shard_posted_to_again() {
     let records: Vec<_> = (0..10).map(|n| message("room", &n.to_string())).collect();
     invoke(&fanout, &records).await;
     let job = world.job_records().remove(0);
-    let is_progress = |call: &tests::aws_endpoint::Call| call.body["Item"]["upTo"].is_object();
+    let is_progress = |call: &testkit::aws_endpoint::Call| call.body["Item"]["upTo"].is_object();
     world.dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).when(is_progress).after(1).times(3));
     let mut receives = 1;
     while !invoke(&fanout, &[job.clone().received(receives)]).await.is_empty() {

@@ -28,9 +28,9 @@ use shared::queue::{QueueError, Sink};
 use shared::rooms::RoomPatterns;
 use shared::store::StoreError;
 use shared::trace::TraceHeader;
-use tests::aws_sdk::sdk_config;
-use tests::bounded_queue::{BoundedQueue, Part};
-use tests::events;
+use testkit::aws_sdk::sdk_config;
+use testkit::bounded_queue::{BoundedQueue, Part};
+use testkit::events;
 
 use super::senders::{Sender, Tally};
 

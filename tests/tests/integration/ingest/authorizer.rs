@@ -4,12 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use tests::events::authorizer_request;
-use tests::issuer::{Issuer, PATH, SigningKey};
-use tests::runtime_api::{Environment, Function};
-use tests::secrets_manager::{SECRET_ARN, SecretsManager};
-
-use crate::connections_api::https::TlsFront;
+use testkit::events::authorizer_request;
+use testkit::issuer::{Issuer, PATH, SigningKey};
+use testkit::runtime_api::{Environment, Function};
+use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
+use testkit::tls::TlsFront;
 
 const SECRET: &str = "a secret of at least 32 bytes, for tests";
 

@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use shared::limits::{FRAME_BYTES, MAX_CLIENT_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES};
-use tests::dynamodb::{ConnectionRow, DynamoDb};
-use tests::events;
-use tests::runtime_api::Environment;
+use testkit::dynamodb::{ConnectionRow, DynamoDb};
+use testkit::events;
+use testkit::runtime_api::Environment;
 
 use super::{assert_error, send, session};
 

@@ -10,9 +10,9 @@ use ingest::token::key_cache::KeyCache;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::clock::TestClock;
-use tests::http_server::{Answer, Framing, Reply};
-use tests::issuer::{Issuer, SigningKey, document};
+use testkit::clock::TestClock;
+use testkit::http_server::{Answer, Framing, Reply};
+use testkit::issuer::{Issuer, SigningKey, document};
 
 /// An environment of the authorizer that takes an issuer's tokens and no others.
 struct World {

@@ -4,32 +4,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use shared::limits::MAX_MESSAGE_BYTES;
-use tests::aws_endpoint::{Fault, Rule, error_reply};
-use tests::aws_server::{AwsServer, QueuedMessage};
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
-use tests::events;
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Fault, Rule, error_reply};
+use testkit::aws_server::{AwsServer, QueuedMessage};
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
+use testkit::events;
+use testkit::runtime_api::{Environment, Function};
 
-use super::{NOWHERE, assert_error, puts, reply, send, send_text};
+use super::{assert_error, puts, reply, send, send_text};
 
 fn to_queue(aws: &AwsServer) -> Function {
-    Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("INGEST_SINK", "sqs")
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
+    super::to_queue("message", aws).env("INGEST_SINK", "sqs")
 }
 
 fn to_bus(aws: &AwsServer) -> Function {
-    Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("INGEST_SINK", "eventbridge")
-        .env("EVENT_BUS_NAME", "room-bus")
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
+    super::to_queue("message", aws).env("INGEST_SINK", "eventbridge").env("EVENT_BUS_NAME", "room-bus")
 }
 
 fn queued(aws: &AwsServer) -> Vec<QueuedMessage> {

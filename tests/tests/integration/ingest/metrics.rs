@@ -4,26 +4,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
-use tests::emf::Line;
-use tests::events::{self, authorizer_request, bus_event, event_batch};
-use tests::runtime_api::{Environment, Function};
-use tests::secrets_manager::{SECRET_ARN, SecretsManager};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::DynamoDb;
+use testkit::emf::Line;
+use testkit::events::{self, authorizer_request, bus_event, event_batch};
+use testkit::runtime_api::{Environment, Function};
+use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
 
-use super::{NOWHERE, reply, send, session};
-
-/// A function between a queue or a socket and the rooms' queue.
-fn to_queue(name: &str, aws: &AwsServer) -> Function {
-    Function::of_workspace(name)
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("DLQ_URL", aws.queue_url("dead.fifo"))
-        .env("CONNECTIONS_ENDPOINT", NOWHERE)
-}
+use super::{reply, send, session, to_queue};
 
 /// The newest of so many lines.
 async fn last_of(function: &Environment, lines: usize) -> Line {
@@ -81,7 +71,7 @@ async fn events_are_counted_by_what_becomes_of_them() {
     let aws = AwsServer::start();
     let relay = to_queue("relay", &aws).start().await.unwrap();
     let event = |id: &str, room: &str| bus_event(id, "prices.eu", &json!({ "roomId": room, "data": 1 }));
-    let is_of_room = |call: &tests::aws_endpoint::Call| call.body.to_string().contains("down");
+    let is_of_room = |call: &testkit::aws_endpoint::Call| call.body.to_string().contains("down");
     aws.fault(Rule::on("SendMessageBatch", Fault::internal_error()).when(is_of_room));
     relay.invoke(&event_batch([event("a", "room"), event("b", "room"), json!("poison")])).await.response();
     let line = last_of(&relay, 1).await;

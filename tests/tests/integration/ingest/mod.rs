@@ -12,13 +12,23 @@ mod secrets;
 mod start;
 
 use serde_json::Value;
-use tests::aws_server::AwsServer;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
-use tests::events;
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::AwsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
+use testkit::events;
+use testkit::runtime_api::{Environment, Function};
 
 /// An address at which nobody answers.
 const NOWHERE: &str = "http://127.0.0.1:9/production";
+
+/// The function `message` or `relay`, which takes what it gets to the rooms' queue.
+pub(crate) fn to_queue(name: &str, aws: &AwsServer) -> Function {
+    Function::of_workspace(name)
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("CONGESTION_TABLE", CONGESTION_TABLE)
+        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
+        .env("DLQ_URL", aws.queue_url("dead.fifo"))
+        .env("CONNECTIONS_ENDPOINT", NOWHERE)
+}
 
 /// The `session` function over both tables.
 fn session(dynamodb: &DynamoDb) -> Function {

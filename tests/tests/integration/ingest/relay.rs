@@ -1,21 +1,15 @@
 //! Events of the bus on their way to the rooms' queue.
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::dynamodb::CONGESTION_TABLE;
-use tests::events::{batch_item_failures, bus_event, event_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::events::{batch_item_failures, bus_event, event_batch};
+use testkit::runtime_api::Environment;
 
-use super::puts;
+use super::{puts, to_queue};
 
 async fn relay(aws: &AwsServer) -> Environment {
-    let relay = Function::of_workspace("relay")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("DLQ_URL", aws.queue_url("dead.fifo"))
-        .env("CONGESTION_TABLE", CONGESTION_TABLE);
-    relay.start().await.unwrap()
+    to_queue("relay", aws).start().await.unwrap()
 }
 
 /// Hands a batch of bodies to the function; the records that it leaves in their queue.

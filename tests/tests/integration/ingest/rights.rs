@@ -3,14 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::aws_server::AwsServer;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, STATE_TABLE};
-use tests::events::{self, granted};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::aws_server::AwsServer;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE, STATE_TABLE};
+use testkit::events::{self, granted};
+use testkit::runtime_api::{Environment, Function};
 
-use super::{assert_error, reply, session};
+use super::{assert_error, reply, session, to_queue};
 
 const FOREVER: u64 = u64::MAX;
 
@@ -52,11 +52,7 @@ fn seed(dynamodb: &DynamoDb, room: &str, appended_at: u64) {
 }
 
 fn message(aws: &AwsServer, connections: &ConnectionsServer) -> Function {
-    Function::of_workspace("message")
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        .env("QUEUE_URL", aws.queue_url("broadcasts.fifo"))
-        .env("CONNECTIONS_ENDPOINT", connections.endpoint())
+    to_queue("message", aws).env("CONNECTIONS_ENDPOINT", connections.endpoint())
 }
 
 /// What each request needs, and whether it is had.
@@ -248,15 +244,18 @@ async fn a_join_whose_log_cannot_be_read_is_counted_all_the_same() {
     assert_eq!(dynamodb.rooms_of_connection("c="), ["a"]);
 }
 
+/// A subject may have two connections.
+async fn two_connections_a_subject() -> (DynamoDb, ConnectionsServer, Environment) {
+    let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
+    let session =
+        session(&dynamodb).env("CONNECTIONS_ENDPOINT", connections.endpoint()).env("SUBJECT_CONNECTIONS", "2");
+    let session = session.start().await.unwrap();
+    (dynamodb, connections, session)
+}
+
 #[tokio::test]
 async fn a_subject_has_as_many_connections_as_it_may_have() {
-    let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
-    let session = session(&dynamodb)
-        .env("CONNECTIONS_ENDPOINT", connections.endpoint())
-        .env("SUBJECT_CONNECTIONS", "2")
-        .start()
-        .await
-        .unwrap();
+    let (dynamodb, connections, session) = two_connections_a_subject().await;
     let open = async |connection: &str| status(&session, &connect(&json!({}), connection, Some("user:alice"))).await;
     assert_eq!((open("1=").await, open("2=").await), (200, 200));
     assert_eq!(open("3=").await, 429);
@@ -274,13 +273,7 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
 /// Handshakes at the same moment, or a limit that was lowered: one that is gone makes room for one.
 #[tokio::test]
 async fn a_connection_that_is_gone_does_not_make_room_beyond_the_limit() {
-    let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
-    let session = session(&dynamodb)
-        .env("CONNECTIONS_ENDPOINT", connections.endpoint())
-        .env("SUBJECT_CONNECTIONS", "2")
-        .start()
-        .await
-        .unwrap();
+    let (dynamodb, connections, session) = two_connections_a_subject().await;
     dynamodb.seed(["1=", "2=", "3=", "4="].map(|open| ConnectionRow::new("subject/alice", open)));
     connections.close("1=");
     assert_eq!(status(&session, &connect(&json!({}), "5=", None)).await, 429);
@@ -290,13 +283,7 @@ async fn a_connection_that_is_gone_does_not_make_room_beyond_the_limit() {
 /// DynamoDB deletes a row hours after it has expired.
 #[tokio::test]
 async fn connections_whose_token_has_ended_do_not_hide_others() {
-    let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
-    let session = session(&dynamodb)
-        .env("CONNECTIONS_ENDPOINT", connections.endpoint())
-        .env("SUBJECT_CONNECTIONS", "2")
-        .start()
-        .await
-        .unwrap();
+    let (dynamodb, _connections, session) = two_connections_a_subject().await;
     let expired = |number| ConnectionRow { expires_at: now() - 1, ..ConnectionRow::new("subject/alice", number) };
     // In the order of their names, before those that are open.
     dynamodb.seed(["0=", "1=", "2=", "3="].map(expired));

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use shared::limits::MAX_INTEGER;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::dynamodb::{ConnectionRow, DynamoDb};
-use tests::events;
-use tests::runtime_api::Environment;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::dynamodb::{ConnectionRow, DynamoDb};
+use testkit::events;
+use testkit::runtime_api::Environment;
 
 use super::{assert_error, reply, send, session};
 

@@ -10,11 +10,11 @@ use ingest::token::key_cache::KeyCache;
 use ingest::token::secrets::{SecretError, SecretStore};
 use serde_json::json;
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_sdk::sdk_config;
-use tests::clock::TestClock;
-use tests::secrets_manager::{SECRET_ARN, SecretsManager};
-use tests::stack::mint;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_sdk::sdk_config;
+use testkit::clock::TestClock;
+use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
+use testkit::stack::mint;
 
 const FIRST: &str = "the first secret, of at least 32 bytes";
 const SECOND: &str = "the second secret, of at least 32 bytes";

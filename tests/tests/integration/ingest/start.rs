@@ -1,7 +1,7 @@
 //! Bad configuration: one message that names every bad variable, and no secret.
 
-use tests::runtime_api::Function;
-use tests::secrets_manager::{SECRET_ARN, SecretsManager};
+use testkit::runtime_api::Function;
+use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
 
 /// Starts a function with these variables, and expects one message that names them all.
 async fn assert_all_are_named(function: &str, variables: &[(&str, &str)], unset: &[&str]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::aws_endpoint::{Fault, Hold, Rule};
+use testkit::aws_endpoint::{Fault, Hold, Rule};
 
 use super::rooms::{CONNECTION, Rooms, SUBJECT, sync_of};
 use super::session::RETENTION_SECONDS;

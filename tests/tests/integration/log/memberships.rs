@@ -6,8 +6,8 @@ use futures::future::join;
 use serde_json::json;
 use shared::clock::Clock;
 use shared::limits::{CONNECTION_TTL_SECONDS, MAX_MESSAGE_BYTES, MAX_POST_BYTES, ROOM_ID_CHARS, SYNC_ROOMS};
-use tests::aws_endpoint::{Call, Fault, Hold, Rule};
-use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
+use testkit::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE};
 
 use super::rooms::{CONNECTION, RETENTION, Rooms, all_at, facts, name, sync_of};
 

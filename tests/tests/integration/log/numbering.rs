@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shared::clock::Clock;
-use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
+use testkit::clock::TestClock;
+use testkit::dynamodb::DynamoDb;
 
 use super::writer::{ROOM, append, batch, batch_of, ids, message, numbers, redelivered, rows, writer};
 

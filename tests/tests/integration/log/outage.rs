@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use shared::metrics::Metrics;
 use shared::queue::{Queue, QueueError, Record};
 use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::aws_sdk;
-use tests::clock::TestClock;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, ROOM_INDEX};
-use tests::events::{QueueRecord, queue_batch};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_sdk;
+use testkit::clock::TestClock;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, ROOM_INDEX};
+use testkit::events::{QueueRecord, queue_batch};
 
 use super::writer::{client, writer_over};
 

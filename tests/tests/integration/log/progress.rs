@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use serde_json::json;
 use shared::clock::Clock;
 use shared::store::log::{Progress, ProgressOf};
-use tests::aws_endpoint::{Fault, Rule};
+use testkit::aws_endpoint::{Fault, Rule};
 
 use super::writer::{Log, ROOM, append, batch, ids, room, writer};
 

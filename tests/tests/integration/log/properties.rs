@@ -2,9 +2,6 @@
 //! was, crashes, lost answers, races, clocks that disagree, expiry, and retention that is set anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -13,10 +10,11 @@ use fastrand::Rng;
 use futures::future::join_all;
 use shared::clock::Clock;
 use shared::{LoggedMessage, Message};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
-use tests::seeds::for_each_seed;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::clock::TestClock;
+use testkit::dynamodb::DynamoDb;
+use testkit::seeds::for_each_seed;
+use testkit::steps::polled_at_most;
 
 use super::writer::{ROOM, Writer, append, batch_of, client, message, writer_over};
 
@@ -279,17 +277,4 @@ impl Run {
         let lost: Vec<_> = delivered.filter(|message| !logged.contains(message.id.as_str())).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
-}
-
-/// Drives a future until it is done, but polls it only so often: then it is dropped where it stands.
-async fn polled_at_most<F: Future>(polls: u32, future: F) -> Option<F::Output> {
-    let (mut future, mut left) = (pin!(future), polls);
-    poll_fn(move |context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(fewer) => {
-            left = fewer;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
 }

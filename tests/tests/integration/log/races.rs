@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use tests::aws_endpoint::{Fault, Hold, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
+use testkit::aws_endpoint::{Fault, Hold, Rule};
+use testkit::clock::TestClock;
+use testkit::dynamodb::DynamoDb;
 
 use super::writer::{append, batch, ids, numbers, redelivered, rows, writer};
 

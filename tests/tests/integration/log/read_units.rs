@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::dynamodb::ConnectionRow;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::dynamodb::ConnectionRow;
 
 use super::rooms::{CONNECTION, RETENTION, Rooms, all_at, facts, name, seqs, sync_of};
 
@@ -248,7 +248,7 @@ async fn whoever_asks_again_gets_of_every_room() {
 async fn a_table_that_throttles_is_not_asked_fifty_times() {
     let rooms = Rooms::new();
     rooms.fifty(3, 10);
-    let is_of_log = |call: &tests::aws_endpoint::Call| call.body["TableName"] == "Messages";
+    let is_of_log = |call: &testkit::aws_endpoint::Call| call.body["TableName"] == "Messages";
     rooms.dynamodb.fault(Rule::on("Query", Fault::throughput_exceeded()).when(is_of_log));
     // Of what is not read nobody is told that there is more: who is told so asks at once.
     let reply = rooms.request(&sync_of(&all_at(2))).await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::join;
 use serde_json::{Value, json, value::RawValue};
 use shared::clock::Clock;
-use tests::aws_endpoint::{Call, Fault, Hold, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
+use testkit::clock::TestClock;
+use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 
 use super::session::Session;
 use super::writer::{ROOM, append_with_head, batch, batch_of, client, message, writer};

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::clock::TestClock;
-use tests::dynamodb::{ConnectionRow, DynamoDb};
+use testkit::clock::TestClock;
+use testkit::dynamodb::{ConnectionRow, DynamoDb};
 
 use super::session::Session;
 use super::writer::client;

@@ -18,10 +18,10 @@ use shared::rooms::RoomPatterns;
 use shared::store::{
     connections::ConnectionTable, log::LogTable, presence::PresenceTable, state::StateTable, subjects::SubjectTable,
 };
-use tests::aws_sdk::sdk_config;
-use tests::clock::TestClock;
-use tests::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE, STATE_TABLE};
-use tests::events;
+use testkit::aws_sdk::sdk_config;
+use testkit::clock::TestClock;
+use testkit::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE, STATE_TABLE};
+use testkit::events;
 
 /// What clients are told of it.
 pub(super) const RETENTION_SECONDS: u64 = 3_600;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::clock::TestClock;
-use tests::dynamodb::DynamoDb;
+use testkit::clock::TestClock;
+use testkit::dynamodb::DynamoDb;
 
 use super::session::Session;
 use super::writer::client;

@@ -4,8 +4,8 @@ use shared::store::StoreError;
 use shared::store::connections::ConnectionTable;
 use shared::store::log::{Append, AppendError, Layout, LogEntry};
 use shared::{ConnectionId, LoggedMessage, clock::Clock};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::dynamodb::{CONNECTIONS_TABLE, ConnectionRow};
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::dynamodb::{CONNECTIONS_TABLE, ConnectionRow};
 
 use super::writer::{Log, client, message, room, rows};
 

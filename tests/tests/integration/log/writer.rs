@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use shared::clock::Clock;
 use shared::store::log::{Layout, LogTable};
 use shared::{LoggedMessage, Message, RoomId};
-use tests::aws_sdk;
-use tests::clock::TestClock;
-use tests::dynamodb::{DynamoDb, MESSAGES_TABLE};
+use testkit::aws_sdk;
+use testkit::clock::TestClock;
+use testkit::dynamodb::{DynamoDb, MESSAGES_TABLE};
 
 /// A writer of logs, with a cache of its own: a Lambda environment.
 pub(crate) type Writer = LogWriter<TestClock>;

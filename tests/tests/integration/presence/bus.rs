@@ -8,7 +8,7 @@ use ingest::presence::events::Bus;
 use serde_json::Value;
 use shared::queue::QueueError;
 use shared::queue::eventbridge::BusEvent;
-use tests::steps::Steps;
+use testkit::steps::Steps;
 
 use super::world::World;
 

@@ -1,8 +1,8 @@
 //! Publications among a batch's messages, on the real bootstrap of `fanout`.
 
 use serde_json::{Value, json};
-use tests::connections_server::{Outcome, Script};
-use tests::events::QueueRecord;
+use testkit::connections_server::{Outcome, Script};
+use testkit::events::QueueRecord;
 
 use crate::fanout::{World, invoke, message};
 

@@ -3,11 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tests::aws_server::AwsServer;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, ROOM_INDEX};
-use tests::emf::Line;
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_server::AwsServer;
+use testkit::dynamodb::{CONNECTIONS_TABLE, DynamoDb, ROOM_INDEX};
+use testkit::emf::Line;
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::runtime_api::{Environment, Function};
 
 use crate::fanout::World;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 use serde_json::json;
-use tests::seeds::for_each_seed;
+use testkit::seeds::for_each_seed;
 
 use super::environments::{Environments, Spent};
 use super::world::{Faults, LEASE, World};

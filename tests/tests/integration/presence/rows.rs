@@ -5,9 +5,9 @@ use std::rc::Rc;
 use fastrand::Rng;
 use ingest::presence::config::{EventKinds, PresenceSettings};
 use serde_json::json;
-use tests::aws_endpoint::AwsEndpoint;
-use tests::aws_sdk::sdk_config;
-use tests::steps::Steps;
+use testkit::aws_endpoint::AwsEndpoint;
+use testkit::aws_sdk::sdk_config;
+use testkit::steps::Steps;
 
 use super::environments::{Function, function, handle};
 use super::world::{DELAY, World};

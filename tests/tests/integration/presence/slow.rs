@@ -8,11 +8,11 @@ use serde_json::Value;
 use shared::RoomId;
 use shared::clock::Clock;
 use shared::store::presence::PresenceTable;
-use tests::aws_endpoint::{AwsEndpoint, Fault, Hold, Rule};
-use tests::aws_sdk::sdk_config;
-use tests::delayed_queue::DelayedBatch;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MEMBERS_INDEX};
-use tests::steps::Steps;
+use testkit::aws_endpoint::{AwsEndpoint, Fault, Hold, Rule};
+use testkit::aws_sdk::sdk_config;
+use testkit::delayed_queue::DelayedBatch;
+use testkit::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MEMBERS_INDEX};
+use testkit::steps::Steps;
 use tokio::task::LocalSet;
 
 use super::environments::{Function, function, handle, handle_within};
@@ -121,7 +121,7 @@ async fn a_large_room_is_counted_without_its_data() {
 
 #[tokio::test]
 async fn a_page_of_the_index_without_data_has_all_else() {
-    let (dynamodb, clock) = (DynamoDb::start(), tests::clock::TestClock::start());
+    let (dynamodb, clock) = (DynamoDb::start(), testkit::clock::TestClock::start());
     dynamodb.seed_members("r", &[("c1=", "ann"), ("c2=", "bob")]);
     let table = PresenceTable::new(client(&dynamodb), CONNECTIONS_TABLE, clock.clone());
     let room = RoomId::parse("r").unwrap();

@@ -11,10 +11,10 @@ use lambda_runtime::{Context, LambdaEvent};
 use shared::metrics::Metrics;
 use shared::store::scan::RowTable;
 use shared::store::sweep::SweepPosition;
-use tests::aws_sdk::sdk_config;
-use tests::connections_server::ConnectionsServer;
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE};
-use tests::steps::Steps;
+use testkit::aws_sdk::sdk_config;
+use testkit::connections_server::ConnectionsServer;
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE};
+use testkit::steps::Steps;
 
 use super::world::{LEASE, World, connection};
 

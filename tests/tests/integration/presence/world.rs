@@ -11,10 +11,10 @@ use shared::ConnectionId;
 use shared::clock::Clock;
 use shared::queue::Record;
 use shared::rooms::RoomPatterns;
-use tests::clock::TestClock;
-use tests::delayed_queue::DelayedQueue;
-use tests::dynamodb::{DynamoDb, Lagging};
-use tests::presence_view::PresenceView;
+use testkit::clock::TestClock;
+use testkit::delayed_queue::DelayedQueue;
+use testkit::dynamodb::{DynamoDb, Lagging};
+use testkit::presence_view::PresenceView;
 
 use super::bus::Witness;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::Message;
-use tests::dynamodb::{MeteredCall, STATE_TABLE};
+use testkit::dynamodb::{MeteredCall, STATE_TABLE};
 
 use super::{ROOM, Tables, batch, data};
 use crate::cost::{Counts, NOT_COUNTED};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::json;
 use shared::{LoggedMessage, Message, RoomId};
-use tests::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
+use testkit::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
 use super::view::Page;
 use super::{ROOM, Tables, batch};

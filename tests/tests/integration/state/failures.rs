@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::aws_endpoint::{Call, Fault, Hold, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::{DynamoDb, MESSAGES_TABLE, STATE_TABLE};
-use tests::events::{QueueRecord, batch_item_failures, queue_batch, queued_message};
-use tests::runtime_api::{Environment, Function};
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
+use testkit::clock::TestClock;
+use testkit::dynamodb::{DynamoDb, MESSAGES_TABLE, STATE_TABLE};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch, queued_message};
+use testkit::runtime_api::{Environment, Function};
 
 use super::{Tables, batch};
 use crate::fanout::{World, invoke, message};

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use shared::Message;
-use tests::aws_endpoint::{Call, Fault, Rule};
-use tests::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
+use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
 use super::{ROOM, Tables, batch, redelivered, room};
 

@@ -21,8 +21,8 @@ use shared::rooms::RoomPatterns;
 use shared::store::log::Layout;
 use shared::store::state::StateTable;
 use shared::{LoggedMessage, Message, RoomId};
-use tests::clock::TestClock;
-use tests::dynamodb::{DynamoDb, STATE_TABLE};
+use testkit::clock::TestClock;
+use testkit::dynamodb::{DynamoDb, STATE_TABLE};
 
 use crate::log::{Session, Writer, client, writer_over};
 

@@ -10,9 +10,9 @@ use shared::clock::Clock;
 use shared::order::greatest;
 use shared::store::state::{Put, StateValue};
 use shared::{LoggedMessage, Message};
-use tests::aws_endpoint::{Call, Fault, Hold, Rule};
-use tests::dynamodb::STATE_TABLE;
-use tests::seeds::for_each_seed;
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
+use testkit::dynamodb::STATE_TABLE;
+use testkit::seeds::for_each_seed;
 
 use super::{RETENTION, ROOM, Tables, batch, room};
 

@@ -7,8 +7,8 @@ use shared::Message;
 use shared::clock::Clock;
 use shared::limits::MAX_INTEGER;
 use shared::order::Rank;
-use tests::aws_endpoint::{Fault, Hold, Rule};
-use tests::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
+use testkit::aws_endpoint::{Fault, Hold, Rule};
+use testkit::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
 use super::view::Page;
 use super::{ROOM, Tables, batch, data};
@@ -87,7 +87,7 @@ async fn what_is_written_between_the_two_reads_is_not_missed() {
     assert_eq!(page.entries.len(), 2);
 }
 
-fn is_of_a_page(call: &tests::aws_endpoint::Call) -> bool {
+fn is_of_a_page(call: &testkit::aws_endpoint::Call) -> bool {
     [STATE_TABLE, MESSAGES_TABLE].iter().any(|table| call.body["TableName"] == *table)
 }
 
@@ -310,7 +310,7 @@ async fn rooms_without_state_and_who_does_not_ask_get_not_a_byte_more() {
 #[tokio::test]
 async fn a_table_that_throttles_is_told_as_such() {
     let tables = Tables::new();
-    let of_state = |call: &tests::aws_endpoint::Call| call.body["TableName"] == STATE_TABLE;
+    let of_state = |call: &testkit::aws_endpoint::Call| call.body["TableName"] == STATE_TABLE;
     tables.dynamodb.fault(Rule::on("Query", Fault::throughput_exceeded()).when(of_state));
     let session = tables.session();
     for reply in [join(&session).await, get(&session, "", 0).await] {

@@ -8,9 +8,6 @@
 //! older message that came after it; whether it is for longer is left open.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use fanout::log::Batch;
@@ -19,8 +16,9 @@ use futures::future::{join, join_all};
 use serde_json::json;
 use shared::Message;
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Rule};
-use tests::seeds::for_each_seed;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::seeds::for_each_seed;
+use testkit::steps::polled_at_most;
 
 use super::view::{Page, View, fold, read_log, remembered, values};
 use super::{Environment, ROOM, Tables, batch, redelivered};
@@ -334,17 +332,4 @@ async fn ask(session: &Session, view: &mut View, how: How, client: usize) -> Opt
         }
         _ => Some((after, Page::of(&reply))),
     }
-}
-
-/// Drives a future until it is done, but polls it only so often: then it is dropped where it stands.
-async fn polled_at_most<F: Future>(polls: u32, future: F) -> Option<F::Output> {
-    let (mut future, mut left) = (pin!(future), polls);
-    poll_fn(move |context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(fewer) => {
-            left = fewer;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use shared::order::Rank;
-use tests::dynamodb::DynamoDb;
+use testkit::dynamodb::DynamoDb;
 
 use super::ROOM;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::application::{RoomView, Truncation};
+use testkit::application::{RoomView, Truncation};
 
 use super::moment;
 use super::world::{ROOMS, World};

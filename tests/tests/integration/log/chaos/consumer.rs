@@ -19,11 +19,11 @@ use shared::ConnectionId;
 use shared::metrics::Metrics;
 use shared::rooms::RoomPatterns;
 use shared::store::{congestion::CongestionTable, connections::ConnectionTable, state::StateTable};
-use tests::aws_sdk;
-use tests::clock::TestClock;
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ROOM_INDEX, STATE_TABLE};
-use tests::events::{QueueRecord, queue_batch};
-use tests::fifo_queue::{Batch, FifoQueue};
+use testkit::aws_sdk;
+use testkit::clock::TestClock;
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ROOM_INDEX, STATE_TABLE};
+use testkit::events::{QueueRecord, queue_batch};
+use testkit::fifo_queue::{Batch, FifoQueue};
 
 use super::moment;
 use super::world::{RETENTION, World};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures::future::join_all;
-use tests::seeds::for_each_seed;
+use testkit::seeds::for_each_seed;
 
 use client::ChaosClient;
 use consumer::Feed;

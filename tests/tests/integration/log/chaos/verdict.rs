@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use shared::order::Rank;
-use tests::connections_server::ConnectionRecord;
-use tests::history::{Delivery, History, Membership, RoomLog, assert_clean};
+use testkit::connections_server::ConnectionRecord;
+use testkit::history::{Delivery, History, Membership, RoomLog, assert_clean};
 
 use super::client::{ChaosClient, View};
 use super::world::{ROOMS, Row, World};

@@ -19,11 +19,11 @@ use shared::order::Rank;
 use shared::queue::ephemeral::EphemeralQueue;
 use shared::rooms::RoomPatterns;
 use shared::store::congestion::CongestionTable;
-use tests::clock::TestClock;
-use tests::connections_server::{ConnectionsServer, Outcome, Script};
-use tests::dynamodb::{CONGESTION_TABLE, DynamoDb};
-use tests::events;
-use tests::fifo_queue::FifoQueue;
+use testkit::clock::TestClock;
+use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
+use testkit::events;
+use testkit::fifo_queue::FifoQueue;
 
 use crate::log::session::{Session, event, nobody_expires};
 use crate::log::writer::client;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES};
-use tests::aws_endpoint::{Call, Fault, Rule, json_reply};
-use tests::events;
+use testkit::aws_endpoint::{Call, Fault, Rule, json_reply};
+use testkit::events;
 
 use super::world::{LEASE, World, sync_of};
 
@@ -266,7 +266,7 @@ async fn what_presence_cannot_do_is_left_out_and_the_rooms_are_served() {
         world.publish("chat:1", 3, 1, None);
         world.pass(LEASE / 2 + 1);
         world.publish("chat:1", 3, 1, None);
-        let is_presence = |call: &tests::aws_endpoint::Call| call.body.to_string().contains("presen");
+        let is_presence = |call: &testkit::aws_endpoint::Call| call.body.to_string().contains("presen");
         world.dynamodb.fault(Rule::on(operation, fault.clone()).when(is_presence));
         let frame = || asking(&["chat:1"], &["chat:1"]);
         let synced = world.ask("ann-1=", frame()).await.reply;

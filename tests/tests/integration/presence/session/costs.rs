@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::dynamodb::MeteredCall;
+use testkit::dynamodb::MeteredCall;
 
 use super::world::{Environment, LEASE, World, sync_of};
 use crate::log::{Session, client};

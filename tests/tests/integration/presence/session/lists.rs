@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::limits::{MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS_BYTES, STATE_REPLY_BYTES};
-use tests::aws_endpoint::{Fault, Rule};
-use tests::events;
+use testkit::aws_endpoint::{Fault, Rule};
+use testkit::events;
 
 use super::world::World;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::seeds::for_each_seed;
+use testkit::seeds::for_each_seed;
 
 use super::world::{Environment, LEASE, World, sync_of};
 

@@ -17,10 +17,10 @@ use shared::queue::QueueError;
 use shared::queue::eventbridge::BusEvent;
 use shared::rooms::RoomPatterns;
 use shared::store::{connections::ConnectionTable, presence::PresenceTable};
-use tests::clock::TestClock;
-use tests::delayed_queue::DelayedQueue;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MEMBERS_INDEX, MeteredCall};
-use tests::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::clock::TestClock;
+use testkit::delayed_queue::DelayedQueue;
+use testkit::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MEMBERS_INDEX, MeteredCall};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
 use super::world::World;
 use crate::cost::{Counts, NOT_COUNTED};

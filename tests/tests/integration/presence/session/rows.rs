@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tests::events;
+use testkit::events;
 
 use super::world::{LEASE, World};
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use ingest::config::SessionLimits;
 use serde_json::json;
 use shared::clock::Clock;
-use tests::aws_endpoint::{Fault, Rule};
+use testkit::aws_endpoint::{Fault, Rule};
 
 use super::world::{Answer, Environment, LEASE, World, sync_of};
 

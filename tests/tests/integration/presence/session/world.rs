@@ -21,10 +21,10 @@ use shared::metrics::names::{TICKS_LOST, TICKS_SENT};
 use shared::queue::{Queue, QueueError, Record};
 use shared::rooms::RoomPatterns;
 use shared::store::{connections::ConnectionTable, log::LogTable, presence::PresenceTable, subjects::SubjectTable};
-use tests::aws_endpoint::{Fault, Hold, Rule};
-use tests::clock::TestClock;
-use tests::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
-use tests::events;
+use testkit::aws_endpoint::{Fault, Hold, Rule};
+use testkit::clock::TestClock;
+use testkit::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MESSAGES_TABLE};
+use testkit::events;
 
 use crate::log::{client, event, nobody_expires};
 
