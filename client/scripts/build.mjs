@@ -31,7 +31,9 @@ await build({
 });
 
 const typescript = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
-execFileSync(process.execPath, [join(typescript, "bin/tsc"), "-p", inRoot("tsconfig.build.json")], { stdio: "inherit" });
+execFileSync(process.execPath, [join(typescript, "bin/tsc"), "-p", inRoot("tsconfig.build.json")], {
+  stdio: "inherit",
+});
 
 // What `require` returns has types of its own: TypeScript takes a .d.ts here for that of an ES module, which CommonJS may not require.
 for (const path of readdirSync(inRoot("dist/types"), { recursive: true })) {

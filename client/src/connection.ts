@@ -3,8 +3,8 @@ import { RoomcastError } from "./errors.js";
 import {
   type BroadcastFrame,
   type ClientFrame,
-  encodeFrame,
   type ErrorFrame,
+  encodeFrame,
   type Reply,
   type ReplyFrame,
 } from "./frames.js";
@@ -181,7 +181,8 @@ export class Connection {
     this.#lastFrameAt = now();
     const frame = decodeFrame(data);
     if (!frame) return;
-    if (frame.type === "messages" || frame.type === "presence" || frame.type === "ephemeral") return this.#ports.broadcast(frame);
+    if (frame.type === "messages" || frame.type === "presence" || frame.type === "ephemeral")
+      return this.#ports.broadcast(frame);
     if (frame.type === "error") return this.#onError(frame);
     if ("now" in frame && frame.now !== undefined) this.#ports.clock(frame.now);
     const request = this.#settle(frame.requestId);
@@ -196,7 +197,9 @@ export class Connection {
     // What was refused is done again on the next connection, with another token.
     if (reason === "token_expired") return this.#expired();
     const error = new RoomcastError(code, message, { retryAfterMs });
-    const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
+    const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap(
+      (id) => this.#settle(id) ?? [],
+    );
     for (const { kind, reject } of requests) {
       if (retryAfterMs) this.#waits.set(kind, now() + retryAfterMs);
       reject(error);
@@ -220,7 +223,9 @@ export class Connection {
       const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
       this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", `the frame has ${largest?.[1].bytes} bytes`));
     }
-    this.#finish(new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`));
+    this.#finish(
+      new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`),
+    );
   }
 
   #finish(reason: RoomcastError): void {

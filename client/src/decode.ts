@@ -23,7 +23,12 @@ export function decodeFrame(text: unknown): Inbound | undefined {
     if (fits(frame, shape) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
     requestId = frame.requestId;
   }
-  return { type: "error", code: "protocol", message: "the server sent a bad frame", requestId: requestId as string | undefined };
+  return {
+    type: "error",
+    code: "protocol",
+    message: "the server sent a bad frame",
+    requestId: requestId as string | undefined,
+  };
 }
 
 function parse(text: unknown): unknown {
@@ -58,26 +63,34 @@ const members = { ...published, members: memberList, next: optional(isText) };
 const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
 
 /** What the fields of each frame must be. */
-const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
-  joined: {
-    roomId: isText,
-    ...catchUp,
-    state: optional(listOf(value)),
-    stateRemoved: optional(listOf(rank)),
-    stateNext: optional(isText),
-    presence: optional((page) => fits(page, { ...members, id: isText })),
-  },
-  left: { roomId: isText },
-  accepted: { roomId: isText, id: isText },
-  synced: { rooms: recordOf(catchUp), presence: optional(recordOf(published)) },
-  history: { roomId: isText, messages: isMessages, more: isFlag },
-  state: { roomId: isText, seq: isSeq, entries: listOf(value), removed: optional(listOf(rank)), next: optional(isText) },
-  members: { roomId: isText, listed: isFlag, ...members },
-  messages: { roomId: isText, messages: isMessages },
-  presence: { roomId: isText, ...published, after: optional(isSeq), joined: memberList, left: optional(isTexts) },
-  ephemeral: { roomId: isText, ephemeral: listOf({ from: isText, sentAt: isNumber, key: optional(isText) }) },
-  error: { code: isText, message: isText },
-} satisfies Record<Inbound["type"], Record<string, Check>>));
+const shapes = new Map<unknown, Record<string, Check>>(
+  Object.entries({
+    joined: {
+      roomId: isText,
+      ...catchUp,
+      state: optional(listOf(value)),
+      stateRemoved: optional(listOf(rank)),
+      stateNext: optional(isText),
+      presence: optional((page) => fits(page, { ...members, id: isText })),
+    },
+    left: { roomId: isText },
+    accepted: { roomId: isText, id: isText },
+    synced: { rooms: recordOf(catchUp), presence: optional(recordOf(published)) },
+    history: { roomId: isText, messages: isMessages, more: isFlag },
+    state: {
+      roomId: isText,
+      seq: isSeq,
+      entries: listOf(value),
+      removed: optional(listOf(rank)),
+      next: optional(isText),
+    },
+    members: { roomId: isText, listed: isFlag, ...members },
+    messages: { roomId: isText, messages: isMessages },
+    presence: { roomId: isText, ...published, after: optional(isSeq), joined: memberList, left: optional(isTexts) },
+    ephemeral: { roomId: isText, ephemeral: listOf({ from: isText, sentAt: isNumber, key: optional(isText) }) },
+    error: { code: isText, message: isText },
+  } satisfies Record<Inbound["type"], Record<string, Check>>),
+);
 
 /**
  * Times without which a frame makes sense as well, and the most that they are taken for: one that makes no sense is dropped.
@@ -121,7 +134,9 @@ function isBounded(f: Fields): boolean {
   const messages = f["messages"] as LoggedMessage[];
   const after = (f["after"] ??= (messages[0]?.seq ?? 0) - 1);
   const seq = (f["seq"] ??= messages.at(-1)?.seq);
-  return isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq);
+  return (
+    isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq)
+  );
 }
 
 function isMessages(value: unknown): boolean {

@@ -4,7 +4,10 @@ import type { RoomcastError } from "./errors.js";
 const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** An iterator over messages. `return()`, which leaving a `for await` loop calls, or `await using` ends it. */
-export type MessageIterator<T> = AsyncIterableIterator<T> & { return(): Promise<IteratorResult<T>>; [Symbol.asyncDispose](): Promise<void> };
+export type MessageIterator<T> = AsyncIterableIterator<T> & {
+  return(): Promise<IteratorResult<T>>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
 
 interface Reader<T> {
   queue: T[];
@@ -120,7 +123,10 @@ export class Delivery<T> {
 
   /** All queues end with the same message, so the longest one begins with the oldest. */
   get #longest(): T[] {
-    return [...this.#readers].reduce<T[]>((longest, { queue }) => (queue.length > longest.length ? queue : longest), []);
+    return [...this.#readers].reduce<T[]>(
+      (longest, { queue }) => (queue.length > longest.length ? queue : longest),
+      [],
+    );
   }
 
   /**
@@ -156,7 +162,8 @@ export class Delivery<T> {
 
   /** Ends a loop. What the only one has not read goes back to the backlog, for the next loop. */
   #release(reader: Reader<T>): void {
-    if (this.#readers.delete(reader) && !this.consumed && this.#keeps) this.#backlog = [...reader.queue, ...this.#backlog];
+    if (this.#readers.delete(reader) && !this.consumed && this.#keeps)
+      this.#backlog = [...reader.queue, ...this.#backlog];
     endReader(reader, undefined);
     this.#checkFull();
   }

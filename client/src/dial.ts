@@ -68,7 +68,9 @@ export class Dialer {
     const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
     // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused || !!this.#last?.stale }).then((request) => (typeof given === "string" ? given : given(request)));
+    const provided = Promise.resolve({ refused: this.#refused || !!this.#last?.stale }).then((request) =>
+      typeof given === "string" ? given : given(request),
+    );
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);

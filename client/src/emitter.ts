@@ -28,7 +28,9 @@ export class Emitter<Events extends object> {
 
   /** @internal Whether anybody listens to `event`; without one, to anything. */
   listening(event?: keyof Events): boolean {
-    return event === undefined ? [...this.#listeners.keys()].some((each) => this.listening(each)) : this.#of(event).size > 0;
+    return event === undefined
+      ? [...this.#listeners.keys()].some((each) => this.listening(each))
+      : this.#of(event).size > 0;
   }
 
   /** @internal */

@@ -29,7 +29,11 @@ export class Ephemerals {
   readonly #seen = new Map<string, number>();
 
   /** Makes one attempt to send a message with this key, unless it is too early; whether the server has taken it. */
-  async send(attempt: () => Promise<unknown>, key: string | undefined, minIntervalMs = key === undefined ? 0 : 3_000): Promise<boolean> {
+  async send(
+    attempt: () => Promise<unknown>,
+    key: string | undefined,
+    minIntervalMs = key === undefined ? 0 : 3_000,
+  ): Promise<boolean> {
     const time = now();
     if (time - (this.#sent.get(key) ?? -Infinity) < minIntervalMs) return false;
     remember(this.#sent, key, time);

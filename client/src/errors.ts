@@ -34,7 +34,14 @@ export type ClientErrorCode =
 /** Every known code; a newer server may send others, hence the open end. */
 export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});
 
-const RETRYABLE: readonly string[] = ["rate_limited", "unavailable", "timeout", "disconnected", "connect_failed", "token_failed"];
+const RETRYABLE: readonly string[] = [
+  "rate_limited",
+  "unavailable",
+  "timeout",
+  "disconnected",
+  "connect_failed",
+  "token_failed",
+];
 
 /** What a `RoomcastError` says besides its code and message: see its fields. */
 export interface ErrorDetails {
@@ -89,7 +96,13 @@ export function describe(thrown: unknown): string {
 }
 
 /** Throws `bad_request` unless `value` is a whole number from `min` on, at most `max`, or absent. */
-export function checkWhole(name: string, value: number | undefined, min: number, roomId: string, max = Number.MAX_SAFE_INTEGER): void {
+export function checkWhole(
+  name: string,
+  value: number | undefined,
+  min: number,
+  roomId: string,
+  max = Number.MAX_SAFE_INTEGER,
+): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= min && value <= max)) return;
   throw new RoomcastError("bad_request", `${name} must be a whole number from ${min} to ${max}`, { roomId });
 }

@@ -195,7 +195,14 @@ export interface ErrorFrame {
   reason?: string;
 }
 
-export type ReplyFrame = JoinedFrame | LeftFrame | AcceptedFrame | SyncedFrame | HistoryFrame | StateFrame | MembersFrame;
+export type ReplyFrame =
+  | JoinedFrame
+  | LeftFrame
+  | AcceptedFrame
+  | SyncedFrame
+  | HistoryFrame
+  | StateFrame
+  | MembersFrame;
 /** What goes to everybody in a room. */
 export type BroadcastFrame = MessagesFrame | PresenceFrame | EphemeralFrame;
 /** A frame from the server, checked. */
@@ -228,7 +235,13 @@ export type ClientFrame =
   | { action: "sync"; rooms: Record<string, number>; presence?: Record<string, number> }
   | { action: "getHistory"; roomId: string; before: number | undefined; limit: number | undefined }
   | { action: "getState"; roomId: string; after: string | undefined; seq: number }
-  | { action: "getMembers"; roomId: string; after: string | undefined; rev?: number | undefined; limit?: number | undefined };
+  | {
+      action: "getMembers";
+      roomId: string;
+      after: string | undefined;
+      rev?: number | undefined;
+      limit?: number | undefined;
+    };
 
 /** Whether an answer of the log brings a page of the room's state: only a `joined` does. */
 export function bringsState(page: CatchUp & Pick<Partial<JoinedFrame>, "state" | "stateNext">): boolean {

@@ -55,7 +55,8 @@ export class JoinPace {
     // One room that fails has a backoff of its own, and is no reason for others to wait.
     const others = this.#failedRoom !== undefined && this.#failedRoom !== roomId;
     this.#failedRoom = roomId;
-    if (others) this.pausedUntil = Math.max(this.pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
+    if (others)
+      this.pausedUntil = Math.max(this.pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
   }
 }
 

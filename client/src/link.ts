@@ -233,7 +233,11 @@ export class Link {
   }
 
   #release(): void {
-    if (!this.#waiting || (!this.connection.end && [...this.#seats.values()].some((seat) => seat.wanted !== seat.joined))) return;
+    if (
+      !this.#waiting ||
+      (!this.connection.end && [...this.#seats.values()].some((seat) => seat.wanted !== seat.joined))
+    )
+      return;
     this.#waiting.resolve();
     this.#waiting = undefined;
   }

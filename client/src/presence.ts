@@ -1,9 +1,9 @@
 import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
-import { jsonCopy } from "./send.js";
+import type { JoinExtras, JoinedFrame, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { MAX_LEVELS, MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
-import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
+import { jsonCopy } from "./send.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
 export interface PresenceEvents {
@@ -174,7 +174,8 @@ export class Presence extends Emitter<PresenceEvents> {
     // Those who are back after an outage do not all ask for the rest of a long list at once.
     if (this.#rev !== undefined && (rev <= this.#rev || next !== undefined)) {
       // The same list, with what was said just now.
-      if (rev === this.#rev && this.#isListed) for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
+      if (rev === this.#rev && this.#isListed)
+        for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
       return this.#follow();
     }
     if (!members) return this.#counted(rev, count);
@@ -386,14 +387,18 @@ function said(data: unknown): unknown {
   if (data === undefined) return undefined;
   const copy = jsonCopy(data, MAX_PRESENCE_BYTES);
   // With it no room could be joined.
-  if (!isReadable(copy)) throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
+  if (!isReadable(copy))
+    throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
   return copy;
 }
 
 /** Whether the server takes it: it refuses what some parsers would. `u` makes a pair one character, which is none of these. */
 function isReadable(data: unknown, levels = MAX_LEVELS): boolean {
   if (typeof data === "string") return !/[\ud800-\udfff]/u.test(data);
-  return !(data instanceof Object) || (levels > 0 && Object.entries(data).every((entry) => entry.every((each) => isReadable(each, levels - 1))));
+  return (
+    !(data instanceof Object) ||
+    (levels > 0 && Object.entries(data).every((entry) => entry.every((each) => isReadable(each, levels - 1))))
+  );
 }
 
 function member(id: string, data: unknown): Member {

@@ -37,11 +37,18 @@ export class Requester {
    * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with the
    * reason when it is cancelled. The frame must be safe to repeat.
    */
-  request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number, cancellation?: Cancellation): Promise<Reply<T>> {
+  request<T extends ReplyFrame["type"]>(
+    frame: ClientFrame,
+    expects: T,
+    timeoutMs: number,
+    cancellation?: Cancellation,
+  ): Promise<Reply<T>> {
     const end = now() + timeoutMs;
     let last: RoomcastError | undefined;
     const late = () =>
-      new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${last?.message ?? "not connected"}`, { cause: last });
+      new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${last?.message ?? "not connected"}`, {
+        cause: last,
+      });
     const work = async (deadline: Cancellation) => {
       for (let attempt = 0; ; attempt++) {
         // Closing the client ends its connections too; its reason is the one to report.

@@ -3,7 +3,7 @@ import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
-import { Ephemerals, type EphemeralOptions } from "./ephemeral.js";
+import { type EphemeralOptions, Ephemerals } from "./ephemeral.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
 import { isRoomId, MAX_HISTORY_LIMIT, MAX_MEMBERS_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
@@ -11,7 +11,7 @@ import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
 import { Presence } from "./presence.js";
 import type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
-import { type Accepted, ephemeralFrame, sendFrame, sendLine, type SendOptions } from "./send.js";
+import { type Accepted, ephemeralFrame, type SendOptions, sendFrame, sendLine } from "./send.js";
 import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
 import { StateMap } from "./state-map.js";
@@ -80,7 +80,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   get state(): StateMap<T> {
     return (this.#stateMap ??= new StateMap<T>({
       parse: (data) => this.#parse(data),
-      page: (after, seq) => this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
+      page: (after, seq) =>
+        this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
       set: (key, data, options) => this.send(data, { ...options, key }),
       remove: async (key, options) => this.#send(sendFrame(this.id, null, { ...options, key }, true), options),
       serverNow: () => this.#session.serverNow(),
@@ -261,7 +262,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   }
 
   #inTime<R>(promise: Promise<R>): Promise<R> {
-    return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", "no answer in time"));
+    return inTime(promise, this.#session.settings.operationTimeoutMs, () =>
+      this.#error("timeout", "no answer in time"),
+    );
   }
 
   #begin(after: number | undefined, previous?: Subscription): Subscription {
@@ -373,9 +376,14 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   }
 
   /** Makes a request that has the time of an operation. */
-  async #request<K extends ReplyFrame["type"]>(frame: ClientFrame, expects: K, signal?: AbortSignalLike): Promise<Reply<K>> {
+  async #request<K extends ReplyFrame["type"]>(
+    frame: ClientFrame,
+    expects: K,
+    signal?: AbortSignalLike,
+  ): Promise<Reply<K>> {
     const { settings, requester } = this.#session;
-    const work = (cancellation?: Cancellation) => requester.request(frame, expects, settings.operationTimeoutMs, cancellation);
+    const work = (cancellation?: Cancellation) =>
+      requester.request(frame, expects, settings.operationTimeoutMs, cancellation);
     return unlessAborted(signal, work, this.#session.assertOpen());
   }
 

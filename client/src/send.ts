@@ -37,7 +37,9 @@ export interface Accepted {
 export function newMessageId(): string {
   const { crypto } = globalThis as { crypto?: Partial<Crypto> };
   // `randomUUID` exists in secure contexts only.
-  return crypto?.randomUUID?.() ?? Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join("");
+  return (
+    crypto?.randomUUID?.() ?? Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join("")
+  );
 }
 
 /** The frame of a message, with a copy of its data; throws `bad_request` or `too_large`. */

@@ -94,7 +94,10 @@ export class Session extends Lifecycle {
       this.hurry();
       doubtful();
     };
-    this.#unwatchNetwork = watchNetwork({ back, hidden: () => this.syncer.replan(), doubtful }, this.settings.networkTarget);
+    this.#unwatchNetwork = watchNetwork(
+      { back, hidden: () => this.syncer.replan(), doubtful },
+      this.settings.networkTarget,
+    );
     // A listener may have joined or left some of them meanwhile, or closed the client.
     for (const [room, resume] of [...this.suspended]) if (this.cancellation && this.suspended.delete(room)) resume();
   }

@@ -1,6 +1,13 @@
 import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
-import { bringsState, type JoinedFrame, type KeyedValue, type LoggedMessage, type Rank, type StatePage } from "./frames.js";
+import {
+  bringsState,
+  type JoinedFrame,
+  type KeyedValue,
+  type LoggedMessage,
+  type Rank,
+  type StatePage,
+} from "./frames.js";
 import { MAX_TIMER_MS, RETENTION_SECONDS } from "./limits.js";
 import type { Accepted, SendOptions } from "./send.js";
 import { deferred, Timer } from "./timing.js";
@@ -168,7 +175,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     return this.entries();
   }
 
-  forEach(callback: (entry: StateEntry<T>, key: string, map: ReadonlyMap<string, StateEntry<T>>) => void, self?: unknown): void {
+  forEach(
+    callback: (entry: StateEntry<T>, key: string, map: ReadonlyMap<string, StateEntry<T>>) => void,
+    self?: unknown,
+  ): void {
     for (const [key, entry] of this.#shown) callback.call(self, entry, key, this);
   }
 
@@ -353,7 +363,14 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     let entry: StateEntry<T> | undefined;
     try {
       const data = this.#ports.parse(value.data);
-      entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt < Infinity && { expiresAt }) };
+      entry = {
+        data,
+        seq,
+        from,
+        sentAt,
+        ...(version !== undefined && { version }),
+        ...(expiresAt < Infinity && { expiresAt }),
+      };
     } catch (cause) {
       // A message's is reported to those who read messages.
       if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
@@ -369,7 +386,14 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     return this.#ports.serverNow() + (version ? this.#retentionMs : PAGE_UNDER_WAY_MS);
   }
 
-  #put(key: string, rank: Rank, reason: KeyChange["reason"], isPage: boolean, entry?: StateEntry<T>, until = this.#memory(rank.version)): void {
+  #put(
+    key: string,
+    rank: Rank,
+    reason: KeyChange["reason"],
+    isPage: boolean,
+    entry?: StateEntry<T>,
+    until = this.#memory(rank.version),
+  ): void {
     const { seq, version } = rank;
     const other = this.#slots.get(key);
     if (other && !supersedes(rank, other) && !(isPage && other.seq <= this.#replaced)) {

@@ -1,9 +1,17 @@
 import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
-import { type BroadcastFrame, bringsState, type CatchUp, type JoinedFrame, type JoinExtras, type MessagesFrame, type PresenceRev } from "./frames.js";
+import {
+  type BroadcastFrame,
+  bringsState,
+  type CatchUp,
+  type JoinExtras,
+  type JoinedFrame,
+  type MessagesFrame,
+  type PresenceRev,
+} from "./frames.js";
 import { MAX_REPLY_MS, RETENTION_SECONDS } from "./limits.js";
 import type { RoomEvents } from "./room-types.js";
-import { Sequencer, type Sequenced } from "./sequencer.js";
+import { type Sequenced, Sequencer } from "./sequencer.js";
 import { type Backoff, backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
 /** What a subscription needs from its room and its client. */

@@ -4,7 +4,7 @@ import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
 import { MAX_SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
-import { log, type Logger } from "./logger.js";
+import { type Logger, log } from "./logger.js";
 import type { Subscription } from "./subscription.js";
 import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
@@ -111,7 +111,8 @@ export class Syncer {
     const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
     // After a failure one frame at a time, for all that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
-    for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
+    for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS)
+      void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
     // One after another: many rooms are no reason for a burst.
@@ -136,9 +137,15 @@ export class Syncer {
     const rooms = new Map(asked.map((room) => [room.roomId, room.resumeFrom ?? 0]));
     const sentAt = now();
     const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
-    const lists = asked.flatMap((room) => (room.presenceRev === undefined ? [] : [[room.roomId, room.presenceRev] as const]));
+    const lists = asked.flatMap((room) =>
+      room.presenceRev === undefined ? [] : [[room.roomId, room.presenceRev] as const],
+    );
     const presence = lists.length > 0 && { presence: Object.fromEntries(lists) };
-    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms), ...presence }, "synced", timeoutMs);
+    const request = link.connection.request(
+      { action: "sync", rooms: Object.fromEntries(rooms), ...presence },
+      "synced",
+      timeoutMs,
+    );
     link.syncing(rooms.keys(), request);
     try {
       const reply = await request;

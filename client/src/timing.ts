@@ -25,10 +25,13 @@ export function quiet<T>(promise: Promise<T>): Promise<T> {
 /** Resolves after `ms`, or rejects with the reason as soon as it is cancelled. */
 export function sleep(ms: number, cancellation: Cancellation): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      forget();
-      resolve();
-    }, Math.min(ms, MAX_TIMER_MS));
+    const timer = setTimeout(
+      () => {
+        forget();
+        resolve();
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
     const forget = cancellation.onCancel((reason) => {
       clearTimeout(timer);
       reject(reason);
@@ -76,7 +79,12 @@ export function within<T>(
 }
 
 /** `promise`, or a rejection with `late()` after `ms`, or with the reason if `parent` is cancelled first. */
-export function inTime<T>(promise: Promise<T>, ms: number, late: () => RoomcastError, parent?: Cancellation): Promise<T> {
+export function inTime<T>(
+  promise: Promise<T>,
+  ms: number,
+  late: () => RoomcastError,
+  parent?: Cancellation,
+): Promise<T> {
   return within(ms, late, (deadline) => unlessCancelled(promise, deadline), parent);
 }
 
@@ -122,6 +130,10 @@ export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
 }
 
 /** The same for a request that failed with `error`, which may say how long to wait at least. */
-export function retryDelay(backoff: Backoff, attempt: number, { retryAfterMs = 0 }: { retryAfterMs?: number | undefined }): number {
+export function retryDelay(
+  backoff: Backoff,
+  attempt: number,
+  { retryAfterMs = 0 }: { retryAfterMs?: number | undefined },
+): number {
   return Math.max(retryAfterMs, backoffDelay(backoff, attempt));
 }

@@ -31,7 +31,11 @@ export function globalWebSocket(): WebSocketConstructor {
 }
 
 /** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
-export async function openSocket(WebSocket: WebSocketConstructor, url: string, cancellation: Cancellation): Promise<WebSocketLike> {
+export async function openSocket(
+  WebSocket: WebSocketConstructor,
+  url: string,
+  cancellation: Cancellation,
+): Promise<WebSocketLike> {
   cancellation.throwIfCancelled();
   let socket: WebSocketLike;
   try {
@@ -50,7 +54,9 @@ export async function openSocket(WebSocket: WebSocketConstructor, url: string, c
   socket.onclose = (event: { code: number }) => {
     // Some implementations quote the address, with the token in it.
     const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
-    opened.reject(new RoomcastError("connect_failed", `the WebSocket could not be opened (code ${event.code}${detail})`, { cause }));
+    opened.reject(
+      new RoomcastError("connect_failed", `the WebSocket could not be opened (code ${event.code}${detail})`, { cause }),
+    );
   };
   try {
     return await unlessCancelled(opened.promise, cancellation);

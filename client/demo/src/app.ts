@@ -76,7 +76,11 @@ function rememberedName(): string {
 
 /** Gets, or posts a body to, an address. */
 async function fetchJson<T>(url: string, body?: object): Promise<T> {
-  const request = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const request = body && {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
   const response = await fetch(url, request);
   if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
   return (await response.json()) as T;

@@ -56,7 +56,11 @@ export class Chat {
     // Only now: what arrived meanwhile has waited for a listener, and follows the history.
     const people = new People(room, this.#name);
     this.#people = people;
-    const stops = [this.#status.follow(room, "chat-seq"), room.on("message", (message) => this.#show(message)), () => people.stop()];
+    const stops = [
+      this.#status.follow(room, "chat-seq"),
+      room.on("message", (message) => this.#show(message)),
+      () => people.stop(),
+    ];
     this.#unfollow = () => {
       for (const stop of stops) stop();
     };

@@ -9,7 +9,8 @@ export class Outage {
 
   /** The class to give to the client. */
   get WebSocket(): WebSocketConstructor {
-    const open = (url: string): WebSocketLike => (Date.now() < this.#until ? new Unreachable() : this.#track(new WebSocket(url)));
+    const open = (url: string): WebSocketLike =>
+      Date.now() < this.#until ? new Unreachable() : this.#track(new WebSocket(url));
     return class {
       constructor(url: string) {
         return open(url);

@@ -20,7 +20,9 @@ export class People {
     this.#name = name;
     const { presence } = room;
     const show = () => this.#show();
-    this.#stops = (["joined", "left", "updated", "count", "snapshot"] as const).map((event) => presence.on(event, show));
+    this.#stops = (["joined", "left", "updated", "count", "snapshot"] as const).map((event) =>
+      presence.on(event, show),
+    );
     this.#stops.push(
       presence.on("left", ({ id }) => this.#quiet(id)),
       room.on("ephemeral", ({ from, key }) => {
@@ -46,13 +48,18 @@ export class People {
 
   #show(): void {
     const { members, count } = this.#room.presence;
-    byId<"ul">("members").replaceChildren(...members.slice(0, FACES).map((member) => face(member, member.id === this.#name)));
+    byId<"ul">("members").replaceChildren(
+      ...members.slice(0, FACES).map((member) => face(member, member.id === this.#name)),
+    );
     byId("member-count").textContent = count === 0 ? "" : count === 1 ? "1 person here" : `${count} people here`;
   }
 
   #types(id: string): void {
     clearTimeout(this.#typing.get(id));
-    this.#typing.set(id, setTimeout(() => this.#quiet(id), TYPING_MS));
+    this.#typing.set(
+      id,
+      setTimeout(() => this.#quiet(id), TYPING_MS),
+    );
     this.#showTyping();
   }
 
@@ -64,7 +71,8 @@ export class People {
   #showTyping(): void {
     const { members } = this.#room.presence;
     const names = [...this.#typing.keys()].map((id) => nameOf(members.find((member) => member.id === id) ?? { id }));
-    byId("typing").textContent = names.length === 0 ? "" : `${names.join(", ")} ${names.length === 1 ? "is" : "are"} typing…`;
+    byId("typing").textContent =
+      names.length === 0 ? "" : `${names.join(", ")} ${names.length === 1 ? "is" : "are"} typing…`;
   }
 }
 
@@ -78,7 +86,10 @@ function nameOf({ id, data }: Member): string {
 function face(member: Member, isOwn: boolean): HTMLElement {
   const name = nameOf(member);
   const words = name.split(/[^\p{L}\p{N}]+/u).filter((word) => word !== "");
-  const initials = words.slice(0, 2).map((word) => [...word][0]?.toUpperCase()).join("");
+  const initials = words
+    .slice(0, 2)
+    .map((word) => [...word][0]?.toUpperCase())
+    .join("");
   const item = create("li", isOwn ? "face own" : "face", initials === "" ? "?" : initials);
   const title = name === member.id ? name : `${name} (${member.id})`;
   item.title = isOwn ? `${title}, you` : title;

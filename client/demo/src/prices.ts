@@ -52,14 +52,17 @@ export async function followPrices(client: Roomcast, status: Status): Promise<vo
   room.on("message", (message) => (early ? early.push(message) : draw(message, message.recovered)));
   const { seq } = await room.join({ state: true });
   status.follow(room, "prices-seq");
-  if (seq > 0) for (const message of (await room.history({ limit: 100, before: seq + 1 })).messages) draw(message, false);
+  if (seq > 0)
+    for (const message of (await room.history({ limit: 100, before: seq + 1 })).messages) draw(message, false);
   for (const message of early) draw(message, message.recovered);
   early = undefined;
 }
 
 function quoteOf(data: unknown): { symbol: string; price: number } | undefined {
   const { symbol, price } = (data ?? {}) as { symbol?: unknown; price?: unknown };
-  return typeof symbol === "string" && typeof price === "number" && Number.isFinite(price) ? { symbol, price } : undefined;
+  return typeof symbol === "string" && typeof price === "number" && Number.isFinite(price)
+    ? { symbol, price }
+    : undefined;
 }
 
 function addRow(symbol: string, colour: number): Row {

@@ -21,8 +21,10 @@ export class Status {
       pill.textContent = state;
       byId<"dd">("connections").textContent = String(connections());
       const reason = error === undefined ? "" : `: ${error.message}`;
-      if (state === "open") this.happened(previous === "recovering" ? "Recovered: nothing is missing" : "Connected", "good");
-      else if (state !== "connecting") this.happened(state === "recovering" ? `Connection lost${reason}` : `Closed${reason}`, "bad");
+      if (state === "open")
+        this.happened(previous === "recovering" ? "Recovered: nothing is missing" : "Connected", "good");
+      else if (state !== "connecting")
+        this.happened(state === "recovering" ? `Connection lost${reason}` : `Closed${reason}`, "bad");
     });
     client.on("error", (error) => this.happened(error.message + (error.retryable ? "; trying again" : ""), "bad"));
   }
@@ -38,7 +40,11 @@ export class Status {
       room.on("message", ({ seq }) => showSeq(seq)),
       room.on("gap", () => this.happened(`${room.id}: a frame is missing, reading the log`, "bad")),
       room.on("recovered", ({ count }) => {
-        if (count > 0) this.happened(`${room.id}: ${count} missed ${count === 1 ? "message" : "messages"} read from the log`, "good");
+        if (count > 0)
+          this.happened(
+            `${room.id}: ${count} missed ${count === 1 ? "message" : "messages"} read from the log`,
+            "good",
+          );
       }),
       room.on("truncated", ({ certain }) => {
         if (certain) this.happened(`${room.id}: retention has dropped messages`, "bad");

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import type { Room, Roomcast, RoomEvents, RoomOptions, StateEntry } from "../index.js";
 import { type ConnectionSnapshot, connectionStore, DISCONNECTED } from "./connection-store.js";
-import { messageList, type MessagesSnapshot } from "./message-list.js";
+import { type MessagesSnapshot, messageList } from "./message-list.js";
 import { type Attended, NOBODY, type PresenceSnapshot, presenceStore } from "./presence-store.js";
 import { useClient } from "./provider.js";
 import { NOT_JOINED, type RoomSnapshot, roomStore } from "./room-store.js";
@@ -95,7 +95,9 @@ export function useRoomState<T>(room: Room<T>, key?: string): StateSnapshot<T> |
   const store = stateStore(room);
   const subscribe = useMemo(() => (key === undefined ? store.subscribe : store.subscribeTo(key)), [store, key]);
   const snapshot = useCallback(() => (key === undefined ? store.snapshot() : room.state.get(key)), [store, room, key]);
-  return useSyncExternalStore<StateSnapshot<T> | StateEntry<T> | undefined>(subscribe, snapshot, () => (key === undefined ? NO_STATE : undefined));
+  return useSyncExternalStore<StateSnapshot<T> | StateEntry<T> | undefined>(subscribe, snapshot, () =>
+    key === undefined ? NO_STATE : undefined,
+  );
 }
 
 /**

@@ -65,7 +65,12 @@ export class MessageList<T> {
     this.#limit = this.#bound = Math.max(limit, history, 1);
     this.#history = history;
     this.#more = history === 0;
-    this.#initial = Object.freeze({ messages: Object.freeze([]), loading: history > 0, more: this.#more, error: undefined });
+    this.#initial = Object.freeze({
+      messages: Object.freeze([]),
+      loading: history > 0,
+      more: this.#more,
+      error: undefined,
+    });
     this.#snapshot = this.#initial;
   }
 
@@ -163,7 +168,11 @@ export class MessageList<T> {
     try {
       while (missing > 0) {
         const cuts = this.#cuts;
-        const { messages, more, before: older } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
+        const {
+          messages,
+          more,
+          before: older,
+        } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
         if (generation !== this.#generation) return;
         if (cuts !== this.#cuts) break;
         this.#merge(messages);

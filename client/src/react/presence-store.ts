@@ -35,7 +35,8 @@ export class PresenceStore {
   readonly snapshot = (): PresenceSnapshot => {
     const { members, count, listed } = this.#room.presence;
     const old = this.#snapshot;
-    if (members !== old.members || count !== old.count || listed !== old.listed) this.#snapshot = { members, count, listed };
+    if (members !== old.members || count !== old.count || listed !== old.listed)
+      this.#snapshot = { members, count, listed };
     return this.#snapshot;
   };
 
@@ -43,7 +44,9 @@ export class PresenceStore {
     const room = this.#room;
     const { presence } = room;
     const changed = () => this.#watched.notify();
-    const stops = (["joined", "left", "updated", "count", "snapshot"] as const).map((event) => presence.on(event, changed));
+    const stops = (["joined", "left", "updated", "count", "snapshot"] as const).map((event) =>
+      presence.on(event, changed),
+    );
     stops.push(room.on("joined", changed), room.on("left", changed));
     return () => {
       for (const stop of stops) stop();

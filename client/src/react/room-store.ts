@@ -109,13 +109,16 @@ export class RoomStore<T> {
     // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room. Not with state.
     if (!this.#extras.state) this.#stopReading ??= room.on("message", () => {});
     const after = this.#joined ? room.seq : this.#after;
-    room.join({ ...this.#extras, ...(after !== undefined && { after }) }).catch((error: RoomcastError) => this.#failed(error));
+    room
+      .join({ ...this.#extras, ...(after !== undefined && { after }) })
+      .catch((error: RoomcastError) => this.#failed(error));
   }
 
   /** Asks for what the room was joined without. */
   #extend(): void {
     const { state, presence } = this.#extras;
-    if (state || presence !== undefined) this.#room.join({ state, presence }).catch((error: RoomcastError) => this.#failed(error));
+    if (state || presence !== undefined)
+      this.#room.join({ state, presence }).catch((error: RoomcastError) => this.#failed(error));
   }
 
   #watch(): () => void {

@@ -42,7 +42,10 @@ export class StateStore<T> {
     if (this.#isFresh && this.#watchers > 0) return this.#snapshot;
     this.#isFresh = true;
     const { entries, ready } = this.#snapshot;
-    const isSame = ready === state.isReady && entries.size === state.size && [...state].every(([key, entry]) => entries.get(key) === entry);
+    const isSame =
+      ready === state.isReady &&
+      entries.size === state.size &&
+      [...state].every(([key, entry]) => entries.get(key) === entry);
     if (!isSame) this.#snapshot = { entries: new Map(state), ready: state.isReady };
     return this.#snapshot;
   };
@@ -81,7 +84,11 @@ export class StateStore<T> {
     const room = this.#room;
     const all = () => this.#update([...this.#keys.keys()]);
     this.#isFresh = false;
-    const stops = [room.state.on("snapshot", all), room.state.on("change", ({ key }) => this.#update([key])), room.on("left", all)];
+    const stops = [
+      room.state.on("snapshot", all),
+      room.state.on("change", ({ key }) => this.#update([key])),
+      room.on("left", all),
+    ];
     return () => {
       for (const stop of stops) stop();
     };

@@ -40,7 +40,9 @@ function requireIn(globals: object): typeof library {
   const require = () => {
     throw new Error("nothing can be required");
   };
-  const load = runInContext(`(function (module, exports, require) {${source}\n})`, context) as (...given: unknown[]) => void;
+  const load = runInContext(`(function (module, exports, require) {${source}\n})`, context) as (
+    ...given: unknown[]
+  ) => void;
   load(module, module.exports, require);
   return module.exports as typeof library;
 }
@@ -61,7 +63,9 @@ describe("the package in React Native", () => {
     const seen: string[] = [];
     room.on("message", ({ data }) => seen.push(data.text));
     await during(room.join());
-    const ids = [await during(room.send({ text: "one" })), await during(room.send({ text: "zwölf €" }))].map(({ id }) => id);
+    const ids = [await during(room.send({ text: "one" })), await during(room.send({ text: "zwölf €" }))].map(
+      ({ id }) => id,
+    );
     await pass(1_000);
     expect(seen).toEqual(["one", "zwölf €"]);
     expect(new Set(ids).size).toBe(2);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Random, seeds } from "../support/random.js";
 import { PresenceChaos } from "../support/presence-chaos.js";
+import { Random, seeds } from "../support/random.js";
 
 const START = 1_750_000_000_000;
 const COUNT = 60;

@@ -210,7 +210,10 @@ export class LongRun {
 
   #leave(who: Participant, roomId: string): void {
     if (!who.current.has(roomId)) return;
-    who.client.room(roomId).leave().catch(() => {});
+    who.client
+      .room(roomId)
+      .leave()
+      .catch(() => {});
   }
 
   #forget(who: Participant, roomId: string, history: History): void {
@@ -225,7 +228,9 @@ export class LongRun {
     return this.#participants.flatMap(({ name, current }) => {
       const connections = sockets.filter(([, socket]) => socket.client === name).map(([connection]) => connection);
       const rooms = this.#rooms.filter((room) => !current.has(room));
-      const strays = rooms.filter((room) => connections.some((connection) => this.#model.connections.has(connection, room)));
+      const strays = rooms.filter((room) =>
+        connections.some((connection) => this.#model.connections.has(connection, room)),
+      );
       return strays.map((room) => `${name} is still a member of ${room} in the end`);
     });
   }
@@ -238,7 +243,9 @@ export class LongRun {
     }
     for (const { name, client, current } of this.#participants) {
       if (client.state !== "open") wrong.push(`${name} is ${client.state} in the end`);
-      const connections = [...this.#model.gateway.sockets].filter(([, socket]) => socket.client === name && socket.isAlive);
+      const connections = [...this.#model.gateway.sockets].filter(
+        ([, socket]) => socket.client === name && socket.isAlive,
+      );
       for (const room of current.keys()) {
         const isMember = connections.some(([connection]) => this.#model.connections.has(connection, room));
         if (!isMember) wrong.push(`${name} is no member of ${room} in the end`);

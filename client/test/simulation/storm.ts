@@ -57,7 +57,10 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
       return rooms.map((room) => {
         const history: History = { who: `${name}/${room}`, start: 0, seen: [], truncated: [] };
         client.room(room).on("message", (message: Message) => history.seen.push(message));
-        client.room(room).join({ after: 0 }).catch(() => {});
+        client
+          .room(room)
+          .join({ after: 0 })
+          .catch(() => {});
         return { room, history };
       });
     });
@@ -77,7 +80,9 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
     Object.assign(faults, CALM);
     await time.pass(MINUTE);
     const stormy = take(deeds);
-    const wrong = clients.filter(({ client }) => client.state !== "open").map(({ name, client }) => `${name} is ${client.state}`);
+    const wrong = clients
+      .filter(({ client }) => client.state !== "open")
+      .map(({ name, client }) => `${name} is ${client.state}`);
     for (const { room, history } of histories) {
       const { all } = model.messages.log(room);
       // The newest may be on its way.

@@ -200,7 +200,10 @@ export class Watch implements Observer {
     this.longest = Math.max(this.longest, deaf);
     if (deaf <= DEAF_LIMIT_MS || ear.isReported) return;
     ear.isReported = true;
-    this.blamed(ear.client, `is deaf in ${ear.room} for ${(deaf / 1_000).toFixed(1)} s, since ${((start - this.#start) / 1_000).toFixed(1)}`);
+    this.blamed(
+      ear.client,
+      `is deaf in ${ear.room} for ${(deaf / 1_000).toFixed(1)} s, since ${((start - this.#start) / 1_000).toFixed(1)}`,
+    );
   }
 
   /** What the ear's last call has cost until now, when the next one is sent or somebody asks. */

@@ -178,17 +178,22 @@ export class Chaos {
   #send(who: Participant, roomId: string, count: number): void {
     for (let n = 0; n < count; n++) {
       const data = { n: this.#sent++ };
-      who.client.room(roomId).send(data, { unordered: this.#random.chance(0.2) }).then(
-        ({ id }) => this.#accepted.push({ roomId, id }),
-        (error: RoomcastError) => this.#rejected(who, error),
-      );
+      who.client
+        .room(roomId)
+        .send(data, { unordered: this.#random.chance(0.2) })
+        .then(
+          ({ id }) => this.#accepted.push({ roomId, id }),
+          (error: RoomcastError) => this.#rejected(who, error),
+        );
     }
   }
 
   #produce(roomId: string, count: number): void {
     const drafts = Array.from({ length: count }, () => {
       const data = { n: this.#sent++ };
-      return this.#random.chance(0.5) ? { data, key: this.#random.pick(["a", "b"]), version: this.#random.int(0, 9) } : { data };
+      return this.#random.chance(0.5)
+        ? { data, key: this.#random.pick(["a", "b"]), version: this.#random.int(0, 9) }
+        : { data };
     });
     this.#server.publish(roomId, drafts);
   }
@@ -197,7 +202,8 @@ export class Chaos {
     const room = who.client.room(roomId);
     if (who.current.has(roomId)) return;
     // 0 is no position but "all that is retained", which tells of no loss: with a retention it proves nothing.
-    const resume = room.seq !== undefined && (room.seq > 0 || !this.#retention) && this.#random.chance(0.5) ? room.seq : undefined;
+    const resume =
+      room.seq !== undefined && (room.seq > 0 || !this.#retention) && this.#random.chance(0.5) ? room.seq : undefined;
     const all = !this.#retention && this.#random.chance(0.3) ? 0 : undefined;
     const after = resume ?? all;
     const history: History = { who: `${who.name}/${roomId}`, start: after ?? 0, seen: [], truncated: [] };
@@ -258,7 +264,10 @@ export class Chaos {
     entry.closed = true;
     who.current.delete(roomId);
     this.#stops.get(entry.history)?.();
-    await who.client.room(roomId).leave().catch((error: RoomcastError) => this.#rejected(who, error));
+    await who.client
+      .room(roomId)
+      .leave()
+      .catch((error: RoomcastError) => this.#rejected(who, error));
   }
 
   /** Closes a client and connects it again, now or later: its rooms go on where they stopped, before other eyes. */

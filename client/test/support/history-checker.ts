@@ -27,7 +27,8 @@ export function violations(history: History, log: RoomLog, until = log.all.at(-1
     previous = Math.max(previous, seq);
     const logged = bySeq.get(seq);
     if (logged === undefined) wrong.push(`${who} saw ${seq}, which the log never had`);
-    else if (logged.id !== id || JSON.stringify(logged.data) !== JSON.stringify(data)) wrong.push(`${who} saw another ${seq}`);
+    else if (logged.id !== id || JSON.stringify(logged.data) !== JSON.stringify(data))
+      wrong.push(`${who} saw another ${seq}`);
   }
   const seqs = new Set(seen.map(({ seq }) => seq));
   const retained = new Set(log.retained.map(({ seq }) => seq));

@@ -35,7 +35,9 @@ class Witness {
       this.#told = new Map(members.map(({ id, data }) => [id, data]));
       this.#looks();
     });
-    presence.on("joined", ({ id, data }) => this.#hears(!this.#told.has(id), `${id} joined`, () => this.#told.set(id, data)));
+    presence.on("joined", ({ id, data }) =>
+      this.#hears(!this.#told.has(id), `${id} joined`, () => this.#told.set(id, data)),
+    );
     presence.on("left", ({ id }) => this.#hears(this.#told.has(id), `${id} left`, () => this.#told.delete(id)));
     presence.on("updated", ({ id, data, previous }) =>
       this.#hears(text(this.#told.get(id)) === text(previous), `${id} updated`, () => this.#told.set(id, data)),
@@ -49,11 +51,14 @@ class Witness {
     const there = membersOf(this.#server.memberRows(ROOM)).size;
     if (count !== there) this.wrong.push(`${this.#name} counts ${count} of ${there}`);
     if (!listed || !right) return;
-    const told = [...this.#told].map(([id, data]) => (data === undefined ? { id } : { id, data })).sort((a, b) => (a.id < b.id ? -1 : 1));
+    const told = [...this.#told]
+      .map(([id, data]) => (data === undefined ? { id } : { id, data }))
+      .sort((a, b) => (a.id < b.id ? -1 : 1));
     // A tab that was handed over may have said something since.
     const [shown, published] = [this.#others(members), this.#others(right)];
     if (shown !== published) this.wrong.push(`${this.#name} lists ${shown} of ${published}`);
-    if (text(members) !== text(told)) this.wrong.push(`${this.#name} was told ${text(told)}, and lists ${text(members)}`);
+    if (text(members) !== text(told))
+      this.wrong.push(`${this.#name} was told ${text(told)}, and lists ${text(members)}`);
   }
 
   #others(members: readonly Member[]): string {
@@ -72,10 +77,13 @@ class Witness {
     if (!this.#exact || !this.#room.presence.listed) return;
     const shown = this.#others(this.#room.presence.members);
     const lists = this.#server.list(ROOM).published;
-    const at = lists.findIndex((list, index) => index >= this.#reached && list !== undefined && this.#others(list) === shown);
+    const at = lists.findIndex(
+      (list, index) => index >= this.#reached && list !== undefined && this.#others(list) === shown,
+    );
     if (at === -1) this.wrong.push(`${this.#name} lists ${shown}, which was not published`);
     else this.#reached = at;
-    if (!this.#room.presence.members.some(({ id }) => id === this.#name)) this.wrong.push(`${this.#name} does not list itself`);
+    if (!this.#room.presence.members.some(({ id }) => id === this.#name))
+      this.wrong.push(`${this.#name} does not list itself`);
   }
 }
 
@@ -97,10 +105,14 @@ export class PresenceChaos {
     server.presence = { ...server.presence, page: exact ? 100 : random.int(1, 3), list, frame: random.int(1, 6) };
     const pace = random.int(100, 5_000);
     server.presenceDelay = () => random.int(100, pace);
-    server.script = (frame) => (random.chance(this.#errorRate) ? { code: frame.action === "sync" ? "unavailable" : random.pick(["rate_limited", "unavailable"]) } : undefined);
+    server.script = (frame) =>
+      random.chance(this.#errorRate)
+        ? { code: frame.action === "sync" ? "unavailable" : random.pick(["rate_limited", "unavailable"]) }
+        : undefined;
     this.#setWeather();
     // Some subjects have several tabs.
-    for (const name of NAMES) for (let tab = 0; tab < random.int(1, 2); tab++) this.#addClient(name, exact && tab === 0);
+    for (const name of NAMES)
+      for (let tab = 0; tab < random.int(1, 2); tab++) this.#addClient(name, exact && tab === 0);
   }
 
   async run(steps: number): Promise<string[]> {
@@ -131,7 +143,11 @@ export class PresenceChaos {
 
   get activity(): { events: number; lists: number; pages: number } {
     const events = this.#clients.reduce((sum, { witness }) => sum + witness.events, 0);
-    return { events, lists: this.#server.list(ROOM).published.length, pages: this.#server.received("getMembers").length };
+    return {
+      events,
+      lists: this.#server.list(ROOM).published.length,
+      pages: this.#server.received("getMembers").length,
+    };
   }
 
   #addClient(name: string, exact: boolean): void {

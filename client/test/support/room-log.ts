@@ -1,4 +1,4 @@
-import type { LoggedMessage, CatchUp } from "../../src/frames.js";
+import type { CatchUp, LoggedMessage } from "../../src/frames.js";
 
 /** A message before it has a number. */
 export interface Draft {
@@ -58,7 +58,12 @@ export class RoomLog {
     const missed = this.retained.filter((message) => message.seq > after);
     const messages = missed.slice(0, size);
     const seq = this.known;
-    return { seq, messages, more: missed.length > messages.length, truncated: after > 0 && (after > seq || this.#hasDropped(after)) };
+    return {
+      seq,
+      messages,
+      more: missed.length > messages.length,
+      truncated: after > 0 && (after > seq || this.#hasDropped(after)),
+    };
   }
 
   /** The newest message, also when it has expired, if that is remembered. */

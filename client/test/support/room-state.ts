@@ -35,7 +35,11 @@ export class RoomState {
         other.expiresAt = Math.max(other.expiresAt, logged);
       } else {
         const until = message.remove ? message.sentAt : untilOf(message);
-        this.#rows.set(key, { message: { ...message, key }, until, expiresAt: Math.max(until + retentionSeconds * 1_000, logged) });
+        this.#rows.set(key, {
+          message: { ...message, key },
+          until,
+          expiresAt: Math.max(until + retentionSeconds * 1_000, logged),
+        });
       }
     }
   }
@@ -43,7 +47,9 @@ export class RoomState {
   /** A page of the state at `head` behind the key `after`, with every key that has no value any more. */
   page(head: number, after: string, size: number, time: number): StatePage & { removed: RemovedKey[] } {
     for (const [key, { expiresAt }] of this.#rows) if (expiresAt <= time) this.#rows.delete(key);
-    const rows = [...this.#rows.values()].filter(({ message }) => message.key > after).sort((a, b) => (a.message.key < b.message.key ? -1 : 1));
+    const rows = [...this.#rows.values()]
+      .filter(({ message }) => message.key > after)
+      .sort((a, b) => (a.message.key < b.message.key ? -1 : 1));
     const entries: KeyedValue[] = [];
     const removed: RemovedKey[] = [];
     for (const { message, until } of rows.slice(0, size)) {

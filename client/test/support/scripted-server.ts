@@ -136,7 +136,12 @@ export class ScriptedServer {
 
   /** Compares the list of members with the rows, and tells everybody what has changed. */
   publishMembers(roomId: string): void {
-    const change = this.list(roomId).publish(this.memberRows(roomId), this.now(), this.presence.list, this.presence.frame);
+    const change = this.list(roomId).publish(
+      this.memberRows(roomId),
+      this.now(),
+      this.presence.list,
+      this.presence.frame,
+    );
     if (change) this.post(roomId, { type: "presence", roomId, ...change });
   }
 
@@ -181,9 +186,7 @@ export class ScriptedServer {
     const scripted = this.script(frame, peer);
     if (scripted === "silence") return undefined;
     const reply =
-      scripted === undefined
-        ? this.#reply(peer, frame)
-        : { type: "error", message: scripted.code, ...scripted };
+      scripted === undefined ? this.#reply(peer, frame) : { type: "error", message: scripted.code, ...scripted };
     return JSON.stringify({ ...reply, requestId: frame.requestId });
   }
 
@@ -233,7 +236,13 @@ export class ScriptedServer {
     this.expired.push(frame);
     setTimeout(() => peer.cut?.(1001), this.expiry.reason ? CLOSE_MS : 0);
     const { requestId } = frame;
-    const error = { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired", requestId };
+    const error = {
+      type: "error",
+      code: "forbidden",
+      message: "the token has expired",
+      reason: "token_expired",
+      requestId,
+    };
     return this.expiry.reason ? JSON.stringify(error) : undefined;
   }
 
@@ -241,15 +250,20 @@ export class ScriptedServer {
     const roomId = frame.roomId ?? "";
     switch (frame.action) {
       case "joinRoom": {
-        if (this.forbidden.has(roomId)) return { type: "error", code: "forbidden", message: "the room may not be joined" };
+        if (this.forbidden.has(roomId))
+          return { type: "error", code: "forbidden", message: "the room may not be joined" };
         const after = frame["after"] as number | undefined;
         const unread = this.withoutHistory.has(roomId) && after !== undefined;
         if (unread) return { type: "error", code: "forbidden", message: "the room's log may not be read" };
         this.#put(peer, roomId, frame);
         const log = this.log(roomId);
         const hasState = frame["state"] === true && !this.stateless.has(roomId);
-        const known = after === undefined && hasState ? this.#statePage(roomId, "", 0, this.statePage.joined).seq : log.known;
-        const page = after === undefined ? { seq: known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
+        const known =
+          after === undefined && hasState ? this.#statePage(roomId, "", 0, this.statePage.joined).seq : log.known;
+        const page =
+          after === undefined
+            ? { seq: known, messages: [], more: false, truncated: false }
+            : log.page(after, this.pageSize);
         const snapshot = hasState && (after === undefined || page.truncated) && this.#firstOfState(roomId, page.seq);
         const asksMore = frame["state"] === true || frame["presence"] === true;
         const isMember = frame["presence"] === true && !this.unlisted.has(roomId);
@@ -277,7 +291,11 @@ export class ScriptedServer {
       case "getMembers": {
         if (this.unlisted.has(roomId)) return { type: "error", code: "bad_request", message: "no presence is kept" };
         const size = Math.min((frame["limit"] as number | undefined) ?? Infinity, this.presence.page);
-        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId)) };
+        return {
+          type: "members",
+          roomId,
+          ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId)),
+        };
       }
       case "sync": {
         const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
@@ -288,7 +306,11 @@ export class ScriptedServer {
       }
       case "getHistory": {
         const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
-        return { type: "history", roomId, ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50) };
+        return {
+          type: "history",
+          roomId,
+          ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50),
+        };
       }
       default:
         return { type: "error", code: "unknown_action", message: frame.action };
@@ -300,7 +322,8 @@ export class ScriptedServer {
     const allowed = asked.filter(([roomId]) => !this.forbidden.has(roomId));
     const forbidden = asked.map(([roomId]) => roomId).filter((roomId) => this.forbidden.has(roomId));
     const served = allowed.filter(([roomId]) => !this.unsynced.has(roomId));
-    if (allowed.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
+    if (allowed.length > 0 && served.length === 0)
+      return { type: "error", code: "unavailable", message: "no room could be read" };
     const renewed = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
     for (const roomId of renewed) this.#put(peer, roomId);
     this.renewals += renewed.length;
@@ -308,7 +331,8 @@ export class ScriptedServer {
     const pages = served.map(([roomId, after]) => {
       const log = this.log(roomId);
       // A head that equals what the client has is believed, also when it lags; any other leads to a look at the log.
-      if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
+      if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after)
+        return [roomId, { seq: after, messages: [], more: false, truncated: false }];
       const since = this.#visibleFrom(peer, roomId);
       if (since !== undefined && log.all.some(({ seq, sentAt }) => seq > after && sentAt < since)) {
         return [roomId, { seq: log.known, messages: [], more: false, truncated: true }];
@@ -318,7 +342,13 @@ export class ScriptedServer {
       return [roomId, page];
     });
     const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
-    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, ...(forbidden.length > 0 && { forbidden }), syncAfterMs };
+    return {
+      type: "synced",
+      rooms: Object.fromEntries(pages) as object,
+      renewed,
+      ...(forbidden.length > 0 && { forbidden }),
+      syncAfterMs,
+    };
   }
 
   /** From when on a connection may read a log that it may not read as a whole; `undefined`: it may. */
@@ -371,7 +401,10 @@ export class ScriptedServer {
   #firstOfState(roomId: string, seq: number): object {
     const { entries, removed, next } = meeting(this.#statePage(roomId, "", seq, this.statePage.joined), seq);
     const hasPage = this.statePage.joined > 0 || next === undefined;
-    return { ...(hasPage && { state: entries, stateRemoved: removed }), ...(next !== undefined && { stateNext: next }) };
+    return {
+      ...(hasPage && { state: entries, stateRemoved: removed }),
+      ...(next !== undefined && { stateNext: next }),
+    };
   }
 
   #pageOfState(roomId: string, after: string, seq: number): object {
@@ -395,7 +428,15 @@ export class ScriptedServer {
       const { data, key, version, remove, ttlSeconds } = frame as Partial<Draft>;
       const queue = this.#queues.get(roomId) ?? [];
       this.#queues.set(roomId, queue);
-      queue.push({ id, from: peer.sub, data, ...(key !== undefined && { key }), ...(version !== undefined && { version }), ...(remove && { remove }), ...(ttlSeconds !== undefined && { ttlSeconds }) });
+      queue.push({
+        id,
+        from: peer.sub,
+        data,
+        ...(key !== undefined && { key }),
+        ...(version !== undefined && { version }),
+        ...(remove && { remove }),
+        ...(ttlSeconds !== undefined && { ttlSeconds }),
+      });
       if (queue.length === 1) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
     }
     return { type: "accepted", roomId, id };

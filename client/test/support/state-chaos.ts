@@ -1,6 +1,6 @@
 import { vi } from "vitest";
-import { type Room, Roomcast, type RoomcastError, type StateEntry } from "../../src/index.js";
 import type { LoggedMessage } from "../../src/frames.js";
+import { type Room, Roomcast, type RoomcastError, type StateEntry } from "../../src/index.js";
 import { supersedes } from "../../src/state-map.js";
 import { CALM, FakeNetwork } from "./fake-network.js";
 import type { Random } from "./random.js";
@@ -81,7 +81,9 @@ class Witness {
       return;
     }
     if (this.#lacks && (isGreater || !entry)) return;
-    this.wrong.push(`${this.#name} sees ${key} go back to ${entry ? `${entry.seq} (version ${entry.version})` : "nothing"}`);
+    this.wrong.push(
+      `${this.#name} sees ${key} go back to ${entry ? `${entry.seq} (version ${entry.version})` : "nothing"}`,
+    );
   }
 }
 
@@ -120,7 +122,10 @@ export class StateChaos {
     server.log(ROOM).remembers = random.chance(0.7);
     const lag = random.int(0, 500);
     server.indexLag = () => random.int(0, lag);
-    server.script = (frame) => (frame.action !== "sendMessage" && random.chance(this.#errorRate) ? { code: random.pick(["rate_limited", "unavailable"]) } : undefined);
+    server.script = (frame) =>
+      frame.action !== "sendMessage" && random.chance(this.#errorRate)
+        ? { code: random.pick(["rate_limited", "unavailable"]) }
+        : undefined;
     this.#setWeather();
     const count = random.int(0, 20);
     this.#expires = count > 0;
@@ -212,7 +217,13 @@ export class StateChaos {
       // From the bus they may come days late.
       const sent = random.chance(0.1) ? { sentAt: this.#server.now() - random.int(0, 200_000_000) } : {};
       if (random.chance(0.25)) return { key, data: null, remove: true, ...version, ...sent };
-      return { key, data: this.#sent++, ...version, ...sent, ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }) };
+      return {
+        key,
+        data: this.#sent++,
+        ...version,
+        ...sent,
+        ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }),
+      };
     });
     this.#server.publish(ROOM, drafts);
   }

@@ -10,7 +10,12 @@ export class World {
   readonly #clients: Roomcast[] = [];
 
   client(options: Partial<RoomcastOptions> = {}): Roomcast {
-    const client = new Roomcast({ url: "ws://fake/prod", token: "alice", WebSocket: this.network.WebSocket, ...options });
+    const client = new Roomcast({
+      url: "ws://fake/prod",
+      token: "alice",
+      WebSocket: this.network.WebSocket,
+      ...options,
+    });
     this.#clients.push(client);
     return client;
   }
@@ -84,7 +89,9 @@ export function collect(room: Room): Message[] {
 }
 
 /** The error that a promise rejects with. */
-export async function failure(promise: Promise<unknown>): Promise<{ code: string; retryable: boolean; message: string }> {
+export async function failure(
+  promise: Promise<unknown>,
+): Promise<{ code: string; retryable: boolean; message: string }> {
   try {
     await during(promise);
   } catch (error) {

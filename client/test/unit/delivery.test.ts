@@ -179,7 +179,10 @@ describe("a room whose reader was slow", () => {
     const { server } = fake.world;
     const { room } = await fake.world.joined({ bufferSize: 10 });
     await pass(5_000);
-    server.publish("lobby", Array.from({ length: 10 }, (_, data) => ({ data })));
+    server.publish(
+      "lobby",
+      Array.from({ length: 10 }, (_, data) => ({ data })),
+    );
     await pass(100);
     expect(room.stalled).toBe(true);
     // The last frame before a silence is lost.

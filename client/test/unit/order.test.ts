@@ -15,7 +15,9 @@ function inject(roomId: string, batch: readonly object[], bounds: object = {}): 
 
 /** Appends to the log without broadcasting. */
 function append(roomId: string, ...values: unknown[]): { seq: number }[] {
-  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
+  return fake.world.server
+    .log(roomId)
+    .append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
 }
 
 function events(room: Room): string[] {
@@ -124,7 +126,7 @@ describe("order", () => {
     expect(data(seen)).toEqual(["b"]);
     expect(order).toContain("truncated!");
     const [c] = append("lobby", "c");
-    inject("lobby", [{ ...c }], { after: (b?.seq ?? 0), seq: c?.seq });
+    inject("lobby", [{ ...c }], { after: b?.seq ?? 0, seq: c?.seq });
     await pass(2_000);
     expect(data(seen)).toEqual(["b", "c"]);
   });
@@ -218,8 +220,19 @@ describe("a page that brings nothing new", () => {
     const seq = first?.seq ?? 0;
     fake.world.server.script = (frame) => {
       if (frame.action !== "sync") return undefined;
-      const page = { seq: seq + 50, messages: [{ seq, id: "a", from: "x", sentAt: 1, data: 1 }], more: true, truncated: false };
-      const reply = { type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: [], syncAfterMs: 30_000 };
+      const page = {
+        seq: seq + 50,
+        messages: [{ seq, id: "a", from: "x", sentAt: 1, data: 1 }],
+        more: true,
+        truncated: false,
+      };
+      const reply = {
+        type: "synced",
+        requestId: frame.requestId,
+        rooms: { lobby: page },
+        renewed: [],
+        syncAfterMs: 30_000,
+      };
       fake.world.network.last.inject(JSON.stringify(reply));
       return "silence";
     };

@@ -12,7 +12,9 @@ function holes(room: Room): Truncation[] {
 
 /** Appends to the log without broadcasting. */
 function append(roomId: string, ...values: unknown[]): { seq: number }[] {
-  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
+  return fake.world.server
+    .log(roomId)
+    .append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
 }
 
 function data(seen: readonly { data: unknown }[]): unknown[] {
@@ -62,8 +64,12 @@ describe("a position beyond the head of the log", () => {
     fake.world.server.script = (frame) => {
       if (frame.action !== "sync") return undefined;
       const page = { seq: head - 1, messages: [], more: false, truncated: true };
-      fake.world.network.last.inject(JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page } }));
-      fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: append("lobby", "b") }));
+      fake.world.network.last.inject(
+        JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page } }),
+      );
+      fake.world.network.last.inject(
+        JSON.stringify({ type: "messages", roomId: "lobby", messages: append("lobby", "b") }),
+      );
       fake.world.server.script = () => undefined;
       return "silence";
     };

@@ -52,7 +52,8 @@ describe("a list that is read", () => {
     await pass(20_000);
     expect(ids(room)).toEqual(["a", "b", "c", "d"]);
     const told: string[] = [];
-    for (const event of ["joined", "left", "updated", "snapshot"] as const) room.presence.on(event, () => told.push(event));
+    for (const event of ["joined", "left", "updated", "snapshot"] as const)
+      room.presence.on(event, () => told.push(event));
     network.sockets[0]?.freeze(false);
     await unheard(() => present("e"));
     const connections = network.sockets.length;

@@ -10,7 +10,11 @@ beforeEach(() => {
 });
 
 /** Somebody in the room who says who they are. */
-async function present(name: string, data: unknown = true, options: Partial<RoomcastOptions> = {}): Promise<{ client: Roomcast; room: Room }> {
+async function present(
+  name: string,
+  data: unknown = true,
+  options: Partial<RoomcastOptions> = {},
+): Promise<{ client: Roomcast; room: Room }> {
   const client = await fake.world.connected({ token: name, ...options });
   const room = client.room(ROOM);
   await during(room.join({ presence: data }));
@@ -58,7 +62,10 @@ describe("presence", () => {
     const room = client.room(ROOM);
     const seen = told(room);
     await during(room.join({ presence: true }));
-    expect([ids(room), seen]).toEqual([["ann", "bob", "cy"], ["[ann,bob,cy]", "0 => 3"]]);
+    expect([ids(room), seen]).toEqual([
+      ["ann", "bob", "cy"],
+      ["[ann,bob,cy]", "0 => 3"],
+    ]);
     await pass(10_000);
     expect([ids(room), seen.length]).toEqual([["ann", "bob", "cy"], 2]);
   });
@@ -166,7 +173,12 @@ describe("presence", () => {
     const errors: string[] = [];
     room.on("error", ({ code }) => errors.push(code));
     await during(room.join({ presence: true }));
-    expect([room.status, room.presence.listed, room.presence.count, errors]).toEqual(["joined", false, 0, ["bad_request"]]);
+    expect([room.status, room.presence.listed, room.presence.count, errors]).toEqual([
+      "joined",
+      false,
+      0,
+      ["bad_request"],
+    ]);
     expect(await failure(room.presence.page())).toMatchObject({ code: "bad_request" });
     expect(await failure(room.presence.update("here"))).toMatchObject({ code: "bad_request" });
     expect([room.status, errors]).toEqual(["joined", ["bad_request"]]);
@@ -177,8 +189,19 @@ describe("presence", () => {
     await pass(4_000);
     const room = (await fake.world.connected({ token: "z" })).room(ROOM);
     const first = await during(room.presence.page({ limit: 2 }));
-    expect(first).toEqual({ members: [{ id: "a", data: "a" }, { id: "b", data: "b" }], count: 3, next: "b" });
-    expect(await during(room.presence.page({ after: "b" }))).toEqual({ members: [{ id: "c", data: "c" }], count: 3, next: undefined });
+    expect(first).toEqual({
+      members: [
+        { id: "a", data: "a" },
+        { id: "b", data: "b" },
+      ],
+      count: 3,
+      next: "b",
+    });
+    expect(await during(room.presence.page({ after: "b" }))).toEqual({
+      members: [{ id: "c", data: "c" }],
+      count: 3,
+      next: undefined,
+    });
     expect(await failure(room.presence.page({ limit: 501 }))).toMatchObject({ code: "bad_request" });
   });
 });
@@ -226,12 +249,19 @@ describe("a frame of presence", () => {
     await pass(4_000);
     const rev = server.list(ROOM).rev;
     const seen = told(room);
-    network.last.inject(JSON.stringify(frame(room, { rev: rev + 9, after: rev + 4, joined: [{ id: "cy" }], left: ["bob"] })));
+    network.last.inject(
+      JSON.stringify(frame(room, { rev: rev + 9, after: rev + 4, joined: [{ id: "cy" }], left: ["bob"] })),
+    );
     await pass(500);
     expect(seen).toEqual([]);
-    network.last.inject(JSON.stringify(frame(room, { rev: rev + 4, after: rev, joined: [{ id: "bob" }, { id: "dan" }], left: [] })));
+    network.last.inject(
+      JSON.stringify(frame(room, { rev: rev + 4, after: rev, joined: [{ id: "bob" }, { id: "dan" }], left: [] })),
+    );
     await pass(20_000);
-    expect([ids(room), seen]).toEqual([["ann", "cy", "dan"], ["+cy", "+dan", "1 => 3"]]);
+    expect([ids(room), seen]).toEqual([
+      ["ann", "cy", "dan"],
+      ["+cy", "+dan", "1 => 3"],
+    ]);
     expect(server.received("getMembers")).toEqual([]);
   });
 
@@ -285,7 +315,10 @@ describe("a frame of presence", () => {
     await present("bob");
     await present("cy");
     await pass(20_000);
-    expect([ids(room), seen]).toEqual([["ann", "bob", "cy"], ["+bob", "+cy", "1 => 3"]]);
+    expect([ids(room), seen]).toEqual([
+      ["ann", "bob", "cy"],
+      ["+bob", "+cy", "1 => 3"],
+    ]);
   });
 
   it("that calls oneself gone is not believed", async () => {
@@ -323,7 +356,11 @@ describe("a frame of presence", () => {
     expect([room.presence.count, ids(room)]).toEqual([0, []]);
     expect(fake.world.server.received("getMembers")).toEqual([]);
     const syncs = fake.world.network.sockets[1]?.sent.filter((text) => text.includes('"sync"')) ?? [];
-    expect([syncs.length > 0, syncs.filter((text) => text.includes("presence\":{")), fake.world.network.sockets.length]).toEqual([true, [], 3]);
+    expect([
+      syncs.length > 0,
+      syncs.filter((text) => text.includes('presence":{')),
+      fake.world.network.sockets.length,
+    ]).toEqual([true, [], 3]);
   });
 });
 

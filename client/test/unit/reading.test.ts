@@ -184,7 +184,10 @@ describe("send", () => {
 /** A log of ten messages of which retention has left the last three. */
 async function expired() {
   const { server } = fake.world;
-  const [first] = server.publish("lobby", Array.from({ length: 10 }, (_, data) => ({ data })));
+  const [first] = server.publish(
+    "lobby",
+    Array.from({ length: 10 }, (_, data) => ({ data })),
+  );
   server.log("lobby").expire(3);
   const client = await fake.world.connected();
   return { room: client.room("lobby"), first: first?.seq ?? 0 };

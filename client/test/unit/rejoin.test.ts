@@ -74,7 +74,8 @@ describe("a room that is joined again", () => {
     const client = await fake.world.connected();
     const room = client.room("lobby");
     let refusals = 1;
-    fake.world.server.script = (frame) => (frame.action === "joinRoom" && refusals-- > 0 ? { code: "forbidden" } : undefined);
+    fake.world.server.script = (frame) =>
+      frame.action === "joinRoom" && refusals-- > 0 ? { code: "forbidden" } : undefined;
     room.once("left", () => void room.join());
     void room.join();
     await pass(2_000);

@@ -11,7 +11,9 @@ function data(seen: readonly { data: unknown }[]): unknown[] {
 
 /** Appends to the log without broadcasting. */
 function append(roomId: string, ...values: unknown[]): { seq: number }[] {
-  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
+  return fake.world.server
+    .log(roomId)
+    .append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
 }
 
 function events(room: Room): string[] {
@@ -97,7 +99,8 @@ describe("join", () => {
   it("retries errors that pass, and tells the client", async () => {
     const client = await fake.world.connected();
     let failures = 2;
-    fake.world.server.script = (frame) => (frame.action === "joinRoom" && failures-- > 0 ? { code: "rate_limited" } : undefined);
+    fake.world.server.script = (frame) =>
+      frame.action === "joinRoom" && failures-- > 0 ? { code: "rate_limited" } : undefined;
     const errors: unknown[] = [];
     client.on("error", ({ code, roomId }) => errors.push([code, roomId]));
     await during(client.room("lobby").join());
@@ -248,10 +251,13 @@ describe("history", () => {
     expect([data(older.messages), older.more]).toEqual([["a", "b", "c"], false]);
   });
 
-  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }, { before: 0 }])("does not take %j", async (options) => {
-    const client = await fake.world.connected();
-    expect(await failure(client.room("lobby").history(options))).toMatchObject({ code: "bad_request" });
-  });
+  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }, { before: 0 }])(
+    "does not take %j",
+    async (options) => {
+      const client = await fake.world.connected();
+      expect(await failure(client.room("lobby").history(options))).toMatchObject({ code: "bad_request" });
+    },
+  );
 
   it("retries over a lost connection", async () => {
     append("lobby", "a");

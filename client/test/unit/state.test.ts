@@ -13,14 +13,17 @@ async function watched(options: Partial<RoomcastOptions> = {}, roomId = "fx"): P
   return room;
 }
 
-const put = (key: string, data: unknown, more: object = {}) => fake.world.server.publish("fx", [{ key, data, ...more }])[0]?.seq ?? 0;
+const put = (key: string, data: unknown, more: object = {}) =>
+  fake.world.server.publish("fx", [{ key, data, ...more }])[0]?.seq ?? 0;
 const remove = (key: string, more: object = {}) => put(key, null, { remove: true, ...more });
 const shown = (room: Room) => Object.fromEntries([...room.state].map(([key, { data }]) => [key, data]));
 
 /** What is told of the keys, in short. */
 function changes(room: Room): string[] {
   const told: string[] = [];
-  room.state.on("change", ({ key, entry, previous, reason }) => told.push(`${key} ${reason} ${previous?.data} -> ${entry?.data}`));
+  room.state.on("change", ({ key, entry, previous, reason }) =>
+    told.push(`${key} ${reason} ${previous?.data} -> ${entry?.data}`),
+  );
   room.state.on("snapshot", (map) => told.push(`snapshot of ${map.size}`));
   return told;
 }
@@ -35,7 +38,14 @@ describe("a room's state", () => {
     await room.state.ready;
     const seq = (room.seq ?? 0) - 2;
     const sentAt = Date.now() - 10;
-    const entry = { data: 1.08, seq, version: 7, from: "eu", sentAt: expect.any(Number) as number, expiresAt: expect.any(Number) as number };
+    const entry = {
+      data: 1.08,
+      seq,
+      version: 7,
+      from: "eu",
+      sentAt: expect.any(Number) as number,
+      expiresAt: expect.any(Number) as number,
+    };
     expect([...room.state]).toEqual([["EURUSD", entry]]);
     expect(room.state.get("EURUSD")?.expiresAt).toBe((room.state.get("EURUSD")?.sentAt ?? sentAt) + 30_000);
     expect([room.state.size, room.state.has("EURUSD"), room.state.has("DEM")]).toEqual([1, true, false]);
@@ -58,7 +68,11 @@ describe("a room's state", () => {
     expect(Object.values(shown(room))).toEqual(Array.from({ length: CHUNK }, (_, n) => n));
     expect(told).toEqual([`snapshot of ${CHUNK}`]);
     const asked = fake.world.server.received("getState").map(({ after, seq }) => [after, seq]);
-    expect(asked).toEqual([["k09", seq], ["k29", seq], ["k49", seq]]);
+    expect(asked).toEqual([
+      ["k09", seq],
+      ["k29", seq],
+      ["k49", seq],
+    ]);
   });
 
   it("is read from its beginning if the answer had no room for any of it", async () => {
@@ -143,7 +157,10 @@ describe("a room's state", () => {
     put("a", null);
     remove("a");
     await pass(50);
-    expect(seen.map(({ data, remove: removes }) => [data, removes])).toEqual([[1, undefined], [null, true]]);
+    expect(seen.map(({ data, remove: removes }) => [data, removes])).toEqual([
+      [1, undefined],
+      [null, true],
+    ]);
     expect(errors).toEqual(["bad_data"]);
     expect(room.state.size).toBe(0);
   });
@@ -262,7 +279,10 @@ describe("state after a lost connection", () => {
     remove("b");
     await pass(5_000);
     expect(told).toEqual(["a set 1 -> 2", "b removed 1 -> undefined"]);
-    expect(fake.world.server.received("joinRoom").at(-1)).toMatchObject({ state: true, after: expect.any(Number) as number });
+    expect(fake.world.server.received("joinRoom").at(-1)).toMatchObject({
+      state: true,
+      after: expect.any(Number) as number,
+    });
     expect(fake.world.server.received("getState")).toEqual([]);
   });
 
@@ -309,7 +329,12 @@ describe("state after a lost connection", () => {
     const frames = server.frames.length;
     await pass(5_000);
     expect(shown(room)).toEqual(Object.fromEntries([497, 498, 499, 493, 494, 495, 496].map((n) => [`k${n % 7}`, n])));
-    expect(server.frames.slice(frames).map(({ action }) => action).sort()).toEqual(["getState", "joinRoom", "sync"]);
+    expect(
+      server.frames
+        .slice(frames)
+        .map(({ action }) => action)
+        .sort(),
+    ).toEqual(["getState", "joinRoom", "sync"]);
     put("k0", "live");
     await pass(50);
     expect(shown(room)).toMatchObject({ k0: "live" });
@@ -432,7 +457,9 @@ describe("state after a lost connection", () => {
     server.statePage = { joined: 1, next: 1 };
     const room = await watched();
     network.weather = { ...network.weather, losesBroadcast: () => true };
-    const late = Array.from({ length: 30 }, (_, n) => server.publish("fx", [{ key: n === 15 ? "k" : "a", data: n, ...(n === 15 && { version: 5 }) }])).flat();
+    const late = Array.from({ length: 30 }, (_, n) =>
+      server.publish("fx", [{ key: n === 15 ? "k" : "a", data: n, ...(n === 15 && { version: 5 }) }]),
+    ).flat();
     network.weather = { ...network.weather, losesBroadcast: () => false };
     server.script = ({ action, after }) => (action === "getState" && after !== undefined ? "silence" : undefined);
     put("a", "gap");
@@ -566,10 +593,13 @@ describe("set and remove", () => {
     ]);
   });
 
-  it.each([{ ttlSeconds: 0 }, { ttlSeconds: 31_536_001 }, { ttlSeconds: 1.5 }, { version: -1 }])("do not take %j", async (options) => {
-    const room = await watched();
-    expect(await failure(room.state.set("a", 1, options))).toMatchObject({ code: "bad_request" });
-  });
+  it.each([{ ttlSeconds: 0 }, { ttlSeconds: 31_536_001 }, { ttlSeconds: 1.5 }, { version: -1 }])(
+    "do not take %j",
+    async (options) => {
+      const room = await watched();
+      expect(await failure(room.state.set("a", 1, options))).toMatchObject({ code: "bad_request" });
+    },
+  );
 
   it("do not take a bad key", async () => {
     const room = await watched();

@@ -86,7 +86,8 @@ export class Gateway {
       this.sockets.set(socket.connection, socket);
       this.#observer.note(socket.client, () => `${socket.connection} opens`);
       this.time.after(MAX_LIFE_MS, () => {
-        if (socket.isAlive && this.sockets.has(socket.connection)) this.#observer.blamed(socket.client, "is cut after 2 hours");
+        if (socket.isAlive && this.sockets.has(socket.connection))
+          this.#observer.blamed(socket.client, "is cut after 2 hours");
         this.close(socket, GOING_AWAY);
       });
       this.#watchIdle(socket);
@@ -196,7 +197,12 @@ export class Gateway {
   /** The token has ended: the answer may overtake the end of the connection, or not. */
   #refuse(socket: SimulatedSocket, frame: ClientFields, call: Call): void {
     this.expired.set(frame.action, (this.expired.get(frame.action) ?? 0) + 1);
-    this.#answer(socket, frame, call, { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired" });
+    this.#answer(socket, frame, call, {
+      type: "error",
+      code: "forbidden",
+      message: "the token has expired",
+      reason: "token_expired",
+    });
     this.close(socket, GOING_AWAY);
   }
 
@@ -231,13 +237,16 @@ export class Gateway {
     if (socket.isDoubtful) return;
     socket.isDoubtful = true;
     this.time.after(FROZEN_MS, () => {
-      if (socket.readyState === 1) this.#observer.blamed(socket.client, `keeps ${socket.connection}, which has not answered for a minute`);
+      if (socket.readyState === 1)
+        this.#observer.blamed(socket.client, `keeps ${socket.connection}, which has not answered for a minute`);
     });
   }
 
   /** Another connection, as in a hand-over, makes up for it. */
   #lost(socket: SimulatedSocket, backWithinMs: number): void {
-    const others = [...this.sockets.values()].some((other) => other.client === socket.client && other !== socket && other.isAlive);
+    const others = [...this.sockets.values()].some(
+      (other) => other.client === socket.client && other !== socket && other.isAlive,
+    );
     if (!others) this.#observer.ended(socket.client, backWithinMs);
   }
 

@@ -57,7 +57,10 @@ export class Session {
       this.#beat.throttled();
       if (death !== undefined) return undefined;
       const retryAfterMs = this.#faults.retryAfterMs();
-      return { ...error("rate_limited", "the table is throttled"), ...(retryAfterMs !== undefined && { retryAfterMs }) };
+      return {
+        ...error("rate_limited", "the table is throttled"),
+        ...(retryAfterMs !== undefined && { retryAfterMs }),
+      };
     }
   }
 
@@ -110,11 +113,23 @@ export class Session {
     // A late delete, as by a broadcast that began before the join.
     if (this.#faults.losesRow()) this.#connections.delete(connection, room);
     const retentionSeconds = this.#messages.retentionMs / 1_000;
-    const joined = { type: "joined", roomId: room, ...caught, retentionSeconds, syncAfterMs: this.#beat.after(newest?.sentAt) };
+    const joined = {
+      type: "joined",
+      roomId: room,
+      ...caught,
+      retentionSeconds,
+      syncAfterMs: this.#beat.after(newest?.sentAt),
+    };
     return Number.isFinite(leftMs) ? { ...joined, expiresInMs: Math.max(0, leftMs) } : joined;
   }
 
-  #sync(connection: string, asked: Record<string, number>, leftMs: number, death: Death | undefined, usage: Usage): Outcome {
+  #sync(
+    connection: string,
+    asked: Record<string, number>,
+    leftMs: number,
+    death: Death | undefined,
+    usage: Usage,
+  ): Outcome {
     const rooms = Object.entries(asked);
     if (rooms.length > MAX_SYNC_ROOMS) return error("bad_request", "a sync has at most 50 rooms");
     this.#call(usage);
@@ -174,7 +189,11 @@ export class Session {
     this.#call(usage);
     usage.readUnits += 0.5;
     const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
-    return { type: "history", roomId: room, ...this.#messages.log(room).history(before, (frame["limit"] as number | undefined) ?? 50) };
+    return {
+      type: "history",
+      roomId: room,
+      ...this.#messages.log(room).history(before, (frame["limit"] as number | undefined) ?? 50),
+    };
   }
 
   /** A row cannot be renewed beyond the token's end. */

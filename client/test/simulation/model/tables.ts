@@ -70,8 +70,7 @@ export class ConnectionsTable {
       while (cell.pending[0] !== undefined && cell.pending[0].at <= now) cell.indexed = cell.pending.shift()?.row;
       if (cell.indexed !== undefined) {
         if (cell.indexed.expiresAt > now) members.push([connection, cell.indexed]);
-      }
-      else if (cell.row === undefined && cell.pending.length === 0) this.#forget(connection, room);
+      } else if (cell.row === undefined && cell.pending.length === 0) this.#forget(connection, room);
     }
     return members;
   }
