@@ -26,7 +26,9 @@ from session import describe, is_aws, open_session
 
 
 def parse_options() -> argparse.Namespace:
-    options = argparse.ArgumentParser(description="Deploys Roomcast to AWS. PARAMS and TAGS: 'Name=value ...' in the environment.")
+    options = argparse.ArgumentParser(
+        description="Deploys Roomcast to AWS. PARAMS and TAGS: 'Name=value ...' in the environment."
+    )
     options.add_argument("--stack", required=True)
     options.add_argument("--arch", required=True)
     options.add_argument("--role-arn", default="", help="a role that CloudFormation works under")
@@ -44,7 +46,10 @@ def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
     wanted = {**defaults, **before, **given}
     has = before.get("Architecture", wanted["Architecture"])
     if has != wanted["Architecture"]:
-        print(f"the stack is of {has} and becomes one of {wanted['Architecture']}: ARCH={has} leaves it as it is", flush=True)
+        print(
+            f"the stack is of {has} and becomes one of {wanted['Architecture']}: ARCH={has} leaves it as it is",
+            flush=True,
+        )
     parameters.check(definitions, wanted, session.region_name, is_aws(session))
     if found is None:
         chosen = account.choose_concurrency(session, wanted, given)
@@ -64,7 +69,9 @@ def clear(session, failed: dict, role: str | None, is_check: bool) -> None:
     left = kept.among(stack.resources(cloudformation, failed["StackId"]), template.kept(template.read()))
     for each in left:
         if content := kept.content(session, each):
-            raise Refused(f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: remove it with make undeploy")
+            raise Refused(
+                f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: remove it with make undeploy"
+            )
     if is_check:
         return
     print(f"the stack {name} is in {failed['StackStatus']}, of a first deployment that failed: removing it", flush=True)

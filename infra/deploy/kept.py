@@ -76,7 +76,10 @@ def remove_log_role(session, role: str) -> str | None:
     apigateway, iam = session.client("apigateway"), session.client("iam")
     arn = apigateway.get_account().get("cloudwatchRoleArn") or ""
     if arn.rsplit("/", 1)[-1] == role:
-        if apigateway.get_rest_apis(limit=1)["items"] or session.client("apigatewayv2").get_apis(MaxResults="1")["Items"]:
+        if (
+            apigateway.get_rest_apis(limit=1)["items"]
+            or session.client("apigatewayv2").get_apis(MaxResults="1")["Items"]
+        ):
             return "the region has other APIs, which log under it"
         apigateway.update_account(patchOperations=[{"op": "replace", "path": "/cloudwatchRoleArn", "value": ""}])
     for page in iam.get_paginator("list_attached_role_policies").paginate(RoleName=role):

@@ -29,14 +29,22 @@ def assignments(text: str, variable: str) -> dict[str, str]:
 def refuse_unknown(definitions: dict[str, dict], given: dict[str, str]) -> None:
     unknown = sorted(set(given) - set(definitions))
     if unknown:
-        raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(definitions))}")
+        raise Refused(
+            f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(definitions))}"
+        )
 
 
 def check(definitions: dict[str, dict], wanted: dict[str, str], region: str, on_aws: bool) -> None:
     """Refuses values that CloudFormation or a function would refuse, all of them at once."""
     problems = [problem for name, value in wanted.items() for problem in of_one(name, value, definitions[name])]
     if not problems:
-        problems = [*of_times(wanted), *of_tokens(wanted), *of_domain(wanted), *of_regions(wanted, region), *of_deployment(wanted)]
+        problems = [
+            *of_times(wanted),
+            *of_tokens(wanted),
+            *of_domain(wanted),
+            *of_regions(wanted, region),
+            *of_deployment(wanted),
+        ]
         if on_aws:
             problems += of_emulator(wanted)
     if problems:

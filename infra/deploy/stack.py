@@ -29,7 +29,9 @@ def find(cloudformation, name: str) -> dict | None:
 def refuse_foreign(stack: dict) -> None:
     """A name that is taken: an update would delete all that is in that stack, as would its removal."""
     if not OWN_PARAMETERS <= parameters(stack).keys():
-        raise Refused(f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. Is it the name that you mean?")
+        raise Refused(
+            f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. Is it the name that you mean?"
+        )
 
 
 def refuse_busy(stack: dict) -> None:
@@ -72,7 +74,10 @@ def change(cloudformation, name: str, is_new: bool, url: str, values: dict, tags
         **({"RoleARN": role} if role else {}),
     }
     change_set = cloudformation.create_change_set(**asked)["Id"]
-    while (made := cloudformation.describe_change_set(ChangeSetName=change_set))["Status"] not in ("CREATE_COMPLETE", "FAILED"):
+    while (made := cloudformation.describe_change_set(ChangeSetName=change_set))["Status"] not in (
+        "CREATE_COMPLETE",
+        "FAILED",
+    ):
         time.sleep(POLL_SECONDS)
     if made["Status"] == "FAILED":
         cloudformation.delete_change_set(ChangeSetName=change_set)

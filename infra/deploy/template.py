@@ -21,9 +21,16 @@ def read() -> dict:
 
 def parameters(template: dict) -> dict[str, dict]:
     """Each parameter's definition; values in it are texts, as CloudFormation takes them."""
-    return {name: {**definition, "Default": str(definition["Default"])} for name, definition in template["Parameters"].items()}
+    return {
+        name: {**definition, "Default": str(definition["Default"])}
+        for name, definition in template["Parameters"].items()
+    }
 
 
 def kept(template: dict) -> list[str]:
     """The resources that outlive their stack."""
-    return [name for name, resource in template["Resources"].items() if resource.get("DeletionPolicy", "").startswith("Retain")]
+    return [
+        name
+        for name, resource in template["Resources"].items()
+        if resource.get("DeletionPolicy", "").startswith("Retain")
+    ]

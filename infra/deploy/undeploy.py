@@ -77,7 +77,10 @@ def main() -> int:
         print(describe(session, asked.stack), flush=True)
         undeploy(session, asked)
     except (Refused, EOFError) as refused:
-        print(f"error: {refused if isinstance(refused, Refused) else 'nobody answers: YES=1 does not ask'}", file=sys.stderr)
+        print(
+            f"error: {refused if isinstance(refused, Refused) else 'nobody answers: YES=1 does not ask'}",
+            file=sys.stderr,
+        )
         return 1
     except (BotoCoreError, ClientError) as error:
         print(f"error: a call of AWS failed: {error}", file=sys.stderr)

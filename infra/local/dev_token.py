@@ -91,8 +91,12 @@ def main() -> int:
     # From the environment, where make puts them: in a command line quotes and dollars would be the shell's.
     asked_by_make = {name: os.environ.get(name) or None for name in ("SUB", "ROOMS", "TTL")}
     options = argparse.ArgumentParser(description="Prints a token for the local stack.")
-    options.add_argument("subject", nargs="?", type=subject_of, default=asked_by_make["SUB"], help="whom it is for, for example alice")
-    options.add_argument("--rooms", type=rooms_of, default=asked_by_make["ROOMS"], help="rights by room; all in all rooms")
+    options.add_argument(
+        "subject", nargs="?", type=subject_of, default=asked_by_make["SUB"], help="whom it is for, for example alice"
+    )
+    options.add_argument(
+        "--rooms", type=rooms_of, default=asked_by_make["ROOMS"], help="rights by room; all in all rooms"
+    )
     options.add_argument("--ttl", type=seconds_of, default=asked_by_make["TTL"], help="seconds until it expires")
     options.add_argument("--state", type=Path, default=Path("target/local"), help="the stack's folder")
     asked = options.parse_args()

@@ -64,7 +64,9 @@ def count_invocations() -> None:
     dispatch, acquire = lambda_svc._execute_function_dispatch, lambda_svc._acquire_execution_slot
 
     def record(config: dict, name: str, value: float, unit: str = "Count") -> None:
-        cloudwatch.record_metric("AWS/Lambda", name, value, unit, {"FunctionName": config.get("FunctionName", "unknown")})
+        cloudwatch.record_metric(
+            "AWS/Lambda", name, value, unit, {"FunctionName": config.get("FunctionName", "unknown")}
+        )
 
     def counted(func, config, event, request_id, started):
         result = dispatch(func, config, event, request_id, started)
@@ -107,7 +109,14 @@ def publish(line: str, timestamp: float) -> None:
                 for metric in directive["Metrics"]:
                     if metric["Name"] in values:
                         points = samples(values[metric["Name"]])
-                        store(directive["Namespace"], metric["Name"], dimensions, timestamp, metric.get("Unit", "None"), points)
+                        store(
+                            directive["Namespace"],
+                            metric["Name"],
+                            dimensions,
+                            timestamp,
+                            metric.get("Unit", "None"),
+                            points,
+                        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         logger.warning("no metrics can be read from %s: %r", line, error)
 
@@ -192,7 +201,8 @@ def metric_periods(metric: dict, statistic: str, period: int, count: int) -> lis
         if start <= point["Timestamp"] < end:
             buckets[min(int((end - point["Timestamp"]) / seconds), count - 1)].append(point)
     return [
-        cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points) if points else None for points in buckets
+        cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points) if points else None
+        for points in buckets
     ]
 
 
@@ -243,7 +253,9 @@ def tick() -> None:
 
 def replace(module, name: str, by) -> None:
     if not hasattr(module, name):
-        raise SystemExit(f"error: {module.__name__} has no {name}: infra/local/metrics.py is for another version of MiniStack")
+        raise SystemExit(
+            f"error: {module.__name__} has no {name}: infra/local/metrics.py is for another version of MiniStack"
+        )
     setattr(module, name, by)
 
 

@@ -75,7 +75,9 @@ def parse_options() -> argparse.Namespace:
         metavar="SERVICE=URL",
         help="where the functions call a service, such as DYNAMODB, that something stands in front of; may be repeated",
     )
-    options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
+    options.add_argument(
+        "--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)"
+    )
     options.add_argument(
         "--alarm-minute",
         type=float,

@@ -38,13 +38,22 @@ class Template(unittest.TestCase):
         self.assertEqual(traced, {name.replace("Function", "Role") for name in of_type("AWS::Serverless::Function")})
 
     def test_a_release_changes_each_function_that_it_publishes(self):
-        publishing = [name for name, function in of_type("AWS::Serverless::Function").items() if "AutoPublishAlias" in function]
+        publishing = [
+            name for name, function in of_type("AWS::Serverless::Function").items() if "AutoPublishAlias" in function
+        ]
         self.assertEqual(TEXT.count("AutoPublishCodeSha256: !Ref Release\n"), len(publishing))
         shared_by_all = re.search(r"\nGlobals:\n(?:  .*\n)+", TEXT)[0]
         self.assertIn("\n        RELEASE: !Ref Release\n", shared_by_all)
 
     def test_what_is_left_behind_is_known(self):
-        left = ["ApiGatewayLogRole", "ApiGatewayAccount", "DeadLetterQueue", "RelayFailureQueue", "MessagesTable", "StateTable"]
+        left = [
+            "ApiGatewayLogRole",
+            "ApiGatewayAccount",
+            "DeadLetterQueue",
+            "RelayFailureQueue",
+            "MessagesTable",
+            "StateTable",
+        ]
         self.assertEqual(sorted(template.kept(READ)), sorted(left))
         for name in left:
             self.assertEqual(RESOURCES[name]["DeletionPolicy"], "RetainExceptOnCreate", name)
