@@ -80,7 +80,7 @@ export class Connection {
     this.#ports = ports;
     this.#settings = settings;
     this.#waits = waits;
-    this.#useFor(settings.handoverAfterMs);
+    this.#replaceAfter(settings.handoverAfterMs);
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = (event) => this.#onClose(event.code, event.reason);
     // An error event is always followed by a close event; Node's `ws` throws if nobody listens.
@@ -132,11 +132,11 @@ export class Connection {
     this.#expiry.set(sentAt + ms - now(), () => this.#expired());
     if (typeof this.#settings.token === "string" || ms < SHORTEST_TOKEN_MS) return;
     const age = sentAt - this.openedAt + ms - Math.min(ms / 4, RENEWAL_MS);
-    if (age < this.#settings.handoverAfterMs) this.#useFor(age);
+    if (age < this.#settings.handoverAfterMs) this.#replaceAfter(age);
   }
 
   /** Replaced up to a tenth earlier: clients that connected together, or fetched their tokens together, do not come back together. */
-  #useFor(ms: number): void {
+  #replaceAfter(ms: number): void {
     this.#renewal.set(this.openedAt + ms * (1 - Math.random() / 10) - now(), () => {
       this.stale = true;
       this.used.resolve();
@@ -189,7 +189,7 @@ export class Connection {
     if (frame.type === request?.expects) return request.resolve(frame);
     request?.reject(new RoomcastError("protocol", `the server sent ${frame.type}, not ${request.expects}`));
     if (frame.type === "joined") this.#ports.late(frame.roomId);
-    if (frame.type === "synced") Object.keys(frame.rooms).forEach((roomId) => this.#ports.late(roomId));
+    if (frame.type === "synced") for (const roomId of Object.keys(frame.rooms)) this.#ports.late(roomId);
     if (frame.type === "left") this.#ports.late(frame.roomId, true);
   }
 

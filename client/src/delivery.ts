@@ -101,7 +101,9 @@ export class Delivery<T> {
       next: () => this.#next(reader),
       return: end,
       [Symbol.asyncIterator]: () => iterator,
-      [asyncDispose]: async () => void (await end()),
+      [asyncDispose]: async () => {
+        await end();
+      },
     };
     return iterator;
   }

@@ -2,7 +2,7 @@ import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { about, type RoomcastError } from "./errors.js";
 import type { JoinExtras } from "./frames.js";
-import { JoinPace, type PaceTimes } from "./join-pace.js";
+import type { JoinPace, PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
 import { type Deferred, deferred, now, retryDelay, Timer } from "./timing.js";
 

@@ -1,7 +1,7 @@
 import { type Cancellation, unlessCancelled } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
-import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
+import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
 import { type Backoff, deferred, now, retryDelay, sleep, within } from "./timing.js";
 
 export interface RequesterTimes {

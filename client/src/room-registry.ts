@@ -39,11 +39,11 @@ export class RoomRegistry implements RoomPorts {
   }
 
   #sweep(): void {
-    const { WeakRef } = globalThis as { WeakRef?: new (room: Room) => Reference };
+    const { WeakRef: Weak } = globalThis as { WeakRef?: new (room: Room) => Reference };
     for (const [id, reference] of this.#rooms) {
       const room = reference.deref();
       if (!room) this.#rooms.delete(id);
-      else if (WeakRef && room.idle) this.#rooms.set(id, new WeakRef(room));
+      else if (Weak && room.idle) this.#rooms.set(id, new Weak(room));
     }
     this.#sweepAt = Math.max(SWEEP_FROM, this.#rooms.size * 2);
   }

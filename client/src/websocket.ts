@@ -4,16 +4,14 @@ import { deferred } from "./timing.js";
 
 /**
  * The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it.
- *
- * Event parameters are `any` because every implementation has its own event classes.
  */
 export interface WebSocketLike {
-  /* eslint-disable @typescript-eslint/no-explicit-any */
+  // biome-ignore-start lint/suspicious/noExplicitAny: every implementation has event classes of its own.
   onopen: ((event: any) => void) | null;
   onmessage: ((event: any) => void) | null;
   onerror: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
-  /* eslint-enable @typescript-eslint/no-explicit-any */
+  // biome-ignore-end lint/suspicious/noExplicitAny: as above.
   send(data: string): void;
   close(code?: number, reason?: string): void;
   /** Node's `ws`: closes without the closing handshake. */

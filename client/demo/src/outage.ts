@@ -11,11 +11,7 @@ export class Outage {
   get WebSocket(): WebSocketConstructor {
     const open = (url: string): WebSocketLike =>
       Date.now() < this.#until ? new Unreachable() : this.#track(new WebSocket(url));
-    return class {
-      constructor(url: string) {
-        return open(url);
-      }
-    } as unknown as WebSocketConstructor;
+    return new Proxy<WebSocketConstructor>(WebSocket, { construct: (_, [url]: string[]) => open(url as string) });
   }
 
   start(milliseconds: number): void {

@@ -50,10 +50,10 @@ export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}
   const store = roomStore(client, room);
   const send = useMemo<Room<T>["send"]>(() => room.send.bind(room), [room]);
   const isMember = presence !== undefined;
-  // Without `after`, which counts for a join, not for a room that is joined.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `after` counts for a join only, and the effect below says `presence`.
   useEffect(() => (enabled ? store.hold(after, { state, presence }) : undefined), [store, enabled, state, isMember]);
-  // Another object may say the same.
   const said = isMember ? JSON.stringify(presence) : undefined;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another object may say the same, so its text is compared.
   useEffect(() => {
     if (enabled && isMember) store.say(presence);
   }, [store, enabled, said]);

@@ -48,7 +48,9 @@ it.each([...FAILED, ...seeds(100)])(
     const store = new RoomStore(client, room);
     const list = new MessageList(room, random.int(1, 100), random.chance(0.5) ? 0 : random.int(1, 130));
     const readers: AsyncIterator<unknown>[] = [];
-    const stopReading = () => readers.splice(0).forEach((reader) => void reader.return?.());
+    const stopReading = () => {
+      for (const reader of readers.splice(0)) void reader.return?.();
+    };
     let unwatch: (() => void) | undefined;
     let release: (() => void) | undefined;
     const toggleWatch = () => (unwatch = unwatch === undefined ? list.subscribe(() => {}) : void unwatch());

@@ -133,7 +133,7 @@ async function run(
 }
 
 /** How long a connection is used at least. */
-function useOf(ms: number): number {
+function lifeOf(ms: number): number {
   return EARLIEST * (ms - Math.min(ms / 4, 2 * MINUTE));
 }
 
@@ -150,7 +150,7 @@ describe("tokens that expire", () => {
         // A connection that ends with its token is followed by another within the first backoffs.
         expect(outcome.longestDeafMs).toBeLessThan(renews ? BROADCAST_MS + 2 * SECOND : 40 * SECOND);
         expect(outcome.connections).toBeLessThanOrEqual(
-          1 + (renews ? (lives * ms) / useOf(ms) : lives * (1 + IN_VAIN)),
+          1 + (renews ? (lives * ms) / lifeOf(ms) : lives * (1 + IN_VAIN)),
         );
         expect(outcome.joins).toBe(ROOMS.length * (outcome.allConnections - outcome.refusedHandshakes));
         expect(outcome.expired).toBe(0);

@@ -242,7 +242,10 @@ export class Chaos {
     });
     if (this.#random.chance(0.5)) {
       const stop = room.on("message", (message: Message) => history.seen.push(message));
-      return () => (stop(), stopTruncated());
+      return () => {
+        stop();
+        stopTruncated();
+      };
     }
     const pause = this.#random.chance(0.5) ? 0 : this.#random.int(1, 50);
     const iterator = room[Symbol.asyncIterator]();
@@ -254,7 +257,10 @@ export class Chaos {
     };
     // It ends as the join does, which is where the error is looked at.
     read().catch(() => {});
-    return () => (void iterator.return?.(), stopTruncated());
+    return () => {
+      void iterator.return?.();
+      stopTruncated();
+    };
   }
 
   async #leave(who: Participant, roomId: string): Promise<void> {

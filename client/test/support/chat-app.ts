@@ -97,7 +97,7 @@ function Chat({ id, paused }: { id: string; paused: boolean }): ReactElement {
     facts,
     createElement("h2", undefined, `${id} ${error?.code ?? ""}`),
     createElement("ul", undefined, ...items),
-    createElement("button", { name: "older", onClick: () => void loadOlder() }, "Older"),
-    createElement("button", { name: "send", onClick: () => void send(`hi from ${id}`) }, "Send"),
+    createElement("button", { type: "button", name: "older", onClick: () => void loadOlder() }, "Older"),
+    createElement("button", { type: "button", name: "send", onClick: () => void send(`hi from ${id}`) }, "Send"),
   );
 }

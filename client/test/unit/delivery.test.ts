@@ -9,7 +9,9 @@ function delivery(limit = 4) {
   const stalled = vi.fn();
   const subject = new Delivery<number>(limit, {
     listening: () => listeners.length > 0,
-    emit: (n) => listeners.forEach((listener) => listener(n)),
+    emit: (n) => {
+      for (const listener of listeners) listener(n);
+    },
     stalled,
     drained,
   });

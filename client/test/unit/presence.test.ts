@@ -134,7 +134,14 @@ describe("presence", () => {
 
   it.each([
     ["a hand-over", async () => pass(120_000), { handoverAfterMs: 60_000 }],
-    ["a return within the delay", async () => (fake.world.network.sockets[0]?.cut(), pass(60_000)), {}],
+    [
+      "a return within the delay",
+      async () => {
+        fake.world.network.sockets[0]?.cut();
+        await pass(60_000);
+      },
+      {},
+    ],
   ])("tells nothing of %s", async (_what, happens, options) => {
     await present("ann", { name: "Ann" }, options);
     const bob = await present("bob");
@@ -386,7 +393,7 @@ describe("a room that is too large for a list", () => {
     server.presence.list = 4;
     const { room } = await present("a");
     const seen = told(room);
-    const others = [];
+    const others: Awaited<ReturnType<typeof present>>[] = [];
     for (const name of ["b", "c", "d", "e"]) others.push(await present(name));
     await pass(4_000);
     expect([room.presence.listed, room.presence.count, ids(room)]).toEqual([false, 5, []]);

@@ -51,7 +51,9 @@ describe("a room's state", () => {
     expect([room.state.size, room.state.has("EURUSD"), room.state.has("DEM")]).toEqual([1, true, false]);
     expect([[...room.state.keys()], [...room.state.values()]]).toEqual([["EURUSD"], [entry]]);
     const each: unknown[] = [];
-    room.state.forEach((value, key, map) => each.push([key, value, map === room.state]));
+    room.state.forEach((value, key, map) => {
+      each.push([key, value, map === room.state]);
+    });
     expect(each).toEqual([["EURUSD", entry, true]]);
     expect(fake.world.server.received("getState")).toEqual([]);
   });
@@ -148,7 +150,7 @@ describe("a room's state", () => {
 
   it("hands removals to those who read messages, without asking `parse`", async () => {
     const client = await fake.world.connected();
-    const room = client.room<number>("fx", { parse: (data) => Number((data as { n: number }).n) });
+    const room = client.room<number>("fx", { parse: (data) => (data as { n: number }).n });
     await during(room.join({ state: true }));
     const seen = collect(room as Room);
     const errors: string[] = [];
