@@ -1,4 +1,4 @@
-"""What an account decides: how much concurrency there is, and whether its API Gateway may write logs."""
+"""Parameters that the account decides: the concurrency that it has left, and the role for API Gateway's logs."""
 
 from botocore.exceptions import ClientError
 
@@ -6,7 +6,8 @@ from refused import Refused
 
 # What the event source mappings may start side by side.
 MAPPED = ("FanoutMaximumConcurrency", "ShardsMaximumConcurrency", "RelayConcurrency")
-# A mapping without a parameter: that of RelayFailureQueue, and those of presence and ephemeral where the stack has them.
+# The bound of a mapping without a parameter: that of RelayFailureQueue, and those of presence and ephemeral where the
+# stack has them.
 FIXED = 2
 RESERVED = (*MAPPED, "MessageConcurrency", "SessionConcurrency", "AuthorizerConcurrency")
 # Lambda keeps this much of an account's concurrency unreserved.
@@ -22,10 +23,12 @@ def extras(wanted: dict[str, str]) -> int:
 
 
 def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-    """The mappings' limits for a new stack: together half of what is free at most. The rest is for what clients wait for.
+    """The mappings' limits for a new stack: half of the free concurrency at most. Clients wait for the other functions.
 
-    A mapping that asks for more than there is has its batches throttled; each time counts as a receive, and good messages
-    end in the dead-letter queue.
+    A mapping that starts more than there is has its batches throttled. Each throttling counts as a receive, and after
+    enough of them good messages become dead letters.
+
+    For example 900 are free, and the stack has neither presence nor ephemeral: the mappings share 450 - 2.
     """
     free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
     if wanted["ReserveConcurrency"] == "true":
@@ -59,8 +62,8 @@ def refuse_reservation(free: int, wanted: dict[str, str]) -> None:
     asked = reserved(wanted)
     if asked + UNRESERVED > free:
         raise Refused(
-            f"the functions would reserve a concurrency of {asked}, and the account has {max(0, free - UNRESERVED)} left "
-            f"to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or leave ReserveConcurrency out"
+            f"the functions would reserve a concurrency of {asked}, and the account has {max(0, free - UNRESERVED)} "
+            f"left to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or leave ReserveConcurrency out"
         )
 
 

@@ -38,7 +38,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
-    """Every parameter of the stack to be: what is given, else what the stack has, else what the account asks for, else the default."""
+    """The value of every parameter: what is given, else what the stack has, else what the account needs, else the default."""
     definitions = template.parameters(template.read())
     parameters.refuse_unknown(definitions, given)
     defaults = {name: definition["Default"] for name, definition in definitions.items()}
@@ -70,7 +70,8 @@ def clear(session, failed: dict, role: str | None, is_check: bool) -> None:
     for each in left:
         if content := kept.content(session, each):
             raise Refused(
-                f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: remove it with make undeploy"
+                f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: "
+                "remove it with make undeploy"
             )
     if is_check:
         return

@@ -1,4 +1,4 @@
-"""What a stack leaves behind on purpose: messages, what could not be broadcast, the role under which API Gateway logs."""
+"""Resources that outlive their stack on purpose: messages, dead letters, the role under which API Gateway logs."""
 
 from dataclasses import dataclass
 

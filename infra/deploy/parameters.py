@@ -65,7 +65,8 @@ def of_one(name: str, value: str, definition: dict):
         elif int(value) > definition.get("MaxValue", int(value)):
             yield f"{name} is {value}, and must be {definition['MaxValue']} at most"
     elif "AllowedPattern" in definition and not re.fullmatch(definition["AllowedPattern"], value):
-        yield f"{name} is {value!r}: {definition.get('ConstraintDescription', 'must match ' + definition['AllowedPattern'])}"
+        rule = definition.get("ConstraintDescription", f"must match {definition['AllowedPattern']}")
+        yield f"{name} is {value!r}: {rule}"
 
 
 def of_times(wanted: dict[str, str]):
@@ -77,13 +78,16 @@ def of_times(wanted: dict[str, str]):
             f"SyncMinSeconds ({wanted['SyncMinSeconds']}) is above half of PresenceLeaseSeconds "
             f"({wanted['PresenceLeaseSeconds']}): members would be taken for gone between two syncs"
         )
-    timeout = 1000 * int(wanted["FanoutTimeout"])
+    seconds = int(wanted["FanoutTimeout"])
+    timeout = 1000 * seconds
     reserve, post = int(wanted["FanoutDeadlineReserveMs"]), int(wanted["FanoutPostTimeoutMs"])
     if 2 * reserve > timeout:
-        yield f"FanoutDeadlineReserveMs ({reserve}) is more than half of FanoutTimeout ({wanted['FanoutTimeout']} s): no more would count"
+        yield (
+            f"FanoutDeadlineReserveMs ({reserve}) is more than half of FanoutTimeout ({seconds} s): no more would count"
+        )
     elif post > timeout - reserve:
         yield (
-            f"FanoutPostTimeoutMs ({post}) is longer than an invocation posts: FanoutTimeout ({wanted['FanoutTimeout']} s) "
+            f"FanoutPostTimeoutMs ({post}) is longer than an invocation posts: FanoutTimeout ({seconds} s) "
             f"less FanoutDeadlineReserveMs ({reserve})"
         )
 

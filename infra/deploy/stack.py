@@ -28,9 +28,10 @@ def find(cloudformation, name: str) -> dict | None:
 
 def refuse_foreign(stack: dict) -> None:
     """A name that is taken: an update would delete all that is in that stack, as would its removal."""
-    if not OWN_PARAMETERS <= parameters(stack).keys():
+    if not OWN_PARAMETERS.issubset(parameters(stack)):
         raise Refused(
-            f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. Is it the name that you mean?"
+            f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. "
+            "Is it the name that you mean?"
         )
 
 
@@ -63,9 +64,11 @@ def resources(cloudformation, name_or_id: str) -> list[dict]:
 
 def change(cloudformation, name: str, is_new: bool, url: str, values: dict, tags: dict, role: str | None) -> bool:
     """Creates or updates a stack and waits for it. False when there was nothing to change."""
+    # No two change sets of a stack have the same name.
+    distinct = hashlib.sha256(repr((url, sorted(values.items()), time.time())).encode()).hexdigest()[:16]
     asked = {
         "StackName": name,
-        "ChangeSetName": f"roomcast-{hashlib.sha256(repr((url, sorted(values.items()), time.time())).encode()).hexdigest()[:16]}",
+        "ChangeSetName": f"roomcast-{distinct}",
         "ChangeSetType": "CREATE" if is_new else "UPDATE",
         "TemplateURL": url,
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
@@ -74,10 +77,8 @@ def change(cloudformation, name: str, is_new: bool, url: str, values: dict, tags
         **({"RoleARN": role} if role else {}),
     }
     change_set = cloudformation.create_change_set(**asked)["Id"]
-    while (made := cloudformation.describe_change_set(ChangeSetName=change_set))["Status"] not in (
-        "CREATE_COMPLETE",
-        "FAILED",
-    ):
+    done = ("CREATE_COMPLETE", "FAILED")
+    while (made := cloudformation.describe_change_set(ChangeSetName=change_set))["Status"] not in done:
         time.sleep(POLL_SECONDS)
     if made["Status"] == "FAILED":
         cloudformation.delete_change_set(ChangeSetName=change_set)

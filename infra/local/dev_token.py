@@ -1,6 +1,8 @@
 """Tokens for the local stack: HS256 JWTs signed with the stack's secret, which is in the emulator's Secrets Manager.
 
-Run as a program it prints one token for a running stack: `make token SUB=alice ROOMS='{"chat:*": ["join", "send"]}' TTL=60`.
+Run as a program it prints one token for a running stack:
+
+    make token SUB=alice ROOMS='{"chat:*": ["join", "send"]}' TTL=60
 """
 
 import argparse

@@ -15,6 +15,7 @@ import time
 TERM_SECONDS = 1.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def group_lives(group: int) -> bool:
@@ -41,14 +42,15 @@ def end_group(child: subprocess.Popen) -> None:
 
 def main(command: list[str]) -> int:
     # Only the pipe ends the keeper: a Ctrl-C reaches the runner, which then closes it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        # An ignored signal stays ignored across exec, and the emulator must hear SIGTERM.
-        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        # An ignored signal stays ignored across exec, and the emulator must hear SIGTERM. The keeper has no threads,
+        # which are what makes this unsafe.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in SIGNALS],  # noqa: PLW1509
     )
     stdin = sys.stdin.fileno()
     try:

@@ -4,7 +4,8 @@ By itself MiniStack keeps what PutMetricData says and little else. CloudWatch al
 
 - makes metrics of log lines in the Embedded Metric Format, which is how the functions write theirs;
 - has numbers of every queue, and of every invocation (MiniStack counts those of a caller, not those of a mapping);
-- looks only at an alarm's own dimensions and periods, takes sums over several metrics, and has an opinion on missing data.
+- looks only at an alarm's own dimensions and periods, takes sums over several metrics, and does with a period
+  without data what the alarm says.
 
 All of it happens inside the emulator's process: no calls, so that a stack whose alarms nobody looks at pays nothing for
 them. It reaches into MiniStack, whose version is pinned, and `main` says at once when something there has another name.

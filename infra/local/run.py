@@ -59,7 +59,8 @@ def parse_options() -> argparse.Namespace:
         default=[],
         type=parameter,
         metavar="NAME=VALUE",
-        help="a parameter of infra/template.yaml; may be repeated, and stands above PARAMS='Name=value ...' in the environment",
+        help="a parameter of infra/template.yaml; may be repeated, and stands above PARAMS='Name=value ...' "
+        "in the environment",
     )
     options.add_argument(
         "--auth",

@@ -1,7 +1,6 @@
 """Creates the CloudFormation stack from infra/template.yaml and describes it to clients in stack.json."""
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -113,4 +112,4 @@ def write_description(path: Path, description: dict[str, str | None]) -> None:
     """All or nothing: who waits for the file never reads half of it."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(description, indent=2) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)

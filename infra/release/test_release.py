@@ -29,7 +29,10 @@ class Versions(unittest.TestCase):
             version.agreed({"a": None})
 
     def test_notes_are_those_of_the_version_alone(self):
-        changelog = "# Changelog\n\n## Unreleased\n\nlater\n\n## 0.2.0 - 2026-11-22\n\n### Added\n\n- this\n\n## 0.1.0 - 2026-11-01\n\n- that\n"
+        changelog = (
+            "# Changelog\n\n## Unreleased\n\nlater\n\n## 0.2.0 - 2026-11-22\n\n### Added\n\n- this\n\n"
+            "## 0.1.0 - 2026-11-01\n\n- that\n"
+        )
         self.assertEqual(version.notes(changelog, "0.2.0"), "### Added\n\n- this")
         self.assertEqual(version.notes(changelog, "0.1.0"), "- that")
 
