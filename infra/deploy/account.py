@@ -4,20 +4,20 @@ from botocore.exceptions import ClientError
 
 from refused import Refused
 
-# What the event source mappings may start side by side.
+# Parameters that bound how many invocations an event source mapping has side by side.
 MAPPED = ("FanoutMaximumConcurrency", "ShardsMaximumConcurrency", "RelayConcurrency")
 # The bound of a mapping without a parameter: that of RelayFailureQueue, and those of presence and ephemeral where the
 # stack has them.
 FIXED = 2
 RESERVED = (*MAPPED, "MessageConcurrency", "SessionConcurrency", "AuthorizerConcurrency")
-# Lambda keeps this much of an account's concurrency unreserved.
+# Concurrency of an account that Lambda keeps unreserved.
 UNRESERVED = 100
-# The least that a mapping takes.
+# The smallest bound that a mapping takes.
 LEAST = 2
 
 
 def extras(wanted: dict[str, str]) -> int:
-    """How many of the functions presence and ephemeral the stack has."""
+    """The number of functions among presence and ephemeral that the stack has."""
     counts_members = wanted["PresenceRooms"] or wanted["LifecycleRooms"]
     return bool(counts_members) + (wanted["EphemeralMaxMembers"] != "0")
 
@@ -43,7 +43,7 @@ def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -
 
 
 def check_reservation(session, wanted: dict[str, str], before: dict[str, str]) -> None:
-    """For a stack that is there: what it has reserved itself is free for it."""
+    """The check for an update: concurrency that the stack has reserved already is free for it."""
     if wanted["ReserveConcurrency"] != "true":
         return
     own = reserved(before) if before.get("ReserveConcurrency") == "true" else 0
@@ -52,7 +52,7 @@ def check_reservation(session, wanted: dict[str, str], before: dict[str, str]) -
 
 
 def reserved(values: dict[str, str]) -> int:
-    """What a stack with these parameters reserves; one of an older template has not all of them."""
+    """The concurrency that a stack with these parameters reserves. A stack of an older template lacks some of them."""
     named = sum(int(values.get(name, 0)) for name in RESERVED)
     has_extras = "EphemeralMaxMembers" in values
     return named + (FIXED * extras(values) if has_extras else 0)
@@ -86,6 +86,6 @@ def has_log_role(session) -> bool:
     try:
         session.client("iam").get_role(RoleName=arn.rsplit("/", 1)[1])
     except ClientError as error:
-        # The setting outlives its role, for instance one that a failed deployment made.
+        # The setting outlives its role, for example a role that a failed deployment made.
         return error.response["Error"]["Code"] != "NoSuchEntity"
     return True

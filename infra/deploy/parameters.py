@@ -93,7 +93,7 @@ def of_times(wanted: dict[str, str]):
 
 
 def of_tokens(wanted: dict[str, str]):
-    """What the authorizer would not start with."""
+    """Values with which the authorizer would not start."""
     missing = [name for name in ("AuthIssuer", "AuthAudience") if not wanted[name]]
     if wanted["AuthJwksUrl"] and missing:
         yield f"AuthJwksUrl needs {', '.join(missing)}: tokens of the issuer's other applications would be let in"

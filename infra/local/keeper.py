@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-# Nothing that the emulator holds is kept, so there is nothing to wait for; it would serve every client's $disconnect.
+# Time for the emulator to end. Nothing that it holds is kept, and it would otherwise serve every client's $disconnect.
 TERM_SECONDS = 1.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.2
@@ -23,25 +23,25 @@ def group_lives(group: int) -> bool:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # macOS says so of a group of zombies.
+    except PermissionError:  # The answer of macOS for a group of zombies.
         return False
     return True
 
 
 def end_group(child: subprocess.Popen) -> None:
-    """Asks the group to end, then makes it."""
+    """Asks the group to end, and kills it if it does not."""
     for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         if not group_lives(child.pid):
             break
         os.killpg(child.pid, number)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and group_lives(child.pid):
-            child.poll()  # Reaps it; a zombie would count as a living member of the group.
+            child.poll()  # Reaps the child: a zombie would count as a living member of the group.
             time.sleep(0.02)
 
 
 def main(command: list[str]) -> int:
-    # Only the pipe ends the keeper: a Ctrl-C reaches the runner, which then closes it.
+    # Only the end of the pipe ends the keeper. A Ctrl-C reaches the runner as well, which then closes the pipe.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     child = subprocess.Popen(

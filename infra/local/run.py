@@ -39,7 +39,7 @@ STARTED = time.monotonic()
 
 
 class Stopped(BaseException):
-    """Somebody wants the stack to end. Like KeyboardInterrupt not an Exception, which libraries catch and wrap."""
+    """The wish that the stack ends. No Exception, like KeyboardInterrupt, because libraries catch and wrap those."""
 
 
 def say(line: str) -> None:
@@ -165,7 +165,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         "StageName": stack.STAGE,
         # The emulator refuses the type AWS::ApiGatewayV2::RouteResponse, and sends replies without.
         "RouteResponses": "false",
-        # It speaks no TLS.
+        # The emulator speaks no TLS.
         "RequireTls": "false",
         "ConnectionsEndpoint": stack.connections_endpoint(emulator.endpoint),
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",

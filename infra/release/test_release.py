@@ -1,4 +1,4 @@
-"""What a release is made of: versions that agree, notes that there are, a template whose code is beside it."""
+"""Parts of a release: versions that agree, notes, a template with its code beside it."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What is chosen for an account."""
+"""Parameters that are chosen for an account."""
 
 import contextlib
 import io

@@ -41,7 +41,7 @@ class OnTheEmulator(unittest.TestCase):
         boto3.client("apigateway", "us-east-1").update_account(patchOperations=no_role)
 
     def run_program(self, program, *options: str, tags: str = "", **values: str) -> str:
-        """Runs it as make does; returns what it says, the reason of a failure first."""
+        """Runs the program as make does. Returns its output, the reason of a failure first."""
         said, failed = io.StringIO(), io.StringIO()
         environment = {
             "PARAMS": " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items()),

@@ -1,4 +1,4 @@
-"""What is refused before anything is built or created."""
+"""Parameters that are refused before anything is built or created."""
 
 import unittest
 

@@ -1,4 +1,4 @@
-"""What CloudFormation is asked for, and what happens to stacks that failed."""
+"""Calls of CloudFormation, and the end of stacks that failed."""
 
 import contextlib
 import io

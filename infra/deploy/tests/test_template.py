@@ -1,4 +1,4 @@
-"""What the template promises to whoever deploys it."""
+"""Promises of the template to whoever deploys it."""
 
 import re
 import subprocess
@@ -85,7 +85,7 @@ class Makefile(unittest.TestCase):
 
     def run_make(self, folder: Path, target: str, typed: str) -> None:
         received = folder / "received"
-        # Stands for every step and every Python of the target, and does nothing.
+        # A stand-in for every step and every Python of the target, which only notes PARAMS.
         stand_in = folder / "stand-in"
         stand_in.write_text(f'#!/bin/sh\nprintf "%s" "$PARAMS" >{received}\n')
         stand_in.chmod(0o755)
@@ -94,7 +94,7 @@ class Makefile(unittest.TestCase):
             (folder / venv / "bin/python").symlink_to(stand_in)
             (folder / venv / ".ready").touch()
         makefile = folder / "Makefile"
-        # Without what the target depends on.
+        # The target alone, without its prerequisites.
         text = (template.PROJECT / "Makefile").read_text()
         text = re.sub(rf"(?m)^({target}: )(setup|ports setup).*$", r"\1", text)
         makefile.write_text(text)

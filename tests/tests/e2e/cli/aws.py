@@ -86,6 +86,6 @@ for asked in sys.stdin:
         reply = {"answers": [run(words) for words in calls(json.loads(asked))]}
     except subprocess.CalledProcessError as error:
         reply = {"error": error.stderr}
-    except Exception as error:  # Whatever it is, the test that asked says it.
+    except Exception as error:  # The test that asked reports it.
         reply = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(reply, default=str), flush=True)
