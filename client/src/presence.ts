@@ -2,7 +2,7 @@ import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { JoinExtras, JoinedFrame, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
-import { MAX_LEVELS, MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
+import { DATA_LEVELS, MEMBERS, PRESENCE_DATA_BYTES } from "./limits.js";
 import { jsonCopy } from "./send.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
@@ -34,7 +34,7 @@ export interface PresencePage {
 }
 
 /** What the list needs of its room. */
-export interface PresencePorts {
+interface PresencePorts {
   /** Reads a page, of the list `rev` or a later one; retries for a while. */
   page(options: PageOptions & { rev?: number | undefined }): Promise<Reply<"members">>;
   /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
@@ -252,7 +252,7 @@ export class Presence extends Emitter<PresenceEvents> {
     let last = 0;
     try {
       for (let after = ""; ; page = undefined) {
-        page ??= await this.#ports.page({ limit: MAX_MEMBERS_LIMIT, rev: first, ...(after !== "" && { after }) });
+        page ??= await this.#ports.page({ limit: MEMBERS, rev: first, ...(after !== "" && { after }) });
         if (reading !== this.#reading) return;
         const { rev, count, members, next, listed = true } = page;
         first ??= rev;
@@ -385,7 +385,7 @@ export class Presence extends Emitter<PresenceEvents> {
 /** A copy: it is said again with each connection, and the caller's object may have changed by then. */
 function said(data: unknown): unknown {
   if (data === undefined) return undefined;
-  const copy = jsonCopy(data, MAX_PRESENCE_BYTES);
+  const copy = jsonCopy(data, PRESENCE_DATA_BYTES);
   // With it no room could be joined.
   if (!isReadable(copy))
     throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
@@ -393,7 +393,7 @@ function said(data: unknown): unknown {
 }
 
 /** Whether the server takes it: it refuses what some parsers would. `u` makes a pair one character, which is none of these. */
-function isReadable(data: unknown, levels = MAX_LEVELS): boolean {
+function isReadable(data: unknown, levels = DATA_LEVELS): boolean {
   if (typeof data === "string") return !/[\ud800-\udfff]/u.test(data);
   return (
     !(data instanceof Object) ||

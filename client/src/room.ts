@@ -6,7 +6,7 @@ import { Emitter } from "./emitter.js";
 import { type EphemeralOptions, Ephemerals } from "./ephemeral.js";
 import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
-import { isRoomId, MAX_HISTORY_LIMIT, MAX_MEMBERS_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
+import { HISTORY_MESSAGES, isRoomId, MAX_SEND_TIMEOUT_MS, MEMBERS } from "./limits.js";
 import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
 import { Presence } from "./presence.js";
@@ -95,7 +95,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   get presence(): Presence {
     return (this.#presence ??= new Presence({
       page: async ({ after, rev, limit, signal }) => {
-        checkWhole("limit", limit, 1, this.id, MAX_MEMBERS_LIMIT);
+        checkWhole("limit", limit, 1, this.id, MEMBERS);
         return this.#request({ action: "getMembers", roomId: this.id, after, rev, limit }, "members", signal);
       },
       announce: (done) => this.#announce(done),
@@ -176,7 +176,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   /** Reads the log backwards, a page at a time. The room need not be joined. Messages that fail `parse` are left out. */
   async history({ before, limit, signal }: HistoryOptions = {}): Promise<HistoryPage<T>> {
-    checkWhole("limit", limit, 1, this.id, MAX_HISTORY_LIMIT);
+    checkWhole("limit", limit, 1, this.id, HISTORY_MESSAGES);
     checkWhole("before", before, 1, this.id);
     const reply = await this.#request({ action: "getHistory", roomId: this.id, before, limit }, "history", signal);
     const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));

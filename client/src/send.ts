@@ -1,7 +1,7 @@
 import type { CallOptions } from "./abort.js";
 import { checkWhole, RoomcastError } from "./errors.js";
 import { byteLength, type ClientFrame, encodeFrame, type SendFrame } from "./frames.js";
-import { MAX_EPHEMERAL_BYTES, MAX_FIELD_LENGTH, MAX_TTL_SECONDS } from "./limits.js";
+import { EPHEMERAL_DATA_BYTES, NAME_CHARS, TTL_SECONDS } from "./limits.js";
 import { inTime, now } from "./timing.js";
 
 export interface SendOptions extends CallOptions {
@@ -34,7 +34,7 @@ export interface Accepted {
 }
 
 /** An id that nobody else uses. Without `crypto`, as in React Native, it need only differ from the same subject's of five minutes. */
-export function newMessageId(): string {
+function newMessageId(): string {
   const { crypto } = globalThis as { crypto?: Partial<Crypto> };
   // `randomUUID` exists in secure contexts only.
   return (
@@ -48,7 +48,7 @@ export function sendFrame(roomId: string, data: unknown, options: SendOptions, r
   checkField("id", id, roomId);
   if (key !== undefined) checkField("key", key, roomId);
   checkWhole("version", version, 0, roomId);
-  checkWhole("ttlSeconds", ttlSeconds, 1, roomId, MAX_TTL_SECONDS);
+  checkWhole("ttlSeconds", ttlSeconds, 1, roomId, TTL_SECONDS);
   const frame = { action: "sendMessage", roomId, id, key, version, ttlSeconds, remove, data } as const;
   // With as long a request id as any gets, so that what passes here also passes when it is sent.
   const { text } = encodeFrame(frame, "r".padEnd(12, "0"));
@@ -61,7 +61,7 @@ export function sendFrame(roomId: string, data: unknown, options: SendOptions, r
 /** The frame of a message that is not logged; throws `bad_request` or `too_large`. */
 export function ephemeralFrame(roomId: string, data: unknown, key: string | undefined): ClientFrame {
   if (key !== undefined) checkField("key", key, roomId);
-  return { action: "sendMessage", roomId, ephemeral: true, key, data: jsonCopy(data, MAX_EPHEMERAL_BYTES) };
+  return { action: "sendMessage", roomId, ephemeral: true, key, data: jsonCopy(data, EPHEMERAL_DATA_BYTES) };
 }
 
 /** A copy of what can be sent; throws `bad_request` (not JSON) or `too_large`. */
@@ -97,6 +97,6 @@ export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeout
 }
 
 function checkField(name: string, value: unknown, roomId: string): void {
-  if (typeof value === "string" && value !== "" && value.length <= MAX_FIELD_LENGTH) return;
-  throw new RoomcastError("bad_request", `${name} must be a string of 1 to ${MAX_FIELD_LENGTH} characters`, { roomId });
+  if (typeof value === "string" && value !== "" && value.length <= NAME_CHARS) return;
+  throw new RoomcastError("bad_request", `${name} must be a string of 1 to ${NAME_CHARS} characters`, { roomId });
 }

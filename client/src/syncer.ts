@@ -2,19 +2,19 @@ import { longestSilence, SLACK_MS } from "./beat.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
-import { MAX_SYNC_ROOMS } from "./limits.js";
+import { SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
 import { type Logger, log } from "./logger.js";
 import type { Subscription } from "./subscription.js";
 import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
-export interface SyncerTimes {
+interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
   logger?: Logger;
 }
 
-export interface SyncerPorts {
+interface SyncerPorts {
   /** The rooms that the client is in. */
   readonly subscriptions: ReadonlyMap<string, Subscription>;
   error(error: RoomcastError): void;
@@ -111,14 +111,13 @@ export class Syncer {
     const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
     // After a failure one frame at a time, for all that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
-    for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS)
-      void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
+    for (let at = 0; at < asking.length; at += SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + SYNC_ROOMS));
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
     // One after another: many rooms are no reason for a burst.
     if (!this.#beating && first <= time + SLACK_MS) {
       const riding = others.filter(({ beat }) => beat.due <= time + SLACK_MS || beat.ridesAlong(time));
-      void this.#beat(link, riding.slice(0, MAX_SYNC_ROOMS));
+      void this.#beat(link, riding.slice(0, SYNC_ROOMS));
     }
     this.replan();
   }

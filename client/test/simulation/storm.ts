@@ -8,7 +8,7 @@ import { Watch } from "./watch.js";
 
 const MINUTE = 60_000;
 export const STORM_MS = 10 * MINUTE;
-export const CLIENTS = 10;
+const CLIENTS = 10;
 export const ROOMS = 20;
 /** Between two broadcasts of a room. */
 const BROADCAST_MS = 5_000;
@@ -28,7 +28,7 @@ export interface Deeds {
   syncs: number;
 }
 
-export interface StormOutcome {
+interface StormOutcome {
   wrong: string[];
   /** In the storm and the minute after it, of each client. */
   stormy: Deeds[];

@@ -13,7 +13,7 @@ export const missing =
     : undefined;
 
 /** A token as the stack's authorizer accepts it. */
-export function tokenFor(sub: string, seconds = 3_600): string {
+function tokenFor(sub: string, seconds = 3_600): string {
   const now = Math.floor(Date.now() / 1_000);
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const rooms = { "*": ["join", "send", "history", "state"] };
@@ -22,7 +22,7 @@ export function tokenFor(sub: string, seconds = 3_600): string {
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
-export function webSocketUrl(): string {
+function webSocketUrl(): string {
   return (JSON.parse(readFileSync(STACK ?? "", "utf8")) as { websocketUrl: string }).websocketUrl;
 }
 

@@ -1,4 +1,5 @@
 import type { LoggedMessage, StatePage } from "../../src/frames.js";
+import { SYNC_ROOMS } from "../../src/limits.js";
 import { type Draft, RoomLog } from "./room-log.js";
 import { type MemberRow, RoomMembers } from "./room-members.js";
 import { meeting, RoomState } from "./room-state.js";
@@ -318,7 +319,7 @@ export class ScriptedServer {
   }
 
   #sync(peer: Peer, asked: [string, number][]): object {
-    if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
+    if (asked.length > SYNC_ROOMS) return { type: "error", code: "bad_request", message: "too many rooms" };
     const allowed = asked.filter(([roomId]) => !this.forbidden.has(roomId));
     const forbidden = asked.map(([roomId]) => roomId).filter((roomId) => this.forbidden.has(roomId));
     const served = allowed.filter(([roomId]) => !this.unsynced.has(roomId));

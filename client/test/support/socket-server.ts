@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
+import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
 import { type Peer, ScriptedServer } from "./scripted-server.js";
 
 const TYPES: Record<string, string> = {
@@ -72,7 +73,7 @@ export class SocketServer {
     socket.on("message", (data) => {
       const text = (data as Buffer).toString("utf8");
       // API Gateway closes the connection for a larger frame.
-      if (Buffer.byteLength(text) > 32 * 1024) return socket.close(1009);
+      if (Buffer.byteLength(text) > MAX_CLIENT_FRAME_BYTES) return socket.close(1009);
       const reply = this.server.handle(peer, text);
       if (reply !== undefined) socket.send(reply);
     });

@@ -1,3 +1,4 @@
+import { MAX_CONNECTION_MS, MAX_IDLE_MS } from "../../../src/limits.js";
 import type { WebSocketConstructor, WebSocketLike } from "../../../src/websocket.js";
 import type { Task, VirtualTime } from "../virtual-time.js";
 import type { Faults } from "./faults.js";
@@ -6,8 +7,6 @@ import type { Call, Observer } from "./observer.js";
 import type { ClientFields, Outcome, Session } from "./session.js";
 import type { Tokens } from "./tokens.js";
 
-const MAX_IDLE_MS = 10 * 60_000;
-const MAX_LIFE_MS = 2 * 60 * 60_000;
 /** The longest that a client waits for a handshake, and before it dials again. */
 const STALL_MS = 10_000;
 const RECONNECT_MS = 30_000;
@@ -19,7 +18,7 @@ const GOING_AWAY = 1001;
 const ABNORMAL = 1006;
 
 /** How a post to a connection, or its deletion, is answered. */
-export type Answer = "taken" | "gone" | "failed";
+type Answer = "taken" | "gone" | "failed";
 
 /** API Gateway: connections, their frames, and what is posted to them. */
 export class Gateway {
@@ -85,7 +84,7 @@ export class Gateway {
       socket.connection = `c${this.#nextConnection++}`;
       this.sockets.set(socket.connection, socket);
       this.#observer.note(socket.client, () => `${socket.connection} opens`);
-      this.time.after(MAX_LIFE_MS, () => {
+      this.time.after(MAX_CONNECTION_MS, () => {
         if (socket.isAlive && this.sockets.has(socket.connection))
           this.#observer.blamed(socket.client, "is cut after 2 hours");
         this.close(socket, GOING_AWAY);

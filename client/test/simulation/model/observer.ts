@@ -26,14 +26,3 @@ export interface Call {
   /** The client got an answer about these rooms that serves; `syncAfterMs` is what it was told. */
   served(rooms: readonly string[], syncAfterMs: number): void;
 }
-
-export const BLIND: Observer = {
-  dialled: () => {},
-  ended: () => {},
-  blamed: () => {},
-  called: () => ({ served: () => {} }),
-  pushed: () => {},
-  postFailed: () => {},
-  broadcast: () => {},
-  note: () => {},
-};

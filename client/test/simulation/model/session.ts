@@ -15,7 +15,7 @@ export interface ClientFields {
 /** A reply, or `undefined` when the function died. */
 export type Outcome = Record<string, unknown> | undefined;
 
-const MAX_SYNC_ROOMS = 50;
+const SYNC_ROOMS = 50;
 /** Messages of one room in a reply, and of all rooms in a reply. */
 const PAGE = 25;
 const REPLY_BUDGET = 60;
@@ -131,7 +131,7 @@ export class Session {
     usage: Usage,
   ): Outcome {
     const rooms = Object.entries(asked);
-    if (rooms.length > MAX_SYNC_ROOMS) return error("bad_request", "a sync has at most 50 rooms");
+    if (rooms.length > SYNC_ROOMS) return error("bad_request", "a sync has at most 50 rooms");
     this.#call(usage);
     usage.readUnits += 0.5;
     const rows = this.#connections.rowsOf(connection);

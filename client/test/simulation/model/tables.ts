@@ -105,13 +105,13 @@ export class ConnectionsTable {
 }
 
 /** What the head row of a log says. */
-export interface Head {
+interface Head {
   seq: number;
   appendedAt: number;
 }
 
 /** What a strong read of a log finds. */
-export interface Found {
+interface Found {
   /** The newest number that the log has, or had before everything expired. */
   seq: number;
   messages: LoggedMessage[];
