@@ -19,7 +19,7 @@ interface Reader<T> {
 
 type Result<T> = IteratorResult<T, undefined>;
 
-export interface DeliveryPorts<T> {
+interface DeliveryPorts<T> {
   /** Whether there are `message` listeners. */
   listening(): boolean;
   /** Calls them. */

@@ -6,7 +6,7 @@ import type { JoinPace, PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
 import { type Deferred, deferred, now, retryDelay, Timer } from "./timing.js";
 
-export interface LinkPorts {
+interface LinkPorts {
   /** A join failed and is tried again. */
   error(error: RoomcastError): void;
 }

@@ -1,4 +1,4 @@
-export interface NetworkPorts {
+interface NetworkPorts {
   /** The device says that it is online again, or the page is seen again: its timers may be long overdue, and somebody waits for it. */
   back(): void;
   /** The page is hidden: its timers will be late. */

@@ -4,7 +4,7 @@ import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
 import { type Backoff, deferred, now, retryDelay, sleep, within } from "./timing.js";
 
-export interface RequesterTimes {
+interface RequesterTimes {
   /** How long one attempt waits for its reply. */
   requestTimeoutMs: number;
   retry: Backoff;

@@ -46,7 +46,7 @@ export interface StateEvents<T = unknown> {
 export type SetOptions = Omit<SendOptions, "key">;
 
 /** What the map needs of its room. */
-export interface StatePorts<T> {
+interface StatePorts<T> {
   parse(data: unknown): T;
   /** Reads a page behind the key `after` that is not older than `seq`. */
   page(after: string, seq: number): Promise<StatePage>;

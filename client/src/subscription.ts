@@ -15,7 +15,7 @@ import { type Sequenced, Sequencer } from "./sequencer.js";
 import { type Backoff, backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
 /** What a subscription needs from its room and its client. */
-export interface SubscriptionPorts {
+interface SubscriptionPorts {
   deliver(messages: Sequenced[]): void;
   /** The application has as many unread messages as it may: deliver nothing more for now. */
   full(): boolean;
@@ -43,7 +43,7 @@ export interface SubscriptionPorts {
   ended(reason: RoomcastError, resumes: boolean): void;
 }
 
-export interface SubscriptionTimes {
+interface SubscriptionTimes {
   /** From a room's last frame to its beat. */
   syncIntervalMs: number;
   /** How long frames may arrive out of order before what is missing is asked for. */

@@ -20,7 +20,7 @@ export interface Attended {
 }
 
 /** A room's members, as React reads them. */
-export class PresenceStore {
+class PresenceStore {
   readonly #room: Attended;
   readonly #watched: Watched;
   readonly subscribe: Watched["subscribe"];

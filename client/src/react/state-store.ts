@@ -15,7 +15,7 @@ const UPDATE_MS = 16;
 export const NO_STATE: StateSnapshot<never> = Object.freeze({ entries: new Map<string, never>(), ready: false });
 
 /** A room's state, as React reads it: as a whole, or a key of it. */
-export class StateStore<T> {
+class StateStore<T> {
   readonly #room: Room<T>;
   readonly #whole: Watched;
   /** What reads one key. */
