@@ -43,5 +43,5 @@ describe("nobody is deaf", () => {
     if (tried.length > 10) expect(Math.min(total.recovered, total.rowsDeleted)).toBeGreaterThan(0);
     expect(total.longestDeafMs).toBeLessThanOrEqual(DEAF_LIMIT_MS);
   };
-  it("in rooms active and silent by turns, while everything fails", run, 60_000 + tried.length * 1_000);
+  it("in rooms active and silent by turns, while everything fails", run);
 });

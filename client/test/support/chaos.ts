@@ -1,8 +1,9 @@
 import { vi } from "vitest";
 import { type Message, type Room, Roomcast, type RoomcastError } from "../../src/index.js";
-import { CALM, FakeNetwork, type FakeSocket, type Weather } from "./fake-network.js";
+import { CALM, FakeNetwork, type FakeSocket } from "./fake-network.js";
 import { type History, violations } from "./history-checker.js";
 import type { Random } from "./random.js";
+import { randomOptions, randomWeather } from "./random-runs.js";
 import { ScriptedServer } from "./scripted-server.js";
 
 const ROOMS = ["chat", "prices"];
@@ -104,16 +105,12 @@ export class Chaos {
     // Some tokens expire, in a second or in minutes.
     const lifeMs = random.chance(0.3) ? random.int(1_000, 120_000) : undefined;
     const client = new Roomcast({
-      url: "ws://fake",
+      ...randomOptions(random),
       token: () => {
         if (random.chance(0.05)) throw new Error("the token service is down");
         return lifeMs === undefined || this.#isHealed ? name : this.#server.issue(name, lifeMs);
       },
       WebSocket: this.#network.WebSocket,
-      reconnect: { base: 200, cap: 5_000 },
-      retry: { base: 100, cap: 5_000 },
-      syncIntervalMs: random.int(5_000, 30_000),
-      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
       reorderWindowMs: random.int(0, 200),
       joinConcurrency: random.int(1, 4),
       bufferSize: random.chance(0.3) ? random.int(1, 10) : 1_000,
@@ -126,20 +123,8 @@ export class Chaos {
 
   #setWeather(): void {
     const random = this.#random;
-    const slowest = random.int(1, 400);
-    const loss = random.chance(0.5) ? 0 : random.next() * 0.4;
-    const repeat = random.next() * 0.3;
-    const refuse = random.next() * 0.4;
     const stall = random.next() * 0.1;
-    const weather: Weather = {
-      latency: () => random.int(0, slowest),
-      losesBroadcast: () => random.chance(loss),
-      repeatsBroadcast: () => random.chance(repeat),
-      refuses: () => random.chance(refuse),
-      stalls: () => random.chance(stall),
-      losesReply: () => random.chance(loss / 8),
-    };
-    this.#network.weather = weather;
+    this.#network.weather = { ...randomWeather(random), stalls: () => random.chance(stall) };
     this.#errorRate = random.chance(0.5) ? 0 : random.next() * 0.2;
     this.#silenceRate = random.chance(0.7) ? 0 : random.next() * 0.1;
   }

@@ -35,7 +35,6 @@ export class FakeNetwork {
 
   /** The class to give to a client. The token is the subject, or one that the server has issued. */
   get WebSocket(): WebSocketConstructor {
-    // eslint-disable-next-line @typescript-eslint/no-this-alias
     const network = this;
     return class extends FakeSocket {
       constructor(url: string) {

@@ -2,6 +2,7 @@ import { vi } from "vitest";
 import { type Member, type Room, Roomcast, type RoomcastError } from "../../src/index.js";
 import { CALM, FakeNetwork } from "./fake-network.js";
 import type { Random } from "./random.js";
+import { randomOptions } from "./random-runs.js";
 import { membersOf } from "./room-members.js";
 import { ScriptedServer } from "./scripted-server.js";
 
@@ -153,13 +154,9 @@ export class PresenceChaos {
   #addClient(name: string, exact: boolean): void {
     const random = this.#random;
     const client = new Roomcast({
-      url: "ws://fake",
+      ...randomOptions(random),
       token: name,
       WebSocket: this.#network.WebSocket,
-      reconnect: { base: 200, cap: 5_000 },
-      retry: { base: 100, cap: 5_000 },
-      syncIntervalMs: random.int(5_000, 30_000),
-      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
     });
     const room = client.room(ROOM);
     client.on("error", (error: RoomcastError) => {

@@ -4,6 +4,7 @@ import { type Room, Roomcast, type RoomcastError, type StateEntry } from "../../
 import { supersedes } from "../../src/state-map.js";
 import { CALM, FakeNetwork } from "./fake-network.js";
 import type { Random } from "./random.js";
+import { randomOptions, randomWeather } from "./random-runs.js";
 import type { RoomLog } from "./room-log.js";
 import { untilOf } from "./room-state.js";
 import { ScriptedServer } from "./scripted-server.js";
@@ -159,13 +160,9 @@ export class StateChaos {
   #addClient(name: string): void {
     const random = this.#random;
     const client = new Roomcast({
-      url: "ws://fake",
+      ...randomOptions(random),
       token: name,
       WebSocket: this.#network.WebSocket,
-      reconnect: { base: 200, cap: 5_000 },
-      retry: { base: 100, cap: 5_000 },
-      syncIntervalMs: random.int(5_000, 30_000),
-      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
       reorderWindowMs: random.int(0, 200),
       bufferSize: random.chance(0.5) ? random.int(1, 10) : 1_000,
     });
@@ -261,19 +258,8 @@ export class StateChaos {
 
   #setWeather(): void {
     const random = this.#random;
-    const slowest = random.int(1, 400);
-    const loss = random.chance(0.5) ? 0 : random.next() * 0.4;
-    const repeat = random.next() * 0.3;
-    const refuse = random.next() * 0.4;
     this.#errorRate = random.chance(0.6) ? 0 : random.next() * 0.3;
-    this.#network.weather = {
-      ...CALM,
-      latency: () => random.int(0, slowest),
-      losesBroadcast: () => random.chance(loss),
-      repeatsBroadcast: () => random.chance(repeat),
-      refuses: () => random.chance(refuse),
-      losesReply: () => random.chance(loss / 8),
-    };
+    this.#network.weather = randomWeather(random);
   }
 
   #heal(): void {

@@ -35,6 +35,12 @@ export class World {
     return { client, room };
   }
 
+  /** Appends to a room's log without broadcasting. */
+  append(roomId: string, ...values: unknown[]): { seq: number }[] {
+    const drafts = values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value }));
+    return this.server.log(roomId).append(drafts);
+  }
+
   get clients(): readonly Roomcast[] {
     return this.#clients;
   }
@@ -85,6 +91,21 @@ export async function during<T>(promise: Promise<T>): Promise<T> {
 export function collect(room: Room): Message[] {
   const seen: Message[] = [];
   room.on("message", (message) => seen.push(message));
+  return seen;
+}
+
+/** The data of messages. */
+export function dataOf(seen: readonly { data: unknown }[]): unknown[] {
+  return seen.map((message) => message.data);
+}
+
+/** What a room says of itself, as a growing list: its status, and `gap!`, `recovered n!`, `truncated!`. */
+export function events(room: Room): string[] {
+  const seen: string[] = [];
+  room.on("status", ({ status }) => seen.push(status));
+  room.on("gap", () => seen.push("gap!"));
+  room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
+  room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
   return seen;
 }
 

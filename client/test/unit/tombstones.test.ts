@@ -1,23 +1,12 @@
 import { describe, expect, it, vi } from "vitest";
 import type { JoinedFrame, LoggedMessage } from "../../src/frames.js";
-import { type Room, RoomcastError } from "../../src/index.js";
+import { RoomcastError } from "../../src/index.js";
 import { StateMap } from "../../src/state-map.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { inStateRoom, shown } from "../support/state-room.js";
+import { during, pass } from "../support/world.js";
 
-const fake = inFakeTime();
+const { fake, put, remove, watched } = inStateRoom();
 const HOUR = 3_600_000;
-
-async function watched(): Promise<Room> {
-  const client = await fake.world.connected();
-  const room = client.room("fx");
-  await during(room.join({ state: true }));
-  return room;
-}
-
-const put = (key: string, data: unknown, more: object = {}) =>
-  fake.world.server.publish("fx", [{ key, data, ...more }]);
-const remove = (key: string, more: object = {}) => put(key, null, { remove: true, ...more });
-const shown = (room: Room) => Object.fromEntries([...room.state].map(([key, { data }]) => [key, data]));
 
 /** What somebody sees who joins now. */
 async function seenByOthers(): Promise<Record<string, unknown>> {

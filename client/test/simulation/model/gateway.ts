@@ -48,7 +48,6 @@ export class Gateway {
 
   /** The class to give to clients. The token is the client's name, or one of `tokens`. */
   get WebSocket(): WebSocketConstructor {
-    // eslint-disable-next-line @typescript-eslint/no-this-alias
     const gateway = this;
     return class extends SimulatedSocket {
       constructor(url: string) {
