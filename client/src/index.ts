@@ -22,6 +22,7 @@ export type { PageOptions, Presence, PresenceEvents, PresencePage } from "./pres
 export type { Room } from "./room.js";
 export type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
 export type { Accepted, SendOptions } from "./send.js";
-export type { KeyChange, SetOptions, StateEntry, StateEvents, StateMap } from "./state-map.js";
+export type { StateMap } from "./state-map.js";
+export type { KeyChange, SetOptions, StateEntry, StateEvents } from "./state-types.js";
 export type { Backoff } from "./timing.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

@@ -4,15 +4,15 @@ import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
 import { type EphemeralOptions, Ephemerals } from "./ephemeral.js";
-import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
+import { about, checkWhole, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
 import { HISTORY_MESSAGES, isRoomId, MAX_SEND_TIMEOUT_MS, MEMBERS } from "./limits.js";
 import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
+import { parseAll } from "./parse.js";
 import { Presence } from "./presence.js";
 import type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
 import { type Accepted, ephemeralFrame, type SendOptions, sendFrame, sendLine } from "./send.js";
-import type { Sequenced } from "./sequencer.js";
 import type { Session } from "./session.js";
 import { StateMap } from "./state-map.js";
 import { Subscription } from "./subscription.js";
@@ -179,7 +179,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     checkWhole("limit", limit, 1, this.id, HISTORY_MESSAGES);
     checkWhole("before", before, 1, this.id);
     const reply = await this.#request({ action: "getHistory", roomId: this.id, before, limit }, "history", signal);
-    const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));
+    const { messages, bad } = parseAll(
+      this.id,
+      reply.messages.map((message) => ({ message, recovered: true })),
+      this.#parse,
+    );
     for (const error of bad) this.#tell("error", error);
     return { messages, more: reply.more, before: reply.messages[0]?.seq };
   }
@@ -274,7 +278,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
       {
         deliver: (logged) => {
           if (subscription.stopped) return;
-          const { messages, bad } = this.#parsed(logged);
+          const { messages, bad } = parseAll(this.id, logged, this.#parse);
           if (this.#has.state) this.state.apply(logged.map(({ message }) => message));
           if (subscription.stopped) return;
           this.#delivery.push(messages);
@@ -385,23 +389,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     const work = (cancellation?: Cancellation) =>
       requester.request(frame, expects, settings.operationTimeoutMs, cancellation);
     return unlessAborted(signal, work, this.#session.assertOpen());
-  }
-
-  /** Messages with their data checked, and what was wrong with others. */
-  #parsed(logged: readonly Sequenced[]): { messages: Message<T>[]; bad: RoomcastError[] } {
-    const messages: Message<T>[] = [];
-    const bad: RoomcastError[] = [];
-    for (const { message, recovered } of logged) {
-      try {
-        // A removal has none.
-        const data = message.remove ? (message.data as T) : this.#parse(message.data);
-        messages.push({ ...message, roomId: this.id, data, recovered });
-      } catch (cause) {
-        const text = `message ${message.seq} has bad data: ${describe(cause)}`;
-        bad.push(this.#error("bad_data", text, { messageId: message.id, cause }));
-      }
-    }
-    return { messages, bad };
   }
 
   #setStatus(status: RoomStatus): void {

@@ -9,41 +9,10 @@ import {
   type StatePage,
 } from "./frames.js";
 import { MAX_TIMER_MS, RETENTION_SECONDS } from "./limits.js";
-import type { Accepted, SendOptions } from "./send.js";
+import { supersedes } from "./rank.js";
+import type { Accepted } from "./send.js";
+import type { KeyChange, SetOptions, StateEntry, StateEvents } from "./state-types.js";
 import { deferred, Timer } from "./timing.js";
-
-/** A key's value. Never changed: another value is another entry. */
-export interface StateEntry<T = unknown> {
-  /** What was sent, as the room's `parse` returned it. */
-  readonly data: T;
-  /** The message that brought it. */
-  readonly seq: number;
-  readonly version?: number;
-  readonly from: string;
-  /** When the server accepted it, in Unix milliseconds by the server's clock. */
-  readonly sentAt: number;
-  /** When it ends by itself, on the same clock. */
-  readonly expiresAt?: number;
-}
-
-/** What has become of a key. */
-export interface KeyChange<T = unknown> {
-  key: string;
-  /** `undefined`: the key has no value any more. */
-  entry: StateEntry<T> | undefined;
-  previous: StateEntry<T> | undefined;
-  reason: "set" | "removed" | "expired";
-}
-
-export interface StateEvents<T = unknown> {
-  /** The map is complete: at first, and again where it had to be read anew. */
-  snapshot: ReadonlyMap<string, StateEntry<T>>;
-  /** A key has another value, or none any more. Not before the first `snapshot`. */
-  change: KeyChange<T>;
-}
-
-/** Options of `state.set`: those of a message that has a key. */
-export type SetOptions = Omit<SendOptions, "key">;
 
 /** What the map needs of its room. */
 interface StatePorts<T> {
@@ -89,15 +58,6 @@ const SWEEP_MS = 1_000;
 
 /** Below every number of a message. */
 const NEVER = -1;
-
-/**
- * Whether `a` takes the place of `b`: by version, then by number. The order is total, so that messages may be applied in any order
- * and repeatedly: v5, one without a version, v3 leave v5 in every one.
- */
-export function supersedes(a: Rank, b: Rank): boolean {
-  const [newer, older] = [a.version ?? 0, b.version ?? 0];
-  return newer === older ? a.seq > b.seq : newer > older;
-}
 
 /**
  * What the keys of a room have, as messages and pages of the server's state tell. Live: it changes as they come.

@@ -1,5 +1,5 @@
 import type { KeyedValue, LoggedMessage, RemovedKey, StatePage } from "../../src/frames.js";
-import { supersedes } from "../../src/state-map.js";
+import { supersedes } from "../../src/rank.js";
 
 /** A row of the table of state: the greatest message of a key, until it is forgotten. */
 interface Row {

@@ -1,7 +1,7 @@
 import { vi } from "vitest";
 import type { LoggedMessage } from "../../src/frames.js";
 import { type Room, Roomcast, type RoomcastError, type StateEntry } from "../../src/index.js";
-import { supersedes } from "../../src/state-map.js";
+import { supersedes } from "../../src/rank.js";
 import { CALM, FakeNetwork } from "./fake-network.js";
 import type { Random } from "./random.js";
 import { randomOptions, randomWeather } from "./random-runs.js";
