@@ -2,8 +2,9 @@ import type { Inbound, LoggedMessage } from "./frames.js";
 import { MAX_BEAT_MS, MAX_CONNECTION_MS } from "./limits.js";
 
 /**
- * Decodes and checks a frame of the server; nobody checks its fields again. `undefined` if it is none that this version knows;
- * an error with the code `protocol`, in place of the reply that it may have been, if it makes no sense.
+ * Decodes and checks a frame of the server: nobody checks its fields again. A frame of a type that this version does
+ * not know is `undefined`. A frame that makes no sense is an error with the code `protocol`, in place of the reply that
+ * it may have been.
  *
  * API Gateway itself answers `{message, connectionId, requestId}` when it throttles or when an integration fails. That
  * `requestId` is its own, not ours, and is dropped so that it is never taken for an echo.
@@ -62,7 +63,7 @@ const members = { ...published, members: memberList, next: optional(isText) };
 
 const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
 
-/** What the fields of each frame must be. */
+/** Checks of the fields of each frame. */
 const shapes = new Map<unknown, Record<string, Check>>(
   Object.entries({
     joined: {
@@ -93,8 +94,8 @@ const shapes = new Map<unknown, Record<string, Check>>(
 );
 
 /**
- * Times without which a frame makes sense as well, and the most that they are taken for: one that makes no sense is dropped.
- * No wait is longer than a beat (retention: six days), so that no server can silence a client.
+ * Optional times of a frame, with their bounds: a greater value counts as the bound, and one that is no time is
+ * dropped. No wait is longer than a beat (for the retention that is six days), so that no server can silence a client.
  */
 const HINTS = {
   retentionSeconds: MAX_BEAT_MS,
@@ -129,7 +130,7 @@ function isFlag(value: unknown): boolean {
   return typeof value === "boolean";
 }
 
-/** Checks the bounds of a broadcast; those that it only implies are written into it. */
+/** Checks the bounds of a broadcast, after filling in those that it only implies. */
 function isBounded(f: Fields): boolean {
   const messages = f["messages"] as LoggedMessage[];
   const after = (f["after"] ??= (messages[0]?.seq ?? 0) - 1);
@@ -149,7 +150,7 @@ function isSeq(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** JSON has no others. */
+/** True for the numbers that JSON can have. */
 function isNumber(value: unknown): value is number {
   return Number.isFinite(value);
 }

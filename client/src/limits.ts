@@ -1,6 +1,10 @@
-// Limits of the protocol and of API Gateway, with their source. A limit of the protocol has its name in shared/src/limits.rs.
+// Limits of the protocol and of API Gateway, with their source. A limit of the protocol has its name in
+// shared/src/limits.rs.
 
-/** Bytes of the largest WebSocket frame that API Gateway accepts from a client. A larger one closes the connection with 1009. */
+/**
+ * Bytes of the largest WebSocket frame that API Gateway accepts from a client. A larger one closes the connection with
+ * 1009.
+ */
 export const MAX_CLIENT_FRAME_BYTES = 32 * 1024;
 
 /** Rooms in one `sync` frame (protocol). */
@@ -30,7 +34,9 @@ export const NAME_CHARS = 64;
 /** Longest idle time of a connection: API Gateway closes it after ten minutes without a frame. */
 export const MAX_IDLE_MS = 10 * 60_000;
 
-/** Longest time between two beats, a minute below `MAX_IDLE_MS` (the server's SYNC_MAX_SECONDS is bounded by it too). */
+/**
+ * Longest time between two beats, a minute below `MAX_IDLE_MS` (the server's SYNC_MAX_SECONDS is bounded by it too).
+ */
 export const MAX_BEAT_MS = 9 * 60_000;
 
 /** Longest time between two beats in a hidden browser tab, where timers fire up to a minute late. */

@@ -3,17 +3,20 @@ import type { Member } from "./frames.js";
 import { DATA_LEVELS, PRESENCE_DATA_BYTES } from "./limits.js";
 import { jsonCopy } from "./send.js";
 
-/** A copy: it is said again with each connection, and the caller's object may have changed by then. */
+/** A copy of a member's data. It is sent with each new connection, when the caller's object may have changed. */
 export function said(data: unknown): unknown {
   if (data === undefined) return undefined;
   const copy = jsonCopy(data, PRESENCE_DATA_BYTES);
-  // With it no room could be joined.
+  // The server would refuse every join with such data.
   if (!isReadable(copy))
     throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
   return copy;
 }
 
-/** Whether the server takes it: it refuses what some parsers would. `u` makes a pair one character, which is none of these. */
+/**
+ * True if the server takes the data: it refuses what some parsers would. With `u` a whole surrogate pair is one
+ * character, which does not match.
+ */
 function isReadable(data: unknown, levels = DATA_LEVELS): boolean {
   if (typeof data === "string") return !/[\ud800-\udfff]/u.test(data);
   return (

@@ -1,8 +1,8 @@
 import type { Rank } from "./frames.js";
 
 /**
- * Whether `a` takes the place of `b`: by version, then by number. The order is total, so that messages may be applied in any order
- * and repeatedly: v5, one without a version, v3 leave v5 in every one.
+ * True if `a` takes the place of `b`: the greater version does, then the greater number. The order is total, so
+ * messages may be applied in any order and repeatedly: v5, one without a version and v3 leave v5, whichever comes last.
  */
 export function supersedes(a: Rank, b: Rank): boolean {
   const [newer, older] = [a.version ?? 0, b.version ?? 0];

@@ -1,20 +1,20 @@
 import type { SendOptions } from "./send.js";
 
-/** A key's value. Never changed: another value is another entry. */
+/** A key's value. An entry never changes: another value is another entry. */
 export interface StateEntry<T = unknown> {
-  /** What was sent, as the room's `parse` returned it. */
+  /** The data, as the room's `parse` returned it. */
   readonly data: T;
-  /** The message that brought it. */
+  /** The number of the message that brought the value. */
   readonly seq: number;
   readonly version?: number;
   readonly from: string;
-  /** When the server accepted it, in Unix milliseconds by the server's clock. */
+  /** The time at which the server accepted it, in Unix milliseconds by the server's clock. */
   readonly sentAt: number;
-  /** When it ends by itself, on the same clock. */
+  /** The time at which the value ends by itself, on the same clock. */
   readonly expiresAt?: number;
 }
 
-/** What has become of a key. */
+/** A change of a key. */
 export interface KeyChange<T = unknown> {
   key: string;
   /** `undefined`: the key has no value any more. */
@@ -24,11 +24,11 @@ export interface KeyChange<T = unknown> {
 }
 
 export interface StateEvents<T = unknown> {
-  /** The map is complete: at first, and again where it had to be read anew. */
+  /** The complete map: the first one, and each that had to be read anew. */
   snapshot: ReadonlyMap<string, StateEntry<T>>;
-  /** A key has another value, or none any more. Not before the first `snapshot`. */
+  /** A key that has another value, or none any more. The first comes after the first `snapshot`. */
   change: KeyChange<T>;
 }
 
-/** Options of `state.set`: those of a message that has a key. */
+/** Options of `state.set`: those of a message with a key. */
 export type SetOptions = Omit<SendOptions, "key">;

@@ -2,9 +2,7 @@ import { type Cancellation, unlessCancelled } from "./cancellation.js";
 import { RoomcastError } from "./errors.js";
 import { deferred } from "./timing.js";
 
-/**
- * The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it.
- */
+/** The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it. */
 export interface WebSocketLike {
   // biome-ignore-start lint/suspicious/noExplicitAny: every implementation has event classes of its own.
   onopen: ((event: any) => void) | null;
@@ -28,7 +26,7 @@ export function globalWebSocket(): WebSocketConstructor {
   throw new RoomcastError("bad_request", "no WebSocket: pass that of the ws package");
 }
 
-/** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
+/** Opens a socket. Resolves when it is open. Rejects with `connect_failed`, or with the reason when it is cancelled. */
 export async function openSocket(
   WebSocket: WebSocketConstructor,
   url: string,
@@ -39,13 +37,14 @@ export async function openSocket(
   try {
     socket = new WebSocket(url);
   } catch (cause) {
-    // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
+    // The cause is no failure of the network, but a bad URL, or a page loaded by https that may not open ws.
     throw new RoomcastError("connect_failed", "the WebSocket could not be created", { cause, retryable: false });
   }
   const opened = deferred<WebSocketLike>();
   let cause: unknown;
   socket.onopen = () => opened.resolve(socket);
-  // Needed after the end too: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
+  // The listener stays to the end: Node's `ws` emits an error when it is closed while connecting, and throws if nobody
+  // listens.
   socket.onerror = (event: { message?: string; error?: unknown } | undefined) => {
     cause = event?.error ?? event?.message;
   };

@@ -1,5 +1,5 @@
 const SVG = "http://www.w3.org/2000/svg";
-/** How much of the past is shown, in milliseconds. */
+/** Length of the past that is shown, in milliseconds. */
 const SPAN = 60_000;
 /** Colours that the style sheet has. */
 const COLOURS = 6;
@@ -13,7 +13,7 @@ export interface Point {
   /** Unix milliseconds. */
   time: number;
   price: number;
-  /** It came late: from the log. */
+  /** True if the price came late, from the log. */
   missed: boolean;
 }
 
@@ -31,7 +31,7 @@ interface Series {
   rings: SVGGElement;
 }
 
-/** A line for each symbol: its change, in percent, since the beginning of what is shown. */
+/** A chart with a line for each symbol: its change, in percent, since the chart's beginning. */
 export class PriceChart {
   readonly #series = new Map<string, Series>();
   readonly #axes: SVGGElement;
@@ -50,7 +50,7 @@ export class PriceChart {
     return [...this.#series.keys()].indexOf(symbol) % COLOURS;
   }
 
-  /** Adds a point; returns the symbol's change in percent. */
+  /** Adds a point. Returns the symbol's change in percent. */
   add(symbol: string, point: Point): number {
     const { points } = this.#of(symbol);
     points.push(point);

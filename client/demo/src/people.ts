@@ -1,20 +1,20 @@
 import type { Member, Room } from "../../src/index.js";
 import { byId, create } from "./elements.js";
 
-/** How long somebody is typing who says so once. */
+/** Time for which somebody counts as typing after saying so. */
 const TYPING_MS = 4_000;
-/** How many faces there is place for. */
+/** Number of faces that there is place for. */
 const FACES = 8;
 
-/** Who is in a room, and who of them is typing. */
+/** The people in a room, and those of them who are typing. */
 export class People {
   readonly #room: Room;
   readonly #name: string;
   readonly #stops: (() => void)[];
-  /** Those who are typing, and what ends it. */
+  /** People who are typing, with the timer that ends it. */
   readonly #typing = new Map<string, ReturnType<typeof setTimeout>>();
 
-  /** Shows the room's, until `stop` is called. `name` is the page's own. */
+  /** Shows the people of a room, until `stop` is called. `name` is the page's own. */
   constructor(room: Room, name: string) {
     this.#room = room;
     this.#name = name;
@@ -33,9 +33,9 @@ export class People {
     show();
   }
 
-  /** Says that the page's own is typing: the library sees to it that this is not said too often. */
+  /** Tells others that the page's own user is typing. The library sees to it that this is not told too often. */
   typing(): void {
-    // It is no loss if it cannot be said.
+    // A notice of typing that cannot be sent is no loss.
     this.#room.sendEphemeral(true, { key: "typing" }).catch(() => {});
   }
 
@@ -76,7 +76,7 @@ export class People {
   }
 }
 
-/** What members say of themselves is their claim: shown as text, and only if it is one. */
+/** The name that a member claims: shown as text, and only if it is one. */
 function nameOf({ id, data }: Member): string {
   const { name } = (data ?? {}) as { name?: unknown };
   return typeof name === "string" && name !== "" ? name : id;

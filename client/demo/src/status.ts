@@ -1,12 +1,12 @@
 import type { Message, Room, Roomcast } from "../../src/index.js";
 import { byId, create, timeOf } from "./elements.js";
 
-/** How many messages the median latency is of. */
+/** Number of messages that the median latency is taken of. */
 const SAMPLES = 50;
-/** How many lines of what happened are kept. */
+/** Number of lines that are kept. */
 const LINES = 60;
 
-/** Shows the connection: its state, its figures, and what happened to it. */
+/** Shows the connection: its state, its figures and its events. */
 export class Status {
   readonly #latencies: number[] = [];
   #last: { text: string; times?: HTMLElement; count: number } = { text: "", count: 0 };
@@ -56,7 +56,7 @@ export class Status {
     };
   }
 
-  /** Adds a line, or counts the last one up if it says the same. */
+  /** Adds a line, or counts up the last one if it says the same. */
   happened(text: string, kind: "good" | "bad" | "" = ""): void {
     const events = byId<"ol">("events");
     if (text === this.#last.text && this.#last.times !== undefined) {

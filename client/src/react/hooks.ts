@@ -7,7 +7,7 @@ import { useClient } from "./provider.js";
 import { NOT_JOINED, type RoomSnapshot, roomStore } from "./room-store.js";
 import { NO_STATE, type StateSnapshot, stateStore } from "./state-store.js";
 
-/** What `useRoomcast` returns. */
+/** The result of `useRoomcast`. */
 export interface UseRoomcast extends ConnectionSnapshot {
   client: Roomcast;
 }
@@ -21,26 +21,32 @@ export function useRoomcast(): UseRoomcast {
 }
 
 export interface UseRoomOptions<T> extends RoomOptions<T> {
-  /** As for `Room.join`: everything after this `seq` is delivered. Counts when the room is joined. */
+  /** The `after` of `Room.join`: everything after this `seq` is delivered. It counts when the room is joined. */
   after?: number;
   /** Keeps the room's state, for `useRoomState`. */
   state?: boolean;
-  /** Keeps the room's list of members, for `usePresence`, and says this of the client, or with `true` nothing. Other data is an update. */
+  /**
+   * Keeps the room's list of members, for `usePresence`, and gives this data of the client, or none with `true`. Other
+   * data is an update.
+   */
   presence?: unknown;
   /** With `false` the component does not hold the room. Default true. */
   enabled?: boolean;
 }
 
-/** What `useRoom` returns. The functions stay the same for as long as the room does. */
+/** The result of `useRoom`. Its functions stay the same for as long as the room does. */
 export interface UseRoom<T> extends RoomSnapshot {
-  /** The room itself, as `client.room(id)` returns it: for `useMessages`, `useRoomEvent` and what has no hook. */
+  /**
+   * The room itself, as `client.room(id)` returns it: for `useMessages`, for `useRoomEvent`, and for everything that
+   * has no hook.
+   */
   room: Room<T>;
-  /** `room.send`, which can be passed on by itself. */
+  /** The room's `send`, which can be passed on by itself. */
   send: Room<T>["send"];
 }
 
 /**
- * A room, joined for as long as a component with this hook is mounted, however many there are; left when the last is gone. A room
+ * A room that is joined for as long as any component with this hook is mounted, and left when the last is gone. A room
  * that the application has joined by itself stays joined.
  */
 export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}): UseRoom<T> {
@@ -62,21 +68,22 @@ export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}
 }
 
 export interface UseMessagesOptions {
-  /** How many messages to keep; the oldest go first. Default 200. */
+  /** Number of messages to keep. The oldest go first. Default 200. */
   limit?: number;
-  /** How many messages of the past to read at first, and with each `loadOlder`. 0: none at first. Default 50. */
+  /** Number of messages of the past to read at first, and with each `loadOlder`. 0 means none at first. Default 50. */
   history?: number;
 }
 
-/** What `useMessages` returns. */
+/** The result of `useMessages`. */
 export interface UseMessages<T> extends MessagesSnapshot<T> {
-  /** Reads a page of what is before the first message. The list keeps it beyond its limit. Never rejects. */
+  /** Reads a page of older messages, which the list keeps beyond its limit. Never rejects. */
   loadOlder: () => Promise<void>;
 }
 
 /**
- * The messages of a room, as they come and with a page of the past before them, in order and without a hole between; updated at most
- * once in 16 ms. The room must be joined, by `useRoom` or otherwise. Components with the same room and options share the list.
+ * The messages of a room, as they come and with a page of the past before them, in order and without a hole between.
+ * The list is updated at most once in 16 ms. The room must be joined, by `useRoom` or otherwise. Components with the
+ * same room and options share the list.
  */
 export function useMessages<T>(room: Room<T>, options: UseMessagesOptions = {}): UseMessages<T> {
   const { limit = 200, history = 50 } = options;
@@ -86,8 +93,8 @@ export function useMessages<T>(room: Room<T>, options: UseMessagesOptions = {}):
 }
 
 /**
- * What the keys of a room have: all of them, updated at most once in 16 ms, or the entry of one, which alone is watched then. The room
- * must be joined with `state`, by `useRoom` or otherwise.
+ * The state of a room: the entries of all keys, updated at most once in 16 ms, or the entry of one, which alone is
+ * watched then. The room must be joined with `state`, by `useRoom` or otherwise.
  */
 export function useRoomState<T>(room: Room<T>): StateSnapshot<T>;
 export function useRoomState<T>(room: Room<T>, key: string): StateEntry<T> | undefined;
@@ -101,8 +108,8 @@ export function useRoomState<T>(room: Room<T>, key?: string): StateSnapshot<T> |
 }
 
 /**
- * Who is in a room. `P` is what you say that members say of themselves: nothing checks it. The room must be joined with `presence`, by
- * `useRoom` or otherwise.
+ * The members of a room. `P` is the type of their data, which nothing checks. The room must be joined with `presence`,
+ * by `useRoom` or otherwise.
  */
 export function usePresence<P = unknown>(room: Attended): PresenceSnapshot<P> {
   const store = presenceStore(room);

@@ -1,16 +1,16 @@
 import type { Member, Presence } from "../index.js";
 import { Watched } from "./shared.js";
 
-/** Who is in a room at one moment. */
+/** The members of a room at one moment. */
 export interface PresenceSnapshot<P = unknown> {
-  /** By ascending id. */
+  /** Members by ascending id. */
   members: readonly Member<P>[];
   count: number;
-  /** Whether `members` has everybody: not before it is there, nor in a room that is too large for a list. */
+  /** True if `members` has everybody: not before the list is there, nor in a room that is too large for one. */
   listed: boolean;
 }
 
-/** Before a room is joined, and so on a server. */
+/** The snapshot before a room is joined, and on a server. */
 export const NOBODY: PresenceSnapshot<never> = Object.freeze({ members: Object.freeze([]), count: 0, listed: false });
 
 /** A room, whatever its messages are. */
