@@ -1,40 +1,10 @@
-import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { JoinExtras, JoinedFrame, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { MEMBERS } from "./limits.js";
 import { differs, member, said, same } from "./members.js";
+import type { PageOptions, PresenceEvents, PresencePage } from "./presence-types.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
-
-export interface PresenceEvents {
-  /** Somebody who came, with the first of their connections. */
-  joined: Member;
-  /** Somebody who went, with the last of their connections. */
-  left: Member;
-  /** Somebody whose data has changed. */
-  updated: Member & { readonly previous: unknown };
-  count: { count: number; previous: number };
-  /**
-   * The list, when it is first there, or when the room has become small enough for one. Empty when the room has become
-   * too large.
-   */
-  snapshot: readonly Member[];
-}
-
-export interface PageOptions extends CallOptions {
-  /** The last member of the page before. */
-  after?: string;
-  /** Largest number of members, up to 500. Default 100. */
-  limit?: number;
-}
-
-/** A page of the members that are in the room now, in the order of their ids. */
-export interface PresencePage {
-  members: readonly Member[];
-  count: number;
-  /** The `after` of the next page; `undefined` if there is none. */
-  next: string | undefined;
-}
 
 /** Calls of the list to its room. */
 interface PresencePorts {

@@ -1,5 +1,8 @@
 import type { Rank } from "./frames.js";
 
+/** A number below that of every message. */
+export const NEVER = -1;
+
 /**
  * True if `a` takes the place of `b`: the greater version does, then the greater number. The order is total, so
  * messages may be applied in any order and repeatedly: v5, one without a version and v3 leave v5, whichever comes last.

@@ -5,14 +5,14 @@ import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
 import { type EphemeralOptions, Ephemerals } from "./ephemeral.js";
 import { about, checkWhole, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
-import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
-import { HISTORY_MESSAGES, isRoomId, MAX_SEND_TIMEOUT_MS, MEMBERS } from "./limits.js";
+import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame } from "./frames.js";
+import { HISTORY_MESSAGES, isRoomId, MEMBERS } from "./limits.js";
 import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
 import { parseAll } from "./parse.js";
 import { Presence } from "./presence.js";
 import type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
-import { type Accepted, ephemeralFrame, type SendOptions, sendFrame, sendLine } from "./send.js";
+import { type Accepted, ephemeralFrame, type SendOptions, sendFrame, sendLine, sendMessage } from "./send.js";
 import type { Session } from "./session.js";
 import { StateMap } from "./state-map.js";
 import { Subscription } from "./subscription.js";
@@ -86,9 +86,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
       page: (after, seq) =>
         this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
       set: (key, data, options) => this.send(data, { ...options, key }),
-      remove: async (key, options) => this.#send(sendFrame(this.id, null, { ...options, key }, true), options),
+      remove: async (key, options) => {
+        const frame = sendFrame(this.id, null, { ...options, key }, true);
+        return sendMessage(this.#session, frame, options, this.#sendInOrder);
+      },
       serverNow: () => this.#session.serverNow(),
-      skip: (seq) => this.#skip(seq),
+      // A reader that has come meanwhile gets all messages.
+      skip: (seq) => this.#subscription?.skipTo(this.#delivery.consumed ? 0 : seq),
       error: (error) => this.#tell("error", about(error, { roomId: this.id })),
       used: () => this.#ports.used(this as Room<unknown>),
     }));
@@ -144,7 +148,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * keeps no order. `data` is any JSON value. The whole frame may have 32 KiB.
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
-    return this.#send(sendFrame(this.id, data, options), options);
+    return sendMessage(this.#session, sendFrame(this.id, data, options), options, this.#sendInOrder);
   }
 
   /**
@@ -159,25 +163,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
       return await this.#ephemerals.send(() => this.#session.requester.attempt(frame, "accepted"), key, minIntervalMs);
     } catch (thrown) {
       throw about(thrown, { roomId: this.id });
-    }
-  }
-
-  async #send(frame: SendFrame, options: SendOptions): Promise<Accepted> {
-    const { timeoutMs = this.#session.settings.sendTimeoutMs, signal, unordered } = options;
-    checkWhole("timeoutMs", timeoutMs, 1, this.id, MAX_SEND_TIMEOUT_MS);
-    // The cancellation of this run: a message that waits in line ends with it, even if the client connects anew
-    // meanwhile.
-    const closed = this.#session.assertOpen();
-    const work = (cancellation?: Cancellation) => {
-      const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
-      return unordered ? send(timeoutMs) : this.#sendInOrder(send, timeoutMs);
-    };
-    const { roomId, id } = frame;
-    try {
-      await unlessAborted(signal, work, closed);
-      return { roomId, id };
-    } catch (thrown) {
-      throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
     }
   }
 
@@ -250,9 +235,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     // The application wants another position than the one from which `connect()` has resumed the room.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
-    if (after !== undefined && this.#subscription) {
-      throw this.#error("bad_request", "the room is joined");
-    }
+    if (after !== undefined && this.#subscription) throw this.#error("bad_request", "the room is joined");
     const isMore = (state && !this.#has.state) || (presence !== undefined && !this.#has.presence);
     if (presence !== undefined && !this.#has.presence) this.presence.begin(presence === true ? undefined : presence);
     this.#has = { state: state || this.#has.state, presence: presence !== undefined || this.#has.presence };
@@ -374,11 +357,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (!this.#has.presence) throw this.#error("bad_request", "the room is not joined with presence");
     if (this.#subscription) this.#session.rejoin(this.#subscription);
     await this.#inTime(done);
-  }
-
-  #skip(seq: number): void {
-    // A reader that has come meanwhile gets all messages.
-    this.#subscription?.skipTo(this.#delivery.consumed ? 0 : seq);
   }
 
   #onEphemeral({ ephemeral }: EphemeralFrame, subscription: Subscription): void {

@@ -1,7 +1,9 @@
-import type { CallOptions } from "./abort.js";
-import { checkWhole, RoomcastError } from "./errors.js";
+import { type CallOptions, unlessAborted } from "./abort.js";
+import type { Cancellation } from "./cancellation.js";
+import { about, checkWhole, RoomcastError } from "./errors.js";
 import { byteLength, type ClientFrame, encodeFrame, type SendFrame } from "./frames.js";
-import { EPHEMERAL_DATA_BYTES, NAME_CHARS, TTL_SECONDS } from "./limits.js";
+import { EPHEMERAL_DATA_BYTES, MAX_SEND_TIMEOUT_MS, NAME_CHARS, TTL_SECONDS } from "./limits.js";
+import type { Session } from "./session.js";
 import { inTime, now } from "./timing.js";
 
 export interface SendOptions extends CallOptions {
@@ -84,13 +86,15 @@ export function jsonCopy(data: unknown, maxBytes: number): unknown {
   return JSON.parse(text);
 }
 
+type SendLine = <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) => Promise<T>;
+
 /**
  * A line of a room's messages, which are sent one after another. API Gateway runs the frames of a connection side by
  * side, so only a message whose predecessor was accepted is sure to follow it in the log.
  *
  * The result calls `send`, with the rest of the time, when everything before it has ended, well or not.
  */
-export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) => Promise<T> {
+export function sendLine(): SendLine {
   let last = Promise.resolve();
   return (send, timeoutMs) => {
     const end = now() + timeoutMs;
@@ -100,6 +104,30 @@ export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeout
     last = Promise.allSettled([last, turn]).then(() => {});
     return turn;
   };
+}
+
+/** Sends a message's frame, in the room's line unless it is unordered, for as long as its time allows. */
+export async function sendMessage(
+  session: Session,
+  frame: SendFrame,
+  options: SendOptions,
+  line: SendLine,
+): Promise<Accepted> {
+  const { roomId, id } = frame;
+  const { timeoutMs = session.settings.sendTimeoutMs, signal, unordered } = options;
+  checkWhole("timeoutMs", timeoutMs, 1, roomId, MAX_SEND_TIMEOUT_MS);
+  // The cancellation of this run: a message that waits in line ends with it, even if the client connects anew meanwhile.
+  const closed = session.assertOpen();
+  const work = (cancellation?: Cancellation) => {
+    const send = (ms: number) => session.requester.request(frame, "accepted", ms, cancellation);
+    return unordered ? send(timeoutMs) : line(send, timeoutMs);
+  };
+  try {
+    await unlessAborted(signal, work, closed);
+    return { roomId, id };
+  } catch (thrown) {
+    throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
+  }
 }
 
 function checkField(name: string, value: unknown, roomId: string): void {

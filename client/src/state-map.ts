@@ -9,26 +9,11 @@ import {
   type StatePage,
 } from "./frames.js";
 import { MAX_TIMER_MS, RETENTION_SECONDS } from "./limits.js";
-import { supersedes } from "./rank.js";
+import { NEVER, supersedes } from "./rank.js";
 import type { Accepted } from "./send.js";
-import type { KeyChange, SetOptions, StateEntry, StateEvents } from "./state-types.js";
+import type { StatePorts } from "./state-ports.js";
+import type { Iterated, KeyChange, SetOptions, StateEntry, StateEvents } from "./state-types.js";
 import { deferred, Timer } from "./timing.js";
-
-/** Calls of the map to its room. */
-interface StatePorts<T> {
-  parse(data: unknown): T;
-  /** Reads a page behind the key `after`, which is not older than `seq`. */
-  page(after: string, seq: number): Promise<StatePage>;
-  set(key: string, data: T, options: SetOptions): Promise<Accepted>;
-  remove(key: string, options: SetOptions): Promise<Accepted>;
-  /** The server's clock, in Unix milliseconds. */
-  serverNow(): number;
-  /** Tells that the map needs no message up to `seq` any more. */
-  skip(seq: number): void;
-  error(error: RoomcastError): void;
-  /** Called when somebody listens. */
-  used(): void;
-}
 
 /** The greatest message of a key so far. */
 interface Slot<T> extends Rank {
@@ -37,9 +22,6 @@ interface Slot<T> extends Rank {
   /** The time at which the value ends, or the key is forgotten, by the server's clock. */
   until: number;
 }
-
-/** The type of a map's iterators, which depends on the compiler's version. */
-type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyMap<string, StateEntry<T>>[K]>;
 
 /**
  * Time for which values are remembered after the room was left. The server uses a page of state again for less. A join
@@ -55,9 +37,6 @@ const PAGE_UNDER_WAY_MS = 60_000;
 
 /** Shortest time between two looks for values that have ended, because each look goes through all keys. */
 const SWEEP_MS = 1_000;
-
-/** A number below that of every message. */
-const NEVER = -1;
 
 /**
  * The values of a room's keys, from messages and from pages of the server's state. The map changes as they come.
@@ -333,9 +312,8 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     if (expiresAt <= this.#ports.serverNow()) return this.#put(key, value, "expired", isPage);
     let entry: StateEntry<T> | undefined;
     try {
-      const data = this.#ports.parse(value.data);
       entry = {
-        data,
+        data: this.#ports.parse(value.data),
         seq,
         from,
         sentAt,

@@ -32,3 +32,6 @@ export interface StateEvents<T = unknown> {
 
 /** Options of `state.set`: those of a message with a key. */
 export type SetOptions = Omit<SendOptions, "key">;
+
+/** The type of a map's iterators, which depends on the compiler's version. */
+export type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyMap<string, StateEntry<T>>[K]>;

@@ -1,14 +1,9 @@
 import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
-import {
-  type BroadcastFrame,
-  bringsState,
-  type CatchUp,
-  type JoinExtras,
-  type JoinedFrame,
-  type PresenceRev,
-} from "./frames.js";
+import type { BroadcastFrame, CatchUp, JoinExtras, JoinedFrame, PresenceRev } from "./frames.js";
+import { bringsState } from "./frames.js";
 import { MAX_REPLY_MS, RETENTION_SECONDS } from "./limits.js";
+import { holeIn } from "./loss.js";
 import { Sequencer } from "./sequencer.js";
 import type { SubscriptionPorts, SubscriptionTimes } from "./subscription-ports.js";
 import { backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
@@ -290,7 +285,7 @@ export class Subscription {
     }
     this.#sequencer.restart(seq);
     if (!bringsState(page)) this.#ports.missed(seq, true);
-    this.#truncated(asked, seq, false);
+    this.#ports.emit("truncated", { after: asked, seq, certain: false });
     this.#advance();
   }
 
@@ -353,7 +348,7 @@ export class Subscription {
       if (seq === undefined) break;
       missed = this.#at;
       // "All that is retained" may be nothing, and nobody was promised more.
-      if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
+      if (after > 0 || this.emptyAt !== undefined) this.#ports.emit("truncated", { after, seq, certain: true });
       this.#deliver(after);
       if (this.stopped || this.#ports.full()) break;
     }
@@ -380,27 +375,13 @@ export class Subscription {
     this.#ports.status("recovering");
   }
 
-  /** Tells a hole once, although both connections of a hand-over report it. */
   #reportTruncation(asked: number, page: CatchUp): void {
-    const { truncated, seq, messages } = page;
     const { position = 0, emptied } = this.#sequencer;
-    const first = messages[0]?.seq;
-    const report = (after: number, behind: number, certain: boolean) => {
-      if (!bringsState(page)) this.#ports.missed(Math.max(behind - 1, after + 1), false);
-      this.#truncated(after, behind, certain);
-    };
-    if (first === undefined) {
-      if (truncated && seq === 0 && asked === position && !emptied) report(asked, seq, false);
-    } else if (truncated) {
-      if (asked <= position && position < first - 1) report(position, first, true);
-    } else if (asked === 0 && emptied && this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs) {
-      // The log, asked for all that is retained, does not say what it has dropped since it was seen empty.
-      report(position, first, false);
-    }
-  }
-
-  #truncated(after: number, seq: number, certain: boolean): void {
-    this.#ports.emit("truncated", { after, seq, certain });
+    const mayHaveDropped = this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs;
+    const hole = holeIn(page, asked, position, emptied, mayHaveDropped);
+    if (!hole) return;
+    if (!bringsState(page)) this.#ports.missed(Math.max(hole.seq - 1, hole.after + 1), false);
+    this.#ports.emit("truncated", hole);
   }
 
   #release(): void {
