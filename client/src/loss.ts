@@ -34,9 +34,9 @@ export interface Gap {
 }
 
 /**
- * The hole that an answer of the log leaves behind `position`. Both connections of a hand-over show the same hole, and the second
- * finds the position behind it. `emptied` means that the log was last seen empty, and `mayHaveDropped` that this is so long ago
- * that messages may have come and gone since.
+ * The hole that an answer of the log leaves behind `position`. Both connections of a hand-over show the same hole, and
+ * the second finds the position behind it. `emptied` means that the log was last seen empty, and `mayHaveDropped` that
+ * this is so long ago that messages may have come and gone since.
  */
 export function holeIn(
   { truncated, seq, messages }: CatchUp,

@@ -116,7 +116,8 @@ export async function sendMessage(
   const { roomId, id } = frame;
   const { timeoutMs = session.settings.sendTimeoutMs, signal, unordered } = options;
   checkWhole("timeoutMs", timeoutMs, 1, roomId, MAX_SEND_TIMEOUT_MS);
-  // The cancellation of this run: a message that waits in line ends with it, even if the client connects anew meanwhile.
+  // The cancellation of this run: a message that waits in line ends with it, even if the client connects anew
+  // meanwhile.
   const closed = session.assertOpen();
   const work = (cancellation?: Cancellation) => {
     const send = (ms: number) => session.requester.request(frame, "accepted", ms, cancellation);

@@ -18,7 +18,10 @@ function oldReact(name: string): string {
   return found;
 }
 
-/** The hooks in React's development mode, where StrictMode mounts, unmounts and mounts again; in the oldest React and the newest. */
+/**
+ * The hooks in React's development mode, where StrictMode mounts, unmounts and mounts again; in the oldest React and
+ * the newest.
+ */
 describe.each([
   ["React 18", { react: oldReact("react"), "react-dom": oldReact("react-dom") }],
   ["React 19", {}],

@@ -14,11 +14,14 @@ const { folder, files } = inject("packed");
 const installed = join(folder, "node_modules/roomcast-client");
 const read = (file: string) => readFileSync(join(installed, file), "utf8");
 
-/** What the library and the hooks may weigh in bytes, minified and compressed. Raise it knowingly. */
+/** Largest sizes of the library and of the hooks in bytes, minified and compressed. Raise them knowingly. */
 const BUDGET = 17_450;
 const HOOKS_BUDGET = 3_600;
 
-/** What the library may weigh without the parts that not every room needs: its state, its members, its ephemeral messages. */
+/**
+ * Largest size of the library without the parts that not every room needs: its state, its members, its ephemeral
+ * messages.
+ */
 const CORE_BUDGET = 14_300;
 const EXTRAS = /\/(state-map|presence|ephemeral)\.js$/;
 

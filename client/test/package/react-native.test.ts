@@ -32,7 +32,9 @@ class OldUrl {
   }
 }
 
-/** What a React Native bundle gets with `require`, in a global object with less than browsers and Node have. */
+/**
+ * The exports that a React Native bundle gets with `require`, in a global object with less than browsers and Node have.
+ */
 function requireIn(globals: object): typeof library {
   const context = createContext({ setTimeout, clearTimeout, queueMicrotask, Date, ...globals });
   const source = readFileSync(join(folder, "node_modules/roomcast-client/dist/index.cjs"), "utf8");
@@ -48,7 +50,7 @@ function requireIn(globals: object): typeof library {
 }
 
 describe("the package in React Native", () => {
-  // What is not given below is not there: no crypto, performance, TextEncoder, AbortController.
+  // Globals that are not listed are absent: no crypto, performance, TextEncoder, AbortController.
   it.each([
     ["an old URL", OldUrl],
     ["no URL", undefined],

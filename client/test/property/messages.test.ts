@@ -14,7 +14,7 @@ function slowHistory(random: Random, lag: number): void {
     if (action !== "getHistory") return undefined;
     if (random.chance(0.05)) return { code: "unavailable" };
     const hidden = log.retained.find(({ sentAt }) => sentAt > Date.now() - lag)?.seq ?? Infinity;
-    // What does not end just before `before` is read once more, and then exactly.
+    // A page that does not end just before `before` is read once more, and then exactly.
     const before = (frame["before"] as number | undefined) ?? hidden;
     const page = log.history(before, frame["limit"] as number);
     const socket = network.last;
@@ -28,8 +28,8 @@ function slowHistory(random: Random, lag: number): void {
 const FAILED = [725_007_293, 596_019_542, 154_523_053];
 
 /**
- * Components come and go, ask for older messages, and share the room with an application that joins, leaves and reads it slowly,
- * while the connection is cut and the client closed.
+ * Components come and go, ask for older messages, and share the room with an application that joins, leaves and reads
+ * it slowly, while the connection is cut and the client closed.
  */
 it.each([...FAILED, ...seeds(100)])(
   "a list of messages ends as the end of the log, without a hole (ROOMCAST_SEED=%i)",

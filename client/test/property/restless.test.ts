@@ -16,7 +16,7 @@ const EVENTS: readonly (keyof RoomEvents)[] = [
   "error",
 ];
 
-/** What no application sends: `parse` throws. */
+/** Data that no application sends, so `parse` throws. */
 const isBad = (data: unknown) => (data as number) % 13 === 0;
 
 beforeEach(() => void vi.useFakeTimers({ now: START }));
@@ -25,7 +25,10 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** An application that leaves, joins where it stopped, closes and connects at random moments, and from within its listeners. */
+/**
+ * An application that leaves, joins where it stopped, closes and connects at random moments, and from within its
+ * listeners.
+ */
 class Restless {
   readonly wrong = new Set<string>();
   readonly #random: Random;

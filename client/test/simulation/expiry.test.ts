@@ -16,7 +16,9 @@ const BROADCAST_MS = 5 * SECOND;
 const SEND_MS = 7 * SECOND;
 /** Hand-overs in one time of a token that is given again and again: see the README. */
 const IN_VAIN = 5;
-/** A hand-over comes after three quarters of a token's time or two minutes before its end, and up to a tenth earlier. */
+/**
+ * A hand-over comes after three quarters of a token's time or two minutes before its end, and up to a tenth earlier.
+ */
 const EARLIEST = 0.9;
 
 /** Makes the tokens of one client. */
@@ -132,7 +134,7 @@ async function run(
   }
 }
 
-/** How long a connection is used at least. */
+/** Shortest use of a connection. */
 function lifeOf(ms: number): number {
   return EARLIEST * (ms - Math.min(ms / 4, 2 * MINUTE));
 }

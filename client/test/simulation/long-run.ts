@@ -20,7 +20,7 @@ interface Participant {
   current: Map<string, History>;
 }
 
-/** What a run showed. */
+/** The result of a run. */
 export interface Outcome {
   wrong: string[];
   timeline: string[];
@@ -41,8 +41,8 @@ export class LongRun {
   readonly #model: Model;
   readonly #rooms: string[];
   /**
-   * Rooms in which nothing is ever said, for one client in a few runs: more than one beat can name. When joins fail, its rooms
-   * wait for each other, so it is not measured how long that client is deaf.
+   * Rooms in which nothing is ever said, for one client in a few runs: more than one beat can name. When joins fail,
+   * its rooms wait for each other, so it is not measured how long that client is deaf.
    */
   readonly #silent: string[];
   readonly #participants: Participant[] = [];
@@ -108,7 +108,10 @@ export class LongRun {
     return { name, client, current: new Map() };
   }
 
-  /** For most a name, which is a token without an end; for some tokens of minutes, from a provider that may fail, or keep them too long. */
+  /**
+   * For most a name, which is a token without an end; for some tokens of minutes, from a provider that may fail, or
+   * keep them too long.
+   */
   #tokens(name: string): string | TokenProvider {
     const random = this.#random;
     if (random.chance(0.7)) return name;

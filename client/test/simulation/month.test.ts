@@ -68,7 +68,7 @@ async function month(seed: number): Promise<{ usage: ReadonlyMap<string, Usage>;
   }
 }
 
-/** What a kind of event came to, for 1,000 connections. */
+/** Number and cost of a kind of event, for 1,000 connections. */
 function line(kind: string, used: Usage): string {
   const scale = 1_000 / CONNECTIONS;
   const counts = Object.entries(used).map(

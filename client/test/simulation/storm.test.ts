@@ -21,7 +21,10 @@ const HANDSHAKES: Record<string, Partial<Faults>> = {
   stall: { handshake: () => "stalls" },
 };
 
-/** How many attempts fill a time on average, each `lostMs` long and followed by a wait with full jitter below `base × 2^k` and `cap`. */
+/**
+ * Number of attempts that fill a time on average, each `lostMs` long and followed by a wait with full jitter below
+ * `base × 2^k` and `cap`.
+ */
 function attempts(ms: number, lostMs: number, base: number, cap: number): number {
   let count = 1;
   for (let bound = base; bound < cap && ms > 0; bound *= 2, count++) ms -= lostMs + bound / 2;
@@ -35,13 +38,18 @@ const TIMEOUT_MS = 10_000;
 const RECONNECT = [500, 30_000] as const;
 const RETRY = [200, 10_000] as const;
 const JOIN_CONCURRENCY = 8;
-/** What comes to nothing is followed by a wait, and no storm resets the backoff: 64 when handshakes are refused, else 39. */
+/**
+ * Largest number of connections. A failed attempt is followed by a wait, and no storm resets the backoff: 64 when
+ * handshakes are refused, else 39.
+ */
 const CONNECTIONS: Record<string, number> = {
   open: SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
   "are refused": SPREAD * attempts(STORM_MS, 0, ...RECONNECT),
   stall: SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
 };
-/** All rooms share one backoff when joins fail, after the first few at once. When the storm is over each is joined: 204. */
+/**
+ * All rooms share one backoff when joins fail, after the first few at once. When the storm is over each is joined: 204.
+ */
 const JOINS = JOIN_CONCURRENCY + SPREAD * attempts(STORM_MS, 0, ...RETRY) + ROOMS;
 /** All rooms share their beats too, and each is looked at once more when it has been joined: 196. */
 const SYNCS = SPREAD * attempts(STORM_MS, 0, ...RETRY) + ROOMS;

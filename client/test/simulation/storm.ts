@@ -13,7 +13,7 @@ export const ROOMS = 20;
 /** Between two broadcasts of a room. */
 const BROADCAST_MS = 5_000;
 
-/** What `session` does in a storm, and what becomes of handshakes and of the connections that there are. */
+/** The conduct of `session` in a storm, and the fate of handshakes and of open connections. */
 export interface Storm {
   session: Partial<Faults>;
   handshakes: Partial<Faults>;
@@ -21,7 +21,7 @@ export interface Storm {
   cuts: boolean;
 }
 
-/** What one client did. */
+/** Counts of one client. */
 export interface Deeds {
   connections: number;
   joins: number;
@@ -97,7 +97,7 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
   }
 }
 
-/** What each client has done since the last time. */
+/** Counts of each client since the last time. */
 function take(deeds: Map<string, Deeds>): Deeds[] {
   const taken = [...deeds.values()];
   for (const name of deeds.keys()) deeds.set(name, { connections: 0, joins: 0, syncs: 0 });

@@ -84,7 +84,8 @@ export class Chaos {
     this.#heal();
     // One frame in every room, so that whoever is a member has a beat due soon.
     for (const roomId of ROOMS) this.#produce(roomId, 1);
-    // Enough for a dead connection to be noticed by a beat, up to 9 minutes later, a capped backoff and a round of beats.
+    // Enough for a dead connection to be noticed by a beat, up to 9 minutes later, a capped backoff and a round of
+    // beats.
     await vi.advanceTimersByTimeAsync(700_000);
     const wrong = this.#verdict();
     for (const { client } of this.#participants) client.close();
@@ -93,7 +94,7 @@ export class Chaos {
     return wrong;
   }
 
-  /** How much the applications saw: a run in which nothing happens proves nothing. */
+  /** Counts of messages that applications saw: a run in which nothing happens proves nothing. */
   get activity(): { seen: number; recovered: number; connections: number } {
     const seen = this.#histories.flatMap(({ history }) => history.seen);
     const recovered = seen.filter((message) => message.recovered).length;

@@ -12,7 +12,7 @@ const NAMES = ["ann", "bob", "cy", "dan", "eve"];
 /** Codes with which a chaotic run may reject a call. */
 const EXPECTED = ["timeout", "left", "closed", "bad_request"];
 
-/** What one client has seen of a room's members. */
+/** The observations of one client of a room's members. */
 class Witness {
   readonly wrong: string[] = [];
   events = 0;
@@ -20,7 +20,7 @@ class Witness {
   readonly #room: Room;
   readonly #server: ScriptedServer;
   readonly #exact: boolean;
-  /** What the events tell. */
+  /** The list that follows from the events. */
   #told = new Map<string, unknown>();
   /** The last list that was published that the client has shown. */
   #reached = 0;
@@ -73,7 +73,9 @@ class Witness {
     this.#looks();
   }
 
-  /** What is listed is one of the lists that were published, with oneself, and none before the last that was shown. */
+  /**
+   * Checks that the list is one of those that were published, with oneself, and none before the last that was shown.
+   */
   #looks(): void {
     if (!this.#exact || !this.#room.presence.listed) return;
     const shown = this.#others(this.#room.presence.members);
@@ -130,7 +132,7 @@ export class PresenceChaos {
     }
     // Enough for a dead connection to be noticed by a beat, and for a beat after the last publication.
     await vi.advanceTimersByTimeAsync(1_300_000);
-    // What the check of the server does where a connection has ended without a word.
+    // The server's check removes members whose connection has ended without a word.
     this.#server.presenceDelay = () => Infinity;
     this.#server.publishMembers(ROOM);
     await vi.advanceTimersByTimeAsync(60_000);

@@ -45,7 +45,10 @@ export class RoomMembers {
       : { rev, count, reload: true };
   }
 
-  /** What `joined` says: nothing but the count without a list. With oneself, who need not be published yet. */
+  /**
+   * The members in a `joined`: nothing but the count without a list. They include oneself, who need not be published
+   * yet.
+   */
   first(size: number, oneself: MemberRow): MembersPage {
     const { rev, count } = this;
     if (!this.#list) return { rev, count: Math.max(count, 1) };

@@ -4,27 +4,33 @@ import { supersedes } from "../../src/rank.js";
 /** A row of the table of state: the greatest message of a key, until it is forgotten. */
 interface Row {
   message: LoggedMessage & { key: string };
-  /** When the value ends. */
+  /** The time at which the value ends. */
   until: number;
-  /** When the row is deleted. */
+  /** The time at which the row is deleted. */
   expiresAt: number;
 }
 
-/** When a message's value ends, by the server's clock. */
+/** The time at which a message's value ends, by the server's clock. */
 export function untilOf({ sentAt, ttlSeconds }: Pick<LoggedMessage, "sentAt" | "ttlSeconds">): number {
   return ttlSeconds === undefined ? Infinity : sentAt + ttlSeconds * 1_000;
 }
 
-/** The page for a client that knows the log up to `seq`: keys without a value are in it if an older message can meet them. */
+/**
+ * The page for a client that knows the log up to `seq`: keys without a value are in it if an older message can meet
+ * them.
+ */
 export function meeting(page: StatePage, seq: number): StatePage {
   return { ...page, removed: (page.removed ?? []).filter((key) => key.version !== undefined || key.seq > seq) };
 }
 
-/** What the keys of one room have, as the server keeps it. */
+/** The state of one room, as the server keeps it. */
 export class RoomState {
   readonly #rows = new Map<string, Row>();
 
-  /** Writes a batch that was appended at `time`, as `fanout` does. What is beaten must not come back while the log has it. */
+  /**
+   * Writes a batch that was appended at `time`, as `fanout` does. What is beaten must not come back while the log has
+   * it.
+   */
   write(batch: readonly LoggedMessage[], retentionSeconds: number, time: number): void {
     const logged = time + retentionSeconds * 1_000;
     for (const message of batch) {
@@ -62,7 +68,7 @@ export class RoomState {
     return { seq: head, entries, removed, ...(next !== undefined && { next }) };
   }
 
-  /** What has a value at a time: the greatest message of each key. */
+  /** The keys with a value at a time: the greatest message of each. */
   values(time: number): Map<string, LoggedMessage> {
     const values = [...this.#rows].filter(([, { message, until }]) => !message.remove && until > time);
     return new Map(values.map(([key, { message }]) => [key, message]));

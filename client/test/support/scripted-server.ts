@@ -8,7 +8,7 @@ import { meeting, RoomState } from "./room-state.js";
 export interface Peer {
   readonly sub: string;
   readonly token?: string;
-  /** When the connection was opened. */
+  /** The time at which the connection was opened. */
   readonly openedAt?: number;
   /** Receives a broadcast. */
   deliver(text: string): void;
@@ -21,7 +21,7 @@ const LEEWAY_MS = 5_000;
 /** From the answer to a frame with an expired token until the connection is closed. */
 const CLOSE_MS = 20;
 
-/** What a script makes of a client frame: an error reply, no reply, or (undefined) the normal course. */
+/** The answer of a script to a client frame: an error reply, no reply, or (undefined) the normal course. */
 export type Script = (
   frame: ClientFields,
   peer: Peer,
@@ -53,9 +53,12 @@ export class ScriptedServer {
   readonly forbidden = new Set<string>();
   /** Rooms whose log nobody may read: they may be joined from now on only. */
   readonly withoutHistory = new Set<string>();
-  /** When tokens expire, in Unix milliseconds; those that are not here never do. */
+  /** Expiries of tokens, in Unix milliseconds. Tokens that are not here never expire. */
   readonly expiries = new Map<string, number>();
-  /** What frames with an expired token are told. `hint`: `joined` says when that will be; `reason`: so does the answer; else there is none. */
+  /**
+   * Signs of an expired token. With `hint` a `joined` tells the expiry, and with `reason` the refusal tells that it is
+   * the reason.
+   */
   readonly expiry = { hint: true, reason: true };
   /** Frames with an expired token. */
   expired: ClientFields[] = [];
@@ -64,7 +67,10 @@ export class ScriptedServer {
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
   budget = Number.POSITIVE_INFINITY;
   retentionSeconds = 86_400;
-  /** When to sync next: as long as the newest message of the frame's rooms is old. `undefined`: not said, as by older servers. */
+  /**
+   * Wait until the next sync: as long as the newest message of the frame's rooms is old. `undefined` for none, as with
+   * older servers.
+   */
   syncAfterMs: (roomIds: readonly string[]) => number | undefined = (roomIds) => {
     const newest = Math.max(0, ...roomIds.map((roomId) => this.log(roomId).all.at(-1)?.sentAt ?? 0));
     return Math.min(540_000, Math.max(30_000, Date.now() - newest));
@@ -79,14 +85,14 @@ export class ScriptedServer {
   broadcastDelay: () => number = () => 1;
   /** Milliseconds from a join until broadcasts reach the member. */
   indexLag: () => number = () => 0;
-  /** By how much the server's clock is ahead of the client's. */
+  /** Lead of the server's clock over the client's. */
   clockAhead = 0;
   /** Rooms that have no state, and rooms that have no list of members. */
   readonly stateless = new Set<string>();
   readonly unlisted = new Set<string>();
   /** Keys in one page of a room's state. 0 in `joined`: there is no room for any. */
   statePage = { joined: 1_000, next: 500 };
-  /** For how many milliseconds pages of state are used again. */
+  /** Time for which pages of state are used again, in milliseconds. */
   stateCacheMs = 0;
   /** Members in a page, in a list, and in a frame of changes; within what time a member is to sync. */
   presence = { page: 100, list: 500, frame: 100, syncWithinMs: 540_000 };
@@ -174,7 +180,7 @@ export class ScriptedServer {
     return token;
   }
 
-  /** How long a token is good for; infinite for one that never expires. */
+  /** Rest of a token's time; infinite for one that never expires. */
   expiresIn(token = ""): number {
     return (this.expiries.get(token) ?? Number.POSITIVE_INFINITY) - Date.now();
   }

@@ -15,8 +15,8 @@ const TYPES: Record<string, string> = {
 };
 
 /**
- * The scripted server on a loopback port, with real WebSockets: `/ws?token=SUB`, refused without a token. Optionally it serves
- * a folder of files too, with the `/config.json` and `/token` that the demo page expects.
+ * The scripted server on a loopback port, with real WebSockets: `/ws?token=SUB`, refused without a token. Optionally it
+ * serves a folder of files too, with the `/config.json` and `/token` that the demo page expects.
  */
 export class SocketServer {
   readonly server = new ScriptedServer();

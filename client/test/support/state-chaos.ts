@@ -12,26 +12,29 @@ import { ScriptedServer } from "./scripted-server.js";
 const ROOM = "fx";
 const KEYS = ["a", "b", "c", "d", "e", "f", "g"];
 
-/** By how much the client may be late, or early, to see that a value has ended: what a `now` was under way. */
+/** Time by which a client may see the end of a value too late, or too early: that of a `now` under way. */
 const CLOCK_MS = 1_000;
 
 /** Codes with which a chaotic run may reject a call. */
 const EXPECTED = ["timeout", "left", "closed"];
 
-/** What one client has seen of a room's state, over all its joins. */
+/** The observations of one client of a room's state, over all its joins. */
 class Witness {
   readonly wrong: string[] = [];
   seen = 0;
   readonly #name: string;
   readonly #room: Room;
   readonly #server: ScriptedServer;
-  /** A stretch of the log was lost, and no snapshot has come since: of two versions the client may not know the larger one. */
+  /**
+   * A stretch of the log was lost, and no snapshot has come since: of two versions the client may not know the larger
+   * one.
+   */
   #lacks = false;
   /** The greatest of each key that the client has shown. */
   readonly #greatest = new Map<string, StateEntry>();
   /** Up to which message of each key the client has seen what it had. */
   readonly #reached = new Map<string, number>();
-  /** What the events tell. */
+  /** The state that follows from the events. */
   #told = new Map<string, StateEntry>();
 
   constructor(name: string, room: Room, server: ScriptedServer) {
@@ -66,7 +69,7 @@ class Witness {
     if (told !== shown) this.wrong.push(`${this.#name} was told ${told}, and shows ${shown}`);
   }
 
-  /** What a key has must be what it had after some message, and none before that of the last look. */
+  /** Checks that a key has the value that it had after some message, which is none before that of the last look. */
   #sees(key: string, entry: StateEntry | undefined): void {
     this.seen++;
     const log = this.#server.log(ROOM);
@@ -88,7 +91,7 @@ class Witness {
   }
 }
 
-/** What a key had: at first nothing, then after each of its messages. */
+/** The values of a key: at first none, then the one after each of its messages. */
 function winners(log: RoomLog, key: string): (LoggedMessage | undefined)[] {
   const result: (LoggedMessage | undefined)[] = [undefined];
   for (const message of log.all) {
@@ -107,7 +110,10 @@ export class StateChaos {
   readonly #clients: { client: Roomcast; room: Room; witness: Witness; stop: (() => void) | undefined }[] = [];
   readonly #unexpected: string[] = [];
   #errorRate = 0;
-  /** Whether messages expire. Not where clients may have seen the log empty: for half its retention they take what comes for complete. */
+  /**
+   * True if messages expire. They do not where clients may have seen the log empty, and take its content for complete
+   * for half its retention.
+   */
   readonly #expires: boolean;
   #sent = 0;
   #isHealed = false;
@@ -243,7 +249,7 @@ export class StateChaos {
     }
   }
 
-  /** As StrictMode does, or a little later, so that answers to the first join come late. */
+  /** Leaves and joins again as StrictMode does, or a little later, so that answers to the first join come late. */
   #joinTwice(room: Room): void {
     room.leave().catch(() => {});
     const again = () => this.#join(room);

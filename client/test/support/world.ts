@@ -87,7 +87,7 @@ export async function during<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** What a room's listeners are told, as a growing list. */
+/** Messages of a room's listeners, as a growing list. */
 export function collect(room: Room): Message[] {
   const seen: Message[] = [];
   room.on("message", (message) => seen.push(message));
@@ -99,7 +99,7 @@ export function dataOf(seen: readonly { data: unknown }[]): unknown[] {
   return seen.map((message) => message.data);
 }
 
-/** What a room says of itself, as a growing list: its status, and `gap!`, `recovered n!`, `truncated!`. */
+/** Events of a room, as a growing list: its status, and `gap!`, `recovered n!`, `truncated!`. */
 export function events(room: Room): string[] {
   const seen: string[] = [];
   room.on("status", ({ status }) => seen.push(status));

@@ -3,7 +3,7 @@ import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
-/** What a promise rejects with, which may be anything. */
+/** The reason of a rejection, which may be anything. */
 function reasonOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => "resolved",

@@ -6,7 +6,7 @@ const fake = inFakeTime();
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-/** What the token provider was told. */
+/** The calls of the token provider. */
 let requests: TokenRequest[];
 beforeEach(() => {
   requests = [];
@@ -30,7 +30,7 @@ function states(client: Roomcast): string[] {
   return seen;
 }
 
-/** When each connection was begun, in seconds since the first. */
+/** Beginnings of the connections, in seconds since the first. */
 function dials(): number[] {
   const [first] = fake.world.network.sockets;
   return fake.world.network.sockets.map(({ openedAt }) => Math.round((openedAt - (first?.openedAt ?? 0)) / 1_000));
@@ -203,7 +203,7 @@ describe("a token provider that is of no help", () => {
     await pass(5_000);
     expect(client.state).toBe("closed");
     expect(room.status).toBe("left");
-    // As long as it is not refused, the device's clock may be wrong.
+    // The device's clock may be wrong as long as the token is not refused.
     expect(errors.map((error) => error.replace(/ \(.*/, ""))).toEqual([
       "connect_failed: the WebSocket could not be opened",
       "token_failed: the token has expired",

@@ -197,7 +197,7 @@ describe("the token provider", () => {
       await pass(60_000);
       expect(valid.state).toBe("connecting");
     }
-    // As long as it is not refused, the device's clock may be wrong.
+    // The device's clock may be wrong as long as the token is not refused.
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => false };
     await fake.world.connected({ token: jwt(1) });
   });

@@ -17,7 +17,7 @@ function nested(levels: number): unknown {
   return levels === 0 ? 1 : [nested(levels - 1)];
 }
 
-/** What `joinRoom` frames have said. */
+/** The data of `joinRoom` frames. */
 const said = () => fake.world.server.received("joinRoom").map(({ presenceData }) => presenceData);
 
 describe("what a member says of itself", () => {

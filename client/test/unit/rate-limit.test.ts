@@ -5,7 +5,7 @@ import { during, inFakeTime, pass } from "../support/world.js";
 const fake = inFakeTime();
 const WAIT_MS = 5_000;
 
-/** When frames of one action came in, and of which room, while each is answered `rate_limited`. */
+/** Times and rooms of the frames of one action, while each is answered `rate_limited`. */
 let limited: { at: number; roomId: string | undefined }[];
 
 /** Refuses every frame of `action` until told otherwise. */

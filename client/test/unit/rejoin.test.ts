@@ -18,7 +18,7 @@ afterEach(async () => {
   expect(unhandled).toEqual([]);
 });
 
-/** What was sent about membership. */
+/** Frames about membership. */
 function moves(): string[] {
   return fake.world.server.frames.map(({ action }) => action).filter((action) => action !== "sync");
 }

@@ -232,7 +232,7 @@ describe("pages of state", () => {
     server.statePage = { joined: 1, next: 1 };
     const client = await fake.world.connected();
     const room = client.room("fx");
-    // As StrictMode does it: the first join's pages come late.
+    // StrictMode does this: the first join's pages come late.
     const latencies = [5, 5, 5, 400, 5, 5];
     network.weather = { ...network.weather, latency: () => latencies.shift() ?? 5 };
     await during(room.join({ state: true }));

@@ -8,7 +8,7 @@ const fake = inFakeTime();
 const ROOMS = 20;
 const MINUTES = 10;
 
-/** What the README promises for ten minutes, besides one join of each room and the look at the log that confirms it. */
+/** Bounds of the README for ten minutes, besides one join of each room and the look at the log that confirms it. */
 const CONNECTIONS = 40;
 const FRAMES = 200;
 

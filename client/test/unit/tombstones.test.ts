@@ -8,7 +8,7 @@ import { during, pass } from "../support/world.js";
 const { fake, put, remove, watched } = inStateRoom();
 const HOUR = 3_600_000;
 
-/** What somebody sees who joins now. */
+/** The values that a new client sees. */
 async function seenByOthers(): Promise<Record<string, unknown>> {
   return shown(await watched());
 }

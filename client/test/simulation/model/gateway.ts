@@ -10,14 +10,17 @@ import type { Tokens } from "./tokens.js";
 /** The longest that a client waits for a handshake, and before it dials again. */
 const STALL_MS = 10_000;
 const RECONNECT_MS = 30_000;
-/** The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it is. */
+/**
+ * The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it
+ * is.
+ */
 const FROZEN_MS = 60_000;
-/** By how much a client may believe that its token ends earlier: what its `joinRoom` took. */
+/** Time by which a client may believe that its token ends earlier: that of its `joinRoom`. */
 const ENDED_MS = 30_000;
 const GOING_AWAY = 1001;
 const ABNORMAL = 1006;
 
-/** How a post to a connection, or its deletion, is answered. */
+/** The answer to a post to a connection, or to its deletion. */
 type Answer = "taken" | "gone" | "failed";
 
 /** API Gateway: connections, their frames, and what is posted to them. */

@@ -43,7 +43,9 @@ export class Session {
     this.#meter = meter;
   }
 
-  /** Serves one frame of a connection, whose token ends in `leftMs`; where the function dies, its writes so far stay. */
+  /**
+   * Serves one frame of a connection, whose token ends in `leftMs`; where the function dies, its writes so far stay.
+   */
   serve(connection: string, frame: ClientFields, leftMs: number): Outcome {
     const death = this.#faults.dies(frame.action);
     const usage = this.#meter.of(frame.action);
@@ -166,7 +168,7 @@ export class Session {
       if (head !== undefined) newestAt = Math.max(newestAt ?? 0, head.appendedAt);
     }
     if (renewed.length > 0) {
-      // How many rooms it is in now.
+      // The number of rooms that it is in now.
       usage.tableCalls++;
       usage.readUnits += 1;
     }

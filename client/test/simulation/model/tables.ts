@@ -104,13 +104,13 @@ export class ConnectionsTable {
   }
 }
 
-/** What the head row of a log says. */
+/** The head row of a log. */
 interface Head {
   seq: number;
   appendedAt: number;
 }
 
-/** What a strong read of a log finds. */
+/** The result of a strong read of a log. */
 interface Found {
   /** The newest number that the log has, or had before everything expired. */
   seq: number;
