@@ -1,5 +1,6 @@
 import type { WebSocketConstructor, WebSocketLike } from "../../src/websocket.js";
-import type { Peer, ScriptedServer } from "./scripted-server.js";
+import type { Peer } from "./peer.js";
+import type { ScriptedServer } from "./scripted-server.js";
 
 /** Faults of the network. There are none by default, and 5 ms of latency. */
 export interface Weather {

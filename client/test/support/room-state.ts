@@ -23,6 +23,35 @@ export function meeting(page: StatePage, seq: number): StatePage {
   return { ...page, removed: (page.removed ?? []).filter((key) => key.version !== undefined || key.seq > seq) };
 }
 
+/** The fields of a `joined` that bring the first page, which may have place for `size` keys. */
+export function firstOfState(page: StatePage, seq: number, size: number): object {
+  const { entries, removed, next } = meeting(page, seq);
+  const hasPage = size > 0 || next === undefined;
+  return {
+    ...(hasPage && { state: entries, stateRemoved: removed }),
+    ...(next !== undefined && { stateNext: next }),
+  };
+}
+
+/** Pages that were read for one client and are used again for others. */
+export class StatePages {
+  readonly #pages = new Map<string, { page: StatePage; time: number }>();
+
+  /** A page that knows `seq` and is younger than `maxAgeMs`, or one that is read now. */
+  get(id: string, seq: number, maxAgeMs: number, read: () => StatePage): StatePage {
+    let kept = this.#pages.get(id);
+    if (kept === undefined || kept.time + maxAgeMs <= Date.now() || kept.page.seq < seq) {
+      kept = { page: read(), time: Date.now() };
+      this.#pages.set(id, kept);
+    }
+    return kept.page;
+  }
+
+  clear(): void {
+    this.#pages.clear();
+  }
+}
+
 /** The state of one room, as the server keeps it. */
 export class RoomState {
   readonly #rows = new Map<string, Row>();

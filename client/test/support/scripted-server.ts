@@ -1,48 +1,25 @@
 import type { LoggedMessage, StatePage } from "../../src/frames.js";
 import { SYNC_ROOMS } from "../../src/limits.js";
+import type { ClientFields, Peer, Script } from "./peer.js";
 import { type Draft, RoomLog } from "./room-log.js";
 import { type MemberRow, RoomMembers } from "./room-members.js";
-import { meeting, RoomState } from "./room-state.js";
+import { firstOfState, meeting, RoomState, StatePages } from "./room-state.js";
+import { SendQueue } from "./send-queue.js";
 
-/** A connection, as the server sees it. */
-export interface Peer {
-  readonly sub: string;
-  readonly token?: string;
-  /** The time at which the connection was opened. */
-  readonly openedAt?: number;
-  /** Receives a broadcast. */
-  deliver(text: string): void;
-  /** The server closes the connection. */
-  cut?(code?: number): void;
-}
-
-/** So long after its end a token is still taken. */
+/** Time after its end for which a token is still taken. */
 const LEEWAY_MS = 5_000;
-/** From the answer to a frame with an expired token until the connection is closed. */
+/** Time from the answer to a frame with an expired token until the connection is closed. */
 const CLOSE_MS = 20;
-
-/** The answer of a script to a client frame: an error reply, no reply, or (undefined) the normal course. */
-export type Script = (
-  frame: ClientFields,
-  peer: Peer,
-) => { code: string; message?: string; retryAfterMs?: number } | "silence" | undefined;
-
-export interface ClientFields {
-  action: string;
-  requestId?: string;
-  roomId?: string;
-  [field: string]: unknown;
-}
 
 /** A row of the connections table. */
 interface Membership {
   /** Broadcasts before this time do not reach the member: the index lags behind the table. */
   visibleFrom: number;
-  /** The connection is a member, and says this. */
+  /** The row of a connection that is a member. */
   member?: MemberRow | undefined;
 }
 
-/** The server's side of the protocol, in memory, without a transport. Tests script what goes wrong. */
+/** The server's side of the protocol, in memory, without a transport. Tests script its faults. */
 export class ScriptedServer {
   readonly logs = new Map<string, RoomLog>();
   readonly frames: ClientFields[] = [];
@@ -55,10 +32,7 @@ export class ScriptedServer {
   readonly withoutHistory = new Set<string>();
   /** Expiries of tokens, in Unix milliseconds. Tokens that are not here never expire. */
   readonly expiries = new Map<string, number>();
-  /**
-   * Signs of an expired token. With `hint` a `joined` tells the expiry, and with `reason` the refusal tells that it is
-   * the reason.
-   */
+  /** Signs of an expired token: `hint` in a `joined`, `reason` in the refusal. */
   readonly expiry = { hint: true, reason: true };
   /** Frames with an expired token. */
   expired: ClientFields[] = [];
@@ -67,10 +41,7 @@ export class ScriptedServer {
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
   budget = Number.POSITIVE_INFINITY;
   retentionSeconds = 86_400;
-  /**
-   * Wait until the next sync: as long as the newest message of the frame's rooms is old. `undefined` for none, as with
-   * older servers.
-   */
+  /** Wait until the next sync: the age of the newest message of the frame's rooms. Older servers tell none. */
   syncAfterMs: (roomIds: readonly string[]) => number | undefined = (roomIds) => {
     const newest = Math.max(0, ...roomIds.map((roomId) => this.log(roomId).all.at(-1)?.sentAt ?? 0));
     return Math.min(540_000, Math.max(30_000, Date.now() - newest));
@@ -99,14 +70,15 @@ export class ScriptedServer {
   /** Milliseconds from a change of a room's members to its publication; infinite: none. */
   presenceDelay: () => number = () => 3_500;
   readonly #states = new Map<string, RoomState>();
-  readonly #pages = new Map<string, { page: StatePage; time: number }>();
+  readonly #pages = new StatePages();
   readonly #lists = new Map<string, RoomMembers>();
   readonly #ticks = new Set<string>();
   #rowNumber = 0;
   readonly #members = new Map<string, Map<Peer, Membership>>();
-  readonly #queues = new Map<string, Draft[]>();
-  readonly #accepted = new Set<string>();
-  #nextId = 1;
+  readonly #queue = new SendQueue(
+    (roomId, batch) => this.publish(roomId, batch),
+    () => this.broadcastDelay(),
+  );
 
   log(roomId: string): RoomLog {
     let log = this.logs.get(roomId);
@@ -204,7 +176,7 @@ export class ScriptedServer {
 
   /** Appends a batch and broadcasts it at once, as fanout does. */
   publish(roomId: string, drafts: readonly (Partial<Draft> & { data: unknown })[]): LoggedMessage[] {
-    const full = drafts.map((draft) => ({ id: `m${this.#nextId++}`, from: "producer", ...draft }));
+    const full = drafts.map((draft) => ({ id: this.#queue.newId(), from: "producer", ...draft }));
     const batch = this.log(roomId).append(full);
     this.state(roomId).write(batch, this.retentionSeconds, this.now());
     this.broadcast(roomId, batch);
@@ -271,7 +243,10 @@ export class ScriptedServer {
           after === undefined
             ? { seq: known, messages: [], more: false, truncated: false }
             : log.page(after, this.pageSize);
-        const snapshot = hasState && (after === undefined || page.truncated) && this.#firstOfState(roomId, page.seq);
+        const snapshot =
+          hasState &&
+          (after === undefined || page.truncated) &&
+          firstOfState(this.#statePage(roomId, "", page.seq, this.statePage.joined), page.seq, this.statePage.joined);
         const asksMore = frame["state"] === true || frame["presence"] === true;
         const isMember = frame["presence"] === true && !this.unlisted.has(roomId);
         const expiresInMs = Math.max(0, this.expiresIn(peer.token));
@@ -292,7 +267,9 @@ export class ScriptedServer {
         this.#remove(peer, roomId);
         return { type: "left", roomId };
       case "sendMessage":
-        return frame["ephemeral"] === true ? this.#pass(peer, roomId, frame) : this.#accept(peer, roomId, frame);
+        return frame["ephemeral"] === true
+          ? this.#pass(peer, roomId, frame)
+          : this.#queue.accept(peer.sub, roomId, frame);
       case "getState":
         return this.#pageOfState(roomId, (frame["after"] as string | undefined) ?? "", frame["seq"] as number);
       case "getMembers": {
@@ -394,29 +371,14 @@ export class ScriptedServer {
     }, delay);
   }
 
-  /** A page of state that knows `seq`, perhaps one that was read for another client. */
-  #statePage(roomId: string, after: string, seq: number, size: number): StatePage {
-    const id = JSON.stringify([roomId, after, size]);
-    let kept = this.#pages.get(id);
-    if (kept === undefined || kept.time + this.stateCacheMs <= Date.now() || kept.page.seq < seq) {
-      kept = { page: this.state(roomId).page(this.log(roomId).known, after, size, this.now()), time: Date.now() };
-      this.#pages.set(id, kept);
-    }
-    return kept.page;
-  }
-
-  #firstOfState(roomId: string, seq: number): object {
-    const { entries, removed, next } = meeting(this.#statePage(roomId, "", seq, this.statePage.joined), seq);
-    const hasPage = this.statePage.joined > 0 || next === undefined;
-    return {
-      ...(hasPage && { state: entries, stateRemoved: removed }),
-      ...(next !== undefined && { stateNext: next }),
-    };
-  }
-
   #pageOfState(roomId: string, after: string, seq: number): object {
     if (this.stateless.has(roomId)) return { type: "error", code: "bad_request", message: "the room has no state" };
     return { type: "state", roomId, ...meeting(this.#statePage(roomId, after, seq, this.statePage.next), seq) };
+  }
+
+  #statePage(roomId: string, after: string, seq: number, size: number): StatePage {
+    const read = () => this.state(roomId).page(this.log(roomId).known, after, size, this.now());
+    return this.#pages.get(JSON.stringify([roomId, after, size]), seq, this.stateCacheMs, read);
   }
 
   /** A message that is not logged. */
@@ -424,36 +386,7 @@ export class ScriptedServer {
     const { key, data } = frame;
     const message = { from: peer.sub, sentAt: this.now(), ...(key !== undefined && { key }), data };
     setTimeout(() => this.post(roomId, { type: "ephemeral", roomId, ephemeral: [message] }), this.broadcastDelay());
-    return { type: "accepted", roomId, id: `m${this.#nextId++}` };
-  }
-
-  #accept(peer: Peer, roomId: string, frame: ClientFields): object {
-    const id = (frame["id"] as string | undefined) ?? `m${this.#nextId++}`;
-    const deduplication = JSON.stringify([roomId, peer.sub, id]);
-    if (!this.#accepted.has(deduplication)) {
-      this.#accepted.add(deduplication);
-      const { data, key, version, remove, ttlSeconds } = frame as Partial<Draft>;
-      const queue = this.#queues.get(roomId) ?? [];
-      this.#queues.set(roomId, queue);
-      queue.push({
-        id,
-        from: peer.sub,
-        data,
-        ...(key !== undefined && { key }),
-        ...(version !== undefined && { version }),
-        ...(remove && { remove }),
-        ...(ttlSeconds !== undefined && { ttlSeconds }),
-      });
-      if (queue.length === 1) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
-    }
-    return { type: "accepted", roomId, id };
-  }
-
-  #drain(roomId: string): void {
-    const queue = this.#queues.get(roomId) ?? [];
-    const batch = queue.splice(0, 10);
-    if (queue.length > 0) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
-    this.publish(roomId, batch);
+    return { type: "accepted", roomId, id: this.#queue.newId() };
   }
 
   #membersOf(roomId: string): Map<Peer, Membership> {

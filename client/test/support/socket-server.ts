@@ -5,7 +5,8 @@ import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
 import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
-import { type Peer, ScriptedServer } from "./scripted-server.js";
+import type { Peer } from "./peer.js";
+import { ScriptedServer } from "./scripted-server.js";
 
 const TYPES: Record<string, string> = {
   ".html": "text/html; charset=utf-8",

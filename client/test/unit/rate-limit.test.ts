@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { ClientFields } from "../support/scripted-server.js";
+import type { ClientFields } from "../support/peer.js";
 import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();

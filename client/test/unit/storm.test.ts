@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Roomcast } from "../../src/index.js";
+import type { Script } from "../support/peer.js";
 import { Random } from "../support/random.js";
-import type { Script } from "../support/scripted-server.js";
 import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
