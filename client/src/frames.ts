@@ -272,14 +272,22 @@ export function byteLength(text: string): number {
   return bytes;
 }
 
+/** The JSON of `value`, or throws `bad_request` if it has none. */
+export function toJson(value: unknown): string {
+  let text: string | undefined;
+  let cause: unknown;
+  try {
+    text = JSON.stringify(value) as string | undefined;
+  } catch (thrown) {
+    cause = thrown;
+  }
+  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON", { cause });
+  return text;
+}
+
 /** Encodes a frame, or throws `bad_request` (not JSON) or `too_large` (more than API Gateway lets in). */
 export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame {
-  let text: string;
-  try {
-    text = JSON.stringify({ ...frame, requestId });
-  } catch (cause) {
-    throw new RoomcastError("bad_request", "data is not JSON", { cause });
-  }
+  const text = toJson({ ...frame, requestId });
   const bytes = byteLength(text);
   if (bytes > MAX_CLIENT_FRAME_BYTES) {
     throw new RoomcastError("too_large", `the frame has ${bytes} bytes`);

@@ -1,5 +1,3 @@
-import type { CatchUp } from "./frames.js";
-
 // Events of a room about messages that did not arrive.
 
 /** A stretch of a room that cannot be had. */
@@ -31,28 +29,4 @@ export interface Gap {
   after: number;
   /** The largest `seq` that frames have shown. */
   seq: number;
-}
-
-/**
- * The hole that an answer of the log leaves behind `position`. Both connections of a hand-over show the same hole, and
- * the second finds the position behind it. `emptied` means that the log was last seen empty, and `mayHaveDropped` that
- * this is so long ago that messages may have come and gone since.
- */
-export function holeIn(
-  { truncated, seq, messages }: CatchUp,
-  asked: number,
-  position: number,
-  emptied: boolean,
-  mayHaveDropped: boolean,
-): Truncation | undefined {
-  const first = messages[0]?.seq;
-  if (first === undefined) {
-    return truncated && seq === 0 && asked === position && !emptied ? { after: asked, seq, certain: false } : undefined;
-  }
-  if (truncated) {
-    return asked <= position && position < first - 1 ? { after: position, seq: first, certain: true } : undefined;
-  }
-  // The log, asked for all that is retained, does not say what it has dropped since it was seen empty.
-  const isDoubtful = asked === 0 && emptied && mayHaveDropped;
-  return isDoubtful ? { after: position, seq: first, certain: false } : undefined;
 }

@@ -17,7 +17,7 @@ export function parseAll<T>(
       messages.push({ ...message, roomId, data, recovered });
     } catch (cause) {
       const text = `message ${message.seq} has bad data: ${describe(cause)}`;
-      bad.push(new RoomcastError("bad_data", text, { messageId: message.id, cause, roomId }));
+      bad.push(new RoomcastError("bad_data", text, { roomId, messageId: message.id, cause }));
     }
   }
   return { messages, bad };

@@ -12,7 +12,7 @@ import type { Message } from "./message.js";
 import { parseAll } from "./parse.js";
 import { Presence } from "./presence.js";
 import type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
-import { type Accepted, ephemeralFrame, type SendOptions, sendFrame, sendLine, sendMessage } from "./send.js";
+import { type Accepted, ephemeralFrame, type SendOptions, sender, sendFrame } from "./send.js";
 import type { Session } from "./session.js";
 import { StateMap } from "./state-map.js";
 import { Subscription } from "./subscription.js";
@@ -34,7 +34,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #session: Session;
   readonly #ports: RoomPorts;
   readonly #delivery: Delivery<Message<T>>;
-  readonly #sendInOrder = sendLine();
+  readonly #send: ReturnType<typeof sender>;
   readonly #ephemerals = new Ephemerals();
   #stateMap: StateMap<T> | undefined;
   #presence: Presence | undefined;
@@ -55,6 +55,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.id = id;
     this.#session = session;
     this.#ports = ports;
+    this.#send = sender(session);
     this.#delivery = new Delivery<Message<T>>(session.settings.bufferSize, {
       listening: () => this.listening("message"),
       emit: (message) => this.emit("message", message),
@@ -86,10 +87,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
       page: (after, seq) =>
         this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
       set: (key, data, options) => this.send(data, { ...options, key }),
-      remove: async (key, options) => {
-        const frame = sendFrame(this.id, null, { ...options, key }, true);
-        return sendMessage(this.#session, frame, options, this.#sendInOrder);
-      },
+      remove: async (key, options) => this.#send(sendFrame(this.id, null, { ...options, key }, true), options),
       serverNow: () => this.#session.serverNow(),
       // A reader that has come meanwhile gets all messages.
       skip: (seq) => this.#subscription?.skipTo(this.#delivery.consumed ? 0 : seq),
@@ -148,7 +146,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
    * keeps no order. `data` is any JSON value. The whole frame may have 32 KiB.
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
-    return sendMessage(this.#session, sendFrame(this.id, data, options), options, this.#sendInOrder);
+    return this.#send(sendFrame(this.id, data, options), options);
   }
 
   /**

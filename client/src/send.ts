@@ -1,7 +1,7 @@
 import { type CallOptions, unlessAborted } from "./abort.js";
 import type { Cancellation } from "./cancellation.js";
 import { about, checkWhole, RoomcastError } from "./errors.js";
-import { byteLength, type ClientFrame, encodeFrame, type SendFrame } from "./frames.js";
+import { byteLength, type ClientFrame, encodeFrame, type SendFrame, toJson } from "./frames.js";
 import { EPHEMERAL_DATA_BYTES, MAX_SEND_TIMEOUT_MS, NAME_CHARS, TTL_SECONDS } from "./limits.js";
 import type { Session } from "./session.js";
 import { inTime, now } from "./timing.js";
@@ -74,19 +74,11 @@ export function ephemeralFrame(roomId: string, data: unknown, key: string | unde
 
 /** A copy of data that can be sent. Throws `bad_request` (not JSON) or `too_large`. */
 export function jsonCopy(data: unknown, maxBytes: number): unknown {
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(data) as string | undefined;
-  } catch (cause) {
-    throw new RoomcastError("bad_request", "data is not JSON", { cause });
-  }
-  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON");
+  const text = toJson(data);
   const bytes = byteLength(text);
   if (bytes > maxBytes) throw new RoomcastError("too_large", `the data has ${bytes} bytes`);
   return JSON.parse(text);
 }
-
-type SendLine = <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) => Promise<T>;
 
 /**
  * A line of a room's messages, which are sent one after another. API Gateway runs the frames of a connection side by
@@ -94,7 +86,7 @@ type SendLine = <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) 
  *
  * The result calls `send`, with the rest of the time, when everything before it has ended, well or not.
  */
-export function sendLine(): SendLine {
+export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeoutMs: number) => Promise<T> {
   let last = Promise.resolve();
   return (send, timeoutMs) => {
     const end = now() + timeoutMs;
@@ -106,29 +98,26 @@ export function sendLine(): SendLine {
   };
 }
 
-/** Sends a message's frame, in the room's line unless it is unordered, for as long as its time allows. */
-export async function sendMessage(
-  session: Session,
-  frame: SendFrame,
-  options: SendOptions,
-  line: SendLine,
-): Promise<Accepted> {
-  const { roomId, id } = frame;
-  const { timeoutMs = session.settings.sendTimeoutMs, signal, unordered } = options;
-  checkWhole("timeoutMs", timeoutMs, 1, roomId, MAX_SEND_TIMEOUT_MS);
-  // The cancellation of this run: a message that waits in line ends with it, even if the client connects anew
-  // meanwhile.
-  const closed = session.assertOpen();
-  const work = (cancellation?: Cancellation) => {
-    const send = (ms: number) => session.requester.request(frame, "accepted", ms, cancellation);
-    return unordered ? send(timeoutMs) : line(send, timeoutMs);
+/** A function that sends a room's messages, in line unless they are unordered, for as long as their time allows. */
+export function sender(session: Session): (frame: SendFrame, options: SendOptions) => Promise<Accepted> {
+  const sendInOrder = sendLine();
+  return async (frame, { timeoutMs = session.settings.sendTimeoutMs, signal, unordered }) => {
+    const { roomId, id } = frame;
+    checkWhole("timeoutMs", timeoutMs, 1, roomId, MAX_SEND_TIMEOUT_MS);
+    // The cancellation of this run: a message that waits in line ends with it, even if the client connects anew
+    // meanwhile.
+    const closed = session.assertOpen();
+    const work = (cancellation?: Cancellation) => {
+      const send = (ms: number) => session.requester.request(frame, "accepted", ms, cancellation);
+      return unordered ? send(timeoutMs) : sendInOrder(send, timeoutMs);
+    };
+    try {
+      await unlessAborted(signal, work, closed);
+      return { roomId, id };
+    } catch (thrown) {
+      throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
+    }
   };
-  try {
-    await unlessAborted(signal, work, closed);
-    return { roomId, id };
-  } catch (thrown) {
-    throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
-  }
 }
 
 function checkField(name: string, value: unknown, roomId: string): void {

@@ -3,15 +3,11 @@ import type { RoomcastError } from "./errors.js";
 import type { BroadcastFrame, CatchUp, JoinExtras, JoinedFrame, PresenceRev } from "./frames.js";
 import { bringsState } from "./frames.js";
 import { MAX_REPLY_MS, RETENTION_SECONDS } from "./limits.js";
-import { holeIn } from "./loss.js";
 import { Sequencer } from "./sequencer.js";
 import type { SubscriptionPorts, SubscriptionTimes } from "./subscription-ports.js";
 import { backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
-/**
- * Number of fruitless questions to the log after which the messages that frames announced count as expired. One is not
- * enough, because a read may lag behind a broadcast.
- */
+/** Number of fruitless questions to the log after which announced messages count as expired: a read may lag behind. */
 const SURRENDER_AFTER = 5;
 
 /** Growth of each pause between such questions, besides the backoff: 0, 200, 400, 600, 800 ms make two seconds. */
@@ -38,7 +34,7 @@ export class Subscription {
   /** The last time that the log was seen empty, with nothing known of it. */
   emptyAt: number | undefined;
   /**
-   * Time for which an empty log vouches that its later content is complete. Messages are retained for longer, even
+   * Time for which an empty log vouches that its later content is complete: messages are retained for longer, even
    * those that were sent while the reply was under way. With a retention of 600 s that is 570 s.
    */
   #trustEmptyMs = 0;
@@ -65,8 +61,8 @@ export class Subscription {
 
   /**
    * The `after` for the next question to the log; `undefined` to start at its head. It is 0, for all that is retained,
-   * if the log was empty a moment ago: everything in it is new then, and a question from an expired position would
-   * report a loss that did not happen.
+   * if the log was empty a moment ago: everything in it is new, and a question from an expired position would report a
+   * loss.
    */
   get resumeFrom(): number | undefined {
     const { position, emptied } = this.#sequencer;
@@ -86,9 +82,8 @@ export class Subscription {
   }
 
   /**
-   * Takes the refusal of a `joinRoom`. Returns true if it can be tried in another way. Without `after`, once, if only
-   * the log may not be read, and the application has not asked for that part of the log: a `sync` tells then what
-   * cannot be had. Or with the client's earlier data of itself.
+   * Takes the refusal of a `joinRoom`. Returns true if it can be tried in another way: with earlier data of the client,
+   * or, once, without `after`, if only the log may not be read, and the application has not asked for that part of it.
    */
   joinsOtherwise(extras: JoinExtras, error: RoomcastError): boolean {
     if (this.position === undefined) return false;
@@ -375,13 +370,20 @@ export class Subscription {
     this.#ports.status("recovering");
   }
 
+  /** Tells a hole once, although both connections of a hand-over report it. */
   #reportTruncation(asked: number, page: CatchUp): void {
     const { position = 0, emptied } = this.#sequencer;
-    const mayHaveDropped = this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs;
-    const hole = holeIn(page, asked, position, emptied, mayHaveDropped);
-    if (!hole) return;
-    if (!bringsState(page)) this.#ports.missed(Math.max(hole.seq - 1, hole.after + 1), false);
-    this.#ports.emit("truncated", hole);
+    const { truncated } = page;
+    // No message has the number 0, which stands for "none" here.
+    const seq = page.messages[0]?.seq ?? 0;
+    let isHole: boolean;
+    if (seq === 0) isHole = truncated && page.seq === 0 && asked === position && !emptied;
+    else if (truncated) isHole = asked <= position && position < seq - 1;
+    // The log, asked for all that is retained, does not say what it has dropped since it was seen empty.
+    else isHole = asked === 0 && emptied && now() - (this.emptyAt ?? Infinity) >= this.#trustEmptyMs;
+    if (!isHole) return;
+    if (!bringsState(page)) this.#ports.missed(Math.max(seq - 1, position + 1), false);
+    this.#ports.emit("truncated", { after: position, seq, certain: truncated && seq > 0 });
   }
 
   #release(): void {
