@@ -53,6 +53,10 @@ CLIENT_RUNTIMES := client/test/runtimes/node_modules/.package-lock.json
 DEMO_PAGE := client/demo/dist/index.html
 CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
 
+# Of the client's packages, for every TypeScript file of the repository.
+BIOME := client/node_modules/.bin/biome
+RUFF := $(VENV)/ruff/bin/ruff
+
 BENCH_MODULES := tests/bench/node/node_modules/.package-lock.json
 
 STARTED := $(shell date +%s)
@@ -103,7 +107,7 @@ test: setup-test lint client rust-test
 	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
 
 .PHONY: lint
-lint: format clippy rustdoc licences template deploy-test ## The checks that need no build of tests
+lint: format clippy rustdoc typescript python licences template deploy-test ## The checks that need no build of tests
 
 .PHONY: format
 format: setup
@@ -116,6 +120,22 @@ clippy: setup
 .PHONY: rustdoc
 rustdoc: setup
 	@RUSTDOCFLAGS="-D warnings" $(STEP) "rustdoc" cargo doc --workspace --no-deps --locked
+
+.PHONY: typescript
+typescript: $(CLIENT_MODULES)
+	@$(STEP) "typescript: format, faults" $(BIOME) check --error-on-warnings
+
+.PHONY: python
+python: $(VENV)/ruff/.ready
+	@$(STEP) "python: format" $(RUFF) format --quiet --check
+	@$(STEP) "python: faults" $(RUFF) check --quiet
+
+.PHONY: tidy
+tidy: setup $(CLIENT_MODULES) $(VENV)/ruff/.ready ## Formats Rust, TypeScript and Python, and mends what the linters can mend by themselves
+	@$(STEP) "rust" cargo fmt --all
+	@$(STEP) "typescript" $(BIOME) check --write --error-on-warnings
+	@$(STEP) "python: faults" $(RUFF) check --quiet --fix
+	@$(STEP) "python: format" $(RUFF) format --quiet
 
 .PHONY: licences
 licences: $(CARGO_DENY) ## Licences, bans and sources of the dependencies

@@ -12,11 +12,14 @@ const common = { bundle: true, sourcemap: true, target: "es2022", logLevel: "war
 
 rmSync(inRoot("dist"), { recursive: true, force: true });
 
-/** One entry point for `import` and for `require`. Its sources are in the package, so the source maps need not hold them. */
+/**
+ * Builds one entry point for `import` and for `require`. Its sources are in the package, so the source maps need not
+ * hold them.
+ */
 async function buildEntry(source, name) {
   const entry = { ...common, entryPoints: [inRoot(source)], external: ["react"], sourcesContent: false };
   await build({ ...entry, format: "esm", platform: "neutral", outfile: inRoot(`dist/${name}.js`) });
-  // For Node, so that the names of the exports can be seen by `import` in Node too.
+  // The platform is Node, so that `import` in Node sees the names of the exports too.
   await build({ ...entry, format: "cjs", platform: "node", outfile: inRoot(`dist/${name}.cjs`) });
 }
 
@@ -31,9 +34,12 @@ await build({
 });
 
 const typescript = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
-execFileSync(process.execPath, [join(typescript, "bin/tsc"), "-p", inRoot("tsconfig.build.json")], { stdio: "inherit" });
+execFileSync(process.execPath, [join(typescript, "bin/tsc"), "-p", inRoot("tsconfig.build.json")], {
+  stdio: "inherit",
+});
 
-// What `require` returns has types of its own: TypeScript takes a .d.ts here for that of an ES module, which CommonJS may not require.
+// Types for `require` are apart: TypeScript takes a .d.ts here for that of an ES module, which CommonJS may not
+// require.
 for (const path of readdirSync(inRoot("dist/types"), { recursive: true })) {
   if (!path.endsWith(".d.ts")) continue;
   const file = inRoot(`dist/types/${path}`);

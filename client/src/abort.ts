@@ -11,14 +11,14 @@ export interface AbortSignalLike {
 
 export interface CallOptions {
   /**
-   * Ends the call: it rejects at once, with the signal's reason. A `send` or `history` is not tried again; a room that is being
-   * joined, a room that is being left and a client that is connecting go on: `leave()` and `close()` end those.
+   * A signal that ends the call: it rejects at once, with the signal's reason. A `send` or `history` is not tried
+   * again. A `join`, `leave` or `connect` goes on without the caller: `leave()` and `close()` end those.
    */
   signal?: AbortSignalLike;
 }
 
 /**
- * Does `work` unless the signal is aborted, and rejects as soon as it is. `work` gets a cancellation that follows the signal and
+ * Does `work`, and rejects as soon as the signal is aborted. The cancellation that `work` gets follows the signal and
  * `parent`.
  */
 export function unlessAborted<T>(

@@ -1,87 +1,91 @@
 import { MAX_BEAT_MS, MAX_HIDDEN_BEAT_MS } from "./limits.js";
 import { isHidden } from "./network.js";
 
-/** No answer is a reason to ask again at once, however short the retention. */
+/** Shortest time from an answer to the next question, however short the retention is. */
 const SHORTEST_MS = 1_000;
 
-/** Longer than a DynamoDB index lags behind its table: see `Subscription.onJoined`. */
+/**
+ * Time from a join to the look that confirms it: longer than a DynamoDB index lags behind its table (see
+ * `Subscription.onJoined`).
+ */
 const CONFIRM_JOIN_MS = 1_000;
 
-/** How long a connection, and a room, may be silent: in a hidden browser tab less, because its timers are late. */
+/** Longest silence of a connection, and of a room. It is shorter in a hidden browser tab, whose timers are late. */
 export function longestSilence(): number {
   return isHidden() ? MAX_HIDDEN_BEAT_MS : MAX_BEAT_MS;
 }
 
-/** What is due at about the same time goes out together. */
+/** Rooms that are due within this time of each other share a frame. */
 export const SLACK_MS = 250;
 
 /**
- * When a room is to be compared with its log.
+ * The time at which a room is compared with its log.
  *
- * Each frame in order proves that nothing before it was lost, so while frames flow no beat is needed; the last of them may have
- * been lost, which shows `syncIntervalMs` after the last that came. In a silent room the server says when to look again.
+ * A frame in order proves that nothing before it was lost, so no beat is needed while frames flow. A frame after the
+ * last one may have been lost: a beat finds that out `syncIntervalMs` later. In a silent room the server says when to
+ * look again.
  *
  *     joined -1 s- look again -- server: 540 s -- beat -- frame, frame, frame -- 30 s -- beat -- server: 30 s -- beat -- ...
  */
 export class Beat {
-  /** Beats of clients that got the same frame, or connected together, do not stay together. */
+  /** `syncIntervalMs`, a quarter more or less: clients that got the same frame do not beat together. */
   readonly #interval: number;
-  /** As the server said, counted from the last answer. */
+  /** The beat that the server asked for in its last answer. */
   #next = 0;
-  /** Counted from the last frame since then. */
+  /** The beat after the last frame that came since then. */
   #afterFrame: number | undefined;
-  /** When the room was looked at last: the connection is not to be idle for longer, nor a member silent. */
+  /** The last look at the room, from which the silence of the connection, and of a member, is counted. */
   #since = 0;
   #withinMs = Infinity;
   #confirmAt = Infinity;
-  /** When the room wants to ask by itself, because something is missing. */
+  /** The time at which the room itself asks, because something is missing. */
   askAt = Infinity;
-  /** When the last broadcast came that followed on what was there. */
+  /** The arrival of the last broadcast that left no gap. */
   lastFrameAt = 0;
-  /** Answers in a row that left the room out. */
+  /** Number of answers in a row that left the room out. */
   leftOut = 0;
 
   constructor(syncIntervalMs: number) {
     this.#interval = syncIntervalMs * (0.75 + Math.random() / 2);
   }
 
-  /** The log is being asked for what is missing, or will be again after a failure. */
+  /** True while the log is asked for messages that are missing, or waits to be asked again after a failure. */
   get asking(): boolean {
     return this.askAt < Infinity;
   }
 
-  /** When the room is due. */
+  /** The time of the next beat. */
   get due(): number {
     const latest = this.#since + Math.min(longestSilence(), this.#withinMs);
     return Math.min(this.askAt, this.#confirmAt, latest, this.#afterFrame ?? this.#next);
   }
 
-  /** Whether it is worth looking at the room in a frame that goes out anyway: not just after it was looked at. */
+  /** True if a frame that goes out anyway should have the room in it: when more than half of the wait is over. */
   ridesAlong(time: number): boolean {
     return time - this.#since >= this.due - time;
   }
 
-  /** The room was joined: it is looked at once more. Whoever is present in it is not silent for longer than `withinMs`. */
+  /** Notes a join, which is confirmed by one more look. A member is not silent for longer than `withinMs`. */
   joined(time: number, syncAfterMs: number | undefined, withinMs = Infinity): void {
     this.#withinMs = Math.max(SHORTEST_MS, withinMs);
     this.#answered(time, time + this.#wait(syncAfterMs));
     this.confirm(time);
   }
 
-  /** The membership is in doubt until it is looked at: when every copy of it must be visible. */
+  /** Asks for a look at the membership, as soon as every copy of the index must show it. */
   confirm(time: number): void {
     this.#confirmAt = time + CONFIRM_JOIN_MS;
   }
 
-  /** A broadcast followed on what was there. */
+  /** Notes a broadcast that left no gap. */
   frame(time: number): void {
     this.lastFrameAt = time;
     this.#afterFrame = time + this.#interval;
   }
 
   /**
-   * The question that was sent at `sentAt` is answered. A room that only shared another's frame, and had nothing new, stays due
-   * when it was: else one busy room would draw all silent ones into its beats.
+   * Notes the answer to the question of `sentAt`. A room that shared another's frame, and had nothing new, stays due
+   * when it was: otherwise one busy room would draw all silent rooms into its beats.
    */
   synced(time: number, sentAt: number, syncAfterMs: number | undefined, news: boolean): void {
     const next = time + this.#wait(syncAfterMs);
@@ -94,14 +98,14 @@ export class Beat {
     this.leftOut = 0;
   }
 
-  /** There is no answer: not before `retryAt`, and then also if frames flow meanwhile. */
+  /** Notes a failure: the room is due at `retryAt`, also if frames flow meanwhile. */
   failed(time: number, retryAt: number): void {
     this.#answered(time, retryAt);
     if (this.asking) this.askAt = retryAt;
     if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 
-  /** No later than this, because a silence of this length would leave a doubt. */
+  /** Moves the next beat to `time` at the latest, because a longer silence would leave a doubt. */
   atMost(time: number): void {
     this.#next = Math.min(this.#next, Math.max(time, this.#since + SHORTEST_MS));
   }

@@ -1,13 +1,13 @@
 /**
- * Tells any number of waiters, once, that they wait in vain. An `AbortController` without its events: Node warns of a leak
- * when more than ten wait on one signal, and here hundreds of calls may.
+ * A word to any number of waiters that they wait in vain. It is no `AbortController`, because Node warns of a leak when
+ * more than ten listeners wait on one signal, and here hundreds of calls may.
  */
 export class Cancellation {
-  /** Why; `undefined` as long as it is not cancelled. Set by `cancel` only. */
+  /** The reason, which `cancel` sets; `undefined` before. */
   reason: unknown;
   readonly #callbacks = new Set<(reason: unknown) => void>();
 
-  /** The first reason stays. */
+  /** Calls every waiter back. A second call changes nothing: the first reason stays. */
   cancel(reason: unknown): void {
     this.reason ??= reason;
     for (const callback of this.#callbacks) {
@@ -16,7 +16,7 @@ export class Cancellation {
     }
   }
 
-  /** Calls back once, at once if it is cancelled already; returns a function that forgets the callback. */
+  /** Calls back once, and immediately if it is cancelled already. Returns a function that forgets the callback. */
   onCancel(callback: (reason: unknown) => void): () => void {
     this.#callbacks.add(callback);
     if (this.reason !== undefined) this.cancel(this.reason);
@@ -29,8 +29,8 @@ export class Cancellation {
 }
 
 /**
- * Does `work` with a cancellation of its own, which follows `parent`. `arm` says what else cancels it, and returns a function that
- * ends that.
+ * Does `work` with a cancellation of its own, which follows `parent`. `arm` adds another cause, such as a timer, and
+ * returns a function that takes it away.
  */
 export async function cancellable<T>(
   parent: Cancellation | undefined,
@@ -48,7 +48,7 @@ export async function cancellable<T>(
   }
 }
 
-/** `promise`, or a rejection with the reason if it is cancelled first. */
+/** The promise's outcome, or a rejection with the reason if the cancellation comes first. */
 export function unlessCancelled<T>(promise: Promise<T>, cancellation: Cancellation): Promise<T> {
   return new Promise((resolve, reject) => {
     const forget = cancellation.onCancel(reject);

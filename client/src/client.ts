@@ -14,8 +14,8 @@ export interface ClientEvents {
   /** The connection's state has changed. */
   state: StateChange;
   /**
-   * Something failed that no call reports: an attempt to connect, a heartbeat, a frame that makes no sense. If it is
-   * `retryable` the library is retrying.
+   * An error that no call reports: of an attempt to connect, of a beat, of a frame that makes no sense. A `retryable`
+   * error means that the library tries again.
    */
   error: RoomcastError;
 }
@@ -36,10 +36,10 @@ export class Roomcast extends Emitter<ClientEvents> {
   }
 
   /**
-   * Connects and stays connected until `close()`. Resolves when the first connection is open; rejects with an error that
-   * retrying cannot cure, or with `closed`. Nobody has to wait for it: calls made meanwhile wait for the connection.
+   * Connects and stays connected until `close()`. Resolves when the first connection is open. Rejects with an error
+   * that retrying cannot cure, or with `closed`. Calls made before it resolves wait for the connection.
    *
-   * Rooms that were joined when the client is closed are joined again and go on where they stopped.
+   * Rooms that were joined when the client was closed are joined again, and go on where they stopped.
    */
   connect({ signal }: CallOptions = {}): Promise<void> {
     return quiet(unlessAborted(signal, () => this.#session.connect()));
@@ -60,8 +60,8 @@ export class Roomcast extends Emitter<ClientEvents> {
   }
 
   /**
-   * The room with this id, always the same object until it is released. `T` is the type of its messages' data: what is sent,
-   * and what is received, which only `parse` checks. Throws `bad_request` for a bad id.
+   * The room with this id, always the same object until it is released. `T` is the type of its messages' data: what is
+   * sent, and what is received, which only `parse` checks. Throws `bad_request` for a bad id.
    */
   room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
     const room = this.#rooms.get(id, () => new Room<T>(id, this.#session, this.#rooms) as Room<unknown>) as Room<T>;

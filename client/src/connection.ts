@@ -3,8 +3,8 @@ import { RoomcastError } from "./errors.js";
 import {
   type BroadcastFrame,
   type ClientFrame,
-  encodeFrame,
   type ErrorFrame,
+  encodeFrame,
   type Reply,
   type ReplyFrame,
 } from "./frames.js";
@@ -12,25 +12,28 @@ import type { Settings } from "./options.js";
 import { deferred, now, Timer } from "./timing.js";
 import type { WebSocketLike } from "./websocket.js";
 
-/** What a connection tells its owner; replies go to whoever asked. */
+/** Events of a connection for its owner. A reply is none: it goes to the caller of `request`. */
 export interface ConnectionPorts {
   broadcast(frame: BroadcastFrame): void;
-  /** What the server's clock says, in Unix milliseconds. */
+  /** The server's clock, in Unix milliseconds. */
   clock(time: number): void;
-  /** A request for this room was answered after it had been given up: the server may have joined it, or left it, only now. */
+  /**
+   * A late answer about this room, whose request was given up: the server may have joined or left the room only now.
+   */
   late(roomId: string, left?: true): void;
   /** An error that belongs to no request. */
   error(error: RoomcastError): void;
 }
 
 /**
- * Until when the server has asked to wait, on whatever connection: with each kind of frame, and with messages, logged or not, to each room. A room that
- * is behind makes its own senders wait, and no others; if it is the client that sends too much, each room finds that out for itself.
+ * Ends of the waits that the server has asked for, by kind of frame; for messages, logged or ephemeral, by room as
+ * well. They hold on every connection. A room that is behind makes its own senders wait and no others. A client that
+ * sends too much finds that out room by room.
  */
 export type Waits = Map<string, number>;
 
 interface PendingRequest {
-  /** What an answer that asks to wait is about: see `Waits`. */
+  /** The key in `Waits`, for an answer that asks to wait. */
   kind: string;
   expects: ReplyFrame["type"];
   bytes: number;
@@ -43,23 +46,27 @@ interface PendingRequest {
 const NORMAL = 1000;
 const TOO_BIG = 1009;
 
-/** A connection is replaced this long before its token expires, or after three quarters of the token's time if that is earlier. */
+/**
+ * Time before the token's expiry at which a connection is replaced. A token of less than eight minutes is replaced
+ * after three quarters of its time.
+ */
 const RENEWAL_MS = 120_000;
 
 /**
- * A token that is good for less is not worth a hand-over. It bounds what a provider can cost that gives an old token again: each
- * hand-over comes after two thirds of the time that is left, so from two hours it takes five to get here.
+ * Shortest rest of a token's time that is worth a hand-over. It bounds the cost of a provider that returns an old token
+ * again: each hand-over comes after at least two thirds of the time that is left, so two hours get to this bound in
+ * five.
  */
 const SHORTEST_TOKEN_MS = 20_000;
 
-/** One open WebSocket: matches replies to requests. It is used until it is lost and then thrown away. */
+/** One open WebSocket, which matches replies to requests. It is thrown away when it is lost. */
 export class Connection {
-  /** Why the connection was lost; `undefined` while it is not. */
+  /** The reason for which the connection was lost; `undefined` before. */
   end: RoomcastError | undefined;
   readonly openedAt = now();
-  /** It is to be replaced, or its token has expired. */
+  /** True when the connection is due to be replaced, or its token has expired. */
   stale = false;
-  /** Resolves when it becomes stale, or is lost. */
+  /** Resolves when the connection becomes stale, or is lost. */
   readonly used = deferred<void>();
   readonly #socket: WebSocketLike;
   readonly #ports: ConnectionPorts;
@@ -67,7 +74,7 @@ export class Connection {
   readonly #waits: Waits;
   readonly #lost = deferred<RoomcastError>();
   readonly #pending = new Map<string, PendingRequest>();
-  /** When the last frame came in, whatever it was: a sign of life. */
+  /** The arrival of the last frame of any kind, which is a sign of life. */
   #lastFrameAt = 0;
   readonly #renewal = new Timer();
   readonly #expiry = new Timer();
@@ -80,21 +87,21 @@ export class Connection {
     this.#ports = ports;
     this.#settings = settings;
     this.#waits = waits;
-    this.#useFor(settings.handoverAfterMs);
+    this.#replaceAfter(settings.handoverAfterMs);
     socket.onmessage = (event) => this.#onMessage(event.data);
     socket.onclose = (event) => this.#onClose(event.code, event.reason);
     // An error event is always followed by a close event; Node's `ws` throws if nobody listens.
     socket.onerror = () => {};
   }
 
-  /** Resolves, once, with the reason for which the connection is of no more use. */
+  /** Resolves with the reason for which the connection was lost. */
   get lost(): Promise<RoomcastError> {
     return this.#lost.promise;
   }
 
   /**
-   * Sends a frame and waits for its reply. Rejects with the server's error, with `timeout`, or with `disconnected`;
-   * with `too_large` or `bad_request` if the frame cannot be sent at all; with `rate_limited`, without sending it, while the server has
+   * Sends a frame and waits for its reply. Rejects with the server's error, with `timeout` or with `disconnected`.
+   * Nothing is sent when it rejects with `too_large` or `bad_request`, or with `rate_limited` because the server has
    * asked to wait.
    */
   async request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number): Promise<Reply<T>> {
@@ -118,25 +125,28 @@ export class Connection {
       try {
         this.#socket.send(text);
       } catch (cause) {
-        // The socket is closing. Its close event may be long in coming, and nothing can be sent until then.
+        // The socket is closing. Nothing can be sent any more, and its close event may be long in coming.
         this.close(new RoomcastError("disconnected", "the connection is closing", { cause }));
       }
     });
   }
 
-  /** The server has said, in answer to a frame of `sentAt`, that the token expires in `ms`, counted from then or later. */
+  /** Notes the answer to a frame of `sentAt`: the token expires `ms` later, or a little after that. */
   expiresIn(ms: number | undefined, sentAt: number): void {
-    // Each answer says the same.
+    // Each answer of a connection says the same.
     if (ms === undefined || this.#expiry.running) return;
-    // Nothing more comes in then, so there is no reason to wait until a frame is refused.
+    // The server sends nothing after that, so there is no reason to wait until a frame is refused.
     this.#expiry.set(sentAt + ms - now(), () => this.#expired());
     if (typeof this.#settings.token === "string" || ms < SHORTEST_TOKEN_MS) return;
     const age = sentAt - this.openedAt + ms - Math.min(ms / 4, RENEWAL_MS);
-    if (age < this.#settings.handoverAfterMs) this.#useFor(age);
+    if (age < this.#settings.handoverAfterMs) this.#replaceAfter(age);
   }
 
-  /** Replaced up to a tenth earlier: clients that connected together, or fetched their tokens together, do not come back together. */
-  #useFor(ms: number): void {
+  /**
+   * Has the connection replaced at the age of `ms`, or up to a tenth earlier: clients that connected together do not
+   * come back together.
+   */
+  #replaceAfter(ms: number): void {
     this.#renewal.set(this.openedAt + ms * (1 - Math.random() / 10) - now(), () => {
       this.stale = true;
       this.used.resolve();
@@ -148,24 +158,25 @@ export class Connection {
     this.close(new RoomcastError("disconnected", "the token has expired"));
   }
 
-  /** Closes the connection. `reason` is what its requests are rejected with. */
+  /** Closes the connection and rejects its requests with `reason`. */
   close(reason: RoomcastError): void {
     this.#finish(reason);
     try {
       this.#socket.close(NORMAL);
     } catch {
-      // Some implementations throw when the socket is already closed: then there is nothing to do.
+      // Some implementations throw when the socket is closed already, which needs nothing more.
     }
   }
 
   /**
-   * Nothing at all has come in since `frame` was sent: a half-open connection looks like this, and in no other way. A `sync` is
-   * answered by every server that lives, so the connection is dropped; after any other frame, an empty `sync` asks for a sign of life. It does
-   * not wait, even if the server has asked to: the wait could be longer than anybody can be deaf.
+   * Deals with a connection on which nothing has come in since `frame` was sent: it may be half open, which shows in no
+   * other way. Every server that lives answers a `sync`, so after a `sync` the connection is dropped. After another
+   * frame an empty `sync` asks for a sign of life. It does not heed a wait that the server has asked for, because
+   * nobody should be deaf for that long.
    */
   #silent({ action }: ClientFrame, cause: RoomcastError): void {
     if (action === "sync") {
-      // Without waiting for a closing handshake that will not come.
+      // A closing handshake will not come, so it is not waited for.
       this.close(new RoomcastError("disconnected", "the connection is silent", { cause }));
       this.#socket.terminate?.();
     } else if (!this.#checking) {
@@ -181,22 +192,25 @@ export class Connection {
     this.#lastFrameAt = now();
     const frame = decodeFrame(data);
     if (!frame) return;
-    if (frame.type === "messages" || frame.type === "presence" || frame.type === "ephemeral") return this.#ports.broadcast(frame);
+    if (frame.type === "messages" || frame.type === "presence" || frame.type === "ephemeral")
+      return this.#ports.broadcast(frame);
     if (frame.type === "error") return this.#onError(frame);
     if ("now" in frame && frame.now !== undefined) this.#ports.clock(frame.now);
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
     request?.reject(new RoomcastError("protocol", `the server sent ${frame.type}, not ${request.expects}`));
     if (frame.type === "joined") this.#ports.late(frame.roomId);
-    if (frame.type === "synced") Object.keys(frame.rooms).forEach((roomId) => this.#ports.late(roomId));
+    if (frame.type === "synced") for (const roomId of Object.keys(frame.rooms)) this.#ports.late(roomId);
     if (frame.type === "left") this.#ports.late(frame.roomId, true);
   }
 
   #onError({ code, message, retryAfterMs, requestId, reason }: ErrorFrame): void {
-    // What was refused is done again on the next connection, with another token.
+    // The frame that was refused is sent again on the next connection, with another token.
     if (reason === "token_expired") return this.#expired();
     const error = new RoomcastError(code, message, { retryAfterMs });
-    const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap((id) => this.#settle(id) ?? []);
+    const requests = (requestId === undefined ? this.#guessRequests(error) : [requestId]).flatMap(
+      (id) => this.#settle(id) ?? [],
+    );
     for (const { kind, reject } of requests) {
       if (retryAfterMs) this.#waits.set(kind, now() + retryAfterMs);
       reject(error);
@@ -205,9 +219,9 @@ export class Connection {
   }
 
   /**
-   * API Gateway's own errors do not say which request they answer. When it throttles, it throttles all: every request is made
-   * again later. Any other error is that of the only request there is, or nobody's. When the guess is wrong a request is
-   * repeated for nothing, hence only for errors that lead to that.
+   * Requests that an error of API Gateway itself answers, which does not name one. A throttling throttles every
+   * request. Any other error belongs to the only request there is, or to none. A wrong guess repeats a request for
+   * nothing, so only retryable errors are assigned.
    */
   #guessRequests(error: RoomcastError): string[] {
     const pending = [...this.#pending.keys()];
@@ -216,11 +230,14 @@ export class Connection {
 
   #onClose(code: number, reason: string): void {
     if (code === TOO_BIG) {
-      // Only the largest frame in flight can be what the server refused; repeating it would cut the next connection too.
+      // The largest frame in flight must be the refused one. It is not repeated, because it would cut the next
+      // connection too.
       const [largest] = [...this.#pending].sort(([, a], [, b]) => b.bytes - a.bytes);
       this.#settle(largest?.[0])?.reject(new RoomcastError("too_large", `the frame has ${largest?.[1].bytes} bytes`));
     }
-    this.#finish(new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`));
+    this.#finish(
+      new RoomcastError("disconnected", `the connection was closed (code ${code}${reason ? `, ${reason}` : ""})`),
+    );
   }
 
   #finish(reason: RoomcastError): void {
@@ -233,7 +250,7 @@ export class Connection {
     this.used.resolve();
   }
 
-  /** The request with this id, which from now on is no longer pending. */
+  /** Takes the request with this id off the pending ones. */
   #settle(requestId = ""): PendingRequest | undefined {
     const request = this.#pending.get(requestId);
     this.#pending.delete(requestId);

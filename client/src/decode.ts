@@ -2,8 +2,9 @@ import type { Inbound, LoggedMessage } from "./frames.js";
 import { MAX_BEAT_MS, MAX_CONNECTION_MS } from "./limits.js";
 
 /**
- * Decodes and checks a frame of the server; nobody checks its fields again. `undefined` if it is none that this version knows;
- * an error with the code `protocol`, in place of the reply that it may have been, if it makes no sense.
+ * Decodes and checks a frame of the server: nobody checks its fields again. A frame of a type that this version does
+ * not know is `undefined`. A frame that makes no sense is an error with the code `protocol`, in place of the reply that
+ * it may have been.
  *
  * API Gateway itself answers `{message, connectionId, requestId}` when it throttles or when an integration fails. That
  * `requestId` is its own, not ours, and is dropped so that it is never taken for an echo.
@@ -23,7 +24,12 @@ export function decodeFrame(text: unknown): Inbound | undefined {
     if (fits(frame, shape) && (type !== "messages" || isBounded(frame))) return frame as unknown as Inbound;
     requestId = frame.requestId;
   }
-  return { type: "error", code: "protocol", message: "the server sent a bad frame", requestId: requestId as string | undefined };
+  return {
+    type: "error",
+    code: "protocol",
+    message: "the server sent a bad frame",
+    requestId: requestId as string | undefined,
+  };
 }
 
 function parse(text: unknown): unknown {
@@ -57,31 +63,39 @@ const members = { ...published, members: memberList, next: optional(isText) };
 
 const catchUp = { seq: isSeq, messages: isMessages, more: isFlag, truncated: isFlag };
 
-/** What the fields of each frame must be. */
-const shapes = new Map<unknown, Record<string, Check>>(Object.entries({
-  joined: {
-    roomId: isText,
-    ...catchUp,
-    state: optional(listOf(value)),
-    stateRemoved: optional(listOf(rank)),
-    stateNext: optional(isText),
-    presence: optional((page) => fits(page, { ...members, id: isText })),
-  },
-  left: { roomId: isText },
-  accepted: { roomId: isText, id: isText },
-  synced: { rooms: recordOf(catchUp), presence: optional(recordOf(published)) },
-  history: { roomId: isText, messages: isMessages, more: isFlag },
-  state: { roomId: isText, seq: isSeq, entries: listOf(value), removed: optional(listOf(rank)), next: optional(isText) },
-  members: { roomId: isText, listed: isFlag, ...members },
-  messages: { roomId: isText, messages: isMessages },
-  presence: { roomId: isText, ...published, after: optional(isSeq), joined: memberList, left: optional(isTexts) },
-  ephemeral: { roomId: isText, ephemeral: listOf({ from: isText, sentAt: isNumber, key: optional(isText) }) },
-  error: { code: isText, message: isText },
-} satisfies Record<Inbound["type"], Record<string, Check>>));
+/** Checks of the fields of each frame. */
+const shapes = new Map<unknown, Record<string, Check>>(
+  Object.entries({
+    joined: {
+      roomId: isText,
+      ...catchUp,
+      state: optional(listOf(value)),
+      stateRemoved: optional(listOf(rank)),
+      stateNext: optional(isText),
+      presence: optional((page) => fits(page, { ...members, id: isText })),
+    },
+    left: { roomId: isText },
+    accepted: { roomId: isText, id: isText },
+    synced: { rooms: recordOf(catchUp), presence: optional(recordOf(published)) },
+    history: { roomId: isText, messages: isMessages, more: isFlag },
+    state: {
+      roomId: isText,
+      seq: isSeq,
+      entries: listOf(value),
+      removed: optional(listOf(rank)),
+      next: optional(isText),
+    },
+    members: { roomId: isText, listed: isFlag, ...members },
+    messages: { roomId: isText, messages: isMessages },
+    presence: { roomId: isText, ...published, after: optional(isSeq), joined: memberList, left: optional(isTexts) },
+    ephemeral: { roomId: isText, ephemeral: listOf({ from: isText, sentAt: isNumber, key: optional(isText) }) },
+    error: { code: isText, message: isText },
+  } satisfies Record<Inbound["type"], Record<string, Check>>),
+);
 
 /**
- * Times without which a frame makes sense as well, and the most that they are taken for: one that makes no sense is dropped.
- * No wait is longer than a beat (retention: six days), so that no server can silence a client.
+ * Optional times of a frame, with their bounds: a greater value counts as the bound, and one that is no time is
+ * dropped. No wait is longer than a beat (for the retention that is six days), so that no server can silence a client.
  */
 const HINTS = {
   retentionSeconds: MAX_BEAT_MS,
@@ -116,12 +130,14 @@ function isFlag(value: unknown): boolean {
   return typeof value === "boolean";
 }
 
-/** Checks the bounds of a broadcast; those that it only implies are written into it. */
+/** Checks the bounds of a broadcast, after filling in those that it only implies. */
 function isBounded(f: Fields): boolean {
   const messages = f["messages"] as LoggedMessage[];
   const after = (f["after"] ??= (messages[0]?.seq ?? 0) - 1);
   const seq = (f["seq"] ??= messages.at(-1)?.seq);
-  return isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq);
+  return (
+    isSeq(after) && isSeq(seq) && after < seq && messages.every((message) => after < message.seq && message.seq <= seq)
+  );
 }
 
 function isMessages(value: unknown): boolean {
@@ -134,7 +150,7 @@ function isSeq(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** JSON has no others. */
+/** True for the numbers that JSON can have. */
 function isNumber(value: unknown): value is number {
   return Number.isFinite(value);
 }

@@ -4,46 +4,49 @@ import type { RoomcastError } from "./errors.js";
 const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** An iterator over messages. `return()`, which leaving a `for await` loop calls, or `await using` ends it. */
-export type MessageIterator<T> = AsyncIterableIterator<T> & { return(): Promise<IteratorResult<T>>; [Symbol.asyncDispose](): Promise<void> };
+export type MessageIterator<T> = AsyncIterableIterator<T> & {
+  return(): Promise<IteratorResult<T>>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
 
 interface Reader<T> {
   queue: T[];
   /** Calls of `next()` that wait for a message. */
   waiting: ((result: Result<T> | Promise<Result<T>>) => void)[];
-  /** Why, as long as nobody has been told. */
+  /** The error that ended the iterator, until somebody has been told. */
   error?: RoomcastError | undefined;
 }
 
 type Result<T> = IteratorResult<T, undefined>;
 
-export interface DeliveryPorts<T> {
-  /** Whether there are `message` listeners. */
+interface DeliveryPorts<T> {
+  /** True if there are `message` listeners. */
   listening(): boolean;
-  /** Calls them. */
+  /** Calls the listeners. */
   emit(message: T): void;
-  /** `full` has changed to this. */
+  /** Tells of another value of `full`. */
   stalled(full: boolean): void;
-  /** There is room again, after `full` was true. */
+  /** Tells that there is room again, after `full` was true. */
   drained(): void;
 }
 
 /**
  * Hands a room's messages to its listeners and iterators.
  *
- * Messages wait: in the queue of each iterator, and, as long as there is neither listener nor iterator, in a backlog that
- * the first to come receives, so that nothing is lost between `await room.join()` and the loop that reads. When `limit`
- * messages wait, `full` tells the room to stop; it continues from the log when half of them have been read. In a room with state
- * nothing waits without a reader: the map goes on.
+ * Messages wait in the queue of each iterator. While there is neither listener nor iterator they wait in a backlog,
+ * which the first to come receives: nothing is lost between `await room.join()` and the loop that reads. When `limit`
+ * messages wait, `full` tells the room to stop. It continues from the log when half of them have been read. In a room
+ * with state nothing waits without a reader, because the map must go on.
  */
 export class Delivery<T> {
-  /** Whether the application must read before more is delivered. */
+  /** True while the application must read before more is delivered. */
   full = false;
-  /** Whether messages that nobody reads wait for somebody. */
+  /** True if messages that nobody reads wait for somebody. */
   #keeps = true;
   readonly #limit: number;
   readonly #ports: DeliveryPorts<T>;
   readonly #readers = new Set<Reader<T>>();
-  /** What nobody has been given yet, in order. */
+  /** Messages that nobody has been given yet, in order. */
   #backlog: T[] = [];
   #dispatching = false;
 
@@ -52,34 +55,34 @@ export class Delivery<T> {
     this.#ports = ports;
   }
 
-  /** Whether anybody reads, or something waits to be read. */
+  /** True if there is an iterator, or something waits to be read. */
   get used(): boolean {
     return this.#readers.size + this.#backlog.length > 0;
   }
 
-  /** The first message that not everybody has been given. */
+  /** The first message that somebody has not been given. */
   get firstUnread(): T | undefined {
     return this.#longest[0] ?? this.#backlog[0];
   }
 
-  /** How many messages the slowest reader has before it. */
+  /** Number of messages that the slowest reader has before it. */
   get waiting(): number {
     return this.#longest.length + this.#backlog.length;
   }
 
-  /** From now on what nobody reads is let go. */
+  /** Lets messages go that nobody reads, from now on. */
   keepNothing(): void {
     this.#keeps = false;
     this.#flush();
   }
 
   push(messages: readonly T[]): void {
-    // Not by spreading: a call takes only so many arguments.
+    // A loop, because a call with all of them as arguments could have too many.
     for (const message of messages) this.#backlog.push(message);
     this.#flush();
   }
 
-  /** A listener was added: it gets the backlog, but not before the caller has added all its listeners. */
+  /** Gives the backlog to a new listener, once the caller has had the time to add all its listeners. */
   listenerAdded(): void {
     queueMicrotask(() => this.#flush());
   }
@@ -98,12 +101,14 @@ export class Delivery<T> {
       next: () => this.#next(reader),
       return: end,
       [Symbol.asyncIterator]: () => iterator,
-      [asyncDispose]: async () => void (await end()),
+      [asyncDispose]: async () => {
+        await end();
+      },
     };
     return iterator;
   }
 
-  /** Ends every iterator at once, with `error` if there is one, and forgets what was not read. */
+  /** Ends every iterator immediately, with `error` if there is one, and forgets unread messages. */
   end(error: RoomcastError | undefined): void {
     const readers = [...this.#readers];
     this.#readers.clear();
@@ -113,19 +118,22 @@ export class Delivery<T> {
     this.#checkFull();
   }
 
-  /** Whether somebody reads. */
+  /** True if there is a listener or an iterator. */
   get consumed(): boolean {
     return this.#readers.size > 0 || this.#ports.listening();
   }
 
-  /** All queues end with the same message, so the longest one begins with the oldest. */
+  /** The longest queue, which begins with the oldest message: all queues end with the same one. */
   get #longest(): T[] {
-    return [...this.#readers].reduce<T[]>((longest, { queue }) => (queue.length > longest.length ? queue : longest), []);
+    return [...this.#readers].reduce<T[]>(
+      (longest, { queue }) => (queue.length > longest.length ? queue : longest),
+      [],
+    );
   }
 
   /**
-   * Hands over the backlog, one message at a time: while a listener runs, the room may be left, a listener for one message only
-   * may go, and more messages may be pushed.
+   * Hands over the backlog one message at a time, because a listener may leave the room, be there for one message only,
+   * or make more messages come.
    */
   #flush(): void {
     if (!this.#dispatching) {
@@ -154,9 +162,10 @@ export class Delivery<T> {
     return this.#readers.has(reader) ? new Promise((resolve) => reader.waiting.push(resolve)) : outcome(reader);
   }
 
-  /** Ends a loop. What the only one has not read goes back to the backlog, for the next loop. */
+  /** Ends a loop. Messages that the only loop has not read go back to the backlog, for the next loop. */
   #release(reader: Reader<T>): void {
-    if (this.#readers.delete(reader) && !this.consumed && this.#keeps) this.#backlog = [...reader.queue, ...this.#backlog];
+    if (this.#readers.delete(reader) && !this.consumed && this.#keeps)
+      this.#backlog = [...reader.queue, ...this.#backlog];
     endReader(reader, undefined);
     this.#checkFull();
   }
@@ -176,7 +185,7 @@ function endReader<T>(reader: Reader<T>, error: RoomcastError | undefined): void
   for (const next of reader.waiting.splice(0)) next(outcome(reader));
 }
 
-/** An error is reported once; after it the iterator is simply at its end, as the language's iterators are. */
+/** The end of an iterator: its error the first time, then the plain end, as with the language's own iterators. */
 async function outcome<T>(reader: Reader<T>): Promise<Result<T>> {
   const { error } = reader;
   reader.error = undefined;

@@ -6,13 +6,13 @@ import { inTime, now, within } from "./timing.js";
 import { isExpired } from "./token.js";
 import { globalWebSocket, openSocket } from "./websocket.js";
 
-/** An attempt this young is not given up for the hope that the next one is faster. */
+/** Age below which an attempt is not given up in the hope that the next one is faster. */
 const HURRY_AFTER_MS = 1_000;
 
 /** Opens connections, each with a token of its own. */
 export class Dialer {
   readonly #settings: Settings;
-  /** The last handshake that was answered was refused. */
+  /** True if the last handshake with an answer was refused. */
   #refused = false;
   /** The last connection that was opened. */
   #last: Connection | undefined;
@@ -47,7 +47,7 @@ export class Dialer {
             this.#refused = false;
             return (this.#last = new Connection(socket, ports, this.#settings, this.#waits));
           } catch (error) {
-            // Not if it was this side that ended it.
+            // A handshake that this side has ended says nothing.
             this.#refused ||= !handshake.reason;
             throw error;
           }
@@ -57,7 +57,7 @@ export class Dialer {
     });
   }
 
-  /** The network has changed: gives up an attempt that gets no answer. Whether there was one. */
+  /** Gives up an attempt that gets no answer, because the network has changed. Returns true if there was one. */
   hurry(): boolean {
     if (!this.#attempt || now() - this.#startedAt < HURRY_AFTER_MS) return false;
     this.#attempt.cancel(new RoomcastError("connect_failed", "the network has changed"));
@@ -67,8 +67,10 @@ export class Dialer {
   async #token(attempt: Cancellation): Promise<string> {
     const { connectTimeoutMs: ms, token: given } = this.#settings;
     const late = () => failed(`no token within ${ms} ms`);
-    // Not called in a plain expression: a provider that throws at once is one that rejects.
-    const provided = Promise.resolve({ refused: this.#refused || !!this.#last?.stale }).then((request) => (typeof given === "string" ? given : given(request)));
+    // Called from a promise, so that a provider that throws counts as one that rejects.
+    const provided = Promise.resolve({ refused: this.#refused || !!this.#last?.stale }).then((request) =>
+      typeof given === "string" ? given : given(request),
+    );
     let token: unknown;
     try {
       token = await inTime(provided, ms, late, attempt);
@@ -78,7 +80,7 @@ export class Dialer {
       throw failed(`no token: ${describe(cause)}`, { cause, retryable });
     }
     if (typeof token !== "string" || token === "") throw failed("no token", { retryable: false });
-    // There is no better one to wait for. Only when it was refused: the clock of the device may be wrong.
+    // No better token will come. An expiry counts only after a refusal, because the device's clock may be wrong.
     if (this.#refused && token === given && isExpired(token)) {
       throw failed("the token has expired", { retryable: false });
     }
@@ -90,7 +92,7 @@ function failed(message: string, details?: ErrorDetails): RoomcastError {
   return new RoomcastError("token_failed", message, details);
 }
 
-/** The address with the token in its query; one that is there already is replaced. */
+/** The address with this token in its query, in place of one that is there already. */
 function withToken(url: string, token: string): string {
   const [path = "", query = ""] = url.split(/\?(.*)/s, 2);
   const others = query.split("&").filter((part) => part !== "" && !part.startsWith("token="));

@@ -1,5 +1,6 @@
 declare global {
-  // Part of the language since ES2026; declared for compilers with an older `lib`, with which it merges where it is there.
+  // Part of the language since ES2026. The declaration is for compilers with an older `lib`, and merges with that of a
+  // newer one.
   interface SymbolConstructor {
     readonly asyncDispose: unique symbol;
   }

@@ -1,17 +1,17 @@
 type Listener = (value: never) => void;
 
 /**
- * What has events, each of which carries one value.
+ * An object with events, each of which carries one value.
  *
- * A listener that throws disturbs neither the library nor other listeners: its error is reported as uncaught, as that of any
- * event handler is: browsers have `reportError` for it; elsewhere it is thrown from a microtask, which ends a Node process that
- * has no `uncaughtException` handler, as an error in a listener of Node's own `EventTarget` does.
+ * A listener that throws disturbs neither the library nor other listeners. Its error is reported as uncaught: by
+ * `reportError` where there is one, as in browsers, else by a throw from a microtask. The latter ends a Node process
+ * that has no `uncaughtException` handler, as an error in a listener of Node's own `EventTarget` does.
  */
 export class Emitter<Events extends object> {
   /** The listeners of each event, and whether they are for one call only. */
   readonly #listeners = new Map<keyof Events, Map<Listener, boolean>>();
 
-  /** Calls `listener` for each `event`; returns a function that stops it. */
+  /** Calls `listener` for each `event`. Returns a function that removes it. */
   on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
     return this.#add(event, listener, false);
   }
@@ -26,14 +26,16 @@ export class Emitter<Events extends object> {
     this.#of(event).delete(listener);
   }
 
-  /** @internal Whether anybody listens to `event`; without one, to anything. */
+  /** @internal True if somebody listens to `event`, or to any event if none is named. */
   listening(event?: keyof Events): boolean {
-    return event === undefined ? [...this.#listeners.keys()].some((each) => this.listening(each)) : this.#of(event).size > 0;
+    return event === undefined
+      ? [...this.#listeners.keys()].some((each) => this.listening(each))
+      : this.#of(event).size > 0;
   }
 
   /** @internal */
   emit<E extends keyof Events>(event: E, value: Events[E]): void {
-    // A copy: a listener may add or remove listeners of the same event, or make it happen again.
+    // A copy, because a listener may add or remove listeners of the event, or make it happen again.
     for (const [listener, once] of [...this.#of(event)]) {
       if (once && !this.#of(event).delete(listener)) continue;
       try {
@@ -49,7 +51,7 @@ export class Emitter<Events extends object> {
     this.#listeners.clear();
   }
 
-  /** @internal A listener was added. */
+  /** @internal Called when a listener was added. */
   listened(_event: keyof Events): void {}
 
   #add(event: keyof Events, listener: Listener, once: boolean): () => void {

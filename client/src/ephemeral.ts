@@ -2,34 +2,45 @@ import { asRoomcastError } from "./errors.js";
 import type { EphemeralMessage } from "./frames.js";
 import { now } from "./timing.js";
 
-/** A message for those who are there: it is not logged, and may be lost. */
+/** A message for those who are in the room now. It is not logged, and may be lost. */
 export interface Ephemeral {
   roomId: string;
   from: string;
-  /** When the server accepted it, in Unix milliseconds by the server's clock. */
+  /** The time at which the server accepted it, in Unix milliseconds by the server's clock. */
   sentAt: number;
-  /** What it is about, e.g. `typing`. */
+  /** The subject matter, for example `typing`. */
   key?: string;
   data: unknown;
 }
 
 export interface EphemeralOptions {
-  /** What it is about. Of a sender and key only the newest is passed on. At most 64 characters. */
+  /**
+   * The subject matter, for example `typing`: of a sender and key only the newest is passed on. At most 64 characters.
+   */
   key?: string;
-  /** Within so many milliseconds after the last with this key nothing is sent. Default 3,000, without a key 0. */
+  /** Shortest time between two with this key: earlier ones are not sent. Default 3,000, without a key 0. */
   minIntervalMs?: number;
 }
 
-/** How many senders and keys are remembered. What is older than all of those is let go: the server drops what is five seconds old. */
+/**
+ * Number of senders and keys that are remembered. Older ones are forgotten: the server drops messages that are five
+ * seconds old.
+ */
 const REMEMBERED = 1_000;
 
-/** Sends ephemeral messages of a room, and tells which are worth showing. */
+/** Ephemeral messages of a room: those to send, and those to show. */
 export class Ephemerals {
   readonly #sent = new Map<string | undefined, number>();
   readonly #seen = new Map<string, number>();
 
-  /** Makes one attempt to send a message with this key, unless it is too early; whether the server has taken it. */
-  async send(attempt: () => Promise<unknown>, key: string | undefined, minIntervalMs = key === undefined ? 0 : 3_000): Promise<boolean> {
+  /**
+   * Makes one attempt to send a message with this key, unless it is too early. Returns true if the server has taken it.
+   */
+  async send(
+    attempt: () => Promise<unknown>,
+    key: string | undefined,
+    minIntervalMs = key === undefined ? 0 : 3_000,
+  ): Promise<boolean> {
     const time = now();
     if (time - (this.#sent.get(key) ?? -Infinity) < minIntervalMs) return false;
     remember(this.#sent, key, time);
@@ -40,12 +51,14 @@ export class Ephemerals {
       if (!retryable) throw thrown;
       if (code !== "disconnected") return false;
     }
-    // There was no connection: nothing was sent that the next would come too early after.
+    // Nothing was sent without a connection, so the next one does not come too early.
     this.#sent.delete(key);
     return false;
   }
 
-  /** Whether it is newer than what its sender has said with its key: frames overtake each other, and come twice. */
+  /**
+   * True if the message is newer than the sender's last one with its key: frames overtake each other, and come twice.
+   */
   isNews({ from, key = "", sentAt }: EphemeralMessage): boolean {
     const about = JSON.stringify([from, key]);
     if (sentAt <= (this.#seen.get(about) ?? -Infinity)) return false;
@@ -54,7 +67,7 @@ export class Ephemerals {
   }
 }
 
-/** Puts it last, and forgets the first of too many. */
+/** Puts an entry last, and forgets the first of too many. */
 function remember<K>(times: Map<K, number>, key: K, time: number): void {
   times.delete(key);
   times.set(key, time);

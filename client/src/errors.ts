@@ -12,9 +12,10 @@ export type ServerErrorCode =
  *
  * - `timeout`: no reply in time. A message whose `send` timed out may still appear in the room.
  * - `disconnected`: the connection was lost before the reply.
- * - `connect_failed`: the WebSocket could not be opened (network, or the handshake was refused: browsers do not say which).
+ * - `connect_failed`: the WebSocket could not be opened (network, or the handshake was refused: browsers do not say
+ *   which).
  * - `token_failed`: the token provider rejected.
- * - `protocol`: the server sent something that the library does not understand.
+ * - `protocol`: the server sent a frame that makes no sense.
  * - `bad_data`: a message's data failed the room's `parse`; the message was skipped.
  * - `closed`: the client is closed, as it is before the first `connect()`, or was closed before the operation ended.
  * - `left`: the room was left before the operation ended.
@@ -34,30 +35,37 @@ export type ClientErrorCode =
 /** Every known code; a newer server may send others, hence the open end. */
 export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});
 
-const RETRYABLE: readonly string[] = ["rate_limited", "unavailable", "timeout", "disconnected", "connect_failed", "token_failed"];
+const RETRYABLE: readonly string[] = [
+  "rate_limited",
+  "unavailable",
+  "timeout",
+  "disconnected",
+  "connect_failed",
+  "token_failed",
+];
 
-/** What a `RoomcastError` says besides its code and message: see its fields. */
+/** Fields of a `RoomcastError` besides its code and message. */
 export interface ErrorDetails {
-  /** Default: as is usual for the code. */
+  /** Default: true for codes of faults that pass. */
   retryable?: boolean | undefined;
   roomId?: string | undefined;
   messageId?: string | undefined;
   retryAfterMs?: number | undefined;
-  /** What was thrown, where the error stands for something else. */
+  /** The value that was thrown, where the error stands for another one. */
   cause?: unknown;
 }
 
-/** The one error type of this library. */
+/** The only error type of this library. */
 export class RoomcastError extends Error {
-  /** What went wrong, for programs. */
+  /** The kind of error, for programs. */
   readonly code: ErrorCode;
-  /** Whether the same call, made again later and unchanged, can succeed. */
+  /** True if the same call can succeed when it is made again later. */
   readonly retryable: boolean;
-  /** The room that the error is about, if it is about one. */
+  /** The room, if the error is about one. */
   readonly roomId: string | undefined;
-  /** The id of the message that could not be sent: with it, sending again is safe. */
+  /** The id of the message that could not be sent. It is safe to send the message again with this id. */
   readonly messageId: string | undefined;
-  /** How long the server asks to wait before the next attempt, where it knows. The library does. */
+  /** The wait that the server asks for before the next attempt, where it knows. The library observes it. */
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
@@ -72,12 +80,12 @@ export class RoomcastError extends Error {
   }
 }
 
-/** Wraps anything thrown into a `RoomcastError`; one that already is passes unchanged. */
+/** A `RoomcastError` for anything that was thrown. One that is a `RoomcastError` already passes unchanged. */
 export function asRoomcastError(thrown: unknown, code: ErrorCode = "protocol"): RoomcastError {
   return thrown instanceof RoomcastError ? thrown : new RoomcastError(code, describe(thrown), { cause: thrown });
 }
 
-/** The same error, saying what it is about. */
+/** The same error with its room, and perhaps its message. */
 export function about(thrown: unknown, subject: { roomId: string; messageId?: string }): RoomcastError {
   const cause = asRoomcastError(thrown);
   return new RoomcastError(cause.code, cause.message, { ...cause, cause, ...subject });
@@ -89,7 +97,13 @@ export function describe(thrown: unknown): string {
 }
 
 /** Throws `bad_request` unless `value` is a whole number from `min` on, at most `max`, or absent. */
-export function checkWhole(name: string, value: number | undefined, min: number, roomId: string, max = Number.MAX_SAFE_INTEGER): void {
+export function checkWhole(
+  name: string,
+  value: number | undefined,
+  min: number,
+  roomId: string,
+  max = Number.MAX_SAFE_INTEGER,
+): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= min && value <= max)) return;
   throw new RoomcastError("bad_request", `${name} must be a whole number from ${min} to ${max}`, { roomId });
 }

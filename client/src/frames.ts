@@ -10,13 +10,13 @@ export interface LoggedMessage {
   data: unknown;
   key?: string;
   version?: number;
-  /** It takes its key's value away; its data is `null`. */
+  /** A removal: the key has no value from here on, and `data` is `null`. */
   remove?: boolean;
-  /** For how long its key has it as its value, from `sentAt` on. */
+  /** Life of the message as its key's value, in seconds from `sentAt` on. */
   ttlSeconds?: number;
 }
 
-/** Where a message stands among those of its key: see `supersedes`. */
+/** Place of a message among those of its key: see `supersedes`. */
 export interface Rank {
   seq: number;
   version?: number | undefined;
@@ -31,48 +31,54 @@ export interface KeyedValue extends Rank {
   data: unknown;
 }
 
-/** A key that has no value, but had one that an older message must not bring back. */
+/** A key without a value. It had one, which an older message must not bring back. */
 export interface RemovedKey extends Rank {
   key: string;
 }
 
-/** Keys in their order, and what a page of a room's state has of them. */
+/** A page of a room's state. Pages go through the keys in their order. */
 export interface StatePage {
-  /** The newest message that the page knows of. */
+  /** The number of the newest message that the page knows of. */
   seq: number;
   entries: KeyedValue[];
   removed?: RemovedKey[];
-  /** The last key that the page has looked at: there are more. `""`: it has looked at none. */
+  /** The last key that the page has looked at, if there are more; `""` if it has looked at none. */
   next?: string;
 }
 
-/** A subject with a connection in a room, and what it says of itself. */
+/** A subject with a connection in a room, and the data that it gives of itself. */
 export interface Member<P = unknown> {
   readonly id: string;
   readonly data?: P;
 }
 
-/** Which list of members a room has published, and how long it is. */
+/** Number and length of the list of members that a room has published. */
 export interface PresenceRev {
   rev: number;
   count: number;
 }
 
 export interface MembersPage extends PresenceRev {
-  /** In the order of their ids. Without, the room is too large for a list. */
+  /** Members in the order of their ids. Absent if the room is too large for a list. */
   members?: Member[];
-  /** The last member of the page: there are more. */
+  /** The last member of the page, if there are more. */
   next?: string;
 }
 
-/** What a client has missed of a room: the body of `joined`, and of each room in `synced`. */
+/** Messages that a client has missed of a room: the body of `joined`, and of each room in `synced`. */
 export interface CatchUp {
-  /** The newest message that the log has, or had before everything in it expired; 0: nothing is known of it. */
+  /**
+   * The number of the newest message that the log has, or had before all of it expired; 0 if nothing is known of the
+   * log.
+   */
   seq: number;
   messages: LoggedMessage[];
-  /** There is more than fitted: ask again from the last message on, or from the same `after` if there is none. */
+  /** True if more messages follow: ask again from the last message on, or from the same `after` if there is none. */
   more: boolean;
-  /** Some of what was asked for is gone; or, with `seq` below what was asked for, the position is of another log. */
+  /**
+   * True if messages that were asked for are gone; or, with `seq` below the position that was asked from, if it is of
+   * another log.
+   */
   truncated: boolean;
 }
 
@@ -80,20 +86,20 @@ export interface JoinedFrame extends CatchUp {
   type: "joined";
   requestId?: string;
   roomId: string;
-  /** How long the log keeps a message. */
+  /** Life of a message in the log. */
   retentionSeconds?: number;
   syncAfterMs?: number;
-  /** How long after a sync to sync again at the latest, also while broadcasts come: else one is taken for gone. */
+  /** Longest time between two syncs, also while broadcasts come: after a longer silence the member counts as gone. */
   syncWithinMs?: number;
-  /** How long the connection's token is good for; 0 if it has expired. */
+  /** Time until the connection's token expires; 0 if it has. */
   expiresInMs?: number;
   /** The server's clock, in Unix milliseconds. */
   now?: number;
-  /** With `stateRemoved` and `stateNext` the first page of the room's state. */
+  /** The first page of the room's state, together with `stateRemoved` and `stateNext`. */
   state?: KeyedValue[];
   stateRemoved?: RemovedKey[];
   stateNext?: string;
-  /** The first page of the room's members; `id`: which of them the client is. */
+  /** The first page of the room's members, and the client's own `id` among them. */
   presence?: MembersPage & { id: string };
 }
 
@@ -113,13 +119,13 @@ export interface AcceptedFrame {
 export interface SyncedFrame {
   type: "synced";
   requestId?: string;
-  /** Rooms that are not here could not be served: ask for them again. */
+  /** Rooms that could be served. Ask for the others again. */
   rooms: Record<string, CatchUp>;
-  /** Rooms whose membership was lost and has been put again. */
+  /** Rooms whose membership had been lost and is there again. */
   renewed?: string[];
   /** Rooms that the connection may not be in. */
   forbidden?: string[];
-  /** When to sync the rooms of this frame again. */
+  /** Wait until the next sync of these rooms. */
   syncAfterMs?: number;
   /** The newest list of members of each room that was asked for with one. */
   presence?: Record<string, PresenceRev>;
@@ -137,7 +143,10 @@ export interface MembersFrame extends MembersPage {
   type: "members";
   requestId?: string;
   roomId: string;
-  /** Whether the page is one of the list. If not, the room is too large for one, and the page a look at who is there. */
+  /**
+   * True if the page is one of the list. Otherwise the room is too large for a list, and the page is a look at its
+   * connections.
+   */
   listed: boolean;
 }
 
@@ -158,19 +167,19 @@ export interface MessagesFrame {
   seq: number;
 }
 
-/** How a room's list of members has changed. With nothing but `rev` and `count` the room has no list. */
+/** A change of a room's list of members. With nothing but `rev` and `count` the room has no list. */
 export interface PresenceFrame extends PresenceRev {
   type: "presence";
   roomId: string;
-  /** The list that it changes. */
+  /** The number of the list that it changes. */
   after?: number;
   joined?: Member[];
   left?: string[];
-  /** The change is too large for a frame. */
+  /** True if the change is too large for a frame, and the list has to be read. */
   reload?: boolean;
 }
 
-/** A message for those who are there. */
+/** A message for those who are in the room now. */
 export interface EphemeralMessage {
   from: string;
   sentAt: number;
@@ -189,20 +198,27 @@ export interface ErrorFrame {
   requestId?: string | undefined;
   code: string;
   message: string;
-  /** How long to wait before the next attempt, where the server knows. */
+  /** Wait before the next attempt, where the server knows. */
   retryAfterMs?: number;
   /** `token_expired`: the frame was refused because of its connection, which is closed. */
   reason?: string;
 }
 
-export type ReplyFrame = JoinedFrame | LeftFrame | AcceptedFrame | SyncedFrame | HistoryFrame | StateFrame | MembersFrame;
-/** What goes to everybody in a room. */
+export type ReplyFrame =
+  | JoinedFrame
+  | LeftFrame
+  | AcceptedFrame
+  | SyncedFrame
+  | HistoryFrame
+  | StateFrame
+  | MembersFrame;
+/** A frame to everybody in a room. */
 export type BroadcastFrame = MessagesFrame | PresenceFrame | EphemeralFrame;
 /** A frame from the server, checked. */
 export type Inbound = ReplyFrame | BroadcastFrame | ErrorFrame;
 export type Reply<T extends ReplyFrame["type"]> = Extract<ReplyFrame, { type: T }>;
 
-/** What a `joinRoom` asks for besides messages. */
+/** Parts of a room that a `joinRoom` asks for besides messages. */
 export interface JoinExtras {
   state?: true;
   presence?: true;
@@ -228,9 +244,15 @@ export type ClientFrame =
   | { action: "sync"; rooms: Record<string, number>; presence?: Record<string, number> }
   | { action: "getHistory"; roomId: string; before: number | undefined; limit: number | undefined }
   | { action: "getState"; roomId: string; after: string | undefined; seq: number }
-  | { action: "getMembers"; roomId: string; after: string | undefined; rev?: number | undefined; limit?: number | undefined };
+  | {
+      action: "getMembers";
+      roomId: string;
+      after: string | undefined;
+      rev?: number | undefined;
+      limit?: number | undefined;
+    };
 
-/** Whether an answer of the log brings a page of the room's state: only a `joined` does. */
+/** True if an answer of the log brings a page of the room's state, which only a `joined` does. */
 export function bringsState(page: CatchUp & Pick<Partial<JoinedFrame>, "state" | "stateNext">): boolean {
   return page.state !== undefined || page.stateNext !== undefined;
 }
@@ -244,20 +266,28 @@ export interface EncodedFrame {
 
 /** Bytes of `text` in UTF-8. Counted by hand: not every React Native has a `TextEncoder`. */
 export function byteLength(text: string): number {
-  // By whole characters: a surrogate pair, of length 2, takes four bytes.
+  // The loop takes whole characters: a surrogate pair, of length 2, has four bytes.
   let bytes = 0;
   for (const character of text) bytes += character < "\x80" ? 1 : character < "\u0800" ? 2 : character.length + 2;
   return bytes;
 }
 
+/** The JSON of `value`, or throws `bad_request` if it has none. */
+export function toJson(value: unknown): string {
+  let text: string | undefined;
+  let cause: unknown;
+  try {
+    text = JSON.stringify(value) as string | undefined;
+  } catch (thrown) {
+    cause = thrown;
+  }
+  if (text === undefined) throw new RoomcastError("bad_request", "data is not JSON", { cause });
+  return text;
+}
+
 /** Encodes a frame, or throws `bad_request` (not JSON) or `too_large` (more than API Gateway lets in). */
 export function encodeFrame(frame: ClientFrame, requestId: string): EncodedFrame {
-  let text: string;
-  try {
-    text = JSON.stringify({ ...frame, requestId });
-  } catch (cause) {
-    throw new RoomcastError("bad_request", "data is not JSON", { cause });
-  }
+  const text = toJson({ ...frame, requestId });
   const bytes = byteLength(text);
   if (bytes > MAX_CLIENT_FRAME_BYTES) {
     throw new RoomcastError("too_large", `the frame has ${bytes} bytes`);

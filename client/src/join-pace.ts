@@ -3,23 +3,24 @@ import { MAX_REPLY_MS } from "./limits.js";
 import { type Backoff, backoffDelay, now } from "./timing.js";
 
 export interface PaceTimes {
-  /** How many `joinRoom` frames may wait for their replies at a time. */
+  /** Number of `joinRoom` frames that may wait for their replies at a time. */
   joinConcurrency: number;
   requestTimeoutMs: number;
   retry: Backoff;
 }
 
 /**
- * How fast a client may join rooms, over all its connections: when joins fail, one at a time and with growing pauses, whatever the
- * number of rooms and of new connections; when they succeed again, as many as allowed at once within a few round trips.
+ * The pace at which a client joins rooms, over all its connections. Joins that fail make it one at a time with growing
+ * pauses, whatever the number of rooms and of new connections. Joins that succeed double it, up to `joinConcurrency`:
+ * 1, 2, 4, 8.
  */
 export class JoinPace {
   readonly #times: PaceTimes;
-  /** How many joins may be under way. */
+  /** Number of joins that may be under way. */
   window: number;
   pausedUntil = 0;
   #failures = 0;
-  /** Failures in a row that were silence. */
+  /** Number of timeouts in a row. */
   #timeouts = 0;
   #failedAt = -Infinity;
   #failedRoom: string | undefined;
@@ -29,7 +30,7 @@ export class JoinPace {
     this.window = times.joinConcurrency;
   }
 
-  /** How long a join waits for its reply: a slow server gets more time, up to what API Gateway gives it. */
+  /** Time that a join waits for its reply. A slow server gets more, up to the longest that API Gateway gives it. */
   get timeoutMs(): number {
     return patience(this.#times.requestTimeoutMs, this.#timeouts);
   }
@@ -40,10 +41,10 @@ export class JoinPace {
     this.window = Math.min(this.#times.joinConcurrency, this.window * 2);
   }
 
-  /** The join of `roomId` that was sent at `sentAt` has failed. */
+  /** Notes that the join of `roomId`, sent at `sentAt`, has failed. */
   failed({ code, retryAfterMs = 0 }: RoomcastError, roomId: string, sentAt: number): void {
     this.window = 1;
-    // A lost connection has its own backoff. It says nothing of the joins that were under way.
+    // A lost connection has a backoff of its own, and says nothing of the joins that were under way.
     if (code === "disconnected") return;
     const time = now();
     this.pausedUntil = Math.max(this.pausedUntil, time + retryAfterMs);
@@ -55,11 +56,12 @@ export class JoinPace {
     // One room that fails has a backoff of its own, and is no reason for others to wait.
     const others = this.#failedRoom !== undefined && this.#failedRoom !== roomId;
     this.#failedRoom = roomId;
-    if (others) this.pausedUntil = Math.max(this.pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
+    if (others)
+      this.pausedUntil = Math.max(this.pausedUntil, time + backoffDelay(this.#times.retry, this.#failures - 2));
   }
 }
 
-/** How long to wait for a reply after so many timeouts in a row. */
+/** Time to wait for a reply, doubled with each timeout in a row. */
 export function patience(timeoutMs: number, timeouts: number): number {
   return Math.max(timeoutMs, Math.min(timeoutMs * 2 ** timeouts, MAX_REPLY_MS));
 }

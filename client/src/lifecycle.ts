@@ -7,20 +7,21 @@ import { backoffDelay, type Deferred, deferred, now, sleep } from "./timing.js";
 
 /**
  * - `connecting`: the first connection is being opened.
- * - `open`: connected. After a recovery: and every room has what it missed.
+ * - `open`: connected. After a recovery every room has also got what it missed.
  * - `recovering`: the connection was lost; a new one is being opened, or rooms are catching up on it.
- * - `closed`: not connected and not trying: before `connect()`, after `close()`, or after an error that retrying cannot cure.
+ * - `closed`: not connected and not trying: before `connect()`, after `close()`, or after an error that retrying cannot
+ *   cure.
  */
 export type ConnectionState = "connecting" | "open" | "recovering" | "closed";
 
 export interface StateChange {
   state: ConnectionState;
   previous: ConnectionState;
-  /** Why, when the change is for the worse. */
+  /** The error that caused the change, if one did. */
   error?: RoomcastError | undefined;
 }
 
-/** How long a replaced connection lives on, for frames under way and requests without a reply. */
+/** Life of a replaced connection, for frames under way and requests without a reply. */
 const DRAIN_MS = 3_000;
 
 interface Run {
@@ -36,38 +37,38 @@ export abstract class Lifecycle {
   /** The connection that carries everything. */
   #link: Link | undefined;
   #attempt = 0;
-  /** `close()` is telling everybody; a `connect()` meanwhile takes effect when it has. */
+  /** True while `close()` tells everybody. A `connect()` takes effect after that. */
   #closing = false;
   /** Ends the current backoff. */
   #wake: (() => void) | undefined;
-  /** The attempt under way was given up to be made anew at once. */
+  /** True if the attempt under way was given up to be made again at once. */
   #hurried = false;
 
   constructor(settings: Settings) {
     this.settings = settings;
   }
 
-  /** The client is to be connected from now on. */
+  /** Called when the client is to be connected from now on. */
   abstract started(): void;
   /** Opens a connection and begins to join every room on it. */
   abstract dial(cancellation: Cancellation): Promise<Link>;
-  /** Gives up an attempt to connect that gets no answer, and tells whether there was one. */
+  /** Gives up an attempt to connect that gets no answer. Returns true if there was one. */
   abstract giveUpDial(): boolean;
-  /** `link` carries everything from now on; `undefined`: there is none. */
+  /** Makes `link` carry everything from now on; `undefined` if there is none. */
   abstract carry(link: Link | undefined): void;
   /** Resolves when no room is known to miss anything. */
   abstract caughtUp(): Promise<unknown>;
   abstract changed(change: StateChange): void;
   abstract error(error: RoomcastError): void;
-  /** The end, by `close()` or by an error that retrying cannot cure. */
+  /** Called at the end, by `close()` or by an error that retrying cannot cure. */
   abstract ended(reason: RoomcastError): void;
 
-  /** Cancelled when the client is closed; `undefined` when it is. */
+  /** The cancellation of everything when the client is closed; `undefined` when it is closed. */
   get cancellation(): Cancellation | undefined {
     return this.#run?.cancellation;
   }
 
-  /** Starts, if need be; resolves at the first open connection, rejects when there will be none. */
+  /** Starts if it has not begun. Resolves at the first open connection, and rejects when there will be none. */
   connect(): Promise<void> {
     let run = this.#run;
     if (!run) {
@@ -77,7 +78,7 @@ export abstract class Lifecycle {
     return run.opened.promise;
   }
 
-  /** Ends everything; `reason` is what operations under way are rejected with. */
+  /** Ends everything, and rejects operations under way with `reason`. */
   close(reason: RoomcastError, error?: RoomcastError): void {
     const run = this.#run;
     if (!run) return;
@@ -105,7 +106,7 @@ export abstract class Lifecycle {
     void this.#drive(run);
   }
 
-  /** The network may be back, or somebody waits: do not wait for the rest of a backoff, nor of a handshake without an answer. */
+  /** Cuts short a backoff, and a handshake without an answer, because the network may be back, or somebody waits. */
   hurry(): void {
     this.#wake?.();
     this.#hurried = this.giveUpDial() || this.#hurried;
@@ -172,7 +173,10 @@ export abstract class Lifecycle {
     if (this.#link === link && this.state === "recovering") this.#setState("open");
   }
 
-  /** Resolves with the connection to use after `link`: in time before it is too old or its token expires, or when it is lost. */
+  /**
+   * Resolves with the connection that follows `link`: before `link` is too old or its token expires, or when it is
+   * lost.
+   */
   async #replacement(link: Link, cancellation: Cancellation): Promise<Link> {
     const { connection } = link;
     const { syncIntervalMs, syncTimeoutMs } = this.settings;
@@ -182,14 +186,14 @@ export abstract class Lifecycle {
         return await this.#handOver(link, cancellation);
       } catch (thrown) {
         cancellation.throwIfCancelled();
-        // Even when the token provider gives up for good: the old connection still works, its loss is time enough to end.
+        // Not the end, even if the token provider gives up for good: the old connection works until it is lost.
         this.error(asRoomcastError(thrown, "connect_failed"));
       }
       await this.#backOff(link.lost).catch(() => {});
     }
     cancellation.throwIfCancelled();
-    // A connection that lived longer than a beat takes to be sent and to be missed shows that the server is well: the backoff starts
-    // anew. One that died before may have been dropped because nothing was answered.
+    // The backoff starts anew after a connection that lived long enough for a beat to be sent and missed: the server is
+    // well. A connection of a shorter life may have been dropped because nothing was answered.
     const stableMs = 1.25 * syncIntervalMs + Math.max(syncTimeoutMs, MAX_REPLY_MS) + 1_000;
     if (now() - connection.openedAt >= stableMs) this.#attempt = 0;
     await this.#backOff(cancellation);
@@ -198,10 +202,10 @@ export abstract class Lifecycle {
 
   async #handOver(old: Link, cancellation: Cancellation): Promise<Link> {
     const next = await this.#dial(cancellation);
-    // If the old connection is lost meanwhile, this is no longer a hand-over: the new one takes over as it is.
+    // A loss of the old connection ends the hand-over: the new one takes over as it is.
     await Promise.race([next.settled(), old.connection.lost]);
     if (next.connection.end) throw next.connection.end;
-    // Nothing has failed but what is over: the next hand-over, which may be a minute away, has its own backoff.
+    // Earlier failures are over. The next hand-over, which may be a minute away, has a backoff of its own.
     if (!old.connection.end) this.#attempt = 0;
     // Frames and replies under way come in before the old connection is closed.
     const retire = () => old.connection.close(new RoomcastError("disconnected", "the connection was replaced"));
@@ -209,7 +213,7 @@ export abstract class Lifecycle {
     return next;
   }
 
-  /** Waits; rejects when it is cancelled. */
+  /** Waits for the backoff. Rejects when it is cancelled. */
   async #backOff(cancellation: Cancellation): Promise<void> {
     if (!this.#hurried) {
       const arm = (early: Cancellation) => {

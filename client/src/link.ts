@@ -2,49 +2,50 @@ import { Cancellation } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { about, type RoomcastError } from "./errors.js";
 import type { JoinExtras } from "./frames.js";
-import { JoinPace, type PaceTimes } from "./join-pace.js";
+import type { JoinPace, PaceTimes } from "./join-pace.js";
 import type { Subscription } from "./subscription.js";
 import { type Deferred, deferred, now, retryDelay, Timer } from "./timing.js";
 
-export interface LinkPorts {
-  /** A join failed and is tried again. */
+interface LinkPorts {
+  /** Reports a join that failed and is tried again. */
   error(error: RoomcastError): void;
 }
 
-/** One room on this connection. What is wanted may change while a frame is under way; when its reply is there, what follows is decided. */
+/** One room on this connection. The wish may change while a frame is under way: its reply decides what follows. */
 interface Seat {
   roomId: string;
-  /** Whose room it is; `undefined`: nobody's, it is to be left. */
+  /** The subscription whose room it is; `undefined` if the room is to be left. */
   wanted: Subscription | undefined;
-  /** Whom the server has confirmed it to. */
+  /** The subscription for which the server has confirmed the join. */
   joined?: Subscription | undefined;
-  /** The server may have the connection as a member. */
+  /** True if the server may have the connection as a member. */
   member: boolean;
-  /** A `joinRoom` or `leaveRoom` waits for its reply. */
+  /** True while a `joinRoom` or `leaveRoom` waits for its reply. */
   busy: boolean;
-  /** What the room says of itself has changed since the last `joinRoom`. */
+  /** True if the room's extras have changed since the last `joinRoom`. */
   outdated?: boolean;
-  /** Attempts that failed. */
+  /** Number of attempts that failed. */
   failures: number;
   notBefore: number;
   left: Deferred<void>;
 }
 
-/** A `leaveRoom` that fails this often is given up: the room may be wanted again, and the membership ends with the connection. */
+/** Number of failures after which a `leaveRoom` is given up. The membership ends with the connection at the latest. */
 const LEAVE_ATTEMPTS = 8;
 
-/** How often a room that goes on sending although it was left is left again. */
+/** Time after which a room that goes on sending although it was left is left again. */
 const STRAY_MS = 60_000;
 
 /**
- * A connection and the rooms joined over it. During a hand-over there are two, each with its own memberships.
+ * A connection and the rooms joined over it. A hand-over has two, each with its own memberships.
  *
- * API Gateway runs the frames of one connection side by side, so the frames about one room wait for each other's replies;
- * different rooms go in parallel, a few at a time, because after an outage every client rejoins all its rooms at once.
+ * API Gateway runs the frames of one connection side by side, so frames about one room wait for each other's replies.
+ * Different rooms go in parallel, a few at a time, because after an outage every client joins all its rooms again at
+ * once.
  */
 export class Link {
   readonly connection: Connection;
-  /** Cancelled when the connection is lost. */
+  /** The cancellation when the connection is lost. */
   readonly lost = new Cancellation();
   readonly #times: PaceTimes;
   readonly #pace: JoinPace;
@@ -73,17 +74,17 @@ export class Link {
     });
   }
 
-  /** Whether the server has confirmed the room on this connection. */
+  /** True if the server has confirmed the room on this connection. */
   hasJoined(subscription: Subscription): boolean {
     return !this.connection.end && this.#seats.get(subscription.roomId)?.joined === subscription;
   }
 
-  /** Joins the subscription's room, however often it takes; what comes of it is told to the subscription. */
+  /** Joins the subscription's room, however many attempts it takes. The subscription is told the outcome. */
   join(subscription: Subscription): void {
     this.#occupy(subscription.roomId, subscription);
   }
 
-  /** Joins the subscription's room once more, if it is joined or being joined, because what it says of itself has changed. */
+  /** Joins the subscription's room once more, if it is joined or being joined, because its extras have changed. */
   rejoin(subscription: Subscription): void {
     const seat = this.#seats.get(subscription.roomId);
     if (seat?.wanted !== subscription) return;
@@ -92,7 +93,7 @@ export class Link {
     this.#proceed(seat);
   }
 
-  /** Leaves a room; resolves at once if the server cannot have it joined. Rejects if the server never confirms. */
+  /** Leaves a room. Resolves at once if the server cannot have it joined, and rejects if the server never confirms. */
   async leave(roomId: string): Promise<void> {
     const seat = this.#seats.get(roomId);
     if (!seat || this.connection.end) return;
@@ -105,7 +106,10 @@ export class Link {
     return seat.left.promise;
   }
 
-  /** A room that nobody wants and that the server has joined: a `leaveRoom` was lost, or a `joinRoom` or `sync` came after it. */
+  /**
+   * Leaves a room that nobody wants and that the server has joined: a `leaveRoom` was lost, or a `joinRoom` or `sync`
+   * came after it.
+   */
   leaveStray(roomId: string): void {
     const time = now();
     if (this.#seats.has(roomId) || time - (this.#strays.get(roomId) ?? -Infinity) < STRAY_MS) return;
@@ -113,12 +117,12 @@ export class Link {
     this.#occupy(roomId, undefined);
   }
 
-  /** Rooms that `sync` names are joined by it: they are not left before it has ended. */
+  /** Notes a sync under way. Its rooms are left only after it has ended, because it would join them again. */
   syncing(roomIds: Iterable<string>, sync: Promise<unknown>): void {
     for (const roomId of roomIds) this.#syncs.set(roomId, sync);
   }
 
-  /** Resolves when every room that is wanted is joined, or refused, or the connection is lost. */
+  /** Resolves when every room that is wanted is joined or refused, or when the connection is lost. */
   settled(): Promise<void> {
     const waiting = (this.#waiting ??= deferred());
     this.#release();
@@ -129,12 +133,12 @@ export class Link {
     const made = { roomId, member: !wanted, busy: false, left: deferred<void>() };
     const seat: Seat = Object.assign(this.#seats.get(roomId) ?? made, { wanted, failures: 0, notBefore: 0 });
     this.#seats.set(roomId, seat);
-    // Whoever waited for the room to be left no longer does: it is wanted again.
+    // The room is wanted again, so nobody waits for it to be left.
     seat.left.resolve();
     this.#proceed(seat);
   }
 
-  /** Does what is next for a room, unless that is decided by a reply that is to come. */
+  /** Does what is next for a room, unless a reply under way decides that. */
   #proceed(seat: Seat): void {
     if (seat.busy || this.connection.end) return;
     this.#queue.delete(seat);
@@ -143,13 +147,13 @@ export class Link {
       seat.left.resolve();
     } else if (!seat.wanted || seat.joined !== seat.wanted) {
       this.#queue.add(seat);
-      // Not at once: a room that is joined, left and joined again in one go is joined once.
+      // Later, so that a room that is joined, left and joined again in one go is joined once.
       queueMicrotask(() => this.#pump());
     }
     this.#release();
   }
 
-  /** Sends what may be sent now, and comes back when more may be. */
+  /** Sends the frames that may be sent now, and comes back when more may be. */
   #pump(): void {
     this.#timer.clear();
     if (this.connection.end) return;
@@ -233,7 +237,11 @@ export class Link {
   }
 
   #release(): void {
-    if (!this.#waiting || (!this.connection.end && [...this.#seats.values()].some((seat) => seat.wanted !== seat.joined))) return;
+    if (
+      !this.#waiting ||
+      (!this.connection.end && [...this.#seats.values()].some((seat) => seat.wanted !== seat.joined))
+    )
+      return;
     this.#waiting.resolve();
     this.#waiting = undefined;
   }

@@ -1,15 +1,15 @@
-// What a room's events tell of messages that did not arrive.
+// Events of a room about messages that did not arrive.
 
-/** Why an application cannot have a stretch of a room. */
+/** A stretch of a room that cannot be had. */
 export interface Truncation {
   /** The last `seq` that was delivered, or the `after` of the join. */
   after: number;
   /**
-   * The first `seq` that the log still has; 0 if it has none. Below `after`: the position was of another log, one that was
-   * restored or deleted; delivery goes on behind `seq`.
+   * The first `seq` that the log still has; 0 if it has none. A `seq` below `after` means that the position was of
+   * another log, which was restored or deleted: delivery goes on behind `seq`.
    */
   seq: number;
-  /** False when the log does not tell whether anything is missing: then something may have been dropped, or nothing was sent. */
+  /** False if the log does not tell whether anything is missing: messages may have been dropped, or none were sent. */
   certain: boolean;
 }
 
@@ -19,11 +19,11 @@ export interface Recovery {
   after: number;
   /** The last `seq` delivered now. */
   seq: number;
-  /** How many of the messages between came from the log and not from a broadcast. */
+  /** Number of the messages between that came from the log and not from a broadcast. */
   count: number;
 }
 
-/** Frames showed that messages after `after`, up to `seq` at most, are missing; they are being read from the log. */
+/** A stretch that is missing, as later frames show, and is being read from the log. */
 export interface Gap {
   /** The last `seq` that was delivered. */
   after: number;

@@ -1,9 +1,12 @@
-export interface NetworkPorts {
-  /** The device says that it is online again, or the page is seen again: its timers may be long overdue, and somebody waits for it. */
+interface NetworkPorts {
+  /**
+   * Called when the device is online again, or the page is seen again: its timers may be long overdue, and somebody
+   * waits.
+   */
   back(): void;
-  /** The page is hidden: its timers will be late. */
+  /** Called when the page is hidden: its timers will be late. */
   hidden(): void;
-  /** Something happened after which a connection may be dead without knowing: check it. */
+  /** Called when the connection may be dead without a sign, so that it is checked. */
   doubtful(): void;
 }
 
@@ -15,17 +18,17 @@ export interface NetworkTarget {
 
 type Page = NetworkTarget & { visibilityState?: string };
 
-/** Whether this is a browser tab that nobody sees. */
+/** True in a browser tab that nobody sees. */
 export function isHidden(): boolean {
   return (globalThis as { document?: Page }).document?.visibilityState === "hidden";
 }
 
 /**
- * Watches what a browser says about the page, and `target` (default: the global object, where it has events) about the network.
- * Returns a function that stops it. In a worker there is no page, in Node neither.
+ * Watches the browser's events about the page, and those of `target` about the network. `target` is the global object
+ * unless one is given. Returns a function that stops it. Workers and Node have no page.
  *
- * `offline` does not end a connection by itself: it is wrong often enough (VPNs, servers on the same machine), and a check
- * of the connection costs one frame.
+ * An `offline` does not end the connection. It is wrong often enough, with VPNs and with servers on the same machine,
+ * and a check of the connection costs one frame.
  */
 export function watchNetwork({ back, hidden, doubtful }: NetworkPorts, target?: NetworkTarget): () => void {
   const { document } = globalThis as { document?: Page };

@@ -5,19 +5,19 @@ import type { NetworkTarget } from "./network.js";
 import type { Backoff } from "./timing.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
-/** What the token provider is told. */
+/** The call of a token provider. */
 export interface TokenRequest {
   /**
-   * The last token has had its time, so do not answer from a cache: its connection is to be replaced, because the token expires soon or
-   * the connection is old; or the token has expired; or the last handshake was refused. Browsers do not say whether by the network or
-   * because of the token.
+   * True if the provider should not answer from a cache: the last token has expired or expires soon, its connection is
+   * old, or the last handshake was refused. Browsers do not say whether the network refused it, or the server because
+   * of the token.
    */
   refused: boolean;
 }
 
 /**
- * Returns a token for a new connection. It is called for each connection: when connecting, reconnecting and handing over.
- * When it rejects, the library tries again, unless the error has a property `retryable` that is `false`.
+ * Returns a token for a new connection. It is called for each connection: when connecting, reconnecting and handing
+ * over. A rejection makes the library try again, unless the error has a property `retryable` that is `false`.
  */
 export type TokenProvider = (request: TokenRequest) => string | Promise<string>;
 
@@ -26,41 +26,49 @@ export interface RoomcastOptions {
   url: string;
   /** A token, or better a function that returns one. */
   token: string | TokenProvider;
-  /** The WebSocket class to use. Default: the global one, which Node has from version 22 on; pass that of `ws` before. */
+  /**
+   * The WebSocket class to use. Default: the global one, which Node has from version 22 on; pass that of `ws` before.
+   */
   WebSocket?: WebSocketConstructor;
-  /** How long the token provider and then the handshake may take. Default 10 s. */
+  /** Time that the token provider may take, and then the handshake. Default 10 s. */
   connectTimeoutMs?: number;
-  /** How long one attempt of a request waits for its reply. Default 10 s. */
+  /** Time that one attempt of a request waits for its reply. Default 10 s. */
   requestTimeoutMs?: number;
-  /** How long `join`, `leave` and `history` try in total. Default 30 s. */
+  /** Time that `join`, `leave` and `history` try in total. Default 30 s. */
   operationTimeoutMs?: number;
-  /** How long `send` tries in total. Default 30 s; at most four minutes, the time for which a retry is sure to be idempotent. */
+  /**
+   * Time that `send` tries in total. Default 30 s, at most four minutes: for so long a retry is sure to be idempotent.
+   */
   sendTimeoutMs?: number;
   /**
-   * How long after a room's last frame it is compared with its log: a frame lost before a silence is found within 1.25 times
-   * this. While nothing is sent the server says when to look next: every nine minutes in the end. Default 30 s, below nine minutes.
+   * Time from a room's last frame to the comparison with its log. A frame that was lost before a silence is found
+   * within 1.25 times this. After that the server says when to look next, in the end every nine minutes. Default 30 s,
+   * below nine minutes.
    */
   syncIntervalMs?: number;
-  /** How long a heartbeat waits for its reply before the connection counts as dead. Default 10 s. */
+  /** Time that a beat waits for its reply before the connection counts as dead. Default 10 s. */
   syncTimeoutMs?: number;
-  /** How long frames may be out of order before what is missing is asked for. Default 100 ms. */
+  /** Time that frames may be out of order before the missing ones are asked for. Default 100 ms. */
   reorderWindowMs?: number;
   /** Bounds of the delays between attempts to connect. Default 500 ms and 30 s. */
   reconnect?: Partial<Backoff>;
   /** Bounds of the delays between attempts of a request. Default 200 ms and 10 s. */
   retry?: Partial<Backoff>;
   /**
-   * Age at which a connection is replaced, before API Gateway cuts it at two hours. Default 110 minutes. Each connection
-   * goes up to a tenth earlier, so that clients that connected together are not replaced together.
+   * Age at which a connection is replaced, before API Gateway cuts it at two hours. Default 110 minutes. Each
+   * connection is replaced up to a tenth earlier, so that clients that connected together do not come back together.
    */
   handoverAfterMs?: number;
-  /** How many rooms are joined at a time on a new connection. Default 8. */
+  /** Number of rooms that are joined at a time on a new connection. Default 8. */
   joinConcurrency?: number;
-  /** How many messages of a room may wait for the application before the library stops fetching more. Default 1,000. */
+  /**
+   * Number of messages of a room that may wait for the application before the library stops fetching more. Default
+   * 1,000.
+   */
   bufferSize?: number;
-  /** Where the library writes what it does, e.g. `console`. Default: nowhere. It is never given a token or a message's data. */
+  /** Destination of log lines, for example `console`. Default: none. It is never given a token or a message's data. */
   logger?: Logger;
-  /** Tells of the network by `online` and `offline` events, where the global object does not: React Native, Electron, tests. */
+  /** Source of `online` and `offline` events, where the global object is none: React Native, Electron, tests. */
   networkTarget?: NetworkTarget;
 }
 
@@ -92,7 +100,7 @@ export function settingsOf(options: RoomcastOptions): Settings {
   };
   const { url, token } = options;
   check(typeof token === "string" || typeof token === "function", "token must be a string or a function");
-  // Not parsed by `URL`: React Native's has only part of it.
+  // A pattern and not `URL`, of which React Native has only part.
   check(typeof url === "string" && /^wss?:\/\/[^/?#\s]+[^#\s]*(#\S*)?$/i.test(url), "url must be ws:// or wss://");
   const numbers = {} as Record<keyof typeof NUMBERS, number>;
   for (const name of Object.keys(NUMBERS) as (keyof typeof NUMBERS)[]) {
@@ -103,6 +111,6 @@ export function settingsOf(options: RoomcastOptions): Settings {
   const reconnect = backoff("reconnect", { base: 500, cap: 30_000 });
   const retry = backoff("retry", { base: 200, cap: 10_000 });
   if (bad.length > 0) throw new RoomcastError("bad_request", `bad options: ${bad.join("; ")}`);
-  // A fragment is not for servers, and some sockets refuse it.
+  // Some sockets refuse a fragment, which is not for servers anyway.
   return { ...options, ...numbers, url: url.replace(/#.*/, ""), reconnect, retry };
 }

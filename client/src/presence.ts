@@ -1,102 +1,81 @@
-import type { CallOptions } from "./abort.js";
 import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
-import { jsonCopy } from "./send.js";
-import { MAX_LEVELS, MAX_MEMBERS_LIMIT, MAX_PRESENCE_BYTES } from "./limits.js";
-import type { JoinedFrame, JoinExtras, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
+import type { JoinExtras, JoinedFrame, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
+import { MEMBERS } from "./limits.js";
+import { differs, member, said, same } from "./members.js";
+import type { PageOptions, PresenceEvents, PresencePage } from "./presence-types.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
-export interface PresenceEvents {
-  /** Somebody is there who was not: with the first of their connections. */
-  joined: Member;
-  /** Somebody is there no more: with the last of their connections. */
-  left: Member;
-  /** Somebody says something else of themselves. */
-  updated: Member & { readonly previous: unknown };
-  count: { count: number; previous: number };
-  /** The list is there, at first or where the room has become small enough for one; or (empty) the room has become too large. */
-  snapshot: readonly Member[];
-}
-
-export interface PageOptions extends CallOptions {
-  /** The last member of the page before. */
-  after?: string;
-  /** At most so many, up to 500. */
-  limit?: number;
-}
-
-/** A look at who is there, in the order of their ids. */
-export interface PresencePage {
-  members: readonly Member[];
-  count: number;
-  /** There are more: ask with this as `after`. */
-  next: string | undefined;
-}
-
-/** What the list needs of its room. */
-export interface PresencePorts {
-  /** Reads a page, of the list `rev` or a later one; retries for a while. */
+/** Calls of the list to its room. */
+interface PresencePorts {
+  /** Reads a page, of the list `rev` or a later one, with retries for a while. */
   page(options: PageOptions & { rev?: number | undefined }): Promise<Reply<"members">>;
-  /** Joins the room again, if it is joined, to say what has changed; waits for it a while. */
+  /** Joins the room again, if it is joined, to send other data of the client. Waits for the answer a while. */
   announce(done: Promise<void>): Promise<void>;
   error(error: RoomcastError): void;
-  /** Somebody listens. */
+  /** Called when somebody listens. */
   used(): void;
 }
 
-/** How long what one frame or answer tells of may take to come in another. */
+/** Time within which a list that one frame or answer names may come in another. */
 const GRACE_MS = 2_000;
 
-/** Clients of a room that lost the same frame do not all ask at once: a second for each hundred of them, up to so many. */
+/**
+ * Time over which the clients of a room that lost the same frame spread their questions: a second for each hundred, up
+ * to ten.
+ */
 const MAX_SPREAD_MS = 10_000;
 const SPREAD_MS_EACH = 10;
 
-/** By how much the pauses between readings that fail grow, at the most: to some four minutes. */
+/** Number of doublings of the pause between readings that fail: up to 2 s * 2^7, some four minutes. */
 const MAX_FAILURES = 7;
 
-/** How many frames are kept that do not follow on the list. What is dropped shows as one that was lost. */
+/** Number of frames that are held because they do not follow on the list. A dropped frame counts as a lost one. */
 const MAX_HELD = 100;
 
-/** A list has 200 KiB, in pages of 16: what is longer is a look at a room without a list. */
+/** Number of pages of a list: it has 200 KiB at most, in pages of 16. A longer one is of a room without a list. */
 const MAX_PAGES = 20;
 
 /**
- * Who is in a room. The server publishes a list now and then, each with a number (`rev`), and sends what has changed: facts, such as
- * "present with this data". Whoever misses one reads the list again. What the application is told comes from the difference of two
- * lists, so nobody comes or goes by a reading.
+ * The members of a room. The server publishes a list now and then, each with a number (`rev`), and sends the changes as
+ * facts, such as "present with this data". A client that misses one reads the list again. Events come from the
+ * difference of two lists, so nobody comes or goes because a list was read.
  */
 export class Presence extends Emitter<PresenceEvents> {
   readonly #ports: PresencePorts;
-  /** What the client says of itself, and whether it says anything. */
+  /** The data that the client gives of itself. */
   #data: unknown;
-  /** What the server took last. */
+  /** The data that the server took last. */
   #taken: unknown;
   #isMember = false;
   #announced: Deferred<void> | undefined;
-  /** The client, as long as the list does not have it, or what it said. */
+  /** The client itself, as long as the list lacks it or its newest data. */
   #own: Member | undefined;
   #ownId: string | undefined;
-  /** The list at the time when it said so. */
+  /** The number of the list at that time. */
   #saidAt = 0;
-  /** The list that the client has; `undefined`: none yet. */
+  /** The number of the list that the client has; `undefined` if it has none yet. */
   #rev: number | undefined;
   #list = new Map<string, Member>();
   #isListed = false;
-  /** The room has a list, as far as frames have told. */
+  /** True if the room has a list, as far as frames have told. */
   #hasList = true;
   #count = 0;
-  /** The count that the application was told. */
+  /** The count of the last event. */
   #told = 0;
-  /** What the application sees: the list, and the client itself. */
+  /** The members that the application sees: the list, and the client itself. */
   #shown = new Map<string, Member>();
   #members: readonly Member[] = Object.freeze([]);
-  /** Frames that do not follow on the list. */
+  /** Frames that do not follow on the list yet. */
   #held: PresenceFrame[] = [];
-  /** The newest list that is known to exist. */
+  /** The number of the newest list that is known to exist. */
   #newest = 0;
   /** The list that is being read. */
   #reading: object | undefined;
-  /** Readings in a row that have failed; infinite: one was refused, so that there is none before the room is joined again. */
+  /**
+   * Number of readings in a row that have failed. Infinite after a refusal, so that there is none before the room is
+   * joined again.
+   */
   #failures = 0;
   readonly #timer = new Timer();
 
@@ -106,28 +85,35 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#ports = ports;
   }
 
-  /** Who is there, by ascending id: immutable, another list when it changes. Empty in a room that is too large for a list. */
+  /**
+   * The members, by ascending id. The list is immutable: a change makes another one. Empty in a room that is too large
+   * for a list.
+   */
   get members(): readonly Member[] {
     return this.#members;
   }
 
-  /** How many are there, also in a room without a list. */
+  /** Number of members, also in a room without a list. */
   get count(): number {
     return this.#isListed ? this.#shown.size : this.#count;
   }
 
-  /** Whether `members` has everybody. If not, the list is on its way, or the room too large for one: see `page`. */
+  /**
+   * True if `members` has everybody. Otherwise the list is on its way, or the room is too large for one: see `page`.
+   */
   get listed(): boolean {
     return this.#isListed;
   }
 
-  /** Says something else of oneself, up to 1 KiB of JSON; resolves when the server knows. Others see it within seconds. */
+  /**
+   * Sends other data of the client, up to 1 KiB of JSON. Resolves when the server has it. Others see it within seconds.
+   */
   async update(data: unknown): Promise<void> {
     this.#data = said(data);
     return this.#ports.announce((this.#announced ??= deferred<void>()).promise);
   }
 
-  /** Reads a page of those who are there now: for rooms that are too large for a list. The room need not be joined. */
+  /** Reads a page of the members, for rooms that are too large for a list. The room need not be joined. */
   async page(options: PageOptions = {}): Promise<PresencePage> {
     const { members = [], count, next } = await this.#ports.page(options);
     return { members, count, next };
@@ -138,24 +124,24 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#ports.used();
   }
 
-  /** @internal The client is to be a member from now on. */
+  /** @internal Makes the client a member from now on. */
   begin(data: unknown): void {
     this.#data = said(data);
     this.#isMember = true;
   }
 
-  /** @internal What a `joinRoom` says. */
+  /** @internal Fields of a `joinRoom`. */
   get extras(): JoinExtras {
     if (!this.#isMember) return {};
     return { presence: true, ...(this.#data !== undefined && { presenceData: this.#data }) };
   }
 
-  /** @internal The list that a `sync` asks to be compared. */
+  /** @internal The number of the list that a `sync` compares. */
   get rev(): number | undefined {
     return this.#isMember ? this.#rev : undefined;
   }
 
-  /** @internal The room was joined, by a frame that said this. */
+  /** @internal Takes the answer to a `joinRoom` with these fields. */
   joined({ presence }: JoinedFrame, { presence: asked, presenceData }: JoinExtras): void {
     this.#taken = presenceData;
     if (asked && !presence) return this.#refused(new RoomcastError("bad_request", "the room has no presence"));
@@ -171,10 +157,11 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#saidAt = rev;
     this.#newest = Math.max(this.#newest, rev);
     this.#hasList = members !== undefined;
-    // Those who are back after an outage do not all ask for the rest of a long list at once.
+    // Clients that are back after an outage do not all ask for the rest of a long list at once.
     if (this.#rev !== undefined && (rev <= this.#rev || next !== undefined)) {
-      // The same list, with what was said just now.
-      if (rev === this.#rev && this.#isListed) for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
+      // The list is the same, apart from data that was sent just now.
+      if (rev === this.#rev && this.#isListed)
+        for (const { id, data } of members ?? []) this.#list.set(id, member(id, data));
       return this.#follow();
     }
     if (!members) return this.#counted(rev, count);
@@ -185,10 +172,12 @@ export class Presence extends Emitter<PresenceEvents> {
     void this.#read(presence);
   }
 
-  /** @internal A `joinRoom` that said this was refused: whether to try with something else. */
+  /**
+   * @internal Takes the refusal of a `joinRoom` with these fields. Returns true if it can be tried with earlier data.
+   */
   takesBack({ presenceData }: JoinExtras, error: RoomcastError): boolean {
     if (presenceData === this.#taken) return false;
-    // If not, something else has been said meanwhile.
+    // Otherwise newer data has been given meanwhile.
     if (presenceData === this.#data) {
       this.#data = this.#taken;
       this.#refused(error);
@@ -202,7 +191,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#announced = undefined;
   }
 
-  /** @internal A frame to everybody in the room. */
+  /** @internal Takes a frame to everybody in the room. */
   changed(frame: PresenceFrame): void {
     if (!this.#isMember || frame.rev <= (this.#rev ?? -1)) return;
     const { rev, count, after, reload } = frame;
@@ -216,18 +205,18 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#follow();
   }
 
-  /** @internal The answer to a `sync`. */
+  /** @internal Takes the answer to a `sync`. */
   synced({ rev }: PresenceRev): void {
     if (this.#rev !== undefined && rev > this.#rev) this.#expect(rev, 0);
   }
 
-  /** @internal The room is not joined for now. */
+  /** @internal Called when the room is not joined for now. */
   pause(): void {
     this.#timer.clear();
     this.#reading = undefined;
   }
 
-  /** @internal The room is left. */
+  /** @internal Called when the room is left. */
   end(error: RoomcastError): void {
     this.pause();
     this.#announced?.reject(error);
@@ -242,7 +231,9 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#members = Object.freeze([]);
   }
 
-  /** Reads the list, whose first page may be there already. Frames wait: they are facts that follow on its first page. */
+  /**
+   * Reads the list, whose first page may be there already. Frames wait, because their facts follow on the first page.
+   */
   async #read(page?: MembersPage & { listed?: boolean }): Promise<void> {
     const reading = (this.#reading = {});
     const list = new Map<string, Member>();
@@ -251,7 +242,7 @@ export class Presence extends Emitter<PresenceEvents> {
     let last = 0;
     try {
       for (let after = ""; ; page = undefined) {
-        page ??= await this.#ports.page({ limit: MAX_MEMBERS_LIMIT, rev: first, ...(after !== "" && { after }) });
+        page ??= await this.#ports.page({ limit: MEMBERS, rev: first, ...(after !== "" && { after }) });
         if (reading !== this.#reading) return;
         const { rev, count, members, next, listed = true } = page;
         first ??= rev;
@@ -269,13 +260,13 @@ export class Presence extends Emitter<PresenceEvents> {
         this.#failures = Infinity;
         return this.#ports.error(error);
       }
-      // What is asked for has its own retries; here it goes on.
+      // The request has had its own retries. Reading goes on after a pause.
       const pause = GRACE_MS * 2 ** Math.min(this.#failures++, MAX_FAILURES);
       return this.#expect(Math.max(this.#newest, (this.#rev ?? 0) + 1), pause + this.#spread());
     }
     this.#reading = undefined;
     this.#failures = 0;
-    // Older than what frames have told meanwhile.
+    // Frames have brought a newer list meanwhile.
     if (this.#rev !== undefined && first < this.#rev) return this.#follow();
     const isFirst = !this.#isListed;
     this.#rev = first;
@@ -286,7 +277,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#follow(isFirst);
   }
 
-  /** Applies the frames that follow on the list, and notes what is missing. */
+  /** Applies the frames that follow on the list, and notes a gap. */
   #follow(isFirst = false): void {
     for (const frame of this.#held.splice(0)) {
       if (frame.rev <= (this.#rev ?? 0)) continue;
@@ -311,14 +302,17 @@ export class Presence extends Emitter<PresenceEvents> {
     }
   }
 
-  /** The list has somebody, or has not. If it is the client: it may say what a tab has said later; without it the client is there still. */
+  /**
+   * Takes the word of the list about the client itself: its entry may be the newer data of another tab, and without an
+   * entry the client is there still.
+   */
   #said(id: string, isListed: boolean): void {
     if (id !== this.#ownId) return;
     if (isListed) this.#own = undefined;
     else this.#own ??= member(id, this.#data);
   }
 
-  /** The room has no list. */
+  /** Takes the word that the room has no list. */
   #counted(rev: number, count: number): void {
     this.#reading = undefined;
     this.#hasList = false;
@@ -335,7 +329,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#tellCount();
   }
 
-  /** The list `rev` exists: if what leads there does not come, the list is read. */
+  /** Notes that the list `rev` exists. The list is read if the frames that lead there do not come. */
   #expect(rev: number, spreadMs: number): void {
     this.#newest = Math.max(this.#newest, rev);
     if (this.#timer.running || this.#failures === Infinity) return;
@@ -348,7 +342,7 @@ export class Presence extends Emitter<PresenceEvents> {
     return Math.random() * Math.min(MAX_SPREAD_MS, Math.max(1_000, this.count * SPREAD_MS_EACH));
   }
 
-  /** Shows the list, and tells how it differs from what was shown. */
+  /** Shows the list, and tells the difference from the last one. */
   #show(isFirst = false): void {
     const before = this.#shown;
     const all = new Map(this.#list);
@@ -370,7 +364,7 @@ export class Presence extends Emitter<PresenceEvents> {
   }
 
   #tell(before: ReadonlyMap<string, Member>, now: ReadonlyMap<string, Member>): void {
-    // A listener may have left the room, or what it did may have changed the list.
+    // A listener may have left the room, or changed the list.
     const goesOn = () => now === this.#shown;
     for (const [id, was] of before) if (goesOn() && !now.has(id)) this.emit("left", was);
     for (const [id, is] of now) if (goesOn() && !before.has(id)) this.emit("joined", is);
@@ -379,31 +373,4 @@ export class Presence extends Emitter<PresenceEvents> {
       if (was && goesOn() && !same(was, is)) this.emit("updated", { ...is, previous: was.data });
     }
   }
-}
-
-/** A copy: it is said again with each connection, and the caller's object may have changed by then. */
-function said(data: unknown): unknown {
-  if (data === undefined) return undefined;
-  const copy = jsonCopy(data, MAX_PRESENCE_BYTES);
-  // With it no room could be joined.
-  if (!isReadable(copy)) throw new RoomcastError("bad_request", "data has half of a surrogate pair, or too many levels");
-  return copy;
-}
-
-/** Whether the server takes it: it refuses what some parsers would. `u` makes a pair one character, which is none of these. */
-function isReadable(data: unknown, levels = MAX_LEVELS): boolean {
-  if (typeof data === "string") return !/[\ud800-\udfff]/u.test(data);
-  return !(data instanceof Object) || (levels > 0 && Object.entries(data).every((entry) => entry.every((each) => isReadable(each, levels - 1))));
-}
-
-function member(id: string, data: unknown): Member {
-  return Object.freeze(data === undefined ? { id } : { id, data });
-}
-
-function same(a: Member, b: Member): boolean {
-  return a === b || JSON.stringify(a.data) === JSON.stringify(b.data);
-}
-
-function differs(a: ReadonlyMap<string, Member>, b: ReadonlyMap<string, Member>): boolean {
-  return a.size !== b.size || [...b].some(([id, is]) => !a.has(id) || !same(a.get(id) as Member, is));
 }

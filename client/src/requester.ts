@@ -1,16 +1,16 @@
 import { type Cancellation, unlessCancelled } from "./cancellation.js";
 import type { Connection } from "./connection.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
-import { type ClientFrame, type Reply, type ReplyFrame } from "./frames.js";
+import type { ClientFrame, Reply, ReplyFrame } from "./frames.js";
 import { type Backoff, deferred, now, retryDelay, sleep, within } from "./timing.js";
 
-export interface RequesterTimes {
-  /** How long one attempt waits for its reply. */
+interface RequesterTimes {
+  /** Time that one attempt waits for its reply. */
   requestTimeoutMs: number;
   retry: Backoff;
 }
 
-/** Makes a request until it is answered, over as many connections as it takes, within a time. */
+/** Requests that are repeated until they are answered, over as many connections as it takes, within a time. */
 export class Requester {
   readonly #times: RequesterTimes;
   #connection: Connection | undefined;
@@ -20,7 +20,7 @@ export class Requester {
     this.#times = times;
   }
 
-  /** Sends over `connection` from now on; `undefined`: wait for one. */
+  /** Sends over `connection` from now on. With `undefined` requests wait for one. */
   use(connection: Connection | undefined): void {
     this.#connection = connection;
     if (!connection) return;
@@ -28,23 +28,30 @@ export class Requester {
     this.#next = deferred();
   }
 
-  /** Makes one attempt; resolves with `undefined` if there is no connection. */
+  /** Makes one attempt. Resolves with `undefined` if there is no connection. */
   async attempt<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T): Promise<Reply<T> | undefined> {
     return this.#connection?.request(frame, expects, this.#times.requestTimeoutMs);
   }
 
   /**
-   * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with the
-   * reason when it is cancelled. The frame must be safe to repeat.
+   * Resolves with the reply. Rejects with an error that retrying cannot cure, with `timeout` after `timeoutMs`, or with
+   * the reason when it is cancelled. The frame must be safe to repeat.
    */
-  request<T extends ReplyFrame["type"]>(frame: ClientFrame, expects: T, timeoutMs: number, cancellation?: Cancellation): Promise<Reply<T>> {
+  request<T extends ReplyFrame["type"]>(
+    frame: ClientFrame,
+    expects: T,
+    timeoutMs: number,
+    cancellation?: Cancellation,
+  ): Promise<Reply<T>> {
     const end = now() + timeoutMs;
     let last: RoomcastError | undefined;
     const late = () =>
-      new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${last?.message ?? "not connected"}`, { cause: last });
+      new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${last?.message ?? "not connected"}`, {
+        cause: last,
+      });
     const work = async (deadline: Cancellation) => {
       for (let attempt = 0; ; attempt++) {
-        // Closing the client ends its connections too; its reason is the one to report.
+        // The reason for closing the client is the one to report, although its connections end as well.
         deadline.throwIfCancelled();
         const connection = this.#connection ?? (await unlessCancelled(this.#next.promise, deadline));
         try {

@@ -1,14 +1,17 @@
 import type { Room, RoomPorts } from "./room.js";
 
-/** With fewer rooms it is not worth looking for those that nobody uses. */
+/** Number of rooms from which on it is worth looking for those that nobody uses. */
 const SWEEP_FROM = 100;
 
-/** A room, held weakly (a `WeakRef`; old React Natives do not have it, and keep every room until it is released) or not. */
+/**
+ * A room that is held, weakly by a `WeakRef` or not. Old React Natives have no `WeakRef`, and keep every room until its
+ * release.
+ */
 type Reference = { deref(): Room | undefined };
 
 /**
- * A client's rooms by id. A room that is neither joined nor listened to is held weakly: as long as the application has it, it stays
- * the same object; when it does not, as after `client.room(id).send(...)`, it goes.
+ * A client's rooms by id. A room that is neither joined nor listened to is held weakly. It stays the same object as
+ * long as the application has it, and goes when nobody does, as after `client.room(id).send(...)`.
  */
 export class RoomRegistry implements RoomPorts {
   readonly #rooms = new Map<string, Reference>();
@@ -29,7 +32,7 @@ export class RoomRegistry implements RoomPorts {
     return [...this.#rooms.values()].flatMap((reference) => reference.deref() ?? []);
   }
 
-  /** Unless it was released, and perhaps replaced. */
+  /** Holds a room that is in use, unless it was released, and perhaps replaced. */
   used(room: Room): void {
     if (this.find(room.id) === room) this.#rooms.set(room.id, { deref: () => room });
   }
@@ -39,11 +42,11 @@ export class RoomRegistry implements RoomPorts {
   }
 
   #sweep(): void {
-    const { WeakRef } = globalThis as { WeakRef?: new (room: Room) => Reference };
+    const { WeakRef: Weak } = globalThis as { WeakRef?: new (room: Room) => Reference };
     for (const [id, reference] of this.#rooms) {
       const room = reference.deref();
       if (!room) this.#rooms.delete(id);
-      else if (WeakRef && room.idle) this.#rooms.set(id, new WeakRef(room));
+      else if (Weak && room.idle) this.#rooms.set(id, new Weak(room));
     }
     this.#sweepAt = Math.max(SWEEP_FROM, this.#rooms.size * 2);
   }

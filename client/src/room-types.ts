@@ -6,35 +6,41 @@ import type { Message } from "./message.js";
 
 /**
  * - `left`: not joined.
- * - `joining`: `join()` was called, the server has not confirmed it.
+ * - `joining`: `join()` was called, and the server has not confirmed it.
  * - `joined`: every message of the log reaches the application.
- * - `recovering`: the connection was lost or messages are missing; they will follow, in their order.
+ * - `recovering`: the connection was lost, or messages are missing. They will follow in their order.
  */
 export type RoomStatus = "left" | "joining" | "joined" | "recovering";
 
 export interface RoomEvents<T = unknown> {
   /** The next message of the log. */
   message: Message<T>;
-  /** A message for those who are there: see `sendEphemeral`. Newer than what its sender has said with its key. */
+  /**
+   * A message for those who are in the room now: see `sendEphemeral`. It is newer than the sender's last one with its
+   * key.
+   */
   ephemeral: Ephemeral;
-  /** The server has the room joined; `rejoined` after a lost connection. `seq` is the head of the log. */
+  /** The server has confirmed the join; `rejoined` after a lost connection. `seq` is the head of the log. */
   joined: { seq: number; rejoined: boolean };
   /** The room was left, by `leave()`, by `close()`, or because of `error`. */
   left: { error?: RoomcastError | undefined };
-  /** Messages cannot be had, or perhaps: retention has dropped them, or the token does not allow to read them from the log. */
+  /**
+   * Messages, or perhaps messages, cannot be had: retention has dropped them, or the token does not allow to read the
+   * log.
+   */
   truncated: Truncation;
   /** Messages are missing and are being read from the log. */
   gap: Gap;
-  /** What was missing has been delivered. */
+  /** The missing messages have been delivered. */
   recovered: Recovery;
   /**
-   * `bufferSize` messages wait to be read, so nothing more is delivered, to nobody, until half of them are; or (`false`) that has
-   * passed. Somebody does not read: often a forgotten iterator.
+   * Delivery has stopped for everybody, because `bufferSize` messages wait to be read, until half of them are; or it
+   * goes on (`false`). Somebody does not read: often a forgotten iterator.
    */
   stalled: { stalled: boolean; waiting: number };
   /**
-   * The server refuses the room, and it is left; or a message's data failed `parse` (`bad_data`), and it was skipped; or the room's state, or
-   * its list of members, cannot be had.
+   * An error of the room. The server refuses it, and it is left; or a message's data failed `parse` (`bad_data`), and
+   * the message was skipped; or the room's state, or its list of members, cannot be had.
    */
   error: RoomcastError;
   status: { status: RoomStatus; previous: RoomStatus };
@@ -42,28 +48,29 @@ export interface RoomEvents<T = unknown> {
 
 export interface RoomOptions<T> {
   /**
-   * Checks the data of a message that comes in, from the room or its history, and returns it with its type. If it throws, the
-   * message is skipped and reported as `error` with the code `bad_data`.
+   * Checks the data of a message that comes in, from the room or its history, and returns it with its type. The message
+   * is skipped, and reported as `error` with the code `bad_data`, if it throws.
    */
   parse?: (data: unknown) => T;
 }
 
 export interface JoinOptions extends CallOptions {
   /**
-   * The last `seq` that the application has: everything after it is delivered. 0: everything that the log retains.
-   * Default: only what is sent from now on.
+   * The last `seq` that the application has: everything after it is delivered. 0 means everything that the log retains.
+   * Default: only messages from now on.
    *
-   * It needs the right `history`: without it the join is refused as `forbidden`, since what was asked for cannot be had. A join without
-   * it then succeeds; what is missed while the connection is lost is told by `truncated`.
+   * It needs the right `history`: the join is refused as `forbidden` without. A join without `after` succeeds then, and
+   * `truncated` tells of messages that were missed while the connection was lost.
    */
   after?: number;
   /**
-   * Keeps `room.state`. Messages do not wait for a reader then: who wants them listens before. Of what was missed while the connection was lost
-   * only the values are fetched if nobody reads and there is much of it.
+   * Keeps `room.state`. Messages do not wait for a reader then, so listeners come before the join. After a lost
+   * connection only the values are fetched, and not every missed message, if nobody reads and there are many.
    */
   state?: boolean;
   /**
-   * Keeps `room.presence`, and makes the client one of the members: with this data, up to 1 KiB of JSON, or with `true` without any.
+   * Keeps `room.presence`, and makes the client one of the members: with this data, up to 1 KiB of JSON, or without
+   * data if it is `true`.
    */
   presence?: unknown;
 }
@@ -71,15 +78,17 @@ export interface JoinOptions extends CallOptions {
 export interface HistoryOptions extends CallOptions {
   /** Only messages with a smaller `seq`. Default: the newest. */
   before?: number;
-  /** At most so many, up to 100. Default 50. Fewer may come, because a page has about 32 KiB: `more` tells whether there are older ones. */
+  /** Largest number of messages, up to 100. Default 50. Fewer may come, because a page has about 32 KiB: see `more`. */
   limit?: number;
 }
 
 export interface HistoryPage<T = unknown> {
   /** In the order of the log. */
   messages: Message<T>[];
-  /** There are older ones: ask with the `before` of this page. */
+  /** True if there are older messages: ask with the `before` of this page. */
   more: boolean;
-  /** The first `seq` that was read, also if the message failed `parse` and is not here; `undefined` if nothing was. */
+  /**
+   * The first `seq` that was read, even if its message failed `parse` and is not here; `undefined` if nothing was read.
+   */
   before: number | undefined;
 }

@@ -3,26 +3,26 @@ import type { Cancellation } from "./cancellation.js";
 import { Delivery, type MessageIterator } from "./delivery.js";
 import { asyncDispose } from "./disposal.js";
 import { Emitter } from "./emitter.js";
-import { Ephemerals, type EphemeralOptions } from "./ephemeral.js";
-import { about, checkWhole, describe, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
-import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame, SendFrame } from "./frames.js";
-import { isRoomId, MAX_HISTORY_LIMIT, MAX_MEMBERS_LIMIT, MAX_SEND_TIMEOUT_MS } from "./limits.js";
+import { type EphemeralOptions, Ephemerals } from "./ephemeral.js";
+import { about, checkWhole, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
+import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame } from "./frames.js";
+import { HISTORY_MESSAGES, isRoomId, MEMBERS } from "./limits.js";
 import { log, loggable } from "./logger.js";
 import type { Message } from "./message.js";
+import { parseAll } from "./parse.js";
 import { Presence } from "./presence.js";
 import type { HistoryOptions, HistoryPage, JoinOptions, RoomEvents, RoomOptions, RoomStatus } from "./room-types.js";
-import { type Accepted, ephemeralFrame, sendFrame, sendLine, type SendOptions } from "./send.js";
-import type { Sequenced } from "./sequencer.js";
+import { type Accepted, ephemeralFrame, type SendOptions, sender, sendFrame } from "./send.js";
 import type { Session } from "./session.js";
 import { StateMap } from "./state-map.js";
 import { Subscription } from "./subscription.js";
 import { inTime, quiet } from "./timing.js";
 
-/** What a room needs of its client. */
+/** Calls of a room to its client. */
 export interface RoomPorts {
-  /** The application uses the room: it must stay the room with this id. */
+  /** Tells that the application uses the room, which must stay the room with this id. */
   used(room: Room): void;
-  /** The application has no more use for it. */
+  /** Tells that the application has released the room. */
   released(room: Room): void;
 }
 
@@ -34,16 +34,16 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   readonly #session: Session;
   readonly #ports: RoomPorts;
   readonly #delivery: Delivery<Message<T>>;
-  readonly #sendInOrder = sendLine();
+  readonly #send: ReturnType<typeof sender>;
   readonly #ephemerals = new Ephemerals();
   #stateMap: StateMap<T> | undefined;
   #presence: Presence | undefined;
-  /** The room is joined with its state; with its members. */
+  /** Parts that the room is joined with besides messages. */
   #has = { state: false, presence: false };
   #parse = (data: unknown): T => data as T;
   #status: RoomStatus = "left";
   #subscription: Subscription | undefined;
-  /** `connect()` has brought the room back, and nobody has called `join()` since. */
+  /** True if `connect()` has brought the room back, and nobody has called `join()` since. */
   #resumed = false;
   #position: number | undefined;
   #released = false;
@@ -55,6 +55,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.id = id;
     this.#session = session;
     this.#ports = ports;
+    this.#send = sender(session);
     this.#delivery = new Delivery<Message<T>>(session.settings.bufferSize, {
       listening: () => this.listening("message"),
       emit: (message) => this.emit("message", message),
@@ -68,33 +69,38 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   }
 
   /**
-   * Everything up to this `seq` was handed over, to every listener and iterator. `undefined` until the room is joined; kept after
-   * `leave()`, to join again with `after`.
+   * The `seq` up to which every listener and iterator has been given everything. `undefined` until the room is joined.
+   * It stays after `leave()`, to join again with `after`.
    */
   get seq(): number | undefined {
     const unread = this.#delivery.firstUnread;
     return unread ? unread.seq - 1 : (this.#subscription?.position ?? this.#position);
   }
 
-  /** The newest value of each key, if the room was joined with `state`. A live map, always the same. */
+  /**
+   * The newest value of each key, if the room was joined with `state`. The map is always the same, and changes as
+   * values come.
+   */
   get state(): StateMap<T> {
     return (this.#stateMap ??= new StateMap<T>({
       parse: (data) => this.#parse(data),
-      page: (after, seq) => this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
+      page: (after, seq) =>
+        this.#request({ action: "getState", roomId: this.id, after: after === "" ? undefined : after, seq }, "state"),
       set: (key, data, options) => this.send(data, { ...options, key }),
       remove: async (key, options) => this.#send(sendFrame(this.id, null, { ...options, key }, true), options),
       serverNow: () => this.#session.serverNow(),
-      skip: (seq) => this.#skip(seq),
+      // A reader that has come meanwhile gets all messages.
+      skip: (seq) => this.#subscription?.skipTo(this.#delivery.consumed ? 0 : seq),
       error: (error) => this.#tell("error", about(error, { roomId: this.id })),
       used: () => this.#ports.used(this as Room<unknown>),
     }));
   }
 
-  /** Who is in the room, if it was joined with `presence`. */
+  /** The members of the room, if it was joined with `presence`. */
   get presence(): Presence {
     return (this.#presence ??= new Presence({
       page: async ({ after, rev, limit, signal }) => {
-        checkWhole("limit", limit, 1, this.id, MAX_MEMBERS_LIMIT);
+        checkWhole("limit", limit, 1, this.id, MEMBERS);
         return this.#request({ action: "getMembers", roomId: this.id, after, rev, limit }, "members", signal);
       },
       announce: (done) => this.#announce(done),
@@ -103,20 +109,22 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     }));
   }
 
-  /** Whether delivery has stopped until the application reads: see the event of this name. */
+  /** True while delivery has stopped until the application reads: see the event of this name. */
   get stalled(): boolean {
     return this.#delivery.full;
   }
 
   /**
-   * Joins the room; resolves with the head of its log. From there on, or from `after` on, the application sees the log as it
-   * is: nothing missing, nothing twice, in order. The room stays joined through lost connections until it is left.
+   * Joins the room. Resolves with the head of its log. From there on, or from `after` on, the application sees the log
+   * as it is: nothing missing, nothing twice, in order. The room stays joined through lost connections until it is
+   * left.
    *
-   * Rejects with the reason when the server refuses. Rejects with `timeout` after `operationTimeoutMs`: the library goes on
-   * trying, and a `joined` event tells when it succeeds; `leave()` ends that. A rejection that nobody handles is not reported
-   * as unhandled, since events tell the same.
+   * Rejects with the reason when the server refuses. Rejects with `timeout` after `operationTimeoutMs`, but the library
+   * goes on trying until `leave()`, and a `joined` event tells when it succeeds. A rejection that nobody handles is not
+   * reported as unhandled, because events tell the same.
    *
-   * For a room that is joined it resolves with the head of its first join; `seq` is where it is now. `state` and `presence` may be added to it.
+   * A second `join` of a joined room resolves with the head of the first. It may add `state` and `presence`. The
+   * property `seq` is the room's position now.
    *
    * Messages that arrive before there is an iterator or a `message` listener wait for the first one.
    */
@@ -124,26 +132,27 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     return quiet(unlessAborted(signal, () => this.#join(after, state === true, presence)));
   }
 
-  /** Leaves the room: iterators end at once; resolves when the server has confirmed it, or the room is joined again. */
+  /** Leaves the room: iterators end at once. Resolves when the server has confirmed it, or the room is joined again. */
   leave({ signal }: CallOptions = {}): Promise<void> {
     return quiet(unlessAborted(signal, () => this.#leave()));
   }
 
   /**
-   * Sends a message; resolves when the server has accepted it. It need not be joined. The library retries through errors
-   * that pass and lost connections, always with the same id, so the message is logged once.
+   * Sends a message. Resolves when the server has accepted it. The room need not be joined. The library retries through
+   * errors that pass and through lost connections, always with the same id, so the message is logged once.
    *
-   * Messages of one room are logged in the order of these calls, unless they are `unordered`: each waits for the reply to the
-   * one before, a round trip each. A stack that sends through the event bus (`INGEST_SINK=eventbridge`) keeps no order.
-   * `data` is any JSON value; with everything around it, it may have 32 KiB.
+   * Messages of one room are logged in the order of these calls, unless they are `unordered`: each waits for the reply
+   * to the one before, which is a round trip each. A stack that sends through the event bus (`INGEST_SINK=eventbridge`)
+   * keeps no order. `data` is any JSON value. The whole frame may have 32 KiB.
    */
   async send(data: T, options: SendOptions = {}): Promise<Accepted> {
     return this.#send(sendFrame(this.id, data, options), options);
   }
 
   /**
-   * Sends a message to those who are there now, such as "is typing": it is not logged, may be lost, and is not tried again. Resolves with
-   * whether the server has taken it: not while there is no connection, nor within `minIntervalMs` after the last with this key.
+   * Sends a message to those who are in the room now, such as "is typing". It is not logged, may be lost, and is not
+   * tried again. Resolves with true if the server has taken it. It is not sent while there is no connection, nor within
+   * `minIntervalMs` after the last one with this key.
    */
   async sendEphemeral(data: unknown, { key, minIntervalMs }: EphemeralOptions = {}): Promise<boolean> {
     const frame = ephemeralFrame(this.id, data, key);
@@ -155,35 +164,21 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     }
   }
 
-  async #send(frame: SendFrame, options: SendOptions): Promise<Accepted> {
-    const { timeoutMs = this.#session.settings.sendTimeoutMs, signal, unordered } = options;
-    checkWhole("timeoutMs", timeoutMs, 1, this.id, MAX_SEND_TIMEOUT_MS);
-    // Taken now: a message that waits in line ends with this connection, even if the client connects anew meanwhile.
-    const closed = this.#session.assertOpen();
-    const work = (cancellation?: Cancellation) => {
-      const send = (ms: number) => this.#session.requester.request(frame, "accepted", ms, cancellation);
-      return unordered ? send(timeoutMs) : this.#sendInOrder(send, timeoutMs);
-    };
-    const { roomId, id } = frame;
-    try {
-      await unlessAborted(signal, work, closed);
-      return { roomId, id };
-    } catch (thrown) {
-      throw thrown instanceof RoomcastError ? about(thrown, { roomId, messageId: id }) : thrown;
-    }
-  }
-
-  /** Reads the log backwards, a page at a time. The room need not be joined. Messages that fail `parse` are left out. */
+  /** Reads a page of the log, backwards. The room need not be joined. Messages that fail `parse` are left out. */
   async history({ before, limit, signal }: HistoryOptions = {}): Promise<HistoryPage<T>> {
-    checkWhole("limit", limit, 1, this.id, MAX_HISTORY_LIMIT);
+    checkWhole("limit", limit, 1, this.id, HISTORY_MESSAGES);
     checkWhole("before", before, 1, this.id);
     const reply = await this.#request({ action: "getHistory", roomId: this.id, before, limit }, "history", signal);
-    const { messages, bad } = this.#parsed(reply.messages.map((message) => ({ message, recovered: true })));
+    const { messages, bad } = parseAll(
+      this.id,
+      reply.messages.map((message) => ({ message, recovered: true })),
+      this.#parse,
+    );
     for (const error of bad) this.#tell("error", error);
     return { messages, more: reply.more, before: reply.messages[0]?.seq };
   }
 
-  /** Leaves the room, removes its listeners and lets the client forget it; it cannot be joined any more. */
+  /** Leaves the room, removes its listeners and lets the client forget it. It cannot be joined any more. */
   release(): Promise<void> {
     this.#released = true;
     const left = this.leave();
@@ -200,11 +195,12 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   }
 
   /**
-   * The messages from here on, until the room is left; throws if the server ends it. While the room is not joined it waits.
+   * The messages from here on, until the room is left. The iterator throws if the server ends the room, and waits while
+   * the room is not joined.
    *
-   * The room goes at the pace of its slowest iterator: when `bufferSize` messages wait to be read, the library stops fetching
-   * and later continues from the log, so memory is bounded and nothing is lost; the event `stalled` tells. An iterator that
-   * will not be read to its end must be ended with `return()`, which leaving a `for await` loop does.
+   * The room goes at the pace of its slowest iterator. When `bufferSize` messages wait to be read, the library stops
+   * fetching and later continues from the log, so memory is bounded and nothing is lost. The event `stalled` tells. An
+   * iterator that will not be read to its end must be ended with `return()`, which leaving a `for await` loop does.
    */
   [Symbol.asyncIterator](): MessageIterator<Message<T>> {
     this.#ports.used(this as Room<unknown>);
@@ -218,7 +214,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#parse = parse ?? this.#parse;
   }
 
-  /** @internal Whether forgetting the room would change anything for an application that does not hold it. */
+  /** @internal True if forgetting the room would change nothing for an application that does not hold it. */
   get idle(): boolean {
     const isHeard = [this, this.#stateMap, this.#presence].some((emitter) => emitter?.listening());
     return !this.#subscription && !this.#session.suspended.has(this) && !isHeard && !this.#delivery.used;
@@ -234,12 +230,10 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     checkWhole("after", after, 0, this.id);
     if (this.#released) throw this.#error("bad_request", "the room was released");
     this.#session.assertOpen();
-    // Where `connect()` has resumed the room is not where this application wants it.
+    // The application wants another position than the one from which `connect()` has resumed the room.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
     this.#resumed = false;
-    if (after !== undefined && this.#subscription) {
-      throw this.#error("bad_request", "the room is joined");
-    }
+    if (after !== undefined && this.#subscription) throw this.#error("bad_request", "the room is joined");
     const isMore = (state && !this.#has.state) || (presence !== undefined && !this.#has.presence);
     if (presence !== undefined && !this.#has.presence) this.presence.begin(presence === true ? undefined : presence);
     this.#has = { state: state || this.#has.state, presence: presence !== undefined || this.#has.presence };
@@ -261,7 +255,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   }
 
   #inTime<R>(promise: Promise<R>): Promise<R> {
-    return inTime(promise, this.#session.settings.operationTimeoutMs, () => this.#error("timeout", "no answer in time"));
+    return inTime(promise, this.#session.settings.operationTimeoutMs, () =>
+      this.#error("timeout", "no answer in time"),
+    );
   }
 
   #begin(after: number | undefined, previous?: Subscription): Subscription {
@@ -271,16 +267,17 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
       {
         deliver: (logged) => {
           if (subscription.stopped) return;
-          const { messages, bad } = this.#parsed(logged);
+          const { messages, bad } = parseAll(this.id, logged, this.#parse);
           if (this.#has.state) this.state.apply(logged.map(({ message }) => message));
           if (subscription.stopped) return;
           this.#delivery.push(messages);
-          // Afterwards: who leaves because of it has had the others, as `seq` says.
+          // After the delivery, so that a listener that leaves because of an error has had the other messages, as `seq`
+          // says.
           for (const error of bad) subscription.stopped || this.#tell("error", error);
         },
         full: () => this.#delivery.full,
         due: (room) => this.#session.syncer.due(room),
-        // A listener may have left the room while the subscription was at it.
+        // A listener may have left the room meanwhile.
         status: (status) => subscription.stopped || this.#setStatus(status),
         emit: (event, value) => subscription.stopped || this.#tell(event, value as RoomEvents<T>[typeof event]),
         extras: () => ({ ...(this.#has.state && { state: true }), ...(this.#has.presence && this.presence.extras) }),
@@ -300,7 +297,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
         skims: (seq) => this.#has.state && !this.#delivery.consumed && this.state.skim(seq),
         compared: (presence, renewed) => {
           if (!this.#has.presence) return;
-          // The row that `sync` has put again does not say that the client is a member.
+          // The row that `sync` has written again does not make the client a member.
           if (renewed) this.#session.rejoin(subscription);
           if (presence) this.presence.synced(presence);
         },
@@ -323,13 +320,13 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     if (previous) subscription.resume(previous);
     if (this.#has.state) this.#delivery.keepNothing();
     this.#ports.used(this as Room<unknown>);
-    // First: a listener may leave it at once, or close the client.
+    // Before the status, because a listener may leave the room at once, or close the client.
     this.#session.add(subscription);
     this.#setStatus("joining");
     return subscription;
   }
 
-  /** `final`: why the room will not go on where it stops. */
+  /** Ends the subscription. `final` is the reason for which the room will not go on where it stops. */
   #end(subscription: Subscription, error: RoomcastError | undefined, final: RoomcastError | undefined): void {
     if (this.#subscription !== subscription) return;
     this.#position = this.seq;
@@ -341,7 +338,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#tell("left", { error });
   }
 
-  /** State and members are kept where the room will go on. */
+  /** Ends state and members, or pauses them if the room will go on. */
   #dropExtras(final: RoomcastError | undefined): void {
     if (!final) {
       this.#stateMap?.pause();
@@ -360,11 +357,6 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     await this.#inTime(done);
   }
 
-  #skip(seq: number): void {
-    // Whoever has begun to read meanwhile gets all.
-    this.#subscription?.skipTo(this.#delivery.consumed ? 0 : seq);
-  }
-
   #onEphemeral({ ephemeral }: EphemeralFrame, subscription: Subscription): void {
     for (const message of ephemeral) {
       if (subscription.stopped) return;
@@ -372,28 +364,16 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     }
   }
 
-  /** Makes a request that has the time of an operation. */
-  async #request<K extends ReplyFrame["type"]>(frame: ClientFrame, expects: K, signal?: AbortSignalLike): Promise<Reply<K>> {
+  /** Makes a request within the time of an operation. */
+  async #request<K extends ReplyFrame["type"]>(
+    frame: ClientFrame,
+    expects: K,
+    signal?: AbortSignalLike,
+  ): Promise<Reply<K>> {
     const { settings, requester } = this.#session;
-    const work = (cancellation?: Cancellation) => requester.request(frame, expects, settings.operationTimeoutMs, cancellation);
+    const work = (cancellation?: Cancellation) =>
+      requester.request(frame, expects, settings.operationTimeoutMs, cancellation);
     return unlessAborted(signal, work, this.#session.assertOpen());
-  }
-
-  /** Messages with their data checked, and what was wrong with others. */
-  #parsed(logged: readonly Sequenced[]): { messages: Message<T>[]; bad: RoomcastError[] } {
-    const messages: Message<T>[] = [];
-    const bad: RoomcastError[] = [];
-    for (const { message, recovered } of logged) {
-      try {
-        // A removal has none.
-        const data = message.remove ? (message.data as T) : this.#parse(message.data);
-        messages.push({ ...message, roomId: this.id, data, recovered });
-      } catch (cause) {
-        const text = `message ${message.seq} has bad data: ${describe(cause)}`;
-        bad.push(this.#error("bad_data", text, { messageId: message.id, cause }));
-      }
-    }
-    return { messages, bad };
   }
 
   #setStatus(status: RoomStatus): void {
@@ -403,7 +383,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#tell("status", { status, previous });
   }
 
-  /** Emits an event other than `message`, and logs it: what an application should know of, as a warning. */
+  /** Emits an event other than `message`, and logs it: as a warning if an application should know of it. */
   #tell<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
     const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
     log(this.#session.settings.logger, WARNED.includes(event) ? "warn" : "debug", `room ${event}`, details);

@@ -1,57 +1,63 @@
 import type { LoggedMessage } from "./frames.js";
 
-/** A stretch of the log: it holds every message with `after < seq of message <= seq`, except conflated ones. */
+/** A stretch of the log: every message with `after < seq of message <= seq`, except conflated ones. */
 export interface Span {
   after: number;
   seq: number;
   messages: LoggedMessage[];
-  /** Read from the log, and not broadcast. */
+  /** True if the stretch was read from the log, and not broadcast. */
   recovered: boolean;
 }
 
 /** A message in its place. */
 export interface Sequenced {
   message: LoggedMessage;
-  /** It came from the log, and no broadcast has brought it. */
+  /** True if the message came from the log, and no broadcast has brought it. */
   recovered: boolean;
 }
 
-/** How much is kept while an earlier part is missing. What does not fit is read from the log later, so nothing is lost. */
+/**
+ * Number of messages that are held while earlier ones are missing. Others are read from the log later, so nothing is
+ * lost.
+ */
 const MAX_SPANS = 256;
 const MAX_MESSAGES = 2_000;
 
 /**
- * Puts the frames of one room in order: drops what was seen, holds what came too early, tells when something is missing.
- * No clock and no network: when to ask for what is missing is the caller's decision.
+ * The order of one room's frames: messages that were seen are dropped, messages that came too early are held, and gaps
+ * show. It has no clock and no network, because the caller decides when to ask for missing messages.
  */
 export class Sequencer {
-  /** Everything up to this `seq` has been taken. `undefined` until the first `joined` reply says where the room starts. */
+  /**
+   * The `seq` up to which everything has been taken. `undefined` until the first `joined` reply says where the room
+   * starts.
+   */
   position: number | undefined;
   /** The largest `seq` known to exist. */
   highest = 0;
-  /** The log was last seen empty, so the first message of a broadcast need not be the first of the log. */
+  /** True if the log was last seen empty: the first message of a broadcast need not be the first of the log. */
   emptied = false;
   #early: Span[] = [];
 
-  /** Something up to `highest` has not been taken. */
+  /** True if messages up to `highest` have not been taken. */
   get behind(): boolean {
     return this.position !== undefined && this.highest > this.position;
   }
 
-  /** Starts the room at `position`; what came before it is none of ours. */
+  /** Starts the room at `position`: earlier messages do not count. */
   begin(position: number): void {
     this.position = position;
     this.emptied = position === 0;
   }
 
-  /** Starts anew at `position`, which may be smaller: what was taken before was of another log. */
+  /** Starts anew at `position`, which may be smaller, because the messages so far were of another log. */
   restart(position: number): void {
     this.highest = position;
     this.#early = [];
     this.begin(position);
   }
 
-  /** Goes on behind `seq`, without what comes before. */
+  /** Goes on behind `seq`, without the messages before. */
   skip(seq: number): void {
     if (seq <= (this.position ?? seq)) return;
     this.noteHead(seq);
@@ -59,7 +65,10 @@ export class Sequencer {
     this.emptied = false;
   }
 
-  /** Adds a stretch of the log, in any order, any number of times. Take what it completes before offering the next. */
+  /**
+   * Adds a stretch of the log. Stretches may come in any order, any number of times. `take` comes before the next
+   * `offer`.
+   */
   offer(span: Span): void {
     this.noteHead(span.seq);
     const { position } = this;
@@ -71,13 +80,13 @@ export class Sequencer {
     this.#early.sort((a, b) => a.after - b.after);
   }
 
-  /** The log is known to reach `seq`. */
+  /** Notes that the log reaches `seq`. */
   noteHead(seq: number): void {
     this.highest = Math.max(this.highest, seq);
     if (seq === this.position && seq > 0) this.emptied = false;
   }
 
-  /** Takes everything that follows the position without a gap. */
+  /** Takes the messages that follow the position without a gap. */
   take(): Sequenced[] {
     const taken: Sequenced[] = [];
     for (;;) {
@@ -93,8 +102,9 @@ export class Sequencer {
   }
 
   /**
-   * Gives up what is missing before the first stretch that is held, or up to `limit` if that is less: the log no longer has it.
-   * Returns the first `seq` behind the hole, 0 if nothing is held there, `undefined` if nothing is missing.
+   * Gives up the messages that are missing before the first stretch that is held, or up to `limit` if that is less,
+   * because the log no longer has them. Returns the first `seq` behind the hole: 0 if nothing is held there,
+   * `undefined` if there is no hole.
    */
   skipHole(limit: number): number | undefined {
     if (this.position === undefined || this.position >= limit) return undefined;
@@ -106,8 +116,8 @@ export class Sequencer {
   }
 
   /**
-   * What a stretch brings. A page of the log also brings what broadcasts have brought of its stretch, which the log may have dropped
-   * since: a page can lead from an expired log into the one that was started anew.
+   * The messages of a stretch. A page of the log gets those that broadcasts have brought of its stretch too, because
+   * the log may have dropped them since: a page can lead from an expired log into the one that was started anew.
    */
   #messagesOf({ seq, messages, recovered }: Span): Sequenced[] {
     const known = new Map(messages.map((message) => [message.seq, { message, recovered }]));

@@ -15,18 +15,20 @@ import type { Subscription } from "./subscription.js";
 import { Syncer } from "./syncer.js";
 import { now } from "./timing.js";
 
-/** Wires the parts together: which rooms there are, over which connections, and who gets what comes in. */
+/**
+ * The parts wired together: the client's rooms, its connections, and the way of a frame from a connection to its room.
+ */
 export class Session extends Lifecycle {
   readonly requester: Requester;
   readonly syncer: Syncer;
   readonly subscriptions = new Map<string, Subscription>();
-  /** What brings back the rooms that are to be joined again when the client connects again. */
+  /** Functions that bring back the rooms to be joined again when the client connects again. */
   readonly suspended = new Map<object, () => void>();
   readonly #events: Emitter<ClientEvents>;
   readonly #links = new Set<Link>();
   readonly #dialer: Dialer;
   readonly #pace: JoinPace;
-  /** By how much the server's clock is ahead of `now()`. Until the server has told, that of the device has to do. */
+  /** Lead of the server's clock over `now()`. The device's clock counts until the server has told its own. */
   #clockOffset = Date.now() - now();
   #unwatchNetwork: (() => void) | undefined;
 
@@ -52,7 +54,7 @@ export class Session extends Lifecycle {
     for (const link of this.#links) link.join(subscription);
   }
 
-  /** Joins the subscription's room once more, on every connection: what it says of itself has changed. */
+  /** Joins the subscription's room once more, on every connection, because its extras have changed. */
   rejoin(subscription: Subscription): void {
     for (const link of this.#links) link.rejoin(subscription);
   }
@@ -62,7 +64,10 @@ export class Session extends Lifecycle {
     return now() + this.#clockOffset;
   }
 
-  /** Resolves when the server has confirmed that the room is left, or when it is somebody else's: joined again meanwhile. */
+  /**
+   * Leaves the subscription's room. Resolves when the server has confirmed it, or when the room was joined again
+   * meanwhile.
+   */
   async remove(subscription: Subscription): Promise<void> {
     const { roomId } = subscription;
     if (this.subscriptions.get(roomId) !== subscription) return;
@@ -94,8 +99,11 @@ export class Session extends Lifecycle {
       this.hurry();
       doubtful();
     };
-    this.#unwatchNetwork = watchNetwork({ back, hidden: () => this.syncer.replan(), doubtful }, this.settings.networkTarget);
-    // A listener may have joined or left some of them meanwhile, or closed the client.
+    this.#unwatchNetwork = watchNetwork(
+      { back, hidden: () => this.syncer.replan(), doubtful },
+      this.settings.networkTarget,
+    );
+    // A listener may have joined or left some of these rooms meanwhile, or closed the client.
     for (const [room, resume] of [...this.suspended]) if (this.cancellation && this.suspended.delete(room)) resume();
   }
 
@@ -114,14 +122,14 @@ export class Session extends Lifecycle {
       },
       late: (roomId, left) => {
         if (!left) return stray(roomId);
-        // It may have been joined again meanwhile.
+        // The room may have been joined again meanwhile.
         this.subscriptions.get(roomId)?.beat.confirm(now());
         this.syncer.replan();
       },
       error: (error) => this.error(error),
     };
     const connection = await this.#dialer.dial(ports, cancellation);
-    // Nothing can have come in before.
+    // No frame can have come in before this line.
     const link = new Link(connection, this.settings, this.#pace, this);
     log(logger, "debug", "connected");
     this.#links.add(link);
@@ -133,7 +141,7 @@ export class Session extends Lifecycle {
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();
       }
     });
-    // Where messages flow somebody waits for them.
+    // Rooms with messages come first, because somebody waits for them.
     const rooms = [...this.subscriptions.values()].sort((a, b) => b.beat.lastFrameAt - a.beat.lastFrameAt);
     for (const room of rooms) link.join(room);
     return link;

@@ -1,102 +1,48 @@
 import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
-import { bringsState, type JoinedFrame, type KeyedValue, type LoggedMessage, type Rank, type StatePage } from "./frames.js";
+import {
+  bringsState,
+  type JoinedFrame,
+  type KeyedValue,
+  type LoggedMessage,
+  type Rank,
+  type StatePage,
+} from "./frames.js";
 import { MAX_TIMER_MS, RETENTION_SECONDS } from "./limits.js";
-import type { Accepted, SendOptions } from "./send.js";
+import { NEVER, supersedes } from "./rank.js";
+import type { Accepted } from "./send.js";
+import type { StatePorts } from "./state-ports.js";
+import type { Iterated, KeyChange, SetOptions, StateEntry, StateEvents } from "./state-types.js";
 import { deferred, Timer } from "./timing.js";
 
-/** A key's value. Never changed: another value is another entry. */
-export interface StateEntry<T = unknown> {
-  /** What was sent, as the room's `parse` returned it. */
-  readonly data: T;
-  /** The message that brought it. */
-  readonly seq: number;
-  readonly version?: number;
-  readonly from: string;
-  /** When the server accepted it, in Unix milliseconds by the server's clock. */
-  readonly sentAt: number;
-  /** When it ends by itself, on the same clock. */
-  readonly expiresAt?: number;
-}
-
-/** What has become of a key. */
-export interface KeyChange<T = unknown> {
-  key: string;
-  /** `undefined`: the key has no value any more. */
-  entry: StateEntry<T> | undefined;
-  previous: StateEntry<T> | undefined;
-  reason: "set" | "removed" | "expired";
-}
-
-export interface StateEvents<T = unknown> {
-  /** The map is complete: at first, and again where it had to be read anew. */
-  snapshot: ReadonlyMap<string, StateEntry<T>>;
-  /** A key has another value, or none any more. Not before the first `snapshot`. */
-  change: KeyChange<T>;
-}
-
-/** Options of `state.set`: those of a message that has a key. */
-export type SetOptions = Omit<SendOptions, "key">;
-
-/** What the map needs of its room. */
-export interface StatePorts<T> {
-  parse(data: unknown): T;
-  /** Reads a page behind the key `after` that is not older than `seq`. */
-  page(after: string, seq: number): Promise<StatePage>;
-  set(key: string, data: T, options: SetOptions): Promise<Accepted>;
-  remove(key: string, options: SetOptions): Promise<Accepted>;
-  /** The server's clock, in Unix milliseconds. */
-  serverNow(): number;
-  /** The map needs no message up to `seq` any more. */
-  skip(seq: number): void;
-  error(error: RoomcastError): void;
-  /** Somebody listens. */
-  used(): void;
-}
-
-/** The greatest message of a key that was seen. */
+/** The greatest message of a key so far. */
 interface Slot<T> extends Rank {
-  /** `undefined`: the key was removed, its value has expired, or failed `parse`. */
+  /** The value; `undefined` if it was removed, has expired, or failed `parse`. */
   entry: StateEntry<T> | undefined;
-  /** When the value ends, or the key is forgotten, by the server's clock. */
+  /** The time at which the value ends, or the key is forgotten, by the server's clock. */
   until: number;
 }
 
-/** What a map's iterators are depends on the compiler's version. */
-type Iterated<T, K extends "keys" | "values" | "entries"> = ReturnType<ReadonlyMap<string, StateEntry<T>>[K]>;
-
 /**
- * Longer than the server uses a page of state again. Who joins again within this time may get a page that is older than what they have
- * seen: no value goes back for that.
+ * Time for which values are remembered after the room was left. The server uses a page of state again for less. A join
+ * within that time may get a page that is older than the values shown before, and no value must go back.
  */
 const MAX_PAGE_AGE_MS = 5_000;
 
 /**
- * How long a key without a value or version is remembered. Whatever the log brings later takes its place; only a page that is under way may be
- * older.
+ * Time for which a key without a value or version is remembered. Every later message of the log takes its place. Only a
+ * page that is under way may be older.
  */
 const PAGE_UNDER_WAY_MS = 60_000;
 
-/** Values end up to so much later than they should where many do: each look goes through all keys. */
+/** Shortest time between two looks for values that have ended, because each look goes through all keys. */
 const SWEEP_MS = 1_000;
 
-/** Below every number of a message. */
-const NEVER = -1;
-
 /**
- * Whether `a` takes the place of `b`: by version, then by number. The order is total, so that messages may be applied in any order
- * and repeatedly: v5, one without a version, v3 leave v5 in every one.
- */
-export function supersedes(a: Rank, b: Rank): boolean {
-  const [newer, older] = [a.version ?? 0, b.version ?? 0];
-  return newer === older ? a.seq > b.seq : newer > older;
-}
-
-/**
- * What the keys of a room have, as messages and pages of the server's state tell. Live: it changes as they come.
+ * The values of a room's keys, from messages and from pages of the server's state. The map changes as they come.
  *
- * A snapshot is read in pages, each as new as the first or newer; what the first does not know has a higher number and comes with
- * the messages. Until the last page is there nothing is shown.
+ * A snapshot is read in pages, each as new as the first or newer. Values that the first page does not know have higher
+ * numbers, and come with the messages. Nothing is shown before the last page is there.
  */
 export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements ReadonlyMap<string, StateEntry<T>> {
   readonly #ports: StatePorts<T>;
@@ -104,21 +50,23 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   readonly #shown = new Map<string, StateEntry<T>>();
   #ready = deferred<void>();
   #isReady = false;
-  /** No snapshot has to be read. */
+  /** True if no snapshot has to be read. */
   #isComplete = false;
-  /** How long an older message may follow. */
+  /** Time within which an older message may follow. */
   #retentionMs = RETENTION_SECONDS * 1_000;
-  /** No message up to this one touches the map: the newest that the last snapshot's first page knew of. */
+  /** The newest message that the last snapshot's first page knew of. Messages up to it do not touch the map. */
   #first = NEVER;
-  /** What messages up to this one have brought is replaced by pages: they know more than the log. */
+  /**
+   * The message up to which pages replace the values that messages have brought, because pages know more than the log.
+   */
   #replaced = NEVER;
-  /** The room has no state, or it may not be read. */
+  /** True if the room has no state, or it may not be read. */
   #hasFailed = false;
-  /** The snapshot that is being read: pages of another one are dropped. */
+  /** The snapshot that is being read. Pages of another one are dropped. */
   #reading: object | undefined;
-  /** Messages are skipped as soon as the snapshot is there. */
+  /** True if messages are skipped as soon as the snapshot is there. */
   #skimming = false;
-  /** After the room was left: what was seen is let go. */
+  /** The timer that forgets the values after the room was left. */
   #forgetting: ReturnType<typeof setTimeout> | undefined;
   readonly #timer = new Timer();
   #timerAt = Infinity;
@@ -130,12 +78,12 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#ports = ports;
   }
 
-  /** Resolves when the map is complete. Rejects if the room is left before, or has no state. */
+  /** A promise that resolves when the map is complete, and rejects if the room is left before, or has no state. */
   get ready(): Promise<void> {
     return this.#ready.promise;
   }
 
-  /** Whether the map is complete. Before, it is empty. */
+  /** True if the map is complete. It is empty before. */
   get isReady(): boolean {
     return this.#isReady;
   }
@@ -168,19 +116,23 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     return this.entries();
   }
 
-  forEach(callback: (entry: StateEntry<T>, key: string, map: ReadonlyMap<string, StateEntry<T>>) => void, self?: unknown): void {
+  forEach(
+    callback: (entry: StateEntry<T>, key: string, map: ReadonlyMap<string, StateEntry<T>>) => void,
+    self?: unknown,
+  ): void {
     for (const [key, entry] of this.#shown) callback.call(self, entry, key, this);
   }
 
   /**
-   * Sends a value for `key`; resolves when the server has accepted it. The map has it when it comes back. The right `state` is needed,
-   * not to have joined. Of two values the one with the larger `version` stays; without versions the one that the log has later.
+   * Sends a value for `key`. Resolves when the server has accepted it, and the map has the value when its broadcast
+   * comes. It needs the right `state`, and no join. Of two values the one with the larger `version` stays, or the later
+   * one without versions.
    */
   set(key: string, data: T, options: SetOptions = {}): Promise<Accepted> {
     return this.#ports.set(key, data, options);
   }
 
-  /** Takes the value of `key` away, as `set` puts it. */
+  /** Sends a removal of the value of `key`, as `set` sends a value. */
   remove(key: string, options: Omit<SetOptions, "ttlSeconds"> = {}): Promise<Accepted> {
     return this.#ports.remove(key, options);
   }
@@ -190,13 +142,15 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#ports.used();
   }
 
-  /** @internal The room was joined, from `asked` on: begins a snapshot, unless the map is complete up to there. */
+  /**
+   * @internal Takes the answer to a join from `asked` on: begins a snapshot, unless the map is complete up to there.
+   */
   joined(page: JoinedFrame, asked: number | undefined): void {
     if (this.#hasFailed) this.#ready = deferred();
     this.#hasFailed = false;
     clearTimeout(this.#forgetting);
     this.#retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
-    // The clock is known better now, and the timer stood still while the client was closed.
+    // The server's clock is known better now, and the timer stood still while the client was closed.
     this.#sweep();
     const { seq, state: entries = [], stateRemoved: removed = [], stateNext: next } = page;
     if (bringsState(page)) {
@@ -208,7 +162,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     }
   }
 
-  /** @internal Messages in the order of the log. */
+  /** @internal Applies messages in the order of the log. */
   apply(messages: readonly LoggedMessage[]): void {
     const life = this.#ready;
     for (const message of messages) {
@@ -221,7 +175,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     }
   }
 
-  /** @internal Messages up to `seq` cannot be had. With `anew` the log is another one, which begins behind `seq`. */
+  /**
+   * @internal Takes the word that messages up to `seq` cannot be had. With `anew` the log is another one, which begins
+   * behind `seq`.
+   */
   missed(seq: number, anew: boolean): void {
     if (!anew && seq <= this.#first) return;
     if (anew) this.#forget(Infinity, seq);
@@ -230,7 +187,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#skimming = skims;
   }
 
-  /** @internal Nobody reads the messages up to `seq`: whether a snapshot that knows it is read instead. */
+  /**
+   * @internal Reads a snapshot instead of the messages up to `seq`, which nobody reads. Returns false if there is no
+   * state to read.
+   */
   skim(seq: number): boolean {
     if (this.#hasFailed) return false;
     if (seq <= this.#first && !this.#reading) {
@@ -242,7 +202,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     return true;
   }
 
-  /** @internal The room is not joined for now. */
+  /** @internal Called when the room is not joined for now. */
   pause(): void {
     this.#reading = undefined;
     this.#skimming = false;
@@ -250,7 +210,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#timerAt = Infinity;
   }
 
-  /** @internal The room is left. */
+  /** @internal Called when the room is left. */
   end(error: RoomcastError): void {
     this.pause();
     this.#ready.reject(error);
@@ -260,13 +220,13 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#shown.clear();
     clearTimeout(this.#forgetting);
     this.#forgetting = setTimeout(() => this.#slots.clear(), MAX_PAGE_AGE_MS);
-    // No reason for Node.js to stay.
+    // The timer is no reason for Node.js to stay.
     (this.#forgetting as { unref?(): void }).unref?.();
   }
 
   /**
-   * Reads the pages of a snapshot, the first of which may be there already. `known`: the newest message that is known. `isSpare`: the map
-   * misses nothing so far, so that every message counts until the snapshot is there.
+   * Reads the pages of a snapshot, the first of which may be there already. `known` is the newest message that is
+   * known. `isSpare` means that the map lacks nothing so far, so that every message counts until the snapshot is there.
    */
   async #read(known: number, page?: StatePage, isSpare = false): Promise<void> {
     const reading = (this.#reading = {});
@@ -281,7 +241,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       } catch (thrown) {
         const error = asRoomcastError(thrown);
         if (reading !== this.#reading) return;
-        // The wait was the request's.
+        // The request has waited already.
         if (error.retryable) continue;
         return this.#fail(error);
       }
@@ -289,7 +249,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
       if (first === undefined) {
         first = page.seq;
         if (!isSpare) this.#first = first;
-        // An empty log may have forgotten its numbers, but gives none again.
+        // An empty log may have forgotten its numbers, but does not give them out again.
         if (first === 0) this.#replaced = known;
         else if (first < known) this.#forget(known, first);
       }
@@ -336,7 +296,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     if (isSkimming) this.#ports.skip(0);
   }
 
-  /** Forgets how new values up to `seq` are, so that every page replaces them. Messages count from `first` on. */
+  /** Forgets the age of values up to `seq`, so that every page replaces them. Messages count from `first` on. */
   #forget(seq: number, first: number): void {
     this.#first = first;
     for (const [key, slot] of this.#slots) {
@@ -352,24 +312,37 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     if (expiresAt <= this.#ports.serverNow()) return this.#put(key, value, "expired", isPage);
     let entry: StateEntry<T> | undefined;
     try {
-      const data = this.#ports.parse(value.data);
-      entry = { data, seq, from, sentAt, ...(version !== undefined && { version }), ...(expiresAt < Infinity && { expiresAt }) };
+      entry = {
+        data: this.#ports.parse(value.data),
+        seq,
+        from,
+        sentAt,
+        ...(version !== undefined && { version }),
+        ...(expiresAt < Infinity && { expiresAt }),
+      };
     } catch (cause) {
-      // A message's is reported to those who read messages.
+      // The bad data of a message is reported to those who read messages.
       if (isPage) this.#ports.error(new RoomcastError("bad_data", `the value of ${key} has bad data`, { cause }));
     }
     this.#put(key, value, entry ? "set" : "removed", isPage, entry, entry ? expiresAt : expiresAt + this.#retentionMs);
   }
 
   /**
-   * Until when a key is remembered that has no value from now on, or now has kept out an older one: as long as the log retains what came
-   * now. Not counted from `sentAt`, which is what the sender says.
+   * The time until which a key without a value is remembered: the log retains for so long a message that came now.
+   * `sentAt` is no measure, because it is the sender's claim.
    */
   #memory(version: number | undefined): number {
     return this.#ports.serverNow() + (version ? this.#retentionMs : PAGE_UNDER_WAY_MS);
   }
 
-  #put(key: string, rank: Rank, reason: KeyChange["reason"], isPage: boolean, entry?: StateEntry<T>, until = this.#memory(rank.version)): void {
+  #put(
+    key: string,
+    rank: Rank,
+    reason: KeyChange["reason"],
+    isPage: boolean,
+    entry?: StateEntry<T>,
+    until = this.#memory(rank.version),
+  ): void {
     const { seq, version } = rank;
     const other = this.#slots.get(key);
     if (other && !supersedes(rank, other) && !(isPage && other.seq <= this.#replaced)) {
@@ -384,7 +357,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #show(key: string, entry: StateEntry<T> | undefined, reason: KeyChange["reason"]): void {
     if (!this.#isReady) return;
     const previous = this.#shown.get(key);
-    // A page has again what a message has brought.
+    // A page repeats a value that a message has brought.
     if (previous === entry || (previous?.seq === entry?.seq && previous?.sentAt === entry?.sentAt)) return;
     if (entry) this.#shown.set(key, entry);
     else this.#shown.delete(key);
@@ -398,7 +371,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#timer.set(Math.min(at - this.#ports.serverNow(), MAX_TIMER_MS), () => this.#sweep());
   }
 
-  /** Ends values, and forgets keys without one, whose time is over. */
+  /** Ends values, and forgets keys without a value, whose time is over. */
   #sweep(): void {
     const life = this.#ready;
     const time = this.#ports.serverNow();

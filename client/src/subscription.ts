@@ -1,82 +1,44 @@
 import { Beat } from "./beat.js";
 import type { RoomcastError } from "./errors.js";
-import { type BroadcastFrame, bringsState, type CatchUp, type JoinedFrame, type JoinExtras, type MessagesFrame, type PresenceRev } from "./frames.js";
+import type { BroadcastFrame, CatchUp, JoinExtras, JoinedFrame, PresenceRev } from "./frames.js";
+import { bringsState } from "./frames.js";
 import { MAX_REPLY_MS, RETENTION_SECONDS } from "./limits.js";
-import type { RoomEvents } from "./room-types.js";
-import { Sequencer, type Sequenced } from "./sequencer.js";
-import { type Backoff, backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
+import { Sequencer } from "./sequencer.js";
+import type { SubscriptionPorts, SubscriptionTimes } from "./subscription-ports.js";
+import { backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
-/** What a subscription needs from its room and its client. */
-export interface SubscriptionPorts {
-  deliver(messages: Sequenced[]): void;
-  /** The application has as many unread messages as it may: deliver nothing more for now. */
-  full(): boolean;
-  /** When the room is due to be compared with its log may have changed to an earlier time: see `beat`. */
-  due(subscription: Subscription): void;
-  status(status: "joined" | "recovering"): void;
-  emit<E extends "joined" | "truncated" | "gap" | "recovered">(event: E, value: RoomEvents[E]): void;
-  /** What the room is joined with besides messages. */
-  extras(): JoinExtras;
-  /** The list of members that the room has. */
-  presenceRev(): number | undefined;
-  /** The room was joined, with these extras, and from `asked` on: comes before any message. */
-  joined(page: JoinedFrame, extras: JoinExtras, asked: number | undefined): void;
-  /** A `joinRoom` with these extras was refused: whether what they say of the client is taken back, so that it can be tried without. */
-  takesBack(extras: JoinExtras, error: RoomcastError): boolean;
-  /** A broadcast that is none of the log. */
-  broadcast(frame: Exclude<BroadcastFrame, MessagesFrame>): void;
-  /** The log cannot show everything up to `seq`. With `anew` it is another one, which begins behind `seq`. */
-  missed(seq: number, anew: boolean): void;
-  /** Whether nobody wants the messages up to `seq`, so that `skipTo` will be called. */
-  skims(seq: number): boolean;
-  /** An answer to a beat. `renewed`: the room's membership had been lost. */
-  compared(presence: PresenceRev | undefined, renewed: boolean): void;
-  /** The server refuses the room; or the client is closed, and the room `resumes` when it connects again. */
-  ended(reason: RoomcastError, resumes: boolean): void;
-}
-
-export interface SubscriptionTimes {
-  /** From a room's last frame to its beat. */
-  syncIntervalMs: number;
-  /** How long frames may arrive out of order before what is missing is asked for. */
-  reorderWindowMs: number;
-  /** Between questions to a log that does not yet show what a frame announced. */
-  retry: Backoff;
-}
-
-/**
- * After so many fruitless questions to a log that has nothing to show, what it announced has expired. Not at once: a
- * read may lag behind a broadcast.
- */
+/** Number of fruitless questions to the log after which announced messages count as expired: a read may lag behind. */
 const SURRENDER_AFTER = 5;
 
-/** By how much each pause between such questions is longer than the one before, besides the backoff. */
+/** Growth of each pause between such questions, besides the backoff: 0, 200, 400, 600, 800 ms make two seconds. */
 const LONGER_MS = 200;
 
-/** One room from a join until it is left: decides what the application sees next, and when to ask the log. */
+/** One room from a join until it is left. It decides what the application sees next, and when to ask the log. */
 export class Subscription {
   readonly roomId: string;
-  /** When to ask the log. */
   readonly beat: Beat;
   readonly #ports: SubscriptionPorts;
   readonly #times: SubscriptionTimes;
   /** Resolves with the head of the log at the first `joined`. */
   readonly joined = deferred<number>();
   readonly #sequencer = new Sequencer();
-  /** What the application asked for: see `JoinOptions.after`. Or where the subscription stopped that this one resumes. */
+  /**
+   * The position that the application asked for (see `JoinOptions.after`), or at which the subscription stopped that
+   * this one resumes.
+   */
   readonly after: number | undefined;
-  /** The log may not be read, so the room is joined without `after`. */
+  /** True if the log may not be read, so that the room is joined without `after`. */
   #logRefused = false;
   /** `lost`: the connection was lost, and no other one has joined the room yet. */
   #state: "joining" | "live" | "lost" | "stopped" = "joining";
-  /** When the log was last seen with nothing known of it. */
+  /** The last time that the log was seen empty, with nothing known of it. */
   emptyAt: number | undefined;
   /**
-   * How long such a log vouches for its later content being complete: messages are retained for longer, also when they were sent
-   * while the reply was under way.
+   * Time for which an empty log vouches that its later content is complete: messages are retained for longer, even
+   * those that were sent while the reply was under way. With a retention of 600 s that is 570 s.
    */
   #trustEmptyMs = 0;
-  /** Nobody wants what is missing: `skipTo` will be called. */
+  /** True if nobody wants the missing messages, so that `skipTo` will be called. */
   #isSkimming = false;
   #attempts = 0;
   #recovery: { after: number; count: number; announced: boolean } | undefined;
@@ -92,15 +54,15 @@ export class Subscription {
     this.beat = new Beat(times.syncIntervalMs);
   }
 
-  /** Last `seq` handed to the application; `undefined` before the room is joined for the first time. */
+  /** The last `seq` handed to the application; `undefined` before the room is joined for the first time. */
   get position(): number | undefined {
     return this.#sequencer.position;
   }
 
   /**
-   * The `after` for the next question to the log; `undefined`: start at its head. 0, meaning all that is retained, if the log
-   * was empty a moment ago: what it holds now is new, and asking from an expired position would report a loss that did not
-   * happen.
+   * The `after` for the next question to the log; `undefined` to start at its head. It is 0, for all that is retained,
+   * if the log was empty a moment ago: everything in it is new, and a question from an expired position would report a
+   * loss.
    */
   get resumeFrom(): number | undefined {
     const { position, emptied } = this.#sequencer;
@@ -120,8 +82,8 @@ export class Subscription {
   }
 
   /**
-   * A `joinRoom` was refused: whether to try it in another way. Without `after` where only the log may not be read: once, and not where the
-   * application has asked for that part of the log. A `sync` tells then what cannot be had. Or with what the client has said of itself before.
+   * Takes the refusal of a `joinRoom`. Returns true if it can be tried in another way: with earlier data of the client,
+   * or, once, without `after`, if only the log may not be read, and the application has not asked for that part of it.
    */
   joinsOtherwise(extras: JoinExtras, error: RoomcastError): boolean {
     if (this.position === undefined) return false;
@@ -133,22 +95,22 @@ export class Subscription {
     return this.#state === "stopped";
   }
 
-  /** Whether the room is joined on a connection that is alive, as far as is known. */
+  /** True if the room is joined on a connection that lives, as far as is known. */
   get connected(): boolean {
     return this.#state === "live";
   }
 
-  /** Whether asking the log makes sense: the room is joined and the application has room for the answer. */
+  /** True if asking the log makes sense: the room is joined, and the application has room for the answer. */
   get syncable(): boolean {
     return this.connected && !this.#ports.full();
   }
 
-  /** What the room is joined with besides messages. */
+  /** Parts of the room that it is joined with besides messages. */
   get extras(): JoinExtras {
     return this.#ports.extras();
   }
 
-  /** The list of members to compare in a `sync`. */
+  /** The number of the list of members to compare in a `sync`. */
   get presenceRev(): number | undefined {
     return this.#ports.presenceRev();
   }
@@ -157,7 +119,7 @@ export class Subscription {
     if (this.stopped) return;
     if (frame.type !== "messages") return this.#ports.broadcast(frame);
     const before = this.#sequencer.position;
-    // With no room for it, only its existence is noted: it is read from the log when the application has caught up.
+    // Without room for it only its existence is noted. It is read from the log when the application has caught up.
     if (this.#ports.full()) this.#sequencer.noteHead(frame.seq);
     else this.#sequencer.offer({ ...frame, recovered: false });
     this.#advance();
@@ -168,7 +130,7 @@ export class Subscription {
     this.#chase();
   }
 
-  /** A connection has joined the room, having sent this. */
+  /** Takes the answer to a `joinRoom` of any connection. */
   onJoined({ after: asked, ...extras }: { after: number | undefined } & JoinExtras, page: JoinedFrame): void {
     if (this.stopped) return;
     const first = this.#state === "joining";
@@ -177,7 +139,8 @@ export class Subscription {
     this.#isSkimming = false;
     const retentionMs = (page.retentionSeconds ?? RETENTION_SECONDS) * 1_000;
     this.#trustEmptyMs = Math.max(retentionMs / 2, retentionMs - MAX_REPLY_MS);
-    // A frame sent between the server's write of the membership and its index showing it reaches nobody: the beat confirms.
+    // The index shows a membership a little later than it was written. A frame sent between reaches nobody, so a beat
+    // confirms.
     this.beat.joined(now(), page.syncAfterMs, page.syncWithinMs);
     if (this.position === undefined) this.#sequencer.begin(asked ?? page.seq);
     if (first && page.seq === 0) this.#sawEmpty();
@@ -197,17 +160,17 @@ export class Subscription {
     this.#ports.due(this);
   }
 
-  /** The answer to a question to the log. `crowded`: what there was no place for went to other rooms. */
+  /** Takes the answer to a question to the log. `crowded` means that messages of other rooms took the place. */
   onSynced(asked: number, page: CatchUp, crowded: boolean): void {
     if (!this.stopped) this.#apply(asked, page, crowded);
   }
 
-  /** The answer to a beat, of what is not in the log. */
+  /** Takes the answer to a beat about members, who are not in the log. */
   onPresence(presence: PresenceRev | undefined, renewed: boolean): void {
     if (!this.stopped) this.#ports.compared(presence, renewed);
   }
 
-  /** Goes on behind `seq`, if that is not done: nobody wants the messages up to there. */
+  /** Goes on behind `seq`, unless it is further already, because nobody wants the messages up to there. */
   skipTo(seq: number): void {
     if (this.stopped) return;
     this.#isSkimming = false;
@@ -216,7 +179,7 @@ export class Subscription {
     if (this.#sequencer.behind) this.#ask();
   }
 
-  /** No connection is left. */
+  /** Called when no connection is left. */
   onDisconnected(): void {
     if (!this.connected) return;
     this.#state = "lost";
@@ -225,23 +188,26 @@ export class Subscription {
     this.#startRecovery(this.#at, true);
   }
 
-  /** The application has room for messages again. */
+  /** Called when the application has room for messages again. */
   onDrained(): void {
     if (this.stopped) return;
     this.#advance();
     if (this.#sequencer.behind) this.#ask();
-    // Its beat may have been due while there was no room for an answer.
+    // The beat may have been due while there was no room for an answer.
     this.#ports.due(this);
   }
 
-  /** The server refused the room; or the client was closed, and the room `resumes` when it connects again. */
+  /**
+   * Ends the subscription: the server refused the room, or the client was closed, and the room `resumes` when it
+   * connects again.
+   */
   end(reason: RoomcastError, resumes = false): void {
     if (this.stopped) return;
     this.stop(reason);
     this.#ports.ended(reason, resumes);
   }
 
-  /** Ends it, without a word to the room. */
+  /** Ends the subscription without a word to the room. */
   stop(reason: RoomcastError): void {
     this.#state = "stopped";
     this.#clearTimers();
@@ -249,14 +215,14 @@ export class Subscription {
     this.#release();
   }
 
-  /** Resolves when nothing known is missing, or when it is no longer this subscription's to fetch. */
+  /** Resolves when nothing is missing, as far as is known, or when the subscription has ended. */
   caughtUp(): Promise<void> {
     const waiting = (this.#waiting ??= deferred());
     this.#release();
     return waiting.promise;
   }
 
-  /** The same as `position`, once the room was joined. */
+  /** The position of a room that was joined. */
   get #at(): number {
     return this.position ?? 0;
   }
@@ -271,9 +237,9 @@ export class Subscription {
     const end = page.messages.at(-1)?.seq;
     if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
-    // With no room for it, the page is read again when the application has caught up.
+    // Without room for it the page is read again when the application has caught up.
     if (this.#ports.full()) return this.#release();
-    // First: it may be skipped at once.
+    // Before `skims`, which may skip at once.
     this.#isSkimming = page.more;
     if (page.more && this.#ports.skims(page.seq)) return this.#release();
     this.#isSkimming = false;
@@ -291,7 +257,8 @@ export class Subscription {
     if (end === undefined && !page.more) {
       if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
       if (this.#attempts >= SURRENDER_AFTER) {
-        // A log that knows its head, and has nothing beyond it, is believed: what was announced was never in it. A beat looks again.
+        // A log that knows its head, and has nothing beyond it, is believed: the announced messages were never in it. A
+        // beat looks again.
         if (page.seq > 0 && page.seq < this.#sequencer.highest) {
           this.#sequencer.restart(this.#at);
           this.beat.atMost(now() + MAX_REPLY_MS);
@@ -303,24 +270,24 @@ export class Subscription {
     this.#askLater();
   }
 
-  /** The position is beyond the log's head: it was of another log. */
+  /** Starts anew at the log's head. The position is beyond it, so it was of another log. */
   #restart(asked: number, page: CatchUp): void {
     const { seq } = page;
-    // If broadcasts have moved the position since, the answer is of the past.
+    // Broadcasts have moved the position since, so the answer is out of date.
     if (asked !== this.#sequencer.position) {
       this.#askLater();
       return this.#release();
     }
     this.#sequencer.restart(seq);
     if (!bringsState(page)) this.#ports.missed(seq, true);
-    this.#truncated(asked, seq, false);
+    this.#ports.emit("truncated", { after: asked, seq, certain: false });
     this.#advance();
   }
 
-  /** Hands over what is in order, and closes a recovery when nothing is missing any more. */
+  /** Hands over messages in order, and closes a recovery when nothing is missing any more. */
   #advance(): void {
     if (!this.#ports.full()) this.#deliver(this.#at);
-    // Whoever got the messages may have left the room.
+    // A listener may have left the room.
     if (this.stopped) return;
     if (!this.connected || this.#sequencer.behind) return this.#release();
     this.#clearTimers();
@@ -334,11 +301,11 @@ export class Subscription {
     this.#release();
   }
 
-  /** Something is missing: wait for it a little, unless waiting cannot help. */
+  /** Waits a little for messages that are missing, and then asks the log. */
   #chase(): void {
     if (!this.syncable || !this.#sequencer.behind || this.#isSkimming) return;
     if (this.beat.asking || this.#reorder.running || this.#retry.running) return;
-    // Nothing tells whether the first broadcast after an empty log is the first message of the log: ask.
+    // The first broadcast after an empty log need not be the first message of the log, which only the log can tell.
     if (this.#sequencer.emptied) return this.#ask();
     this.#reorder.set(this.#times.reorderWindowMs, () => {
       if (!this.#sequencer.behind || this.#ports.full()) return;
@@ -357,13 +324,17 @@ export class Subscription {
   }
 
   #askLater(): void {
-    // What is given up was missing for two seconds at least, however short the pauses: copies of the log's head are younger.
+    // Messages are given up after two seconds at least, however short the backoff: copies of the log's head are
+    // younger.
     this.#retry.set(backoffDelay(this.#times.retry, this.#attempts) + LONGER_MS * this.#attempts++, () => {
       if (this.#sequencer.behind) this.#ask();
     });
   }
 
-  /** What is missing up to `limit` is gone; what broadcasts have brought of it is delivered, and each hole told. */
+  /**
+   * Gives up the messages that are missing up to `limit`. Those that broadcasts have brought are delivered, and each
+   * hole is told.
+   */
   #surrender(limit: number): void {
     let missed: number | undefined;
     for (;;) {
@@ -371,8 +342,8 @@ export class Subscription {
       const seq = this.#sequencer.skipHole(limit);
       if (seq === undefined) break;
       missed = this.#at;
-      // "All that is retained" may be nothing; nobody was promised more.
-      if (after > 0 || this.emptyAt !== undefined) this.#truncated(after, seq, true);
+      // "All that is retained" may be nothing, and nobody was promised more.
+      if (after > 0 || this.emptyAt !== undefined) this.#ports.emit("truncated", { after, seq, certain: true });
       this.#deliver(after);
       if (this.stopped || this.#ports.full()) break;
     }
@@ -383,7 +354,7 @@ export class Subscription {
     this.#chase();
   }
 
-  /** Hands over what follows without a gap. */
+  /** Hands over the messages that follow without a gap. */
   #deliver(after: number): void {
     const messages = this.#sequencer.take();
     const count = messages.filter((message) => message.recovered).length;
@@ -399,27 +370,20 @@ export class Subscription {
     this.#ports.status("recovering");
   }
 
-  /** Both connections of a hand-over report the same hole; it is told once. */
+  /** Tells a hole once, although both connections of a hand-over report it. */
   #reportTruncation(asked: number, page: CatchUp): void {
-    const { truncated, seq, messages } = page;
     const { position = 0, emptied } = this.#sequencer;
-    const first = messages[0]?.seq;
-    const report = (after: number, behind: number, certain: boolean) => {
-      if (!bringsState(page)) this.#ports.missed(Math.max(behind - 1, after + 1), false);
-      this.#truncated(after, behind, certain);
-    };
-    if (first === undefined) {
-      if (truncated && seq === 0 && asked === position && !emptied) report(asked, seq, false);
-    } else if (truncated) {
-      if (asked <= position && position < first - 1) report(position, first, true);
-    } else if (asked === 0 && emptied && this.emptyAt !== undefined && now() - this.emptyAt >= this.#trustEmptyMs) {
-      // Asked for all that is retained, the log does not say what it has dropped since it was seen empty.
-      report(position, first, false);
-    }
-  }
-
-  #truncated(after: number, seq: number, certain: boolean): void {
-    this.#ports.emit("truncated", { after, seq, certain });
+    const { truncated } = page;
+    // No message has the number 0, which stands for "none" here.
+    const seq = page.messages[0]?.seq ?? 0;
+    let isHole: boolean;
+    if (seq === 0) isHole = truncated && page.seq === 0 && asked === position && !emptied;
+    else if (truncated) isHole = asked <= position && position < seq - 1;
+    // The log, asked for all that is retained, does not say what it has dropped since it was seen empty.
+    else isHole = asked === 0 && emptied && now() - (this.emptyAt ?? Infinity) >= this.#trustEmptyMs;
+    if (!isHole) return;
+    if (!bringsState(page)) this.#ports.missed(Math.max(seq - 1, position + 1), false);
+    this.#ports.emit("truncated", { after: position, seq, certain: truncated && seq > 0 });
   }
 
   #release(): void {

@@ -2,29 +2,31 @@ import { longestSilence, SLACK_MS } from "./beat.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { SyncedFrame } from "./frames.js";
 import { patience } from "./join-pace.js";
-import { MAX_SYNC_ROOMS } from "./limits.js";
+import { SYNC_ROOMS } from "./limits.js";
 import type { Link } from "./link.js";
-import { log, type Logger } from "./logger.js";
+import { type Logger, log } from "./logger.js";
 import type { Subscription } from "./subscription.js";
 import { type Backoff, backoffDelay, now, retryDelay, Timer } from "./timing.js";
 
-export interface SyncerTimes {
+interface SyncerTimes {
   syncTimeoutMs: number;
   retry: Backoff;
   logger?: Logger;
 }
 
-export interface SyncerPorts {
+interface SyncerPorts {
   /** The rooms that the client is in. */
   readonly subscriptions: ReadonlyMap<string, Subscription>;
   error(error: RoomcastError): void;
 }
 
 /**
- * Asks the log what the rooms have missed, on the connection that carries everything: of a room with a gap at once, of all rooms
- * when their beats are due. A beat is the heartbeat too, keeps the connection from idling out, and renews memberships.
+ * Questions to the log about messages that rooms have missed, on the connection that carries everything: at once for a
+ * room with a gap, and for every room when its beat is due. A beat also shows that the connection lives, keeps it from
+ * idling out, and renews memberships.
  *
- * One timer for all rooms. A beat's frame is filled up with the rooms that are due next, so that rooms come to share beats.
+ * All rooms have one timer. A beat's frame is filled up with the rooms that are due next, so that rooms come to share
+ * beats.
  */
 export class Syncer {
   readonly #times: SyncerTimes;
@@ -34,10 +36,10 @@ export class Syncer {
   #link: Link | undefined;
   #beating = false;
   #failures = 0;
-  /** Failures in a row that were silence: a slow server gets more time. */
+  /** Number of timeouts in a row: a slow server gets more time. */
   #timeouts = 0;
   #pausedUntil = 0;
-  /** When the connection is due even if no room is. */
+  /** The time of the connection's own beat, if no room is due before. */
   #idleAt = 0;
   readonly #timer = new Timer();
   #timerAt = Infinity;
@@ -53,29 +55,29 @@ export class Syncer {
     this.#beating = false;
     this.#asked.clear();
     this.#stayAwake();
-    // In a hand-over rooms were joined on this connection, and looked at on the one before.
+    // A hand-over joins rooms on this connection, while the beats went over the one before.
     for (const room of this.#ports.subscriptions.values()) if (link?.hasJoined(room)) room.beat.confirm(now());
     this.replan();
   }
 
-  /** A room's beat may have become due earlier. */
+  /** Notes that a room's beat may be due earlier than before. */
   due(room: Subscription): void {
     const { due } = room.beat;
     if (!this.#link || due >= this.#timerAt) return;
-    // Not at once: rooms that ask in the same moment share a frame.
+    // Later, so that rooms that ask in the same moment share a frame.
     this.#timerAt = due;
     queueMicrotask(() => this.#run());
   }
 
-  /** Beats as soon as it may: something suggests that the connection is dead, or that the device slept. */
+  /** Beats as soon as it may, because the connection may be dead, or the device may have slept. */
   probe(): void {
-    // A beat under way shows it too.
+    // A beat under way shows the same.
     if (this.#beating) return;
     this.#idleAt = 0;
     this.#run();
   }
 
-  /** Looks anew when what is due. */
+  /** Sets the timer to the next time at which something is due. */
   replan(): void {
     this.#timer.clear();
     this.#timerAt = Infinity;
@@ -88,7 +90,7 @@ export class Syncer {
     this.#timer.set(this.#timerAt - now(), () => this.#run());
   }
 
-  /** Something goes over the connection, which is not idle for a while. */
+  /** Notes a frame on the connection, which is not idle for a while. */
   #stayAwake(): void {
     this.#idleAt = now() + longestSilence();
   }
@@ -97,7 +99,10 @@ export class Syncer {
     return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
   }
 
-  /** When something can be sent about the room. The answer to a beat, which others wait for, looks anew by itself. */
+  /**
+   * The time at which a frame about the room can go. Rooms that wait for the answer to a beat are looked at again after
+   * it.
+   */
   #goesAt({ beat }: Subscription): number {
     if (!this.#beating) return beat.due;
     return this.#failures > 0 ? Infinity : beat.askAt;
@@ -109,15 +114,15 @@ export class Syncer {
     if (!link || link.connection.end) return;
     if (time < this.#pausedUntil) return this.replan();
     const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
-    // After a failure one frame at a time, for all that is due.
+    // After a failure one frame at a time goes out, for everything that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
-    for (let at = 0; at < asking.length; at += MAX_SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + MAX_SYNC_ROOMS));
+    for (let at = 0; at < asking.length; at += SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + SYNC_ROOMS));
     const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
-    // One after another: many rooms are no reason for a burst.
+    // Beats go one after another: many rooms are no reason for a burst.
     if (!this.#beating && first <= time + SLACK_MS) {
       const riding = others.filter(({ beat }) => beat.due <= time + SLACK_MS || beat.ridesAlong(time));
-      void this.#beat(link, riding.slice(0, MAX_SYNC_ROOMS));
+      void this.#beat(link, riding.slice(0, SYNC_ROOMS));
     }
     this.replan();
   }
@@ -136,9 +141,15 @@ export class Syncer {
     const rooms = new Map(asked.map((room) => [room.roomId, room.resumeFrom ?? 0]));
     const sentAt = now();
     const timeoutMs = patience(this.#times.syncTimeoutMs, this.#timeouts);
-    const lists = asked.flatMap((room) => (room.presenceRev === undefined ? [] : [[room.roomId, room.presenceRev] as const]));
+    const lists = asked.flatMap((room) =>
+      room.presenceRev === undefined ? [] : [[room.roomId, room.presenceRev] as const],
+    );
     const presence = lists.length > 0 && { presence: Object.fromEntries(lists) };
-    const request = link.connection.request({ action: "sync", rooms: Object.fromEntries(rooms), ...presence }, "synced", timeoutMs);
+    const request = link.connection.request(
+      { action: "sync", rooms: Object.fromEntries(rooms), ...presence },
+      "synced",
+      timeoutMs,
+    );
     link.syncing(rooms.keys(), request);
     try {
       const reply = await request;
@@ -155,7 +166,7 @@ export class Syncer {
     const time = now();
     if (renewed?.length) log(this.#times.logger, "debug", "memberships renewed", { rooms: renewed });
     if (link === this.#link) this.#stayAwake();
-    // Not read as a record: a room may be called `constructor`.
+    // A map, because a room may be called `constructor`.
     const pages = new Map(Object.entries(reply.rooms));
     const lists = new Map(Object.entries(reply.presence ?? {}));
     const crowded = [...pages.values()].some(({ messages }) => messages.length > 0);
@@ -169,7 +180,7 @@ export class Syncer {
       } else if (forbidden?.includes(room.roomId)) {
         room.end(new RoomcastError("forbidden", "the room is forbidden", room));
       } else {
-        // Its log could not be read, or there was no time for it.
+        // The room's log could not be read, or there was no time for it.
         room.beat.failed(time, time + backoffDelay(this.#times.retry, room.beat.leftOut++));
       }
     }

@@ -2,21 +2,21 @@ import { type Cancellation, cancellable, unlessCancelled } from "./cancellation.
 import type { RoomcastError } from "./errors.js";
 import { MAX_TIMER_MS } from "./limits.js";
 
-/** A promise with its two ends. */
+/** A promise with the functions that settle it. */
 export interface Deferred<T> {
   promise: Promise<T>;
   resolve: (value: T) => void;
   reject: (error: unknown) => void;
 }
 
-/** A `Deferred` whose rejection may go unobserved: it is always reported in another way too. */
+/** A `Deferred` whose rejection may go unobserved, because it is reported in another way too. */
 export function deferred<T>(): Deferred<T> {
   const ends = {} as Deferred<T>;
   ends.promise = quiet(new Promise((resolve, reject) => Object.assign(ends, { resolve, reject })));
   return ends;
 }
 
-/** `promise`, whose rejection may go unobserved: events tell the same. */
+/** The same promise, whose rejection may go unobserved, because events tell the same. */
 export function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
@@ -25,10 +25,13 @@ export function quiet<T>(promise: Promise<T>): Promise<T> {
 /** Resolves after `ms`, or rejects with the reason as soon as it is cancelled. */
 export function sleep(ms: number, cancellation: Cancellation): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      forget();
-      resolve();
-    }, Math.min(ms, MAX_TIMER_MS));
+    const timer = setTimeout(
+      () => {
+        forget();
+        resolve();
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
     const forget = cancellation.onCancel((reason) => {
       clearTimeout(timer);
       reject(reason);
@@ -58,7 +61,7 @@ export class Timer {
   }
 }
 
-/** Does `work` with a cancellation that follows `parent`, and is cancelled with `late()` after `ms`. */
+/** Does `work` with a deadline: a cancellation that follows `parent`, or comes after `ms` with the reason `late()`. */
 export function within<T>(
   ms: number,
   late: () => RoomcastError,
@@ -75,23 +78,30 @@ export function within<T>(
   );
 }
 
-/** `promise`, or a rejection with `late()` after `ms`, or with the reason if `parent` is cancelled first. */
-export function inTime<T>(promise: Promise<T>, ms: number, late: () => RoomcastError, parent?: Cancellation): Promise<T> {
+/**
+ * The promise's outcome, or a rejection with `late()` after `ms`, or with the reason if `parent` is cancelled first.
+ */
+export function inTime<T>(
+  promise: Promise<T>,
+  ms: number,
+  late: () => RoomcastError,
+  parent?: Cancellation,
+): Promise<T> {
   return within(ms, late, (deadline) => unlessCancelled(promise, deadline), parent);
 }
 
-/** What `performance.now()` and the wall clock differ by. */
+/** Difference between the wall clock and `performance.now()`. */
 let offset = Date.now() - monotonic();
 let slept = 0;
 
 /**
- * Milliseconds on a clock that never goes back and does not stop while the device sleeps: `performance.now()`, which stops on some
- * systems, and as much as the wall clock gets ahead of it.
+ * Milliseconds on a clock that never goes back and does not stop while the device sleeps. It is `performance.now()`,
+ * which stops on some systems, plus the leaps of the wall clock over it: after an hour's sleep that is an hour.
  */
 export function now(): number {
   const elapsed = monotonic();
   const ahead = Date.now() - elapsed - offset;
-  // Less is the wall clock being adjusted; a step back is no time at all.
+  // A smaller difference is an adjustment of the wall clock. A step back is no time at all.
   if (Math.abs(ahead) > CLOCK_STEP_MS) {
     offset += ahead;
     slept += Math.max(0, ahead);
@@ -114,14 +124,19 @@ export interface Backoff {
 }
 
 /**
- * Delay before retry number `attempt` (from 0): anywhere between 0 and the exponential bound. Full jitter, because the
- * clients of a room lose their connections together and must not come back together.
+ * Delay before retry number `attempt` (from 0), anywhere between 0 and the exponential bound. The jitter is full,
+ * because the clients of a room lose their connections together and must not come back together. With `base` 500 ms and
+ * `cap` 30 s the bounds are 0.5, 1, 2, 4, 8, 16, 30 s.
  */
 export function backoffDelay({ base, cap }: Backoff, attempt: number): number {
   return Math.random() * Math.min(cap, base * 2 ** attempt);
 }
 
-/** The same for a request that failed with `error`, which may say how long to wait at least. */
-export function retryDelay(backoff: Backoff, attempt: number, { retryAfterMs = 0 }: { retryAfterMs?: number | undefined }): number {
+/** Delay before a retry after `error`, which may ask for a longer one. */
+export function retryDelay(
+  backoff: Backoff,
+  attempt: number,
+  { retryAfterMs = 0 }: { retryAfterMs?: number | undefined },
+): number {
   return Math.max(retryAfterMs, backoffDelay(backoff, attempt));
 }

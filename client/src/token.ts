@@ -1,4 +1,4 @@
-/** Whether this is a JSON Web Token whose time is over by this device's clock. `false` if it cannot be told. */
+/** True for a JSON Web Token that has expired by this device's clock. Other tokens are not read, and count as good. */
 export function isExpired(token: string): boolean {
   try {
     const payload = token.split(".")[1] ?? "";

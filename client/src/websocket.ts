@@ -2,18 +2,14 @@ import { type Cancellation, unlessCancelled } from "./cancellation.js";
 import { RoomcastError } from "./errors.js";
 import { deferred } from "./timing.js";
 
-/**
- * The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it.
- *
- * Event parameters are `any` because every implementation has its own event classes.
- */
+/** The part of the WebSocket interface that the library uses. Browsers, Node >= 22 and the `ws` package have it. */
 export interface WebSocketLike {
-  /* eslint-disable @typescript-eslint/no-explicit-any */
+  // biome-ignore-start lint/suspicious/noExplicitAny: every implementation has event classes of its own.
   onopen: ((event: any) => void) | null;
   onmessage: ((event: any) => void) | null;
   onerror: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
-  /* eslint-enable @typescript-eslint/no-explicit-any */
+  // biome-ignore-end lint/suspicious/noExplicitAny: as above.
   send(data: string): void;
   close(code?: number, reason?: string): void;
   /** Node's `ws`: closes without the closing handshake. */
@@ -30,27 +26,34 @@ export function globalWebSocket(): WebSocketConstructor {
   throw new RoomcastError("bad_request", "no WebSocket: pass that of the ws package");
 }
 
-/** Opens a socket: resolves when it is open, rejects with `connect_failed`, or with the reason when it is cancelled. */
-export async function openSocket(WebSocket: WebSocketConstructor, url: string, cancellation: Cancellation): Promise<WebSocketLike> {
+/** Opens a socket. Resolves when it is open. Rejects with `connect_failed`, or with the reason when it is cancelled. */
+export async function openSocket(
+  WebSocket: WebSocketConstructor,
+  url: string,
+  cancellation: Cancellation,
+): Promise<WebSocketLike> {
   cancellation.throwIfCancelled();
   let socket: WebSocketLike;
   try {
     socket = new WebSocket(url);
   } catch (cause) {
-    // Not a network failure: a bad URL, or a page loaded by https that may not open ws.
+    // The cause is no failure of the network, but a bad URL, or a page loaded by https that may not open ws.
     throw new RoomcastError("connect_failed", "the WebSocket could not be created", { cause, retryable: false });
   }
   const opened = deferred<WebSocketLike>();
   let cause: unknown;
   socket.onopen = () => opened.resolve(socket);
-  // Needed after the end too: Node's `ws` emits an error when it is closed while connecting, and throws if nobody listens.
+  // The listener stays to the end: Node's `ws` emits an error when it is closed while connecting, and throws if nobody
+  // listens.
   socket.onerror = (event: { message?: string; error?: unknown } | undefined) => {
     cause = event?.error ?? event?.message;
   };
   socket.onclose = (event: { code: number }) => {
     // Some implementations quote the address, with the token in it.
     const detail = cause instanceof Error ? `, ${cause.message.replace(/token=[^&\s'"]+/g, "token=...")}` : "";
-    opened.reject(new RoomcastError("connect_failed", `the WebSocket could not be opened (code ${event.code}${detail})`, { cause }));
+    opened.reject(
+      new RoomcastError("connect_failed", `the WebSocket could not be opened (code ${event.code}${detail})`, { cause }),
+    );
   };
   try {
     return await unlessCancelled(opened.promise, cancellation);

@@ -1,31 +1,34 @@
-"""What an account decides: how much concurrency there is, and whether its API Gateway may write logs."""
+"""Parameters that the account decides: the concurrency that it has left, and the role for API Gateway's logs."""
 
 from botocore.exceptions import ClientError
 
 from refused import Refused
 
-# What the event source mappings may start side by side.
+# Parameters that bound how many invocations an event source mapping has side by side.
 MAPPED = ("FanoutMaximumConcurrency", "ShardsMaximumConcurrency", "RelayConcurrency")
-# A mapping without a parameter: that of RelayFailureQueue, and those of presence and ephemeral where the stack has them.
+# The bound of a mapping without a parameter: that of RelayFailureQueue, and those of presence and ephemeral where the
+# stack has them.
 FIXED = 2
 RESERVED = (*MAPPED, "MessageConcurrency", "SessionConcurrency", "AuthorizerConcurrency")
-# Lambda keeps this much of an account's concurrency unreserved.
+# Concurrency of an account that Lambda keeps unreserved.
 UNRESERVED = 100
-# The least that a mapping takes.
+# The smallest bound that a mapping takes.
 LEAST = 2
 
 
 def extras(wanted: dict[str, str]) -> int:
-    """How many of the functions presence and ephemeral the stack has."""
+    """The number of functions among presence and ephemeral that the stack has."""
     counts_members = wanted["PresenceRooms"] or wanted["LifecycleRooms"]
     return bool(counts_members) + (wanted["EphemeralMaxMembers"] != "0")
 
 
 def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-    """The mappings' limits for a new stack: together half of what is free at most. The rest is for what clients wait for.
+    """The mappings' limits for a new stack: half of the free concurrency at most. Clients wait for the other functions.
 
-    A mapping that asks for more than there is has its batches throttled; each time counts as a receive, and good messages
-    end in the dead-letter queue.
+    A mapping that starts more than there is has its batches throttled. Each throttling counts as a receive, and after
+    enough of them good messages become dead letters.
+
+    For example 900 are free, and the stack has neither presence nor ephemeral: the mappings share 450 - 2.
     """
     free = session.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
     if wanted["ReserveConcurrency"] == "true":
@@ -40,7 +43,7 @@ def choose_concurrency(session, wanted: dict[str, str], given: dict[str, str]) -
 
 
 def check_reservation(session, wanted: dict[str, str], before: dict[str, str]) -> None:
-    """For a stack that is there: what it has reserved itself is free for it."""
+    """The check for an update: concurrency that the stack has reserved already is free for it."""
     if wanted["ReserveConcurrency"] != "true":
         return
     own = reserved(before) if before.get("ReserveConcurrency") == "true" else 0
@@ -49,7 +52,7 @@ def check_reservation(session, wanted: dict[str, str], before: dict[str, str]) -
 
 
 def reserved(values: dict[str, str]) -> int:
-    """What a stack with these parameters reserves; one of an older template has not all of them."""
+    """The concurrency that a stack with these parameters reserves. A stack of an older template lacks some of them."""
     named = sum(int(values.get(name, 0)) for name in RESERVED)
     has_extras = "EphemeralMaxMembers" in values
     return named + (FIXED * extras(values) if has_extras else 0)
@@ -59,8 +62,8 @@ def refuse_reservation(free: int, wanted: dict[str, str]) -> None:
     asked = reserved(wanted)
     if asked + UNRESERVED > free:
         raise Refused(
-            f"the functions would reserve a concurrency of {asked}, and the account has {max(0, free - UNRESERVED)} left "
-            f"to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or leave ReserveConcurrency out"
+            f"the functions would reserve a concurrency of {asked}, and the account has {max(0, free - UNRESERVED)} "
+            f"left to reserve. Lower {', '.join(RESERVED)}, ask AWS for a higher quota, or leave ReserveConcurrency out"
         )
 
 
@@ -83,6 +86,6 @@ def has_log_role(session) -> bool:
     try:
         session.client("iam").get_role(RoleName=arn.rsplit("/", 1)[1])
     except ClientError as error:
-        # The setting outlives its role, for instance one that a failed deployment made.
+        # The setting outlives its role, for example a role that a failed deployment made.
         return error.response["Error"]["Code"] != "NoSuchEntity"
     return True

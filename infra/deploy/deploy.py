@@ -1,8 +1,8 @@
 """Deploys what infra/deploy/build has made to the AWS account whose credentials are in force: `make deploy`.
 
-Looks first at what makes a deployment fail half-way, or a function not start: parameters that do not fit together, and
-what a template cannot see of an account. --check does only that. The SAM CLI uploads; the change set is made here,
-since the SAM CLI takes quotes and backslashes out of parameters, and a stack's tags away.
+Causes of a deployment that fails half-way, or of a function that does not start, are looked for first: parameters that
+do not fit together, and limits of the account that a template cannot see. --check does only that. The SAM CLI uploads.
+The change set is made here, because the SAM CLI drops quotes and backslashes of parameters, and all tags of the stack.
 """
 
 import argparse
@@ -26,7 +26,9 @@ from session import describe, is_aws, open_session
 
 
 def parse_options() -> argparse.Namespace:
-    options = argparse.ArgumentParser(description="Deploys Roomcast to AWS. PARAMS and TAGS: 'Name=value ...' in the environment.")
+    options = argparse.ArgumentParser(
+        description="Deploys Roomcast to AWS. PARAMS and TAGS: 'Name=value ...' in the environment."
+    )
     options.add_argument("--stack", required=True)
     options.add_argument("--arch", required=True)
     options.add_argument("--role-arn", default="", help="a role that CloudFormation works under")
@@ -36,7 +38,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
-    """Every parameter of the stack to be: what is given, else what the stack has, else what the account asks for, else the default."""
+    """The value of every parameter: the given one, else the stack's, else what the account needs, else the default."""
     definitions = template.parameters(template.read())
     parameters.refuse_unknown(definitions, given)
     defaults = {name: definition["Default"] for name, definition in definitions.items()}
@@ -44,7 +46,10 @@ def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
     wanted = {**defaults, **before, **given}
     has = before.get("Architecture", wanted["Architecture"])
     if has != wanted["Architecture"]:
-        print(f"the stack is of {has} and becomes one of {wanted['Architecture']}: ARCH={has} leaves it as it is", flush=True)
+        print(
+            f"the stack is of {has} and becomes one of {wanted['Architecture']}: ARCH={has} leaves it as it is",
+            flush=True,
+        )
     parameters.check(definitions, wanted, session.region_name, is_aws(session))
     if found is None:
         chosen = account.choose_concurrency(session, wanted, given)
@@ -58,13 +63,16 @@ def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
 
 
 def clear(session, failed: dict, role: str | None, is_check: bool) -> None:
-    """Removes a stack that was never complete, with what it left."""
+    """Removes a stack that was never complete, together with the resources that outlive it."""
     cloudformation = session.client("cloudformation")
     name = failed["StackName"]
     left = kept.among(stack.resources(cloudformation, failed["StackId"]), template.kept(template.read()))
     for each in left:
         if content := kept.content(session, each):
-            raise Refused(f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: remove it with make undeploy")
+            raise Refused(
+                f"the stack {name} is in {failed['StackStatus']}, but {each} has {content}: "
+                "remove it with make undeploy"
+            )
     if is_check:
         return
     print(f"the stack {name} is in {failed['StackStatus']}, of a first deployment that failed: removing it", flush=True)
@@ -92,7 +100,7 @@ def package(name: str, region: str, bucket: str, packaged: Path) -> None:
 
 
 def upload(s3, name: str, packaged: Path) -> str:
-    """Puts the template where the functions are; it is too large for a call of CloudFormation. Returns its URL."""
+    """Puts the template, which is too large for a call of CloudFormation, beside the functions. Returns its URL."""
     text = packaged.read_bytes()
     functions = yaml.load(text, template.Intrinsics)["Resources"].values()
     location = next(each["Properties"]["CodeUri"] for each in functions if each["Type"] == "AWS::Serverless::Function")
@@ -103,7 +111,7 @@ def upload(s3, name: str, packaged: Path) -> str:
 
 
 def release(packaged: Path, values: dict[str, str]) -> str:
-    """Differs when the code, the template or a parameter does: then the functions get new versions."""
+    """A hash of the code, the template and the parameters: the functions get new versions when one of them differs."""
     others = sorted((name, value) for name, value in values.items() if name != "Release")
     return hashlib.sha256(packaged.read_bytes() + repr(others).encode()).hexdigest()[:16]
 

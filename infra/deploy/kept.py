@@ -1,4 +1,4 @@
-"""What a stack leaves behind on purpose: messages, what could not be broadcast, the role under which API Gateway logs."""
+"""Resources that outlive their stack on purpose: messages, dead letters, the role under which API Gateway logs."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Kept:
 
 
 def among(resources: list[dict], names: list[str]) -> list[Kept]:
-    """Those of a stack's resources that are kept and still there."""
+    """The resources of a stack that are kept and still there."""
     return [
         Kept(resource["LogicalResourceId"], resource["ResourceType"], resource["PhysicalResourceId"])
         for resource in resources
@@ -31,7 +31,7 @@ def among(resources: list[dict], names: list[str]) -> list[Kept]:
 
 
 def content(session, kept: Kept) -> str | None:
-    """What somebody might miss in it; None if there is nothing, or it is gone."""
+    """Contents that somebody might miss. None: the resource is empty or gone."""
     try:
         if kept.type == "AWS::DynamoDB::Table":
             found = session.client("dynamodb").scan(TableName=kept.id, Limit=1, Select="COUNT")
@@ -50,7 +50,7 @@ def content(session, kept: Kept) -> str | None:
 
 
 def remove(session, kept: Kept) -> str | None:
-    """Deletes it, if it is still there. Returns why not."""
+    """Deletes the resource if it is still there. Returns the reason if it has to stay."""
     try:
         if kept.type == "AWS::DynamoDB::Table":
             remove_table(session.client("dynamodb"), kept.id)
@@ -76,7 +76,10 @@ def remove_log_role(session, role: str) -> str | None:
     apigateway, iam = session.client("apigateway"), session.client("iam")
     arn = apigateway.get_account().get("cloudwatchRoleArn") or ""
     if arn.rsplit("/", 1)[-1] == role:
-        if apigateway.get_rest_apis(limit=1)["items"] or session.client("apigatewayv2").get_apis(MaxResults="1")["Items"]:
+        if (
+            apigateway.get_rest_apis(limit=1)["items"]
+            or session.client("apigatewayv2").get_apis(MaxResults="1")["Items"]
+        ):
             return "the region has other APIs, which log under it"
         apigateway.update_account(patchOperations=[{"op": "replace", "path": "/cloudwatchRoleArn", "value": ""}])
     for page in iam.get_paginator("list_attached_role_policies").paginate(RoleName=role):

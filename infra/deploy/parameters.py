@@ -29,14 +29,22 @@ def assignments(text: str, variable: str) -> dict[str, str]:
 def refuse_unknown(definitions: dict[str, dict], given: dict[str, str]) -> None:
     unknown = sorted(set(given) - set(definitions))
     if unknown:
-        raise Refused(f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(definitions))}")
+        raise Refused(
+            f"no such parameter: {', '.join(unknown)}; infra/template.yaml has {', '.join(sorted(definitions))}"
+        )
 
 
 def check(definitions: dict[str, dict], wanted: dict[str, str], region: str, on_aws: bool) -> None:
     """Refuses values that CloudFormation or a function would refuse, all of them at once."""
     problems = [problem for name, value in wanted.items() for problem in of_one(name, value, definitions[name])]
     if not problems:
-        problems = [*of_times(wanted), *of_tokens(wanted), *of_domain(wanted), *of_regions(wanted, region), *of_deployment(wanted)]
+        problems = [
+            *of_times(wanted),
+            *of_tokens(wanted),
+            *of_domain(wanted),
+            *of_regions(wanted, region),
+            *of_deployment(wanted),
+        ]
         if on_aws:
             problems += of_emulator(wanted)
     if problems:
@@ -57,7 +65,8 @@ def of_one(name: str, value: str, definition: dict):
         elif int(value) > definition.get("MaxValue", int(value)):
             yield f"{name} is {value}, and must be {definition['MaxValue']} at most"
     elif "AllowedPattern" in definition and not re.fullmatch(definition["AllowedPattern"], value):
-        yield f"{name} is {value!r}: {definition.get('ConstraintDescription', 'must match ' + definition['AllowedPattern'])}"
+        rule = definition.get("ConstraintDescription", f"must match {definition['AllowedPattern']}")
+        yield f"{name} is {value!r}: {rule}"
 
 
 def of_times(wanted: dict[str, str]):
@@ -69,19 +78,22 @@ def of_times(wanted: dict[str, str]):
             f"SyncMinSeconds ({wanted['SyncMinSeconds']}) is above half of PresenceLeaseSeconds "
             f"({wanted['PresenceLeaseSeconds']}): members would be taken for gone between two syncs"
         )
-    timeout = 1000 * int(wanted["FanoutTimeout"])
+    seconds = int(wanted["FanoutTimeout"])
+    timeout = 1000 * seconds
     reserve, post = int(wanted["FanoutDeadlineReserveMs"]), int(wanted["FanoutPostTimeoutMs"])
     if 2 * reserve > timeout:
-        yield f"FanoutDeadlineReserveMs ({reserve}) is more than half of FanoutTimeout ({wanted['FanoutTimeout']} s): no more would count"
+        yield (
+            f"FanoutDeadlineReserveMs ({reserve}) is more than half of FanoutTimeout ({seconds} s): no more would count"
+        )
     elif post > timeout - reserve:
         yield (
-            f"FanoutPostTimeoutMs ({post}) is longer than an invocation posts: FanoutTimeout ({wanted['FanoutTimeout']} s) "
+            f"FanoutPostTimeoutMs ({post}) is longer than an invocation posts: FanoutTimeout ({seconds} s) "
             f"less FanoutDeadlineReserveMs ({reserve})"
         )
 
 
 def of_tokens(wanted: dict[str, str]):
-    """What the authorizer would not start with."""
+    """Values with which the authorizer would not start."""
     missing = [name for name in ("AuthIssuer", "AuthAudience") if not wanted[name]]
     if wanted["AuthJwksUrl"] and missing:
         yield f"AuthJwksUrl needs {', '.join(missing)}: tokens of the issuer's other applications would be let in"

@@ -1,5 +1,5 @@
-"""What the user is told instead of a traceback."""
+"""The error that the user is told instead of a traceback."""
 
 
 class Refused(Exception):
-    """Why something is not done, and what to do about it."""
+    """The reason why something is not done. Its text says what to do about it."""

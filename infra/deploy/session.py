@@ -22,6 +22,6 @@ def describe(session, stack: str) -> str:
 
 
 def is_aws(session) -> bool:
-    """Not an emulator on this machine."""
+    """Whether calls go to AWS, and not to an emulator on this machine."""
     host = urlsplit(session.client("cloudformation").meta.endpoint_url).hostname
     return host not in ("127.0.0.1", "localhost", "::1")

@@ -1,4 +1,4 @@
-"""A stack in CloudFormation: what it is, changing it, removing it."""
+"""A stack in CloudFormation: finding, changing and removing it."""
 
 import hashlib
 import time
@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from refused import Refused
 
-# After these there is nothing that could be updated: the stack was never complete.
+# States of a stack that was never complete, so that there is nothing to update.
 NEVER_COMPLETE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 POLL_SECONDS = 5.0
 # Parameters that only a stack of this template has.
@@ -16,7 +16,7 @@ UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 
 
 def find(cloudformation, name: str) -> dict | None:
-    """The stack of this name; one that was only ever looked at (REVIEW_IN_PROGRESS) is none."""
+    """The stack of this name. A stack in REVIEW_IN_PROGRESS does not count: it has a change set and no resources."""
     try:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -27,9 +27,12 @@ def find(cloudformation, name: str) -> dict | None:
 
 
 def refuse_foreign(stack: dict) -> None:
-    """A name that is taken: an update would delete all that is in that stack, as would its removal."""
-    if not OWN_PARAMETERS <= parameters(stack).keys():
-        raise Refused(f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. Is it the name that you mean?")
+    """Refuses a stack that is another project's. An update would delete all its resources, and so would a removal."""
+    if not OWN_PARAMETERS.issubset(parameters(stack)):
+        raise Refused(
+            f"the stack {stack['StackName']} is not Roomcast's: it lacks parameters that Roomcast's have. "
+            "Is it the name that you mean?"
+        )
 
 
 def refuse_busy(stack: dict) -> None:
@@ -61,9 +64,11 @@ def resources(cloudformation, name_or_id: str) -> list[dict]:
 
 def change(cloudformation, name: str, is_new: bool, url: str, values: dict, tags: dict, role: str | None) -> bool:
     """Creates or updates a stack and waits for it. False when there was nothing to change."""
+    # No two change sets of a stack have the same name.
+    distinct = hashlib.sha256(repr((url, sorted(values.items()), time.time())).encode()).hexdigest()[:16]
     asked = {
         "StackName": name,
-        "ChangeSetName": f"roomcast-{hashlib.sha256(repr((url, sorted(values.items()), time.time())).encode()).hexdigest()[:16]}",
+        "ChangeSetName": f"roomcast-{distinct}",
         "ChangeSetType": "CREATE" if is_new else "UPDATE",
         "TemplateURL": url,
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
@@ -72,7 +77,8 @@ def change(cloudformation, name: str, is_new: bool, url: str, values: dict, tags
         **({"RoleARN": role} if role else {}),
     }
     change_set = cloudformation.create_change_set(**asked)["Id"]
-    while (made := cloudformation.describe_change_set(ChangeSetName=change_set))["Status"] not in ("CREATE_COMPLETE", "FAILED"):
+    done = ("CREATE_COMPLETE", "FAILED")
+    while (made := cloudformation.describe_change_set(ChangeSetName=change_set))["Status"] not in done:
         time.sleep(POLL_SECONDS)
     if made["Status"] == "FAILED":
         cloudformation.delete_change_set(ChangeSetName=change_set)
@@ -99,7 +105,7 @@ def delete(cloudformation, name_or_id: str, role: str | None = None) -> None:
 
 
 def wait(cloudformation, name_or_id: str, seen: set[str]) -> str:
-    """Prints what happens to a stack until nothing more does. Returns the status in which it ended."""
+    """Prints the events of a stack until it is at rest. Returns its status then."""
     while True:
         try:
             status = cloudformation.describe_stacks(StackName=name_or_id)["Stacks"][0]["StackStatus"]

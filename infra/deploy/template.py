@@ -1,4 +1,4 @@
-"""What infra/template.yaml says of its parameters, and of what a stack leaves behind."""
+"""Parameters and kept resources, as infra/template.yaml has them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ TEMPLATE = PROJECT / "infra/template.yaml"
 
 
 class Intrinsics(yaml.SafeLoader):
-    """Reads a template without minding !Ref and the like."""
+    """A reader of YAML that passes over !Ref and the like."""
 
 
 Intrinsics.add_multi_constructor("!", lambda *_: None)
@@ -20,10 +20,17 @@ def read() -> dict:
 
 
 def parameters(template: dict) -> dict[str, dict]:
-    """Each parameter's definition; values in it are texts, as CloudFormation takes them."""
-    return {name: {**definition, "Default": str(definition["Default"])} for name, definition in template["Parameters"].items()}
+    """Definitions of the parameters. Defaults are texts, as CloudFormation takes them."""
+    return {
+        name: {**definition, "Default": str(definition["Default"])}
+        for name, definition in template["Parameters"].items()
+    }
 
 
 def kept(template: dict) -> list[str]:
     """The resources that outlive their stack."""
-    return [name for name, resource in template["Resources"].items() if resource.get("DeletionPolicy", "").startswith("Retain")]
+    return [
+        name
+        for name, resource in template["Resources"].items()
+        if resource.get("DeletionPolicy", "").startswith("Retain")
+    ]

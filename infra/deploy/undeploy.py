@@ -43,8 +43,8 @@ def undeploy(session, asked: argparse.Namespace) -> None:
         stack.refuse_busy(found)
     if found and found.get("EnableTerminationProtection"):
         raise Refused(
-            f"the stack is protected: aws cloudformation update-termination-protection --no-enable-termination-protection "
-            f"--stack-name {asked.stack}"
+            "the stack is protected: aws cloudformation update-termination-protection "
+            f"--no-enable-termination-protection --stack-name {asked.stack}"
         )
     left = kept.among(stack.resources(cloudformation, stack_id), template.kept(template.read()))
     tell(session, left, found, asked.purge)
@@ -77,7 +77,10 @@ def main() -> int:
         print(describe(session, asked.stack), flush=True)
         undeploy(session, asked)
     except (Refused, EOFError) as refused:
-        print(f"error: {refused if isinstance(refused, Refused) else 'nobody answers: YES=1 does not ask'}", file=sys.stderr)
+        print(
+            f"error: {refused if isinstance(refused, Refused) else 'nobody answers: YES=1 does not ask'}",
+            file=sys.stderr,
+        )
         return 1
     except (BotoCoreError, ClientError) as error:
         print(f"error: a call of AWS failed: {error}", file=sys.stderr)

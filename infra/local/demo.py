@@ -1,4 +1,4 @@
-"""Serves the demo page on loopback, with what it needs to know of the stack and tokens to try it with."""
+"""Serves the demo page on loopback, with the stack's addresses and tokens to try it with."""
 
 import json
 import mimetypes
@@ -28,8 +28,8 @@ class Demo:
         self.url = f"http://{HOST}:{self._server.server_address[1]}/"
 
     def start(self, websocket_url: str, secret: Callable[[], bytes] | None) -> None:
-        """`secret` reads the secret of tokens, which may be rotated while the page is served. None: the stack takes no
-        tokens but those of its issuer, and the page gets none."""
+        """Serves from now on. `secret` reads the secret of tokens, which may be rotated meanwhile. None: the page gets
+        none, because the stack takes only its issuer's tokens."""
         self._server.secret = secret
         self._server.websocket_url = websocket_url
         threading.Thread(target=self._server.serve_forever, name="demo", daemon=True).start()
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer_json({"token": mint(self.server.secret(), subject)})
 
     def _is_for_us(self) -> bool:
-        """Whoever reaches the token endpoint is somebody: a page of another name that resolves to loopback must not."""
+        """Refuses requests for other hosts: any page whose name resolves to loopback could have tokens otherwise."""
         port = self.server.server_address[1]
         if self.headers.get("Host") in (f"{HOST}:{port}", f"localhost:{port}"):
             return True

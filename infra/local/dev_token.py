@@ -1,6 +1,8 @@
 """Tokens for the local stack: HS256 JWTs signed with the stack's secret, which is in the emulator's Secrets Manager.
 
-Run as a program it prints one token for a running stack: `make token SUB=alice ROOMS='{"chat:*": ["join", "send"]}' TTL=60`.
+Run as a program it prints one token for a running stack:
+
+    make token SUB=alice ROOMS='{"chat:*": ["join", "send"]}' TTL=60
 """
 
 import argparse
@@ -22,14 +24,14 @@ from emulator import CREDENTIALS
 RIGHTS = ("join", "send", "history", "state")
 ALL_ROOMS = {"*": list(RIGHTS)}
 PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,100}\*?|\*")
-# That of the functions.
+# The functions' own bound, SUBJECT_BYTES of shared/src/limits.rs.
 SUBJECT_BYTES = 256
 # Eight hours: a day's work.
 SECONDS = 28_800
 
 
 def read_secret(secrets, arn: str) -> bytes:
-    """The stack's current secret, as it is now: it may have been rotated."""
+    """The stack's secret as it is now. It is read for each token, because it may be rotated while the stack runs."""
     version = secrets.get_secret_value(SecretId=arn)
     return version["SecretBinary"] if "SecretBinary" in version else version["SecretString"].encode()
 
@@ -51,14 +53,14 @@ def base64url(data: bytes) -> str:
 
 
 def subject_of(text: str) -> str:
-    """Refuses here what the authorizer would refuse without a word."""
+    """Refuses a subject that the authorizer would refuse, and says why, which the authorizer does not."""
     if not 0 < len(text.encode()) <= SUBJECT_BYTES or any(unicodedata.category(char) == "Cc" for char in text):
         raise argparse.ArgumentTypeError(f"SUB must have 1 to {SUBJECT_BYTES} bytes and no control characters")
     return text
 
 
 def once(pairs: list) -> dict:
-    """An object whose fields are there once each."""
+    """An object that has no field twice."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise argparse.ArgumentTypeError("ROOMS has a pattern twice")
@@ -66,7 +68,7 @@ def once(pairs: list) -> dict:
 
 
 def rooms_of(text: str) -> dict:
-    """As `subject_of`."""
+    """Refuses rights that the authorizer would refuse, and says why."""
     try:
         rooms = json.loads(text, object_pairs_hook=once)
     except ValueError as error:
@@ -91,8 +93,12 @@ def main() -> int:
     # From the environment, where make puts them: in a command line quotes and dollars would be the shell's.
     asked_by_make = {name: os.environ.get(name) or None for name in ("SUB", "ROOMS", "TTL")}
     options = argparse.ArgumentParser(description="Prints a token for the local stack.")
-    options.add_argument("subject", nargs="?", type=subject_of, default=asked_by_make["SUB"], help="whom it is for, for example alice")
-    options.add_argument("--rooms", type=rooms_of, default=asked_by_make["ROOMS"], help="rights by room; all in all rooms")
+    options.add_argument(
+        "subject", nargs="?", type=subject_of, default=asked_by_make["SUB"], help="whom it is for, for example alice"
+    )
+    options.add_argument(
+        "--rooms", type=rooms_of, default=asked_by_make["ROOMS"], help="rights by room; all in all rooms"
+    )
     options.add_argument("--ttl", type=seconds_of, default=asked_by_make["TTL"], help="seconds until it expires")
     options.add_argument("--state", type=Path, default=Path("target/local"), help="the stack's folder")
     asked = options.parse_args()

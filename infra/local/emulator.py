@@ -23,7 +23,7 @@ STOP_SECONDS = 15.0
 
 
 class Emulator:
-    """Owns the emulator's process and its folder `work`, which goes with it."""
+    """The emulator's process, and its folder `emulator`, which is removed when the process ends."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Emulator:
         for folder in ("home", "tmp", "state", "s3"):
             (self._work / folder).mkdir(parents=True)
         keeper = Path(__file__).with_name("keeper.py")
-        # MiniStack with what it lacks of CloudWatch.
+        # MiniStack, and the parts of CloudWatch that it lacks.
         ministack = Path(__file__).with_name("metrics.py")
         if importlib.util.find_spec("ministack") is None:
             raise Failure("MiniStack is missing: run this through make, which prepares the Python environment")
@@ -63,7 +63,7 @@ class Emulator:
         self._wait_until_healthy()
 
     def _environment(self) -> dict[str, str]:
-        # Functions inherit all of it, so nothing of the caller's gets in: no profile, no proxy, no real credentials.
+        # Functions inherit this environment. The caller's profile, proxies and real credentials stay out of it.
         work = self._work.resolve()
         return {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -77,12 +77,12 @@ class Emulator:
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            # Without it functions on provided.al2023 get no endpoint at all and would call AWS.
+            # Functions on provided.al2023 get no endpoint from the emulator itself, and would call AWS.
             "AWS_ENDPOINT_URL": self.endpoint,
-            # The functions' SDKs prefer these, service by service.
+            # An endpoint of one service takes precedence over the one above.
             **{f"AWS_ENDPOINT_URL_{service}": url for service, url in self._service_endpoints.items()},
             "AWS_EC2_METADATA_DISABLED": "true",
-            # Its MQTT listener binds every address.
+            # The MQTT listener would bind every address, not only loopback.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LAMBDA_EXECUTOR": "local",

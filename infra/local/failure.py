@@ -1,5 +1,5 @@
-"""What is shown to the user instead of a traceback."""
+"""The error that the user is told instead of a traceback."""
 
 
 class Failure(Exception):
-    """Something that the user can act on; the message says how."""
+    """A fault that the user can mend. Its text says how."""

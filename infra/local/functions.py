@@ -41,7 +41,7 @@ def zipped(bootstrap: Path) -> bytes:
     entry = zipfile.ZipInfo("bootstrap")
     entry.external_attr = (stat.S_IFREG | 0o755) << 16
     archive = io.BytesIO()
-    # Stored, not deflated: it stays on this machine, and compressing debug binaries takes longer than the deployment.
+    # Stored, not deflated: the zip stays on this machine, and compressing debug binaries takes longer than deploying.
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
         file.writestr(entry, bootstrap.read_bytes())
     return archive.getvalue()

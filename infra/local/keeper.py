@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 
-# Nothing that the emulator holds is kept, so there is nothing to wait for; it would serve every client's $disconnect.
+# Time for the emulator to end. Nothing that it holds is kept, and it would otherwise serve every client's $disconnect.
 TERM_SECONDS = 1.0
 KILL_SECONDS = 5.0
 POLL_SECONDS = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def group_lives(group: int) -> bool:
@@ -22,33 +23,34 @@ def group_lives(group: int) -> bool:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # macOS says so of a group of zombies.
+    except PermissionError:  # The answer of macOS for a group of zombies.
         return False
     return True
 
 
 def end_group(child: subprocess.Popen) -> None:
-    """Asks the group to end, then makes it."""
+    """Asks the group to end, and kills it if it does not."""
     for number, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         if not group_lives(child.pid):
             break
         os.killpg(child.pid, number)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and group_lives(child.pid):
-            child.poll()  # Reaps it; a zombie would count as a living member of the group.
+            child.poll()  # Reaps the child: a zombie would count as a living member of the group.
             time.sleep(0.02)
 
 
 def main(command: list[str]) -> int:
-    # Only the pipe ends the keeper: a Ctrl-C reaches the runner, which then closes it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # Only the end of the pipe ends the keeper. A Ctrl-C reaches the runner as well, which then closes the pipe.
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        # An ignored signal stays ignored across exec, and the emulator must hear SIGTERM.
-        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        # An ignored signal stays ignored across exec, and the emulator must hear SIGTERM. The keeper has no threads,
+        # which are what makes this unsafe.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in SIGNALS],  # noqa: PLW1509
     )
     stdin = sys.stdin.fileno()
     try:

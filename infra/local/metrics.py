@@ -4,7 +4,8 @@ By itself MiniStack keeps what PutMetricData says and little else. CloudWatch al
 
 - makes metrics of log lines in the Embedded Metric Format, which is how the functions write theirs;
 - has numbers of every queue, and of every invocation (MiniStack counts those of a caller, not those of a mapping);
-- looks only at an alarm's own dimensions and periods, takes sums over several metrics, and has an opinion on missing data.
+- looks only at an alarm's own dimensions and periods, takes sums over several metrics, and does with a period
+  without data what the alarm says.
 
 All of it happens inside the emulator's process: no calls, so that a stack whose alarms nobody looks at pays nothing for
 them. It reaches into MiniStack, whose version is pinned, and `main` says at once when something there has another name.
@@ -21,11 +22,11 @@ from ministack import app
 from ministack.services import cloudwatch, cloudwatch_logs, lambda_svc, sqs
 from ministack.services.cloudformation import provisioners
 
-# An alarm's minute, so that tests need not wait for real ones.
+# Seconds of an alarm's minute: tests make it short.
 MINUTE_SECONDS = float(os.environ.get("ALARM_MINUTE_SECONDS", "60"))
-# How often queues are measured and alarms looked at: a few times in the shortest period.
+# Time between two looks at queues and alarms: the shortest period has at least four.
 TICK_SECONDS = min(1.0, MINUTE_SECONDS / 4)
-# Metrics are kept for no longer than somebody at a local stack looks back.
+# Age at which metrics are forgotten, so that a stack that runs for days does not grow.
 KEPT_SECONDS = 3600.0
 
 COMPARISONS = {
@@ -60,11 +61,13 @@ def measure_queues() -> None:
 
 
 def count_invocations() -> None:
-    """Every invocation passes through the dispatch, whoever asked for it, and needs a slot before."""
+    """Counts in the dispatch, through which every invocation passes, and at the slot, which it needs before."""
     dispatch, acquire = lambda_svc._execute_function_dispatch, lambda_svc._acquire_execution_slot
 
     def record(config: dict, name: str, value: float, unit: str = "Count") -> None:
-        cloudwatch.record_metric("AWS/Lambda", name, value, unit, {"FunctionName": config.get("FunctionName", "unknown")})
+        cloudwatch.record_metric(
+            "AWS/Lambda", name, value, unit, {"FunctionName": config.get("FunctionName", "unknown")}
+        )
 
     def counted(func, config, event, request_id, started):
         result = dispatch(func, config, event, request_id, started)
@@ -80,7 +83,7 @@ def count_invocations() -> None:
 
     replace(lambda_svc, "_execute_function_dispatch", counted)
     replace(lambda_svc, "_acquire_execution_slot", throttled)
-    # MiniStack's own count is that of some callers.
+    # MiniStack's own numbers leave out the invocations of mappings.
     replace(lambda_svc, "_emit_lambda_metrics", lambda *_, **__: None)
 
 
@@ -97,7 +100,7 @@ def read_log_lines() -> None:
 
 
 def publish(line: str, timestamp: float) -> None:
-    """The metrics of a line in the Embedded Metric Format; CloudWatch too passes over one that is not quite that."""
+    """Stores the metrics of a line in the Embedded Metric Format. Other lines are passed over, as by CloudWatch."""
     try:
         values = json.loads(line)
         timestamp = values["_aws"].get("Timestamp", timestamp * 1000) / 1000
@@ -107,13 +110,20 @@ def publish(line: str, timestamp: float) -> None:
                 for metric in directive["Metrics"]:
                     if metric["Name"] in values:
                         points = samples(values[metric["Name"]])
-                        store(directive["Namespace"], metric["Name"], dimensions, timestamp, metric.get("Unit", "None"), points)
+                        store(
+                            directive["Namespace"],
+                            metric["Name"],
+                            dimensions,
+                            timestamp,
+                            metric.get("Unit", "None"),
+                            points,
+                        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         logger.warning("no metrics can be read from %s: %r", line, error)
 
 
 def samples(value) -> list[tuple[float, float]]:
-    """A number, a list of them, or values with how often each was seen: as values with counts."""
+    """Values with counts. The line has a number, a list of numbers, or values and counts."""
     if isinstance(value, dict):
         return [(float(one), float(count)) for one, count in zip(value["Values"], value["Counts"], strict=True)]
     return [(float(one), 1.0) for one in (value if isinstance(value, list) else [value])]
@@ -125,7 +135,7 @@ def store(namespace: str, name: str, dimensions: dict, timestamp: float, unit: s
 
 
 def forget_old_metrics() -> None:
-    """In place: another thread may be adding to the same list."""
+    """Removes from the lists themselves, because another thread may be adding to them."""
     oldest = time.time() - KEPT_SECONDS
     for points in list(cloudwatch._metrics.values()):
         while points and points[0]["Timestamp"] < oldest:
@@ -136,7 +146,7 @@ def forget_old_metrics() -> None:
 
 
 def alarm_with_expression(name: str, properties: dict) -> dict:
-    """MiniStack refuses an alarm on several metrics, though it can hold one."""
+    """An alarm on several metrics, which MiniStack can hold but not make."""
     metrics = properties.get("Metrics")
     if not metrics:
         return single_metric_alarm(name, properties)
@@ -156,7 +166,7 @@ single_metric_alarm = provisioners._cw_metric_alarm_record
 
 
 def typed(metric: dict) -> dict:
-    """Numbers and truths as such: in a template they may be texts."""
+    """A metric whose numbers and booleans are such: in a template they may be texts."""
     metric = {**metric, "ReturnData": str(metric.get("ReturnData", True)).lower() == "true"}
     if statistic := metric.get("MetricStat"):
         metric["MetricStat"] = {**statistic, "Period": int(statistic["Period"])}
@@ -192,7 +202,8 @@ def metric_periods(metric: dict, statistic: str, period: int, count: int) -> lis
         if start <= point["Timestamp"] < end:
             buckets[min(int((end - point["Timestamp"]) / seconds), count - 1)].append(point)
     return [
-        cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points) if points else None for points in buckets
+        cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points) if points else None
+        for points in buckets
     ]
 
 
@@ -243,7 +254,9 @@ def tick() -> None:
 
 def replace(module, name: str, by) -> None:
     if not hasattr(module, name):
-        raise SystemExit(f"error: {module.__name__} has no {name}: infra/local/metrics.py is for another version of MiniStack")
+        raise SystemExit(
+            f"error: {module.__name__} has no {name}: infra/local/metrics.py is for another version of MiniStack"
+        )
     setattr(module, name, by)
 
 

@@ -1,4 +1,4 @@
-"""Ports on loopback. Run as a program, `ports.py PORT=4566 DEMO_PORT=8080`, it says which of them are taken, before
+"""Ports on loopback. Run as a program, `ports.py PORT=4566 DEMO_PORT=8080`, it names those that are taken, before
 anything slow begins."""
 
 import socket
@@ -15,7 +15,7 @@ def free_port() -> int:
 
 def is_taken(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: a connection of an earlier stack in TIME_WAIT does not count.
+        # Servers bind with this option too: a connection of an earlier stack in TIME_WAIT does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

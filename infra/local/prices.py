@@ -20,7 +20,7 @@ class Prices(threading.Thread):
         self._say = say
         self._stopping = threading.Event()
         self._prices = dict(OPENING)
-        # Grows across restarts too, so that a version is never older than one that a client has seen.
+        # The clock, so that after a restart too a version is newer than every one that a client has seen.
         self._version = int(time.time() * 1000)
 
     def run(self) -> None:
@@ -37,8 +37,8 @@ class Prices(threading.Thread):
     def _put(self) -> None:
         symbols = list(self._prices)
         reply = self._events.put_events(Entries=[self._entry(symbol) for symbol in symbols])
-        # The call succeeds when entries fail: each has its own outcome. One that failed is not sent again, because by
-        # then there is a newer price.
+        # Each entry has an outcome of its own: the call succeeds even if all fail. A failed entry is not sent again,
+        # because by then there is a newer price.
         if reply["FailedEntryCount"]:
             for symbol, outcome in zip(symbols, reply["Entries"], strict=True):
                 if "ErrorCode" in outcome:

@@ -39,7 +39,7 @@ STARTED = time.monotonic()
 
 
 class Stopped(BaseException):
-    """Somebody wants the stack to end. Like KeyboardInterrupt not an Exception, which libraries catch and wrap."""
+    """The wish that the stack ends. No Exception, like KeyboardInterrupt, because libraries catch and wrap those."""
 
 
 def say(line: str) -> None:
@@ -59,7 +59,8 @@ def parse_options() -> argparse.Namespace:
         default=[],
         type=parameter,
         metavar="NAME=VALUE",
-        help="a parameter of infra/template.yaml; may be repeated, and stands above PARAMS='Name=value ...' in the environment",
+        help="a parameter of infra/template.yaml; may be repeated, and stands above PARAMS='Name=value ...' "
+        "in the environment",
     )
     options.add_argument(
         "--auth",
@@ -75,7 +76,9 @@ def parse_options() -> argparse.Namespace:
         metavar="SERVICE=URL",
         help="where the functions call a service, such as DYNAMODB, that something stands in front of; may be repeated",
     )
-    options.add_argument("--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)")
+    options.add_argument(
+        "--own-secret", action="store_true", help="make the secret of tokens before the stack (AuthSecretArn)"
+    )
     options.add_argument(
         "--alarm-minute",
         type=float,
@@ -162,7 +165,7 @@ def run(options: argparse.Namespace, cleanup: ExitStack) -> None:
         "StageName": stack.STAGE,
         # The emulator refuses the type AWS::ApiGatewayV2::RouteResponse, and sends replies without.
         "RouteResponses": "false",
-        # It speaks no TLS.
+        # The emulator speaks no TLS.
         "RequireTls": "false",
         "ConnectionsEndpoint": stack.connections_endpoint(emulator.endpoint),
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",

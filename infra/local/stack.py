@@ -1,7 +1,6 @@
 """Creates the CloudFormation stack from infra/template.yaml and describes it to clients in stack.json."""
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -46,9 +45,9 @@ def create(cloudformation, endpoint: str, parameters: dict[str, str]) -> dict[st
 
 
 def mend_mappings(functions) -> None:
-    """A number that a mapping has from a parameter is a text in the emulator, which then fails to compare it.
+    """Makes numbers of the mappings' bounds. The emulator has a parameter's number as a text, and fails to compare it.
 
-    It hands out ten records at once at most, and waits for no more, whatever a mapping's batch and window are.
+    Batch and window need no mending: the emulator hands out ten records at most, without waiting for more.
     """
     for page in functions.get_paginator("list_event_source_mappings").paginate():
         for mapping in page["EventSourceMappings"]:
@@ -58,7 +57,7 @@ def mend_mappings(functions) -> None:
 
 
 def mend_tables(dynamodb, outputs: dict[str, str]) -> None:
-    """The emulator's CloudFormation leaves time to live off, and has a text where protection is a boolean."""
+    """Turns time to live on and makes a boolean of the tables' protection, as CloudFormation on AWS does."""
     kept = (outputs["MessagesTable"], outputs["StateTable"])
     for table in kept:
         protection = dynamodb.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"]
@@ -69,7 +68,7 @@ def mend_tables(dynamodb, outputs: dict[str, str]) -> None:
 
 
 def refuse_unknown(cloudformation, template: str, parameters: dict[str, str]) -> None:
-    """AWS refuses parameters that the template does not have; the emulator ignores them."""
+    """Refuses parameters that the template does not have, as AWS does. The emulator ignores them."""
     known = {entry["ParameterKey"] for entry in cloudformation.validate_template(TemplateURL=template)["Parameters"]}
     unknown = sorted(set(parameters) - known)
     if unknown:
@@ -86,7 +85,7 @@ def failed_resources(cloudformation) -> list[str]:
 
 
 def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | None) -> dict[str, str | None]:
-    """What a client needs to know of the stack: the fields of stack.json."""
+    """The fields of stack.json: addresses and names that a client needs."""
     return {
         "endpointUrl": endpoint,
         "region": REGION,
@@ -98,19 +97,19 @@ def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | 
         "messagesTable": outputs["MessagesTable"],
         "stateTable": outputs["StateTable"],
         "queueUrl": outputs["QueueUrl"],
-        # None where no room has presence or lifecycle events, and where there are no ephemeral messages.
+        # No presence and lifecycle events, or no ephemeral messages: None.
         "presenceQueueUrl": outputs.get("PresenceQueueUrl"),
         "ephemeralQueueUrl": outputs.get("EphemeralQueueUrl"),
         "dlqUrl": outputs["DlqUrl"],
         "eventBusName": outputs["EventBusName"],
-        # None where only another issuer's tokens are taken.
+        # Only another issuer's tokens: None.
         "authSecretArn": outputs.get("AuthSecretArn"),
         "demoUrl": demo_url,
     }
 
 
 def write_description(path: Path, description: dict[str, str | None]) -> None:
-    """All or nothing: who waits for the file never reads half of it."""
+    """Writes the file in one step, so that whoever waits for it never reads half of it."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(description, indent=2) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)

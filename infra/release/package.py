@@ -20,7 +20,7 @@ TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class NotPacked(Exception):
-    """Why there is no package."""
+    """The reason why there is no package."""
 
 
 def entry(archive: zipfile.ZipFile, name: str, content: bytes, mode: int) -> None:
@@ -39,7 +39,7 @@ def function_zip(bootstrap: bytes) -> bytes:
 
 
 def packaged_template(template: str, arch: str, functions: list[str]) -> str:
-    """The template with zips beside it in the place of folders, for the architecture that they are for."""
+    """The template with names of zips instead of folders, and the architecture of their code as default."""
     named = {name for _, name in CODE_URI.findall(template)}
     missing = sorted(named - set(functions))
     if not named or missing:

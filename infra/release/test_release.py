@@ -1,4 +1,4 @@
-"""What a release is made of: versions that agree, notes that there are, a template whose code is beside it."""
+"""Parts of a release: versions that agree, notes, a template with its code beside it."""
 
 import io
 import re
@@ -29,12 +29,19 @@ class Versions(unittest.TestCase):
             version.agreed({"a": None})
 
     def test_notes_are_those_of_the_version_alone(self):
-        changelog = "# Changelog\n\n## Unreleased\n\nlater\n\n## 0.2.0 - 2026-11-22\n\n### Added\n\n- this\n\n## 0.1.0 - 2026-11-01\n\n- that\n"
+        changelog = (
+            "# Changelog\n\n## Unreleased\n\nlater\n\n## 0.2.0 - 2026-11-22\n\n### Added\n\n- this\n\n"
+            "## 0.1.0 - 2026-11-01\n\n- that\n"
+        )
         self.assertEqual(version.notes(changelog, "0.2.0"), "### Added\n\n- this")
         self.assertEqual(version.notes(changelog, "0.1.0"), "- that")
 
     def test_a_version_without_notes_is_refused(self):
-        for changelog in ["## Unreleased\n\n- this\n", "## 0.1.0 - 2026-11-01\n\n## 0.0.9 - 2026-10-01\n\n- that\n", "## 0.1.0\n\n- this\n"]:
+        for changelog in [
+            "## Unreleased\n\n- this\n",
+            "## 0.1.0 - 2026-11-01\n\n## 0.0.9 - 2026-10-01\n\n- that\n",
+            "## 0.1.0\n\n- this\n",
+        ]:
             with self.assertRaises(version.Disagreement):
                 version.notes(changelog, "0.1.0")
 
@@ -66,7 +73,9 @@ class Package(unittest.TestCase):
 
     def test_the_default_architecture_is_that_of_the_code(self):
         with zipfile.ZipFile(self.packed()) as archive:
-            parameter = archive.read("template.yaml").decode().split("\n  Architecture:\n")[1].split("\n  StageName:")[0]
+            parameter = (
+                archive.read("template.yaml").decode().split("\n  Architecture:\n")[1].split("\n  StageName:")[0]
+            )
         self.assertIn("Default: arm64", parameter)
 
     def test_nothing_else_of_the_template_changes(self):
@@ -83,7 +92,9 @@ class Package(unittest.TestCase):
             package.packaged_template(TEMPLATE, "arm64", FUNCTIONS[1:])
 
     def test_code_in_another_place_is_refused(self):
-        template = TEMPLATE.replace("CodeUri: ../target/deploy/lambda/session/", "CodeUri: ../target/deploy/lambda/session", 1)
+        template = TEMPLATE.replace(
+            "CodeUri: ../target/deploy/lambda/session/", "CodeUri: ../target/deploy/lambda/session", 1
+        )
         with self.assertRaisesRegex(package.NotPacked, "another form"):
             package.packaged_template(template, "arm64", FUNCTIONS)
 

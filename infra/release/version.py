@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Disagreement(Exception):
-    """What does not fit together."""
+    """Versions, or notes, that do not fit together."""
 
 
 def template_version(template: str) -> str | None:

@@ -1,6 +1,6 @@
 """A handler as it is mostly written with the AWS SDK for Python: one post_to_connection after the other.
 
-    python boto3_loop.py ENDPOINT SECONDS
+python boto3_loop.py ENDPOINT SECONDS
 """
 
 import json

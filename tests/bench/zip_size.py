@@ -1,6 +1,6 @@
 """Prints how many bytes a bootstrap has as a deployment package: alone in a zip, compressed as well as possible.
 
-    python3 zip_size.py PROGRAM
+python3 zip_size.py PROGRAM
 """
 
 import io

@@ -5,10 +5,10 @@ import { Outage } from "./outage.js";
 import { followPrices } from "./prices.js";
 import { Status } from "./status.js";
 
-/** How long the drop button keeps the network away: long enough for messages to be missed. */
+/** Time that the drop button keeps the network away: long enough for messages to be missed. */
 const OUTAGE_MS = 5_000;
 
-/** Where the chat begins: a room that keeps a list of its members unless the stack's parameters say otherwise. */
+/** The chat's first room, which keeps a list of its members unless the stack's parameters say otherwise. */
 const ROOM = "presence:lobby";
 
 interface Config {
@@ -29,7 +29,7 @@ async function run(): Promise<void> {
       url: config.websocketUrl,
       token: async () => (await fetchJson<{ token: string }>(config.tokenUrl, { sub: name })).token,
       WebSocket: outage.WebSocket,
-      // Whoever pressed the button is waiting. For thousands of clients of a server the default is right.
+      // The person who pressed the button is waiting. The default is right for thousands of clients of a server.
       reconnect: { cap: 2_000 },
     });
     status.watch(client, () => outage.opened);
@@ -76,7 +76,11 @@ function rememberedName(): string {
 
 /** Gets, or posts a body to, an address. */
 async function fetchJson<T>(url: string, body?: object): Promise<T> {
-  const request = body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const request = body && {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
   const response = await fetch(url, request);
   if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
   return (await response.json()) as T;

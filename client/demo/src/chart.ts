@@ -1,5 +1,5 @@
 const SVG = "http://www.w3.org/2000/svg";
-/** How much of the past is shown, in milliseconds. */
+/** Length of the past that is shown, in milliseconds. */
 const SPAN = 60_000;
 /** Colours that the style sheet has. */
 const COLOURS = 6;
@@ -13,7 +13,7 @@ export interface Point {
   /** Unix milliseconds. */
   time: number;
   price: number;
-  /** It came late: from the log. */
+  /** True if the price came late, from the log. */
   missed: boolean;
 }
 
@@ -31,7 +31,7 @@ interface Series {
   rings: SVGGElement;
 }
 
-/** A line for each symbol: its change, in percent, since the beginning of what is shown. */
+/** A chart with a line for each symbol: its change, in percent, since the chart's beginning. */
 export class PriceChart {
   readonly #series = new Map<string, Series>();
   readonly #axes: SVGGElement;
@@ -50,7 +50,7 @@ export class PriceChart {
     return [...this.#series.keys()].indexOf(symbol) % COLOURS;
   }
 
-  /** Adds a point; returns the symbol's change in percent. */
+  /** Adds a point. Returns the symbol's change in percent. */
   add(symbol: string, point: Point): number {
     const { points } = this.#of(symbol);
     points.push(point);
@@ -64,7 +64,11 @@ export class PriceChart {
     let series = this.#series.get(symbol);
     if (series === undefined) {
       const colour = `series-${this.#series.size % COLOURS}`;
-      series = { points: [], line: this.#add("path", { class: `line ${colour}` }), rings: this.#add("g", { class: colour }) };
+      series = {
+        points: [],
+        line: this.#add("path", { class: `line ${colour}` }),
+        rings: this.#add("g", { class: colour }),
+      };
       this.#series.set(symbol, series);
     }
     return series;
@@ -95,9 +99,14 @@ export class PriceChart {
     for (const { points, line, rings } of all) {
       const shown = points.filter(({ time }) => time >= end - SPAN);
       const places = shown.map((point) => ({ ...point, x: x(point.time), y: y(changeOf(points, point)) }));
-      line.setAttribute("d", places.map((place, n) => `${n === 0 ? "M" : "L"}${place.x.toFixed(1)} ${place.y.toFixed(1)}`).join(""));
+      line.setAttribute(
+        "d",
+        places.map((place, n) => `${n === 0 ? "M" : "L"}${place.x.toFixed(1)} ${place.y.toFixed(1)}`).join(""),
+      );
       const missed = places.filter((place) => place.missed);
-      rings.replaceChildren(...missed.map((place) => this.#make("circle", { class: "missed", cx: place.x, cy: place.y, r: 3.2 })));
+      rings.replaceChildren(
+        ...missed.map((place) => this.#make("circle", { class: "missed", cx: place.x, cy: place.y, r: 3.2 })),
+      );
     }
   }
 
@@ -106,7 +115,9 @@ export class PriceChart {
     for (let n = Math.round(low / step); n <= Math.round(high / step); n++) {
       const change = n * step;
       const at = y(change);
-      parts.push(this.#make("line", { class: n === 0 ? "zero" : "grid", x1: plot.left, x2: plot.right, y1: at, y2: at }));
+      parts.push(
+        this.#make("line", { class: n === 0 ? "zero" : "grid", x1: plot.left, x2: plot.right, y1: at, y2: at }),
+      );
       const label = this.#make("text", { x: plot.left - 8, y: at + 4, "text-anchor": "end" });
       const sign = change > 0 ? "+" : change < 0 ? "−" : "";
       label.textContent = `${sign}${Math.abs(change).toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0)} %`;
@@ -126,13 +137,19 @@ export class PriceChart {
     });
   }
 
-  #add<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Record<string, string | number>): SVGElementTagNameMap[K] {
+  #add<K extends keyof SVGElementTagNameMap>(
+    tag: K,
+    attributes: Record<string, string | number>,
+  ): SVGElementTagNameMap[K] {
     const element = this.#make(tag, attributes);
     this.#svg.append(element);
     return element;
   }
 
-  #make<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Record<string, string | number>): SVGElementTagNameMap[K] {
+  #make<K extends keyof SVGElementTagNameMap>(
+    tag: K,
+    attributes: Record<string, string | number>,
+  ): SVGElementTagNameMap[K] {
     const element = document.createElementNS(SVG, tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
     return element;
@@ -149,5 +166,9 @@ function changeOf(points: readonly Point[], point: Point): number {
 function scaleOf(lowest: number, highest: number): { low: number; high: number; step: number } {
   const range = Math.max(highest - lowest, 0.2);
   const step = NICE_STEPS.find((candidate) => range / candidate <= 5) ?? range / 5;
-  return { low: Math.floor(lowest / step) * step, high: Math.ceil(Math.max(highest, lowest + range) / step) * step, step };
+  return {
+    low: Math.floor(lowest / step) * step,
+    high: Math.ceil(Math.max(highest, lowest + range) / step) * step,
+    step,
+  };
 }

@@ -3,7 +3,7 @@ import { byId, create, timeOf } from "./elements.js";
 import { People } from "./people.js";
 import type { Status } from "./status.js";
 
-/** How many messages stay on the page. */
+/** Number of messages that stay on the page. */
 const KEPT = 300;
 
 /** The chat: one room at a time. */
@@ -43,7 +43,8 @@ export class Chat {
     this.#room = room;
     this.#unfollow = () => {};
     try {
-      // In this order, since a page of history may lack the messages of the last second, and what follows it does not.
+      // The join comes first: a page of history may lack the messages of the last second, and the room's own messages
+      // do not.
       const { messages } = await room.history({ limit: 50 });
       await room.join({ after: messages.at(-1)?.seq ?? 0, presence: { name: this.#name } });
       if (this.#room !== room) return;
@@ -53,10 +54,14 @@ export class Chat {
       if (this.#room === room) this.#room = undefined;
       return this.#report(error);
     }
-    // Only now: what arrived meanwhile has waited for a listener, and follows the history.
+    // The listener comes last: messages that arrived meanwhile have waited for it, and follow the history.
     const people = new People(room, this.#name);
     this.#people = people;
-    const stops = [this.#status.follow(room, "chat-seq"), room.on("message", (message) => this.#show(message)), () => people.stop()];
+    const stops = [
+      this.#status.follow(room, "chat-seq"),
+      room.on("message", (message) => this.#show(message)),
+      () => people.stop(),
+    ];
     this.#unfollow = () => {
       for (const stop of stops) stop();
     };
@@ -92,7 +97,7 @@ export class Chat {
     const atEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 40;
     list.append(item);
     while (list.children.length > KEPT) list.firstElementChild?.remove();
-    // Who has scrolled up is reading.
+    // A reader who has scrolled up is left there.
     if (atEnd) view.scrollTop = view.scrollHeight;
   }
 

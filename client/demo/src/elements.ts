@@ -6,7 +6,11 @@ export function byId<K extends keyof HTMLElementTagNameMap = "div">(id: string):
 }
 
 /** A new element. Text is only ever set as text: what users send is never parsed as HTML. */
-export function create<K extends keyof HTMLElementTagNameMap>(tag: K, className = "", text = ""): HTMLElementTagNameMap[K] {
+export function create<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  className = "",
+  text = "",
+): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   element.className = className;
   element.textContent = text;

@@ -9,12 +9,9 @@ export class Outage {
 
   /** The class to give to the client. */
   get WebSocket(): WebSocketConstructor {
-    const open = (url: string): WebSocketLike => (Date.now() < this.#until ? new Unreachable() : this.#track(new WebSocket(url)));
-    return class {
-      constructor(url: string) {
-        return open(url);
-      }
-    } as unknown as WebSocketConstructor;
+    const open = (url: string): WebSocketLike =>
+      Date.now() < this.#until ? new Unreachable() : this.#track(new WebSocket(url));
+    return new Proxy<WebSocketConstructor>(WebSocket, { construct: (_, [url]: string[]) => open(url as string) });
   }
 
   start(milliseconds: number): void {

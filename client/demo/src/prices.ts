@@ -12,7 +12,7 @@ interface Row {
   change: HTMLElement;
 }
 
-/** Follows the prices: a table with the newest of each, which the room's state has, and a chart of the last minute, which the log has. */
+/** Follows the prices: a table of the newest, from the room's state, and a chart of the last minute, from its log. */
 export async function followPrices(client: Roomcast, status: Status): Promise<void> {
   const chart = new PriceChart(byId("chart") as unknown as SVGSVGElement);
   const rows = new Map<string, Row>();
@@ -36,9 +36,9 @@ export async function followPrices(client: Roomcast, status: Status): Promise<vo
     if (!quote) return;
     const { key = quote.symbol } = message;
     const change = chart.add(quote.symbol, { time: message.sentAt, price: quote.price, missed });
-    // Only where the stack keeps no state for the room.
+    // The stack may keep no state for the room.
     if (!room.state.isReady) show(message, key);
-    // A price of the past may be one of those that are gone.
+    // A price of the past may be gone by now.
     const row = rows.get(key);
     if (row) row.change.textContent = `${change > 0 ? "▲" : change < 0 ? "▼" : "■"} ${Math.abs(change).toFixed(2)} %`;
   };
@@ -52,14 +52,17 @@ export async function followPrices(client: Roomcast, status: Status): Promise<vo
   room.on("message", (message) => (early ? early.push(message) : draw(message, message.recovered)));
   const { seq } = await room.join({ state: true });
   status.follow(room, "prices-seq");
-  if (seq > 0) for (const message of (await room.history({ limit: 100, before: seq + 1 })).messages) draw(message, false);
+  if (seq > 0)
+    for (const message of (await room.history({ limit: 100, before: seq + 1 })).messages) draw(message, false);
   for (const message of early) draw(message, message.recovered);
   early = undefined;
 }
 
 function quoteOf(data: unknown): { symbol: string; price: number } | undefined {
   const { symbol, price } = (data ?? {}) as { symbol?: unknown; price?: unknown };
-  return typeof symbol === "string" && typeof price === "number" && Number.isFinite(price) ? { symbol, price } : undefined;
+  return typeof symbol === "string" && typeof price === "number" && Number.isFinite(price)
+    ? { symbol, price }
+    : undefined;
 }
 
 function addRow(symbol: string, colour: number): Row {

@@ -1,12 +1,12 @@
 import type { Message, Room, Roomcast } from "../../src/index.js";
 import { byId, create, timeOf } from "./elements.js";
 
-/** How many messages the median latency is of. */
+/** Number of messages that the median latency is taken of. */
 const SAMPLES = 50;
-/** How many lines of what happened are kept. */
+/** Number of lines that are kept. */
 const LINES = 60;
 
-/** Shows the connection: its state, its figures, and what happened to it. */
+/** Shows the connection: its state, its figures and its events. */
 export class Status {
   readonly #latencies: number[] = [];
   #last: { text: string; times?: HTMLElement; count: number } = { text: "", count: 0 };
@@ -21,8 +21,10 @@ export class Status {
       pill.textContent = state;
       byId<"dd">("connections").textContent = String(connections());
       const reason = error === undefined ? "" : `: ${error.message}`;
-      if (state === "open") this.happened(previous === "recovering" ? "Recovered: nothing is missing" : "Connected", "good");
-      else if (state !== "connecting") this.happened(state === "recovering" ? `Connection lost${reason}` : `Closed${reason}`, "bad");
+      if (state === "open")
+        this.happened(previous === "recovering" ? "Recovered: nothing is missing" : "Connected", "good");
+      else if (state !== "connecting")
+        this.happened(state === "recovering" ? `Connection lost${reason}` : `Closed${reason}`, "bad");
     });
     client.on("error", (error) => this.happened(error.message + (error.retryable ? "; trying again" : ""), "bad"));
   }
@@ -38,7 +40,11 @@ export class Status {
       room.on("message", ({ seq }) => showSeq(seq)),
       room.on("gap", () => this.happened(`${room.id}: a frame is missing, reading the log`, "bad")),
       room.on("recovered", ({ count }) => {
-        if (count > 0) this.happened(`${room.id}: ${count} missed ${count === 1 ? "message" : "messages"} read from the log`, "good");
+        if (count > 0)
+          this.happened(
+            `${room.id}: ${count} missed ${count === 1 ? "message" : "messages"} read from the log`,
+            "good",
+          );
       }),
       room.on("truncated", ({ certain }) => {
         if (certain) this.happened(`${room.id}: retention has dropped messages`, "bad");
@@ -50,7 +56,7 @@ export class Status {
     };
   }
 
-  /** Adds a line, or counts the last one up if it says the same. */
+  /** Adds a line, or counts up the last one if it says the same. */
   happened(text: string, kind: "good" | "bad" | "" = ""): void {
     const events = byId<"ol">("events");
     if (text === this.#last.text && this.#last.times !== undefined) {

@@ -4,11 +4,11 @@ import { Watched } from "./shared.js";
 /** A client's connection at one moment. */
 export interface ConnectionSnapshot {
   state: ConnectionState;
-  /** Why it is not open: the newest error in this state. */
+  /** The newest error in this state, if it is not open because of one. */
   error: RoomcastError | undefined;
 }
 
-/** Before there is a connection, and so on a server. */
+/** The snapshot before there is a connection, and on a server. */
 export const DISCONNECTED: ConnectionSnapshot = Object.freeze({ state: "closed", error: undefined });
 
 /** A client's connection, as React reads it. */
@@ -26,7 +26,7 @@ export class ConnectionStore {
 
   readonly snapshot = (): ConnectionSnapshot => {
     const { state } = this.#client;
-    // It may have changed while nobody watched.
+    // The state may have changed while nobody watched.
     if (state !== this.#snapshot.state) this.#snapshot = { state, error: undefined };
     return this.#snapshot;
   };

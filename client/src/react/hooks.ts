@@ -1,13 +1,13 @@
 import { useCallback, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import type { Room, Roomcast, RoomEvents, RoomOptions, StateEntry } from "../index.js";
 import { type ConnectionSnapshot, connectionStore, DISCONNECTED } from "./connection-store.js";
-import { messageList, type MessagesSnapshot } from "./message-list.js";
+import { type MessagesSnapshot, messageList } from "./message-list.js";
 import { type Attended, NOBODY, type PresenceSnapshot, presenceStore } from "./presence-store.js";
 import { useClient } from "./provider.js";
 import { NOT_JOINED, type RoomSnapshot, roomStore } from "./room-store.js";
 import { NO_STATE, type StateSnapshot, stateStore } from "./state-store.js";
 
-/** What `useRoomcast` returns. */
+/** The result of `useRoomcast`. */
 export interface UseRoomcast extends ConnectionSnapshot {
   client: Roomcast;
 }
@@ -21,26 +21,32 @@ export function useRoomcast(): UseRoomcast {
 }
 
 export interface UseRoomOptions<T> extends RoomOptions<T> {
-  /** As for `Room.join`: everything after this `seq` is delivered. Counts when the room is joined. */
+  /** The `after` of `Room.join`: everything after this `seq` is delivered. It counts when the room is joined. */
   after?: number;
   /** Keeps the room's state, for `useRoomState`. */
   state?: boolean;
-  /** Keeps the room's list of members, for `usePresence`, and says this of the client, or with `true` nothing. Other data is an update. */
+  /**
+   * Keeps the room's list of members, for `usePresence`, and gives this data of the client, or none with `true`. Other
+   * data is an update.
+   */
   presence?: unknown;
   /** With `false` the component does not hold the room. Default true. */
   enabled?: boolean;
 }
 
-/** What `useRoom` returns. The functions stay the same for as long as the room does. */
+/** The result of `useRoom`. Its functions stay the same for as long as the room does. */
 export interface UseRoom<T> extends RoomSnapshot {
-  /** The room itself, as `client.room(id)` returns it: for `useMessages`, `useRoomEvent` and what has no hook. */
+  /**
+   * The room itself, as `client.room(id)` returns it: for `useMessages`, for `useRoomEvent`, and for everything that
+   * has no hook.
+   */
   room: Room<T>;
-  /** `room.send`, which can be passed on by itself. */
+  /** The room's `send`, which can be passed on by itself. */
   send: Room<T>["send"];
 }
 
 /**
- * A room, joined for as long as a component with this hook is mounted, however many there are; left when the last is gone. A room
+ * A room that is joined for as long as any component with this hook is mounted, and left when the last is gone. A room
  * that the application has joined by itself stays joined.
  */
 export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}): UseRoom<T> {
@@ -50,10 +56,10 @@ export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}
   const store = roomStore(client, room);
   const send = useMemo<Room<T>["send"]>(() => room.send.bind(room), [room]);
   const isMember = presence !== undefined;
-  // Without `after`, which counts for a join, not for a room that is joined.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `after` counts for a join only, and the effect below says `presence`.
   useEffect(() => (enabled ? store.hold(after, { state, presence }) : undefined), [store, enabled, state, isMember]);
-  // Another object may say the same.
   const said = isMember ? JSON.stringify(presence) : undefined;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another object may say the same, so its text is compared.
   useEffect(() => {
     if (enabled && isMember) store.say(presence);
   }, [store, enabled, said]);
@@ -62,21 +68,22 @@ export function useRoom<T = unknown>(id: string, options: UseRoomOptions<T> = {}
 }
 
 export interface UseMessagesOptions {
-  /** How many messages to keep; the oldest go first. Default 200. */
+  /** Number of messages to keep. The oldest go first. Default 200. */
   limit?: number;
-  /** How many messages of the past to read at first, and with each `loadOlder`. 0: none at first. Default 50. */
+  /** Number of messages of the past to read at first, and with each `loadOlder`. 0 means none at first. Default 50. */
   history?: number;
 }
 
-/** What `useMessages` returns. */
+/** The result of `useMessages`. */
 export interface UseMessages<T> extends MessagesSnapshot<T> {
-  /** Reads a page of what is before the first message. The list keeps it beyond its limit. Never rejects. */
+  /** Reads a page of older messages, which the list keeps beyond its limit. Never rejects. */
   loadOlder: () => Promise<void>;
 }
 
 /**
- * The messages of a room, as they come and with a page of the past before them, in order and without a hole between; updated at most
- * once in 16 ms. The room must be joined, by `useRoom` or otherwise. Components with the same room and options share the list.
+ * The messages of a room, as they come and with a page of the past before them, in order and without a hole between.
+ * The list is updated at most once in 16 ms. The room must be joined, by `useRoom` or otherwise. Components with the
+ * same room and options share the list.
  */
 export function useMessages<T>(room: Room<T>, options: UseMessagesOptions = {}): UseMessages<T> {
   const { limit = 200, history = 50 } = options;
@@ -86,8 +93,8 @@ export function useMessages<T>(room: Room<T>, options: UseMessagesOptions = {}):
 }
 
 /**
- * What the keys of a room have: all of them, updated at most once in 16 ms, or the entry of one, which alone is watched then. The room
- * must be joined with `state`, by `useRoom` or otherwise.
+ * The state of a room: the entries of all keys, updated at most once in 16 ms, or the entry of one, which alone is
+ * watched then. The room must be joined with `state`, by `useRoom` or otherwise.
  */
 export function useRoomState<T>(room: Room<T>): StateSnapshot<T>;
 export function useRoomState<T>(room: Room<T>, key: string): StateEntry<T> | undefined;
@@ -95,12 +102,14 @@ export function useRoomState<T>(room: Room<T>, key?: string): StateSnapshot<T> |
   const store = stateStore(room);
   const subscribe = useMemo(() => (key === undefined ? store.subscribe : store.subscribeTo(key)), [store, key]);
   const snapshot = useCallback(() => (key === undefined ? store.snapshot() : room.state.get(key)), [store, room, key]);
-  return useSyncExternalStore<StateSnapshot<T> | StateEntry<T> | undefined>(subscribe, snapshot, () => (key === undefined ? NO_STATE : undefined));
+  return useSyncExternalStore<StateSnapshot<T> | StateEntry<T> | undefined>(subscribe, snapshot, () =>
+    key === undefined ? NO_STATE : undefined,
+  );
 }
 
 /**
- * Who is in a room. `P` is what you say that members say of themselves: nothing checks it. The room must be joined with `presence`, by
- * `useRoom` or otherwise.
+ * The members of a room. `P` is the type of their data, which nothing checks. The room must be joined with `presence`,
+ * by `useRoom` or otherwise.
  */
 export function usePresence<P = unknown>(room: Attended): PresenceSnapshot<P> {
   const store = presenceStore(room);

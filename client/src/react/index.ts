@@ -1,21 +1,21 @@
 "use client";
 
+export type { ConnectionSnapshot } from "./connection-store.js";
 export {
-  useMessages,
-  usePresence,
   type UseMessages,
   type UseMessagesOptions,
-  useRoom,
   type UseRoom,
-  useRoomcast,
   type UseRoomcast,
+  type UseRoomOptions,
+  useMessages,
+  usePresence,
+  useRoom,
+  useRoomcast,
   useRoomEvent,
   useRoomState,
-  type UseRoomOptions,
 } from "./hooks.js";
-export { RoomcastProvider, type RoomcastProviderProps } from "./provider.js";
-export type { ConnectionSnapshot } from "./connection-store.js";
 export type { MessagesSnapshot } from "./message-list.js";
 export type { Attended, PresenceSnapshot } from "./presence-store.js";
+export { RoomcastProvider, type RoomcastProviderProps } from "./provider.js";
 export type { RoomSnapshot } from "./room-store.js";
 export type { StateSnapshot } from "./state-store.js";

@@ -1,31 +1,35 @@
 import type { Message, Room, RoomcastError } from "../index.js";
 import { Watched } from "./shared.js";
 
-/** A room's messages at one moment. Never changed: a new message makes a new one. */
+/** A room's messages at one moment. A snapshot never changes: a new message makes a new one. */
 export interface MessagesSnapshot<T> {
-  /** In the order of the log. */
+  /** Messages in the order of the log. */
   messages: readonly Message<T>[];
-  /** A page of the past is being read, or will be when the room is joined. */
+  /** True while a page of the past is being read, or waits for the room to be joined. */
   loading: boolean;
-  /** The log may have older messages than these. */
+  /** True if the log may have older messages than these. */
   more: boolean;
-  /** Why the past could not be read; the next try clears it. */
+  /** The error for which the past could not be read. The next try clears it. */
   error: RoomcastError | undefined;
 }
 
 /** Largest page of the past that the server hands out (protocol). */
 const MAX_PAGE = 100;
 
-/** Between two updates: a room may get hundreds of frames a second, a screen shows sixty. */
+/** Time between two updates: a room may get hundreds of frames a second, and a screen shows sixty. */
 const UPDATE_MS = 16;
 
 /**
- * From one look for what the log did not show yet to the next. A page of the past is an eventually consistent read: for some hundred
- * milliseconds it may lack the newest messages. Not for ever: what is missing may have expired, or be bad.
+ * Pauses between looks for messages that the log did not show yet. A page of the past is an eventually consistent read:
+ * for some hundred milliseconds it may lack the newest messages. The looks end, because a missing message may have
+ * expired, or be bad.
  */
 const LOOK_AGAIN_MS = [500, 2_000, 8_000];
 
-/** The newest messages of a room, in a list that grows with it, and backwards on demand. Filled only while it is watched. */
+/**
+ * The newest messages of a room, in a list that grows with it, and backwards on demand. It is filled only while it is
+ * watched.
+ */
 export class MessageList<T> {
   readonly #room: Room<T>;
   readonly #limit: number;
@@ -33,31 +37,31 @@ export class MessageList<T> {
   readonly #watched = new Watched(() => this.#watch());
   readonly #initial: MessagesSnapshot<T>;
   #snapshot: MessagesSnapshot<T>;
-  /** By ascending `seq`, each once. Between updates it may be longer than the bound. */
+  /** Messages by ascending `seq`, each once. The list may be longer than the bound between updates. */
   #messages: Message<T>[] = [];
-  /** How many messages are kept: `limit`, and what was read from the past on demand. */
+  /** Number of messages that are kept: `limit`, and those that were read from the past on demand. */
   #bound: number;
   #more: boolean;
   #error: RoomcastError | undefined;
   #reading: Promise<void> | undefined;
-  /** The first page of the past was read, or is beyond the bound. */
+  /** True if the first page of the past was read, or is beyond the bound. */
   #begun = false;
-  /** The room was joined while the list is watched. */
+  /** True if the room was joined while the list is watched. */
   #started = false;
-  /** The past is to reach this `seq`: what follows is delivered. */
+  /** The `seq` up to which the past must reach. Later messages are delivered. */
   #reach = 0;
-  /** What follows `#reach` is delivered, all of it; if not, `#reach` may be too small. */
+  /** True if all messages after `#reach` are delivered. Otherwise `#reach` may be too small. */
   #exact = false;
-  /** Nothing up to `#reach` is here, because it is beyond the bound. */
+  /** True if no message up to `#reach` is here, because they are beyond the bound. */
   #cutOff = false;
-  /** Where the room was left. */
+  /** The position at which the room was left. */
   #leftAt: number | undefined;
   #looks = 0;
   #lookTimer: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Counts the times that the beginning was cut off: the page before it is no longer the one that was asked for. */
+  /** Number of times that the beginning was cut off: a page under way is no longer the one before it. */
   #cuts = 0;
-  /** Counts the times that it was emptied: what was asked for before belongs to another list. */
+  /** Number of times that the list was emptied: a page under way belongs to another list. */
   #generation = 0;
 
   constructor(room: Room<T>, limit: number, history: number) {
@@ -65,7 +69,12 @@ export class MessageList<T> {
     this.#limit = this.#bound = Math.max(limit, history, 1);
     this.#history = history;
     this.#more = history === 0;
-    this.#initial = Object.freeze({ messages: Object.freeze([]), loading: history > 0, more: this.#more, error: undefined });
+    this.#initial = Object.freeze({
+      messages: Object.freeze([]),
+      loading: history > 0,
+      more: this.#more,
+      error: undefined,
+    });
     this.#snapshot = this.#initial;
   }
 
@@ -73,7 +82,7 @@ export class MessageList<T> {
   readonly snapshot = (): MessagesSnapshot<T> => this.#snapshot;
   readonly initial = (): MessagesSnapshot<T> => this.#initial;
 
-  /** Reads a page of what is before the first message, and keeps it although it is beyond the limit. Failure shows as `error`. */
+  /** Reads a page of older messages, and keeps it although it is beyond the limit. Failure shows as `error`. */
   readonly loadOlder = (): Promise<void> => {
     this.#bound = Math.max(this.#bound, this.#messages.length + this.#page);
     return this.#read(this.#page);
@@ -84,14 +93,14 @@ export class MessageList<T> {
   }
 
   #watch(): () => void {
-    // A component that has gone may have asked for older ones.
+    // A component that has gone may have asked for older messages.
     this.#clear();
     const room = this.#room;
     const stops = [
       room.on("message", (message) => this.#append(message)),
-      // A room that is not joined yet has a client that may not be connected.
+      // The room is not joined yet, and its client perhaps not connected.
       room.on("joined", ({ rejoined }) => {
-        // After a lost connection, and where it goes on from where it was left, the list does too.
+        // The list goes on where the room does: after a lost connection, and where it was left.
         if (this.#started && (rejoined || room.seq === this.#leftAt)) this.#goOn();
         else this.#beginAnew(room.seq ?? 0);
       }),
@@ -99,12 +108,12 @@ export class MessageList<T> {
         if (this.#started) this.#leftAt = room.seq;
       }),
       room.on("truncated", ({ after, seq }) => {
-        // The log was started anew from an older copy: what is shown belongs to another one.
+        // The log was started anew from an older copy: the messages that are shown belong to another one.
         if (seq > 0 && seq < after) this.#beginAnew(seq);
       }),
     ];
     if (room.status === "joined" || room.status === "recovering") {
-      // Too small while an iterator has messages to read that listeners were given before this one came.
+      // `#reach` is too small while an iterator has messages to read that listeners were given before this one came.
       this.#reach = room.seq ?? 0;
       this.#begin();
     }
@@ -142,7 +151,7 @@ export class MessageList<T> {
   }
 
   #goOn(): void {
-    // What failed without a connection is worth another try.
+    // A reading that failed without a connection is worth another try.
     if (this.#error !== undefined) this.#looks = 0;
     this.#begin();
     this.#lookLater();
@@ -163,7 +172,11 @@ export class MessageList<T> {
     try {
       while (missing > 0) {
         const cuts = this.#cuts;
-        const { messages, more, before: older } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
+        const {
+          messages,
+          more,
+          before: older,
+        } = await this.#room.history({ limit, ...(before !== undefined && { before }) });
         if (generation !== this.#generation) return;
         if (cuts !== this.#cuts) break;
         this.#merge(messages);
@@ -174,7 +187,7 @@ export class MessageList<T> {
         if (!more || older === undefined) break;
         before = older;
         missing -= messages.length;
-        // Where all are bad, there may be many of them.
+        // A page of bad messages only may be followed by more of them.
         limit = messages.length === 0 ? MAX_PAGE : Math.min(missing, MAX_PAGE);
       }
     } catch (error) {
@@ -187,7 +200,7 @@ export class MessageList<T> {
     this.#changed();
   }
 
-  /** The newest message of the past that is here. */
+  /** The newest message of the past that is in the list. */
   get #newestPast(): number {
     return this.#messages.filter(({ seq }) => seq <= this.#reach).at(-1)?.seq ?? 0;
   }
@@ -203,7 +216,7 @@ export class MessageList<T> {
     }, pause);
   }
 
-  /** Looks for the newest of the past, up to `reach`, in the background. */
+  /** Looks for the newest messages of the past, up to `reach`, in the background. */
   async #look(reach: number, generation: number): Promise<void> {
     try {
       const { messages, more } = await this.#room.history({ limit: Math.min(this.#page, MAX_PAGE), before: reach + 1 });
@@ -218,12 +231,12 @@ export class MessageList<T> {
     this.#changed();
   }
 
-  /** Adds what the page has more than the past that is here. */
+  /** Adds the messages of a page that the list lacks. */
   #mend(page: readonly Message<T>[], more: boolean): void {
     const newest = this.#newestPast;
     const found = page.filter(({ seq }) => seq > newest);
     if (found.length > 0 && found.length === page.length) {
-      // It may not reach back to what is here, nor may a page that is on its way.
+      // The page, or one that is on its way, may not reach back to the messages that are here.
       this.#messages = this.#messages.filter(({ seq }) => seq > this.#reach);
       this.#more = more;
       this.#cuts++;
@@ -240,7 +253,7 @@ export class MessageList<T> {
       this.#reach = Math.max(this.#reach, message.seq - 1);
       this.#lookLater();
     } else if (message.seq === this.#reach && !this.#cutOff) {
-      // Delivered after one that follows it: it is none of the past, whose newest is to be looked for still.
+      // A message delivered after a later one is none of the past, whose newest is to be looked for still.
       this.#reach--;
       this.#lookLater();
     }
@@ -249,7 +262,7 @@ export class MessageList<T> {
     this.#changed();
   }
 
-  /** Adds messages that may be there already: the past and what is delivered meet somewhere. */
+  /** Adds messages that may be there already, because the past and the delivered messages meet somewhere. */
   #merge(messages: readonly Message<T>[]): void {
     const bySeq = new Map([...messages, ...this.#messages].map((message) => [message.seq, message]));
     this.#messages = [...bySeq.values()].sort((a, b) => a.seq - b.seq);
@@ -265,7 +278,7 @@ export class MessageList<T> {
     this.#reach = last;
     this.#looks = 0;
     this.#exact = this.#cutOff = true;
-    // What it was to look for is cut off; older messages would not reach up to those that are here.
+    // The messages to look for are cut off, and older ones would not reach up to those that are here.
     clearTimeout(this.#lookTimer);
     this.#lookTimer = undefined;
   }
@@ -283,7 +296,7 @@ export class MessageList<T> {
 
 const lists = new WeakMap<Room<never>, Map<string, MessageList<never>>>();
 
-/** The list of a room with these bounds, always the same: components that show the same see the same. */
+/** The list of a room with these bounds. It is always the same, so that components that show the same see the same. */
 export function messageList<T>(room: Room<T>, limit: number, history: number): MessageList<T> {
   const key = room as unknown as Room<never>;
   let ofRoom = lists.get(key);

@@ -1,16 +1,16 @@
 import type { Member, Presence } from "../index.js";
 import { Watched } from "./shared.js";
 
-/** Who is in a room at one moment. */
+/** The members of a room at one moment. */
 export interface PresenceSnapshot<P = unknown> {
-  /** By ascending id. */
+  /** Members by ascending id. */
   members: readonly Member<P>[];
   count: number;
-  /** Whether `members` has everybody: not before it is there, nor in a room that is too large for a list. */
+  /** True if `members` has everybody: not before the list is there, nor in a room that is too large for one. */
   listed: boolean;
 }
 
-/** Before a room is joined, and so on a server. */
+/** The snapshot before a room is joined, and on a server. */
 export const NOBODY: PresenceSnapshot<never> = Object.freeze({ members: Object.freeze([]), count: 0, listed: false });
 
 /** A room, whatever its messages are. */
@@ -20,7 +20,7 @@ export interface Attended {
 }
 
 /** A room's members, as React reads them. */
-export class PresenceStore {
+class PresenceStore {
   readonly #room: Attended;
   readonly #watched: Watched;
   readonly subscribe: Watched["subscribe"];
@@ -35,7 +35,8 @@ export class PresenceStore {
   readonly snapshot = (): PresenceSnapshot => {
     const { members, count, listed } = this.#room.presence;
     const old = this.#snapshot;
-    if (members !== old.members || count !== old.count || listed !== old.listed) this.#snapshot = { members, count, listed };
+    if (members !== old.members || count !== old.count || listed !== old.listed)
+      this.#snapshot = { members, count, listed };
     return this.#snapshot;
   };
 
@@ -43,7 +44,9 @@ export class PresenceStore {
     const room = this.#room;
     const { presence } = room;
     const changed = () => this.#watched.notify();
-    const stops = (["joined", "left", "updated", "count", "snapshot"] as const).map((event) => presence.on(event, changed));
+    const stops = (["joined", "left", "updated", "count", "snapshot"] as const).map((event) =>
+      presence.on(event, changed),
+    );
     stops.push(room.on("joined", changed), room.on("left", changed));
     return () => {
       for (const stop of stops) stop();

@@ -4,20 +4,20 @@ import type { Roomcast } from "../index.js";
 const RoomcastContext = createContext<Roomcast | undefined>(undefined);
 
 export interface RoomcastProviderProps {
-  /** Made outside of components, or kept in a state: a new one is another connection. */
+  /** A client that is made outside of components, or kept in a state: a new one is another connection. */
   client: Roomcast;
-  /** Whether to call `client.connect()` when mounted. Default true. */
+  /** Calls `client.connect()` when mounted. Default true. */
   connect?: boolean;
   children?: ReactNode;
 }
 
 /**
- * Gives the components below a client, and connects it. It does not close it: the client belongs to who made it, and other parts of
- * an application may use it too. Nothing is connected on a server.
+ * Gives the components below a client, and connects it. The provider does not close the client, which belongs to its
+ * maker, and which other parts of an application may use too. Nothing is connected on a server.
  */
 export function RoomcastProvider({ client, connect = true, children }: RoomcastProviderProps): ReactElement {
   useEffect(() => {
-    // What goes wrong is in `useRoomcast().error`.
+    // The error is in `useRoomcast().error`.
     if (connect) client.connect().catch(() => {});
   }, [client, connect]);
   return createElement(RoomcastContext.Provider, { value: client }, children);

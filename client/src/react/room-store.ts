@@ -4,22 +4,22 @@ import { Shared, Watched } from "./shared.js";
 /** A room at one moment. */
 export interface RoomSnapshot {
   status: RoomStatus;
-  /** Why it is not joined: the newest error since it last was. */
+  /** The newest error since the room was last joined. */
   error: RoomcastError | undefined;
 }
 
-/** Before a room is joined, and so on a server. */
+/** The snapshot before a room is joined, and on a server. */
 export const NOT_JOINED: RoomSnapshot = Object.freeze({ status: "left", error: undefined });
 
 const NOT_FAILURES: ReadonlySet<string> = new Set(["left", "closed", "aborted", "bad_data"]);
 
-/** What a room is joined with besides its messages. */
+/** Parts that a room is joined with besides its messages. */
 interface Extras {
   state: boolean;
   presence: unknown;
 }
 
-/** A room that components hold together: joined while there are holders. */
+/** A room that components hold together. It is joined while there are holders. */
 export class RoomStore<T> {
   readonly #client: Roomcast;
   readonly #room: Room<T>;
@@ -27,11 +27,11 @@ export class RoomStore<T> {
   readonly #watched = new Watched(() => this.#watch());
   /** The `after` of the first join. */
   #after: number | undefined;
-  /** What the room is joined with. */
+  /** Parts that the room is joined with. */
   #extras: Extras = { state: false, presence: undefined };
-  /** It was joined since there are holders: a later join goes on where it stopped. */
+  /** True if the room was joined since there are holders: a later join goes on where it stopped. */
   #joined = false;
-  /** The room was joined here; if not, it is the application's to leave. */
+  /** True if the room was joined here. Otherwise it is the application's to leave. */
   #isOurs = false;
   #stopReading: (() => void) | undefined;
   #snapshot = NOT_JOINED;
@@ -45,12 +45,15 @@ export class RoomStore<T> {
 
   readonly snapshot = (): RoomSnapshot => {
     const { status } = this.#room;
-    // It may have changed while nobody watched.
+    // The room may have changed while nobody watched.
     if (status !== this.#snapshot.status) this.#snapshot = { status, error: undefined };
     return this.#snapshot;
   };
 
-  /** Joins the room, until every holder has let go. The `after` of the first holder counts, and what any of them wants besides. */
+  /**
+   * Joins the room, until every holder has let go. The `after` of the first holder counts, and the extras of all of
+   * them.
+   */
   hold(after: number | undefined, { state, presence }: Extras = { state: false, presence: undefined }): () => void {
     this.#after ??= after;
     const { state: hadState, presence: had } = this.#extras;
@@ -61,11 +64,11 @@ export class RoomStore<T> {
     return release;
   }
 
-  /** Says something else of the client. */
+  /** Gives other data of the client. */
   say(presence: unknown): void {
     if (JSON.stringify(presence) === JSON.stringify(this.#extras.presence)) return;
     this.#extras.presence = presence;
-    // What failed is said when the room is joined again.
+    // Data that was not taken is sent when the room is joined again.
     this.#room.presence.update(presence === true ? undefined : presence).catch(() => {});
   }
 
@@ -78,7 +81,8 @@ export class RoomStore<T> {
         this.#joined = true;
       }),
       room.on("left", ({ error }) => {
-        // By the application, while components hold it. Not at once: it may be releasing the room, or closing the client.
+        // The application has left a room that components hold. The join comes later: it may be releasing the room, or
+        // closing the client.
         if (error === undefined) queueMicrotask(() => held && this.#join());
       }),
       this.#client.on("state", ({ previous }) => {
@@ -96,26 +100,30 @@ export class RoomStore<T> {
       this.#stopReading = undefined;
       if (!this.#isOurs) return;
       this.#isOurs = false;
-      // Nobody is left to be told that it failed; the membership ends with the connection at the latest.
+      // Nobody is left to be told of a failure. The membership ends with the connection at the latest.
       room.leave().catch(() => {});
     };
   }
 
   #join(): void {
     const room = this.#room;
-    // Before `connect()`: joined when it is called.
+    // A client that is not connected yet joins the room when it is.
     if (room.status !== "left" || this.#client.state === "closed") return;
     this.#isOurs = true;
-    // Messages are for those who listen now: without a listener they would wait for one, and in the end stop the room. Not with state.
+    // Messages are for those who listen now. They would wait for a first listener, and in the end stop the room, unless
+    // it has state.
     if (!this.#extras.state) this.#stopReading ??= room.on("message", () => {});
     const after = this.#joined ? room.seq : this.#after;
-    room.join({ ...this.#extras, ...(after !== undefined && { after }) }).catch((error: RoomcastError) => this.#failed(error));
+    room
+      .join({ ...this.#extras, ...(after !== undefined && { after }) })
+      .catch((error: RoomcastError) => this.#failed(error));
   }
 
-  /** Asks for what the room was joined without. */
+  /** Asks for the parts that the room was joined without. */
   #extend(): void {
     const { state, presence } = this.#extras;
-    if (state || presence !== undefined) this.#room.join({ state, presence }).catch((error: RoomcastError) => this.#failed(error));
+    if (state || presence !== undefined)
+      this.#room.join({ state, presence }).catch((error: RoomcastError) => this.#failed(error));
   }
 
   #watch(): () => void {
@@ -132,7 +140,7 @@ export class RoomStore<T> {
   }
 
   #failed(error: RoomcastError): void {
-    // What was asked for is no failure, and one bad message is none of the room.
+    // A leave that was asked for is no failure, and one bad message is none of the room.
     if (NOT_FAILURES.has(error.code) || this.#room.status === "joined") return;
     this.#set({ status: this.#room.status, error });
   }

@@ -1,7 +1,7 @@
 /**
- * Runs something for as long as it has users: `start` for the first of them, what it returned when the last has gone. Not at once
- * then, but in the next task: StrictMode, a new key or a hidden tree lets users go and come back within one, and nothing shall
- * be left and joined again for that.
+ * Work that runs for as long as it has users: `start` begins it for the first, and the function that it returned ends
+ * it after the last. The end comes in the next task, because StrictMode, a new key or a hidden tree lets users go and
+ * come back within one, and no room shall be left and joined again for that.
  */
 export class Shared {
   readonly #start: () => () => void;
@@ -13,7 +13,7 @@ export class Shared {
     this.#start = start;
   }
 
-  /** Adds a user; returns a function that removes it. */
+  /** Adds a user. Returns a function that removes it. */
   use(): () => void {
     clearTimeout(this.#timer);
     this.#users++;
@@ -34,7 +34,10 @@ export class Shared {
   }
 }
 
-/** What changes and who wants to know, as `useSyncExternalStore` wants it; watched only while somebody does. */
+/**
+ * A value that changes and its listeners, as `useSyncExternalStore` wants it. It is watched only while somebody
+ * listens.
+ */
 export class Watched {
   readonly #listeners = new Set<() => void>();
   readonly #shared: Shared;
@@ -44,7 +47,7 @@ export class Watched {
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
-    // An own function for each call: React may subscribe the same one twice.
+    // A function of its own for each call, because React may subscribe the same one twice.
     const own = () => listener();
     this.#listeners.add(own);
     const release = this.#shared.use();

@@ -1,31 +1,31 @@
 import type { Room, StateEntry } from "../index.js";
 import { Watched } from "./shared.js";
 
-/** What a room's keys have at one moment. Never changed: another value makes a new one. */
+/** The entries of a room's keys at one moment. A snapshot never changes: another value makes a new one. */
 export interface StateSnapshot<T> {
   entries: ReadonlyMap<string, StateEntry<T>>;
-  /** Whether these are all. */
+  /** True if these are all entries. */
   ready: boolean;
 }
 
-/** Between two updates: a room may get hundreds of values a second, a screen shows sixty. */
+/** Time between two updates: a room may get hundreds of values a second, and a screen shows sixty. */
 const UPDATE_MS = 16;
 
-/** Before a room is joined, and so on a server. */
+/** The snapshot before a room is joined, and on a server. */
 export const NO_STATE: StateSnapshot<never> = Object.freeze({ entries: new Map<string, never>(), ready: false });
 
-/** A room's state, as React reads it: as a whole, or a key of it. */
-export class StateStore<T> {
+/** A room's state, as React reads it: as a whole or key by key. */
+class StateStore<T> {
   readonly #room: Room<T>;
   readonly #whole: Watched;
-  /** What reads one key. */
+  /** Readers of one key. */
   readonly #keys = new Map<string, Watched>();
   readonly #changed = new Set<string>();
   #watchers = 0;
   #unwatch: (() => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #snapshot: StateSnapshot<T> = NO_STATE;
-  /** The snapshot is as of the last update. */
+  /** The snapshot of the last update. */
   #isFresh = false;
 
   constructor(room: Room<T>) {
@@ -38,11 +38,14 @@ export class StateStore<T> {
 
   readonly snapshot = (): StateSnapshot<T> => {
     const { state } = this.#room;
-    // While nobody watches, nobody tells of changes.
+    // Nobody tells of changes while nobody watches.
     if (this.#isFresh && this.#watchers > 0) return this.#snapshot;
     this.#isFresh = true;
     const { entries, ready } = this.#snapshot;
-    const isSame = ready === state.isReady && entries.size === state.size && [...state].every(([key, entry]) => entries.get(key) === entry);
+    const isSame =
+      ready === state.isReady &&
+      entries.size === state.size &&
+      [...state].every(([key, entry]) => entries.get(key) === entry);
     if (!isSame) this.#snapshot = { entries: new Map(state), ready: state.isReady };
     return this.#snapshot;
   };
@@ -81,7 +84,11 @@ export class StateStore<T> {
     const room = this.#room;
     const all = () => this.#update([...this.#keys.keys()]);
     this.#isFresh = false;
-    const stops = [room.state.on("snapshot", all), room.state.on("change", ({ key }) => this.#update([key])), room.on("left", all)];
+    const stops = [
+      room.state.on("snapshot", all),
+      room.state.on("change", ({ key }) => this.#update([key])),
+      room.on("left", all),
+    ];
     return () => {
       for (const stop of stops) stop();
     };

@@ -32,7 +32,10 @@ export class Browser {
     const finder = fileURLToPath(new URL("../../../infra/chromium", import.meta.url));
     const executablePath = execFileSync(finder, { encoding: "utf8" }).trim();
     const profile = mkdtempSync(join(tmpdir(), "roomcast-browser-"));
-    return new Browser(profile, await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS, ...options }));
+    return new Browser(
+      profile,
+      await chromium.launchPersistentContext(profile, { executablePath, args: FLAGS, ...options }),
+    );
   }
 
   /** A new tab, whose problems carry `name`. */

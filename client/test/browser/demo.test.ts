@@ -50,7 +50,8 @@ describe("the demo page", () => {
   }
 
   const texts = (page: Page) => page.locator("#message-list .text").allTextContents();
-  const figure = async (page: Page, id: string) => Number.parseInt((await page.locator(`#${id}`).textContent()) ?? "", 10);
+  const figure = async (page: Page, id: string) =>
+    Number.parseInt((await page.locator(`#${id}`).textContent()) ?? "", 10);
   const until = (page: Page, text: string) => page.locator("#message-list .text", { hasText: text }).first().waitFor();
 
   it("shows two tabs the same chat, live", async () => {
@@ -65,17 +66,21 @@ describe("the demo page", () => {
   });
 
   it("shows who is there, once for each, and who is typing", async () => {
-    const faces = (page: Page) => page.locator("#members [data-member]").evaluateAll((all) => all.map((one) => one.getAttribute("data-member")));
-    for (const page of [alice, bob]) await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["alice", "bob"]);
+    const faces = (page: Page) =>
+      page.locator("#members [data-member]").evaluateAll((all) => all.map((one) => one.getAttribute("data-member")));
+    for (const page of [alice, bob])
+      await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["alice", "bob"]);
     const second = await open("bob");
     await expect.poll(() => faces(second), { timeout: 20_000 }).toEqual(["alice", "bob"]);
     expect(await second.locator('[data-member="bob"]').textContent()).toBe("B");
     const cy = await open("Cy van Dam");
-    for (const page of [alice, bob, second, cy]) await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["Cy van Dam", "alice", "bob"]);
+    for (const page of [alice, bob, second, cy])
+      await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["Cy van Dam", "alice", "bob"]);
     expect(await alice.locator(".face").allTextContents()).toEqual(["CV", "A", "B"]);
     expect(await alice.locator("#member-count").textContent()).toBe("3 people here");
     await cy.close();
-    for (const page of [alice, bob, second]) await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["alice", "bob"]);
+    for (const page of [alice, bob, second])
+      await expect.poll(() => faces(page), { timeout: 20_000 }).toEqual(["alice", "bob"]);
     await second.close();
     const typing = alice.locator("#typing");
     await bob.locator("#text").pressSequentially("Wait");
@@ -120,7 +125,9 @@ describe("the demo page", () => {
     await alice.locator("#legend li").nth(2).waitFor();
     const before = await figure(alice, "received");
     await expect.poll(() => figure(alice, "received"), { timeout: 20_000 }).toBeGreaterThan(before + 5);
-    const lines = await alice.locator("#chart path.line").evaluateAll((paths) => paths.map((path) => path.getAttribute("d") ?? ""));
+    const lines = await alice
+      .locator("#chart path.line")
+      .evaluateAll((paths) => paths.map((path) => path.getAttribute("d") ?? ""));
     expect(lines.filter((line) => line !== "").length).toBeGreaterThanOrEqual(3);
     for (const line of lines.filter((each) => each !== "")) expect(line).toMatch(/^M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)+$/);
   });
@@ -165,7 +172,9 @@ describe("the demo page", () => {
     await alice.screenshot({ path: join(folder, "demo-dark.png"), fullPage: true });
     await alice.setViewportSize({ width: 390, height: 844 });
     await alice.screenshot({ path: join(folder, "demo-narrow.png"), fullPage: true });
-    const overflow = await alice.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const overflow = await alice.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
     expect(overflow).toBe(0);
   });
 

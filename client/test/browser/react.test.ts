@@ -18,7 +18,10 @@ function oldReact(name: string): string {
   return found;
 }
 
-/** The hooks in React's development mode, where StrictMode mounts, unmounts and mounts again; in the oldest React and the newest. */
+/**
+ * The hooks in React's development mode, where StrictMode mounts, unmounts and mounts again; in the oldest React and
+ * the newest.
+ */
 describe.each([
   ["React 18", { react: oldReact("react"), "react-dom": oldReact("react-dom") }],
   ["React 19", {}],
@@ -41,7 +44,11 @@ describe.each([
       logLevel: "warning",
     });
     const client = new Roomcast({ url: "ws://server.invalid", token: "server" });
-    const app = createElement(StrictMode, undefined, createElement(ChatApp, { client, view: { rooms: ["lobby"], key: "a" } }));
+    const app = createElement(
+      StrictMode,
+      undefined,
+      createElement(ChatApp, { client, view: { rooms: ["lobby"], key: "a" } }),
+    );
     const html = (content: string) =>
       `<!doctype html><link rel="icon" href="data:,"><div id="root">${content}</div><script type="module" src="/page.js"></script>`;
     writeFileSync(join(folder, "index.html"), html(""));
@@ -72,7 +79,11 @@ describe.each([
   const texts = (at = 0) => page.locator("ul").nth(at).locator("li").allTextContents();
   const until = (text: string) => page.locator("li", { hasText: text }).first().waitFor();
   const frames = (action: string) => socketServer.server.received(action).map(({ roomId }) => roomId);
-  const publish = (...data: string[]) => socketServer.server.publish("lobby", data.map((text) => ({ data: text })));
+  const publish = (...data: string[]) =>
+    socketServer.server.publish(
+      "lobby",
+      data.map((text) => ({ data: text })),
+    );
   const eventually = (what: () => unknown) => expect.poll(what, { timeout: 20_000 });
 
   it("join once, show the past and the present, and leave when unmounted", async () => {

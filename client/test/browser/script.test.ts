@@ -8,7 +8,8 @@ import { SocketServer } from "../support/socket-server.js";
 import { Browser } from "./browser.js";
 
 const CONVERSE = converse.toString();
-const answer = (library: string) => `${CONVERSE} onmessage = ({ data }) => converse(${library}, data).then(postMessage);`;
+const answer = (library: string) =>
+  `${CONVERSE} onmessage = ({ data }) => converse(${library}, data).then(postMessage);`;
 const WORKERS = {
   "classic.js": `importScripts("/roomcast-client.min.js"); ${answer("RoomcastClient")}`,
   "module.js": `import * as library from "/index.js"; ${answer("library")}`,
@@ -59,7 +60,9 @@ describe("a page without a bundler", () => {
   });
 
   it("imports the library as it is", async () => {
-    expect(await inPage(`import("/index.js").then((library) => converse(library, "${server.webSocketUrl}"))`)).toEqual(said);
+    expect(await inPage(`import("/index.js").then((library) => converse(library, "${server.webSocketUrl}"))`)).toEqual(
+      said,
+    );
   });
 
   it("uses the library in a worker that loads a script", async () => {

@@ -9,7 +9,7 @@ const tsc = fileURLToPath(new URL("../../node_modules/typescript/bin/tsc", impor
 const installed = join(folder, "node_modules/roomcast-client");
 const pages = files.filter((file) => file.endsWith(".md"));
 
-/** What snippets take from the application around them. */
+/** Declarations that snippets take from the application around them. */
 const AROUND = `
   import type { Room, Roomcast, TokenProvider } from "roomcast-client";
   declare global {

@@ -32,7 +32,9 @@ class OldUrl {
   }
 }
 
-/** What a React Native bundle gets with `require`, in a global object with less than browsers and Node have. */
+/**
+ * The exports that a React Native bundle gets with `require`, in a global object with less than browsers and Node have.
+ */
 function requireIn(globals: object): typeof library {
   const context = createContext({ setTimeout, clearTimeout, queueMicrotask, Date, ...globals });
   const source = readFileSync(join(folder, "node_modules/roomcast-client/dist/index.cjs"), "utf8");
@@ -40,13 +42,15 @@ function requireIn(globals: object): typeof library {
   const require = () => {
     throw new Error("nothing can be required");
   };
-  const load = runInContext(`(function (module, exports, require) {${source}\n})`, context) as (...given: unknown[]) => void;
+  const load = runInContext(`(function (module, exports, require) {${source}\n})`, context) as (
+    ...given: unknown[]
+  ) => void;
   load(module, module.exports, require);
   return module.exports as typeof library;
 }
 
 describe("the package in React Native", () => {
-  // What is not given below is not there: no crypto, performance, TextEncoder, AbortController.
+  // Globals that are not listed are absent: no crypto, performance, TextEncoder, AbortController.
   it.each([
     ["an old URL", OldUrl],
     ["no URL", undefined],
@@ -61,7 +65,9 @@ describe("the package in React Native", () => {
     const seen: string[] = [];
     room.on("message", ({ data }) => seen.push(data.text));
     await during(room.join());
-    const ids = [await during(room.send({ text: "one" })), await during(room.send({ text: "zwölf €" }))].map(({ id }) => id);
+    const ids = [await during(room.send({ text: "one" })), await during(room.send({ text: "zwölf €" }))].map(
+      ({ id }) => id,
+    );
     await pass(1_000);
     expect(seen).toEqual(["one", "zwölf €"]);
     expect(new Set(ids).size).toBe(2);

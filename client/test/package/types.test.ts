@@ -60,7 +60,10 @@ function compile(name: string, sources: Record<string, string>, compilerOptions:
   mkdirSync(project);
   for (const [file, source] of Object.entries(sources)) writeFileSync(join(project, file), source);
   const options = { noEmit: true, strict: true, target: "ES2022", lib: ["ES2022"], types: [], ...compilerOptions };
-  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: Object.keys(sources) }));
+  writeFileSync(
+    join(project, "tsconfig.json"),
+    JSON.stringify({ compilerOptions: options, files: Object.keys(sources) }),
+  );
   return spawnSync(process.execPath, [tsc, "--pretty", "false"], { cwd: project, encoding: "utf8" }).stdout;
 }
 
@@ -82,7 +85,9 @@ describe("the package's types", () => {
   });
 
   it("have the hooks, for bundlers", () => {
-    expect(compile("react-bundler", { "use.ts": REACT }, { module: "ESNext", moduleResolution: "Bundler", ...dom })).toBe("");
+    expect(
+      compile("react-bundler", { "use.ts": REACT }, { module: "ESNext", moduleResolution: "Bundler", ...dom }),
+    ).toBe("");
   });
 
   it("are found by tools that do not know `exports`", () => {

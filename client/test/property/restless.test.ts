@@ -1,12 +1,22 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Room, RoomEvents, Roomcast } from "../../src/index.js";
+import type { Room, Roomcast, RoomEvents } from "../../src/index.js";
 import { Random, seeds } from "../support/random.js";
 import { pass, World } from "../support/world.js";
 
 const START = 1_750_000_000_000;
-const EVENTS: readonly (keyof RoomEvents)[] = ["status", "joined", "left", "gap", "recovered", "truncated", "stalled", "message", "error"];
+const EVENTS: readonly (keyof RoomEvents)[] = [
+  "status",
+  "joined",
+  "left",
+  "gap",
+  "recovered",
+  "truncated",
+  "stalled",
+  "message",
+  "error",
+];
 
-/** What no application sends: `parse` throws. */
+/** Data that no application sends, so `parse` throws. */
 const isBad = (data: unknown) => (data as number) % 13 === 0;
 
 beforeEach(() => void vi.useFakeTimers({ now: START }));
@@ -15,7 +25,10 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** An application that leaves, joins where it stopped, closes and connects at random moments, and from within its listeners. */
+/**
+ * An application that leaves, joins where it stopped, closes and connects at random moments, and from within its
+ * listeners.
+ */
 class Restless {
   readonly wrong = new Set<string>();
   readonly #random: Random;
@@ -36,7 +49,11 @@ class Restless {
     const { server, network } = this.#world;
     this.#expires = random.chance(0.5);
     server.pageSize = random.int(1, 8);
-    network.weather = { ...network.weather, latency: () => random.int(1, 60), losesBroadcast: () => !this.#calm && random.chance(0.1) };
+    network.weather = {
+      ...network.weather,
+      latency: () => random.int(1, 60),
+      losesBroadcast: () => !this.#calm && random.chance(0.1),
+    };
     if (random.chance(0.5)) this.#delayLeaves();
     this.#client = this.#world.client({
       bufferSize: random.chance(0.3) ? random.int(1, 6) : 1_000,
@@ -57,7 +74,11 @@ class Restless {
     for (let step = 0; step < 120; step++) {
       this.#act();
       const room = random.pick(this.#rooms);
-      if (random.chance(0.5)) server.publish(room.id, Array.from({ length: random.int(1, 6) }, () => ({ data: random.int(1, 1_000) })));
+      if (random.chance(0.5))
+        server.publish(
+          room.id,
+          Array.from({ length: random.int(1, 6) }, () => ({ data: random.int(1, 1_000) })),
+        );
       if (random.chance(0.04)) network.sockets.at(-1)?.cut();
       if (this.#expires && random.chance(0.03)) server.log(room.id).expire(random.int(0, 3));
       await pass(random.int(0, 1_500));
@@ -117,10 +138,13 @@ class Restless {
     const random = this.#random;
     server.script = (frame, peer) => {
       if (frame.action !== "leaveRoom" || frame["late"] === true) return undefined;
-      setTimeout(() => {
-        const reply = server.handle(peer, JSON.stringify({ ...frame, late: true }));
-        if (reply !== undefined) (peer as unknown as { inject(text: string): void }).inject(reply);
-      }, random.int(0, 20_000));
+      setTimeout(
+        () => {
+          const reply = server.handle(peer, JSON.stringify({ ...frame, late: true }));
+          if (reply !== undefined) (peer as unknown as { inject(text: string): void }).inject(reply);
+        },
+        random.int(0, 20_000),
+      );
       return "silence";
     };
   }
@@ -133,7 +157,8 @@ class Restless {
       const wished = this.#wishes.get(id) ?? false;
       if (status !== (wished ? "joined" : "left")) wrong.add(`a room is ${status} for a wish of ${wished}`);
       // During a hand-over there are two.
-      if (server.members(id).length > 0 !== wished) wrong.add(`${server.members(id).length} members for a wish of ${wished}`);
+      if (server.members(id).length > 0 !== wished)
+        wrong.add(`${server.members(id).length} members for a wish of ${wished}`);
       if (!wished) continue;
       const log = server.log(id).all;
       const seen = this.#seen.get(id) ?? [];

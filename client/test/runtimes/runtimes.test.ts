@@ -57,7 +57,14 @@ describe("the package", () => {
   const NODE_20 = [`node-20-${process.arch}/bin/node`];
   const NODE_22 = [`node-22-${process.arch}/bin/node`];
   const BUN = [`@oven/bun-linux-${process.arch === "arm64" ? "aarch64" : process.arch}/bin/bun`];
-  const DENO = [`@deno/linux-${process.arch}-glibc/deno`, "run", "--quiet", "--cached-only", "--allow-all", "--node-modules-dir=manual"];
+  const DENO = [
+    `@deno/linux-${process.arch}-glibc/deno`,
+    "run",
+    "--quiet",
+    "--cached-only",
+    "--allow-all",
+    "--node-modules-dir=manual",
+  ];
 
   it.each([
     ["Node 20", "module-ws.mjs", NODE_20],

@@ -16,7 +16,9 @@ const BROADCAST_MS = 5 * SECOND;
 const SEND_MS = 7 * SECOND;
 /** Hand-overs in one time of a token that is given again and again: see the README. */
 const IN_VAIN = 5;
-/** A hand-over comes after three quarters of a token's time or two minutes before its end, and up to a tenth earlier. */
+/**
+ * A hand-over comes after three quarters of a token's time or two minutes before its end, and up to a tenth earlier.
+ */
 const EARLIEST = 0.9;
 
 /** Makes the tokens of one client. */
@@ -54,7 +56,12 @@ interface Outcome {
 }
 
 /** Some clients in rooms in which messages flow, with tokens of `ms`, for as long as `lives` of them. */
-async function run(seed: number, ms: number, lives: number, provider: (issue: Issue, time: VirtualTime) => TokenProvider): Promise<Outcome> {
+async function run(
+  seed: number,
+  ms: number,
+  lives: number,
+  provider: (issue: Issue, time: VirtualTime) => TokenProvider,
+): Promise<Outcome> {
   const time = new VirtualTime(1_750_000_000_000);
   const random = new Random(seed);
   const watch = new Watch(time, false);
@@ -67,7 +74,11 @@ async function run(seed: number, ms: number, lives: number, provider: (issue: Is
     const clients = Array.from({ length: CLIENTS }, (_, index) => {
       const name = `client${index}`;
       const issue = () => ({ token: model.tokens.issue(name, ms), endsAt: time.now + ms });
-      const client = new Roomcast({ url: "ws://simulated", token: provider(issue, time), WebSocket: model.gateway.WebSocket });
+      const client = new Roomcast({
+        url: "ws://simulated",
+        token: provider(issue, time),
+        WebSocket: model.gateway.WebSocket,
+      });
       client.on("error", ({ code, retryable, message }) => retryable || wrong.push(`${name}: ${code} ${message}`));
       client.connect().catch((error: unknown) => wrong.push(String(error)));
       for (const room of ROOMS) {
@@ -75,11 +86,17 @@ async function run(seed: number, ms: number, lives: number, provider: (issue: Is
         histories.push({ room, history });
         client.room(room).on("message", (message: Message) => history.seen.push(message));
         client.room(room).once("joined", () => watch.joined(name, room));
-        client.room(room).join({ after: 0 }).catch((error: unknown) => wrong.push(String(error)));
+        client
+          .room(room)
+          .join({ after: 0 })
+          .catch((error: unknown) => wrong.push(String(error)));
       }
       const send = () => {
         made++;
-        client.room(random.pick(ROOMS)).send("hello").catch((error: unknown) => wrong.push(`${name}: ${String(error)}`));
+        client
+          .room(random.pick(ROOMS))
+          .send("hello")
+          .catch((error: unknown) => wrong.push(`${name}: ${String(error)}`));
         time.after(SEND_MS, send);
       };
       time.after(random.int(0, SEND_MS), send);
@@ -100,7 +117,8 @@ async function run(seed: number, ms: number, lives: number, provider: (issue: Is
     }
     for (const client of clients) client.close();
     const { dials, refused, expired } = model.gateway;
-    const sum = (counts: ReadonlyMap<string, number>) => [...counts.values()].reduce((total, count) => total + count, 0);
+    const sum = (counts: ReadonlyMap<string, number>) =>
+      [...counts.values()].reduce((total, count) => total + count, 0);
     return {
       wrong,
       longestDeafMs: watch.longest,
@@ -116,8 +134,8 @@ async function run(seed: number, ms: number, lives: number, provider: (issue: Is
   }
 }
 
-/** How long a connection is used at least. */
-function useOf(ms: number): number {
+/** Shortest use of a connection. */
+function lifeOf(ms: number): number {
   return EARLIEST * (ms - Math.min(ms / 4, 2 * MINUTE));
 }
 
@@ -133,7 +151,9 @@ describe("tokens that expire", () => {
         const renews = what !== Object.keys(PROVIDERS)[2];
         // A connection that ends with its token is followed by another within the first backoffs.
         expect(outcome.longestDeafMs).toBeLessThan(renews ? BROADCAST_MS + 2 * SECOND : 40 * SECOND);
-        expect(outcome.connections).toBeLessThanOrEqual(1 + (renews ? (lives * ms) / useOf(ms) : lives * (1 + IN_VAIN)));
+        expect(outcome.connections).toBeLessThanOrEqual(
+          1 + (renews ? (lives * ms) / lifeOf(ms) : lives * (1 + IN_VAIN)),
+        );
         expect(outcome.joins).toBe(ROOMS.length * (outcome.allConnections - outcome.refusedHandshakes));
         expect(outcome.expired).toBe(0);
         // A token that is kept to its end may end during the handshake.

@@ -20,7 +20,7 @@ interface Participant {
   current: Map<string, History>;
 }
 
-/** What a run showed. */
+/** The result of a run. */
 export interface Outcome {
   wrong: string[];
   timeline: string[];
@@ -41,8 +41,8 @@ export class LongRun {
   readonly #model: Model;
   readonly #rooms: string[];
   /**
-   * Rooms in which nothing is ever said, for one client in a few runs: more than one beat can name. When joins fail, its rooms
-   * wait for each other, so it is not measured how long that client is deaf.
+   * Rooms in which nothing is ever said, for one client in a few runs: more than one beat can name. When joins fail,
+   * its rooms wait for each other, so it is not measured how long that client is deaf.
    */
   readonly #silent: string[];
   readonly #participants: Participant[] = [];
@@ -108,7 +108,10 @@ export class LongRun {
     return { name, client, current: new Map() };
   }
 
-  /** For most a name, which is a token without an end; for some tokens of minutes, from a provider that may fail, or keep them too long. */
+  /**
+   * For most a name, which is a token without an end; for some tokens of minutes, from a provider that may fail, or
+   * keep them too long.
+   */
   #tokens(name: string): string | TokenProvider {
     const random = this.#random;
     if (random.chance(0.7)) return name;
@@ -210,7 +213,10 @@ export class LongRun {
 
   #leave(who: Participant, roomId: string): void {
     if (!who.current.has(roomId)) return;
-    who.client.room(roomId).leave().catch(() => {});
+    who.client
+      .room(roomId)
+      .leave()
+      .catch(() => {});
   }
 
   #forget(who: Participant, roomId: string, history: History): void {
@@ -225,7 +231,9 @@ export class LongRun {
     return this.#participants.flatMap(({ name, current }) => {
       const connections = sockets.filter(([, socket]) => socket.client === name).map(([connection]) => connection);
       const rooms = this.#rooms.filter((room) => !current.has(room));
-      const strays = rooms.filter((room) => connections.some((connection) => this.#model.connections.has(connection, room)));
+      const strays = rooms.filter((room) =>
+        connections.some((connection) => this.#model.connections.has(connection, room)),
+      );
       return strays.map((room) => `${name} is still a member of ${room} in the end`);
     });
   }
@@ -238,7 +246,9 @@ export class LongRun {
     }
     for (const { name, client, current } of this.#participants) {
       if (client.state !== "open") wrong.push(`${name} is ${client.state} in the end`);
-      const connections = [...this.#model.gateway.sockets].filter(([, socket]) => socket.client === name && socket.isAlive);
+      const connections = [...this.#model.gateway.sockets].filter(
+        ([, socket]) => socket.client === name && socket.isAlive,
+      );
       for (const room of current.keys()) {
         const isMember = connections.some(([connection]) => this.#model.connections.has(connection, room));
         if (!isMember) wrong.push(`${name} is no member of ${room} in the end`);

@@ -39,7 +39,11 @@ async function month(seed: number): Promise<{ usage: ReadonlyMap<string, Usage>;
   const restore = time.install(random.next);
   try {
     const clients = Array.from({ length: CONNECTIONS }, (_, index) => {
-      const client = new Roomcast({ url: "ws://simulated", token: `client${index}`, WebSocket: model.gateway.WebSocket });
+      const client = new Roomcast({
+        url: "ws://simulated",
+        token: `client${index}`,
+        WebSocket: model.gateway.WebSocket,
+      });
       client.on("error", (error) => watch.wrong.push(`client${index}: ${error.code} ${error.message}`));
       // The last message for a month.
       model.fanout.publish(`room${index}`, 1);
@@ -64,10 +68,12 @@ async function month(seed: number): Promise<{ usage: ReadonlyMap<string, Usage>;
   }
 }
 
-/** What a kind of event came to, for 1,000 connections. */
+/** Number and cost of a kind of event, for 1,000 connections. */
 function line(kind: string, used: Usage): string {
   const scale = 1_000 / CONNECTIONS;
-  const counts = Object.entries(used).map(([what, count]) => `${what} ${Math.round((count as number) * scale).toLocaleString("en")}`);
+  const counts = Object.entries(used).map(
+    ([what, count]) => `${what} ${Math.round((count as number) * scale).toLocaleString("en")}`,
+  );
   return `${kind}: ${counts.join(", ")}: $${(cost(used, kind) * scale).toFixed(2)}`;
 }
 
@@ -94,5 +100,5 @@ describe("a month of silence", () => {
     expect(dollars).toBeLessThanOrEqual(12);
     expect(perSecond / ACCOUNT_PER_SECOND).toBeLessThanOrEqual(0.02);
   };
-  it("costs little", run, 60_000 + CONNECTIONS * 2_000);
+  it("costs little", run);
 });

@@ -1,8 +1,8 @@
 import type { Usage } from "./model/meter.js";
 
 /**
- * List prices in USD of us-east-1, late 2026: "Amazon API Gateway pricing" (WebSocket APIs), "AWS Lambda Pricing" (arm64) and
- * "Amazon DynamoDB pricing" (on demand).
+ * List prices in USD of us-east-1, late 2026: "Amazon API Gateway pricing" (WebSocket APIs), "AWS Lambda Pricing"
+ * (arm64) and "Amazon DynamoDB pricing" (on demand).
  */
 export const PRICES = {
   /** A million WebSocket messages of up to 32 KB, in or out; the first billion a month. */
@@ -18,10 +18,10 @@ export const PRICES = {
   writeUnits: 0.625,
 } as const;
 
-/** What an invocation of `session` takes: the template's memory, and a time that allows for a table's two reads. */
+/** An invocation of `session`: the template's memory, and a time that allows for a table's two reads. */
 const SESSION = { gigabytes: 0.25, seconds: 0.01 } as const;
 
-/** What events of a kind cost in USD: of an action, `connect` or `disconnect`. */
+/** Cost in USD of the events of a kind: an action, `connect` or `disconnect`. */
 export function cost({ frames, replies, invocations, readUnits, writeUnits }: Usage, kind: string): number {
   // A handshake is no message.
   const messages = kind === "connect" ? 0 : frames + replies;

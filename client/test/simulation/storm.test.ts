@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { seeds } from "../support/random.js";
 import type { Faults } from "./model/faults.js";
-import { type Deeds, ROOMS, type Storm, STORM_MS, weather } from "./storm.js";
+import { type Deeds, ROOMS, STORM_MS, type Storm, weather } from "./storm.js";
 
 const SESSIONS: Record<string, Partial<Faults>> = {
   "does not answer": { dies: () => "before it writes" },
   "does not answer beats": { dies: (action) => (action === "sync" ? "before it writes" : undefined) },
-  "fails": { dies: () => "before it writes", tellsDeath: () => true },
+  fails: { dies: () => "before it writes", tellsDeath: () => true },
   "is throttled by API Gateway": { throttlesFrame: () => true },
   "is throttled": { throttlesTable: () => true, retryAfterMs: () => undefined },
   "is throttled, and says for how long": { throttlesTable: () => true },
@@ -16,12 +16,15 @@ const SESSIONS: Record<string, Partial<Faults>> = {
 
 /** `session` is behind `$connect` too, so what it suffers from, handshakes suffer from. */
 const HANDSHAKES: Record<string, Partial<Faults>> = {
-  "open": {},
+  open: {},
   "are refused": { handshake: () => "is refused" },
-  "stall": { handshake: () => "stalls" },
+  stall: { handshake: () => "stalls" },
 };
 
-/** How many attempts fill a time on average, each `lostMs` long and followed by a wait with full jitter below `base × 2^k` and `cap`. */
+/**
+ * Number of attempts that fill a time on average, each `lostMs` long and followed by a wait with full jitter below
+ * `base × 2^k` and `cap`.
+ */
 function attempts(ms: number, lostMs: number, base: number, cap: number): number {
   let count = 1;
   for (let bound = base; bound < cap && ms > 0; bound *= 2, count++) ms -= lostMs + bound / 2;
@@ -35,13 +38,18 @@ const TIMEOUT_MS = 10_000;
 const RECONNECT = [500, 30_000] as const;
 const RETRY = [200, 10_000] as const;
 const JOIN_CONCURRENCY = 8;
-/** What comes to nothing is followed by a wait, and no storm resets the backoff: 64 when handshakes are refused, else 39. */
+/**
+ * Largest number of connections. A failed attempt is followed by a wait, and no storm resets the backoff: 64 when
+ * handshakes are refused, else 39.
+ */
 const CONNECTIONS: Record<string, number> = {
-  "open": SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
+  open: SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
   "are refused": SPREAD * attempts(STORM_MS, 0, ...RECONNECT),
-  "stall": SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
+  stall: SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
 };
-/** All rooms share one backoff when joins fail, after the first few at once. When the storm is over each is joined: 204. */
+/**
+ * All rooms share one backoff when joins fail, after the first few at once. When the storm is over each is joined: 204.
+ */
 const JOINS = JOIN_CONCURRENCY + SPREAD * attempts(STORM_MS, 0, ...RETRY) + ROOMS;
 /** All rooms share their beats too, and each is looked at once more when it has been joined: 196. */
 const SYNCS = SPREAD * attempts(STORM_MS, 0, ...RETRY) + ROOMS;

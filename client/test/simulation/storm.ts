@@ -8,12 +8,12 @@ import { Watch } from "./watch.js";
 
 const MINUTE = 60_000;
 export const STORM_MS = 10 * MINUTE;
-export const CLIENTS = 10;
+const CLIENTS = 10;
 export const ROOMS = 20;
 /** Between two broadcasts of a room. */
 const BROADCAST_MS = 5_000;
 
-/** What `session` does in a storm, and what becomes of handshakes and of the connections that there are. */
+/** The conduct of `session` in a storm, and the fate of handshakes and of open connections. */
 export interface Storm {
   session: Partial<Faults>;
   handshakes: Partial<Faults>;
@@ -21,14 +21,14 @@ export interface Storm {
   cuts: boolean;
 }
 
-/** What one client did. */
+/** Counts of one client. */
 export interface Deeds {
   connections: number;
   joins: number;
   syncs: number;
 }
 
-export interface StormOutcome {
+interface StormOutcome {
   wrong: string[];
   /** In the storm and the minute after it, of each client. */
   stormy: Deeds[];
@@ -57,7 +57,10 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
       return rooms.map((room) => {
         const history: History = { who: `${name}/${room}`, start: 0, seen: [], truncated: [] };
         client.room(room).on("message", (message: Message) => history.seen.push(message));
-        client.room(room).join({ after: 0 }).catch(() => {});
+        client
+          .room(room)
+          .join({ after: 0 })
+          .catch(() => {});
         return { room, history };
       });
     });
@@ -77,7 +80,9 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
     Object.assign(faults, CALM);
     await time.pass(MINUTE);
     const stormy = take(deeds);
-    const wrong = clients.filter(({ client }) => client.state !== "open").map(({ name, client }) => `${name} is ${client.state}`);
+    const wrong = clients
+      .filter(({ client }) => client.state !== "open")
+      .map(({ name, client }) => `${name} is ${client.state}`);
     for (const { room, history } of histories) {
       const { all } = model.messages.log(room);
       // The newest may be on its way.
@@ -92,7 +97,7 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
   }
 }
 
-/** What each client has done since the last time. */
+/** Counts of each client since the last time. */
 function take(deeds: Map<string, Deeds>): Deeds[] {
   const taken = [...deeds.values()];
   for (const name of deeds.keys()) deeds.set(name, { connections: 0, joins: 0, syncs: 0 });

@@ -9,8 +9,8 @@ export interface Task {
 type Replaced = "setTimeout" | "clearTimeout";
 
 /**
- * A clock that moves only from one task to the next, in place of the machine's clock and timers. Vitest's fake timers look
- * through every timer for the next one; a heap makes a simulated month affordable.
+ * A clock that moves only from one task to the next, in place of the machine's clock and timers. Vitest's fake timers
+ * look through every timer for the next one; a heap makes a simulated month affordable.
  */
 export class VirtualTime {
   readonly #start: number;

@@ -7,15 +7,18 @@ const ACTIVE_MS = 10_000;
 const NEWS_MS = 2_000;
 /** The shortest `syncAfterMs`; a longer one in an active room was stretched. */
 const SYNC_MIN_MS = 30_000;
-/** A call without an answer costs its timeout on a slow server, the longest wait before the next one and what the server asks for. */
+/**
+ * A call without an answer costs its timeout on a slow server, the longest wait before the next one and what the server
+ * asks for.
+ */
 const CALL_MS = 30_000 + 10_000 + 2_000;
 
 /** An answer that takes longer is a trouble like none, until it comes. */
 const PROMPT_MS = 2_000;
 
 /**
- * A beat is due at the latest 37.5 s after the last frame, the next message comes within 10 s, and the broadcasts, replies
- * and the index take their time; so do handshakes that nobody answers, which are seldom counted in full.
+ * A beat is due at the latest 37.5 s after the last frame, the next message comes within 10 s, and the broadcasts,
+ * replies and the index take their time; so do handshakes that nobody answers, which are seldom counted in full.
  */
 export const DEAF_LIMIT_MS = 60_000;
 
@@ -34,7 +37,7 @@ interface Activity {
 interface Sent {
   sentAt: number;
   servedAt: number | undefined;
-  /** When the client was told to beat next. */
+  /** The time of the next beat that the client was told. */
   nextAt: number;
 }
 
@@ -53,12 +56,13 @@ interface Ear {
 }
 
 /**
- * Measures how long clients are deaf. A client in a room is deaf from its last push on, or from its first answered join or
- * beat in the room's present activity if it has had none, while the room is active (broadcasts at least every 10 s).
+ * Measures how long clients are deaf. A client in a room is deaf from its last push on, or from its first answered join
+ * or beat in the room's present activity if it has had none, while the room is active (broadcasts at least every 10 s).
  * Not counted is what was done to it, and each trouble only as long as it may last:
  *
  * - a post that fails (lost, given up, answered 410): until the room's next broadcast;
- * - a join or beat that gets no good answer: until the client's next one, 42 s at most, or until an answer that comes late;
+ * - a join or beat that gets no good answer: until the client's next one, 42 s at most, or until an answer that comes
+ *   late;
  * - a lost connection or failed handshake: until the next handshake begins, 30 s at most (40 s if it stalled);
  * - an answer with a `syncAfterMs` stretched beyond 30 s: from 30 s on until then.
  */
@@ -184,7 +188,7 @@ export class Watch implements Observer {
       if (now - call.sentAt > PROMPT_MS) ear.troubles.push({ from: call.sentAt, to: now });
       call.servedAt = now;
       call.nextAt = now + ms;
-      // What the server read, it read before now, and after the frame was sent.
+      // The server has read before now, and after the frame was sent.
       if (call.sentAt >= ear.activity.since + NEWS_MS) ear.beatSince ??= now;
     }
   }
@@ -200,16 +204,20 @@ export class Watch implements Observer {
     this.longest = Math.max(this.longest, deaf);
     if (deaf <= DEAF_LIMIT_MS || ear.isReported) return;
     ear.isReported = true;
-    this.blamed(ear.client, `is deaf in ${ear.room} for ${(deaf / 1_000).toFixed(1)} s, since ${((start - this.#start) / 1_000).toFixed(1)}`);
+    this.blamed(
+      ear.client,
+      `is deaf in ${ear.room} for ${(deaf / 1_000).toFixed(1)} s, since ${((start - this.#start) / 1_000).toFixed(1)}`,
+    );
   }
 
-  /** What the ear's last call has cost until now, when the next one is sent or somebody asks. */
+  /** Counts the cost of the ear's last call, when the next one is sent or somebody asks. */
   #troublesOfCall({ lastCall, lastPush }: Ear): Interval[] {
     const { now } = this.#time;
     if (lastCall === undefined) return [];
     const { sentAt, servedAt, nextAt } = lastCall;
     if (servedAt === undefined) return [{ from: sentAt, to: Math.min(now, sentAt + CALL_MS) }];
-    // A push since then makes the client beat as in any active room, unless it is of a message that the answer had already.
+    // A push since then makes the client beat as in any active room, unless it is of a message that the answer had
+    // already.
     if (servedAt + PROMPT_MS < lastPush) return [];
     return [{ from: servedAt + SYNC_MIN_MS, to: Math.min(now, nextAt) }];
   }
@@ -224,7 +232,7 @@ export class Watch implements Observer {
   }
 }
 
-/** How much of the time from `start` to `end` the intervals cover together. */
+/** The part of the time from `start` to `end` that the intervals cover together. */
 function covered(intervals: Interval[], start: number, end: number): number {
   let total = 0;
   let at = start;

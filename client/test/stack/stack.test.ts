@@ -86,7 +86,12 @@ describe.skipIf(missing !== undefined)("the library against a whole stack", () =
     await alice.client.room(roomId).join();
     await bob.client.room(roomId).send({ nested: ["ä", null, 1.5, { "": true }] }, { key: "k", version: 7 });
     await saw(seen, 1);
-    expect(seen[0]).toMatchObject({ from: "bob", data: { nested: ["ä", null, 1.5, { "": true }] }, key: "k", version: 7 });
+    expect(seen[0]).toMatchObject({
+      from: "bob",
+      data: { nested: ["ä", null, 1.5, { "": true }] },
+      key: "k",
+      version: 7,
+    });
     expect(Math.abs(Date.now() - (seen[0]?.sentAt ?? 0))).toBeLessThan(60_000);
   });
 
@@ -248,13 +253,21 @@ describe.skipIf(missing !== undefined)("the library against a whole stack", () =
     expect(presence.members).toEqual([{ id: "alice", data: { name: "Ann" } }]);
     const others = [bob, tab].map(({ client }) => client.room(roomId));
     await others[0]?.join({ presence: true });
-    await vi.waitFor(() => expect(presence.members).toEqual([{ id: "alice", data: { name: "Ann" } }, { id: "bob" }]), WAIT);
+    await vi.waitFor(
+      () => expect(presence.members).toEqual([{ id: "alice", data: { name: "Ann" } }, { id: "bob" }]),
+      WAIT,
+    );
     await others[1]?.join({ presence: { tab: 2 } });
     await vi.waitFor(() => expect(presence.members[1]).toEqual({ id: "bob", data: { tab: 2 } }), WAIT);
     await presence.update({ name: "Ann", away: true });
-    for (const other of others) await vi.waitFor(() => expect(other.presence.members[0]?.data).toEqual({ name: "Ann", away: true }), WAIT);
+    for (const other of others)
+      await vi.waitFor(() => expect(other.presence.members[0]?.data).toEqual({ name: "Ann", away: true }), WAIT);
     expect([presence.count, told]).toEqual([2, ["+bob"]]);
-    await expect(presence.page({ limit: 1 })).resolves.toMatchObject({ members: [{ id: "alice" }], count: 2, next: "alice" });
+    await expect(presence.page({ limit: 1 })).resolves.toMatchObject({
+      members: [{ id: "alice" }],
+      count: 2,
+      next: "alice",
+    });
     for (const other of others) await other.leave();
     await vi.waitFor(() => expect(presence.members.map(({ id }) => id)).toEqual(["alice"]), WAIT);
     expect([presence.count, told]).toEqual([1, ["+bob", "-bob"]]);

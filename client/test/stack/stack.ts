@@ -6,14 +6,14 @@ import { type Message, type Room, Roomcast, type RoomcastOptions } from "../../s
 const STACK = process.env["ROOMCAST_STACK_JSON"];
 const SECRET = process.env["ROOMCAST_JWT_SECRET_FILE"];
 
-/** Why the tests cannot run; `undefined` if they can. */
+/** The reason why the tests cannot run; `undefined` if they can. */
 export const missing =
   STACK === undefined || SECRET === undefined
     ? "set ROOMCAST_STACK_JSON to the stack.json of a running stack, and ROOMCAST_JWT_SECRET_FILE to the file with its secret"
     : undefined;
 
 /** A token as the stack's authorizer accepts it. */
-export function tokenFor(sub: string, seconds = 3_600): string {
+function tokenFor(sub: string, seconds = 3_600): string {
   const now = Math.floor(Date.now() / 1_000);
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const rooms = { "*": ["join", "send", "history", "state"] };
@@ -22,7 +22,7 @@ export function tokenFor(sub: string, seconds = 3_600): string {
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
-export function webSocketUrl(): string {
+function webSocketUrl(): string {
   return (JSON.parse(readFileSync(STACK ?? "", "utf8")) as { websocketUrl: string }).websocketUrl;
 }
 
@@ -60,7 +60,7 @@ export class Participant {
   }
 }
 
-/** What a room's listeners are told, as a growing list. */
+/** Messages of a room's listeners, as a growing list. */
 export function collect(room: Room): Message[] {
   const seen: Message[] = [];
   room.on("message", (message) => seen.push(message));
@@ -78,7 +78,7 @@ export async function logAfter(room: Room, seq: number): Promise<Message[]> {
   }
 }
 
-/** What must be equal when two sides saw the same: everything but how it came. */
+/** The fields of a message that must be equal on two sides: all but the way it came. */
 export function essence(messages: readonly Message[]): object[] {
   return messages.map(({ seq, id, from, data }) => ({ seq, id, from, data }));
 }

@@ -1,8 +1,9 @@
 import { vi } from "vitest";
 import { type Message, type Room, Roomcast, type RoomcastError } from "../../src/index.js";
-import { CALM, FakeNetwork, type FakeSocket, type Weather } from "./fake-network.js";
+import { CALM, FakeNetwork, type FakeSocket } from "./fake-network.js";
 import { type History, violations } from "./history-checker.js";
 import type { Random } from "./random.js";
+import { randomOptions, randomWeather } from "./random-runs.js";
 import { ScriptedServer } from "./scripted-server.js";
 
 const ROOMS = ["chat", "prices"];
@@ -83,7 +84,8 @@ export class Chaos {
     this.#heal();
     // One frame in every room, so that whoever is a member has a beat due soon.
     for (const roomId of ROOMS) this.#produce(roomId, 1);
-    // Enough for a dead connection to be noticed by a beat, up to 9 minutes later, a capped backoff and a round of beats.
+    // Enough for a dead connection to be noticed by a beat, up to 9 minutes later, a capped backoff and a round of
+    // beats.
     await vi.advanceTimersByTimeAsync(700_000);
     const wrong = this.#verdict();
     for (const { client } of this.#participants) client.close();
@@ -92,7 +94,7 @@ export class Chaos {
     return wrong;
   }
 
-  /** How much the applications saw: a run in which nothing happens proves nothing. */
+  /** Counts of messages that applications saw: a run in which nothing happens proves nothing. */
   get activity(): { seen: number; recovered: number; connections: number } {
     const seen = this.#histories.flatMap(({ history }) => history.seen);
     const recovered = seen.filter((message) => message.recovered).length;
@@ -104,16 +106,12 @@ export class Chaos {
     // Some tokens expire, in a second or in minutes.
     const lifeMs = random.chance(0.3) ? random.int(1_000, 120_000) : undefined;
     const client = new Roomcast({
-      url: "ws://fake",
+      ...randomOptions(random),
       token: () => {
         if (random.chance(0.05)) throw new Error("the token service is down");
         return lifeMs === undefined || this.#isHealed ? name : this.#server.issue(name, lifeMs);
       },
       WebSocket: this.#network.WebSocket,
-      reconnect: { base: 200, cap: 5_000 },
-      retry: { base: 100, cap: 5_000 },
-      syncIntervalMs: random.int(5_000, 30_000),
-      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
       reorderWindowMs: random.int(0, 200),
       joinConcurrency: random.int(1, 4),
       bufferSize: random.chance(0.3) ? random.int(1, 10) : 1_000,
@@ -126,20 +124,8 @@ export class Chaos {
 
   #setWeather(): void {
     const random = this.#random;
-    const slowest = random.int(1, 400);
-    const loss = random.chance(0.5) ? 0 : random.next() * 0.4;
-    const repeat = random.next() * 0.3;
-    const refuse = random.next() * 0.4;
     const stall = random.next() * 0.1;
-    const weather: Weather = {
-      latency: () => random.int(0, slowest),
-      losesBroadcast: () => random.chance(loss),
-      repeatsBroadcast: () => random.chance(repeat),
-      refuses: () => random.chance(refuse),
-      stalls: () => random.chance(stall),
-      losesReply: () => random.chance(loss / 8),
-    };
-    this.#network.weather = weather;
+    this.#network.weather = { ...randomWeather(random), stalls: () => random.chance(stall) };
     this.#errorRate = random.chance(0.5) ? 0 : random.next() * 0.2;
     this.#silenceRate = random.chance(0.7) ? 0 : random.next() * 0.1;
   }
@@ -178,17 +164,22 @@ export class Chaos {
   #send(who: Participant, roomId: string, count: number): void {
     for (let n = 0; n < count; n++) {
       const data = { n: this.#sent++ };
-      who.client.room(roomId).send(data, { unordered: this.#random.chance(0.2) }).then(
-        ({ id }) => this.#accepted.push({ roomId, id }),
-        (error: RoomcastError) => this.#rejected(who, error),
-      );
+      who.client
+        .room(roomId)
+        .send(data, { unordered: this.#random.chance(0.2) })
+        .then(
+          ({ id }) => this.#accepted.push({ roomId, id }),
+          (error: RoomcastError) => this.#rejected(who, error),
+        );
     }
   }
 
   #produce(roomId: string, count: number): void {
     const drafts = Array.from({ length: count }, () => {
       const data = { n: this.#sent++ };
-      return this.#random.chance(0.5) ? { data, key: this.#random.pick(["a", "b"]), version: this.#random.int(0, 9) } : { data };
+      return this.#random.chance(0.5)
+        ? { data, key: this.#random.pick(["a", "b"]), version: this.#random.int(0, 9) }
+        : { data };
     });
     this.#server.publish(roomId, drafts);
   }
@@ -197,7 +188,8 @@ export class Chaos {
     const room = who.client.room(roomId);
     if (who.current.has(roomId)) return;
     // 0 is no position but "all that is retained", which tells of no loss: with a retention it proves nothing.
-    const resume = room.seq !== undefined && (room.seq > 0 || !this.#retention) && this.#random.chance(0.5) ? room.seq : undefined;
+    const resume =
+      room.seq !== undefined && (room.seq > 0 || !this.#retention) && this.#random.chance(0.5) ? room.seq : undefined;
     const all = !this.#retention && this.#random.chance(0.3) ? 0 : undefined;
     const after = resume ?? all;
     const history: History = { who: `${who.name}/${roomId}`, start: after ?? 0, seen: [], truncated: [] };
@@ -236,7 +228,10 @@ export class Chaos {
     });
     if (this.#random.chance(0.5)) {
       const stop = room.on("message", (message: Message) => history.seen.push(message));
-      return () => (stop(), stopTruncated());
+      return () => {
+        stop();
+        stopTruncated();
+      };
     }
     const pause = this.#random.chance(0.5) ? 0 : this.#random.int(1, 50);
     const iterator = room[Symbol.asyncIterator]();
@@ -248,7 +243,10 @@ export class Chaos {
     };
     // It ends as the join does, which is where the error is looked at.
     read().catch(() => {});
-    return () => (void iterator.return?.(), stopTruncated());
+    return () => {
+      void iterator.return?.();
+      stopTruncated();
+    };
   }
 
   async #leave(who: Participant, roomId: string): Promise<void> {
@@ -258,7 +256,10 @@ export class Chaos {
     entry.closed = true;
     who.current.delete(roomId);
     this.#stops.get(entry.history)?.();
-    await who.client.room(roomId).leave().catch((error: RoomcastError) => this.#rejected(who, error));
+    await who.client
+      .room(roomId)
+      .leave()
+      .catch((error: RoomcastError) => this.#rejected(who, error));
   }
 
   /** Closes a client and connects it again, now or later: its rooms go on where they stopped, before other eyes. */

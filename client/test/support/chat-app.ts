@@ -1,6 +1,14 @@
 import { createElement, type ReactElement, useLayoutEffect, useState } from "react";
 import type { Roomcast } from "../../src/index.js";
-import { RoomcastProvider, useMessages, usePresence, useRoom, useRoomcast, useRoomEvent, useRoomState } from "../../src/react/index.js";
+import {
+  RoomcastProvider,
+  useMessages,
+  usePresence,
+  useRoom,
+  useRoomcast,
+  useRoomEvent,
+  useRoomState,
+} from "../../src/react/index.js";
 
 /** An application with the hooks, for tests: `view` says what is on the page. */
 export function ChatApp({ client, view }: { client: Roomcast; view: View }): ReactElement {
@@ -22,7 +30,9 @@ export interface View {
 export const torn: string[] = [];
 
 function Chats({ view }: { view: View }): ReactElement {
-  const chats = view.rooms.map((id, at) => createElement(Chat, { id, paused: view.paused ?? false, key: `${view.key}-${at}` }));
+  const chats = view.rooms.map((id, at) =>
+    createElement(Chat, { id, paused: view.paused ?? false, key: `${view.key}-${at}` }),
+  );
   const board = view.board && createElement(Board, { ...view.board, key: `board-${view.key}` });
   return createElement("main", undefined, ...chats, board);
 }
@@ -36,7 +46,9 @@ function Status(): ReactElement {
 function Board({ room: id, mood }: { room: string; mood: string }): ReactElement {
   const { room, status } = useRoom(id, { presence: { mood } });
   const { members, count, listed } = usePresence<{ mood: string }>(room);
-  const faces = members.map(({ id: member, data }) => createElement("li", { key: member }, `${member} is ${data?.mood}`));
+  const faces = members.map(({ id: member, data }) =>
+    createElement("li", { key: member }, `${member} is ${data?.mood}`),
+  );
   const facts = { "data-status": status, "data-count": count, "data-listed": String(listed) };
   return createElement("article", facts, createElement("ul", undefined, ...faces), createElement(Values, { id }));
 }
@@ -45,7 +57,12 @@ function Values({ id }: { id: string }): ReactElement {
   const { room } = useRoom(id, { state: true });
   const { entries, ready } = useRoomState(room);
   const values = [...entries].map(([key, { data }]) => `${key}=${data}`).join(" ");
-  return createElement("output", { "data-ready": String(ready) }, createElement("b", undefined, values), createElement(Value, { id }));
+  return createElement(
+    "output",
+    { "data-ready": String(ready) },
+    createElement("b", undefined, values),
+    createElement(Value, { id }),
+  );
 }
 
 function Value({ id }: { id: string }): ReactElement {
@@ -80,7 +97,7 @@ function Chat({ id, paused }: { id: string; paused: boolean }): ReactElement {
     facts,
     createElement("h2", undefined, `${id} ${error?.code ?? ""}`),
     createElement("ul", undefined, ...items),
-    createElement("button", { name: "older", onClick: () => void loadOlder() }, "Older"),
-    createElement("button", { name: "send", onClick: () => void send(`hi from ${id}`) }, "Send"),
+    createElement("button", { type: "button", name: "older", onClick: () => void loadOlder() }, "Older"),
+    createElement("button", { type: "button", name: "send", onClick: () => void send(`hi from ${id}`) }, "Send"),
   );
 }

@@ -1,8 +1,8 @@
 import type { Roomcast, RoomcastOptions } from "../../src/index.js";
 
 /**
- * What an application does, start to end: returns the texts that it has seen. Its source is run in other places than this, so it
- * refers to nothing but its arguments.
+ * An application from start to end. Returns the texts that it has seen. Its source is run in other places than this, so
+ * it refers to nothing but its arguments.
  */
 export async function converse(
   library: { Roomcast: new (options: RoomcastOptions) => Roomcast },

@@ -1,7 +1,8 @@
 import type { WebSocketConstructor, WebSocketLike } from "../../src/websocket.js";
-import type { Peer, ScriptedServer } from "./scripted-server.js";
+import type { Peer } from "./peer.js";
+import type { ScriptedServer } from "./scripted-server.js";
 
-/** What the network does to a connection's frames. All calm by default, with 5 ms of latency. */
+/** Faults of the network. There are none by default, and 5 ms of latency. */
 export interface Weather {
   /** Milliseconds that one frame takes; frames with different latencies overtake each other. */
   latency(): number;
@@ -35,7 +36,6 @@ export class FakeNetwork {
 
   /** The class to give to a client. The token is the subject, or one that the server has issued. */
   get WebSocket(): WebSocketConstructor {
-    // eslint-disable-next-line @typescript-eslint/no-this-alias
     const network = this;
     return class extends FakeSocket {
       constructor(url: string) {
@@ -65,7 +65,7 @@ export class FakeSocket implements WebSocketLike, Peer {
   readyState = 0;
   /** Half-open: nothing comes through any more, and nobody is told. */
   dead = false;
-  /** What the client closed it with. */
+  /** The code with which the client closed it. */
   closedWith: number | undefined;
   readonly url: URL;
   readonly token: string;

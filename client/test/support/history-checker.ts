@@ -2,7 +2,7 @@ import type { Message } from "../../src/index.js";
 import type { Truncation } from "../../src/loss.js";
 import type { RoomLog } from "./room-log.js";
 
-/** What one application saw of one room, from one join on. */
+/** The messages that one application saw of one room, from one join on. */
 export interface History {
   who: string;
   /** The room's log begins here for this application: it must see what comes after. */
@@ -12,9 +12,9 @@ export interface History {
 }
 
 /**
- * Checks that what was seen is exactly the log from the join on: nothing lost, nothing twice, nothing out of order, nothing
- * invented. Two things may be absent: what a broadcast conflated, and what retention dropped, if the application was told.
- * `until` is the last `seq` that must have arrived. Returns what is wrong.
+ * Checks that what was seen is exactly the log from the join on: nothing lost, nothing twice, nothing out of order,
+ * nothing invented. Two things may be absent: what a broadcast conflated, and what retention dropped, if the
+ * application was told. `until` is the last `seq` that must have arrived. Returns what is wrong.
  */
 export function violations(history: History, log: RoomLog, until = log.all.at(-1)?.seq ?? 0): string[] {
   const { who, start, seen, truncated } = history;
@@ -27,7 +27,8 @@ export function violations(history: History, log: RoomLog, until = log.all.at(-1
     previous = Math.max(previous, seq);
     const logged = bySeq.get(seq);
     if (logged === undefined) wrong.push(`${who} saw ${seq}, which the log never had`);
-    else if (logged.id !== id || JSON.stringify(logged.data) !== JSON.stringify(data)) wrong.push(`${who} saw another ${seq}`);
+    else if (logged.id !== id || JSON.stringify(logged.data) !== JSON.stringify(data))
+      wrong.push(`${who} saw another ${seq}`);
   }
   const seqs = new Set(seen.map(({ seq }) => seq));
   const retained = new Set(log.retained.map(({ seq }) => seq));

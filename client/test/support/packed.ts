@@ -7,9 +7,9 @@ import type { TestProject } from "vitest/node";
 
 /** The package as npm would publish it, installed in a folder of its own. */
 export interface Packed {
-  /** Where a user's files would be: `node_modules/roomcast-client` is below it. */
+  /** The folder of a user's files: `node_modules/roomcast-client` is below it. */
   folder: string;
-  /** What is in the package. */
+  /** The files of the package. */
   files: string[];
 }
 
@@ -19,7 +19,7 @@ declare module "vitest" {
   }
 }
 
-/** What users have beside the package, in some of the tests. */
+/** Packages that users have beside this one, in some of the tests. */
 const NEIGHBOURS = ["react", "ws", "centrifuge", "@types/react", "@types/ws", "@types/node"];
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

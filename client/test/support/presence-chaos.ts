@@ -2,6 +2,7 @@ import { vi } from "vitest";
 import { type Member, type Room, Roomcast, type RoomcastError } from "../../src/index.js";
 import { CALM, FakeNetwork } from "./fake-network.js";
 import type { Random } from "./random.js";
+import { randomOptions } from "./random-runs.js";
 import { membersOf } from "./room-members.js";
 import { ScriptedServer } from "./scripted-server.js";
 
@@ -11,7 +12,7 @@ const NAMES = ["ann", "bob", "cy", "dan", "eve"];
 /** Codes with which a chaotic run may reject a call. */
 const EXPECTED = ["timeout", "left", "closed", "bad_request"];
 
-/** What one client has seen of a room's members. */
+/** The observations of one client of a room's members. */
 class Witness {
   readonly wrong: string[] = [];
   events = 0;
@@ -19,7 +20,7 @@ class Witness {
   readonly #room: Room;
   readonly #server: ScriptedServer;
   readonly #exact: boolean;
-  /** What the events tell. */
+  /** The list that follows from the events. */
   #told = new Map<string, unknown>();
   /** The last list that was published that the client has shown. */
   #reached = 0;
@@ -35,7 +36,9 @@ class Witness {
       this.#told = new Map(members.map(({ id, data }) => [id, data]));
       this.#looks();
     });
-    presence.on("joined", ({ id, data }) => this.#hears(!this.#told.has(id), `${id} joined`, () => this.#told.set(id, data)));
+    presence.on("joined", ({ id, data }) =>
+      this.#hears(!this.#told.has(id), `${id} joined`, () => this.#told.set(id, data)),
+    );
     presence.on("left", ({ id }) => this.#hears(this.#told.has(id), `${id} left`, () => this.#told.delete(id)));
     presence.on("updated", ({ id, data, previous }) =>
       this.#hears(text(this.#told.get(id)) === text(previous), `${id} updated`, () => this.#told.set(id, data)),
@@ -49,11 +52,14 @@ class Witness {
     const there = membersOf(this.#server.memberRows(ROOM)).size;
     if (count !== there) this.wrong.push(`${this.#name} counts ${count} of ${there}`);
     if (!listed || !right) return;
-    const told = [...this.#told].map(([id, data]) => (data === undefined ? { id } : { id, data })).sort((a, b) => (a.id < b.id ? -1 : 1));
+    const told = [...this.#told]
+      .map(([id, data]) => (data === undefined ? { id } : { id, data }))
+      .sort((a, b) => (a.id < b.id ? -1 : 1));
     // A tab that was handed over may have said something since.
     const [shown, published] = [this.#others(members), this.#others(right)];
     if (shown !== published) this.wrong.push(`${this.#name} lists ${shown} of ${published}`);
-    if (text(members) !== text(told)) this.wrong.push(`${this.#name} was told ${text(told)}, and lists ${text(members)}`);
+    if (text(members) !== text(told))
+      this.wrong.push(`${this.#name} was told ${text(told)}, and lists ${text(members)}`);
   }
 
   #others(members: readonly Member[]): string {
@@ -67,15 +73,20 @@ class Witness {
     this.#looks();
   }
 
-  /** What is listed is one of the lists that were published, with oneself, and none before the last that was shown. */
+  /**
+   * Checks that the list is one of those that were published, with oneself, and none before the last that was shown.
+   */
   #looks(): void {
     if (!this.#exact || !this.#room.presence.listed) return;
     const shown = this.#others(this.#room.presence.members);
     const lists = this.#server.list(ROOM).published;
-    const at = lists.findIndex((list, index) => index >= this.#reached && list !== undefined && this.#others(list) === shown);
+    const at = lists.findIndex(
+      (list, index) => index >= this.#reached && list !== undefined && this.#others(list) === shown,
+    );
     if (at === -1) this.wrong.push(`${this.#name} lists ${shown}, which was not published`);
     else this.#reached = at;
-    if (!this.#room.presence.members.some(({ id }) => id === this.#name)) this.wrong.push(`${this.#name} does not list itself`);
+    if (!this.#room.presence.members.some(({ id }) => id === this.#name))
+      this.wrong.push(`${this.#name} does not list itself`);
   }
 }
 
@@ -97,10 +108,14 @@ export class PresenceChaos {
     server.presence = { ...server.presence, page: exact ? 100 : random.int(1, 3), list, frame: random.int(1, 6) };
     const pace = random.int(100, 5_000);
     server.presenceDelay = () => random.int(100, pace);
-    server.script = (frame) => (random.chance(this.#errorRate) ? { code: frame.action === "sync" ? "unavailable" : random.pick(["rate_limited", "unavailable"]) } : undefined);
+    server.script = (frame) =>
+      random.chance(this.#errorRate)
+        ? { code: frame.action === "sync" ? "unavailable" : random.pick(["rate_limited", "unavailable"]) }
+        : undefined;
     this.#setWeather();
     // Some subjects have several tabs.
-    for (const name of NAMES) for (let tab = 0; tab < random.int(1, 2); tab++) this.#addClient(name, exact && tab === 0);
+    for (const name of NAMES)
+      for (let tab = 0; tab < random.int(1, 2); tab++) this.#addClient(name, exact && tab === 0);
   }
 
   async run(steps: number): Promise<string[]> {
@@ -117,7 +132,7 @@ export class PresenceChaos {
     }
     // Enough for a dead connection to be noticed by a beat, and for a beat after the last publication.
     await vi.advanceTimersByTimeAsync(1_300_000);
-    // What the check of the server does where a connection has ended without a word.
+    // The server's check removes members whose connection has ended without a word.
     this.#server.presenceDelay = () => Infinity;
     this.#server.publishMembers(ROOM);
     await vi.advanceTimersByTimeAsync(60_000);
@@ -131,19 +146,19 @@ export class PresenceChaos {
 
   get activity(): { events: number; lists: number; pages: number } {
     const events = this.#clients.reduce((sum, { witness }) => sum + witness.events, 0);
-    return { events, lists: this.#server.list(ROOM).published.length, pages: this.#server.received("getMembers").length };
+    return {
+      events,
+      lists: this.#server.list(ROOM).published.length,
+      pages: this.#server.received("getMembers").length,
+    };
   }
 
   #addClient(name: string, exact: boolean): void {
     const random = this.#random;
     const client = new Roomcast({
-      url: "ws://fake",
+      ...randomOptions(random),
       token: name,
       WebSocket: this.#network.WebSocket,
-      reconnect: { base: 200, cap: 5_000 },
-      retry: { base: 100, cap: 5_000 },
-      syncIntervalMs: random.int(5_000, 30_000),
-      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
     });
     const room = client.room(ROOM);
     client.on("error", (error: RoomcastError) => {

@@ -31,7 +31,10 @@ export class Random {
   }
 }
 
-/** The seeds to run: `ROOMCAST_SEED=n` for one, `ROOMCAST_SEEDS` new ones, else `count`: new ones too, or from `usual` on. */
+/**
+ * The seeds to run: `ROOMCAST_SEED=n` for one, `ROOMCAST_SEEDS` new ones, else `count`: new ones too, or from `usual`
+ * on.
+ */
 export function seeds(count: number, usual?: number): number[] {
   const one = process.env["ROOMCAST_SEED"];
   if (one !== undefined) return [Number(one)];

@@ -1,4 +1,4 @@
-import type { LoggedMessage, CatchUp } from "../../src/frames.js";
+import type { CatchUp, LoggedMessage } from "../../src/frames.js";
 
 /** A message before it has a number. */
 export interface Draft {
@@ -9,19 +9,19 @@ export interface Draft {
   version?: number;
   remove?: boolean;
   ttlSeconds?: number;
-  /** When it was sent. Default: when it is appended. */
+  /** The time of sending. Default: the time of appending. */
   sentAt?: number;
 }
 
 /** One room's log as the protocol describes it: consecutive numbers, starting at Unix microseconds when it is empty. */
 export class RoomLog {
-  /** What retention has left. */
+  /** Messages that retention has left. */
   retained: LoggedMessage[] = [];
   /** Everything that was ever appended, for checkers. */
   readonly all: LoggedMessage[] = [];
   /** Numbers of messages that a broadcast left out because of a newer version. */
   readonly conflated = new Set<number>();
-  /** Whether the log has a head row, which outlives its messages. Logs written by an older version have none. */
+  /** True if the log has a head row, which outlives its messages. Logs written by an older version have none. */
   remembers = true;
   #anew = false;
   readonly #clock: () => number;
@@ -53,12 +53,17 @@ export class RoomLog {
     this.retained = this.retained.filter(({ sentAt }) => sentAt >= time);
   }
 
-  /** What `joinRoom` and `sync` say of the log to somebody who has everything up to `after`. */
+  /** The page of `joinRoom` and `sync` for a client that has everything up to `after`. */
   page(after: number, size: number): CatchUp {
     const missed = this.retained.filter((message) => message.seq > after);
     const messages = missed.slice(0, size);
     const seq = this.known;
-    return { seq, messages, more: missed.length > messages.length, truncated: after > 0 && (after > seq || this.#hasDropped(after)) };
+    return {
+      seq,
+      messages,
+      more: missed.length > messages.length,
+      truncated: after > 0 && (after > seq || this.#hasDropped(after)),
+    };
   }
 
   /** The newest message, also when it has expired, if that is remembered. */
@@ -81,7 +86,7 @@ export class RoomLog {
     this.#anew = true;
   }
 
-  /** Whether anything after `after` is gone; without a head row, whether it may be. */
+  /** True if messages after `after` are gone, or, without a head row, if they may be. */
   #hasDropped(after: number): boolean {
     const first = this.retained[0]?.seq;
     if (this.remembers) return this.all.some(({ seq }) => seq > after && (first === undefined || seq < first));

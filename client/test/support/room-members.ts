@@ -18,11 +18,18 @@ export class RoomMembers {
   #list: Map<string, Member> | undefined = new Map();
 
   /** Compares the rows with the list; the frame that tells the difference, if there is one. */
-  publish(rows: readonly MemberRow[], time: number, listMax: number, frameMax: number): Omit<PresenceFrame, "type" | "roomId"> | undefined {
+  publish(
+    rows: readonly MemberRow[],
+    time: number,
+    listMax: number,
+    frameMax: number,
+  ): Omit<PresenceFrame, "type" | "roomId"> | undefined {
     const now = membersOf(rows);
     const before = this.#list;
     const listed = now.size <= (before ? listMax : listMax * 0.8);
-    const joined = [...now.values()].filter((member) => JSON.stringify(before?.get(member.id)) !== JSON.stringify(member));
+    const joined = [...now.values()].filter(
+      (member) => JSON.stringify(before?.get(member.id)) !== JSON.stringify(member),
+    );
     const left = [...(before?.keys() ?? [])].filter((id) => !now.has(id));
     if (listed && before && joined.length + left.length === 0) return undefined;
     if (!listed && !before && now.size === this.count) return undefined;
@@ -33,10 +40,15 @@ export class RoomMembers {
     this.published.push(listed ? [...now.values()] : undefined);
     const { rev, count } = this;
     if (!listed) return { rev, count };
-    return before && joined.length + left.length <= frameMax ? { rev, after, count, joined, left } : { rev, count, reload: true };
+    return before && joined.length + left.length <= frameMax
+      ? { rev, after, count, joined, left }
+      : { rev, count, reload: true };
   }
 
-  /** What `joined` says: nothing but the count without a list. With oneself, who need not be published yet. */
+  /**
+   * The members in a `joined`: nothing but the count without a list. They include oneself, who need not be published
+   * yet.
+   */
   first(size: number, oneself: MemberRow): MembersPage {
     const { rev, count } = this;
     if (!this.#list) return { rev, count: Math.max(count, 1) };

@@ -1,47 +1,25 @@
 import type { LoggedMessage, StatePage } from "../../src/frames.js";
+import { SYNC_ROOMS } from "../../src/limits.js";
+import type { ClientFields, Peer, Script } from "./peer.js";
 import { type Draft, RoomLog } from "./room-log.js";
 import { type MemberRow, RoomMembers } from "./room-members.js";
-import { meeting, RoomState } from "./room-state.js";
+import { firstOfState, meeting, RoomState, StatePages } from "./room-state.js";
+import { SendQueue } from "./send-queue.js";
 
-/** A connection, as the server sees it. */
-export interface Peer {
-  readonly sub: string;
-  readonly token?: string;
-  /** When the connection was opened. */
-  readonly openedAt?: number;
-  /** Receives a broadcast. */
-  deliver(text: string): void;
-  /** The server closes the connection. */
-  cut?(code?: number): void;
-}
-
-/** So long after its end a token is still taken. */
+/** Time after its end for which a token is still taken. */
 const LEEWAY_MS = 5_000;
-/** From the answer to a frame with an expired token until the connection is closed. */
+/** Time from the answer to a frame with an expired token until the connection is closed. */
 const CLOSE_MS = 20;
-
-/** What a script makes of a client frame: an error reply, no reply, or (undefined) the normal course. */
-export type Script = (
-  frame: ClientFields,
-  peer: Peer,
-) => { code: string; message?: string; retryAfterMs?: number } | "silence" | undefined;
-
-export interface ClientFields {
-  action: string;
-  requestId?: string;
-  roomId?: string;
-  [field: string]: unknown;
-}
 
 /** A row of the connections table. */
 interface Membership {
   /** Broadcasts before this time do not reach the member: the index lags behind the table. */
   visibleFrom: number;
-  /** The connection is a member, and says this. */
+  /** The row of a connection that is a member. */
   member?: MemberRow | undefined;
 }
 
-/** The server's side of the protocol, in memory, without a transport. Tests script what goes wrong. */
+/** The server's side of the protocol, in memory, without a transport. Tests script its faults. */
 export class ScriptedServer {
   readonly logs = new Map<string, RoomLog>();
   readonly frames: ClientFields[] = [];
@@ -52,9 +30,9 @@ export class ScriptedServer {
   readonly forbidden = new Set<string>();
   /** Rooms whose log nobody may read: they may be joined from now on only. */
   readonly withoutHistory = new Set<string>();
-  /** When tokens expire, in Unix milliseconds; those that are not here never do. */
+  /** Expiries of tokens, in Unix milliseconds. Tokens that are not here never expire. */
   readonly expiries = new Map<string, number>();
-  /** What frames with an expired token are told. `hint`: `joined` says when that will be; `reason`: so does the answer; else there is none. */
+  /** Signs of an expired token: `hint` in a `joined`, `reason` in the refusal. */
   readonly expiry = { hint: true, reason: true };
   /** Frames with an expired token. */
   expired: ClientFields[] = [];
@@ -63,7 +41,7 @@ export class ScriptedServer {
   /** Messages in one `synced` frame: the rooms after the one that spends them get `more` only. */
   budget = Number.POSITIVE_INFINITY;
   retentionSeconds = 86_400;
-  /** When to sync next: as long as the newest message of the frame's rooms is old. `undefined`: not said, as by older servers. */
+  /** Wait until the next sync: the age of the newest message of the frame's rooms. Older servers tell none. */
   syncAfterMs: (roomIds: readonly string[]) => number | undefined = (roomIds) => {
     const newest = Math.max(0, ...roomIds.map((roomId) => this.log(roomId).all.at(-1)?.sentAt ?? 0));
     return Math.min(540_000, Math.max(30_000, Date.now() - newest));
@@ -78,28 +56,29 @@ export class ScriptedServer {
   broadcastDelay: () => number = () => 1;
   /** Milliseconds from a join until broadcasts reach the member. */
   indexLag: () => number = () => 0;
-  /** By how much the server's clock is ahead of the client's. */
+  /** Lead of the server's clock over the client's. */
   clockAhead = 0;
   /** Rooms that have no state, and rooms that have no list of members. */
   readonly stateless = new Set<string>();
   readonly unlisted = new Set<string>();
   /** Keys in one page of a room's state. 0 in `joined`: there is no room for any. */
   statePage = { joined: 1_000, next: 500 };
-  /** For how many milliseconds pages of state are used again. */
+  /** Time for which pages of state are used again, in milliseconds. */
   stateCacheMs = 0;
   /** Members in a page, in a list, and in a frame of changes; within what time a member is to sync. */
   presence = { page: 100, list: 500, frame: 100, syncWithinMs: 540_000 };
   /** Milliseconds from a change of a room's members to its publication; infinite: none. */
   presenceDelay: () => number = () => 3_500;
   readonly #states = new Map<string, RoomState>();
-  readonly #pages = new Map<string, { page: StatePage; time: number }>();
+  readonly #pages = new StatePages();
   readonly #lists = new Map<string, RoomMembers>();
   readonly #ticks = new Set<string>();
   #rowNumber = 0;
   readonly #members = new Map<string, Map<Peer, Membership>>();
-  readonly #queues = new Map<string, Draft[]>();
-  readonly #accepted = new Set<string>();
-  #nextId = 1;
+  readonly #queue = new SendQueue(
+    (roomId, batch) => this.publish(roomId, batch),
+    () => this.broadcastDelay(),
+  );
 
   log(roomId: string): RoomLog {
     let log = this.logs.get(roomId);
@@ -136,7 +115,12 @@ export class ScriptedServer {
 
   /** Compares the list of members with the rows, and tells everybody what has changed. */
   publishMembers(roomId: string): void {
-    const change = this.list(roomId).publish(this.memberRows(roomId), this.now(), this.presence.list, this.presence.frame);
+    const change = this.list(roomId).publish(
+      this.memberRows(roomId),
+      this.now(),
+      this.presence.list,
+      this.presence.frame,
+    );
     if (change) this.post(roomId, { type: "presence", roomId, ...change });
   }
 
@@ -168,7 +152,7 @@ export class ScriptedServer {
     return token;
   }
 
-  /** How long a token is good for; infinite for one that never expires. */
+  /** Rest of a token's time; infinite for one that never expires. */
   expiresIn(token = ""): number {
     return (this.expiries.get(token) ?? Number.POSITIVE_INFINITY) - Date.now();
   }
@@ -181,9 +165,7 @@ export class ScriptedServer {
     const scripted = this.script(frame, peer);
     if (scripted === "silence") return undefined;
     const reply =
-      scripted === undefined
-        ? this.#reply(peer, frame)
-        : { type: "error", message: scripted.code, ...scripted };
+      scripted === undefined ? this.#reply(peer, frame) : { type: "error", message: scripted.code, ...scripted };
     return JSON.stringify({ ...reply, requestId: frame.requestId });
   }
 
@@ -194,7 +176,7 @@ export class ScriptedServer {
 
   /** Appends a batch and broadcasts it at once, as fanout does. */
   publish(roomId: string, drafts: readonly (Partial<Draft> & { data: unknown })[]): LoggedMessage[] {
-    const full = drafts.map((draft) => ({ id: `m${this.#nextId++}`, from: "producer", ...draft }));
+    const full = drafts.map((draft) => ({ id: this.#queue.newId(), from: "producer", ...draft }));
     const batch = this.log(roomId).append(full);
     this.state(roomId).write(batch, this.retentionSeconds, this.now());
     this.broadcast(roomId, batch);
@@ -233,7 +215,13 @@ export class ScriptedServer {
     this.expired.push(frame);
     setTimeout(() => peer.cut?.(1001), this.expiry.reason ? CLOSE_MS : 0);
     const { requestId } = frame;
-    const error = { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired", requestId };
+    const error = {
+      type: "error",
+      code: "forbidden",
+      message: "the token has expired",
+      reason: "token_expired",
+      requestId,
+    };
     return this.expiry.reason ? JSON.stringify(error) : undefined;
   }
 
@@ -241,16 +229,24 @@ export class ScriptedServer {
     const roomId = frame.roomId ?? "";
     switch (frame.action) {
       case "joinRoom": {
-        if (this.forbidden.has(roomId)) return { type: "error", code: "forbidden", message: "the room may not be joined" };
+        if (this.forbidden.has(roomId))
+          return { type: "error", code: "forbidden", message: "the room may not be joined" };
         const after = frame["after"] as number | undefined;
         const unread = this.withoutHistory.has(roomId) && after !== undefined;
         if (unread) return { type: "error", code: "forbidden", message: "the room's log may not be read" };
         this.#put(peer, roomId, frame);
         const log = this.log(roomId);
         const hasState = frame["state"] === true && !this.stateless.has(roomId);
-        const known = after === undefined && hasState ? this.#statePage(roomId, "", 0, this.statePage.joined).seq : log.known;
-        const page = after === undefined ? { seq: known, messages: [], more: false, truncated: false } : log.page(after, this.pageSize);
-        const snapshot = hasState && (after === undefined || page.truncated) && this.#firstOfState(roomId, page.seq);
+        const known =
+          after === undefined && hasState ? this.#statePage(roomId, "", 0, this.statePage.joined).seq : log.known;
+        const page =
+          after === undefined
+            ? { seq: known, messages: [], more: false, truncated: false }
+            : log.page(after, this.pageSize);
+        const snapshot =
+          hasState &&
+          (after === undefined || page.truncated) &&
+          firstOfState(this.#statePage(roomId, "", page.seq, this.statePage.joined), page.seq, this.statePage.joined);
         const asksMore = frame["state"] === true || frame["presence"] === true;
         const isMember = frame["presence"] === true && !this.unlisted.has(roomId);
         const expiresInMs = Math.max(0, this.expiresIn(peer.token));
@@ -271,13 +267,19 @@ export class ScriptedServer {
         this.#remove(peer, roomId);
         return { type: "left", roomId };
       case "sendMessage":
-        return frame["ephemeral"] === true ? this.#pass(peer, roomId, frame) : this.#accept(peer, roomId, frame);
+        return frame["ephemeral"] === true
+          ? this.#pass(peer, roomId, frame)
+          : this.#queue.accept(peer.sub, roomId, frame);
       case "getState":
         return this.#pageOfState(roomId, (frame["after"] as string | undefined) ?? "", frame["seq"] as number);
       case "getMembers": {
         if (this.unlisted.has(roomId)) return { type: "error", code: "bad_request", message: "no presence is kept" };
         const size = Math.min((frame["limit"] as number | undefined) ?? Infinity, this.presence.page);
-        return { type: "members", roomId, ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId)) };
+        return {
+          type: "members",
+          roomId,
+          ...this.list(roomId).page((frame["after"] as string | undefined) ?? "", size, this.memberRows(roomId)),
+        };
       }
       case "sync": {
         const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
@@ -288,7 +290,11 @@ export class ScriptedServer {
       }
       case "getHistory": {
         const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
-        return { type: "history", roomId, ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50) };
+        return {
+          type: "history",
+          roomId,
+          ...this.log(roomId).history(before, (frame["limit"] as number | undefined) ?? 50),
+        };
       }
       default:
         return { type: "error", code: "unknown_action", message: frame.action };
@@ -296,11 +302,12 @@ export class ScriptedServer {
   }
 
   #sync(peer: Peer, asked: [string, number][]): object {
-    if (asked.length > 50) return { type: "error", code: "bad_request", message: "more than 50 rooms" };
+    if (asked.length > SYNC_ROOMS) return { type: "error", code: "bad_request", message: "too many rooms" };
     const allowed = asked.filter(([roomId]) => !this.forbidden.has(roomId));
     const forbidden = asked.map(([roomId]) => roomId).filter((roomId) => this.forbidden.has(roomId));
     const served = allowed.filter(([roomId]) => !this.unsynced.has(roomId));
-    if (allowed.length > 0 && served.length === 0) return { type: "error", code: "unavailable", message: "no room could be read" };
+    if (allowed.length > 0 && served.length === 0)
+      return { type: "error", code: "unavailable", message: "no room could be read" };
     const renewed = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
     for (const roomId of renewed) this.#put(peer, roomId);
     this.renewals += renewed.length;
@@ -308,7 +315,8 @@ export class ScriptedServer {
     const pages = served.map(([roomId, after]) => {
       const log = this.log(roomId);
       // A head that equals what the client has is believed, also when it lags; any other leads to a look at the log.
-      if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after) return [roomId, { seq: after, messages: [], more: false, truncated: false }];
+      if (log.remembers && after > 0 && log.headBefore(this.headLag()) === after)
+        return [roomId, { seq: after, messages: [], more: false, truncated: false }];
       const since = this.#visibleFrom(peer, roomId);
       if (since !== undefined && log.all.some(({ seq, sentAt }) => seq > after && sentAt < since)) {
         return [roomId, { seq: log.known, messages: [], more: false, truncated: true }];
@@ -318,7 +326,13 @@ export class ScriptedServer {
       return [roomId, page];
     });
     const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
-    return { type: "synced", rooms: Object.fromEntries(pages) as object, renewed, ...(forbidden.length > 0 && { forbidden }), syncAfterMs };
+    return {
+      type: "synced",
+      rooms: Object.fromEntries(pages) as object,
+      renewed,
+      ...(forbidden.length > 0 && { forbidden }),
+      syncAfterMs,
+    };
   }
 
   /** From when on a connection may read a log that it may not read as a whole; `undefined`: it may. */
@@ -357,26 +371,14 @@ export class ScriptedServer {
     }, delay);
   }
 
-  /** A page of state that knows `seq`, perhaps one that was read for another client. */
-  #statePage(roomId: string, after: string, seq: number, size: number): StatePage {
-    const id = JSON.stringify([roomId, after, size]);
-    let kept = this.#pages.get(id);
-    if (kept === undefined || kept.time + this.stateCacheMs <= Date.now() || kept.page.seq < seq) {
-      kept = { page: this.state(roomId).page(this.log(roomId).known, after, size, this.now()), time: Date.now() };
-      this.#pages.set(id, kept);
-    }
-    return kept.page;
-  }
-
-  #firstOfState(roomId: string, seq: number): object {
-    const { entries, removed, next } = meeting(this.#statePage(roomId, "", seq, this.statePage.joined), seq);
-    const hasPage = this.statePage.joined > 0 || next === undefined;
-    return { ...(hasPage && { state: entries, stateRemoved: removed }), ...(next !== undefined && { stateNext: next }) };
-  }
-
   #pageOfState(roomId: string, after: string, seq: number): object {
     if (this.stateless.has(roomId)) return { type: "error", code: "bad_request", message: "the room has no state" };
     return { type: "state", roomId, ...meeting(this.#statePage(roomId, after, seq, this.statePage.next), seq) };
+  }
+
+  #statePage(roomId: string, after: string, seq: number, size: number): StatePage {
+    const read = () => this.state(roomId).page(this.log(roomId).known, after, size, this.now());
+    return this.#pages.get(JSON.stringify([roomId, after, size]), seq, this.stateCacheMs, read);
   }
 
   /** A message that is not logged. */
@@ -384,28 +386,7 @@ export class ScriptedServer {
     const { key, data } = frame;
     const message = { from: peer.sub, sentAt: this.now(), ...(key !== undefined && { key }), data };
     setTimeout(() => this.post(roomId, { type: "ephemeral", roomId, ephemeral: [message] }), this.broadcastDelay());
-    return { type: "accepted", roomId, id: `m${this.#nextId++}` };
-  }
-
-  #accept(peer: Peer, roomId: string, frame: ClientFields): object {
-    const id = (frame["id"] as string | undefined) ?? `m${this.#nextId++}`;
-    const deduplication = JSON.stringify([roomId, peer.sub, id]);
-    if (!this.#accepted.has(deduplication)) {
-      this.#accepted.add(deduplication);
-      const { data, key, version, remove, ttlSeconds } = frame as Partial<Draft>;
-      const queue = this.#queues.get(roomId) ?? [];
-      this.#queues.set(roomId, queue);
-      queue.push({ id, from: peer.sub, data, ...(key !== undefined && { key }), ...(version !== undefined && { version }), ...(remove && { remove }), ...(ttlSeconds !== undefined && { ttlSeconds }) });
-      if (queue.length === 1) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
-    }
-    return { type: "accepted", roomId, id };
-  }
-
-  #drain(roomId: string): void {
-    const queue = this.#queues.get(roomId) ?? [];
-    const batch = queue.splice(0, 10);
-    if (queue.length > 0) setTimeout(() => this.#drain(roomId), this.broadcastDelay());
-    this.publish(roomId, batch);
+    return { type: "accepted", roomId, id: this.#queue.newId() };
   }
 
   #membersOf(roomId: string): Map<Peer, Membership> {

@@ -4,7 +4,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
-import { type Peer, ScriptedServer } from "./scripted-server.js";
+import { MAX_CLIENT_FRAME_BYTES } from "../../src/limits.js";
+import type { Peer } from "./peer.js";
+import { ScriptedServer } from "./scripted-server.js";
 
 const TYPES: Record<string, string> = {
   ".html": "text/html; charset=utf-8",
@@ -14,8 +16,8 @@ const TYPES: Record<string, string> = {
 };
 
 /**
- * The scripted server on a loopback port, with real WebSockets: `/ws?token=SUB`, refused without a token. Optionally it serves
- * a folder of files too, with the `/config.json` and `/token` that the demo page expects.
+ * The scripted server on a loopback port, with real WebSockets: `/ws?token=SUB`, refused without a token. Optionally it
+ * serves a folder of files too, with the `/config.json` and `/token` that the demo page expects.
  */
 export class SocketServer {
   readonly server = new ScriptedServer();
@@ -72,7 +74,7 @@ export class SocketServer {
     socket.on("message", (data) => {
       const text = (data as Buffer).toString("utf8");
       // API Gateway closes the connection for a larger frame.
-      if (Buffer.byteLength(text) > 32 * 1024) return socket.close(1009);
+      if (Buffer.byteLength(text) > MAX_CLIENT_FRAME_BYTES) return socket.close(1009);
       const reply = this.server.handle(peer, text);
       if (reply !== undefined) socket.send(reply);
     });

@@ -1,9 +1,10 @@
 import { vi } from "vitest";
-import { type Room, Roomcast, type RoomcastError, type StateEntry } from "../../src/index.js";
 import type { LoggedMessage } from "../../src/frames.js";
-import { supersedes } from "../../src/state-map.js";
+import { type Room, Roomcast, type RoomcastError, type StateEntry } from "../../src/index.js";
+import { supersedes } from "../../src/rank.js";
 import { CALM, FakeNetwork } from "./fake-network.js";
 import type { Random } from "./random.js";
+import { randomOptions, randomWeather } from "./random-runs.js";
 import type { RoomLog } from "./room-log.js";
 import { untilOf } from "./room-state.js";
 import { ScriptedServer } from "./scripted-server.js";
@@ -11,26 +12,29 @@ import { ScriptedServer } from "./scripted-server.js";
 const ROOM = "fx";
 const KEYS = ["a", "b", "c", "d", "e", "f", "g"];
 
-/** By how much the client may be late, or early, to see that a value has ended: what a `now` was under way. */
+/** Time by which a client may see the end of a value too late, or too early: that of a `now` under way. */
 const CLOCK_MS = 1_000;
 
 /** Codes with which a chaotic run may reject a call. */
 const EXPECTED = ["timeout", "left", "closed"];
 
-/** What one client has seen of a room's state, over all its joins. */
+/** The observations of one client of a room's state, over all its joins. */
 class Witness {
   readonly wrong: string[] = [];
   seen = 0;
   readonly #name: string;
   readonly #room: Room;
   readonly #server: ScriptedServer;
-  /** A stretch of the log was lost, and no snapshot has come since: of two versions the client may not know the larger one. */
+  /**
+   * A stretch of the log was lost, and no snapshot has come since: of two versions the client may not know the larger
+   * one.
+   */
   #lacks = false;
   /** The greatest of each key that the client has shown. */
   readonly #greatest = new Map<string, StateEntry>();
   /** Up to which message of each key the client has seen what it had. */
   readonly #reached = new Map<string, number>();
-  /** What the events tell. */
+  /** The state that follows from the events. */
   #told = new Map<string, StateEntry>();
 
   constructor(name: string, room: Room, server: ScriptedServer) {
@@ -65,7 +69,7 @@ class Witness {
     if (told !== shown) this.wrong.push(`${this.#name} was told ${told}, and shows ${shown}`);
   }
 
-  /** What a key has must be what it had after some message, and none before that of the last look. */
+  /** Checks that a key has the value that it had after some message, which is none before that of the last look. */
   #sees(key: string, entry: StateEntry | undefined): void {
     this.seen++;
     const log = this.#server.log(ROOM);
@@ -81,11 +85,13 @@ class Witness {
       return;
     }
     if (this.#lacks && (isGreater || !entry)) return;
-    this.wrong.push(`${this.#name} sees ${key} go back to ${entry ? `${entry.seq} (version ${entry.version})` : "nothing"}`);
+    this.wrong.push(
+      `${this.#name} sees ${key} go back to ${entry ? `${entry.seq} (version ${entry.version})` : "nothing"}`,
+    );
   }
 }
 
-/** What a key had: at first nothing, then after each of its messages. */
+/** The values of a key: at first none, then the one after each of its messages. */
 function winners(log: RoomLog, key: string): (LoggedMessage | undefined)[] {
   const result: (LoggedMessage | undefined)[] = [undefined];
   for (const message of log.all) {
@@ -104,7 +110,10 @@ export class StateChaos {
   readonly #clients: { client: Roomcast; room: Room; witness: Witness; stop: (() => void) | undefined }[] = [];
   readonly #unexpected: string[] = [];
   #errorRate = 0;
-  /** Whether messages expire. Not where clients may have seen the log empty: for half its retention they take what comes for complete. */
+  /**
+   * True if messages expire. They do not where clients may have seen the log empty, and take its content for complete
+   * for half its retention.
+   */
   readonly #expires: boolean;
   #sent = 0;
   #isHealed = false;
@@ -120,7 +129,10 @@ export class StateChaos {
     server.log(ROOM).remembers = random.chance(0.7);
     const lag = random.int(0, 500);
     server.indexLag = () => random.int(0, lag);
-    server.script = (frame) => (frame.action !== "sendMessage" && random.chance(this.#errorRate) ? { code: random.pick(["rate_limited", "unavailable"]) } : undefined);
+    server.script = (frame) =>
+      frame.action !== "sendMessage" && random.chance(this.#errorRate)
+        ? { code: random.pick(["rate_limited", "unavailable"]) }
+        : undefined;
     this.#setWeather();
     const count = random.int(0, 20);
     this.#expires = count > 0;
@@ -154,13 +166,9 @@ export class StateChaos {
   #addClient(name: string): void {
     const random = this.#random;
     const client = new Roomcast({
-      url: "ws://fake",
+      ...randomOptions(random),
       token: name,
       WebSocket: this.#network.WebSocket,
-      reconnect: { base: 200, cap: 5_000 },
-      retry: { base: 100, cap: 5_000 },
-      syncIntervalMs: random.int(5_000, 30_000),
-      handoverAfterMs: random.chance(0.5) ? random.int(10_000, 60_000) : 7_200_000,
       reorderWindowMs: random.int(0, 200),
       bufferSize: random.chance(0.5) ? random.int(1, 10) : 1_000,
     });
@@ -212,7 +220,13 @@ export class StateChaos {
       // From the bus they may come days late.
       const sent = random.chance(0.1) ? { sentAt: this.#server.now() - random.int(0, 200_000_000) } : {};
       if (random.chance(0.25)) return { key, data: null, remove: true, ...version, ...sent };
-      return { key, data: this.#sent++, ...version, ...sent, ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }) };
+      return {
+        key,
+        data: this.#sent++,
+        ...version,
+        ...sent,
+        ...(random.chance(0.2) && { ttlSeconds: random.int(1, 20) }),
+      };
     });
     this.#server.publish(ROOM, drafts);
   }
@@ -235,7 +249,7 @@ export class StateChaos {
     }
   }
 
-  /** As StrictMode does, or a little later, so that answers to the first join come late. */
+  /** Leaves and joins again as StrictMode does, or a little later, so that answers to the first join come late. */
   #joinTwice(room: Room): void {
     room.leave().catch(() => {});
     const again = () => this.#join(room);
@@ -250,19 +264,8 @@ export class StateChaos {
 
   #setWeather(): void {
     const random = this.#random;
-    const slowest = random.int(1, 400);
-    const loss = random.chance(0.5) ? 0 : random.next() * 0.4;
-    const repeat = random.next() * 0.3;
-    const refuse = random.next() * 0.4;
     this.#errorRate = random.chance(0.6) ? 0 : random.next() * 0.3;
-    this.#network.weather = {
-      ...CALM,
-      latency: () => random.int(0, slowest),
-      losesBroadcast: () => random.chance(loss),
-      repeatsBroadcast: () => random.chance(repeat),
-      refuses: () => random.chance(refuse),
-      losesReply: () => random.chance(loss / 8),
-    };
+    this.#network.weather = randomWeather(random);
   }
 
   #heal(): void {

@@ -10,7 +10,12 @@ export class World {
   readonly #clients: Roomcast[] = [];
 
   client(options: Partial<RoomcastOptions> = {}): Roomcast {
-    const client = new Roomcast({ url: "ws://fake/prod", token: "alice", WebSocket: this.network.WebSocket, ...options });
+    const client = new Roomcast({
+      url: "ws://fake/prod",
+      token: "alice",
+      WebSocket: this.network.WebSocket,
+      ...options,
+    });
     this.#clients.push(client);
     return client;
   }
@@ -28,6 +33,12 @@ export class World {
     const room = client.room(roomId);
     await during(room.join());
     return { client, room };
+  }
+
+  /** Appends to a room's log without broadcasting. */
+  append(roomId: string, ...values: unknown[]): { seq: number }[] {
+    const drafts = values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value }));
+    return this.server.log(roomId).append(drafts);
   }
 
   get clients(): readonly Roomcast[] {
@@ -76,15 +87,32 @@ export async function during<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** What a room's listeners are told, as a growing list. */
+/** Messages of a room's listeners, as a growing list. */
 export function collect(room: Room): Message[] {
   const seen: Message[] = [];
   room.on("message", (message) => seen.push(message));
   return seen;
 }
 
+/** The data of messages. */
+export function dataOf(seen: readonly { data: unknown }[]): unknown[] {
+  return seen.map((message) => message.data);
+}
+
+/** Events of a room, as a growing list: its status, and `gap!`, `recovered n!`, `truncated!`. */
+export function events(room: Room): string[] {
+  const seen: string[] = [];
+  room.on("status", ({ status }) => seen.push(status));
+  room.on("gap", () => seen.push("gap!"));
+  room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
+  room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
+  return seen;
+}
+
 /** The error that a promise rejects with. */
-export async function failure(promise: Promise<unknown>): Promise<{ code: string; retryable: boolean; message: string }> {
+export async function failure(
+  promise: Promise<unknown>,
+): Promise<{ code: string; retryable: boolean; message: string }> {
   try {
     await during(promise);
   } catch (error) {

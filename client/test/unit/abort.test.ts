@@ -3,7 +3,7 @@ import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
-/** What a promise rejects with, which may be anything. */
+/** The reason of a rejection, which may be anything. */
 function reasonOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => "resolved",
@@ -17,7 +17,13 @@ describe("a signal", () => {
     const signal = AbortSignal.abort("no");
     const before = fake.world.server.frames.length;
     const other = client.room("other");
-    const calls = [other.join({ signal }), room.leave({ signal }), room.send(1, { signal }), room.history({ signal }), client.connect({ signal })];
+    const calls = [
+      other.join({ signal }),
+      room.leave({ signal }),
+      room.send(1, { signal }),
+      room.history({ signal }),
+      client.connect({ signal }),
+    ];
     expect(await Promise.all(calls.map(reasonOf))).toEqual(["no", "no", "no", "no", "no"]);
     await pass(1_000);
     expect(fake.world.server.frames.slice(before).filter(({ action }) => action !== "sync")).toEqual([]);
@@ -43,7 +49,9 @@ describe("a signal", () => {
     const { room } = await fake.world.joined();
     fake.world.server.script = () => "silence";
     const controller = new AbortController();
-    const waits = [room.history({ signal: controller.signal }), room.send(1, { signal: controller.signal })].map(reasonOf);
+    const waits = [room.history({ signal: controller.signal }), room.send(1, { signal: controller.signal })].map(
+      reasonOf,
+    );
     await pass(100);
     controller.abort("enough");
     expect(await Promise.all(waits)).toEqual(["enough", "enough"]);
@@ -53,7 +61,9 @@ describe("a signal", () => {
     const client = fake.world.client();
     const controller = new AbortController();
     const room = client.room("lobby");
-    const waits = [client.connect({ signal: controller.signal }), room.join({ signal: controller.signal })].map(reasonOf);
+    const waits = [client.connect({ signal: controller.signal }), room.join({ signal: controller.signal })].map(
+      reasonOf,
+    );
     controller.abort("enough");
     expect(await Promise.all(waits)).toEqual(["enough", "enough"]);
     await pass(1_000);

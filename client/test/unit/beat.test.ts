@@ -127,7 +127,12 @@ describe("the beats of a client", () => {
 
   it("make a client that was cut out of a room a member again", async () => {
     const logged: unknown[] = [];
-    const logger = { debug: (text: string, details?: object) => logged.push([text, details]), info: () => {}, warn: () => {}, error: () => {} };
+    const logger = {
+      debug: (text: string, details?: object) => logged.push([text, details]),
+      info: () => {},
+      warn: () => {},
+      error: () => {},
+    };
     const { room } = await fake.world.joined({ logger });
     fake.world.server.publish("lobby", [{ data: 1 }]);
     await pass(5_000);
@@ -220,9 +225,11 @@ describe("the beats of a client", () => {
       await during(client.room(id).join());
     }
     const seen: unknown[] = [];
-    for (const id of ["a", "b", "c"]) client.room(id).on("message", ({ roomId, data }) => seen.push(`${roomId}${String(data)}`));
+    for (const id of ["a", "b", "c"])
+      client.room(id).on("message", ({ roomId, data }) => seen.push(`${roomId}${String(data)}`));
     await pass(2_000);
-    for (const id of ["a", "b", "c"]) fake.world.server.log(id).append([1, 2, 3].map((data) => ({ id: `${id}${data}`, from: "x", data })));
+    for (const id of ["a", "b", "c"])
+      fake.world.server.log(id).append([1, 2, 3].map((data) => ({ id: `${id}${data}`, from: "x", data })));
     await pass(545_000);
     expect(seen.sort()).toEqual(["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"]);
   });
@@ -233,7 +240,8 @@ describe("the beats of a client", () => {
     await during(Promise.all(ids.map((id) => client.room(id).join())));
     await pass(2_000);
     const errors: string[] = [];
-    for (const id of ids) client.room(id).on("error", ({ code, roomId, retryable }) => errors.push(`${roomId} ${code} ${retryable}`));
+    for (const id of ids)
+      client.room(id).on("error", ({ code, roomId, retryable }) => errors.push(`${roomId} ${code} ${retryable}`));
     for (const id of ["b", "d"]) fake.world.server.forbidden.add(id);
     const before = syncs().length;
     await pass(560_000);
@@ -247,7 +255,8 @@ describe("the beats of a client", () => {
     const { client, room } = await fake.world.joined();
     await pass(2_000);
     let refusals = 2;
-    fake.world.server.script = ({ action }) => (action === "sync" && refusals-- > 0 ? { code: "forbidden" } : undefined);
+    fake.world.server.script = ({ action }) =>
+      action === "sync" && refusals-- > 0 ? { code: "forbidden" } : undefined;
     const before = syncs().length;
     await pass(560_000);
     expect(syncs(before)).toHaveLength(3);
@@ -256,7 +265,10 @@ describe("the beats of a client", () => {
 
   it("are planned earlier when the tab is hidden", async () => {
     const listeners = new Map<string, () => void>();
-    const page = { addEventListener: (event: string, listener: () => void) => listeners.set(event, listener), visibilityState: "visible" };
+    const page = {
+      addEventListener: (event: string, listener: () => void) => listeners.set(event, listener),
+      visibilityState: "visible",
+    };
     vi.stubGlobal("document", page);
     await fake.world.joined();
     await pass(2_000);
@@ -333,8 +345,15 @@ describe("an answer that names no renewed memberships, but null", () => {
     const seq = (first?.seq ?? 0) + 1;
     server.script = (frame) => {
       if (frame.action !== "sync") return undefined;
-      const page = { seq, messages: [{ seq, id: "a", from: "x", sentAt: 1, data: "lost" }], more: false, truncated: false };
-      network.last.inject(JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: null }));
+      const page = {
+        seq,
+        messages: [{ seq, id: "a", from: "x", sentAt: 1, data: "lost" }],
+        more: false,
+        truncated: false,
+      };
+      network.last.inject(
+        JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: null }),
+      );
       return "silence";
     };
     await pass(60_000);

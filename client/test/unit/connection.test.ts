@@ -9,7 +9,9 @@ describe("a connection", () => {
     let errors = 1;
     fake.world.server.script = (frame) => {
       if (frame.action !== "sendMessage" || errors-- <= 0) return undefined;
-      fake.world.network.last.inject(JSON.stringify({ message: "Too Many Requests", connectionId: "c=", requestId: "aws" }));
+      fake.world.network.last.inject(
+        JSON.stringify({ message: "Too Many Requests", connectionId: "c=", requestId: "aws" }),
+      );
       return "silence";
     };
     const start = Date.now();
@@ -21,8 +23,12 @@ describe("a connection", () => {
     const client = await fake.world.connected();
     const errors: string[] = [];
     client.on("error", ({ code }) => errors.push(code));
-    fake.world.network.last.inject(JSON.stringify({ message: "Internal server error", connectionId: "c=", requestId: "aws" }));
-    fake.world.network.last.inject(JSON.stringify({ type: "error", code: "bad_request", message: "?", requestId: "r999" }));
+    fake.world.network.last.inject(
+      JSON.stringify({ message: "Internal server error", connectionId: "c=", requestId: "aws" }),
+    );
+    fake.world.network.last.inject(
+      JSON.stringify({ type: "error", code: "bad_request", message: "?", requestId: "r999" }),
+    );
     await pass(50);
     expect(errors).toEqual(["unavailable", "bad_request"]);
   });

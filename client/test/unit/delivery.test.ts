@@ -9,7 +9,9 @@ function delivery(limit = 4) {
   const stalled = vi.fn();
   const subject = new Delivery<number>(limit, {
     listening: () => listeners.length > 0,
-    emit: (n) => listeners.forEach((listener) => listener(n)),
+    emit: (n) => {
+      for (const listener of listeners) listener(n);
+    },
     stalled,
     drained,
   });
@@ -179,7 +181,10 @@ describe("a room whose reader was slow", () => {
     const { server } = fake.world;
     const { room } = await fake.world.joined({ bufferSize: 10 });
     await pass(5_000);
-    server.publish("lobby", Array.from({ length: 10 }, (_, data) => ({ data })));
+    server.publish(
+      "lobby",
+      Array.from({ length: 10 }, (_, data) => ({ data })),
+    );
     await pass(100);
     expect(room.stalled).toBe(true);
     // The last frame before a silence is lost.

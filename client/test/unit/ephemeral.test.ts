@@ -13,7 +13,9 @@ describe("an ephemeral message", () => {
     const messages = collect(other);
     expect(await during(room.sendEphemeral(true, { key: "typing" }))).toBe(true);
     await pass(50);
-    expect(seen).toEqual([{ roomId: "lobby", from: "alice", key: "typing", data: true, sentAt: expect.any(Number) as number }]);
+    expect(seen).toEqual([
+      { roomId: "lobby", from: "alice", key: "typing", data: true, sentAt: expect.any(Number) as number },
+    ]);
     expect([messages, fake.world.server.log("lobby").all]).toEqual([[], []]);
     expect(fake.world.server.received("sendMessage")).toMatchObject([{ ephemeral: true, key: "typing", data: true }]);
   });
@@ -34,8 +36,14 @@ describe("an ephemeral message", () => {
   it("without a key is never held back, unless that is asked for", async () => {
     const { room } = await fake.world.joined();
     const sent = [await during(room.sendEphemeral("👍")), await during(room.sendEphemeral("🎉"))];
-    const held = [await during(room.sendEphemeral("👍", { minIntervalMs: 100 })), await during(room.sendEphemeral("👍", { minIntervalMs: 1_000 }))];
-    expect([sent, held]).toEqual([[true, true], [false, false]]);
+    const held = [
+      await during(room.sendEphemeral("👍", { minIntervalMs: 100 })),
+      await during(room.sendEphemeral("👍", { minIntervalMs: 1_000 })),
+    ];
+    expect([sent, held]).toEqual([
+      [true, true],
+      [false, false],
+    ]);
   });
 
   it("that could not be sent does not hold back the next", async () => {
@@ -65,10 +73,15 @@ describe("an ephemeral message", () => {
     const { room } = await fake.world.joined();
     const seen: unknown[] = [];
     room.on("ephemeral", ({ from, key, data }) => seen.push(`${from} ${key} ${data}`));
-    const post = (...messages: object[]) => fake.world.network.last.inject(JSON.stringify({ type: "ephemeral", roomId: "lobby", ephemeral: messages }));
+    const post = (...messages: object[]) =>
+      fake.world.network.last.inject(JSON.stringify({ type: "ephemeral", roomId: "lobby", ephemeral: messages }));
     post({ from: "ann", sentAt: 5, key: "typing", data: "new" }, { from: "bob", sentAt: 1, key: "typing", data: 1 });
     await pass(10);
-    post({ from: "ann", sentAt: 4, key: "typing", data: "old" }, { from: "ann", sentAt: 4, key: "cursor", data: 2 }, { from: "ann", sentAt: 4, data: 3 });
+    post(
+      { from: "ann", sentAt: 4, key: "typing", data: "old" },
+      { from: "ann", sentAt: 4, key: "cursor", data: 2 },
+      { from: "ann", sentAt: 4, data: 3 },
+    );
     post({ from: "ann", sentAt: 5, key: "typing", data: "new" });
     await pass(50);
     expect(seen).toEqual(["ann typing new", "bob typing 1", "ann cursor 2", "ann undefined 3"]);
@@ -76,7 +89,8 @@ describe("an ephemeral message", () => {
 
   it("is not tried again, and does not wait for a connection", async () => {
     const { room } = await fake.world.joined();
-    fake.world.server.script = ({ ephemeral }) => (ephemeral ? { code: "rate_limited", retryAfterMs: 5_000 } : undefined);
+    fake.world.server.script = ({ ephemeral }) =>
+      ephemeral ? { code: "rate_limited", retryAfterMs: 5_000 } : undefined;
     expect(await during(room.sendEphemeral(1))).toBe(false);
     // Messages have a limit of their own.
     const begun = Date.now();

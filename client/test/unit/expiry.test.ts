@@ -6,7 +6,7 @@ const fake = inFakeTime();
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-/** What the token provider was told. */
+/** The calls of the token provider. */
 let requests: TokenRequest[];
 beforeEach(() => {
   requests = [];
@@ -30,7 +30,7 @@ function states(client: Roomcast): string[] {
   return seen;
 }
 
-/** When each connection was begun, in seconds since the first. */
+/** Beginnings of the connections, in seconds since the first. */
 function dials(): number[] {
   const [first] = fake.world.network.sockets;
   return fake.world.network.sockets.map(({ openedAt }) => Math.round((openedAt - (first?.openedAt ?? 0)) / 1_000));
@@ -58,7 +58,9 @@ describe("a token that expires", () => {
     expect(Math.max(...late.map(Math.abs))).toBeLessThan(1);
     expect(network.open).toHaveLength(1);
     expect(changes).toEqual([]);
-    expect(seen.map(({ data, recovered }) => (recovered ? "late" : data))).toEqual(Array.from({ length: count }, (_, n) => n));
+    expect(seen.map(({ data, recovered }) => (recovered ? "late" : data))).toEqual(
+      Array.from({ length: count }, (_, n) => n),
+    );
     expect(server.expired).toEqual([]);
     expect(requests).toEqual([false, true, true, true, true, true].map((refused) => ({ refused })));
   });
@@ -91,7 +93,9 @@ describe("a token that expires", () => {
     await fake.world.joined({ token: fresh(2 * MINUTE) });
     while (network.sockets.length < 2) await pass(100);
     // 116 s were left when the first `joinRoom` came, which was sent 4 s before.
-    expect(network.last.openedAt - (network.sockets[0]?.openedAt ?? 0)).toBeLessThanOrEqual(4_000 + 116_000 * 0.75 * 0.95 + 200);
+    expect(network.last.openedAt - (network.sockets[0]?.openedAt ?? 0)).toBeLessThanOrEqual(
+      4_000 + 116_000 * 0.75 * 0.95 + 200,
+    );
   });
 
   it("is renewed as soon as the provider can, while the old connection lives", async () => {
@@ -168,14 +172,17 @@ describe("a token provider that is of no help", () => {
     expect(requests.at(-1)).toEqual({ refused: true });
   });
 
-  it.each([0, 1_000, 10_000, 19_000])("and gives tokens of %i ms causes no more connections than a server that fails", async (ms) => {
-    const client = fake.world.client({ token: fresh(ms + 1) });
-    void client.connect();
-    void client.room("lobby").join();
-    await pass(10 * MINUTE);
-    expect(dials().length).toBeLessThan(50);
-    expect(fake.world.server.received("joinRoom").length).toBeLessThan(50);
-  });
+  it.each([0, 1_000, 10_000, 19_000])(
+    "and gives tokens of %i ms causes no more connections than a server that fails",
+    async (ms) => {
+      const client = fake.world.client({ token: fresh(ms + 1) });
+      void client.connect();
+      void client.room("lobby").join();
+      await pass(10 * MINUTE);
+      expect(dials().length).toBeLessThan(50);
+      expect(fake.world.server.received("joinRoom").length).toBeLessThan(50);
+    },
+  );
 
   it("and gives tokens of 20 s causes a connection for each", async () => {
     await fake.world.joined({ token: fresh(20_100) });
@@ -196,8 +203,11 @@ describe("a token provider that is of no help", () => {
     await pass(5_000);
     expect(client.state).toBe("closed");
     expect(room.status).toBe("left");
-    // As long as it is not refused, the device's clock may be wrong.
-    expect(errors.map((error) => error.replace(/ \(.*/, ""))).toEqual(["connect_failed: the WebSocket could not be opened", "token_failed: the token has expired"]);
+    // The device's clock may be wrong as long as the token is not refused.
+    expect(errors.map((error) => error.replace(/ \(.*/, ""))).toEqual([
+      "connect_failed: the WebSocket could not be opened",
+      "token_failed: the token has expired",
+    ]);
     expect(dials()).toEqual([0, 300]);
   });
 });

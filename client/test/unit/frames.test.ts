@@ -20,7 +20,9 @@ describe("encodeFrame", () => {
     const room = MAX_CLIENT_FRAME_BYTES - overhead;
     expect(encodeFrame(frame("x".repeat(room)), "r1").bytes).toBe(MAX_CLIENT_FRAME_BYTES);
     expect(() => encodeFrame(frame("x".repeat(room + 1)), "r1")).toThrowError(/32769 bytes/);
-    expect(() => encodeFrame(frame("é".repeat(room / 2 + 1)), "r1")).toThrowError(expect.objectContaining({ code: "too_large" }));
+    expect(() => encodeFrame(frame("é".repeat(room / 2 + 1)), "r1")).toThrowError(
+      expect.objectContaining({ code: "too_large" }),
+    );
     expect(() => encodeFrame(frame("🎈".repeat(room / 4)), "r1")).not.toThrow();
   });
 
@@ -52,8 +54,22 @@ describe("decodeFrame", () => {
     { type: "synced", rooms: {} },
     { type: "history", roomId: "r", messages: [message], more: true },
     { type: "accepted", roomId: "r", id: "a" },
-    { type: "joined", roomId: "r", ...page, now: 9, state: [value], stateRemoved: [{ key: "l", seq: 3, version: 0 }], stateNext: "k" },
-    { type: "joined", roomId: "r", ...page, stateNext: "", presence: { id: "a", rev: 9, count: 2, members: [{ id: "a", data: {} }], next: "a" } },
+    {
+      type: "joined",
+      roomId: "r",
+      ...page,
+      now: 9,
+      state: [value],
+      stateRemoved: [{ key: "l", seq: 3, version: 0 }],
+      stateNext: "k",
+    },
+    {
+      type: "joined",
+      roomId: "r",
+      ...page,
+      stateNext: "",
+      presence: { id: "a", rev: 9, count: 2, members: [{ id: "a", data: {} }], next: "a" },
+    },
     { type: "joined", roomId: "r", ...page, presence: { id: "a", rev: 9, count: 900 } },
     { type: "synced", rooms: {}, presence: { a: { rev: 9, count: 2 } }, now: 9 },
     { type: "state", roomId: "r", seq: 9, entries: [value], removed: [], next: "k" },
@@ -95,9 +111,15 @@ describe("decodeFrame", () => {
   });
 
   it.each([null, -1, "soon", true])("does without a length of time that is %j", (bad) => {
-    expect(decode({ type: "joined", roomId: "r", ...page, retentionSeconds: bad, syncAfterMs: bad, expiresInMs: bad })).toEqual({ type: "joined", roomId: "r", ...page });
+    expect(
+      decode({ type: "joined", roomId: "r", ...page, retentionSeconds: bad, syncAfterMs: bad, expiresInMs: bad }),
+    ).toEqual({ type: "joined", roomId: "r", ...page });
     expect(decode({ type: "synced", rooms: {}, syncAfterMs: bad })).toEqual({ type: "synced", rooms: {} });
-    expect(decode({ type: "error", code: "rate_limited", message: "m", retryAfterMs: bad })).toEqual({ type: "error", code: "rate_limited", message: "m" });
+    expect(decode({ type: "error", code: "rate_limited", message: "m", retryAfterMs: bad })).toEqual({
+      type: "error",
+      code: "rate_limited",
+      message: "m",
+    });
   });
 
   it("calls what is not JSON, or not text, malformed", () => {

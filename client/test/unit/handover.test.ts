@@ -46,7 +46,8 @@ describe("the hand-over", () => {
     const { room } = await fake.world.joined({ handoverAfterMs: 60_000, requestTimeoutMs: 30_000 });
     await pass(59_500);
     const [old] = fake.world.network.sockets;
-    fake.world.server.script = (frame, peer) => (frame.action === "sendMessage" && peer === old ? "silence" : undefined);
+    fake.world.server.script = (frame, peer) =>
+      frame.action === "sendMessage" && peer === old ? "silence" : undefined;
     const sending = room.send("x");
     await pass(10_000);
     await sending;

@@ -109,7 +109,10 @@ describe("a room whose log may not be read", () => {
   it("is refused to an application that says from where", async () => {
     const client = await fake.world.connected();
     for (const after of [0, 7]) {
-      expect(await failure(client.room("lobby").join({ after }))).toMatchObject({ code: "forbidden", retryable: false });
+      expect(await failure(client.room("lobby").join({ after }))).toMatchObject({
+        code: "forbidden",
+        retryable: false,
+      });
     }
     expect(client.room("lobby").status).toBe("left");
     await during(client.room("lobby").join());

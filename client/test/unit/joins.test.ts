@@ -33,7 +33,11 @@ describe("a join that fails for a while", () => {
       frame.action === "joinRoom" && frame.roomId === "bad" && failures-- > 0 ? { code: "unavailable" } : undefined;
     void client.room("bad").join();
     const joined: string[] = [];
-    for (const id of ["a", "b", "c"]) void client.room(id).join().then(() => joined.push(id));
+    for (const id of ["a", "b", "c"])
+      void client
+        .room(id)
+        .join()
+        .then(() => joined.push(id));
     await pass(1_000);
     expect(joined).toEqual(["a", "b", "c"]);
     await pass(8_000);
@@ -81,7 +85,17 @@ describe("leaving a room", () => {
     const late: string[] = [];
     fake.world.server.script = (frame) => {
       if (frame.action !== "joinRoom") return undefined;
-      late.push(JSON.stringify({ type: "joined", roomId: "lobby", requestId: frame.requestId, seq: 0, messages: [], more: false, truncated: false }));
+      late.push(
+        JSON.stringify({
+          type: "joined",
+          roomId: "lobby",
+          requestId: frame.requestId,
+          seq: 0,
+          messages: [],
+          more: false,
+          truncated: false,
+        }),
+      );
       return "silence";
     };
     const room = client.room("lobby");
@@ -99,7 +113,8 @@ describe("leaving a room", () => {
     await during(room.leave());
     const socket = fake.world.network.last;
     // A sync that was answered too late has joined the room again, and leaving does not help.
-    const send = () => socket.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: [], after: 1, seq: 2 }));
+    const send = () =>
+      socket.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: [], after: 1, seq: 2 }));
     for (let second = 0; second < 150; second++) {
       send();
       await pass(1_000);
@@ -160,7 +175,13 @@ describe("a leave that the server does only after a join", () => {
     await during(room.leave());
     slowLeaves(3_000);
     // A broadcast that was under way when the room was left.
-    network.last.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: [{ seq: 2_000, id: "z", from: "x", sentAt: 1, data: 1 }] }));
+    network.last.inject(
+      JSON.stringify({
+        type: "messages",
+        roomId: "lobby",
+        messages: [{ seq: 2_000, id: "z", from: "x", sentAt: 1, data: 1 }],
+      }),
+    );
     await pass(20);
     await during(room.join());
     await pass(10_000);

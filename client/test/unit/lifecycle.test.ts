@@ -55,7 +55,12 @@ describe("connecting", () => {
   });
 
   it("names every bad option at once", () => {
-    const bad = { url: "https://host", token: 7 as unknown as string, syncIntervalMs: 600_000, reconnect: { base: -1 } };
+    const bad = {
+      url: "https://host",
+      token: 7 as unknown as string,
+      syncIntervalMs: 600_000,
+      reconnect: { base: -1 },
+    };
     expect(() => fake.world.client(bad)).toThrowError(/token.*; url.*; syncIntervalMs.*; reconnect/);
   });
 
@@ -192,7 +197,7 @@ describe("the token provider", () => {
       await pass(60_000);
       expect(valid.state).toBe("connecting");
     }
-    // As long as it is not refused, the device's clock may be wrong.
+    // The device's clock may be wrong as long as the token is not refused.
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => false };
     await fake.world.connected({ token: jwt(1) });
   });
@@ -213,7 +218,9 @@ describe("the token provider", () => {
   });
 
   it("ends the client with an error that is not retryable", async () => {
-    const client = fake.world.client({ token: () => Promise.reject(Object.assign(new Error("signed out"), { retryable: false })) });
+    const client = fake.world.client({
+      token: () => Promise.reject(Object.assign(new Error("signed out"), { retryable: false })),
+    });
     const seen = states(client);
     const error = await failure(client.connect());
     expect(error).toMatchObject({ code: "token_failed", retryable: false });
@@ -223,7 +230,10 @@ describe("the token provider", () => {
   });
 
   it("must return a token, in time", async () => {
-    expect(await failure(fake.world.client({ token: () => "" }).connect())).toMatchObject({ code: "token_failed", retryable: false });
+    expect(await failure(fake.world.client({ token: () => "" }).connect())).toMatchObject({
+      code: "token_failed",
+      retryable: false,
+    });
     const slow = fake.world.client({ token: () => new Promise<string>(() => {}), connectTimeoutMs: 1_000 });
     const seen = errors(slow);
     void slow.connect();
@@ -288,7 +298,10 @@ describe("reconnecting", () => {
   it("is open again only when every room has what it missed", async () => {
     const { client } = await fake.world.joined();
     fake.world.network.last.cut();
-    fake.world.server.publish("lobby", Array.from({ length: 7 }, (_, n) => ({ data: n })));
+    fake.world.server.publish(
+      "lobby",
+      Array.from({ length: 7 }, (_, n) => ({ data: n })),
+    );
     fake.world.server.pageSize = 2;
     const room = client.room("lobby");
     const order: string[] = [];

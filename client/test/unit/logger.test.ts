@@ -7,7 +7,8 @@ const fake = inFakeTime();
 describe("the logger", () => {
   it("is told what happens, and never a token or a message's data", async () => {
     const lines: string[] = [];
-    const write = (level: string) => (message: string, details?: object) => lines.push(`${level} ${message} ${JSON.stringify(details ?? {})}`);
+    const write = (level: string) => (message: string, details?: object) =>
+      lines.push(`${level} ${message} ${JSON.stringify(details ?? {})}`);
     const logger: Logger = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
     let refuses = true;
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => refuses };
@@ -27,7 +28,14 @@ describe("the logger", () => {
     await pass(2_000);
     client.close();
     const text = lines.join("\n");
-    for (const line of ["info closed -> connecting", "warn the WebSocket could not be opened", "debug room joined", "warn room stalled", "warn room error", "-> closed"]) {
+    for (const line of [
+      "info closed -> connecting",
+      "warn the WebSocket could not be opened",
+      "debug room joined",
+      "warn room stalled",
+      "warn room error",
+      "-> closed",
+    ]) {
       expect(text).toContain(line);
     }
     expect(text).not.toContain("secret");
@@ -46,7 +54,11 @@ describe("the logger", () => {
         }, 5);
       }
     } as never;
-    const client = fake.world.client({ WebSocket, token: "secret", logger: { debug: write, info: write, warn: write, error: write } });
+    const client = fake.world.client({
+      WebSocket,
+      token: "secret",
+      logger: { debug: write, info: write, warn: write, error: write },
+    });
     client.on("error", ({ message }) => texts.push(message));
     void client.connect();
     await pass(10);
@@ -66,7 +78,8 @@ describe("the logger", () => {
       throw new Error("disk full");
     };
     let refusals = 1;
-    fake.world.server.script = ({ action }) => (action === "joinRoom" && refusals-- > 0 ? { code: "unavailable" } : undefined);
+    fake.world.server.script = ({ action }) =>
+      action === "joinRoom" && refusals-- > 0 ? { code: "unavailable" } : undefined;
     const client = fake.world.client({ logger: { debug: full, info: full, warn: full, error: full } });
     void client.connect();
     void client.room("lobby").join();

@@ -114,7 +114,8 @@ describe("a connection in doubt", () => {
     const target = new Target();
     const { client } = await fake.world.joined({ networkTarget: target });
     await pass(5_000);
-    fake.world.server.script = ({ action }) => (action === "sync" ? { code: "rate_limited", retryAfterMs: 60_000 } : undefined);
+    fake.world.server.script = ({ action }) =>
+      action === "sync" ? { code: "rate_limited", retryAfterMs: 60_000 } : undefined;
     target.fire("offline");
     await pass(1_000);
     await during(client.room("lobby").leave());

@@ -1,40 +1,21 @@
 import { describe, expect, it } from "vitest";
-import type { Room } from "../../src/index.js";
-import { collect, during, inFakeTime, pass } from "../support/world.js";
+import { collect, dataOf, during, events, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
-
-function data(seen: readonly { data: unknown }[]): unknown[] {
-  return seen.map((message) => message.data);
-}
 
 /** A frame as fanout would send it, straight to the client. */
 function inject(roomId: string, batch: readonly object[], bounds: object = {}): void {
   fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId, messages: batch, ...bounds }));
 }
 
-/** Appends to the log without broadcasting. */
-function append(roomId: string, ...values: unknown[]): { seq: number }[] {
-  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
-}
-
-function events(room: Room): string[] {
-  const seen: string[] = [];
-  room.on("status", ({ status }) => seen.push(status));
-  room.on("gap", () => seen.push("gap!"));
-  room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
-  room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
-  return seen;
-}
-
 describe("order", () => {
   it("is restored within the reorder window without asking the log", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     await pass(2_000);
     const syncs = fake.world.server.received("sync").length;
-    const [a, b, c] = append("lobby", "a", "b", "c");
+    const [a, b, c] = fake.world.append("lobby", "a", "b", "c");
     inject("lobby", [{ ...c }]);
     inject("lobby", [{ ...b }]);
     await pass(50);
@@ -42,17 +23,17 @@ describe("order", () => {
     inject("lobby", [{ ...a }]);
     inject("lobby", [{ ...b }]);
     await pass(500);
-    expect(data(seen)).toEqual(["a", "b", "c"]);
+    expect(dataOf(seen)).toEqual(["a", "b", "c"]);
     expect(fake.world.server.received("sync")).toHaveLength(syncs);
   });
 
   it("is restored from the log when a frame does not come", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     const order = events(room);
     await pass(2_000);
-    const [, b] = append("lobby", "a", "b");
+    const [, b] = fake.world.append("lobby", "a", "b");
     inject("lobby", [{ ...b }]);
     await pass(150);
     expect(seen.map(({ data, recovered }) => [data, recovered])).toEqual([
@@ -63,7 +44,7 @@ describe("order", () => {
   });
 
   it("does not see a gap in conflated frames", async () => {
-    append("prices", "old");
+    fake.world.append("prices", "old");
     const { room } = await fake.world.joined({}, "prices");
     const seen = collect(room);
     const order = events(room);
@@ -77,7 +58,7 @@ describe("order", () => {
     ]);
     fake.world.server.publish("prices", [{ data: 5 }]);
     await pass(500);
-    expect(data(seen)).toEqual([2, 4, 5]);
+    expect(dataOf(seen)).toEqual([2, 4, 5]);
     expect(order).toEqual([]);
     expect(fake.world.server.received("sync")).toHaveLength(syncs);
     expect(seen[0]).toMatchObject({ key: "A", version: 3 });
@@ -88,28 +69,28 @@ describe("order", () => {
     const seen = collect(room);
     expect(room.seq).toBe(0);
     await pass(2_000);
-    const [, second] = append("lobby", "first", "second");
+    const [, second] = fake.world.append("lobby", "first", "second");
     inject("lobby", [{ ...second }]);
     // Not even a reorder window: one question to the log, there and back.
     await pass(20);
-    expect(data(seen)).toEqual(["first", "second"]);
+    expect(dataOf(seen)).toEqual(["first", "second"]);
     expect(fake.world.server.received("sync").at(-1)?.["rooms"]).toEqual({ lobby: 0 });
   });
 
   it("asks again when a read lags behind a broadcast", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     await pass(2_000);
     const log = fake.world.server.log("lobby");
-    const [a, b] = append("lobby", "a", "b");
+    const [a, b] = fake.world.append("lobby", "a", "b");
     log.retained.splice(-2);
     inject("lobby", [{ ...b }]);
     await pass(300);
     expect(seen).toEqual([]);
     log.retained.push(a as never, b as never);
     await pass(3_000);
-    expect(data(seen)).toEqual(["a", "b"]);
+    expect(dataOf(seen)).toEqual(["a", "b"]);
   });
 
   it("goes on, and says so, when the log has lost what a frame announced", async () => {
@@ -117,16 +98,16 @@ describe("order", () => {
     const seen = collect(room);
     const order = events(room);
     await pass(2_000);
-    const [, b] = append("lobby", "a", "b");
+    const [, b] = fake.world.append("lobby", "a", "b");
     fake.world.server.log("lobby").expire();
     inject("lobby", [{ ...b }]);
     await pass(20_000);
-    expect(data(seen)).toEqual(["b"]);
+    expect(dataOf(seen)).toEqual(["b"]);
     expect(order).toContain("truncated!");
-    const [c] = append("lobby", "c");
-    inject("lobby", [{ ...c }], { after: (b?.seq ?? 0), seq: c?.seq });
+    const [c] = fake.world.append("lobby", "c");
+    inject("lobby", [{ ...c }], { after: b?.seq ?? 0, seq: c?.seq });
     await pass(2_000);
-    expect(data(seen)).toEqual(["b", "c"]);
+    expect(dataOf(seen)).toEqual(["b", "c"]);
   });
 
   it("ignores frames of rooms that are not joined, and frames that make no sense", async () => {
@@ -147,7 +128,7 @@ describe("order", () => {
 
 describe("retention", () => {
   it("is reported when it dropped what a join asks for", async () => {
-    const [first] = append("lobby", "a", "b", "c", "d");
+    const [first] = fake.world.append("lobby", "a", "b", "c", "d");
     fake.world.server.log("lobby").expire(1);
     const client = await fake.world.connected();
     const room = client.room("lobby");
@@ -157,12 +138,12 @@ describe("retention", () => {
     const after = first?.seq ?? 0;
     await during(room.join({ after }));
     await pass(100);
-    expect(data(seen)).toEqual(["d"]);
+    expect(dataOf(seen)).toEqual(["d"]);
     expect(holes).toEqual([{ after, seq: after + 3, certain: true }]);
   });
 
   it("is not reported when the log was started anew before it was empty: nothing was lost at the jump", async () => {
-    append("lobby", "seen");
+    fake.world.append("lobby", "seen");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     const order = events(room);
@@ -178,21 +159,21 @@ describe("retention", () => {
 
     // The same without a broadcast: the heartbeat finds it.
     log.startAnew();
-    append("lobby", "by sync", "and the next");
+    fake.world.append("lobby", "by sync", "and the next");
     await pass(31_000);
     // And on a new connection.
     log.startAnew();
-    append("lobby", "by join");
+    fake.world.append("lobby", "by join");
     fake.world.network.last.cut();
     await pass(5_000);
     fake.world.server.publish("lobby", [{ data: "live" }]);
     await pass(50);
-    expect(data(seen)).toEqual(["by broadcast", "by sync", "and the next", "by join", "live"]);
+    expect(dataOf(seen)).toEqual(["by broadcast", "by sync", "and the next", "by join", "live"]);
     expect(order.filter((event) => event.endsWith("truncated!"))).toEqual([]);
   });
 
   it("is reported once, and as a possibility, when nothing is known of the log; then a silent room goes on as if new", async () => {
-    append("lobby", "a");
+    fake.world.append("lobby", "a");
     fake.world.server.log("lobby").remembers = false;
     const { room } = await fake.world.joined();
     const seen = collect(room);
@@ -204,7 +185,7 @@ describe("retention", () => {
     await pass(50);
     fake.world.server.publish("lobby", [{ data: "and again" }]);
     await pass(50);
-    expect(data(seen)).toEqual(["again", "and again"]);
+    expect(dataOf(seen)).toEqual(["again", "and again"]);
     expect(order).toEqual(["perhaps truncated!"]);
   });
 });
@@ -218,8 +199,19 @@ describe("a page that brings nothing new", () => {
     const seq = first?.seq ?? 0;
     fake.world.server.script = (frame) => {
       if (frame.action !== "sync") return undefined;
-      const page = { seq: seq + 50, messages: [{ seq, id: "a", from: "x", sentAt: 1, data: 1 }], more: true, truncated: false };
-      const reply = { type: "synced", requestId: frame.requestId, rooms: { lobby: page }, renewed: [], syncAfterMs: 30_000 };
+      const page = {
+        seq: seq + 50,
+        messages: [{ seq, id: "a", from: "x", sentAt: 1, data: 1 }],
+        more: true,
+        truncated: false,
+      };
+      const reply = {
+        type: "synced",
+        requestId: frame.requestId,
+        rooms: { lobby: page },
+        renewed: [],
+        syncAfterMs: 30_000,
+      };
       fake.world.network.last.inject(JSON.stringify(reply));
       return "silence";
     };

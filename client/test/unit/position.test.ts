@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Room, Truncation } from "../../src/index.js";
-import { collect, during, inFakeTime, pass } from "../support/world.js";
+import { collect, dataOf, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
@@ -10,18 +10,9 @@ function holes(room: Room): Truncation[] {
   return seen;
 }
 
-/** Appends to the log without broadcasting. */
-function append(roomId: string, ...values: unknown[]): { seq: number }[] {
-  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
-}
-
-function data(seen: readonly { data: unknown }[]): unknown[] {
-  return seen.map((message) => message.data);
-}
-
 describe("a position beyond the head of the log", () => {
   it("is told, and the room goes on from the head", async () => {
-    const [old] = append("lobby", "old");
+    const [old] = fake.world.append("lobby", "old");
     const head = old?.seq ?? 0;
     const client = await fake.world.connected();
     const room = client.room("lobby");
@@ -31,13 +22,13 @@ describe("a position beyond the head of the log", () => {
     await pass(2_000);
     fake.world.server.publish("lobby", [{ data: "new" }]);
     await pass(500);
-    expect(data(seen)).toEqual(["new"]);
+    expect(dataOf(seen)).toEqual(["new"]);
     expect(told).toEqual([{ after: head + 1_000_000, seq: head, certain: false }]);
     expect(room.seq).toBe(head + 1);
   });
 
   it("is noticed by a beat too, when the log was replaced under the client", async () => {
-    append("lobby", "a", "b", "c");
+    fake.world.append("lobby", "a", "b", "c");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     const told = holes(room);
@@ -49,11 +40,11 @@ describe("a position beyond the head of the log", () => {
     fake.world.server.publish("lobby", [{ data: "after the restore" }]);
     await pass(500);
     expect(told).toHaveLength(1);
-    expect(data(seen)).toEqual(["after the restore"]);
+    expect(dataOf(seen)).toEqual(["after the restore"]);
   });
 
   it("of a reply that broadcasts have overtaken is no reason to go back", async () => {
-    append("lobby", "a");
+    fake.world.append("lobby", "a");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     const told = holes(room);
@@ -62,20 +53,24 @@ describe("a position beyond the head of the log", () => {
     fake.world.server.script = (frame) => {
       if (frame.action !== "sync") return undefined;
       const page = { seq: head - 1, messages: [], more: false, truncated: true };
-      fake.world.network.last.inject(JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page } }));
-      fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: append("lobby", "b") }));
+      fake.world.network.last.inject(
+        JSON.stringify({ type: "synced", requestId: frame.requestId, rooms: { lobby: page } }),
+      );
+      fake.world.network.last.inject(
+        JSON.stringify({ type: "messages", roomId: "lobby", messages: fake.world.append("lobby", "b") }),
+      );
       fake.world.server.script = () => undefined;
       return "silence";
     };
     await pass(560_000);
-    expect(data(seen).filter((value) => value === "b")).toEqual(["b"]);
+    expect(dataOf(seen).filter((value) => value === "b")).toEqual(["b"]);
     expect(told.length).toBeLessThanOrEqual(1);
   });
 });
 
 describe("room.seq", () => {
   it("is that of the last message handed over, while a listener runs and after leaving from it", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const seqs: [number, number | undefined][] = [];
     room.on("message", ({ seq, data }) => {
@@ -87,15 +82,15 @@ describe("room.seq", () => {
     expect(seqs.map(([, at]) => at)).toEqual(seqs.map(([seq]) => seq));
     expect(seqs).toHaveLength(2);
     expect(room.seq).toBe(seqs[1]?.[0]);
-    // As its documentation says: to resume, pass it as `after`.
+    // The documentation says: to resume, pass it as `after`.
     const seen = collect(room);
     await during(room.join({ after: room.seq ?? 0 }));
     await pass(500);
-    expect(data(seen)).toEqual([3]);
+    expect(dataOf(seen)).toEqual([3]);
   });
 
   it("does not count what waits in an iterator or for one", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const start = room.seq ?? 0;
     fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }, { data: 3 }]);
@@ -109,7 +104,7 @@ describe("room.seq", () => {
     const seen = collect(room);
     await during(room.join({ after: start + 1 }));
     await pass(500);
-    expect(data(seen)).toEqual([2, 3]);
+    expect(dataOf(seen)).toEqual([2, 3]);
   });
 });
 
@@ -129,7 +124,7 @@ describe("a room that was empty when it was joined", () => {
     fake.world.server.publish("lobby", [{ data: "retained" }]);
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => false };
     await pass(60_000);
-    return { seen: data(seen), told };
+    return { seen: dataOf(seen), told };
   }
 
   it("may have lost something when the client was away for longer than retention", async () => {
@@ -151,7 +146,7 @@ describe("a room that was empty when it was joined", () => {
     fake.world.server.publish("lobby", [{ data: "retained" }]);
     await during(client.connect());
     await pass(2_000);
-    expect(data(seen)).toEqual(["retained"]);
+    expect(dataOf(seen)).toEqual(["retained"]);
     expect(told).toMatchObject([{ after: 0, certain: false }]);
   });
 
@@ -168,7 +163,7 @@ describe("a room that was empty when it was joined", () => {
     await pass(5_000);
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => true };
     fake.world.network.last.cut();
-    append("lobby", "missed");
+    fake.world.append("lobby", "missed");
     await pass(90_000);
     fake.world.server.log("lobby").expire();
     fake.world.network.weather = { ...fake.world.network.weather, refuses: () => false };
@@ -177,7 +172,7 @@ describe("a room that was empty when it was joined", () => {
     const seen = collect(room);
     fake.world.server.publish("lobby", [{ data: "new" }]);
     await pass(500);
-    expect(data(seen)).toEqual(["new"]);
+    expect(dataOf(seen)).toEqual(["new"]);
     expect(told).toHaveLength(1);
   });
 
@@ -189,7 +184,7 @@ describe("a room that was empty when it was joined", () => {
     await pass(1_200_000);
     fake.world.server.publish("lobby", [{ data: "first" }]);
     await pass(500);
-    expect(data(seen)).toEqual(["first"]);
+    expect(dataOf(seen)).toEqual(["first"]);
     expect(told).toEqual([]);
   });
 });
@@ -205,12 +200,12 @@ describe("a log that has expired", () => {
     await pass(1_200_000);
     fake.world.server.publish("lobby", [{ data: 2 }]);
     await pass(500);
-    expect(data(seen)).toEqual([1, 2]);
+    expect(dataOf(seen)).toEqual([1, 2]);
     expect(told).toEqual([]);
   });
 
   it("has lost what the client did not have, which is told once, for certain", async () => {
-    const [first] = append("lobby", 1, 2);
+    const [first] = fake.world.append("lobby", 1, 2);
     fake.world.server.log("lobby").expire();
     const client = await fake.world.connected();
     const room = client.room("lobby");
@@ -223,13 +218,13 @@ describe("a log that has expired", () => {
   });
 
   it("has holes before and behind what broadcasts have brought, and each is told", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     const told = holes(room);
     await pass(2_000);
     fake.world.server.script = (frame) => (frame.action === "sync" ? "silence" : undefined);
-    const [, held, , , last] = append("lobby", 1, 2, 3, 4, 5);
+    const [, held, , , last] = fake.world.append("lobby", 1, 2, 3, 4, 5);
     fake.world.network.last.inject(JSON.stringify({ type: "messages", roomId: "lobby", messages: [held] }));
     await pass(5_000);
     fake.world.server.log("lobby").expire();
@@ -237,7 +232,7 @@ describe("a log that has expired", () => {
     fake.world.network.last.cut();
     await pass(30_000);
     const first = (held?.seq ?? 0) - 1;
-    expect(data(seen)).toEqual([2]);
+    expect(dataOf(seen)).toEqual([2]);
     expect(told).toEqual([
       { after: first - 1, seq: first + 1, certain: true },
       { after: first + 1, seq: 0, certain: true },
@@ -247,7 +242,7 @@ describe("a log that has expired", () => {
   });
 
   it("has nothing for who asks for all that is retained, which is no loss", async () => {
-    append("lobby", 1, 2);
+    fake.world.append("lobby", 1, 2);
     fake.world.server.log("lobby").expire();
     const client = await fake.world.connected();
     const room = client.room("lobby");

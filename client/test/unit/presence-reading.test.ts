@@ -1,22 +1,13 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Room, RoomcastOptions } from "../../src/index.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { ids, inPresenceRoom, ROOM } from "../support/presence-room.js";
+import { pass } from "../support/world.js";
 
-const fake = inFakeTime();
-const ROOM = "presence:lobby";
-
-beforeEach(() => {
-  fake.world.server.presenceDelay = () => 3_500;
-});
+const { fake, present: attend } = inPresenceRoom();
 
 async function present(name: string, options: Partial<RoomcastOptions> = {}): Promise<Room> {
-  const client = await fake.world.connected({ token: name, ...options });
-  const room = client.room(ROOM);
-  await during(room.join({ presence: true }));
-  return room;
+  return (await attend(name, true, options)).room;
 }
-
-const ids = (room: Room) => room.presence.members.map(({ id }) => id);
 
 /** Lets something happen of which no frame tells anybody. */
 async function unheard(happens: () => Promise<unknown>): Promise<void> {
@@ -52,7 +43,8 @@ describe("a list that is read", () => {
     await pass(20_000);
     expect(ids(room)).toEqual(["a", "b", "c", "d"]);
     const told: string[] = [];
-    for (const event of ["joined", "left", "updated", "snapshot"] as const) room.presence.on(event, () => told.push(event));
+    for (const event of ["joined", "left", "updated", "snapshot"] as const)
+      room.presence.on(event, () => told.push(event));
     network.sockets[0]?.freeze(false);
     await unheard(() => present("e"));
     const connections = network.sockets.length;

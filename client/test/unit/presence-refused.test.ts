@@ -17,7 +17,7 @@ function nested(levels: number): unknown {
   return levels === 0 ? 1 : [nested(levels - 1)];
 }
 
-/** What `joinRoom` frames have said. */
+/** The data of `joinRoom` frames. */
 const said = () => fake.world.server.received("joinRoom").map(({ presenceData }) => presenceData);
 
 describe("what a member says of itself", () => {
@@ -34,7 +34,11 @@ describe("what a member says of itself", () => {
     expect([room.status, said()]).toEqual(["left", ["here"]]);
   });
 
-  it.each([["a pair", "\ud83d\ude00"], ["50 levels", nested(50)], ["a backslash", "\\ud83d"]])("may have %s", async (_what, data) => {
+  it.each([
+    ["a pair", "\ud83d\ude00"],
+    ["50 levels", nested(50)],
+    ["a backslash", "\\ud83d"],
+  ])("may have %s", async (_what, data) => {
     const room = await present("here");
     await during(room.presence.update(data));
     expect(said()).toEqual(["here", data]);
@@ -67,7 +71,11 @@ describe("what a member says of itself", () => {
     network.last.cut();
     expect(await failure(room.presence.update("bad"))).toMatchObject({ code: "bad_request" });
     await pass(50);
-    expect([room.status, room.presence.members, said()]).toEqual(["joined", [{ id: "ann", data: "here" }], ["here", "bad", "here"]]);
+    expect([room.status, room.presence.members, said()]).toEqual([
+      "joined",
+      [{ id: "ann", data: "here" }],
+      ["here", "bad", "here"],
+    ]);
   });
 
   it("that is refused when it is added to a joined room is an error of the room", async () => {
@@ -88,13 +96,18 @@ describe("what a member says of itself", () => {
     const good = room.presence.update("good");
     await during(good);
     await during(bad.catch(() => {}));
-    expect([room.status, room.presence.members, said()]).toEqual(["joined", [{ id: "ann", data: "good" }], ["here", "bad", "good"]]);
+    expect([room.status, room.presence.members, said()]).toEqual([
+      "joined",
+      [{ id: "ann", data: "good" }],
+      ["here", "bad", "good"],
+    ]);
   });
 
   it("is said again, however often that fails", async () => {
     const room = await present("here");
     let failures = 3;
-    fake.world.server.script = ({ presenceData }) => (presenceData === "new" && failures-- > 0 ? { code: "unavailable" } : undefined);
+    fake.world.server.script = ({ presenceData }) =>
+      presenceData === "new" && failures-- > 0 ? { code: "unavailable" } : undefined;
     await during(room.presence.update("new"));
     expect([room.status, said()]).toEqual(["joined", ["here", "new", "new", "new", "new"]]);
   });

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { ClientFields } from "../support/scripted-server.js";
+import type { ClientFields } from "../support/peer.js";
 import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 const WAIT_MS = 5_000;
 
-/** When frames of one action came in, and of which room, while each is answered `rate_limited`. */
+/** Times and rooms of the frames of one action, while each is answered `rate_limited`. */
 let limited: { at: number; roomId: string | undefined }[];
 
 /** Refuses every frame of `action` until told otherwise. */

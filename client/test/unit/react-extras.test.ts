@@ -85,7 +85,11 @@ describe("presence in a held room", () => {
     const release = held.hold(undefined, { state: false, presence: { name: "Ann" } });
     await pass(50);
     const first = store.snapshot();
-    expect([first, store.snapshot() === first, updates > 0]).toEqual([{ members: [{ id: "ann", data: { name: "Ann" } }], count: 1, listed: true }, true, true]);
+    expect([first, store.snapshot() === first, updates > 0]).toEqual([
+      { members: [{ id: "ann", data: { name: "Ann" } }], count: 1, listed: true },
+      true,
+      true,
+    ]);
     const bob = await fake.world.connected({ token: "bob" });
     await during(bob.room("presence:lobby").join({ presence: true }));
     await pass(4_000);

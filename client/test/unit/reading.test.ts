@@ -1,12 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { Room } from "../../src/index.js";
-import { collect, during, failure, inFakeTime, pass } from "../support/world.js";
+import { collect, dataOf, during, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
-
-function data(seen: readonly { data: unknown }[]): unknown[] {
-  return seen.map((message) => message.data);
-}
 
 describe("a message listener", () => {
   it("that leaves the room gets nothing more of the frame", async () => {
@@ -129,7 +125,7 @@ describe("parse", () => {
     room.on("error", ({ code }) => errors.push(code));
     fake.world.server.publish("lobby", [{ data: { text: "a" } }, { data: 7 }]);
     const { messages } = await during(room.history());
-    expect(data(messages)).toEqual([{ text: "a" }]);
+    expect(dataOf(messages)).toEqual([{ text: "a" }]);
     expect(errors).toContain("bad_data");
   });
 
@@ -140,7 +136,7 @@ describe("parse", () => {
     let page = await during(room.history());
     while (page.more && page.before !== undefined) {
       page = await during(room.history({ before: page.before }));
-      seen.unshift(...data(page.messages));
+      seen.unshift(...dataOf(page.messages));
     }
     expect(seen).toEqual([{ text: "a" }]);
   });
@@ -167,7 +163,7 @@ describe("parse", () => {
     const seen = collect(room);
     fake.world.server.publish("lobby", [{ data: 1 }]);
     await pass(50);
-    expect(data(seen)).toEqual(["parsed 1"]);
+    expect(dataOf(seen)).toEqual(["parsed 1"]);
   });
 });
 
@@ -184,7 +180,10 @@ describe("send", () => {
 /** A log of ten messages of which retention has left the last three. */
 async function expired() {
   const { server } = fake.world;
-  const [first] = server.publish("lobby", Array.from({ length: 10 }, (_, data) => ({ data })));
+  const [first] = server.publish(
+    "lobby",
+    Array.from({ length: 10 }, (_, data) => ({ data })),
+  );
   server.log("lobby").expire(3);
   const client = await fake.world.connected();
   return { room: client.room("lobby"), first: first?.seq ?? 0 };

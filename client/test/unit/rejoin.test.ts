@@ -18,7 +18,7 @@ afterEach(async () => {
   expect(unhandled).toEqual([]);
 });
 
-/** What was sent about membership. */
+/** Frames about membership. */
 function moves(): string[] {
   return fake.world.server.frames.map(({ action }) => action).filter((action) => action !== "sync");
 }
@@ -74,7 +74,8 @@ describe("a room that is joined again", () => {
     const client = await fake.world.connected();
     const room = client.room("lobby");
     let refusals = 1;
-    fake.world.server.script = (frame) => (frame.action === "joinRoom" && refusals-- > 0 ? { code: "forbidden" } : undefined);
+    fake.world.server.script = (frame) =>
+      frame.action === "joinRoom" && refusals-- > 0 ? { code: "forbidden" } : undefined;
     room.once("left", () => void room.join());
     void room.join();
     await pass(2_000);

@@ -3,8 +3,8 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { asyncDispose } from "../../src/disposal.js";
-import { RoomRegistry } from "../../src/room-registry.js";
 import type { Room } from "../../src/index.js";
+import { RoomRegistry } from "../../src/room-registry.js";
 import { during, failure, inFakeTime, pass } from "../support/world.js";
 
 setFlagsFromString("--expose-gc");

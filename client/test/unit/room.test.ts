@@ -1,27 +1,8 @@
 import { describe, expect, it } from "vitest";
-import type { Room } from "../../src/index.js";
 import { violations } from "../support/history-checker.js";
-import { collect, during, failure, inFakeTime, pass } from "../support/world.js";
+import { collect, dataOf, during, events, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
-
-function data(seen: readonly { data: unknown }[]): unknown[] {
-  return seen.map((message) => message.data);
-}
-
-/** Appends to the log without broadcasting. */
-function append(roomId: string, ...values: unknown[]): { seq: number }[] {
-  return fake.world.server.log(roomId).append(values.map((value, n) => ({ id: `${String(value)}-${n}`, from: "x", data: value })));
-}
-
-function events(room: Room): string[] {
-  const seen: string[] = [];
-  room.on("status", ({ status }) => seen.push(status));
-  room.on("gap", () => seen.push("gap!"));
-  room.on("recovered", ({ count }) => seen.push(`recovered ${count}!`));
-  room.on("truncated", ({ certain }) => seen.push(certain ? "truncated!" : "perhaps truncated!"));
-  return seen;
-}
 
 describe("join", () => {
   it("starts after the head of the log", async () => {
@@ -39,24 +20,24 @@ describe("join", () => {
 
   it("delivers what came after `after`, over as many pages as it takes", async () => {
     fake.world.server.pageSize = 3;
-    const [first] = append("lobby", ..."0123456789");
+    const [first] = fake.world.append("lobby", ..."0123456789");
     const client = await fake.world.connected();
     const room = client.room("lobby");
     const seen = collect(room);
     const order = events(room);
     await during(room.join({ after: first?.seq ?? 0 }));
     await pass(500);
-    expect(data(seen)).toEqual([..."123456789"]);
+    expect(dataOf(seen)).toEqual([..."123456789"]);
     expect(order).toEqual(["joining", "joined", "recovering", "joined", "recovered 9!"]);
   });
 
   it("delivers all that is retained with `after: 0`", async () => {
-    append("lobby", "a", "b");
+    fake.world.append("lobby", "a", "b");
     const client = await fake.world.connected();
     const seen = collect(client.room("lobby"));
     await during(client.room("lobby").join({ after: 0 }));
     await pass(50);
-    expect(data(seen)).toEqual(["a", "b"]);
+    expect(dataOf(seen)).toEqual(["a", "b"]);
   });
 
   it("keeps a broadcast that overtakes the joined reply", async () => {
@@ -70,7 +51,7 @@ describe("join", () => {
     fake.world.server.publish("lobby", [{ data: "overtakes" }]);
     await during(joining);
     await pass(200);
-    expect(data(seen)).toEqual(["overtakes"]);
+    expect(dataOf(seen)).toEqual(["overtakes"]);
   });
 
   it("is one join, however often it is called", async () => {
@@ -97,7 +78,8 @@ describe("join", () => {
   it("retries errors that pass, and tells the client", async () => {
     const client = await fake.world.connected();
     let failures = 2;
-    fake.world.server.script = (frame) => (frame.action === "joinRoom" && failures-- > 0 ? { code: "rate_limited" } : undefined);
+    fake.world.server.script = (frame) =>
+      frame.action === "joinRoom" && failures-- > 0 ? { code: "rate_limited" } : undefined;
     const errors: unknown[] = [];
     client.on("error", ({ code, roomId }) => errors.push([code, roomId]));
     await during(client.room("lobby").join());
@@ -175,13 +157,13 @@ describe("leave", () => {
     fake.world.server.publish("lobby", [{ data: 2 }]);
     await during(room.join({ after: room.seq ?? 0 }));
     await pass(50);
-    expect(data(seen)).toEqual([1, 2]);
+    expect(dataOf(seen)).toEqual([1, 2]);
   });
 });
 
 describe("a lost connection", () => {
   it("costs no message: the room is rejoined with `after`", async () => {
-    append("lobby", "old");
+    fake.world.append("lobby", "old");
     const { room } = await fake.world.joined();
     const seen = collect(room);
     const order = events(room);
@@ -196,7 +178,7 @@ describe("a lost connection", () => {
     await pass(5_000);
     fake.world.server.publish("lobby", [{ data: 4 }]);
     await pass(50);
-    expect(data(seen)).toEqual([1, 2, 3, 4]);
+    expect(dataOf(seen)).toEqual([1, 2, 3, 4]);
     expect(order).toEqual(["recovering", "joined", "recovered 2!"]);
     expect(joined).toEqual([true]);
     expect(fake.world.server.received("joinRoom").at(-1)).toMatchObject({ after });
@@ -239,29 +221,32 @@ describe("a lost connection", () => {
 
 describe("history", () => {
   it("pages backwards", async () => {
-    append("lobby", ..."abcde");
+    fake.world.append("lobby", ..."abcde");
     const client = await fake.world.connected();
     const room = client.room("lobby");
     const newest = await during(room.history({ limit: 2 }));
-    expect([data(newest.messages), newest.more]).toEqual([["d", "e"], true]);
+    expect([dataOf(newest.messages), newest.more]).toEqual([["d", "e"], true]);
     const older = await during(room.history({ before: newest.messages[0]?.seq ?? 0, limit: 10 }));
-    expect([data(older.messages), older.more]).toEqual([["a", "b", "c"], false]);
+    expect([dataOf(older.messages), older.more]).toEqual([["a", "b", "c"], false]);
   });
 
-  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }, { before: 0 }])("does not take %j", async (options) => {
-    const client = await fake.world.connected();
-    expect(await failure(client.room("lobby").history(options))).toMatchObject({ code: "bad_request" });
-  });
+  it.each([{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { before: -1 }, { before: 0 }])(
+    "does not take %j",
+    async (options) => {
+      const client = await fake.world.connected();
+      expect(await failure(client.room("lobby").history(options))).toMatchObject({ code: "bad_request" });
+    },
+  );
 
   it("retries over a lost connection", async () => {
-    append("lobby", "a");
+    fake.world.append("lobby", "a");
     const client = await fake.world.connected();
     fake.world.server.script = () => "silence";
     const reading = client.room("lobby").history();
     await pass(100);
     fake.world.server.script = () => undefined;
     fake.world.network.last.cut();
-    expect(data((await during(reading)).messages)).toEqual(["a"]);
+    expect(dataOf((await during(reading)).messages)).toEqual(["a"]);
   });
 });
 
@@ -291,7 +276,7 @@ describe("the past and what follows", () => {
     room.on("message", (message) => seen.push(message));
     server.publish("lobby", [{ data: 4 }]);
     await pass(100);
-    expect(data(seen)).toEqual([1, 2, 3, 4]);
+    expect(dataOf(seen)).toEqual([1, 2, 3, 4]);
   });
 
   it("do not overlap, as the page says that tells how to come from centrifuge-js", async () => {
@@ -302,6 +287,6 @@ describe("the past and what follows", () => {
     const seen = [...(await during(room.history({ before: seq + 1, limit: 50 }))).messages];
     room.on("message", (message) => seen.push(message));
     await during(room.join({ after: seq }));
-    expect(data(seen)).toEqual([1, 2, 3]);
+    expect(dataOf(seen)).toEqual([1, 2, 3]);
   });
 });

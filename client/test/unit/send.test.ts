@@ -12,7 +12,10 @@ describe("send", () => {
   it("resolves when the message is accepted", async () => {
     const { room } = await fake.world.joined();
     const seen = collect(room);
-    expect(await during(room.send({ text: "hi" }, { id: "one", key: "k", version: 2 }))).toEqual({ roomId: "lobby", id: "one" });
+    expect(await during(room.send({ text: "hi" }, { id: "one", key: "k", version: 2 }))).toEqual({
+      roomId: "lobby",
+      id: "one",
+    });
     await pass(100);
     expect(seen).toMatchObject([{ id: "one", from: "alice", data: { text: "hi" }, key: "k", version: 2 }]);
   });
@@ -84,12 +87,15 @@ describe("send", () => {
     expect(delays).toEqual([510, 1_010, 2_010]);
   });
 
-  it.each(["bad_request", "forbidden", "too_large", "unknown_action", "code_of_a_later_version"])("rejects with %s", async (code) => {
-    const { room } = await fake.world.joined();
-    fake.world.server.script = (frame) => (frame.action === "sendMessage" ? { code } : undefined);
-    expect(await failure(room.send("x"))).toMatchObject({ code, retryable: false });
-    expect(sentIds()).toHaveLength(1);
-  });
+  it.each(["bad_request", "forbidden", "too_large", "unknown_action", "code_of_a_later_version"])(
+    "rejects with %s",
+    async (code) => {
+      const { room } = await fake.world.joined();
+      fake.world.server.script = (frame) => (frame.action === "sendMessage" ? { code } : undefined);
+      expect(await failure(room.send("x"))).toMatchObject({ code, retryable: false });
+      expect(sentIds()).toHaveLength(1);
+    },
+  );
 
   it("gives up after its time, with an error that says that retrying can help", async () => {
     const { room } = await fake.world.joined();

@@ -1,18 +1,8 @@
 import { describe, expect, it } from "vitest";
-import type { Room } from "../../src/index.js";
-import { during, failure, inFakeTime, pass } from "../support/world.js";
+import { inStateRoom, shown } from "../support/state-room.js";
+import { during, failure, pass } from "../support/world.js";
 
-const fake = inFakeTime();
-
-async function watched(): Promise<Room> {
-  const client = await fake.world.connected();
-  const room = client.room("fx");
-  await during(room.join({ state: true }));
-  return room;
-}
-
-const put = (key: string, data: unknown) => fake.world.server.publish("fx", [{ key, data }]);
-const shown = (room: Room) => Object.fromEntries([...room.state].map(([key, { data }]) => [key, data]));
+const { fake, put, watched } = inStateRoom();
 
 describe("a room's state", () => {
   it("is read once, however many stretches of the log are missing", async () => {

@@ -1,14 +1,14 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Roomcast } from "../../src/index.js";
+import type { Script } from "../support/peer.js";
 import { Random } from "../support/random.js";
-import type { Script } from "../support/scripted-server.js";
 import { collect, during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 const ROOMS = 20;
 const MINUTES = 10;
 
-/** What the README promises for ten minutes, besides one join of each room and the look at the log that confirms it. */
+/** Bounds of the README for ten minutes, besides one join of each room and the look at the log that confirms it. */
 const CONNECTIONS = 40;
 const FRAMES = 200;
 
@@ -18,19 +18,29 @@ async function joinAll(client: Roomcast): Promise<void> {
 }
 
 /** Ten minutes in which the session routes answer as `script` says, while broadcasts arrive or not. */
-async function storm(script: Script, broadcasts: boolean, seed: number): Promise<{ connections: number; joins: number; syncs: number }> {
+async function storm(
+  script: Script,
+  broadcasts: boolean,
+  seed: number,
+): Promise<{ connections: number; joins: number; syncs: number }> {
   const { server, network } = fake.world;
   const client = await fake.world.connected();
   await joinAll(client);
   await pass(120_000);
   const random = new Random(seed);
   vi.spyOn(Math, "random").mockImplementation(random.next);
-  const before = { connections: network.sockets.length, joins: server.received("joinRoom").length, syncs: server.received("sync").length };
+  const before = {
+    connections: network.sockets.length,
+    joins: server.received("joinRoom").length,
+    syncs: server.received("sync").length,
+  };
   server.script = script;
   // Something happens on which every client looks at its connection.
   network.last.cut();
   for (let second = 0; second < MINUTES * 60; second++) {
-    if (broadcasts) for (const socket of network.open) socket.inject('{"type":"messages","roomId":"room-0","messages":[],"after":1,"seq":2}');
+    if (broadcasts)
+      for (const socket of network.open)
+        socket.inject('{"type":"messages","roomId":"room-0","messages":[],"after":1,"seq":2}');
     await pass(1_000);
   }
   const counted = {
@@ -49,7 +59,8 @@ async function storm(script: Script, broadcasts: boolean, seed: number): Promise
 const session = ["joinRoom", "leaveRoom", "sync", "getHistory"];
 const unanswered: Script = (frame) => (session.includes(frame.action) ? "silence" : undefined);
 const throttled: Script = (frame) => (session.includes(frame.action) ? { code: "rate_limited" } : undefined);
-const patient: Script = (frame) => (session.includes(frame.action) ? { code: "rate_limited", retryAfterMs: 5_000 } : undefined);
+const patient: Script = (frame) =>
+  session.includes(frame.action) ? { code: "rate_limited", retryAfterMs: 5_000 } : undefined;
 
 /** API Gateway throttles: its frame names no request. */
 const gateway: Script = (frame, peer) => {
@@ -86,15 +97,19 @@ describe("ten bad minutes of the session routes", () => {
     ["answered after 25 seconds", slow(25_000), false],
   ];
 
-  it.each(cases)("cost a client a bounded number of connections and joins: %s", async (_, script, broadcasts) => {
-    for (const seed of [1, 2, 3]) {
-      const { connections, joins, syncs } = await storm(script, broadcasts, seed);
-      expect(connections).toBeLessThanOrEqual(CONNECTIONS);
-      expect(joins).toBeLessThanOrEqual(FRAMES + ROOMS);
-      expect(syncs).toBeLessThanOrEqual(FRAMES + ROOMS);
-      fake.world.closeAll();
-    }
-  }, 60_000);
+  it.each(cases)(
+    "cost a client a bounded number of connections and joins: %s",
+    async (_, script, broadcasts) => {
+      for (const seed of [1, 2, 3]) {
+        const { connections, joins, syncs } = await storm(script, broadcasts, seed);
+        expect(connections).toBeLessThanOrEqual(CONNECTIONS);
+        expect(joins).toBeLessThanOrEqual(FRAMES + ROOMS);
+        expect(syncs).toBeLessThanOrEqual(FRAMES + ROOMS);
+        fake.world.closeAll();
+      }
+    },
+    60_000,
+  );
 
   it("cost one connection, when broadcasts show that it is alive", async () => {
     const { connections } = await storm(unanswered, true, 1);
@@ -128,7 +143,9 @@ describe("an answer that says when to try again", () => {
     fake.world.server.script = () => (throttles ? "silence" : undefined);
     await pass(50);
     throttles = false;
-    fake.world.network.last.inject(JSON.stringify({ message: "Too Many Requests", connectionId: "c=", requestId: "aws" }));
+    fake.world.network.last.inject(
+      JSON.stringify({ message: "Too Many Requests", connectionId: "c=", requestId: "aws" }),
+    );
     const start = Date.now();
     await during(Promise.all(sends));
     expect(Date.now() - start).toBeLessThan(1_000);
@@ -196,7 +213,8 @@ describe("a request without a reply", () => {
   it("drops a half-open connection also while syncs must wait", async () => {
     const { room } = await fake.world.joined();
     await pass(5_000);
-    fake.world.server.script = ({ action }) => (action === "sync" ? { code: "rate_limited", retryAfterMs: 300_000 } : undefined);
+    fake.world.server.script = ({ action }) =>
+      action === "sync" ? { code: "rate_limited", retryAfterMs: 300_000 } : undefined;
     fake.world.server.publish("lobby", [{ data: 1 }]);
     await pass(40_000);
     expect(fake.world.server.received("sync").length).toBeGreaterThan(0);
@@ -246,7 +264,8 @@ describe("a wait that the server asks for", () => {
     const seen = collect(room);
     await pass(5_000);
     let refusals = 1;
-    fake.world.server.script = ({ action }) => (action === "sync" && refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 1e12 } : undefined);
+    fake.world.server.script = ({ action }) =>
+      action === "sync" && refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 1e12 } : undefined;
     fake.world.server.publish("lobby", [{ data: 1 }]);
     await pass(40_000);
     const timers = vi.spyOn(globalThis, "setTimeout");
@@ -261,7 +280,8 @@ describe("a wait that the server asks for", () => {
   it("of thirty years after a join does not keep all rooms out for ever", async () => {
     const client = await fake.world.connected();
     let refusals = 1;
-    fake.world.server.script = ({ action }) => (action === "joinRoom" && refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 1e12 } : undefined);
+    fake.world.server.script = ({ action }) =>
+      action === "joinRoom" && refusals-- > 0 ? { code: "rate_limited", retryAfterMs: 1e12 } : undefined;
     void client.room("one").join();
     await pass(1_000);
     const timers = vi.spyOn(globalThis, "setTimeout");

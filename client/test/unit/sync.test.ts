@@ -45,7 +45,8 @@ describe("the heartbeat", () => {
     const errors: string[] = [];
     client.on("error", ({ code }) => errors.push(code));
     let failures = 2;
-    fake.world.server.script = (frame) => (frame.action === "sync" && failures-- > 0 ? { code: "unavailable" } : undefined);
+    fake.world.server.script = (frame) =>
+      frame.action === "sync" && failures-- > 0 ? { code: "unavailable" } : undefined;
     await pass(35_000);
     expect(errors).toEqual(["unavailable", "unavailable"]);
     expect(client.state).toBe("open");
@@ -88,7 +89,12 @@ describe("joins", () => {
       if (frame.action === "joinRoom") most = Math.max(most, ++waiting);
       return undefined;
     };
-    const joins = Array.from({ length: 30 }, (_, n) => client.room(`room-${n}`).join().then(() => waiting--));
+    const joins = Array.from({ length: 30 }, (_, n) =>
+      client
+        .room(`room-${n}`)
+        .join()
+        .then(() => waiting--),
+    );
     await during(Promise.all(joins));
     expect(most).toBeLessThanOrEqual(4);
     fake.world.network.last.cut();

@@ -1,24 +1,14 @@
 import { describe, expect, it, vi } from "vitest";
 import type { JoinedFrame, LoggedMessage } from "../../src/frames.js";
-import { type Room, RoomcastError } from "../../src/index.js";
+import { RoomcastError } from "../../src/index.js";
 import { StateMap } from "../../src/state-map.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { inStateRoom, shown } from "../support/state-room.js";
+import { during, pass } from "../support/world.js";
 
-const fake = inFakeTime();
+const { fake, put, remove, watched } = inStateRoom();
 const HOUR = 3_600_000;
 
-async function watched(): Promise<Room> {
-  const client = await fake.world.connected();
-  const room = client.room("fx");
-  await during(room.join({ state: true }));
-  return room;
-}
-
-const put = (key: string, data: unknown, more: object = {}) => fake.world.server.publish("fx", [{ key, data, ...more }]);
-const remove = (key: string, more: object = {}) => put(key, null, { remove: true, ...more });
-const shown = (room: Room) => Object.fromEntries([...room.state].map(([key, { data }]) => [key, data]));
-
-/** What somebody sees who joins now. */
+/** The values that a new client sees. */
 async function seenByOthers(): Promise<Record<string, unknown>> {
   return shown(await watched());
 }
@@ -27,19 +17,22 @@ describe("what is known of a key without a value", () => {
   it.each([
     ["was removed", () => remove("a", { version: 8, sentAt: Date.now() - 30 * HOUR })],
     ["has ended", () => put("a", "ended", { version: 8, ttlSeconds: 1, sentAt: Date.now() - 30 * HOUR })],
-  ])("stays for as long as the log retains the message, whenever it says that it was sent: one that %s", async (_what, end) => {
-    const room = await watched();
-    put("a", 1, { version: 7 });
-    end();
-    await pass(2_000);
-    put("a", "old", { version: 6 });
-    await pass(50);
-    expect([shown(room), await seenByOthers()]).toEqual([{}, {}]);
-    await pass(23 * HOUR);
-    put("a", "old", { version: 6 });
-    await pass(50);
-    expect([shown(room), await seenByOthers()]).toEqual([{}, {}]);
-  });
+  ])(
+    "stays for as long as the log retains the message, whenever it says that it was sent: one that %s",
+    async (_what, end) => {
+      const room = await watched();
+      put("a", 1, { version: 7 });
+      end();
+      await pass(2_000);
+      put("a", "old", { version: 6 });
+      await pass(50);
+      expect([shown(room), await seenByOthers()]).toEqual([{}, {}]);
+      await pass(23 * HOUR);
+      put("a", "old", { version: 6 });
+      await pass(50);
+      expect([shown(room), await seenByOthers()]).toEqual([{}, {}]);
+    },
+  );
 
   it("stays for as long as the log retains what it has beaten", async () => {
     const room = await watched();
@@ -79,18 +72,42 @@ describe("what is known of a key without a value", () => {
   });
 });
 
-const JOINED: JoinedFrame = { type: "joined", roomId: "fx", seq: 0, messages: [], more: false, truncated: false, retentionSeconds: 86_400 };
+const JOINED: JoinedFrame = {
+  type: "joined",
+  roomId: "fx",
+  seq: 0,
+  messages: [],
+  more: false,
+  truncated: false,
+  retentionSeconds: 86_400,
+};
 
 /** A map by itself, of a room that is joined and was empty. */
 function mapOfItsOwn(): StateMap {
   const nothing = () => Promise.reject(new Error("nobody asks"));
-  const ports = { parse: (data: unknown) => data, page: nothing, set: nothing, remove: nothing, serverNow: Date.now, skip() {}, error() {}, used() {} };
+  const ports = {
+    parse: (data: unknown) => data,
+    page: nothing,
+    set: nothing,
+    remove: nothing,
+    serverNow: Date.now,
+    skip() {},
+    error() {},
+    used() {},
+  };
   const map = new StateMap(ports);
   map.joined({ ...JOINED, state: [] }, undefined);
   return map;
 }
 
-const message = (seq: number, more: Partial<LoggedMessage>): LoggedMessage => ({ seq, id: `m${seq}`, from: "eu", sentAt: Date.now(), data: seq, ...more });
+const message = (seq: number, more: Partial<LoggedMessage>): LoggedMessage => ({
+  seq,
+  id: `m${seq}`,
+  from: "eu",
+  sentAt: Date.now(),
+  data: seq,
+  ...more,
+});
 
 describe("keys that are used once", () => {
   it.each([
@@ -111,14 +128,17 @@ describe("keys that are used once", () => {
 
   it("are not all looked at whenever one ends", async () => {
     const map = mapOfItsOwn();
-    for (let n = 0; n < 1_000; n++) map.apply([message(n + 1, { key: `k${n}`, version: 1, ttlSeconds: 5, sentAt: Date.now() + 4 * n })]);
+    for (let n = 0; n < 1_000; n++)
+      map.apply([message(n + 1, { key: `k${n}`, version: 1, ttlSeconds: 5, sentAt: Date.now() + 4 * n })]);
     const ended: number[] = [];
     map.on("change", ({ previous }) => ended.push(Date.now() - (previous?.expiresAt ?? 0)));
     const looks = vi.spyOn(Map.prototype, Symbol.iterator);
     await pass(11_000);
     expect(ended).toHaveLength(1_000);
     expect(Math.max(...ended)).toBeLessThanOrEqual(1_000);
-    expect((looks.mock.contexts as Map<unknown, unknown>[]).filter(({ size }) => size === 1_000).length).toBeLessThan(10);
+    expect((looks.mock.contexts as Map<unknown, unknown>[]).filter(({ size }) => size === 1_000).length).toBeLessThan(
+      10,
+    );
     map.pause();
   });
 });
@@ -128,7 +148,9 @@ describe("a room that was left", () => {
     const kept = vi.spyOn(Map.prototype, "set");
     const map = mapOfItsOwn();
     map.apply([message(1, { key: "a" }), message(2, { key: "b" })]);
-    const slots = (kept.mock.contexts as Map<unknown, unknown>[]).find((each) => each.size === 2 && each.has("a")) as Map<string, unknown>;
+    const slots = (kept.mock.contexts as Map<unknown, unknown>[]).find(
+      (each) => each.size === 2 && each.has("a"),
+    ) as Map<string, unknown>;
     expect([slots.size, map.size]).toEqual([2, 2]);
     map.end(new RoomcastError("left", "the room was left"));
     await pass(6_000);

@@ -12,7 +12,13 @@ describe("over real sockets", () => {
   const clients: Roomcast[] = [];
 
   function client(options: Partial<RoomcastOptions> = {}): Roomcast {
-    const made = new Roomcast({ url: server.webSocketUrl, token: "alice", WebSocket, reconnect: { base: 50 }, ...options });
+    const made = new Roomcast({
+      url: server.webSocketUrl,
+      token: "alice",
+      WebSocket,
+      reconnect: { base: 50 },
+      ...options,
+    });
     clients.push(made);
     return made;
   }

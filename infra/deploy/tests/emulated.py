@@ -9,7 +9,7 @@ import template
 
 LOCAL = template.PROJECT / "infra/local"
 PYTHON = template.PROJECT / "target/venv/local/bin/python"
-# Ends with its standard input, and takes the emulator along.
+# A program that runs the emulator until standard input closes.
 RUN = """
 import sys
 from pathlib import Path

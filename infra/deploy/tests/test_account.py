@@ -1,4 +1,4 @@
-"""What is chosen for an account."""
+"""Parameters that are chosen for an account."""
 
 import contextlib
 import io
@@ -44,7 +44,9 @@ class Concurrency(unittest.TestCase):
             self.assertEqual(self.chosen(free), dict.fromkeys(account.MAPPED, "2"))
 
     def test_what_was_asked_for_stays(self):
-        self.assertEqual(self.chosen(100, FanoutMaximumConcurrency="30"), {"ShardsMaximumConcurrency": "9", "RelayConcurrency": "4"})
+        self.assertEqual(
+            self.chosen(100, FanoutMaximumConcurrency="30"), {"ShardsMaximumConcurrency": "9", "RelayConcurrency": "4"}
+        )
 
     def test_more_is_not_reserved_than_is_free(self):
         self.assertEqual(self.chosen(854, ReserveConcurrency="true"), {})
@@ -73,7 +75,12 @@ class Concurrency(unittest.TestCase):
 
 class Architecture(unittest.TestCase):
     def told(self, found: str, given: str) -> str:
-        stack = {"Parameters": [{"ParameterKey": "Architecture", "ParameterValue": found}, {"ParameterKey": "AccessLogs", "ParameterValue": "false"}]}
+        stack = {
+            "Parameters": [
+                {"ParameterKey": "Architecture", "ParameterValue": found},
+                {"ParameterKey": "AccessLogs", "ParameterValue": "false"},
+            ]
+        }
         told = io.StringIO()
         with contextlib.redirect_stdout(told):
             self.assertEqual(deploy.plan(Aws(), stack, {"Architecture": given})["Architecture"], given)

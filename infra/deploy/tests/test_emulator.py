@@ -8,10 +8,10 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-import scripted  # noqa: F401  (finds the modules)
-
 import boto3
 from botocore.exceptions import ClientError
+
+import scripted  # noqa: F401  (finds the modules)
 
 import deploy
 import stack
@@ -41,9 +41,12 @@ class OnTheEmulator(unittest.TestCase):
         boto3.client("apigateway", "us-east-1").update_account(patchOperations=no_role)
 
     def run_program(self, program, *options: str, tags: str = "", **values: str) -> str:
-        """Runs it as make does; returns what it says, the reason of a failure first."""
+        """Runs the program as make does. Returns its output, the reason of a failure first."""
         said, failed = io.StringIO(), io.StringIO()
-        environment = {"PARAMS": " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items()), "TAGS": tags}
+        environment = {
+            "PARAMS": " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items()),
+            "TAGS": tags,
+        }
         with (
             mock.patch.dict(os.environ, environment),
             mock.patch("sys.argv", ["program", *options]),
@@ -92,7 +95,9 @@ class OnTheEmulator(unittest.TestCase):
         self.assertEqual(stack.tags(self.found("life")), {"team": 'a "b" = c', "cost": "7"})
 
         tables = boto3.client("dynamodb", "us-east-1")
-        table = next(output["OutputValue"] for output in self.found("life")["Outputs"] if output["OutputKey"] == "MessagesTable")
+        table = next(
+            output["OutputValue"] for output in self.found("life")["Outputs"] if output["OutputKey"] == "MessagesTable"
+        )
         self.assertTrue(tables.describe_table(TableName=table)["Table"]["DeletionProtectionEnabled"])
         said = self.run_program(undeploy, "--stack", "life", "--yes", "--purge")
         self.assertIn(f"deleted MessagesTable  {table}", said)
@@ -102,7 +107,11 @@ class OnTheEmulator(unittest.TestCase):
             tables.describe_table(TableName=table)
 
     def test_routes_and_queues_call_the_alias_of_a_gradual_deployment_and_the_function_of_others(self):
-        for values, calls_alias in [(LOCAL, False), ({"GradualDeployment": "AllAtOnce"}, True), ({"GradualDeployment": "off"}, False)]:
+        for values, calls_alias in [
+            (LOCAL, False),
+            ({"GradualDeployment": "AllAtOnce"}, True),
+            ({"GradualDeployment": "off"}, False),
+        ]:
             self.deploy("gradual", **values)
             called = self.called("gradual")
             self.assertEqual(len(called), 9, called)
@@ -131,7 +140,9 @@ class OnTheEmulator(unittest.TestCase):
         (mapping,) = apis.get_api_mappings(DomainName=domain)["Items"]
         self.assertEqual((mapping["ApiId"], mapping["Stage"]), (outputs["ApiId"], "live"))
         records = zones.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
-        own_records = {each["Type"]: each["AliasTarget"]["DNSName"] for each in records if each["Name"].startswith(domain)}
+        own_records = {
+            each["Type"]: each["AliasTarget"]["DNSName"] for each in records if each["Name"].startswith(domain)
+        }
         self.assertEqual(set(own_records), {"A", "AAAA"})
         self.assertTrue(all(name.startswith(outputs["DomainTarget"]) for name in own_records.values()), own_records)
 

@@ -1,4 +1,4 @@
-"""What is refused before anything is built or created."""
+"""Parameters that are refused before anything is built or created."""
 
 import unittest
 
@@ -41,11 +41,15 @@ class Checks(unittest.TestCase):
         self.check()
 
     def test_what_fits_together_passes(self):
-        self.check(DomainName="ws.example.com", CertificateArn=CERTIFICATE, HostedZoneId="Z123", IpAddressType="dualstack")
+        self.check(
+            DomainName="ws.example.com", CertificateArn=CERTIFICATE, HostedZoneId="Z123", IpAddressType="dualstack"
+        )
         self.check(AuthJwksUrl="https://issuer.example/jwks", AuthIssuer="https://issuer.example", AuthAudience="chat")
         self.check(SyncMinSeconds="60", SyncMaxSeconds="60")
         self.check(FanoutTimeout="5")
-        self.check(PresenceLeaseSeconds="60", LifecycleEvents="room,member", LifecycleRooms="chat:*,lobby", StateRooms="")
+        self.check(
+            PresenceLeaseSeconds="60", LifecycleEvents="room,member", LifecycleRooms="chat:*,lobby", StateRooms=""
+        )
         self.check(SyncMinSeconds="540", PresenceRooms="", PresenceLeaseSeconds="60")
         self.check(ConnectionsEndpoint="https://ws.example.com/live")
 
@@ -65,7 +69,10 @@ class Checks(unittest.TestCase):
             ({"DomainName": "ws.example.com"}, "go together"),
             ({"CertificateArn": CERTIFICATE}, "go together"),
             ({"HostedZoneId": "Z1"}, "DomainName, which is empty"),
-            ({"DomainName": "ws.example.com", "CertificateArn": CERTIFICATE.replace(REGION, "us-east-1")}, "of us-east-1"),
+            (
+                {"DomainName": "ws.example.com", "CertificateArn": CERTIFICATE.replace(REGION, "us-east-1")},
+                "of us-east-1",
+            ),
             ({"KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1-2"}, "KmsKeyArn is of us-east-1"),
             ({"AccessLogs": "false", "CreateApiGatewayLogRole": "true"}, "AccessLogs=false turns off"),
             ({"RouteResponses": "false"}, "no client would get a reply"),

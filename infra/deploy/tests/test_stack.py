@@ -1,4 +1,4 @@
-"""What CloudFormation is asked for, and what happens to stacks that failed."""
+"""Calls of CloudFormation, and the end of stacks that failed."""
 
 import contextlib
 import io
@@ -81,7 +81,9 @@ class Quiet(unittest.TestCase):
 
 class Change(Quiet):
     def change(self, aws: Aws, is_new=True, tags=None, role=None) -> bool:
-        done = stack.change(aws.client("cloudformation"), "chat", is_new, "https://bucket/template", NASTY, tags or {}, role)
+        done = stack.change(
+            aws.client("cloudformation"), "chat", is_new, "https://bucket/template", NASTY, tags or {}, role
+        )
         aws.assert_all_asked()
         return done
 
@@ -102,20 +104,31 @@ class Change(Quiet):
         role = "arn:aws:iam::123456789012:role/deployer"
         aws = (
             Aws()
-            .answers("cloudformation", "create_change_set", {"Id": CHANGE_SET}, self.asked("CREATE", Tags=tags, RoleARN=role))
+            .answers(
+                "cloudformation", "create_change_set", {"Id": CHANGE_SET}, self.asked("CREATE", Tags=tags, RoleARN=role)
+            )
             .answers("cloudformation", "describe_change_set", {"Status": "CREATE_IN_PROGRESS"})
             .answers("cloudformation", "describe_change_set", {"Status": "CREATE_COMPLETE"})
             .answers("cloudformation", "execute_change_set", {}, {"ChangeSetName": CHANGE_SET})
             .answers("cloudformation", "describe_stacks", described("CREATE_IN_PROGRESS"))
             .answers("cloudformation", "describe_stack_events", {"StackEvents": [event(1, "CREATE_IN_PROGRESS")]})
             .answers("cloudformation", "describe_stacks", described("CREATE_COMPLETE"))
-            .answers("cloudformation", "describe_stack_events", {"StackEvents": [event(2, "CREATE_COMPLETE"), event(1, "CREATE_IN_PROGRESS")]})
+            .answers(
+                "cloudformation",
+                "describe_stack_events",
+                {"StackEvents": [event(2, "CREATE_COMPLETE"), event(1, "CREATE_IN_PROGRESS")]},
+            )
         )
         self.assertTrue(self.change(aws, tags={"cost centre": 'a "b" = c'}, role=role))
-        self.assertEqual([line.split()[0] for line in self.printed.getvalue().splitlines()], ["CREATE_IN_PROGRESS", "CREATE_COMPLETE"])
+        self.assertEqual(
+            [line.split()[0] for line in self.printed.getvalue().splitlines()],
+            ["CREATE_IN_PROGRESS", "CREATE_COMPLETE"],
+        )
 
     def test_no_change_is_no_failure(self):
-        reason = "The submitted information didn't contain changes. Submit different information to create a change set."
+        reason = (
+            "The submitted information didn't contain changes. Submit different information to create a change set."
+        )
         aws = (
             Aws()
             .answers("cloudformation", "create_change_set", {"Id": CHANGE_SET}, self.asked("UPDATE"))
@@ -152,12 +165,16 @@ class Change(Quiet):
 
 class Finding(Quiet):
     def test_tags_of_the_stack_stay_but_for_those_of_aws(self):
-        found = described("CREATE_COMPLETE", Tags=[{"Key": "team", "Value": "a"}, {"Key": "aws:x", "Value": "b"}])["Stacks"][0]
+        found = described("CREATE_COMPLETE", Tags=[{"Key": "team", "Value": "a"}, {"Key": "aws:x", "Value": "b"}])[
+            "Stacks"
+        ][0]
         self.assertEqual(stack.tags(found), {"team": "a"})
         self.assertEqual(stack.tags(None), {})
 
     def test_one_that_was_never_made_is_none(self):
-        missing = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")
+        missing = Aws().refuses(
+            "cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist"
+        )
         looked_at = Aws().answers("cloudformation", "describe_stacks", described("REVIEW_IN_PROGRESS"))
         for aws in (missing, looked_at):
             self.assertIsNone(stack.find(aws.client("cloudformation"), "chat"))
@@ -175,7 +192,9 @@ class Finding(Quiet):
 
 class FailedCreate(Quiet):
     def failed(self) -> Aws:
-        return Aws().answers("cloudformation", "list_stack_resources", {"StackResourceSummaries": LEFT}, {"StackName": ID})
+        return Aws().answers(
+            "cloudformation", "list_stack_resources", {"StackResourceSummaries": LEFT}, {"StackName": ID}
+        )
 
     def test_its_stack_goes_with_the_table_that_protection_kept(self):
         empty = {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"}
@@ -293,7 +312,9 @@ class Undeploy(Quiet):
         table = resource("MessagesTable", "AWS::DynamoDB::Table", TABLE, "DELETE_SKIPPED")
         aws = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")
         aws.answers("cloudformation", "list_stacks", {"StackSummaries": [summary(2), summary(3), summary(9)]})
-        aws.answers("cloudformation", "list_stack_resources", {"StackResourceSummaries": [table]}, {"StackName": f"{ID}3"})
+        aws.answers(
+            "cloudformation", "list_stack_resources", {"StackResourceSummaries": [table]}, {"StackName": f"{ID}3"}
+        )
         aws.answers("dynamodb", "scan", {"Count": 0}).answers("dynamodb", "describe_table", {"Table": {}})
         self.undeploy(aws.answers("dynamodb", "delete_table", {}), purge=True)
 
@@ -304,7 +325,11 @@ class Undeploy(Quiet):
         self.undeploy(self.deleted(self.standing()), "chat", yes=False)
 
     def test_a_protected_stack_is_told(self):
-        aws = Aws().answers("cloudformation", "describe_stacks", described("CREATE_COMPLETE", Parameters=OWN, EnableTerminationProtection=True))
+        aws = Aws().answers(
+            "cloudformation",
+            "describe_stacks",
+            described("CREATE_COMPLETE", Parameters=OWN, EnableTerminationProtection=True),
+        )
         with self.assertRaisesRegex(Refused, "update-termination-protection"):
             self.undeploy(aws)
 

@@ -1,4 +1,4 @@
-"""What the template promises to whoever deploys it."""
+"""Promises of the template to whoever deploys it."""
 
 import re
 import subprocess
@@ -38,13 +38,22 @@ class Template(unittest.TestCase):
         self.assertEqual(traced, {name.replace("Function", "Role") for name in of_type("AWS::Serverless::Function")})
 
     def test_a_release_changes_each_function_that_it_publishes(self):
-        publishing = [name for name, function in of_type("AWS::Serverless::Function").items() if "AutoPublishAlias" in function]
+        publishing = [
+            name for name, function in of_type("AWS::Serverless::Function").items() if "AutoPublishAlias" in function
+        ]
         self.assertEqual(TEXT.count("AutoPublishCodeSha256: !Ref Release\n"), len(publishing))
         shared_by_all = re.search(r"\nGlobals:\n(?:  .*\n)+", TEXT)[0]
         self.assertIn("\n        RELEASE: !Ref Release\n", shared_by_all)
 
     def test_what_is_left_behind_is_known(self):
-        left = ["ApiGatewayLogRole", "ApiGatewayAccount", "DeadLetterQueue", "RelayFailureQueue", "MessagesTable", "StateTable"]
+        left = [
+            "ApiGatewayLogRole",
+            "ApiGatewayAccount",
+            "DeadLetterQueue",
+            "RelayFailureQueue",
+            "MessagesTable",
+            "StateTable",
+        ]
         self.assertEqual(sorted(template.kept(READ)), sorted(left))
         for name in left:
             self.assertEqual(RESOURCES[name]["DeletionPolicy"], "RetainExceptOnCreate", name)
@@ -76,7 +85,7 @@ class Makefile(unittest.TestCase):
 
     def run_make(self, folder: Path, target: str, typed: str) -> None:
         received = folder / "received"
-        # Stands for every step and every Python of the target, and does nothing.
+        # A stand-in for every step and every Python of the target, which only notes PARAMS.
         stand_in = folder / "stand-in"
         stand_in.write_text(f'#!/bin/sh\nprintf "%s" "$PARAMS" >{received}\n')
         stand_in.chmod(0o755)
@@ -85,7 +94,7 @@ class Makefile(unittest.TestCase):
             (folder / venv / "bin/python").symlink_to(stand_in)
             (folder / venv / ".ready").touch()
         makefile = folder / "Makefile"
-        # Without what the target depends on.
+        # The target alone, without its prerequisites.
         text = (template.PROJECT / "Makefile").read_text()
         text = re.sub(rf"(?m)^({target}: )(setup|ports setup).*$", r"\1", text)
         makefile.write_text(text)

@@ -119,7 +119,7 @@ export class Fanout {
     if (--step.underWay > 0) return;
     // Nothing that follows would tell them of what they missed.
     if (this.#queued.get(step.room) === 0) step.closing.push(...step.missed);
-    // When so many miss, it is nobody's own fault.
+    // So many misses are nobody's own fault.
     const isWidespread = this.#recent.filter((missed) => missed).length >= WIDESPREAD;
     if (!isWidespread) for (const connection of new Set(step.closing)) this.#close(connection);
     this.#step(step.room);

@@ -1,7 +1,7 @@
-/** Where a function is when its environment dies. */
+/** The place in a function at which its environment dies. */
 export type Death = "before it writes" | "after it has written" | "before it replies";
 
-/** What the network, API Gateway, the functions and the tables do wrong, asked each time that they could. */
+/** Faults of the network, API Gateway, the functions and the tables, asked each time that they could happen. */
 export interface Faults {
   /** Milliseconds that one frame or reply takes; frames with different latencies overtake each other. */
   latencyMs(): number;
@@ -13,7 +13,7 @@ export interface Faults {
   staleMs(): number;
   /** Milliseconds that the functions behind a handshake take. */
   handshakeMs(): number;
-  /** What becomes of a handshake; "stalls": it gets no answer. */
+  /** The fate of a handshake. One that stalls gets no answer. */
   handshake(): "opens" | "is refused" | "stalls";
   /** API Gateway answers a frame itself: it is out of rate. */
   throttlesFrame(): boolean;
@@ -27,9 +27,9 @@ export interface Faults {
   tellsDeath(): boolean;
   /** One call to a table is refused for good, retries included. */
   throttlesTable(): boolean;
-  /** What a client is told to wait when a table throttles. */
+  /** The wait that a client is told when a table throttles. */
   retryAfterMs(): number | undefined;
-  /** How long a living connection answers 410 from this post on; `undefined`: it does not, 0: once. */
+  /** Time for which a living connection answers 410 from this post on; 0 for once, `undefined` for not at all. */
   falseGoneMs(): number | undefined;
   /** DeleteConnection closes a connection although posts to it are answered 410. */
   deletesGone(): boolean;

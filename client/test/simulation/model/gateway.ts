@@ -1,3 +1,4 @@
+import { MAX_CONNECTION_MS, MAX_IDLE_MS } from "../../../src/limits.js";
 import type { WebSocketConstructor, WebSocketLike } from "../../../src/websocket.js";
 import type { Task, VirtualTime } from "../virtual-time.js";
 import type { Faults } from "./faults.js";
@@ -6,20 +7,21 @@ import type { Call, Observer } from "./observer.js";
 import type { ClientFields, Outcome, Session } from "./session.js";
 import type { Tokens } from "./tokens.js";
 
-const MAX_IDLE_MS = 10 * 60_000;
-const MAX_LIFE_MS = 2 * 60 * 60_000;
 /** The longest that a client waits for a handshake, and before it dials again. */
 const STALL_MS = 10_000;
 const RECONNECT_MS = 30_000;
-/** The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it is. */
+/**
+ * The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it
+ * is.
+ */
 const FROZEN_MS = 60_000;
-/** By how much a client may believe that its token ends earlier: what its `joinRoom` took. */
+/** Time by which a client may believe that its token ends earlier: that of its `joinRoom`. */
 const ENDED_MS = 30_000;
 const GOING_AWAY = 1001;
 const ABNORMAL = 1006;
 
-/** How a post to a connection, or its deletion, is answered. */
-export type Answer = "taken" | "gone" | "failed";
+/** The answer to a post to a connection, or to its deletion. */
+type Answer = "taken" | "gone" | "failed";
 
 /** API Gateway: connections, their frames, and what is posted to them. */
 export class Gateway {
@@ -49,7 +51,6 @@ export class Gateway {
 
   /** The class to give to clients. The token is the client's name, or one of `tokens`. */
   get WebSocket(): WebSocketConstructor {
-    // eslint-disable-next-line @typescript-eslint/no-this-alias
     const gateway = this;
     return class extends SimulatedSocket {
       constructor(url: string) {
@@ -85,8 +86,9 @@ export class Gateway {
       socket.connection = `c${this.#nextConnection++}`;
       this.sockets.set(socket.connection, socket);
       this.#observer.note(socket.client, () => `${socket.connection} opens`);
-      this.time.after(MAX_LIFE_MS, () => {
-        if (socket.isAlive && this.sockets.has(socket.connection)) this.#observer.blamed(socket.client, "is cut after 2 hours");
+      this.time.after(MAX_CONNECTION_MS, () => {
+        if (socket.isAlive && this.sockets.has(socket.connection))
+          this.#observer.blamed(socket.client, "is cut after 2 hours");
         this.close(socket, GOING_AWAY);
       });
       this.#watchIdle(socket);
@@ -196,7 +198,12 @@ export class Gateway {
   /** The token has ended: the answer may overtake the end of the connection, or not. */
   #refuse(socket: SimulatedSocket, frame: ClientFields, call: Call): void {
     this.expired.set(frame.action, (this.expired.get(frame.action) ?? 0) + 1);
-    this.#answer(socket, frame, call, { type: "error", code: "forbidden", message: "the token has expired", reason: "token_expired" });
+    this.#answer(socket, frame, call, {
+      type: "error",
+      code: "forbidden",
+      message: "the token has expired",
+      reason: "token_expired",
+    });
     this.close(socket, GOING_AWAY);
   }
 
@@ -231,13 +238,16 @@ export class Gateway {
     if (socket.isDoubtful) return;
     socket.isDoubtful = true;
     this.time.after(FROZEN_MS, () => {
-      if (socket.readyState === 1) this.#observer.blamed(socket.client, `keeps ${socket.connection}, which has not answered for a minute`);
+      if (socket.readyState === 1)
+        this.#observer.blamed(socket.client, `keeps ${socket.connection}, which has not answered for a minute`);
     });
   }
 
   /** Another connection, as in a hand-over, makes up for it. */
   #lost(socket: SimulatedSocket, backWithinMs: number): void {
-    const others = [...this.sockets.values()].some((other) => other.client === socket.client && other !== socket && other.isAlive);
+    const others = [...this.sockets.values()].some(
+      (other) => other.client === socket.client && other !== socket && other.isAlive,
+    );
     if (!others) this.#observer.ended(socket.client, backWithinMs);
   }
 

@@ -1,4 +1,4 @@
-/** What one kind of event has cost. */
+/** The cost of one kind of event. */
 export interface Usage {
   /** Frames from clients, or handshakes. */
   frames: number;

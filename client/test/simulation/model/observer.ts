@@ -1,10 +1,10 @@
-/** What a run looks at. Clients are named by their tokens. */
+/** Events of a run for somebody who looks. Clients are named by their tokens. */
 export interface Observer {
   /** A client has begun a handshake. */
   dialled(client: string): void;
   /**
-   * A client's only connection ended, or its handshake came to nothing, and the client did not ask for it. It dials again
-   * within so many milliseconds.
+   * A client's only connection ended, or its handshake came to nothing, and the client did not ask for it. It dials
+   * again within so many milliseconds.
    */
   ended(client: string, backWithinMs: number): void;
   /** A client has done what it must not. */
@@ -26,14 +26,3 @@ export interface Call {
   /** The client got an answer about these rooms that serves; `syncAfterMs` is what it was told. */
   served(rooms: readonly string[], syncAfterMs: number): void;
 }
-
-export const BLIND: Observer = {
-  dialled: () => {},
-  ended: () => {},
-  blamed: () => {},
-  called: () => ({ served: () => {} }),
-  pushed: () => {},
-  postFailed: () => {},
-  broadcast: () => {},
-  note: () => {},
-};

@@ -15,7 +15,7 @@ export interface ClientFields {
 /** A reply, or `undefined` when the function died. */
 export type Outcome = Record<string, unknown> | undefined;
 
-const MAX_SYNC_ROOMS = 50;
+const SYNC_ROOMS = 50;
 /** Messages of one room in a reply, and of all rooms in a reply. */
 const PAGE = 25;
 const REPLY_BUDGET = 60;
@@ -43,7 +43,9 @@ export class Session {
     this.#meter = meter;
   }
 
-  /** Serves one frame of a connection, whose token ends in `leftMs`; where the function dies, its writes so far stay. */
+  /**
+   * Serves one frame of a connection, whose token ends in `leftMs`; where the function dies, its writes so far stay.
+   */
   serve(connection: string, frame: ClientFields, leftMs: number): Outcome {
     const death = this.#faults.dies(frame.action);
     const usage = this.#meter.of(frame.action);
@@ -57,7 +59,10 @@ export class Session {
       this.#beat.throttled();
       if (death !== undefined) return undefined;
       const retryAfterMs = this.#faults.retryAfterMs();
-      return { ...error("rate_limited", "the table is throttled"), ...(retryAfterMs !== undefined && { retryAfterMs }) };
+      return {
+        ...error("rate_limited", "the table is throttled"),
+        ...(retryAfterMs !== undefined && { retryAfterMs }),
+      };
     }
   }
 
@@ -110,13 +115,25 @@ export class Session {
     // A late delete, as by a broadcast that began before the join.
     if (this.#faults.losesRow()) this.#connections.delete(connection, room);
     const retentionSeconds = this.#messages.retentionMs / 1_000;
-    const joined = { type: "joined", roomId: room, ...caught, retentionSeconds, syncAfterMs: this.#beat.after(newest?.sentAt) };
+    const joined = {
+      type: "joined",
+      roomId: room,
+      ...caught,
+      retentionSeconds,
+      syncAfterMs: this.#beat.after(newest?.sentAt),
+    };
     return Number.isFinite(leftMs) ? { ...joined, expiresInMs: Math.max(0, leftMs) } : joined;
   }
 
-  #sync(connection: string, asked: Record<string, number>, leftMs: number, death: Death | undefined, usage: Usage): Outcome {
+  #sync(
+    connection: string,
+    asked: Record<string, number>,
+    leftMs: number,
+    death: Death | undefined,
+    usage: Usage,
+  ): Outcome {
     const rooms = Object.entries(asked);
-    if (rooms.length > MAX_SYNC_ROOMS) return error("bad_request", "a sync has at most 50 rooms");
+    if (rooms.length > SYNC_ROOMS) return error("bad_request", "a sync has at most 50 rooms");
     this.#call(usage);
     usage.readUnits += 0.5;
     const rows = this.#connections.rowsOf(connection);
@@ -151,7 +168,7 @@ export class Session {
       if (head !== undefined) newestAt = Math.max(newestAt ?? 0, head.appendedAt);
     }
     if (renewed.length > 0) {
-      // How many rooms it is in now.
+      // The number of rooms that it is in now.
       usage.tableCalls++;
       usage.readUnits += 1;
     }
@@ -174,7 +191,11 @@ export class Session {
     this.#call(usage);
     usage.readUnits += 0.5;
     const before = (frame["before"] as number | undefined) ?? Number.MAX_SAFE_INTEGER;
-    return { type: "history", roomId: room, ...this.#messages.log(room).history(before, (frame["limit"] as number | undefined) ?? 50) };
+    return {
+      type: "history",
+      roomId: room,
+      ...this.#messages.log(room).history(before, (frame["limit"] as number | undefined) ?? 50),
+    };
   }
 
   /** A row cannot be renewed beyond the token's end. */

@@ -70,8 +70,7 @@ export class ConnectionsTable {
       while (cell.pending[0] !== undefined && cell.pending[0].at <= now) cell.indexed = cell.pending.shift()?.row;
       if (cell.indexed !== undefined) {
         if (cell.indexed.expiresAt > now) members.push([connection, cell.indexed]);
-      }
-      else if (cell.row === undefined && cell.pending.length === 0) this.#forget(connection, room);
+      } else if (cell.row === undefined && cell.pending.length === 0) this.#forget(connection, room);
     }
     return members;
   }
@@ -105,14 +104,14 @@ export class ConnectionsTable {
   }
 }
 
-/** What the head row of a log says. */
-export interface Head {
+/** The head row of a log. */
+interface Head {
   seq: number;
   appendedAt: number;
 }
 
-/** What a strong read of a log finds. */
-export interface Found {
+/** The result of a strong read of a log. */
+interface Found {
   /** The newest number that the log has, or had before everything expired. */
   seq: number;
   messages: LoggedMessage[];

@@ -4,8 +4,8 @@ import type { VirtualTime } from "../virtual-time.js";
 const LEEWAY_MS = 5_000;
 
 /**
- * Tokens: a client's name, or one with an end, `name~1750000000000` (Unix milliseconds). The rows that a connection puts expire with
- * its token too.
+ * Tokens: a client's name, or one with an end, `name~1750000000000` (Unix milliseconds). The rows that a connection
+ * puts expire with its token too.
  */
 export class Tokens {
   readonly #time: VirtualTime;
@@ -28,7 +28,7 @@ export class Tokens {
     return end === undefined ? Number.POSITIVE_INFINITY : Number(end) - this.#time.now;
   }
 
-  /** Whether frames on a connection that was opened with this token are refused. */
+  /** True if frames on a connection that was opened with this token are refused. */
   isOver(token: string): boolean {
     return this.left(token) < -LEEWAY_MS;
   }

@@ -1,8 +1,8 @@
 """Does what the AWS CLI does with a command line, without a start of a second and a half for each.
 
-A line of standard input is a line for the shell, as JSON; the answer is a line of JSON: {"answers": [...]} or {"error": ...}.
-The shell takes the line apart, so quotes and $(...) are its affair; names and types of options are those of the services'
-models, so an option that does not exist is an error here as well.
+A line of standard input is a line for the shell, as JSON. The answer is a line of JSON: {"answers": [...]} or
+{"error": ...}. The shell takes the line apart, so quotes and $(...) are its affair. Names and types of options come
+from the services' models, so an option that does not exist is an error here as well.
 """
 
 import json
@@ -86,6 +86,6 @@ for asked in sys.stdin:
         reply = {"answers": [run(words) for words in calls(json.loads(asked))]}
     except subprocess.CalledProcessError as error:
         reply = {"error": error.stderr}
-    except Exception as error:  # Whatever it is, the test that asked says it.
+    except Exception as error:  # The test that asked reports it.
         reply = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(reply, default=str), flush=True)
