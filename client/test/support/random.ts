@@ -31,14 +31,11 @@ export class Random {
   }
 }
 
-/**
- * The seeds to run: `ROOMCAST_SEED=n` for one, `ROOMCAST_SEEDS` new ones, else `count`: new ones too, or from `usual`
- * on.
- */
-export function seeds(count: number, usual?: number): number[] {
+/** The seeds to run: `ROOMCAST_SEED=n` for one, `ROOMCAST_SEEDS=n` for so many new ones, else always the same from `usual` on. */
+export function seeds(count: number, usual = 1): number[] {
   const one = process.env["ROOMCAST_SEED"];
   if (one !== undefined) return [Number(one)];
-  const isUsual = usual !== undefined && process.env["ROOMCAST_SEEDS"] === undefined;
-  const first = isUsual ? usual : Math.floor(Math.random() * 1e9);
-  return Array.from({ length: Number(process.env["ROOMCAST_SEEDS"] ?? count) }, (_, index) => first + index);
+  const many = process.env["ROOMCAST_SEEDS"];
+  const first = many === undefined ? usual : Math.floor(Math.random() * 1e9);
+  return Array.from({ length: Number(many ?? count) }, (_, index) => first + index);
 }

@@ -1,6 +1,7 @@
-//! Tests that run once for each of many random seeds.
+//! Tests that run once for each of many seeds, which are always the same: a run of all tests says something of the change, not of
+//! luck.
 //!
-//! `ROOMCAST_SEED=1234` repeats the run of one seed; `ROOMCAST_SEEDS=5000` sets how many are tried. A seed decides
+//! `ROOMCAST_SEEDS=5000` tries so many new ones, drawn at random; `ROOMCAST_SEED=1234` repeats the run of one. A seed decides
 //! everything that a test draws: what happens, in which order, and which faults. Which of two requests in flight the
 //! operating system carries first it cannot decide, so a rare failure may take a few repetitions.
 
@@ -10,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fastrand::Rng;
 use tokio::task::LocalSet;
 
 /// The variable that names the one seed to run.
@@ -24,7 +26,7 @@ const AT_ONCE: usize = 8;
 /// Characters of a panic's text that are told.
 const TEXT_CHARS: usize = 500;
 
-/// Runs a test with `count` random seeds, each on a runtime of its own where tasks need not be `Send`.
+/// Runs a test with `count` seeds, each on a runtime of its own where tasks need not be `Send`.
 ///
 /// # Panics
 /// When any run panics: with the seeds, and how to repeat them.
@@ -64,12 +66,14 @@ fn seeds(count: usize) -> Vec<u64> {
     let of = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")));
     match (of(SEED), of(SEEDS)) {
         (Some(seed), _) => vec![seed],
-        // Short enough to be typed.
-        (None, many) => {
-            let many = many.map_or(count, |many| usize::try_from(many).unwrap());
-            std::iter::repeat_with(|| fastrand::u64(..1_000_000_000_000)).take(many).collect()
-        }
+        (None, Some(many)) => drawn_by(&mut Rng::new(), usize::try_from(many).unwrap()),
+        (None, None) => drawn_by(&mut Rng::with_seed(0), count),
     }
+}
+
+fn drawn_by(random: &mut Rng, count: usize) -> Vec<u64> {
+    // Short enough to be typed.
+    std::iter::repeat_with(|| random.u64(..1_000_000_000_000)).take(count).collect()
 }
 
 #[cfg(test)]
