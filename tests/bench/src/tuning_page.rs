@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::fs;
 
-use crate::figures::{Series, short};
-use crate::plot::{Panel, Points, pair};
+use testkit::plot::Curve;
+
+use crate::figures::short;
+use crate::plot::{curve, draw, points};
 use crate::report::table;
 use crate::tuning::{
     BROADCASTS, CAPPED, CONCURRENCY, ENVIRONMENTS_POSTS, Interval, LATENCY, PACKED_ROOM, SHORT, Shared, Tuning,
@@ -55,11 +57,6 @@ fn plots(tuning: &Tuning) -> [(&'static str, String); 4] {
     ]
 }
 
-/// A point of each, in the order given.
-fn points<T>(all: &[T], at: fn(&T) -> f64, series: fn(&T) -> &Series) -> Points<'_> {
-    all.iter().map(|one| (at(one), series(one))).collect()
-}
-
 fn workers_plot(workers: &[Workers]) -> String {
     let at = |workers: &Workers| workers.concurrency as f64;
     let below = "FANOUT_CONCURRENCY (red: the ideal)";
@@ -67,29 +64,30 @@ fn workers_plot(workers: &[Workers]) -> String {
     let most = workers.iter().map(|one| (at(one), WORKERS_ROOM as f64 / one.ideal_milliseconds.median() * 1_000.0));
     let time = points(workers, at, |one| &one.milliseconds);
     let rate = points(workers, at, |one| &one.posts_per_second);
+    let (time, rate) = (curve("Time of a broadcast to 2,000 (ms)", below, time), curve("Posts a second", below, rate));
     let panels = [
-        Panel::on_decades("Time of a broadcast to 2,000 (ms)", below, time, ideal.collect()),
-        Panel::on_decades("Posts a second", below, rate, most.collect()),
+        Curve { ideal: ideal.collect(), decades: true, ..time },
+        Curve { ideal: most.collect(), decades: true, ..rate },
     ];
-    pair("Time of a broadcast and posts a second against FANOUT_CONCURRENCY, measured", &panels)
+    draw("Time of a broadcast and posts a second against FANOUT_CONCURRENCY, measured", &panels)
 }
 
 fn shared_plot(all: &[Shared], below: &str, at: fn(&Shared) -> f64) -> String {
     let panels = [
-        Panel::on_line("Used of what the account had (%)", below, points(all, at, |one| &one.goodput)),
-        Panel::on_line("Posts answered 429 (%)", below, points(all, at, |one| &one.waste)),
+        curve("Used of what the account had (%)", below, points(all, at, |one| &one.goodput)),
+        curve("Posts answered 429 (%)", below, points(all, at, |one| &one.waste)),
     ];
-    pair(&format!("Used of an account, and posts answered 429, against {below}, measured"), &panels)
+    draw(&format!("Used of an account, and posts answered 429, against {below}, measured"), &panels)
 }
 
 fn intervals_plot(intervals: &[Interval]) -> String {
     let at = |interval: &Interval| interval.milliseconds as f64;
     let below = "milliseconds between messages";
     let panels = [
-        Panel::on_line("Messages in a post", below, points(intervals, at, |one| &one.messages_per_post)),
-        Panel::on_line("Time until a message is posted (ms)", below, points(intervals, at, |one| &one.latency)),
+        curve("Messages in a post", below, points(intervals, at, |one| &one.messages_per_post)),
+        curve("Time until a message is posted (ms)", below, points(intervals, at, |one| &one.latency)),
     ];
-    pair("Messages in a post and their latency against the time between messages, measured", &panels)
+    draw("Messages in a post and their latency against the time between messages, measured", &panels)
 }
 
 /// The part of the page, from its provenance to its last table.
@@ -182,6 +180,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::figures::Series;
 
     fn made_up() -> Tuning {
         let series = |value: f64| Series::from_iter([value]);
