@@ -41,9 +41,8 @@ impl<M> Searchable for M where
 fn holds<M: Searchable>(name: &str, model: M) {
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     say(name, &checker);
-    let is_violated = |property: &&str| {
-        matches!(checker.discovery_classification(property), DiscoveryClassification::Counterexample)
-    };
+    let is_violated =
+        |property: &&str| matches!(checker.discovery_classification(property), DiscoveryClassification::Counterexample);
     let mut discoveries = checker.discoveries();
     if let Some(property) = discoveries.keys().copied().find(|property| is_violated(property)) {
         let path = discoveries.remove(property).unwrap();
@@ -51,7 +50,8 @@ fn holds<M: Searchable>(name: &str, model: M) {
         panic!("{name}: not so: {property}\n{}\nafter which {last}", steps(path.into_actions()));
     }
     for property in checker.model().properties() {
-        let happens = !matches!(property.expectation, Expectation::Sometimes) || discoveries.contains_key(property.name);
+        let happens =
+            !matches!(property.expectation, Expectation::Sometimes) || discoveries.contains_key(property.name);
         assert!(happens, "{name}: never: {}", property.name);
     }
 }

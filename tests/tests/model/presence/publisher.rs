@@ -350,7 +350,8 @@ impl Model for Publishing {
 
     fn actions(&self, room: &Room, actions: &mut Vec<Action>) {
         for connection in 0..3 {
-            let is_idle = !room.unsent[connection] && room.unwritten[connection].is_none() && !room.is_silent[connection];
+            let is_idle =
+                !room.unsent[connection] && room.unwritten[connection].is_none() && !room.is_silent[connection];
             if is_idle && room.changes < self.changes {
                 actions.push(Action::Change { connection });
             }

@@ -116,7 +116,8 @@ fn step(scenario: &Scenario, world: &mut World, consumer: &Consumer, run: Set, w
     let (first_slot, end) = scenario.slots(consumer.queue, way);
     let Progress { up_to, slot, missing, .. } = consumer.progress;
     let interrupted = run.and(Set::up_to(up_to));
-    let is_whole = consumer.queue == ROOMS || interrupted.last().is_some_and(|last| ends_frame(scenario, consumer, last));
+    let is_whole =
+        consumer.queue == ROOMS || interrupted.last().is_some_and(|last| ends_frame(scenario, consumer, last));
     let (numbers, from, missing) = if interrupted.is_empty() || !is_whole {
         (run, first_slot, Set::NONE)
     } else if scenario.has(Rule::CutAtNumber) {

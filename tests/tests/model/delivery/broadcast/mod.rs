@@ -106,16 +106,18 @@ impl Model for Scenario {
         }
         if self.faults.expiries > 0 {
             properties.push(Property::sometimes(TWO_CONSUMERS, |_: &Self, world: &World| {
-                let of_one = |one: &world::Consumer, other: &world::Consumer| one.lost && !other.lost && one.queue == other.queue;
+                let of_one = |one: &world::Consumer, other: &world::Consumer| {
+                    one.lost && !other.lost && one.queue == other.queue
+                };
                 world.consumers.iter().any(|one| world.consumers.iter().any(|other| of_one(one, other)))
             }));
         }
         if self.layouts.len() > 1 && self.messages > 2 {
             properties.push(Property::sometimes(TO_AND_FRO, |_: &Self, world: &World| {
                 let layouts: Vec<_> = world.log.iter().map(|entry| entry.layout).collect();
-                layouts.windows(3).any(|three| {
-                    three[0] == three[2] && three[0] == Layout::Direct && three[1] != Layout::Direct
-                })
+                layouts
+                    .windows(3)
+                    .any(|three| three[0] == three[2] && three[0] == Layout::Direct && three[1] != Layout::Direct)
             }));
         }
         properties

@@ -3,7 +3,7 @@
 use super::{
     scenario::{Scenario, spend},
     set::Set,
-    world::{Age, Content, Record, ROOMS, World},
+    world::{Age, Content, ROOMS, Record, World},
 };
 
 /// A job comes into a shard's group.
@@ -58,6 +58,7 @@ pub(crate) fn remove_records(world: &mut World, consumer: usize, records: usize)
     let (queue, start) = (at_work.queue, at_work.start);
     at_work.held -= records;
     world.queues[queue].drain(start..start + records);
-    let others = world.consumers.iter_mut().filter(|other| other.queue == queue && other.held > 0 && other.start > start);
+    let others =
+        world.consumers.iter_mut().filter(|other| other.queue == queue && other.held > 0 && other.start > start);
     others.for_each(|other| other.start -= records);
 }

@@ -13,39 +13,111 @@ const CONSUMERS: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     // What consumers do.
-    Receive { queue: usize, from: usize, records: usize },
+    Receive {
+        queue: usize,
+        from: usize,
+        records: usize,
+    },
     /// The log is read, or remembered, up to `head`.
-    Read { consumer: usize, head: u8 },
-    Append { consumer: usize, layout: Layout },
-    Post { consumer: usize, delivery: usize },
-    Send { consumer: usize, job: usize },
-    Save { consumer: usize },
-    Return { consumer: usize },
-    TimeIsUp { consumer: usize },
-    Checkpoint { consumer: usize },
+    Read {
+        consumer: usize,
+        head: u8,
+    },
+    Append {
+        consumer: usize,
+        layout: Layout,
+    },
+    Post {
+        consumer: usize,
+        delivery: usize,
+    },
+    Send {
+        consumer: usize,
+        job: usize,
+    },
+    Save {
+        consumer: usize,
+    },
+    Return {
+        consumer: usize,
+    },
+    TimeIsUp {
+        consumer: usize,
+    },
+    Checkpoint {
+        consumer: usize,
+    },
     // What clients do.
-    Join { connection: usize },
-    Joined { connection: usize },
+    Join {
+        connection: usize,
+    },
+    Joined {
+        connection: usize,
+    },
     /// The index of rooms learns of a row.
-    List { connection: usize },
-    Leave { connection: usize },
-    Cut { connection: usize },
-    Sync { connection: usize },
+    List {
+        connection: usize,
+    },
+    Leave {
+        connection: usize,
+    },
+    Cut {
+        connection: usize,
+    },
+    Sync {
+        connection: usize,
+    },
     // Faults.
-    Crash { consumer: usize },
-    Expire { consumer: usize, records: usize },
-    Miss { consumer: usize, delivery: usize },
-    FalseGone { consumer: usize, delivery: usize },
-    PostLate { consumer: usize, delivery: usize },
-    LatePost { post: usize },
-    SendRefused { consumer: usize, job: usize },
-    SendUnanswered { consumer: usize, job: usize },
-    SendLate { consumer: usize, job: usize },
-    SendDropped { consumer: usize, job: usize },
-    LateArrival { send: usize },
-    DeadLetter { queue: usize },
-    Redrive { letter: usize },
-    Resend { message: u8 },
+    Crash {
+        consumer: usize,
+    },
+    Expire {
+        consumer: usize,
+        records: usize,
+    },
+    Miss {
+        consumer: usize,
+        delivery: usize,
+    },
+    FalseGone {
+        consumer: usize,
+        delivery: usize,
+    },
+    PostLate {
+        consumer: usize,
+        delivery: usize,
+    },
+    LatePost {
+        post: usize,
+    },
+    SendRefused {
+        consumer: usize,
+        job: usize,
+    },
+    SendUnanswered {
+        consumer: usize,
+        job: usize,
+    },
+    SendLate {
+        consumer: usize,
+        job: usize,
+    },
+    SendDropped {
+        consumer: usize,
+        job: usize,
+    },
+    LateArrival {
+        send: usize,
+    },
+    DeadLetter {
+        queue: usize,
+    },
+    Redrive {
+        letter: usize,
+    },
+    Resend {
+        message: u8,
+    },
 }
 
 /// Everything that may happen next.

@@ -179,9 +179,14 @@ pub(crate) struct Connection {
 pub(crate) enum Place {
     Out,
     /// Its row is written. It has not read the log.
-    Joining { first: bool },
+    Joining {
+        first: bool,
+    },
     /// It was told the log's head; its row is not written (only without the rule).
-    Told { head: u8, first: bool },
+    Told {
+        head: u8,
+        first: bool,
+    },
     In,
     /// It was cut off, and will come back.
     Cut,
@@ -259,7 +264,8 @@ impl World {
 
     /// Nothing is left to be done.
     pub(crate) fn is_quiet(&self) -> bool {
-        let is_joining = |connection: &Connection| matches!(connection.place, Place::Joining { .. } | Place::Told { .. });
+        let is_joining =
+            |connection: &Connection| matches!(connection.place, Place::Joining { .. } | Place::Told { .. });
         self.consumers.is_empty()
             && self.in_the_air.is_empty()
             && self.queues.iter().all(Vec::is_empty)

@@ -62,15 +62,31 @@ struct World {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
-    Receive { records: usize },
+    Receive {
+        records: usize,
+    },
     /// A group's messages are appended.
-    Log { consumer: usize, room: usize },
+    Log {
+        consumer: usize,
+        room: usize,
+    },
     /// A group's next dead letter is sent. `confirmed`: its queue's answer arrives.
-    SendLetter { consumer: usize, room: usize, confirmed: bool },
+    SendLetter {
+        consumer: usize,
+        room: usize,
+        confirmed: bool,
+    },
     /// A dead letter is not taken.
-    RefuseLetter { consumer: usize, room: usize },
-    Answer { consumer: usize },
-    Crash { consumer: usize },
+    RefuseLetter {
+        consumer: usize,
+        room: usize,
+    },
+    Answer {
+        consumer: usize,
+    },
+    Crash {
+        consumer: usize,
+    },
     /// The room's table fails from now on, or answers again.
     Stick,
     Mend,
@@ -175,7 +191,8 @@ impl Groups {
         for group in groups {
             let is_left = |place: usize, record: Record| {
                 // Without the rule: only what failed itself comes back.
-                place == group.finished || (place > group.finished && (self.has(Rule::FromTheFirst) || self.is_hopeless(record)))
+                place == group.finished
+                    || (place > group.finished && (self.has(Rule::FromTheFirst) || self.is_hopeless(record)))
             };
             let mut done = group.records.iter().enumerate().filter(|(place, record)| !is_left(*place, **record));
             let done: Vec<Record> = done.by_ref().map(|(_, record)| *record).collect();
@@ -253,7 +270,8 @@ impl Model for Groups {
         vec![
             Property::always(NOTHING_LOST, |model: &Self, world: &World| {
                 let is_safe = |record: Record| {
-                    let place = if model.is_hopeless(record) { &world.letters } else { &world.logs[model.records[record].0] };
+                    let place =
+                        if model.is_hopeless(record) { &world.letters } else { &world.logs[model.records[record].0] };
                     world.queue.contains(&record) || place.contains(&record)
                 };
                 (0..model.records.len()).all(is_safe)

@@ -36,9 +36,8 @@ pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
             };
             let newest = batch.iter().filter_map(number_of).max();
             world.saved_head = world.saved_head.max(newest.unwrap_or_default());
-            let is_done = |record: &Record| {
-                batch.iter().any(|done| (done.message, done.copy) == (record.message, record.copy))
-            };
+            let is_done =
+                |record: &Record| batch.iter().any(|done| (done.message, done.copy) == (record.message, record.copy));
             world.queue.retain(|record| !is_done(record));
             for other in world.writers.iter_mut().filter(|other| other.batch.iter().any(is_done)) {
                 match other.phase {
@@ -214,7 +213,11 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
     }
     let to = world.entries.len();
     // What it has searched it remembers.
-    let from = if tail.to.saturating_sub(tail.from) > READ { tail.from } else { own.min(to.saturating_sub(READ)).max(tail.from) };
+    let from = if tail.to.saturating_sub(tail.from) > READ {
+        tail.from
+    } else {
+        own.min(to.saturating_sub(READ)).max(tail.from)
+    };
     world.writers[writer].memory = Some(Tail { from, to });
     world.writers[writer].phase = Phase::Finish;
 }

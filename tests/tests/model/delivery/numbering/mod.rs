@@ -64,15 +64,32 @@ struct Numbering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     /// A producer sends a message: for the first time, or again because it got no answer.
-    Send { message: u8 },
+    Send {
+        message: u8,
+    },
     /// The five minutes are over in which the queue knows a message.
-    Forget { message: u8 },
-    Receive { writer: usize, records: usize },
-    Look { writer: usize },
-    ReadFence { writer: usize },
-    Write { writer: usize },
-    Finish { writer: usize },
-    Crash { writer: usize },
+    Forget {
+        message: u8,
+    },
+    Receive {
+        writer: usize,
+        records: usize,
+    },
+    Look {
+        writer: usize,
+    },
+    ReadFence {
+        writer: usize,
+    },
+    Write {
+        writer: usize,
+    },
+    Finish {
+        writer: usize,
+    },
+    Crash {
+        writer: usize,
+    },
     /// The first record, which came before, is moved to the dead-letter queue, and comes back from there.
     Redrive,
     /// Retention takes the oldest entry.
@@ -86,7 +103,9 @@ enum Action {
     /// A fence of a log that has ended expires.
     TakeFence,
     /// The next entry is posted to the reader; it arrives, or the reader is cut off.
-    Post { arrives: bool },
+    Post {
+        arrives: bool,
+    },
     /// The reader syncs, or comes back.
     Ask,
     Answer,
@@ -178,15 +197,8 @@ impl Model for Numbering {
         let message = Message { sends: self.sends, is_known: false, taken: 0 };
         // A message that everybody has.
         let first = Entry { number: 1, message: u8::MAX, is_there: true, life: Life::Lasting };
-        let reader = Reader {
-            position: 1,
-            asked: 1,
-            seen: 1,
-            given_up: 0,
-            posted: 1,
-            reply: Reply::None,
-            misses: false,
-        };
+        let reader =
+            Reader { position: 1, asked: 1, seen: 1, given_up: 0, posted: 1, reply: Reply::None, misses: false };
         vec![World {
             messages: vec![message; usize::from(self.messages)],
             queue: Vec::new(),

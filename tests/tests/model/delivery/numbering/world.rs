@@ -92,7 +92,9 @@ pub(super) enum Phase {
     /// It reads the fence.
     ReadFence,
     /// It looks at the end of the log once more: what is read after the fence tells who has moved it.
-    LookAgain { fence: Option<u8> },
+    LookAgain {
+        fence: Option<u8>,
+    },
     Write(Plan),
     /// It saves the log's head, and acknowledges.
     Finish,
@@ -122,11 +124,16 @@ pub(super) enum Reply {
     /// The log is read next.
     Asked,
     /// It has these entries, from the position that was asked for on. The fence is read next.
-    Found { first: usize, to: usize },
+    Found {
+        first: usize,
+        to: usize,
+    },
     /// It has nothing there. The head that was saved is read next.
     Nothing,
     /// The saved head is another one. The newest entry is read next.
-    Elsewhere { saved: u8 },
+    Elsewhere {
+        saved: u8,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
