@@ -110,6 +110,7 @@ enum Phase {
     Done,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "what the properties ask")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Room {
     /// The data of each connection's row, 0 where there is none. Data is newer the higher it is.

@@ -30,7 +30,7 @@ pub(crate) fn act(scenario: &Scenario, world: &mut World, action: Action) {
             let at_work = &mut world.consumers[consumer];
             let Phase::Post(step) = &at_work.phase else { return };
             let row = interrupted(scenario, at_work, step);
-            at_work.unsaved = posted_beyond(step, &row);
+            at_work.unsaved = posted_beyond(step, row);
             let queue = at_work.queue;
             write_row(scenario, world, queue, row);
         }
@@ -148,8 +148,8 @@ fn receive(scenario: &Scenario, world: &mut World, queue: usize, records: std::o
     world.consumers.push(consumer);
     // What is read now changes meanwhile only by consumers whose hold has ended, and those write nothing that is read.
     if scenario.has(Rule::HeldSaves) && scenario.has(Rule::ReadAgain) && !scenario.memory {
-        let head = world.head();
-        read(scenario, world, world.consumers.len() - 1, head);
+        let (last, end) = (world.consumers.len() - 1, world.head());
+        read(scenario, world, last, end);
     }
 }
 
@@ -231,7 +231,7 @@ fn time_is_up(scenario: &Scenario, world: &mut World, consumer: usize) {
         let client = &mut world.connections[usize::from(delivery.slot)];
         client.excused = client.excused.with(delivery.left);
     }
-    let beyond = posted_beyond(step, &row);
+    let beyond = posted_beyond(step, row);
     at_work.phase = Phase::Save { row, then: Then::Return { beyond } };
     world.consumers[consumer] = at_work;
     end_of_hold(scenario, world, consumer);

@@ -39,7 +39,9 @@ pub(crate) fn number(scenario: &Scenario, log: &[Entry], batch: &[Record], layou
     let floor = if scenario.has(Rule::Floor) { last_floor } else { 0 };
     let hand: Set = places.iter().filter(|number| *number >= floor).collect();
     let floor = if new.is_empty() { last_floor } else { hand.first().unwrap_or(last_floor) };
-    new.iter_mut().for_each(|entry| entry.floor = floor);
+    for entry in &mut new {
+        entry.floor = floor;
+    }
     Numbered { new, hand, floor }
 }
 
@@ -49,10 +51,10 @@ fn number_at(position: usize) -> Set {
 
 /// The numbers of a batch of jobs.
 pub(crate) fn numbers_of_jobs(batch: &[Record]) -> Set {
-    batch.iter().fold(Set::NONE, |numbers, record| numbers.with(job(record).map_or(Set::NONE, |(numbers, _)| numbers)))
+    batch.iter().fold(Set::NONE, |numbers, record| numbers.with(job(*record).map_or(Set::NONE, |(numbers, _)| numbers)))
 }
 
-fn job(record: &Record) -> Option<(Set, u8)> {
+fn job(record: Record) -> Option<(Set, u8)> {
     match record.content {
         Content::Job { numbers, of } => Some((numbers, of)),
         Content::Message(_) => None,
@@ -89,7 +91,7 @@ pub(crate) fn next(scenario: &Scenario, world: &mut World, consumer: &mut Consum
 /// Of how many shards the way is that a number goes: 0 is direct. The entry says so, or the job.
 fn way_of(world: &World, consumer: &Consumer, number: u8) -> u8 {
     if consumer.queue != ROOMS {
-        let of = consumer.batch.iter().filter_map(job).find(|(numbers, _)| numbers.has(number));
+        let of = consumer.batch.iter().copied().filter_map(job).find(|(numbers, _)| numbers.has(number));
         return of.map_or(1, |(_, of)| of);
     }
     consumer.own_layout.unwrap_or(world.entry(number).layout).shards()
@@ -149,7 +151,7 @@ fn step(scenario: &Scenario, world: &mut World, consumer: &Consumer, run: Set, w
 
 /// Whether a frame of the batch ends with a number.
 fn ends_frame(scenario: &Scenario, consumer: &Consumer, number: u8) -> bool {
-    let mut jobs = consumer.batch.iter().filter_map(job);
+    let mut jobs = consumer.batch.iter().copied().filter_map(job);
     jobs.any(|(numbers, _)| if scenario.packed { numbers.last() == Some(number) } else { numbers.has(number) })
 }
 
@@ -188,7 +190,7 @@ pub(crate) fn interrupted(scenario: &Scenario, consumer: &Consumer, step: &Step)
 }
 
 /// Posts of a step that are made again by whoever goes on from a row.
-pub(crate) fn posted_beyond(step: &Step, row: &Progress) -> u8 {
+pub(crate) fn posted_beyond(step: &Step, row: Progress) -> u8 {
     let open = step.open.iter().map(|delivery| delivery.posted);
     let ended = step.posted.iter().filter(|(slot, _)| *slot >= row.slot).map(|(_, posted)| *posted);
     open.chain(ended).sum()

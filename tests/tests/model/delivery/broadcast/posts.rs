@@ -19,7 +19,7 @@ pub(crate) fn post(scenario: &Scenario, world: &mut World, consumer: usize, deli
         let client = &mut world.connections[usize::from(slot)];
         (client.has_row, client.is_listed) = (false, false);
     } else {
-        let frame = frame(scenario, delivery);
+        let frame = frame(scenario, *delivery);
         delivery.left = delivery.left.without(frame);
         if scenario.count_repeats {
             delivery.posted += frame.len();
@@ -30,7 +30,7 @@ pub(crate) fn post(scenario: &Scenario, world: &mut World, consumer: usize, deli
     ended(scenario, world, consumer);
 }
 
-fn frame(scenario: &Scenario, delivery: &Delivery) -> Set {
+fn frame(scenario: &Scenario, delivery: Delivery) -> Set {
     if scenario.packed { delivery.left } else { delivery.left.first().into_iter().collect() }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn miss(scenario: &Scenario, world: &mut World, consumer: usize, deli
     spend(&mut world.faults.misses);
     let Phase::Post(step) = &mut world.consumers[consumer].phase else { return };
     let delivery = &mut step.open[delivery];
-    let missed = if scenario.has(Rule::SkipAfterMiss) { delivery.left } else { frame(scenario, delivery) };
+    let missed = if scenario.has(Rule::SkipAfterMiss) { delivery.left } else { frame(scenario, *delivery) };
     delivery.left = delivery.left.without(missed);
     let client = &mut world.connections[usize::from(delivery.slot)];
     client.excused = client.excused.with(missed);

@@ -116,6 +116,7 @@ pub(crate) fn spend(faults: &mut u8) {
 }
 
 /// What is looked at.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,

@@ -231,17 +231,17 @@ impl Connection {
     }
 
     /// Whether it has a number, or need not.
-    pub(crate) fn knows(&self, number: u8) -> bool {
+    pub(crate) fn knows(self, number: u8) -> bool {
         number <= self.since || self.seen.has(number)
     }
 
     /// The numbers up to the log's head that it should have and has not.
-    pub(crate) fn lacks(&self, head: u8) -> Set {
+    pub(crate) fn lacks(self, head: u8) -> Set {
         (1..=head).filter(|number| !self.knows(*number)).collect()
     }
 
     /// The highest number that it has.
-    pub(crate) fn top(&self) -> u8 {
+    pub(crate) fn top(self) -> u8 {
         self.seen.last().unwrap_or_default().max(self.since)
     }
 }

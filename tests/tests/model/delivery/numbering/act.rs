@@ -99,7 +99,8 @@ fn look(model: &Numbering, world: &mut World, writer: usize) {
         Some(tail) if !again && !may_be_logged => tail,
         _ => read_tail(world, may_be_logged),
     };
-    decide(model, world, writer, tail, again.then_some(fence));
+    let fence = if again { FenceRead::At(fence) } else { FenceRead::No };
+    decide(model, world, writer, tail, fence);
 }
 
 fn read_tail(world: &World, may_be_logged: bool) -> Tail {
@@ -110,8 +111,15 @@ fn read_tail(world: &World, may_be_logged: bool) -> Tail {
     Tail { from: if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) }, to }
 }
 
+/// Whether the fence was read, and where it stood.
+#[derive(Clone, Copy)]
+enum FenceRead {
+    No,
+    At(Option<u8>),
+}
+
 /// What is written after a tail; `fence` was read before the tail, if it was.
-fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence: Option<Option<u8>>) {
+fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence: FenceRead) {
     world.writers[writer].memory = Some(tail);
     let batch = &world.writers[writer].batch;
     let phase = if new_messages(world, tail, batch).is_empty() {
@@ -120,8 +128,8 @@ fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence
         Phase::Write(Plan { next, fenced: None })
     } else {
         match fence {
-            None => Phase::ReadFence,
-            Some(expected) => {
+            FenceRead::No => Phase::ReadFence,
+            FenceRead::At(expected) => {
                 let previous = head(world, tail).map_or(world.saved_head, |head| head.number);
                 let next = first_number(model, world, head(world, tail));
                 Phase::Write(Plan { next, fenced: Some((expected, previous)) })
@@ -191,7 +199,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
             Some(_) => Tail { from: tail.from, to: world.newest().map_or(tail.to, |newest| newest + 1) },
             None => read_tail(world, may_be_logged),
         };
-        decide(model, world, writer, tail, None);
+        decide(model, world, writer, tail, FenceRead::No);
         return;
     }
     let highest = world.highest();

@@ -64,9 +64,9 @@ fn answer(model: &Numbering, world: &mut World) {
 }
 
 /// The client is told: these entries, up to a head; whether something is gone.
-fn tell(world: &mut World, had: &[usize], truncated: bool, head: u8, to: usize) {
+fn tell(world: &mut World, entries: &[usize], truncated: bool, head: u8, to: usize) {
     let (after, position) = (world.reader.asked, world.reader.position);
-    let before = had.first().map_or(u8::MAX, |first| world.entries[*first].number);
+    let before = entries.first().map_or(u8::MAX, |first| world.entries[*first].number);
     if truncated {
         for (place, entry) in world.entries.iter().enumerate() {
             if !entry.is_there && entry.number > after && entry.number < before {
@@ -74,8 +74,10 @@ fn tell(world: &mut World, had: &[usize], truncated: bool, head: u8, to: usize) 
             }
         }
     }
-    had.iter().for_each(|place| world.reader.seen |= 1 << place);
-    world.reader.position = had.last().map_or(head, |last| world.entries[*last].number).max(position);
+    for place in entries {
+        world.reader.seen |= 1 << place;
+    }
+    world.reader.position = entries.last().map_or(head, |last| world.entries[*last].number).max(position);
     world.reader.reply = Reply::None;
     // Whatever had been logged when the log was read is accounted for; a message that is not acknowledged yet, or has
     // another number since, comes under that.
