@@ -27,7 +27,6 @@ const WALKS: u64 = 36;
 
 /// Replays a path while the functions' time stands still.
 fn replay(name: &str, scenario: &Scenario, path: Vec<Action>) {
-    println!("{name}: {} steps", path.len());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     // While something blocks, time that is paused does not go on by itself.
     let (over, is_over) = std::sync::mpsc::channel::<()>();
@@ -36,10 +35,7 @@ fn replay(name: &str, scenario: &Scenario, path: Vec<Action>) {
         let mut replayer = Replayer::new(scenario);
         for (place, action) in path.iter().enumerate() {
             let stepping = AssertUnwindSafe(replayer.step(*action)).catch_unwind().await;
-            if let Err(panic) = stepping {
-                println!("{name}: failed at step {place} of\n{path:#?}\nin {:#?}", replayer.world());
-                std::panic::resume_unwind(panic);
-            }
+            assert!(stepping.is_ok(), "{name}: step {place} of\n{path:#?}\nfailed in {:#?}", replayer.world());
         }
         replayer.converge().await;
         drop(over);

@@ -26,6 +26,8 @@ fn is_replayable(world: &World, action: &Action) -> bool {
         Action::Join { .. } | Action::Leave { .. } => world.consumers.is_empty(),
         Action::Cut { connection } => world.consumers.is_empty() && is_last(connection),
         Action::TimeIsUp { .. } => is_alone,
+        // Of what is not acknowledged the head may be saved or not.
+        Action::Sync { .. } => world.saved_head() == world.head(),
         Action::FalseGone { consumer, .. } => match &world.consumers[consumer].phase {
             Phase::Post(step) => is_alone && step.open.len() == 1,
             _ => false,

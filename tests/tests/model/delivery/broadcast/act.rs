@@ -123,8 +123,9 @@ fn client(scenario: &Scenario, world: &mut World, action: Action) {
         }
         Action::Sync { connection } => {
             spend(&mut world.faults.syncs);
+            let saved_head = world.saved_head();
             let client = &mut world.connections[connection];
-            client.seen = client.seen.with(client.lacks(head));
+            client.seen = client.seen.with(client.lacks(saved_head));
         }
         _ => {}
     }

@@ -259,7 +259,7 @@ fn client_actions(world: &World, actions: &mut Vec<Action>) {
                 if world.faults.cuts > 0 {
                     actions.push(Action::Cut { connection });
                 }
-                if world.faults.syncs > 0 && !client.lacks(world.head()).is_empty() {
+                if world.faults.syncs > 0 && !client.lacks(world.saved_head()).is_empty() {
                     actions.push(Action::Sync { connection });
                 }
             }

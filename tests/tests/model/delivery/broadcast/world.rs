@@ -257,6 +257,14 @@ impl World {
         u8::try_from(self.log.len()).unwrap_or(u8::MAX)
     }
 
+    /// The log's head as it is saved beside the log, before a batch is acknowledged: a `sync` is told of nothing beyond.
+    pub(crate) fn saved_head(&self) -> u8 {
+        let queued = self.queues[ROOMS].iter().map(|record| record.content);
+        let unfinished: Vec<_> = queued.chain(self.dead_letters.iter().map(|(_, content)| *content)).collect();
+        let waits = |message| unfinished.contains(&Content::Message(message));
+        (1..=self.head()).rev().find(|number| !waits(self.entry(*number).message)).unwrap_or_default()
+    }
+
     /// The entry with a number.
     pub(crate) fn entry(&self, number: u8) -> Entry {
         self.log[usize::from(number) - 1]
