@@ -67,6 +67,7 @@ pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
 }
 
 fn take(world: &mut World, entry: Option<usize>) {
+    world.takes -= 1;
     if let Some(entry) = entry {
         world.entries[entry].is_there = false;
     }

@@ -51,8 +51,10 @@ struct Numbering {
     writers: usize,
     /// Writers crash.
     crashes: bool,
-    /// Retention takes the oldest entries, and the log ends so often.
+    /// How often the log may end.
     ends: u8,
+    /// Entries that retention takes while there are others.
+    takes: u8,
     /// The table deletes what is not expired yet by a writer's clock.
     clocks_differ: bool,
     /// Records that come back from the dead-letter queue, behind all others.
@@ -143,7 +145,7 @@ impl Numbering {
         };
         // Nor does an invocation last as long as an entry that was appended meanwhile.
         let is_older = |phase: &Phase| matches!(phase, Phase::Write(plan) if plan.next <= world.entries[oldest].number);
-        if self.ends > 0 && oldest < newest && !world.writers.iter().any(|writer| is_older(&writer.phase)) {
+        if world.takes > 0 && oldest < newest && !world.writers.iter().any(|writer| is_older(&writer.phase)) {
             actions.push(Action::TakeOldest);
         }
         if world.ends == 0 {
@@ -170,7 +172,7 @@ impl Numbering {
             }
             Life::Last => {
                 actions.push(Action::End);
-                if self.clocks_differ && oldest < newest {
+                if self.clocks_differ && world.takes > 0 && oldest < newest {
                     actions.push(Action::TakeNewest);
                 }
             }
@@ -208,6 +210,7 @@ impl Model for Numbering {
             writers: vec![Writer::default(); self.writers],
             reader,
             ends: self.ends,
+            takes: self.takes,
             redrives: self.redrives,
             went_back: false,
             gap: false,

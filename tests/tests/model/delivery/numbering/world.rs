@@ -149,6 +149,7 @@ pub(super) struct World {
     pub(super) reader: Reader,
     /// How often the log may still end.
     pub(super) ends: u8,
+    pub(super) takes: u8,
     pub(super) redrives: u8,
     /// A number was given twice, or one below another that there was.
     pub(super) went_back: bool,
