@@ -54,11 +54,11 @@ pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
         Action::TakeOldest => take(world, world.oldest()),
         Action::TakeNewest => take(world, world.newest()),
         Action::ComeNearer => {
+            world.ends -= u8::from(world.life() == Some(Life::Ending));
             let nearer = |life| if life == Life::Lasting { Life::Ending } else { Life::Last };
             world.entries.iter_mut().for_each(|entry| entry.life = nearer(entry.life));
         }
         Action::End => {
-            world.ends -= 1;
             world.entries.iter_mut().for_each(|entry| entry.is_there = false);
         }
         Action::TakeFence => world.fence = None,

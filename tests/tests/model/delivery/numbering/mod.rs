@@ -51,7 +51,7 @@ struct Numbering {
     writers: usize,
     /// Writers crash.
     crashes: bool,
-    /// How often the log may end.
+    /// How often the log may come to its last seconds.
     ends: u8,
     /// Entries that retention takes while there are others.
     takes: u8,
@@ -148,13 +148,10 @@ impl Numbering {
         if world.takes > 0 && oldest < newest && !world.writers.iter().any(|writer| is_older(&writer.phase)) {
             actions.push(Action::TakeOldest);
         }
-        if world.ends == 0 {
-            return;
-        }
         let mut phases = world.writers.iter().map(|writer| &writer.phase);
         match world.entries[newest].life {
             // No invocation lasts as long as most of a log's life: who has started the log, or appended to it, is done.
-            Life::Lasting => {
+            Life::Lasting if world.ends > 0 => {
                 let is_old = |phase: &Phase| match phase {
                     Phase::Write(plan) => plan.fenced.is_some(),
                     phase => *phase == Phase::Finish,
@@ -170,6 +167,7 @@ impl Numbering {
                     actions.push(Action::ComeNearer);
                 }
             }
+            Life::Lasting => {}
             Life::Last => {
                 actions.push(Action::End);
                 if self.clocks_differ && world.takes > 0 && oldest < newest {
