@@ -19,6 +19,7 @@ mod log_lines;
 mod metrics;
 mod presence;
 mod queue;
+mod replay;
 mod security;
 mod state;
 mod sweep;

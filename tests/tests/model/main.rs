@@ -11,13 +11,14 @@
     reason = "in a test a broken expectation must stop the test, loudly; how many states were seen belongs to the result"
 )]
 
+mod delivery;
 mod presence;
 mod state;
 
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, DiscoveryClassification, Expectation, HasDiscoveries, Model};
 
 /// What a search takes a model for.
 trait Searchable:
@@ -36,13 +37,22 @@ impl<M> Searchable for M where
 {
 }
 
-/// Looks at every state: no property is ever violated.
+/// Looks at every state: no property is ever violated, and what should happen sometimes does.
 fn holds<M: Searchable>(name: &str, model: M) {
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     say(name, &checker);
-    if let Some((property, path)) = checker.discoveries().into_iter().next() {
+    let is_violated =
+        |property: &&str| matches!(checker.discovery_classification(property), DiscoveryClassification::Counterexample);
+    let mut discoveries = checker.discoveries();
+    if let Some(property) = discoveries.keys().copied().find(|property| is_violated(property)) {
+        let path = discoveries.remove(property).unwrap();
         let last = format!("{:#?}", path.last_state());
         panic!("{name}: not so: {property}\n{}\nafter which {last}", steps(path.into_actions()));
+    }
+    for property in checker.model().properties() {
+        let happens =
+            !matches!(property.expectation, Expectation::Sometimes) || discoveries.contains_key(property.name);
+        assert!(happens, "{name}: never: {}", property.name);
     }
 }
 
@@ -60,7 +70,8 @@ fn is_violated<M: Searchable>(name: &str, property: &'static str, model: M) {
     let checker = model.checker().finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
     say(name, &checker);
     let path = checker.discovery(property).unwrap_or_else(|| panic!("{name}: nothing violates: {property}"));
-    println!("{name}: not so: {property}\n{}", steps(path.into_actions()));
+    let actions = path.into_actions();
+    println!("{name}: not so, after {} steps: {property}\n{}", actions.len(), steps(actions));
 }
 
 fn say<M: Searchable>(name: &str, checker: &impl Checker<M>) {

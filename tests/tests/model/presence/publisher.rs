@@ -9,6 +9,8 @@ use super::List;
 pub(super) const CAUGHT_UP: &str = "when all is quiet, the list is that of the rows";
 /// Two publications never share a rev.
 pub(super) const ONE_LIST: &str = "a rev has one list";
+/// Leases.
+pub(super) const STAYS: &str = "nobody's lease ends who is there";
 /// Lifecycle events.
 pub(super) const EVENTS: &str = "when all is quiet, every publication's events were put";
 /// Also across crashes.
@@ -19,6 +21,8 @@ pub(super) const FRAMES: &str = "when all is quiet, every publication's frame wa
 /// A rule that can be taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
+    /// A client's `sync` renews its row before the lease ends.
+    Renew,
     /// A tick is sent after the row is written.
     TickAfterWrite,
     /// A tick is handled when the index has what it stands for.
@@ -94,15 +98,19 @@ enum Phase {
         read_at: u8,
         list: List,
     },
+    /// The frame: before the events of a publication, after them when it is told again.
     Send {
         rev: u8,
+        is_last: bool,
     },
     Events {
         rev: u8,
+        is_last: bool,
     },
     Done,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "what the properties ask")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Room {
     /// The data of each connection's row, 0 where there is none. Data is newer the higher it is.
@@ -114,6 +122,8 @@ pub(super) struct Room {
     changes: u8,
     joins: u8,
     losses: u8,
+    /// Clients that renew their rows no more: a lease may end at any step from then on.
+    is_silent: [bool; 3],
     /// Something changed of which no tick tells.
     is_untold: bool,
     /// Ticks that are not done, in order.
@@ -129,6 +139,8 @@ pub(super) struct Room {
     /// The last rev whose events were put.
     events: u8,
     skipped: bool,
+    /// Somebody who is there is a member no more.
+    lapsed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +161,11 @@ pub(super) enum Action {
     WriteLate {
         connection: usize,
     },
-    /// A lease ends: nobody is told.
+    /// A client is gone, and nobody is told: it renews its row no more.
+    FallSilent {
+        connection: usize,
+    },
+    /// Its lease ends.
     Lapse {
         connection: usize,
     },
@@ -249,7 +265,8 @@ impl Publishing {
                 let row = room.row;
                 if self.has(Rule::By) && batch.contains(&row.by) && !has_resent {
                     room.consumers[consumer].has_resent = true;
-                    Phase::Send { rev: row.rev }
+                    // The frame last: while the bus refuses, it would be sent again each time.
+                    Phase::Events { rev: row.rev, is_last: false }
                 } else if batch.iter().all(|tick| *tick <= row.read_at) {
                     Phase::Done
                 } else {
@@ -268,14 +285,14 @@ impl Publishing {
                     self.publish(room, consumer, Row { rev: row.rev + 1, list, by: batch[0], read_at })
                 }
             }
-            Phase::Send { rev } => {
+            Phase::Send { rev, is_last } => {
                 room.frames |= 1 << rev;
-                Phase::Events { rev }
+                if is_last { Phase::ReadRow } else { Phase::Events { rev, is_last: true } }
             }
-            Phase::Events { rev } => {
+            Phase::Events { rev, is_last } => {
                 room.skipped |= rev > room.events + 1;
                 room.events = room.events.max(rev);
-                if room.consumers[consumer].has_resent { Phase::ReadRow } else { Phase::Done }
+                if is_last { Phase::ReadRow } else { Phase::Send { rev, is_last: true } }
             }
             Phase::Done => {
                 room.done(&batch);
@@ -300,7 +317,7 @@ impl Publishing {
             let batch = room.consumers[consumer].batch.clone();
             room.done(&batch);
         }
-        Phase::Send { rev: row.rev }
+        Phase::Send { rev: row.rev, is_last: false }
     }
 }
 
@@ -317,6 +334,7 @@ impl Model for Publishing {
             changes: 0,
             joins: 0,
             losses: 0,
+            is_silent: [false; 3],
             is_untold: false,
             ticks: Vec::new(),
             last_tick: 0,
@@ -327,12 +345,14 @@ impl Model for Publishing {
             frames: 0,
             events: 0,
             skipped: false,
+            lapsed: false,
         }]
     }
 
     fn actions(&self, room: &Room, actions: &mut Vec<Action>) {
         for connection in 0..3 {
-            let is_idle = !room.unsent[connection] && room.unwritten[connection].is_none();
+            let is_idle =
+                !room.unsent[connection] && room.unwritten[connection].is_none() && !room.is_silent[connection];
             if is_idle && room.changes < self.changes {
                 actions.push(Action::Change { connection });
             }
@@ -348,6 +368,10 @@ impl Model for Publishing {
                 actions.push(Action::WriteLate { connection });
             }
             if is_idle && room.rows[connection] > 0 && room.losses < self.losses {
+                actions.push(Action::FallSilent { connection });
+            }
+            let renews = self.has(Rule::Renew) && !room.is_silent[connection];
+            if room.rows[connection] > 0 && !renews && room.lagging() & 1 << connection == 0 {
                 actions.push(Action::Lapse { connection });
             }
             if room.lagging() & 1 << connection != 0 {
@@ -393,9 +417,14 @@ impl Model for Publishing {
                     room.write(connection, data);
                 }
             }
+            Action::FallSilent { connection } => {
+                room.losses += 1;
+                room.is_silent[connection] = true;
+            }
             Action::Lapse { connection } => {
                 // The index has the lease's end.
-                room.losses += 1;
+                room.lapsed |= !room.is_silent[connection];
+                room.is_silent[connection] = false;
                 (room.rows[connection], room.index[connection]) = (0, 0);
                 room.is_untold = true;
             }
@@ -426,6 +455,7 @@ impl Model for Publishing {
                 !model.is_quiet(room) || room.row.list == list_of(room.rows)
             }),
             Property::always(ONE_LIST, |_: &Self, room: &Room| !room.two_lists),
+            Property::always(STAYS, |_: &Self, room: &Room| !room.lapsed),
             Property::always(EVENTS, |model: &Self, room: &Room| !model.is_quiet(room) || room.events == room.row.rev),
             Property::always(IN_ORDER, |_: &Self, room: &Room| !room.skipped),
             Property::always(FRAMES, |model: &Self, room: &Room| {

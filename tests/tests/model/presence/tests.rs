@@ -1,7 +1,7 @@
 //! What holds, and what is missed without each rule.
 
 use super::client::{self, Following, LISTED};
-use super::publisher::{self, CAUGHT_UP, EVENTS, FRAMES, ONE_LIST, Publishing};
+use super::publisher::{self, CAUGHT_UP, EVENTS, FRAMES, ONE_LIST, Publishing, STAYS};
 use crate::{holds, is_kept, is_violated};
 
 fn publishing() -> Publishing {
@@ -24,11 +24,12 @@ fn a_client_follows_frames_that_are_lost_doubled_reordered() {
 
 #[test]
 fn each_rule_of_publishing_is_missed() {
-    use publisher::Rule::{By, Check, Condition, Delay, DoneLast, Hold, TickAfterWrite};
-    let missed: [(&'static [publisher::Rule], _); 9] = [
+    use publisher::Rule::{By, Check, Condition, Delay, DoneLast, Hold, Renew, TickAfterWrite};
+    let missed: [(&'static [publisher::Rule], _); 10] = [
         (&[TickAfterWrite], CAUGHT_UP),
         (&[Delay], CAUGHT_UP),
         (&[Check], CAUGHT_UP),
+        (&[Renew], STAYS),
         (&[By], EVENTS),
         (&[By], FRAMES),
         (&[DoneLast], EVENTS),

@@ -1,0 +1,60 @@
+//! Paths of the model of a room's broadcast, replayed with the real function: each step of the model is a call that is let go, a
+//! kill, or an end of time, and after each the tables and the clients have what the model says.
+//!
+//! Of the model's steps those are left out that go to shards, checkpoints in the middle of posting, late posts, an index that lags,
+//! and a log that is remembered: every environment here is a cold one.
+
+#[path = "../../model/delivery/broadcast/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the searches use the rest")]
+mod broadcast;
+mod environment;
+mod gate;
+mod paths;
+mod replayer;
+
+use std::panic::AssertUnwindSafe;
+
+use fastrand::Rng;
+use futures::FutureExt;
+use tokio::task::LocalSet;
+
+use broadcast::{Action, Scenario};
+use paths::{Interest, interests, scenario, shortest, walk};
+use replayer::Replayer;
+
+/// Walks at random.
+const WALKS: u64 = 36;
+
+/// Replays a path while the functions' time stands still.
+fn replay(name: &str, scenario: &Scenario, path: Vec<Action>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    // While something blocks, time that is paused does not go on by itself.
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let replaying = async {
+        let holding = tokio::task::spawn_blocking(move || is_over.recv());
+        let mut replayer = Replayer::new(scenario);
+        for (place, action) in path.iter().enumerate() {
+            let stepping = AssertUnwindSafe(replayer.step(*action)).catch_unwind().await;
+            assert!(stepping.is_ok(), "{name}: step {place} of\n{path:#?}\nfailed in {:#?}", replayer.world());
+        }
+        replayer.converge().await;
+        drop(over);
+        let _ = holding.await;
+    };
+    LocalSet::new().block_on(&runtime, replaying);
+}
+
+#[test]
+fn what_is_of_interest_is_as_in_the_model() {
+    for Interest { name, scenario, is_there } in interests() {
+        replay(name, &scenario, shortest(&scenario, is_there));
+    }
+}
+
+#[test]
+fn walks_at_random_are_as_in_the_model() {
+    let scenario = scenario();
+    for seed in 0..WALKS {
+        replay(&format!("walk {seed}"), &scenario, walk(&scenario, &mut Rng::with_seed(seed)));
+    }
+}

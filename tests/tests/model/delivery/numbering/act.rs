@@ -1,0 +1,232 @@
+//! What each step of producers, writers and time does.
+
+use super::world::{Age, Entry, Fence, Life, Phase, Plan, Record, Tail, World, Writer};
+use super::{Action, Numbering, Rule, reader};
+
+/// Entries that are read of a log that is not known, or remembered of one in which nothing was searched for: as many as a
+/// batch has, so that a consumer whose records another one has logged meanwhile finds them.
+const READ: usize = 2;
+
+pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
+    match action {
+        Action::Send { message } => send(model, world, message),
+        Action::Forget { message } => {
+            world.messages[usize::from(message)].is_known = false;
+            let its = world.queue.iter_mut().filter(|record| record.message == message);
+            its.for_each(|record| record.age = Age::Old);
+        }
+        Action::Receive { writer, records } => {
+            let batch = world.queue[..records].to_vec();
+            world.queue[..records].iter_mut().for_each(|record| record.age = Age::Old);
+            world.writers[writer].batch = batch;
+            world.writers[writer].phase = Phase::Look;
+        }
+        Action::Look { writer } => look(model, world, writer),
+        Action::ReadFence { writer } => {
+            let fence = world.fence.map(|fence| fence.start);
+            world.writers[writer].phase = Phase::LookAgain { fence };
+        }
+        Action::Write { writer } => write(model, world, writer),
+        Action::Finish { writer } => {
+            let batch = std::mem::take(&mut world.writers[writer].batch);
+            world.writers[writer].phase = Phase::Idle;
+            let number_of = |record: &Record| {
+                let its = world.entries.iter().filter(|entry| entry.message == record.message);
+                its.map(|entry| entry.number).max()
+            };
+            let newest = batch.iter().filter_map(number_of).max();
+            world.saved_head = world.saved_head.max(newest.unwrap_or_default());
+            let is_done =
+                |record: &Record| batch.iter().any(|done| (done.message, done.copy) == (record.message, record.copy));
+            world.queue.retain(|record| !is_done(record));
+            for other in world.writers.iter_mut().filter(|other| other.batch.iter().any(is_done)) {
+                match other.phase {
+                    Phase::Write(_) => other.is_over = true,
+                    _ => *other = Writer::default(),
+                }
+            }
+        }
+        Action::Crash { writer } => world.writers[writer] = Writer::default(),
+        Action::Redrive => {
+            world.redrives -= 1;
+            world.queue.rotate_left(1);
+        }
+        Action::TakeOldest => take(world, world.oldest()),
+        Action::TakeNewest => take(world, world.newest()),
+        Action::ComeNearer => {
+            world.ends -= u8::from(world.life() == Some(Life::Ending));
+            let nearer = |life| if life == Life::Lasting { Life::Ending } else { Life::Last };
+            world.entries.iter_mut().for_each(|entry| entry.life = nearer(entry.life));
+        }
+        Action::End => {
+            world.entries.iter_mut().for_each(|entry| entry.is_there = false);
+        }
+        Action::TakeFence => world.fence = None,
+        Action::Post { .. } | Action::Ask | Action::Answer => reader::act(model, world, action),
+    }
+}
+
+fn take(world: &mut World, entry: Option<usize>) {
+    world.takes -= 1;
+    if let Some(entry) = entry {
+        world.entries[entry].is_there = false;
+    }
+}
+
+fn send(model: &Numbering, world: &mut World, message: u8) {
+    let of = &mut world.messages[usize::from(message)];
+    of.sends -= 1;
+    if of.is_known && model.has(Rule::Deduplicate) {
+        return;
+    }
+    // Within the five minutes it is one message, however often it is taken.
+    of.taken += u8::from(!of.is_known);
+    let copy = u8::try_from(world.queue.iter().filter(|record| record.message == message).count()).unwrap_or_default();
+    let copy = copy + of.taken * 4;
+    of.is_known = true;
+    world.queue.push(Record { message, copy, age: Age::Fresh });
+}
+
+/// Reads the end of the log, or remembers it, and decides what is written.
+fn look(model: &Numbering, world: &mut World, writer: usize) {
+    let at_work = &world.writers[writer];
+    let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
+    let (again, fence) = match at_work.phase {
+        Phase::LookAgain { fence } => (true, fence),
+        _ => (false, None),
+    };
+    let tail = match at_work.memory {
+        Some(tail) if again && !model.has(Rule::LookAgain) => tail,
+        Some(tail) if !again && !may_be_logged => tail,
+        _ => read_tail(world, may_be_logged),
+    };
+    let fence = if again { FenceRead::At(fence) } else { FenceRead::No };
+    decide(model, world, writer, tail, fence);
+}
+
+fn read_tail(world: &World, may_be_logged: bool) -> Tail {
+    let (Some(oldest), Some(newest)) = (world.oldest(), world.newest()) else {
+        return Tail { from: world.entries.len(), to: world.entries.len() };
+    };
+    let to = newest + 1;
+    Tail { from: if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) }, to }
+}
+
+/// Whether the fence was read, and where it stood.
+#[derive(Clone, Copy)]
+enum FenceRead {
+    No,
+    At(Option<u8>),
+}
+
+/// What is written after a tail; `fence` was read before the tail, if it was.
+fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence: FenceRead) {
+    world.writers[writer].memory = Some(tail);
+    let batch = &world.writers[writer].batch;
+    let phase = if new_messages(world, tail, batch).is_empty() {
+        Phase::Finish
+    } else if let Some(next) = next_of_a_lasting_log(model, world, tail) {
+        Phase::Write(Plan { next, fenced: None })
+    } else {
+        match fence {
+            FenceRead::No => Phase::ReadFence,
+            FenceRead::At(expected) => {
+                let previous = head(world, tail).map_or(world.saved_head, |head| head.number);
+                let next = first_number(model, world, head(world, tail));
+                Phase::Write(Plan { next, fenced: Some((expected, previous)) })
+            }
+        }
+    };
+    world.writers[writer].phase = phase;
+}
+
+/// The newest entry that a writer knows of, if it has not expired.
+fn head(world: &World, tail: Tail) -> Option<Entry> {
+    let newest = tail.to.checked_sub(1).filter(|newest| *newest >= tail.from)?;
+    world.entries.get(newest).copied().filter(|entry| entry.is_there)
+}
+
+/// The messages of a batch that a writer does not know to be in the log, each once.
+fn new_messages(world: &World, tail: Tail, batch: &[Record]) -> Vec<u8> {
+    let mut new = Vec::new();
+    for record in batch {
+        let is_known = world.entries[tail.from..tail.to].iter().any(|entry| entry.message == record.message);
+        if !is_known && !new.contains(&record.message) {
+            new.push(record.message);
+        }
+    }
+    new
+}
+
+/// The next number of a log that does not end soon, as far as a writer knows.
+fn next_of_a_lasting_log(model: &Numbering, world: &World, tail: Tail) -> Option<u8> {
+    let head = head(world, tail)?;
+    let lasts = head.life == Life::Lasting || (head.life == Life::Ending && !model.has(Rule::Margin));
+    lasts.then_some(head.number + 1)
+}
+
+/// The number under which a log near its end goes on, or a new one starts.
+fn first_number(model: &Numbering, world: &World, head: Option<Entry>) -> u8 {
+    match head {
+        Some(head) if head.life == Life::Ending || !model.has(Rule::StartAnew) => head.number + 1,
+        Some(_) => world.time(),
+        None if model.has(Rule::StartAtTime) => world.time(),
+        None => 1,
+    }
+}
+
+/// The append, if its numbers are free, and the fence stands where it stood.
+fn write(model: &Numbering, world: &mut World, writer: usize) {
+    let at_work = world.writers[writer].clone();
+    let (Phase::Write(plan), Some(tail)) = (at_work.phase, at_work.memory) else { return };
+    let new = new_messages(world, tail, &at_work.batch);
+    let last = plan.next + u8::try_from(new.len()).unwrap_or_default() - 1;
+    let is_taken = |entry: &Entry| entry.is_there && (plan.next..=last).contains(&entry.number);
+    let is_free = !world.entries.iter().any(is_taken) || !model.has(Rule::Condition);
+    let stands = match (plan.fenced, world.fence) {
+        (Some((expected, _)), Some(fence)) => expected == Some(fence.start) || !model.has(Rule::Fence),
+        _ => true,
+    };
+    if at_work.is_over {
+        world.writers[writer] = Writer::default();
+    }
+    if !is_free || !stands {
+        if at_work.is_over {
+            return;
+        }
+        // It reads what others have appended after what it knows; all of it, if it knew of nothing.
+        let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
+        let tail = match head(world, tail) {
+            Some(_) => Tail { from: tail.from, to: world.newest().map_or(tail.to, |newest| newest + 1) },
+            None => read_tail(world, may_be_logged),
+        };
+        decide(model, world, writer, tail, FenceRead::No);
+        return;
+    }
+    let highest = world.highest();
+    let is_at_its_end = world.life().is_none_or(|life| life == Life::Last);
+    world.went_back |= plan.next <= highest;
+    world.gap |= plan.next > highest + 1 && !is_at_its_end;
+    if plan.next > highest + 1 {
+        // What is left of the log before has expired by now, or will within seconds.
+        world.entries.iter_mut().for_each(|entry| entry.is_there = false);
+    }
+    let own = world.entries.len();
+    let entry = |(number, message): (u8, &u8)| Entry { number, message: *message, is_there: true, life: Life::Lasting };
+    world.entries.extend((plan.next..).zip(&new).map(entry));
+    if let Some((_, previous)) = plan.fenced {
+        world.fence = Some(Fence { start: plan.next, previous });
+    }
+    if at_work.is_over {
+        return;
+    }
+    let to = world.entries.len();
+    // What it has searched it remembers.
+    let from = if tail.to.saturating_sub(tail.from) > READ {
+        tail.from
+    } else {
+        own.min(to.saturating_sub(READ)).max(tail.from)
+    };
+    world.writers[writer].memory = Some(Tail { from, to });
+    world.writers[writer].phase = Phase::Finish;
+}

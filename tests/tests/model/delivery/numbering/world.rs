@@ -1,0 +1,189 @@
+//! What the model of numbering keeps: producers, the queue, a log that expires, two writers, one reader.
+
+/// A message. Its id is its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Message {
+    /// How often its producer may still send it.
+    pub(super) sends: u8,
+    /// The queue knows it: it was taken less than five minutes ago.
+    pub(super) is_known: bool,
+    /// How often the queue has taken it.
+    pub(super) taken: u8,
+}
+
+/// What a record was when it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Age {
+    /// For the first time, within the five minutes.
+    Fresh,
+    /// Later, or again: it may be in the log.
+    Old,
+}
+
+/// A record of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Record {
+    pub(super) message: u8,
+    /// Which of the message's records it is.
+    pub(super) copy: u8,
+    pub(super) age: Age,
+}
+
+/// An entry that is in the log, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) number: u8,
+    pub(super) message: u8,
+    pub(super) is_there: bool,
+    pub(super) life: Life,
+}
+
+/// How far off the time is at which an entry expires: never earlier than those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Life {
+    /// Longer than the margin: than any invocation takes.
+    Lasting,
+    /// Within the margin.
+    Ending,
+    /// Seconds: by another clock it may be gone.
+    Last,
+}
+
+/// Where the log was started last, or carried on near its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fence {
+    pub(super) start: u8,
+    pub(super) previous: u8,
+}
+
+/// The end of the log as a writer has seen it: positions among all entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Tail {
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+/// A write that is made next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Plan {
+    /// The first number.
+    pub(super) next: u8,
+    /// Where the fence must stand, and the last number before this log: of a write under the lock of the fence.
+    pub(super) fenced: Option<(Option<u8>, u8)>,
+}
+
+/// A consumer of the room's group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Writer {
+    /// What it remembers of the log from one batch to the next.
+    pub(super) memory: Option<Tail>,
+    pub(super) batch: Vec<Record>,
+    /// Another one has brought its batch to an end: its own time is over, but for a write that is under way.
+    pub(super) is_over: bool,
+    pub(super) phase: Phase,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Phase {
+    #[default]
+    Idle,
+    /// It looks at the end of the log.
+    Look,
+    /// It reads the fence.
+    ReadFence,
+    /// It looks at the end of the log once more: what is read after the fence tells who has moved it.
+    LookAgain {
+        fence: Option<u8>,
+    },
+    Write(Plan),
+    /// It saves the log's head, and acknowledges.
+    Finish,
+}
+
+/// A client that has been in the room since the first entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Reader {
+    /// The last number that it has, without a gap.
+    pub(super) position: u8,
+    /// What it had when it asked last.
+    pub(super) asked: u8,
+    /// Positions of the entries that it has, and of those that it was told it cannot have, one bit each.
+    pub(super) seen: u16,
+    pub(super) given_up: u16,
+    /// Entries before this position were posted.
+    pub(super) posted: usize,
+    pub(super) reply: Reply,
+    /// It was told that all is said, and something is missing.
+    pub(super) misses: bool,
+}
+
+/// A reply to a `sync` or a join with `after`, on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reply {
+    None,
+    /// The log is read next.
+    Asked,
+    /// It has these entries, from the position that was asked for on. The fence is read next.
+    Found {
+        first: usize,
+        to: usize,
+    },
+    /// It has nothing there. The head that was saved is read next.
+    Nothing,
+    /// The saved head is another one. The newest entry is read next.
+    Elsewhere {
+        saved: u8,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    pub(super) messages: Vec<Message>,
+    pub(super) queue: Vec<Record>,
+    /// All that ever were in the log, ascending.
+    pub(super) entries: Vec<Entry>,
+    pub(super) fence: Option<Fence>,
+    /// The head as it was saved beside the log.
+    pub(super) saved_head: u8,
+    pub(super) writers: Vec<Writer>,
+    pub(super) reader: Reader,
+    /// How often the log may still end.
+    pub(super) ends: u8,
+    pub(super) takes: u8,
+    pub(super) redrives: u8,
+    /// A number was given twice, or one below another that there was.
+    pub(super) went_back: bool,
+    /// A number was left out, and the log was not at its end.
+    pub(super) gap: bool,
+}
+
+impl World {
+    /// The newest entry, if the log has any.
+    pub(super) fn newest(&self) -> Option<usize> {
+        self.entries.iter().rposition(|entry| entry.is_there)
+    }
+
+    /// How far off the end of the log is.
+    pub(super) fn life(&self) -> Option<Life> {
+        self.newest().map(|newest| self.entries[newest].life)
+    }
+
+    /// The oldest entry, if the log has any.
+    pub(super) fn oldest(&self) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.is_there)
+    }
+
+    /// The highest number that there ever was.
+    pub(super) fn highest(&self) -> u8 {
+        self.entries.iter().map(|entry| entry.number).max().unwrap_or_default()
+    }
+
+    /// The time, as a number: beyond all that there are, and all that somebody is about to give.
+    pub(super) fn time(&self) -> u8 {
+        let planned = |writer: &Writer| match writer.phase {
+            Phase::Write(plan) => plan.next + u8::try_from(writer.batch.len()).unwrap_or_default(),
+            _ => 0,
+        };
+        self.writers.iter().map(planned).fold(self.highest(), u8::max) + 2
+    }
+}
