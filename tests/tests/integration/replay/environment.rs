@@ -17,12 +17,12 @@ use lambda_runtime::{Context, LambdaEvent};
 use shared::ConnectionId;
 use shared::metrics::Metrics;
 use shared::store::{congestion::CongestionTable, connections::ConnectionTable};
-use tests::aws_endpoint::{AwsEndpoint, Forward};
-use tests::aws_sdk;
-use tests::clock::TestClock;
-use tests::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, DynamoDb, ROOM_INDEX};
-use tests::events::{QueueRecord, queue_batch};
-use tests::fifo_queue::FifoQueue;
+use testkit::aws_endpoint::{AwsEndpoint, Forward};
+use testkit::aws_sdk;
+use testkit::clock::TestClock;
+use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, DynamoDb, ROOM_INDEX};
+use testkit::events::{QueueRecord, queue_batch};
+use testkit::fifo_queue::FifoQueue;
 use tokio::task::JoinHandle;
 
 use super::gate::{Call, Gate, GatedTables};

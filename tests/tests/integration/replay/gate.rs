@@ -7,9 +7,9 @@ use bytes::Bytes;
 use fanout::connections_api::Outcome;
 use serde_json::Value;
 use shared::ConnectionId;
-use tests::aws_endpoint::{Backend, Forward};
-use tests::dynamodb::MESSAGES_TABLE;
-use tests::http_server::{Reply, Request};
+use testkit::aws_endpoint::{Backend, Forward};
+use testkit::dynamodb::MESSAGES_TABLE;
+use testkit::http_server::{Reply, Request};
 use tokio::sync::oneshot;
 
 /// A call that waits.

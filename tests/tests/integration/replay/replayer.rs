@@ -8,10 +8,10 @@ use shared::clock::Clock;
 use shared::store::log::{LogTable, ProgressOf};
 use shared::{ConnectionId, RoomId};
 use stateright::Model;
-use tests::application::RoomView;
-use tests::clock::TestClock;
-use tests::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
-use tests::events::QueueRecord;
+use testkit::application::RoomView;
+use testkit::clock::TestClock;
+use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
+use testkit::events::QueueRecord;
 
 use super::broadcast::world::{Age, Content, Phase, Place, Progress, Record, World};
 use super::broadcast::{Action, Scenario, Set};
