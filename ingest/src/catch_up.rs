@@ -363,3 +363,16 @@ async fn nothing_from(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_for_now_is_there_to_be_asked_for() {
+        let found = Found::unread(4, LogHead { seq: 9, appended_at: 5, expires_at: 6 });
+        assert_eq!((found.after, found.appended_at), (4, Some(5)));
+        let told = found.fill(&mut ReplyBudget::new());
+        assert_eq!((told.seq, told.messages.len(), told.more, told.truncated), (9, 0, true, false));
+    }
+}
