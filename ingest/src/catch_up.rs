@@ -364,4 +364,13 @@ mod tests {
         let told = found.fill(&mut ReplyBudget::new());
         assert_eq!((told.seq, told.messages.len(), told.more, told.truncated), (9, 0, true, false));
     }
+
+    #[test]
+    fn what_is_spent_on_something_else_is_not_there_for_messages() {
+        let mut budget = ReplyBudget::new();
+        let (used, left, beside) = (budget.used(), budget.left(), budget.left_beside_messages());
+        budget.spend(1_000);
+        assert_eq!((budget.used(), budget.left()), (used + 1_000, left - 1_000));
+        assert_eq!(budget.left_beside_messages(), beside - 1_000);
+    }
 }
