@@ -21,6 +21,9 @@ TTL ?=
 TARGET ?=
 MINUTES ?= 10
 
+SHARD ?=
+DIFF ?=
+
 STACK ?= roomcast
 ARCH ?= x86_64
 PARAMS ?=
@@ -39,6 +42,8 @@ LOCAL_PYTHON := $(VENV)/local/bin/python
 
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_MUTANTS_VERSION := 27.1.0
+CARGO_MUTANTS := target/tools/cargo-mutants-$(CARGO_MUTANTS_VERSION)/bin/cargo-mutants
 
 # Node.js 20 or newer where there is one, else that of $(VENV)/node.
 NODE_IS_NEW := $(shell command -v npm >/dev/null 2>&1 && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && echo yes)
@@ -178,6 +183,11 @@ chaos: lambda $(VENV)/local/.ready
 	@ROOMCAST_CHAOS_MINUTES="$(MINUTES)" $(STEP) "chaos for $(MINUTES) minutes" \
 		cargo test --package tests --test e2e --locked -- --exact chaos::for_minutes
 
+.PHONY: mutants
+mutants: ## Which faults the tests notice: make mutants SHARD=0/100, or DIFF=file for those that a change touches: docs/mutants.md
+mutants: setup $(CARGO_MUTANTS)
+	@$(STEP) "mutants" infra/mutants/run $(CARGO_MUTANTS) $(if $(SHARD),--shard "$(SHARD)") $(if $(DIFF),--in-diff "$(abspath $(DIFF))")
+
 ##@ Measure
 
 .PHONY: bench
@@ -263,10 +273,14 @@ $(VENV)/%/.ready: infra/requirements/%.txt | setup
 	@$(STEP) "Python packages: $*" infra/python-packages $(VENV)/$* $<
 	@touch $@
 
-# The debug profile: it checks in a second all the same, and takes half as long to build.
+# The debug profile: they work in seconds all the same, and take half as long to build.
 $(CARGO_DENY): | setup
-	@$(STEP) "cargo-deny $(CARGO_DENY_VERSION)" env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked \
-		--version $(CARGO_DENY_VERSION) --root target/tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny
+	@$(call install-tool,cargo-deny,$(CARGO_DENY_VERSION))
+
+$(CARGO_MUTANTS): | setup
+	@$(call install-tool,cargo-mutants,$(CARGO_MUTANTS_VERSION))
+
+install-tool = $(STEP) "$1 $2" env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked --version $2 --root target/tools/$1-$2 $1
 
 $(BENCH_MODULES): tests/bench/node/package.json tests/bench/node/package-lock.json $(NODE)
 	@$(STEP) "AWS SDK for JavaScript" npm --prefix tests/bench/node ci --no-audit --no-fund

@@ -1,7 +1,5 @@
 //! A batch of the queue: its records, read and sorted into their groups.
 
-use std::ops::Range;
-
 use aws_lambda_events::sqs::SqsMessage;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use shared::{
@@ -171,12 +169,6 @@ impl Group {
     #[must_use]
     pub fn dead_letters_from(&self, first: usize) -> Vec<QueueRecord> {
         self.records[first..].iter().map_while(|record| record.dead_letter(&self.id)).collect()
-    }
-
-    /// The records at some positions.
-    #[must_use]
-    pub fn records(&self, positions: Range<usize>) -> &[Record] {
-        self.records.get(positions).unwrap_or_default()
     }
 }
 

@@ -186,7 +186,6 @@ impl Head {
 /// What was found in a log for somebody who has everything up to `after`.
 #[derive(Debug)]
 pub struct Found {
-    after: u64,
     seq: u64,
     messages: Vec<LoggedMessage>,
     /// Whether there are messages beyond those, or may be.
@@ -204,29 +203,20 @@ impl Found {
     /// Nothing, of a log of which nothing is known.
     #[must_use]
     pub fn empty() -> Self {
-        Self {
-            after: 0,
-            seq: 0,
-            messages: Vec::new(),
-            more: false,
-            truncated: false,
-            appended_at: None,
-            head: None,
-            units: 0,
-        }
+        Self { seq: 0, messages: Vec::new(), more: false, truncated: false, appended_at: None, head: None, units: 0 }
     }
 
     /// Nothing beyond a head that has expired, or that the client has.
     #[must_use]
     pub fn nothing_beyond(after: u64, head: LogHead) -> Self {
         let truncated = after > 0 && after != head.seq;
-        Self { after, seq: head.seq, truncated, appended_at: Some(head.appended_at), ..Self::empty() }
+        Self { seq: head.seq, truncated, appended_at: Some(head.appended_at), ..Self::empty() }
     }
 
     /// Something up to a head, which is not read for now.
     #[must_use]
-    pub fn unread(after: u64, head: LogHead) -> Self {
-        Self { after, seq: head.seq, more: true, appended_at: Some(head.appended_at), ..Self::empty() }
+    pub fn unread(head: LogHead) -> Self {
+        Self { seq: head.seq, more: true, appended_at: Some(head.appended_at), ..Self::empty() }
     }
 
     /// Something that the client has no right to: it is told as what is gone.
@@ -238,9 +228,8 @@ impl Found {
     pub fn fill(self, budget: &mut ReplyBudget) -> CatchUp {
         let found = self.messages.len();
         let messages: Vec<_> = self.messages.into_iter().take_while(|logged| budget.takes(&logged.message)).collect();
-        let last = messages.last().map_or(self.after, |last| last.seq);
         // What was found and did not fit, and what came after a last message, is there to be asked for.
-        let more = self.more || messages.len() < found || (!messages.is_empty() && last < self.seq);
+        let more = self.more || messages.len() < found || messages.last().is_some_and(|last| last.seq < self.seq);
         CatchUp { seq: self.seq, messages, more, truncated: self.truncated }
     }
 }
@@ -252,7 +241,7 @@ impl Found {
 pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, StoreError> {
     let head = Head::read(log, room).await?;
     let (seq, appended_at) = (head.seq, head.appended_at);
-    Ok(Found { after: seq, seq, appended_at, head: Some(head), ..Found::empty() })
+    Ok(Found { seq, appended_at, head: Some(head), ..Found::empty() })
 }
 
 /// For [`read`]: whatever the log has.
@@ -310,7 +299,7 @@ pub async fn read(
     let truncated = has_gap || is_gone;
     // Whoever knows no head has looked for what is beyond by itself.
     let more = more && (head.is_some() || seq > last);
-    let found = Found { after, seq, messages, more, truncated, appended_at, head: None, units };
+    let found = Found { seq, messages, more, truncated, appended_at, head: None, units };
     Ok(if is_withheld { found.withheld() } else { found })
 }
 
@@ -359,7 +348,29 @@ async fn nothing_from(
             let seq = newest.map_or(0, LogEntry::seq).max(known.map_or(0, |known| known.seq));
             let appended_at = newest.map(|newest| newest.appended_at).or(known.map(|known| known.appended_at));
             let more = newest.is_some_and(|newest| newest.seq() > after);
-            Ok(Found { after, seq, more, truncated: after > 0 && !more, appended_at, units, ..Found::empty() })
+            Ok(Found { seq, more, truncated: after > 0 && !more, appended_at, units, ..Found::empty() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_for_now_is_there_to_be_asked_for() {
+        let found = Found::unread(LogHead { seq: 9, appended_at: 5, expires_at: 6 });
+        assert_eq!(found.appended_at, Some(5));
+        let told = found.fill(&mut ReplyBudget::new());
+        assert_eq!((told.seq, told.messages.len(), told.more, told.truncated), (9, 0, true, false));
+    }
+
+    #[test]
+    fn what_is_spent_on_something_else_is_not_there_for_messages() {
+        let mut budget = ReplyBudget::new();
+        let (used, left, beside) = (budget.used(), budget.left(), budget.left_beside_messages());
+        budget.spend(1_000);
+        assert_eq!((budget.used(), budget.left()), (used + 1_000, left - 1_000));
+        assert_eq!(budget.left_beside_messages(), beside - 1_000);
     }
 }

@@ -351,3 +351,49 @@ fn json_len(value: &impl Serialize) -> usize {
     let _ = serde_json::to_writer(&mut counter, value);
     counter.0
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use shared::{clock::SystemClock, order::Rank};
+
+    use super::*;
+
+    fn snapshot(room: &str, bytes: usize) -> Snapshot {
+        let (values, added) = (BTreeMap::new(), BTreeMap::new());
+        let room = RoomId::parse(room).unwrap();
+        Snapshot {
+            room,
+            seq: 1,
+            read_at: u64::MAX - KEPT_MILLIS,
+            start: String::new(),
+            end: None,
+            values,
+            added,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn the_oldest_snapshots_make_way_until_the_rest_fits() {
+        let states = States::none(SystemClock);
+        let kept = || states.snapshots.borrow().iter().map(|kept| kept.room.to_string()).collect::<Vec<_>>();
+        states.remember(snapshot("a", KEPT_BYTES / 2));
+        states.remember(snapshot("b", KEPT_BYTES / 2));
+        assert_eq!(kept(), ["a", "b"]);
+        states.remember(snapshot("c", KEPT_BYTES / 2 + 1));
+        assert_eq!(kept(), ["c"]);
+        states.remember(snapshot("d", KEPT_BYTES + 1));
+        assert_eq!(kept(), Vec::<String>::new(), "one that is too large is not kept at all");
+    }
+
+    #[test]
+    fn a_value_takes_its_texts_and_what_is_around_them() {
+        let data = Some(RawValue::from_string("123456789".into()).unwrap());
+        let rank = Rank { version: 0, seq: 1 };
+        let value = StateValue { key: "k".repeat(7), rank, from: "ann".into(), sent_at: 0, data, until: None };
+        // The key is there twice, as the map's and as the value's.
+        assert_eq!(bytes_of(&value), AROUND_VALUE + 7 + 7 + 3 + 9);
+        assert_eq!(bytes_of(&StateValue { data: None, ..value }), AROUND_VALUE + 7 + 7 + 3);
+    }
+}

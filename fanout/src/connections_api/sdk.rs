@@ -84,3 +84,17 @@ fn is_of_connecting(error: &ConnectorError) -> bool {
 fn is_of_credentials(error: &ConnectorError) -> bool {
     error.source().is_some_and(<dyn Error>::is::<CredentialsError>)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_sent_is_not_tried_again() {
+        let of = |error: SdkError<io::Error, HttpResponse>| classify(&error);
+        assert_eq!(of(SdkError::construction_failure("no such connection id")), Outcome::Rejected);
+        assert_eq!(of(SdkError::timeout_error("too slow")), Outcome::TimedOut);
+    }
+}

@@ -120,6 +120,18 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_filled_to_its_last_byte() {
+        let around = json!({"seq": 1, "data": ""}).to_string().len() + ",".len();
+        let left = FRAME_BYTES - broadcast::envelope_len(&room()) - 2 * around - 10_000;
+        let packed = |bytes| numbers(&repack(&room(), &[frame(&[1], None, 10_000), frame(&[2], None, bytes)], 0));
+        assert_eq!(packed(left), [(vec![1, 2], None)]);
+        assert_eq!(packed(left + 1), [(vec![1], None), (vec![2], None)]);
+        // What is left out of a frame makes room in it.
+        let cut = [frame(&[1, 2], None, 15_000), frame(&[3], None, 15_000)];
+        assert_eq!(numbers(&repack(&room(), &cut, 1)), [(vec![2, 3], None)]);
+    }
+
+    #[test]
     fn what_is_no_frame_is_known_as_such() {
         let max = u64::MAX;
         for json in [

@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn half_the_share_of_before_and_the_largest_one_are_still_tolerated() {
+        for (answers, number) in [(400, 20), (100, 40)] {
+            let now = Instant::now();
+            let mut trials = Trials::default();
+            let (_, tried) = descend(&mut trials, now);
+            let verdict = trials.judge(now, tried, refused(answers, number));
+            assert_eq!(verdict, Verdict::Unrelated { last_max_rate: 9_000.0 }, "{number} of {answers}");
+        }
+    }
+
+    #[test]
     fn an_account_that_refuses_everything_meanwhile_is_short() {
         let now = Instant::now();
         let mut trials = Trials::default();

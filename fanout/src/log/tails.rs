@@ -51,3 +51,62 @@ impl Default for Tails {
         Self { tails: LruCache::new(ROOMS), entries: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use shared::{
+        LoggedMessage, Message,
+        store::log::{Layout, LogEntry},
+    };
+
+    use super::*;
+
+    fn tail_of(entries: usize) -> Tail {
+        let message = Message {
+            room: room(0),
+            id: "m".into(),
+            from: "alice".into(),
+            sent_at: 0,
+            data: RawValue::NULL.to_owned(),
+            key: None,
+            version: None,
+            remove: false,
+            ttl_seconds: None,
+        };
+        let logged = LoggedMessage { seq: 1, message };
+        let mut entry =
+            LogEntry { logged, appended_at: 0, expires_at: 0, layout: Layout::Direct, floor: 0, state_at: None };
+        let mut tail = Tail::default();
+        for _ in 0..entries {
+            tail.extend(std::slice::from_ref(&entry));
+            entry.logged.seq += 1;
+        }
+        tail
+    }
+
+    fn room(number: usize) -> RoomId {
+        RoomId::parse(&format!("r{number}")).unwrap()
+    }
+
+    /// Which of some rooms are remembered.
+    fn known(tails: &mut Tails, rooms: usize) -> Vec<usize> {
+        (0..rooms).filter(|number| tails.get(&room(*number)).is_some()).collect()
+    }
+
+    #[test]
+    fn the_rooms_that_were_not_used_for_longest_make_way_for_a_long_tail() {
+        let mut tails = Tails::default();
+        for number in 0..4 {
+            tails.put(&room(number), tail_of(ENTRIES / 4));
+        }
+        assert_eq!(known(&mut tails, 4), [0, 1, 2, 3]);
+        tails.put(&room(4), tail_of(ENTRIES / 2));
+        assert_eq!(known(&mut tails, 5), [2, 3, 4]);
+        // What takes another one's place in the same room does not count twice.
+        for _ in 0..4 {
+            tails.put(&room(4), tail_of(ENTRIES / 2));
+        }
+        assert_eq!(known(&mut tails, 5), [2, 3, 4]);
+    }
+}

@@ -268,7 +268,7 @@ async fn serve<C: Clock>(
                 // Whoever is told that there is more asks at once; whoever is told nothing waits.
                 Look::Behind(_) if is_spent && has_failed.get() => return (room, Ok(None)),
                 Look::Behind(head) if is_spent || budget.borrow().is_spent() => {
-                    return (room, Ok(Some(Found::unread(after, head))));
+                    return (room, Ok(Some(Found::unread(head))));
                 }
                 Look::Behind(head) => Some(head),
                 Look::Unknown if is_spent => return (room, Ok(None)),

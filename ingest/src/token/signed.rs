@@ -73,3 +73,23 @@ impl Payload {
         self.0.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, crypto::sign};
+
+    use super::*;
+
+    #[test]
+    fn a_signed_payload_that_is_no_json_makes_no_jwt() {
+        // {"alg":"HS256"} and xx.
+        let signed = "eyJhbGciOiJIUzI1NiJ9.eHg";
+        let signature = sign(signed.as_bytes(), &EncodingKey::from_secret(b"secret"), Algorithm::HS256).unwrap();
+        let text = format!("{signed}.{signature}");
+        let token = SignedToken::parse(&text).unwrap();
+        let refusal =
+            |secret: &[u8]| token.verify(&DecodingKey::from_secret(secret), Algorithm::HS256).map(drop).unwrap_err();
+        assert!(matches!(refusal(b"secret"), TokenError::NoJwt));
+        assert!(matches!(refusal(b"another"), TokenError::Signature));
+    }
+}

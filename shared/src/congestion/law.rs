@@ -164,6 +164,13 @@ mod tests {
     }
 
     #[test]
+    fn two_sights_are_compared_if_they_are_not_too_far_apart() {
+        let before = seen(0, 2_100, 10);
+        let cut_after = |apart: u64| judge(Some(&before), sight(1_000, 2_100 + apart, 1_000), true).unwrap().cut;
+        assert!(cut_after(MOST_APART).is_some() && cut_after(MOST_APART + 1).is_none());
+    }
+
+    #[test]
     fn a_burst_that_drains_is_not_cut() {
         // 500 messages within a second, which go out at ten a second.
         let mut row = judge(None, sight(50, 2_500, 480), true);

@@ -226,3 +226,13 @@ impl<C: Clock> LogTable<C> {
         Ok(row)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_unit_stands_for_four_kib() {
+        assert_eq!([0.5, 1.0, 2.5].map(bytes_of_units), [2_048, 4_096, 10_240]);
+    }
+}

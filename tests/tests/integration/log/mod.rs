@@ -15,6 +15,7 @@ mod rooms;
 mod rows;
 mod session;
 mod shares;
+mod tables;
 mod throttled;
 mod writer;
 

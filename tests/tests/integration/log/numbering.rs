@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use shared::clock::Clock;
 use testkit::clock::TestClock;
 use testkit::dynamodb::DynamoDb;
@@ -164,4 +165,16 @@ async fn an_entry_never_expires_before_the_one_ahead_of_it() {
     assert!(expiries.is_sorted(), "{expiries:?}");
     assert_eq!(expiries[0], expiries[1], "as long as what is ahead of it");
     assert!(expiries[2] >= expiries[1] + 3_599);
+}
+
+/// The clock of whoever wrote the newest entry was ahead.
+#[tokio::test]
+async fn a_log_that_ends_with_a_number_beyond_the_time_goes_on_after_it() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let ahead = clock.unix_micros() + 60_000_000;
+    dynamodb.seed_log([json!({
+        "roomId": ROOM, "seq": ahead, "id": "z", "from": "alice", "sentAt": 1, "data": "1", "appendedAt": 1,
+        "expiresAt": clock.unix_seconds() + 2,
+    })]);
+    assert_eq!(numbers(&writer(&dynamodb, &clock, RETENTION), &batch(&["a"], &clock)).await, [ahead + 1]);
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use fanout::log::AppendError;
 use serde_json::json;
+use shared::store::StoreError;
 use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::clock::TestClock;
 use testkit::dynamodb::{DynamoDb, MESSAGES_TABLE, STATE_TABLE};
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch, queued_message};
 use testkit::runtime_api::{Environment, Function};
 
-use super::{Tables, batch};
+use super::{ROOM, Tables, batch};
 use crate::fanout::{World, invoke, message};
 
 fn keyed(room: &str, id: &str, key: &str) -> QueueRecord {
@@ -163,4 +165,24 @@ async fn no_append_waits_for_state() {
         assert_eq!((before, 0), steps(&without, &stateless[place], &records).await, "batch {turn}");
         assert!((2..=4).contains(&writes), "{writes} calls of state after the append of batch {turn}");
     }
+}
+
+/// Six attempts of ours, of three by the SDK.
+#[tokio::test]
+async fn a_value_is_put_again_while_the_table_throttles_for_a_moment_and_not_for_ever() {
+    let tables = Tables::new();
+    let writer = tables.environment();
+    let puts =
+        || tables.dynamodb.calls_of("PutItem").iter().filter(|call| call.body["TableName"] == STATE_TABLE).count();
+    let throttles =
+        || Rule::on("PutItem", Fault::throughput_exceeded()).when(|call| call.body["TableName"] == STATE_TABLE);
+    let appended = writer.append(&batch(vec![tables.message("a", "k")])).await.unwrap();
+    tables.dynamodb.fault(throttles().times(3));
+    writer.apply(appended).await.unwrap();
+    assert_eq!((puts(), tables.dynamodb.state(ROOM).len()), (4, 1));
+    let appended = writer.append(&batch(vec![tables.message("b", "l")])).await.unwrap();
+    tables.dynamodb.fault(throttles());
+    let applied = writer.apply(appended).await;
+    assert!(matches!(applied, Err(AppendError::Store(StoreError::Throttled { .. }))), "{applied:?}");
+    assert_eq!(puts(), 4 + 6 * 3);
 }

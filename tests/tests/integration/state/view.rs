@@ -26,6 +26,13 @@ pub(super) struct Logged {
     until: u64,
 }
 
+impl Logged {
+    /// Whether the log has forgotten it at a time in seconds.
+    pub(super) fn is_over(self, now: u64) -> bool {
+        self.until <= now
+    }
+}
+
 impl Fact {
     /// What it says at a time.
     pub(super) fn value(&self, now: u64) -> Option<&Value> {
