@@ -81,7 +81,7 @@ async fn jobs_that_take_longer_than_an_invocation_to_enqueue_get_further_each_ti
     let records: Vec<_> = (0..4).map(|n| large(&n.to_string(), 100_000)).collect();
     let mut jobs = Vec::new();
     let mut left = records.clone();
-    for receives in 1..=5 {
+    for receives in 1..=20 {
         let failed = invoke_briefly(&fanout, &left).await;
         left.retain(|record| failed.contains(&record.message_id));
         for record in &mut left {
