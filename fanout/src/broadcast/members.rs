@@ -48,7 +48,12 @@ impl<C: Clock + Clone + Send + Sync + 'static> Members<C> {
         room: &RoomId,
         slots: RangeInclusive<u16>,
     ) -> Result<Self, StoreError> {
-        let page = table.page(room, slots.clone(), None, FIRST_PAGE).await?;
+        // What goes on after the last member of a shard begins behind the shard's end.
+        let page = if slots.is_empty() {
+            MemberPage { members: Vec::new(), next: None }
+        } else {
+            table.page(room, slots.clone(), None, FIRST_PAGE).await?
+        };
         let mut members =
             Self { table: table.clone(), room: room.clone(), slots, page: Vec::new().into_iter(), next: Next::End };
         members.take(page);

@@ -292,6 +292,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                         Ok(Some(member)) => (under_way.open.borrow_mut().reach(&member.connection), member),
                         Ok(None) => {
                             end.replace(End::LastMember);
+                            under_way.open.borrow_mut().reach_end();
                             return None;
                         }
                         // What has begun still ends.

@@ -17,8 +17,10 @@ const MOST_MISSING: usize = 32;
 #[derive(Debug)]
 pub struct OpenSlots {
     open: BTreeMap<Ticket, Open>,
-    /// The slot of the member that came last; members of the same slot may follow.
+    /// The slot of the member that came last, of which others may follow; the one after it when there are no more members.
     reached: u16,
+    /// A member came.
+    has_begun: bool,
     tickets: u32,
 }
 
@@ -50,7 +52,7 @@ impl OpenSlots {
     /// For a broadcast to the slots from `first` on.
     #[must_use]
     pub fn new(first: u16) -> Self {
-        Self { open: BTreeMap::new(), reached: first, tickets: 0 }
+        Self { open: BTreeMap::new(), reached: first, has_begun: false, tickets: 0 }
     }
 
     /// A member below the first slot, which an earlier invocation has left open.
@@ -62,7 +64,14 @@ impl OpenSlots {
     pub fn reach(&mut self, connection: &ConnectionId) -> Ticket {
         // A hash of the id: computed once for each member.
         self.reached = connection.slot();
+        self.has_begun = true;
         self.open(connection, self.reached, false)
+    }
+
+    /// All members have had their turn: nobody else of the last one's slot follows, which is named like the others. Without it the last
+    /// member would be posted to again each time, and never have had its chance. (In the very last slot, one room in 65,536, it is so.)
+    pub fn reach_end(&mut self) {
+        self.reached = self.reached.saturating_add(u16::from(self.has_begun));
     }
 
     /// A member's turn has come.
@@ -150,6 +159,22 @@ mod tests {
         slots.settle(tickets[2]);
         let from = all[3].slot();
         assert_eq!(slots.lacking(), Slots { from, missing: vec![] }, "members of the last slot may be missing");
+    }
+
+    #[test]
+    fn the_last_member_is_named_once_nobody_follows() {
+        let (mut slots, all) = (OpenSlots::new(0), connections(2));
+        let tickets = begun(&mut slots, &all);
+        slots.reach_end();
+        let (missing, from) = (all.iter().map(ConnectionId::slot).collect(), all[1].slot() + 1);
+        assert_eq!(slots.lacking(), Slots { from, missing });
+        slots.settle(tickets[0]);
+        slots.settle(tickets[1]);
+        assert_eq!(slots.lacking(), Slots { from, missing: vec![] });
+
+        let mut nobody = OpenSlots::new(from);
+        nobody.reach_end();
+        assert_eq!(nobody.lacking(), Slots { from, missing: vec![] }, "whoever goes on does not move on");
     }
 
     #[test]

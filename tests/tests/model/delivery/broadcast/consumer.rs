@@ -143,10 +143,10 @@ fn step(scenario: &Scenario, world: &mut World, consumer: &Consumer, run: Set, w
     let is_member = |slot: &u8| world.connections[usize::from(*slot)].is_listed;
     let delivery = |had_its_chance| move |slot| Delivery { slot, left: numbers, had_its_chance, posted: 0 };
     let members: Vec<_> = (from..end).filter(is_member).collect();
-    let last = members.last().copied().unwrap_or(from);
+    let behind_all = members.last().map_or(from, |last| last + 1);
     let left_open = missing.iter().filter(is_member).map(delivery(true));
     let open = left_open.chain(members.into_iter().map(delivery(false))).collect();
-    Step { numbers, open, from, last, got_further: false, posted: Vec::new() }
+    Step { numbers, open, from, behind_all, got_further: false, posted: Vec::new() }
 }
 
 /// Whether a frame of the batch ends with a number.
@@ -181,7 +181,8 @@ pub(crate) fn interrupted(scenario: &Scenario, consumer: &Consumer, step: &Step)
     let slot = match waiting {
         Some(waiting) if !waiting.had_its_chance => waiting.slot,
         Some(_) => step.from,
-        None => step.last,
+        // All members have had their turn.
+        None => step.behind_all,
     };
     let has_come = |(place, delivery): &(usize, &Delivery)| *place <= scenario.window || delivery.had_its_chance;
     let open = step.open.iter().enumerate().filter(has_come).map(|(_, delivery)| delivery.slot);

@@ -139,8 +139,8 @@ pub(crate) struct Step {
     pub(crate) open: Vec<Delivery>,
     /// The slot from which on it began.
     pub(crate) from: u8,
-    /// The slot of the last member.
-    pub(crate) last: u8,
+    /// The slot behind that of the last member.
+    pub(crate) behind_all: u8,
     /// A delivery has ended.
     pub(crate) got_further: bool,
     /// Frames posted to those whose delivery has ended, by slot.
