@@ -51,16 +51,3 @@ impl<C: Clock> Verifier<C> {
         Ok(self.rules.grant(payload.json(), token_use, self.clock.unix_seconds())?)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn that_keys_could_not_be_read_is_an_outage_and_a_bad_token_is_none() {
-        assert!(TokenError::NoKeys("secret").is_outage());
-        for refused in [TokenError::Missing, TokenError::UnknownKey, TokenError::Signature] {
-            assert!(!refused.is_outage(), "{refused}");
-        }
-    }
-}

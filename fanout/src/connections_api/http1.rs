@@ -23,9 +23,9 @@ use tokio::{
 
 use super::{
     endpoint::{Endpoint, Offer, Stream},
-    no_response::TransportError,
     request::SignedRequest,
     response::{self, PostResponse, Received},
+    transport_error::TransportError,
 };
 
 /// How long a connection may have been idle. A server that has closed it since may not have been heard: each call over

@@ -17,10 +17,10 @@ use tokio::{
 
 use super::{
     endpoint::{ConnectError, Endpoint, Offer},
-    no_response::TransportError,
     request::SignedRequest,
     response::PostResponse,
     session::{Session, SessionError},
+    transport_error::TransportError,
 };
 
 /// The sessions to one endpoint.

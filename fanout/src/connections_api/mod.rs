@@ -8,7 +8,6 @@ mod credentials;
 mod endpoint;
 mod http1;
 mod http2;
-mod no_response;
 pub mod outcome;
 mod request;
 mod response;
@@ -17,6 +16,7 @@ mod session;
 mod signature;
 pub mod signed;
 mod transport;
+mod transport_error;
 
 use std::future::Future;
 

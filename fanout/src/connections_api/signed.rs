@@ -13,11 +13,11 @@ use super::{
     ConnectionsApi,
     credentials::Signer,
     endpoint::{Endpoint, EndpointError},
-    no_response::TransportError,
     outcome::{Misconfiguration, Outcome},
     request::SignedRequest,
     signature::{Method, Scope},
     transport::Transport,
+    transport_error::TransportError,
 };
 use crate::{config::HttpVersion, frame::EncodedFrame};
 

@@ -5,8 +5,8 @@ use std::{cell::Cell, rc::Rc};
 use tokio::time::Instant;
 
 use super::{
-    endpoint::Endpoint, http1::Http1Pool, http2::Http2Pool, no_response::TransportError, request::SignedRequest,
-    response::PostResponse,
+    endpoint::Endpoint, http1::Http1Pool, http2::Http2Pool, request::SignedRequest, response::PostResponse,
+    transport_error::TransportError,
 };
 use crate::config::HttpVersion;
 

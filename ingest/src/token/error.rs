@@ -49,3 +49,16 @@ impl TokenError {
         matches!(self, Self::NoKeys(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_keys_could_not_be_read_is_an_outage_and_a_bad_token_is_none() {
+        assert!(TokenError::NoKeys("secret").is_outage());
+        for refused in [TokenError::Missing, TokenError::UnknownKey, TokenError::Signature] {
+            assert!(!refused.is_outage(), "{refused}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Why a call has no response, over either protocol.
+//! Why a call has no response, over HTTP/1.1 as over HTTP/2.
 
 use std::{error::Error, rc::Rc};
 
