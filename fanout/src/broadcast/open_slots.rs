@@ -21,6 +21,8 @@ pub struct OpenSlots {
     reached: u16,
     /// A member came.
     has_begun: bool,
+    /// There is no slot after the first one: whoever is in it was left open before.
+    is_last_slot: bool,
     tickets: u32,
 }
 
@@ -52,7 +54,8 @@ impl OpenSlots {
     /// For a broadcast to the slots from `first` on.
     #[must_use]
     pub fn new(first: u16) -> Self {
-        Self { open: BTreeMap::new(), reached: first, has_begun: false, tickets: 0 }
+        let is_last_slot = first == u16::MAX;
+        Self { open: BTreeMap::new(), reached: first, has_begun: false, is_last_slot, tickets: 0 }
     }
 
     /// A member below the first slot, which an earlier invocation has left open.
@@ -65,11 +68,12 @@ impl OpenSlots {
         // A hash of the id: computed once for each member.
         self.reached = connection.slot();
         self.has_begun = true;
-        self.open(connection, self.reached, false)
+        self.open(connection, self.reached, self.is_last_slot)
     }
 
     /// All members have had their turn: nobody else of the last one's slot follows, which is named like the others. Without it the last
-    /// member would be posted to again each time, and never have had its chance. (In the very last slot, one room in 65,536, it is so.)
+    /// member would be posted to again each time, and never have had its chance. No slot comes after the very last one: who goes on there
+    /// knows without a name that its members had theirs.
     pub fn reach_end(&mut self) {
         self.reached = self.reached.saturating_add(u16::from(self.has_begun));
     }
@@ -175,6 +179,15 @@ mod tests {
         let mut nobody = OpenSlots::new(from);
         nobody.reach_end();
         assert_eq!(nobody.lacking(), Slots { from, missing: vec![] }, "whoever goes on does not move on");
+    }
+
+    #[test]
+    fn a_member_of_the_very_last_slot_is_given_up_as_well() {
+        let mut slots = OpenSlots::new(u16::MAX);
+        let connection = ConnectionId::new("c");
+        let ticket = slots.reach(&connection);
+        slots.begin(ticket);
+        assert_eq!(slots.give_up(true), [connection]);
     }
 
     #[test]

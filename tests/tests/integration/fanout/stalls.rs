@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use shared::ConnectionId;
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::connections_server::{Outcome, Script};
+use testkit::dynamodb::ConnectionRow;
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 use testkit::runtime_api::Environment;
 
@@ -76,6 +78,34 @@ async fn hangs(end: usize) {
         }
     }
     panic!("end {end} is still not done, posts after each invocation {posts:?}");
+}
+
+/// One connection hangs in the last slot of a shard, or of the room: behind it there is nothing to go on with.
+#[tokio::test]
+async fn a_connection_in_the_last_slot_of_its_shard_does_not_hold_it_for_ever() {
+    tokio::join!(hangs_in_slot(16_383, "room/0"), hangs_in_slot(u16::MAX, "room/3"));
+}
+
+async fn hangs_in_slot(slot: u16, group: &str) {
+    let world = World::start();
+    world.seed("room", "c", 100);
+    let last = (0..).map(|n| format!("last{n}")).find(|id| ConnectionId::new(id).slot() == slot).unwrap();
+    world.dynamodb.seed([ConnectionRow::new(&last, "room")]);
+    world.connections.script(&last, Script::always(Outcome::hang()));
+    let function = world.fanout().env("FANOUT_SHARD_SIZE", 100).env("FANOUT_SHARDS", 4);
+    let fanout = function.env("FANOUT_DEADLINE_RESERVE_MS", 1_500).start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
+    let jobs: Vec<_> = world.job_records().into_iter().filter(|job| job.group == group).collect();
+    let mut posts = Vec::new();
+    for receives in 1..=4 {
+        let again: Vec<_> = jobs.iter().cloned().map(|job| job.received(receives)).collect();
+        let failed = invoke_briefly(&fanout, &again).await;
+        posts.push(world.connections.record().posts);
+        if failed.is_empty() {
+            return;
+        }
+    }
+    panic!("the job of {group} is still not done, posts after each invocation {posts:?}");
 }
 
 /// Jobs for sixteen shards, on a queue that takes 0.3 s for a call.
