@@ -43,10 +43,12 @@ impl ConnectionsApi {
 
     /// Serves a frame of a connection whose token has expired: says so, and closes the connection.
     pub async fn end_expired(&self, frame: &Frame, deadline: Deadline, metrics: &Metrics) -> Response {
-        let request_id = frame.body.as_deref().and_then(|body| match Inbound::parse(body) {
-            Ok(Inbound { request_id, .. }) | Err(Refusal { request_id, .. }) => request_id,
-        });
-        let reply = RouteError::Expired.into_reply(None, 0);
+        let (request_id, message_id) = match frame.body.as_deref().map(Inbound::parse) {
+            Some(Ok(Inbound { request_id, request })) => (request_id, request.message_id().map(str::to_owned)),
+            Some(Err(Refusal { request_id, message_id, .. })) => (request_id, message_id),
+            None => (None, None),
+        };
+        let reply = RouteError::Expired.into_reply(message_id, 0);
         let last = ServerFrame { reply, request_id }.to_json();
         let ended = async {
             metrics.add(CLOSED, u64::from(self.end(&frame.connection, last).await));

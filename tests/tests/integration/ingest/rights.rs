@@ -156,7 +156,8 @@ async fn a_frame_after_the_tokens_end_is_forbidden_and_its_connection_closed() {
         json!({ "action": "leaveRoom", "roomId": "r", "requestId": "q" }),
         json!({ "action": "sync", "rooms": { "r": 0 }, "requestId": "q" }),
         json!({ "action": "getHistory", "roomId": "r", "requestId": "q" }),
-        json!({ "action": "sendMessage", "roomId": "r", "data": 1, "requestId": "q" }),
+        json!({ "action": "sendMessage", "roomId": "r", "data": 1, "requestId": "q", "id": "m" }),
+        json!({ "action": "sendMessage", "data": 1, "requestId": "q", "id": "m" }),
         json!({ "action": "nonsense", "requestId": "q" }),
     ];
     for (number, asked) in requests.into_iter().enumerate() {
@@ -170,6 +171,7 @@ async fn a_frame_after_the_tokens_end_is_forbidden_and_its_connection_closed() {
         let told: Value = serde_json::from_str(&connections.delivered(&connection)[0]).unwrap();
         assert_error(&told, "forbidden", &["expired"]);
         assert_eq!((&told["requestId"], &told["reason"]), (&json!("q"), &json!("token_expired")));
+        assert_eq!(told["id"], asked["id"], "a sender is told which message is refused");
         assert_eq!(connections.connection(&connection).deletes, 1, "{asked}");
     }
     assert!(dynamodb.rows().is_empty() && dynamodb.endpoint().operations().is_empty());
