@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Begun, Broadcaster, UnderWay, gone::Gone, interruption::Interruption, open_slots::Ticket};
 use crate::{
-    connections_api::{ConnectionsApi, Outcome},
+    connections_api::{ConnectionsApi, NextStep, Outcome, Tries},
     frame::EncodedFrame,
     limit::{Order, Permit, retry_delay, retry_delay_after},
 };
@@ -25,17 +25,6 @@ struct Delivery<'a> {
     most_attempts: u32,
 }
 
-/// How it has gone with a frame so far.
-#[derive(Clone, Copy)]
-struct Tries {
-    /// Attempts made.
-    attempt: u32,
-    /// The last attempt but one was answered 410.
-    was_gone: bool,
-    /// Somebody's post was answered since the first attempt.
-    is_anybody_there: bool,
-}
-
 /// How one frame fared.
 enum FrameEnd {
     /// The connection has it.
@@ -44,16 +33,6 @@ enum FrameEnd {
     TooLarge,
     /// The connection gets no more of this broadcast.
     Over,
-}
-
-/// What is done after an attempt.
-enum NextStep {
-    End(FrameEnd),
-    Retry(Duration),
-    ConfirmGone,
-    Remove,
-    Miss,
-    Fail(Interruption),
 }
 
 impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A, C> {
@@ -114,68 +93,51 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
             let outcome = self.api.post(&member.connection, frame).await;
             permit.record(outcome, attempt);
             under_way.answered.set(under_way.answered.get() + u64::from(outcome.is_answer()));
-            if matches!(outcome, Outcome::Throttled { .. }) {
+            if outcome.is_throttled() {
                 refused_since = refused_since.or(Some(started));
             }
             self.retries.deposit();
             under_way.count(|stats| {
                 stats.posts += 1;
                 stats.retries += u64::from(attempt > 1);
-                stats.throttled += u64::from(matches!(outcome, Outcome::Throttled { .. }));
+                stats.throttled += u64::from(outcome.is_throttled());
                 stats.too_large += u64::from(outcome == Outcome::TooLarge);
                 stats.revived += u64::from(was_gone && outcome == Outcome::Delivered);
             });
-            let is_anybody_there = under_way.answered.get() > answered_before;
-            let wait = match self.next_step(delivery, outcome, Tries { attempt, was_gone, is_anybody_there }) {
-                NextStep::End(end) => return Ok(end),
+            let next = outcome.next_step(Tries {
+                attempt,
+                was_gone,
+                is_anybody_there: under_way.answered.get() > answered_before,
+                most_failing: delivery.most_attempts,
+                most_throttled: self.limiter.max_attempts(self.config.max_attempts),
+                most_unreachable: self.config.max_attempts,
+            });
+            let pause = match next {
+                NextStep::GoOn => return Ok(FrameEnd::Delivered),
+                NextStep::LeaveOut => return Ok(FrameEnd::TooLarge),
                 NextStep::Remove => {
                     self.remove(delivery);
                     return Ok(FrameEnd::Over);
                 }
-                NextStep::Miss => {
-                    self.miss(delivery, refused_since.filter(|_| matches!(outcome, Outcome::Throttled { .. })));
-                    return Ok(FrameEnd::Over);
-                }
-                NextStep::Fail(error) => return Err(error),
-                NextStep::Retry(wait) => wait,
+                NextStep::StopMisconfigured(error) => return Err(error.into()),
+                NextStep::StopUnreachable => return Err(Interruption::Unreachable),
+                NextStep::Retry => Some(retry_delay(attempt)),
+                NextStep::RetryWithinBudget => self.retries.withdraw().then(|| retry_delay(attempt)),
+                NextStep::RetryAfter(retry_after) => retry_delay_after(attempt, retry_after),
                 NextStep::ConfirmGone => {
                     was_gone = true;
                     // Spread: many that left together are not asked for together.
-                    CONFIRM_AFTER + CONFIRM_AFTER.mul_f64(0.25 * fastrand::f64())
+                    Some(CONFIRM_AFTER + CONFIRM_AFTER.mul_f64(0.25 * fastrand::f64()))
                 }
+                NextStep::Miss => None,
+            };
+            let Some(pause) = pause else {
+                self.miss(delivery, refused_since.filter(|_| outcome.is_throttled()));
+                return Ok(FrameEnd::Over);
             };
             under_way.open.borrow_mut().set_failing(delivery.ticket, true);
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(pause).await;
             attempt += 1;
-        }
-    }
-
-    fn next_step(&self, delivery: &Delivery<'_>, outcome: Outcome, tries: Tries) -> NextStep {
-        let Tries { attempt, was_gone, is_anybody_there } = tries;
-        let most = delivery.most_attempts;
-        match outcome {
-            Outcome::Delivered => NextStep::End(FrameEnd::Delivered),
-            Outcome::TooLarge => NextStep::End(FrameEnd::TooLarge),
-            Outcome::Gone if was_gone => NextStep::Remove,
-            Outcome::Gone => NextStep::ConfirmGone,
-            Outcome::Rejected => NextStep::Miss,
-            Outcome::Misconfigured(error) => NextStep::Fail(error.into()),
-            // For the account's rate no connection is to blame, whatever it missed before.
-            Outcome::Throttled { retry_after } => {
-                let most = self.limiter.max_attempts(self.config.max_attempts);
-                let wait = (attempt < most).then(|| retry_delay_after(attempt, retry_after)).flatten();
-                wait.map_or(NextStep::Miss, NextStep::Retry)
-            }
-            // The endpoint could not be connected to, for which no connection is to blame. While others get their answers,
-            // over connections that they have, it is tried again; when nobody does, the room waits.
-            Outcome::Unreachable if is_anybody_there || attempt < self.config.max_attempts => {
-                NextStep::Retry(retry_delay(attempt))
-            }
-            Outcome::Unreachable => NextStep::Fail(Interruption::Unreachable),
-            Outcome::Failed | Outcome::TimedOut => {
-                let again = attempt < most && self.retries.withdraw();
-                if again { NextStep::Retry(retry_delay(attempt)) } else { NextStep::Miss }
-            }
         }
     }
 

@@ -24,7 +24,7 @@ use shared::ConnectionId;
 
 pub use self::{
     endpoint::EndpointError,
-    outcome::{Misconfiguration, Outcome},
+    outcome::{Misconfiguration, NextStep, Outcome, Tries},
     sdk::SdkConnectionsApi,
     signed::{SignedConnectionsApi, StartError},
 };

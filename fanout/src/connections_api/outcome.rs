@@ -1,4 +1,4 @@
-//! What each outcome of a post means. The one place that reads a status.
+//! What each outcome of a post means, and what a delivery does next. The one place that reads a status.
 
 use std::time::Duration;
 
@@ -44,7 +44,81 @@ pub enum Misconfiguration {
     Credentials,
 }
 
+/// A delivery's posts of a frame, the last one included, and how many there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Tries {
+    /// The number of the last post: the first is 1.
+    pub attempt: u32,
+    /// A post before it was answered 410.
+    pub was_gone: bool,
+    /// Somebody's post was answered since the first one.
+    pub is_anybody_there: bool,
+    /// Posts at the most for a connection that fails by itself. One, if it has missed a broadcast before: it must not hold up its
+    /// room each time.
+    pub most_failing: u32,
+    /// Posts at the most while they are answered 429. For the account's rate no connection is to blame, whatever it missed before.
+    pub most_throttled: u32,
+    /// Posts at the most while the endpoint can be reached by nobody.
+    pub most_unreachable: u32,
+}
+
+/// What a delivery does after a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    /// The connection has the frame, and gets the next one.
+    GoOn,
+    /// The connection will never get the frame, and gets the next one. Its client sees the gap, and reads the log.
+    LeaveOut,
+    /// The frame is posted again after a while.
+    Retry,
+    /// The same, if the budget of retries has one left; else the connection misses the broadcast.
+    RetryWithinBudget,
+    /// The same, but not before what the answer asks for; if that is too long, the connection misses the broadcast.
+    RetryAfter(Option<Duration>),
+    /// The frame is posted once more: a single 410 proves nothing.
+    ConfirmGone,
+    /// The connection is gone, and its row is deleted.
+    Remove,
+    /// The connection misses the broadcast.
+    Miss,
+    /// The broadcast stops until an operator has mended what is wrong.
+    StopMisconfigured(Misconfiguration),
+    /// The broadcast stops until the endpoint can be reached.
+    StopUnreachable,
+}
+
 impl Outcome {
+    /// What a delivery does next.
+    #[must_use]
+    pub fn next_step(self, tries: Tries) -> NextStep {
+        let Tries { attempt, was_gone, is_anybody_there, .. } = tries;
+        match self {
+            Self::Delivered => NextStep::GoOn,
+            Self::TooLarge => NextStep::LeaveOut,
+            Self::Gone if was_gone => NextStep::Remove,
+            Self::Gone => NextStep::ConfirmGone,
+            Self::Throttled { retry_after } if attempt < tries.most_throttled => NextStep::RetryAfter(retry_after),
+            // While others get their answers, over connections that they have, it is tried again; when nobody does, the room waits.
+            Self::Unreachable if is_anybody_there || attempt < tries.most_unreachable => NextStep::Retry,
+            Self::Unreachable => NextStep::StopUnreachable,
+            Self::Failed | Self::TimedOut if attempt < tries.most_failing => NextStep::RetryWithinBudget,
+            Self::Throttled { .. } | Self::Failed | Self::TimedOut | Self::Rejected => NextStep::Miss,
+            Self::Misconfigured(misconfiguration) => NextStep::StopMisconfigured(misconfiguration),
+        }
+    }
+
+    /// Whether it was refused for the rate, the account's or the connection's.
+    #[must_use]
+    pub fn is_throttled(self) -> bool {
+        matches!(self, Self::Throttled { .. })
+    }
+
+    /// Whether no connection can be posted to.
+    #[must_use]
+    pub fn is_everybodys(self) -> bool {
+        matches!(self, Self::Misconfigured(_) | Self::Unreachable)
+    }
+
     /// Whether the endpoint has answered.
     #[must_use]
     pub fn is_answer(self) -> bool {
@@ -91,6 +165,41 @@ mod tests {
         assert_eq!(of(400), Outcome::Rejected);
         assert_eq!(of(301), Outcome::Rejected);
         assert!([408, 500, 502, 503, 504].map(of).iter().all(|outcome| *outcome == Outcome::Failed));
+    }
+
+    #[test]
+    fn each_outcome_has_its_next_step() {
+        let first = Tries {
+            attempt: 1,
+            was_gone: false,
+            is_anybody_there: false,
+            most_failing: 2,
+            most_throttled: 4,
+            most_unreachable: 3,
+        };
+        let at = |attempt| Tries { attempt, ..first };
+        let throttled = Outcome::Throttled { retry_after: Some(Duration::from_secs(1)) };
+        let again = NextStep::RetryAfter(Some(Duration::from_secs(1)));
+        let misconfigured = Misconfiguration::Credentials;
+        for (outcome, tries, expected) in [
+            (Outcome::Delivered, first, NextStep::GoOn),
+            (Outcome::TooLarge, first, NextStep::LeaveOut),
+            (Outcome::Gone, first, NextStep::ConfirmGone),
+            (Outcome::Gone, Tries { was_gone: true, ..at(2) }, NextStep::Remove),
+            (throttled, at(3), again),
+            (throttled, at(4), NextStep::Miss),
+            (Outcome::TimedOut, at(1), NextStep::RetryWithinBudget),
+            (Outcome::TimedOut, at(2), NextStep::Miss),
+            (Outcome::Failed, at(1), NextStep::RetryWithinBudget),
+            (Outcome::Failed, at(2), NextStep::Miss),
+            (Outcome::Rejected, first, NextStep::Miss),
+            (Outcome::Unreachable, at(2), NextStep::Retry),
+            (Outcome::Unreachable, at(3), NextStep::StopUnreachable),
+            (Outcome::Unreachable, Tries { is_anybody_there: true, ..at(9) }, NextStep::Retry),
+            (Outcome::Misconfigured(misconfigured), first, NextStep::StopMisconfigured(misconfigured)),
+        ] {
+            assert_eq!(outcome.next_step(tries), expected, "{outcome:?} {tries:?}");
+        }
     }
 
     #[test]

@@ -121,18 +121,13 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
             Outcome::Throttled { retry_after } => {
                 self.refusals.borrow_mut().refused(connection, retry_after, self.clock.unix_micros());
             }
-            outcome @ (Outcome::Misconfigured(_) | Outcome::Unreachable) => {
+            outcome if outcome.is_everybodys() => {
                 tracing::error!(?outcome, "nobody can be posted to");
                 self.refusals.borrow_mut().failed(self.clock.unix_micros());
                 return Err(Dropped::Failed);
             }
             // Whoever does not have it will have the next one.
-            Outcome::Delivered
-            | Outcome::Gone
-            | Outcome::TimedOut
-            | Outcome::Failed
-            | Outcome::TooLarge
-            | Outcome::Rejected => {}
+            _ => {}
         }
         Ok(())
     }

@@ -219,8 +219,7 @@ impl Permit<'_> {
             return;
         }
         limiter.in_flight.borrow_mut().answered();
-        let is_refused = matches!(outcome, Outcome::Throttled { .. });
-        limiter.learnt.borrow_mut().answered(now, self.started, self.epoch, attempt, is_refused);
+        limiter.learnt.borrow_mut().answered(now, self.started, self.epoch, attempt, outcome.is_throttled());
     }
 }
 
