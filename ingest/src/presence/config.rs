@@ -136,6 +136,7 @@ fn event_kinds<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Eve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::settings;
 
     const GOOD: [(&str, &str); 3] = [
         ("CONNECTIONS_TABLE", "c"),
@@ -143,11 +144,8 @@ mod tests {
         ("PRESENCE_QUEUE_URL", "https://sqs/1/p.fifo"),
     ];
 
-    fn read(extra: &[(&'static str, &'static str)]) -> Result<PresenceConfig, ConfigError> {
-        let all: Vec<_> = extra.iter().chain(&GOOD).copied().collect();
-        PresenceConfig::read(Settings::new(move |name| {
-            all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }))
+    fn read(extra: &[(&str, &str)]) -> Result<PresenceConfig, ConfigError> {
+        PresenceConfig::read(settings(&[extra, &GOOD].concat()))
     }
 
     #[test]
