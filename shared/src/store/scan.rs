@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::{Client, operation::delete_item::DeleteItemError};
+use aws_sdk_dynamodb::Client;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -124,15 +124,7 @@ impl RowTable {
             .expression_attribute_values(":joinedAt", number(row.joined_at))
             .send()
             .await;
-        match deleted {
-            Ok(_) => Ok(true),
-            Err(error)
-                if (error.as_service_error()).is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::of_call("DeleteItem of a connection")(error)),
-        }
+        Ok(StoreError::unless_condition_failed("DeleteItem of a connection", deleted)?.is_some())
     }
 }
 

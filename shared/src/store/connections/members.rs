@@ -3,10 +3,7 @@
 //! which no other row is.
 
 use aws_sdk_dynamodb::{
-    operation::{
-        put_item::{PutItemError, builders::PutItemFluentBuilder},
-        update_item::UpdateItemError,
-    },
+    operation::put_item::builders::PutItemFluentBuilder,
     types::{AttributeValue, ReturnValue},
 };
 
@@ -100,15 +97,8 @@ impl<C: Clock> ConnectionTable<C> {
             }
             None => self.put_of(connection, room, subject, self.expiry(ends_at)),
         };
-        match put.condition_expression("attribute_not_exists(memberOf)").send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if (error.as_service_error()).is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::of_call(PUT)(error)),
-        }
+        let put = put.condition_expression("attribute_not_exists(memberOf)").send().await;
+        Ok(StoreError::unless_condition_failed(PUT, put)?.is_some())
     }
 
     /// Puts a connection into a room in which others are present, and it is not. Says whether it was until now.
@@ -157,15 +147,7 @@ impl<C: Clock> ConnectionTable<C> {
                 .expression_attribute_values(":expires", number(expires_at)),
             None => update.update_expression(set),
         };
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if (error.as_service_error()).is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::of_call("UpdateItem of a connection")(error)),
-        }
+        Ok(StoreError::unless_condition_failed("UpdateItem of a connection", update.send().await)?.is_some())
     }
 
     /// As [`Self::leave`], of a room in which connections are present. Says whether this one may have been: where there is no row, an

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::KeysAndAttributes};
+use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use super::LogTable;
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     room::RoomId,
     store::{
         StoreError,
+        batch_read::{BatchRead, BatchRows, READ_BATCH},
         item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
     },
 };
@@ -23,16 +24,12 @@ const SORT_KEY: i64 = -1_000_000;
 /// missed anything of a log that has expired.
 const OUTLIVES_SECONDS: u64 = 30 * 24 * 60 * 60;
 
-/// Rooms in one read: the limit of `BatchGetItem`.
-const READ_BATCH: usize = 100;
-
-/// Rounds of a read: the first, and those for what the table did not process because it was throttling.
-const READ_ROUNDS: u32 = 3;
-
-/// The waits between those rounds.
-const READ_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
-
-const READ: &str = "BatchGetItem of logs' heads";
+/// A read of several logs' heads. Its few short rounds are all that a `sync` can wait for.
+const READ: BatchRead = BatchRead {
+    operation: "BatchGetItem of logs' heads",
+    rounds: 3,
+    backoff: Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) },
+};
 
 /// The newest entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +72,7 @@ impl<C: Clock> LogTable<C> {
             .expression_attribute_values(":newest", number(head.seq))
             .send()
             .await;
-        match saved {
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            saved => saved.map(drop).map_err(StoreError::of_call("PutItem of a log's head")),
-        }
+        StoreError::unless_condition_failed("PutItem of a log's head", saved).map(drop)
     }
 
     /// The newest entry of a room's log, also for a while after it has expired; strongly consistent.
@@ -113,33 +105,21 @@ impl<C: Clock> LogTable<C> {
             .iter()
             .map(|room| Item::from([("roomId".into(), text(room.as_str())), ("seq".into(), number(SORT_KEY))]))
             .collect();
-        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).build().map_err(StoreError::not_built(READ))?;
-        let mut pending = Some(keys);
-        for round in 0..READ_ROUNDS {
-            let Some(keys) = pending.take() else { return Ok(()) };
-            if round > 0 {
-                tokio::time::sleep(READ_BACKOFF.delay(round - 1)).await;
-            }
-            let output = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
-            let output = output.map_err(StoreError::of_call(READ))?;
-            for item in output.responses.unwrap_or_default().remove(&*self.table).unwrap_or_default() {
-                // A row that was asked for by its key has the key.
-                let Some(room) = read_text(&item, "roomId").ok().and_then(|room| RoomId::parse(room).ok()) else {
-                    continue;
-                };
-                let mut unreadable = UnreadableRows::default();
-                match read_head(&item) {
-                    Ok(head) => drop(heads.found.insert(room, head)),
-                    Err(row) => {
-                        unreadable.add(row);
-                        unreadable.warn(&room);
-                    }
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys));
+        let BatchRows { rows, unread } = READ.read(&self.client, &self.table, keys).await?;
+        // A row that was asked for by its key has the key.
+        let room_of = |item: &Item| RoomId::parse(read_text(item, "roomId").ok()?).ok();
+        for (room, item) in rows.iter().filter_map(|item| Some((room_of(item)?, item))) {
+            let mut unreadable = UnreadableRows::default();
+            match read_head(item) {
+                Ok(head) => drop(heads.found.insert(room, head)),
+                Err(row) => {
+                    unreadable.add(row);
+                    unreadable.warn(&room);
                 }
             }
-            pending = output.unprocessed_keys.unwrap_or_default().remove(&*self.table);
         }
-        let unread = pending.iter().flat_map(KeysAndAttributes::keys);
-        heads.unread.extend(unread.filter_map(|key| RoomId::parse(read_text(key, "roomId").ok()?).ok()));
+        heads.unread.extend(unread.iter().filter_map(room_of));
         Ok(())
     }
 }
