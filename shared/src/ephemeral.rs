@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     data,
-    draft::{Draft, ProducerDraft, Sender, escape_data},
-    json::{self, Counter, FieldError, Name},
+    draft::{Draft, ProducerDraft, escape_data},
+    json::{FieldError, Name},
     limits::EPHEMERAL_DATA_BYTES,
     room::RoomId,
     text::escape_noncharacters,
@@ -38,9 +38,8 @@ impl Ephemeral {
     /// # Errors
     /// When it is no ephemeral message, or too large.
     pub fn read(body: &str, queued_at: u64) -> Result<Self, FieldError> {
-        let (draft, from, sent_at) = json::read::<ProducerDraft<'_>>(body)?.into_parts();
-        let from = from.as_ref().map_or(PRODUCER, |Sender(from)| from);
-        draft.accept_ephemeral(from, sent_at.map_or(queued_at, |Counter(sent_at)| sent_at))
+        let ProducerDraft { draft, claims } = ProducerDraft::read(body)?;
+        draft.accept_ephemeral(claims.from(PRODUCER), claims.sent_at(queued_at))
     }
 
     /// The body of a queue record.
@@ -108,6 +107,7 @@ pub(crate) fn serialize_content<S: SerializeStruct>(out: &mut S, message: &Ephem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json;
 
     fn of_client(text: &str) -> Result<Ephemeral, FieldError> {
         json::read::<Draft<'_>>(text)?.accept_ephemeral("alice", 7)

@@ -55,7 +55,7 @@ fn accept(event: &BusEvent, queued_at: u64) -> Result<Message, FieldError> {
     if event.source.is_empty() || event.source.len() > SUBJECT_BYTES {
         return Err(FieldError::invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
     }
-    let draft: ProducerDraft<'_> = json::read(event.detail.get())?;
+    let draft = ProducerDraft::read(event.detail.get())?;
     let put_at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
     draft.accept(Origin { id, from: &event.source, sent_at: put_at.unwrap_or(queued_at) })
 }
