@@ -6,6 +6,7 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use shared::{
     clock::Clock,
+    json,
     metrics::{
         Metrics,
         names::{HANDSHAKES, UNAUTHORIZED},
@@ -78,8 +79,7 @@ impl Decision {
         let principal_id = grant.subject.as_str().to_owned();
         let policy_document = Policy::new("Allow", method_arn);
         let decision = Self { principal_id, policy_document, context: grant.to_context() };
-        // Texts always serialize.
-        let bytes = serde_json::to_vec(&decision).map_or(0, |json| json.len());
+        let bytes = json::length(&decision);
         if bytes > DECISION_BYTES {
             let subject = grant.subject.as_str().to_owned();
             return Err(Refusal::TooManyRights { subject, patterns: grant.rights.patterns(), bytes });

@@ -1,14 +1,18 @@
-//! Reading JSON objects that somebody else wrote: frames, events, records. They are declared as types; every refusal names the
-//! field and the limit.
+//! Reading JSON objects that somebody else wrote (frames, events, records), and measuring JSON. The objects are declared as types, and
+//! every refusal names the field and the limit.
 //!
 //! - A field that no type declares is ignored: a producer's own, or one of a client of another version.
 //! - A field that is there twice is refused, since two readers could take it for different things.
 //! - `null` counts as missing, except for a message's `data`.
 
-use std::{borrow::Cow, ops::RangeInclusive};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    ops::RangeInclusive,
+};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, Error},
 };
 use serde_json::error::Category;
@@ -90,6 +94,24 @@ fn refusal(field: Option<String>, error: &serde_json::Error) -> FieldError {
             None => FieldError::NotAnObject(problem.split(", expected ").next().unwrap_or_default().to_owned()),
         },
     }
+}
+
+/// Bytes of a value's JSON, counted without keeping it. 0 for a value that cannot be serialized.
+#[must_use]
+pub fn length(value: &impl Serialize) -> usize {
+    struct Counted(usize);
+    impl Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    serde_json::to_writer(&mut counted, value).map_or(0, |()| counted.0)
 }
 
 /// For `deserialize_with`: a field that must be there.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use shared::{
+    json,
     limits::{FRAME_BYTES, ROOM_ID_CHARS},
     presence::{Change, Member, Members, Publication},
     store::presence::{LastChange, PresenceRow, Told},
@@ -32,7 +33,7 @@ pub fn next(previous: Option<&PresenceRow>, present: Present, kept: Kept, list_m
     let unlisted = members
         .as_ref()
         .filter(|_| kept.events.member)
-        .and_then(|members| fitting(unlisted, everybody, json_bytes(members), names(previous).is_some(), list_max));
+        .and_then(|members| fitting(unlisted, everybody, json::length(members), names(previous).is_some(), list_max));
     let row = PresenceRow { count, members, everybody, unlisted, ..nothing_published() };
     let row = with_change(row, previous, kept)?;
     if row.text_bytes() <= ROW_BYTES {
@@ -97,7 +98,7 @@ fn counted(mut present: Present, kept: Kept) -> Present {
 /// room would go to and fro.
 fn fitting<T: Serialize>(names: Option<T>, count: u64, beside: usize, were_few: bool, most: usize) -> Option<T> {
     let of_limit = |limit: usize| if were_few { limit } else { limit - limit / 5 };
-    let fits = |names: &T| count <= of_limit(most) as u64 && json_bytes(names) + beside <= of_limit(LIST_BYTES);
+    let fits = |names: &T| count <= of_limit(most) as u64 && json::length(names) + beside <= of_limit(LIST_BYTES);
     names.filter(fits)
 }
 
@@ -143,12 +144,8 @@ fn told(row: &PresenceRow, previous: &PresenceRow, kept: Kept) -> (Told, bool) {
         now.iter().filter(|(id, data)| before.get(*id) != Some(data)).map(|(id, _)| id.clone()).collect();
     let left: Vec<_> = before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
     let is_news = !joined.is_empty() || !left.is_empty();
-    let facts_bytes = json_bytes(&entries(row, &joined)) + json_bytes(&left);
+    let facts_bytes = json::length(&entries(row, &joined)) + json::length(&left);
     (if facts_bytes > FACTS_BYTES { Told::Reload } else { Told::Facts { joined, left } }, is_news)
-}
-
-fn json_bytes(names: &impl Serialize) -> usize {
-    serde_json::to_string(names).map_or(0, |json| json.len())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    json,
     presence::Members,
     store::item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
 };
@@ -88,9 +89,9 @@ impl PresenceRow {
     /// Bytes of the texts that the row holds: what bounds its size.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
-        let members = self.members.as_ref().map_or(0, |members| to_json(members).len());
-        let unlisted = self.unlisted.as_ref().map_or(0, |unlisted| to_json(unlisted).len());
-        members + unlisted + to_json(&self.last).len()
+        let members = self.members.as_ref().map_or(0, |members| json::length(members));
+        let unlisted = self.unlisted.as_ref().map_or(0, |unlisted| json::length(unlisted));
+        members + unlisted + json::length(&self.last)
     }
 }
 
