@@ -83,8 +83,8 @@ impl ConnectionsApi {
 
     /// Whether a connection is certainly gone.
     pub async fn is_gone(&self, connection: &ConnectionId) -> bool {
-        match self.standing(connection).await {
-            Ok(standing) => standing == Standing::Gone,
+        match self.status(connection).await {
+            Ok(status) => status == ConnectionStatus::Gone,
             Err(error) => {
                 tracing::warn!(%error, %connection, "a connection counts, though it may be gone");
                 false
@@ -97,11 +97,11 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// When the API does not say.
-    pub async fn standing(&self, connection: &ConnectionId) -> Result<Standing, ApiError> {
+    pub async fn status(&self, connection: &ConnectionId) -> Result<ConnectionStatus, ApiError> {
         match self.client.get_connection().connection_id(connection.as_str()).send().await {
-            Ok(_) => Ok(Standing::Connected),
+            Ok(_) => Ok(ConnectionStatus::Connected),
             Err(error) if error.as_service_error().is_some_and(GetConnectionError::is_gone_exception) => {
-                Ok(Standing::Gone)
+                Ok(ConnectionStatus::Gone)
             }
             Err(error) => Err(ApiError::of_call(error)),
         }
@@ -122,7 +122,7 @@ impl ConnectionsApi {
 
 /// What the API says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ConnectionStatus {
     /// It is there.
     Connected,
     /// It is not (410).

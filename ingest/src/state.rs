@@ -10,15 +10,14 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, btree_map::Entry},
-    io::{self, Write},
     ops::Bound,
 };
 
-use serde::Serialize;
 use shared::{
     LoggedMessage, RoomId,
     clock::Clock,
     frame::server::{StateEntry, StatePage, StateRemoval},
+    json,
     limits::STATE_REPLY_BYTES,
     rooms::RoomPatterns,
     store::{
@@ -259,7 +258,7 @@ impl Snapshot {
         let (mut page, mut bytes, mut taken) = (StatePage::default(), 0, 0);
         let mut told_up_to = wanted.after;
         for (key, value) in self.values.range::<str, _>((Bound::Excluded(wanted.after), Bound::Unbounded)) {
-            let told = Told::of(value, wanted.seq, now);
+            let told = ListedKey::of(value, wanted.seq, now);
             if let Some(told) = told {
                 bytes += told.bytes();
                 let fits = bytes <= wanted.bytes || (wanted.takes_one && taken == 0);
@@ -269,8 +268,8 @@ impl Snapshot {
                 }
                 taken += 1;
                 match told {
-                    Told::Entry(entry) => page.entries.push(entry),
-                    Told::Removal(removal) => page.removed.push(removal),
+                    ListedKey::Entry(entry) => page.entries.push(entry),
+                    ListedKey::Removal(removal) => page.removed.push(removal),
                 }
             }
             told_up_to = key;
@@ -281,12 +280,12 @@ impl Snapshot {
 }
 
 /// What a client is told of a key.
-enum Told {
+enum ListedKey {
     Entry(StateEntry),
     Removal(StateRemoval),
 }
 
-impl Told {
+impl ListedKey {
     /// A key without a value is told only where a message can come after `seq` that is older than what took it away.
     fn of(value: &StateValue, seq: u64, now: u64) -> Option<Self> {
         let (key, rank) = (value.key.clone(), value.rank);
@@ -311,8 +310,8 @@ impl Told {
     /// Bytes that it takes in a reply, the comma included.
     fn bytes(&self) -> usize {
         match self {
-            Self::Entry(entry) => json_len(entry) + 1,
-            Self::Removal(removal) => json_len(removal) + 1,
+            Self::Entry(entry) => json::length(entry) + 1,
+            Self::Removal(removal) => json::length(removal) + 1,
         }
     }
 }
@@ -332,24 +331,6 @@ fn limit_of(entries: u64) -> u32 {
 fn bytes_of(value: &StateValue) -> usize {
     let data = value.data.as_deref().map_or(0, |data| data.get().len());
     AROUND_VALUE + 2 * value.key.len() + value.from.len() + data
-}
-
-fn json_len(value: &impl Serialize) -> usize {
-    struct Counter(usize);
-    impl Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    // Strings, integers and raw JSON always serialize, and the counter takes everything.
-    let _ = serde_json::to_writer(&mut counter, value);
-    counter.0
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::connections_api::{ApiError, ConnectionsApi, Standing};
+use crate::connections_api::{ApiError, ConnectionStatus, ConnectionsApi};
 
 /// Rows in a page: what a sweep that ends early does once more.
 const PAGE: u32 = 100;
@@ -197,13 +197,13 @@ impl<C: Clock> Sweep<C> {
         }
         let unknown: HashSet<_> = rows.iter().map(|row| &row.connection).collect();
         let unknown: Vec<_> = unknown.into_iter().filter(|connection| !self.gone.contains_key(connection)).collect();
-        let first = self.standings(unknown, swept).await?;
+        let first = self.statuses(unknown, swept).await?;
         let suspects: Vec<_> = first.iter().filter(|(_, gone)| *gone).map(|(connection, _)| connection).collect();
         let second = if suspects.is_empty() {
             Vec::new()
         } else {
             sleep(self.settings.confirm_after).await;
-            self.standings(suspects, swept).await?
+            self.statuses(suspects, swept).await?
         };
         let living = first.iter().filter(|(_, gone)| !gone);
         let known: Vec<_> = living.chain(&second).cloned().collect();
@@ -212,19 +212,19 @@ impl<C: Clock> Sweep<C> {
     }
 
     /// What the API says of connections: whether they are gone. Those of which it says nothing are left out.
-    async fn standings(
+    async fn statuses(
         &self,
         connections: Vec<&ConnectionId>,
         swept: &mut Swept,
     ) -> Result<Vec<(ConnectionId, bool)>, SweepError> {
-        let asked = stream::iter(connections).map(async |connection| (connection, self.standing(connection).await));
+        let asked = stream::iter(connections).map(async |connection| (connection, self.status(connection).await));
         let mut asked = std::pin::pin!(asked.buffer_unordered(CALLS));
         let mut told = Vec::new();
-        while let Some((connection, standing)) = asked.next().await {
-            match standing {
-                Ok(standing) => {
+        while let Some((connection, status)) = asked.next().await {
+            match status {
+                Ok(status) => {
                     swept.calls += 1;
-                    told.push((connection.clone(), standing == Standing::Gone));
+                    told.push((connection.clone(), status == ConnectionStatus::Gone));
                 }
                 Err(error @ (ApiError::Refused(_) | ApiError::Throttled(_))) => return Err(error.into()),
                 Err(error) => {
@@ -236,16 +236,16 @@ impl<C: Clock> Sweep<C> {
         Ok(told)
     }
 
-    async fn standing(&self, connection: &ConnectionId) -> Result<Standing, ApiError> {
+    async fn status(&self, connection: &ConnectionId) -> Result<ConnectionStatus, ApiError> {
         let mut round = 0;
         loop {
             self.pace.turn().await;
-            match self.connections_api.standing(connection).await {
+            match self.connections_api.status(connection).await {
                 Err(ApiError::Throttled(_)) if round + 1 < ROUNDS => {
                     sleep(THROTTLED.delay(round)).await;
                     round += 1;
                 }
-                standing => return standing,
+                status => return status,
             }
         }
     }

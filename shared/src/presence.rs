@@ -62,6 +62,13 @@ impl<'de> Deserialize<'de> for MemberData {
     }
 }
 
+/// What the other members of a room are told of a connection, besides its subject.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// What the connection says of itself.
+    pub data: Option<MemberData>,
+}
+
 /// The members of a room by their subjects, each with its data.
 pub type Members = BTreeMap<String, Option<MemberData>>;
 

@@ -5,15 +5,13 @@ use std::ops::Bound;
 use shared::{
     RoomId, Subject,
     clock::Clock,
-    frame::{
-        client::Listing,
-        server::{JoinedPresence, MemberList},
-    },
+    frame::server::{JoinedPresence, MemberList},
+    json,
     limits::{
         MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS,
         STATE_REPLY_BYTES, SUBJECT_BYTES,
     },
-    presence::{Member, Members},
+    presence::{Listing, Member, Members},
     queue::Queue,
     store::{
         StoreError,
@@ -144,9 +142,9 @@ fn cut(members: impl Iterator<Item = Member>, limit: u32, mut bytes_left: usize)
     (page, None)
 }
 
-/// Bytes that a member takes in a reply, its comma among them. Texts and raw JSON always serialize.
+/// Bytes that a member takes in a reply, its comma among them.
 fn bytes_of(member: &Member) -> usize {
-    serde_json::to_string(member).map_or(0, |json| json.len()) + 1
+    json::length(member) + 1
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
-    frame::client,
     metrics::Metrics,
+    presence::Listing,
     queue::Queue,
     rooms::RoomPatterns,
     store::{
         StoreError,
-        connections::{ConnectionTable, Listing, MemberTimes, Membership},
+        connections::{ConnectionTable, MemberTimes, Membership},
     },
 };
 
@@ -87,11 +87,11 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         connections: &ConnectionTable<C>,
         (connection, grant): (&ConnectionId, &Grant),
         room: &RoomId,
-        listing: Option<&client::Listing>,
+        listing: Option<&Listing>,
     ) -> Result<bool, StoreError> {
         let (subject, ends_at) = (&grant.subject, grant.ends_at());
         let has_list = self.rooms.listed.matches(room);
-        let listing = listing.filter(|_| has_list).map(|listing| Listing { data: listing.data.as_ref() });
+        let listing = listing.filter(|_| has_list);
         if listing.is_some() || self.rooms.lifecycle.matches(room) {
             let membership = Membership { lease_seconds: self.rooms.lease_seconds, listing };
             connections.join_as_present(connection, room, subject, ends_at, membership).await?;

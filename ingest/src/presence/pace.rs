@@ -62,19 +62,19 @@ pub struct ComeBackAt(pub u64);
 /// It is given back when this is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Admission<'a> {
+pub struct Permit<'a> {
     budget: &'a Budget,
     set_aside: f64,
 }
 
-impl Admission<'_> {
+impl Permit<'_> {
     /// Pays for the publication, which has been sent: what it costs instead of what was set aside.
     pub fn pay(self, posts: u64, now: u64) {
         self.budget.pay(posts, now);
     }
 }
 
-impl Drop for Admission<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.budget.state.borrow_mut().owed -= self.set_aside;
     }
@@ -93,7 +93,7 @@ impl Budget {
     ///
     /// # Errors
     /// With the time when to ask again.
-    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<Admission<'_>, ComeBackAt> {
+    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<Permit<'_>, ComeBackAt> {
         let mut state = self.state.borrow_mut();
         self.settle(&mut state, now);
         let clear_at = now + self.millis_for(state.owed);
@@ -102,7 +102,7 @@ impl Budget {
         let has_turn = waited >= WAITED || state.line_ends <= now;
         if state.owed <= 0.0 && (has_turn || state.owed <= -self.earns) {
             state.owed += cost;
-            return Ok(Admission { budget: self, set_aside: cost });
+            return Ok(Permit { budget: self, set_aside: cost });
         }
         if waited >= WAITED {
             return Err(ComeBackAt(clear_at));
@@ -175,12 +175,12 @@ mod tests {
     #[test]
     fn rooms_side_by_side_do_not_spend_the_same_posts() {
         let budget = Budget::new(500);
-        let admission = budget.admit(Some(1_000), 0, START).unwrap();
+        let permit = budget.admit(Some(1_000), 0, START).unwrap();
         assert_eq!(budget.admit(Some(1), WAITED, START).unwrap_err(), ComeBackAt(START + 4_000));
-        drop(admission);
-        let admission = budget.admit(Some(1_000), WAITED, START).expect("nothing was published");
+        drop(permit);
+        let permit = budget.admit(Some(1_000), WAITED, START).expect("nothing was published");
         // The room has become smaller.
-        admission.pay(500, START);
+        permit.pay(500, START);
         assert_eq!(budget.admit(Some(1), WAITED, START).unwrap_err(), ComeBackAt(START + 2_000));
     }
 
@@ -196,8 +196,8 @@ mod tests {
             receives += 1;
             let budget = &budgets[random.usize(..2)];
             match budget.admit(None, at - due, at) {
-                Ok(admission) => {
-                    admission.pay(100, at);
+                Ok(permit) => {
+                    permit.pay(100, at);
                     posts += 100;
                     end = at;
                 }

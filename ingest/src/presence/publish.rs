@@ -122,12 +122,12 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         if let Some(row) = published.as_ref().filter(|row| now < row.next_at) {
             return hidden(row.next_at);
         }
-        let mut admission = None;
+        let mut permit = None;
         if kept.presence {
             let posts = published.as_ref().map(|row| row.connections);
             let waited = now.saturating_sub(tick.sent_at + self.settings.delay_ms);
             match self.budget.admit(posts, waited, now) {
-                Ok(admitted) => admission = Some(admitted),
+                Ok(given) => permit = Some(given),
                 Err(ComeBackAt(until)) => return hidden(until),
             }
         }
@@ -155,8 +155,8 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         }
         metrics.add(PUBLICATIONS, 1);
         self.send(room, &row).await?;
-        if let Some(admission) = admission {
-            admission.pay(connections, self.clock.unix_millis());
+        if let Some(permit) = permit {
+            permit.pay(connections, self.clock.unix_millis());
         }
         self.put_events(room, &row, kept, metrics).await?;
         tracing::info!(%room, rev = row.rev, count = row.count, connections, "published");

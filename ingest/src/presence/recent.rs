@@ -31,11 +31,11 @@ const MOST: usize = 16;
 pub struct Recent<C> {
     clock: C,
     /// The newest at the end.
-    kept: RefCell<Vec<Kept>>,
+    kept: RefCell<Vec<ReadRow>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct ReadRow {
     room: RoomId,
     row: Rc<PresenceRow>,
     read_at: u64,
@@ -65,7 +65,7 @@ impl<C: Clock> Recent<C> {
         let Some(row) = table.get(room).await?.map(Rc::new) else { return Ok(None) };
         let mut kept = self.kept.borrow_mut();
         kept.retain(|other| other.room != *room);
-        kept.push(Kept { room: room.clone(), row: Rc::clone(&row), read_at });
+        kept.push(ReadRow { room: room.clone(), row: Rc::clone(&row), read_at });
         if kept.len() > MOST {
             kept.remove(0);
         }

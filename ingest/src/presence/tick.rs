@@ -42,7 +42,7 @@ struct Sent {
 /// A tick's body.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Tick<'a> {
+struct TickBody<'a> {
     v: u8,
     room_id: &'a RoomId,
 }
@@ -104,7 +104,7 @@ fn record(room: &RoomId, second: u64) -> Record {
         group_id: room.to_string(),
         deduplication_id: format!("tick/{second}"),
         // A name and a number always serialize.
-        body: serde_json::to_string(&Tick { v: 1, room_id: room }).unwrap_or_default(),
+        body: serde_json::to_string(&TickBody { v: 1, room_id: room }).unwrap_or_default(),
         reason: None,
         trace: None,
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::{RoomId, clock::Clock, frame::client::Listing, metrics::Metrics, queue::Queue, rights::Right};
+use shared::{RoomId, clock::Clock, metrics::Metrics, presence::Listing, queue::Queue, rights::Right};
 
 use crate::{
     catch_up::{ANY_TIME, Found, ReplyBudget, head, read},

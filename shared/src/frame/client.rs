@@ -19,7 +19,7 @@ use crate::{
     text::cut,
 };
 
-pub use members::{GetMembers, Listing, MembersLimit, SubjectAfter};
+pub use members::{GetMembers, MembersLimit, SubjectAfter};
 
 /// Bytes of an unknown action that are repeated.
 const ACTION_BYTES: usize = 32;

@@ -25,8 +25,8 @@ use crate::{
     subject::Subject,
 };
 
+pub use members::Membership;
 pub(super) use members::is_present;
-pub use members::{Listing, Membership};
 pub use room::{ALL_SLOTS, Cursor, Member, MemberPage};
 
 /// The name that the template gives the room index.

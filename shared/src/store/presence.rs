@@ -18,7 +18,7 @@ use crate::{backoff::Backoff, clock::Clock, room::RoomId};
 mod index;
 mod row;
 
-pub use index::{IndexCursor, IndexPage, MemberPage, PresentRow};
+pub use index::{IndexCursor, IndexPage, ListedPage, PresentRow};
 pub use row::{LastChange, PresenceRow, Standing, Told};
 
 use row::{read_row, read_standing, read_version, to_item};

@@ -79,7 +79,7 @@ pub enum Put {
 
 /// Some of a room's rows, ascending by key as DynamoDB sorts them: by their bytes.
 #[derive(Debug, Default)]
-pub struct StatePage {
+pub struct StateRows {
     /// The rows.
     pub values: Vec<StateValue>,
     /// The last key that was read, if there is more after it.
@@ -201,7 +201,7 @@ impl<C: Clock> StateTable<C> {
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
-    pub async fn page(&self, room: &RoomId, after: &str) -> Result<StatePage, StoreError> {
+    pub async fn page(&self, room: &RoomId, after: &str) -> Result<StateRows, StoreError> {
         let query = self.client.query().table_name(&*self.table).consistent_read(true).limit(PAGE_ROWS);
         let query = query.expression_attribute_values(":room", text(room.as_str()));
         let query = if after.is_empty() {
@@ -214,7 +214,7 @@ impl<C: Clock> StateTable<C> {
         };
         let output = query.send().await.map_err(StoreError::of_call("Query of a room's state"))?;
         let last = output.last_evaluated_key.as_ref().and_then(|key| read_text(key, "key").ok());
-        let mut page = StatePage { values: Vec::new(), next: last.map(str::to_owned) };
+        let mut page = StateRows { values: Vec::new(), next: last.map(str::to_owned) };
         let mut unreadable = UnreadableRows::default();
         for item in output.items.unwrap_or_default().into_iter().filter(|item| !self.is_expired(item)) {
             match read_value(&item) {

@@ -6,7 +6,7 @@ use super::JoinRoom;
 use crate::{
     json::{self, Counter, FieldError, Text, required},
     limits::{MEMBERS, MEMBERS_DEFAULT, SUBJECT_BYTES},
-    presence::MemberData,
+    presence::{Listing, MemberData},
     room::RoomId,
 };
 
@@ -22,13 +22,6 @@ impl JoinRoom<'_> {
             (false, Some(_)) => Err(FieldError::invalid("presenceData", "must come with `presence`")),
         }
     }
-}
-
-/// What the members of a room are told of one of them, besides its subject.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// What it says of itself.
-    pub data: Option<MemberData>,
 }
 
 /// `getMembers`.

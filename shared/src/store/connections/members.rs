@@ -11,7 +11,7 @@ use super::{ConnectionTable, LEAVE, MemberTimes, PUT};
 use crate::{
     clock::Clock,
     connection::ConnectionId,
-    presence::MemberData,
+    presence::Listing,
     room::RoomId,
     store::{
         StoreError,
@@ -26,14 +26,7 @@ pub struct Membership<'a> {
     /// For how long, in seconds, unless that is renewed.
     pub lease_seconds: u64,
     /// What is listed of it; `None` of one that is only counted.
-    pub listing: Option<Listing<'a>>,
-}
-
-/// What is listed of a member, besides its subject.
-#[derive(Clone, Copy, Debug)]
-pub struct Listing<'a> {
-    /// What it says of itself.
-    pub data: Option<&'a MemberData>,
+    pub listing: Option<&'a Listing>,
 }
 
 impl<C: Clock> ConnectionTable<C> {
@@ -71,7 +64,7 @@ impl<C: Clock> ConnectionTable<C> {
         match membership.listing {
             Some(Listing { data }) => {
                 let put = put.item("listed", AttributeValue::Bool(true));
-                data.into_iter().fold(put, |put, data| put.item("data", text(data.as_json())))
+                data.iter().fold(put, |put, data| put.item("data", text(data.as_json())))
             }
             None => put,
         }

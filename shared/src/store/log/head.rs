@@ -44,7 +44,7 @@ pub struct LogHead {
 
 /// The heads of some logs.
 #[derive(Debug, Default)]
-pub struct Heads {
+pub struct FoundHeads {
     /// Those that have one.
     pub found: HashMap<RoomId, LogHead>,
     /// Rooms whose row the table did not read because it was throttling.
@@ -92,15 +92,15 @@ impl<C: Clock> LogTable<C> {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn heads(&self, rooms: &[RoomId]) -> Result<Heads, StoreError> {
-        let mut heads = Heads::default();
+    pub async fn heads(&self, rooms: &[RoomId]) -> Result<FoundHeads, StoreError> {
+        let mut heads = FoundHeads::default();
         for rooms in rooms.chunks(READ_BATCH) {
             self.read_heads(rooms, &mut heads).await?;
         }
         Ok(heads)
     }
 
-    async fn read_heads(&self, rooms: &[RoomId], heads: &mut Heads) -> Result<(), StoreError> {
+    async fn read_heads(&self, rooms: &[RoomId], heads: &mut FoundHeads) -> Result<(), StoreError> {
         let keys = rooms
             .iter()
             .map(|room| Item::from([("roomId".into(), text(room.as_str())), ("seq".into(), number(SORT_KEY))]))

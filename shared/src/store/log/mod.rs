@@ -26,7 +26,7 @@ use super::{
 use crate::{clock::Clock, message::LoggedMessage, room::RoomId};
 
 pub use append::Fence;
-pub use head::{Heads, LogHead};
+pub use head::{FoundHeads, LogHead};
 pub use progress::{Progress, ProgressOf};
 
 /// A message in the log.

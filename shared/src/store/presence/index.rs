@@ -58,7 +58,7 @@ pub struct IndexCursor(Item);
 
 /// Members of a room, sorted by subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberPage {
+pub struct ListedPage {
     /// The members.
     pub members: Vec<Member>,
     /// The subject after which the next page starts, if there is one.
@@ -97,7 +97,7 @@ impl<C: Clock> PresenceTable<C> {
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
-    pub async fn listed_after(&self, room: &RoomId, after: Option<&str>, limit: u32) -> Result<MemberPage, StoreError> {
+    pub async fn listed_after(&self, room: &RoomId, after: Option<&str>, limit: u32) -> Result<ListedPage, StoreError> {
         let (now, limit) = (self.clock.unix_seconds(), limit as usize);
         let (mut newest, mut last, mut start) = (BTreeMap::new(), None, None);
         for _ in 0..READS {
@@ -120,9 +120,9 @@ impl<C: Clock> PresenceTable<C> {
         if members.len() > limit {
             members.truncate(limit);
             let next = members.last().map(|member| member.id.clone());
-            return Ok(MemberPage { members, next });
+            return Ok(ListedPage { members, next });
         }
-        Ok(MemberPage { members, next: start.and(last) })
+        Ok(ListedPage { members, next: start.and(last) })
     }
 
     fn query(&self, room: &RoomId, after: Option<&str>) -> QueryFluentBuilder {
