@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
     types::{Put, TransactWriteItem},
 };
 
-use super::{Append, AppendError, LogEntry, LogTable, row::to_item};
+use super::{Append, LogEntry, LogTable, LogTableError, row::to_item};
 use crate::{
     aws::operation_error,
     clock::Clock,
@@ -44,7 +44,7 @@ impl<C: Clock> LogTable<C> {
     ///
     /// # Errors
     /// When another writer was quicker, or the table does not take it.
-    pub async fn append(&self, room: &RoomId, entries: &[LogEntry], how: Append) -> Result<(), AppendError> {
+    pub async fn append(&self, room: &RoomId, entries: &[LogEntry], how: Append) -> Result<(), LogTableError> {
         match (entries, how) {
             ([], _) => Ok(()),
             ([entry], Append::Continue) => self.append_one(entry).await,
@@ -99,7 +99,7 @@ impl<C: Clock> LogTable<C> {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    async fn append_one(&self, entry: &LogEntry) -> Result<(), AppendError> {
+    async fn append_one(&self, entry: &LogEntry) -> Result<(), LogTableError> {
         let result = self
             .client
             .put_item()
@@ -110,17 +110,17 @@ impl<C: Clock> LogTable<C> {
             .await;
         match result {
             Ok(_) => Ok(()),
-            Err(error) if is_put_conflict(&error) => Err(AppendError::Conflict),
+            Err(error) if is_put_conflict(&error) => Err(LogTableError::Conflict),
             Err(error) => Err(StoreError::of_call("PutItem of a log")(error).into()),
         }
     }
 
-    async fn append_together(&self, puts: Vec<TransactWriteItem>) -> Result<(), AppendError> {
+    async fn append_together(&self, puts: Vec<TransactWriteItem>) -> Result<(), LogTableError> {
         let transaction = self.client.transact_write_items().set_transact_items(Some(puts)).customize();
         let transaction = transaction.config_override(Builder::new().retry_classifier(ThrottledTransaction));
         let Err(error) = transaction.send().await else { return Ok(()) };
         match error.as_service_error().and_then(Cancellation::of) {
-            Some(Cancellation::Conflict) => Err(AppendError::Conflict),
+            Some(Cancellation::Conflict) => Err(LogTableError::Conflict),
             Some(Cancellation::Throttled) => {
                 Err(StoreError::throttled(TRANSACTION, DisplayErrorContext(error).to_string()).into())
             }

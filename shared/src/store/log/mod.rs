@@ -103,7 +103,7 @@ impl LogPage {
 
 /// Why entries were not appended.
 #[derive(Debug, thiserror::Error)]
-pub enum AppendError {
+pub enum LogTableError {
     /// Another entry has one of the numbers, or another writer is at it: read the head again.
     #[error("another writer has appended to the log")]
     Conflict,
