@@ -102,15 +102,9 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     ) -> Result<Attempt, PublishError> {
         let published = self.presence.get(room).await?;
         if let Some(row) = &published {
-            // Before anything else: by its time alone the tick would be done.
+            // Before the comparison of times, by which the tick of the row would count as done.
             if let Some(place) = ticks[*first..].iter().position(|tick| tick.id == row.by) {
-                // The room last: while the bus refuses, its connections have been told, and would be again whenever the queue has
-                // forgotten that.
-                self.put_events(room, row, kept, metrics).await?;
-                self.send(room, row).await?;
-                if kept.presence {
-                    self.budget.pay(row.connections, self.clock.unix_millis());
-                }
+                self.tell_again(room, row, kept, metrics).await?;
                 *first += place + 1;
             }
             let is_seen = |tick: &&Tick| tick.sent_at + self.settings.delay_ms <= row.read_at;
@@ -161,6 +155,24 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         self.put_events(room, &row, kept, metrics).await?;
         tracing::info!(%room, rev = row.rev, count = row.count, connections, "published");
         Ok(Attempt::Over(Left::Nothing))
+    }
+
+    /// Tells what an earlier delivery of the same tick has published, and may not have told to its end.
+    async fn tell_again(
+        &self,
+        room: &RoomId,
+        row: &PresenceRow,
+        kept: Kept,
+        metrics: &Metrics,
+    ) -> Result<(), PublishError> {
+        // The bus first, the room after it. While the bus refuses, each delivery of the tick ends here; the room would be told each time
+        // that the queue has forgotten the record's deduplication id.
+        self.put_events(room, row, kept, metrics).await?;
+        self.send(room, row).await?;
+        if kept.presence {
+            self.budget.pay(row.connections, self.clock.unix_millis());
+        }
+        Ok(())
     }
 
     /// Tells the room's connections what a publication has changed; again is fine.

@@ -12,7 +12,7 @@ use std::{
 use fastrand::Rng;
 use futures::{StreamExt, future::join, stream};
 use shared::{
-    RoomId,
+    RoomId, Subject,
     clock::Clock,
     frame::{
         client::{Positions, Sync},
@@ -123,13 +123,7 @@ pub async fn sync<C: Clock>(
     let renewed_until = grant.ends_at().min(now_seconds + RENEWED_WITHIN);
     let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|times| times.expires_at < renewed_until);
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
-    // The other rooms are left out, and renewed when they are asked for again.
-    let mut over = None;
-    let take = |room: &&&RoomId| {
-        let taken = shares.take(&grant.subject).and_then(|()| shares.take_join(room));
-        taken.map_err(|error| over = Some(error)).is_ok()
-    };
-    let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
+    let (affordable, over) = affordable(&due, shares, &grant.subject);
     let putting = (connections, presence, &mut *changed);
     let Renewed { mut renewed, known: found } =
         renew(putting, frame, (&affordable, &rows, now_seconds), &mut failures).await;
@@ -151,11 +145,9 @@ pub async fn sync<C: Clock>(
     let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
     let lasting: HashMap<_, _> =
         rows.iter().filter(|(room, _)| positions.contains_key(*room) && !due.contains(room)).collect();
-    let is_present = lasting.values().any(|times| times.present_until.is_some())
-        || renewed.iter().any(|room| {
-            let was_present = rows.get(room).is_some_and(|times| times.present_until.is_some());
-            was_present || presence.rooms.lifecycle.matches(room)
-        })
+    let was_present = |room: &RoomId| rows.get(room).is_some_and(|times| times.present_until.is_some());
+    let is_present = lasting.keys().any(|room| was_present(room))
+        || renewed.iter().any(|room| was_present(room) || presence.rooms.lifecycle.matches(room))
         || !found.is_empty();
     let tables = (connections, published);
     let asked_for = asked.as_ref();
@@ -163,23 +155,31 @@ pub async fn sync<C: Clock>(
     let ((rooms, newest, left), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
     changed.extend(attended.changed);
 
-    let throttled = attended.throttled || matches!(failures.worst, Some(StoreError::Throttled { .. }));
-    if let Some(error) = failures.worst {
-        if rooms.is_empty() && forbidden.is_empty() {
-            return Err(error.into());
+    let throttled = attended.throttled || failures.is_throttled();
+    if rooms.is_empty() && forbidden.is_empty() {
+        if let Some(error) = failures.worst.map(RouteError::from).or(over) {
+            return Err(error);
         }
-        let left_out = positions.len() - rooms.len();
-        if matches!(error, StoreError::Throttled { .. }) {
-            tracing::warn!(%error, left_out, "rooms left out of a sync");
-        } else {
-            tracing::error!(%error, left_out, "rooms left out of a sync");
-        }
-    }
-    if let (Some(over), true, true) = (over, rooms.is_empty(), forbidden.is_empty()) {
-        return Err(over);
+    } else {
+        failures.log(positions.len() - rooms.len());
     }
     let presence = asked.map(|_| fitting(attended.standings, left));
     Ok(Synced { rooms, forbidden, renewed, presence, is_present, newest, throttled })
+}
+
+/// Those of some rooms whose renewal the shares still allow, and why the next one is refused. The rooms from that one on are left out of
+/// the reply; the client asks for them again.
+fn affordable<'a, C: Clock>(
+    due: &BTreeSet<&'a RoomId>,
+    shares: &RequestShares<C>,
+    subject: &Subject,
+) -> (BTreeSet<&'a RoomId>, Option<RouteError>) {
+    let mut over = None;
+    let take = |room: &&RoomId| {
+        let taken = shares.take(subject).and_then(|()| shares.take_join(room));
+        taken.map_err(|error| over = Some(error)).is_ok()
+    };
+    (due.iter().copied().take_while(take).collect(), over)
 }
 
 /// The rooms whose rows were due, and that the connection is in.
@@ -334,6 +334,20 @@ impl Look {
 #[derive(Default)]
 struct Failures {
     worst: Option<StoreError>,
+}
+
+impl Failures {
+    fn is_throttled(&self) -> bool {
+        matches!(self.worst, Some(StoreError::Throttled { .. }))
+    }
+
+    fn log(&self, left_out: usize) {
+        match &self.worst {
+            Some(error) if self.is_throttled() => tracing::warn!(%error, left_out, "rooms left out of a sync"),
+            Some(error) => tracing::error!(%error, left_out, "rooms left out of a sync"),
+            None => {}
+        }
+    }
 }
 
 impl Extend<StoreError> for Failures {
