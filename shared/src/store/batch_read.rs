@@ -1,5 +1,5 @@
-//! Rows that are read by their keys, many in one call. A throttled table leaves some keys of a call unprocessed; those are asked for
-//! again, in rounds.
+//! Rows that are read by their keys, many in one call. A throttled table leaves some keys of a call unprocessed; those
+//! are asked for again, in rounds.
 
 use aws_sdk_dynamodb::{Client, types::builders::KeysAndAttributesBuilder};
 
@@ -9,7 +9,7 @@ use crate::backoff::Backoff;
 /// Keys in one call: the limit of `BatchGetItem`.
 pub(super) const READ_BATCH: usize = 100;
 
-/// How one kind of rows is read.
+/// The read of one kind of rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchRead {
     /// The call, as errors name it.

@@ -1,5 +1,6 @@
-//! Which connections are in which rooms. The `Connections` table: PK `connectionId`, SK `roomId`; index `roomId-index`: HASH
-//! `roomId`, RANGE `slot`. Rows of members have more, see `members`.
+//! Connections in rooms. The `Connections` table has a row for each connection and room: PK `connectionId`, SK
+//! `roomId`; index `roomId-index`: HASH `roomId`, RANGE `slot`. Calls by connection are here, those by room in `room`;
+//! the rows of those who are present have more attributes, see `members`.
 
 mod members;
 mod room;
@@ -35,14 +36,14 @@ pub const ROOM_INDEX: &str = "roomId-index";
 /// Rows in one delete request: the limit of `BatchWriteItem`.
 pub const DELETE_BATCH: usize = 25;
 
-/// Rounds of a batch: the first, and those for what the table did not process because it was throttling.
+/// Calls for a batch at most: the first, and those for what the table did not process because it was throttling.
 const ROUNDS: u32 = 8;
 
-/// The waits between those rounds.
+/// The waits between those calls.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
 
-/// Rows that are read at once of the rooms that a connection is in: hardly any client is in more. At some 430 bytes each at
-/// the most, they take six read units.
+/// Rows of a connection that one query reads: hardly any client is in more rooms. At up to some 430 bytes each, they
+/// take six read units.
 const MEMBERSHIPS: i32 = 100;
 
 const DELETE: &str = "BatchWriteItem of connections";
@@ -58,7 +59,7 @@ const LEAVE: &str = "DeleteItem of a connection";
 pub struct MemberTimes {
     /// When the row expires; the connection itself is gone by then.
     pub expires_at: u64,
-    /// Until when it is present, of a row that presence or lifecycle events count.
+    /// Until when the connection is present, if presence or lifecycle events count it there.
     pub present_until: Option<u64>,
 }
 
@@ -86,7 +87,7 @@ impl<C: Clock> ConnectionTable<C> {
         Self { client, table: table.into(), room_index: ROOM_INDEX.into(), clock }
     }
 
-    /// With a room index of another name.
+    /// The same table with a room index of another name.
     #[must_use]
     pub fn with_room_index(self, index: &str) -> Self {
         Self { room_index: index.into(), ..self }
@@ -132,8 +133,9 @@ impl<C: Clock> ConnectionTable<C> {
             .item("expiresAt", number(expires_at))
     }
 
-    /// Whether a connection is in some rooms, given in ascending order: its rows in them, and perhaps in others. Eventually
-    /// consistent. What it reads is bounded, however many other rooms the connection is in. A throttled read is tried again by the SDK, as often as any call, before it is an error.
+    /// The rows of a connection in some rooms, given in ascending order, and perhaps those in rooms between them.
+    /// Eventually consistent. How much it reads is bounded, however many rooms the connection is in. A throttled read
+    /// is tried again by the SDK, as often as any call, before it is an error.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -160,7 +162,7 @@ impl<C: Clock> ConnectionTable<C> {
                 .await
                 .map_err(StoreError::of_call("Query of a connection's memberships"))?;
             memberships.extend(page.items().iter().filter_map(|item| {
-                // One that cannot be read is put again.
+                // A row that cannot be read is left out, and so put again.
                 let room = RoomId::parse(read_text(item, "roomId").ok()?).ok()?;
                 let expires_at = read_number(item, "expiresAt").ok()?;
                 Some((
@@ -168,14 +170,15 @@ impl<C: Clock> ConnectionTable<C> {
                     MemberTimes { expires_at, present_until: read_optional_number(item, "presentUntil").ok()? },
                 ))
             }));
-            // Rooms that nobody asked for are passed over.
+            // The next query begins with the next room that was asked for.
             let read_up_to = page.last_evaluated_key.as_ref().and_then(|key| read_text(key, "roomId").ok());
             next = read_up_to.and_then(|read| rooms.clone().find(|room| room.as_str() > read));
         }
         Ok(memberships)
     }
 
-    /// How many rooms a connection is in, counted up to `limit`. A throttled read is tried again by the SDK, as often as any call.
+    /// The number of rooms that a connection is in, counted up to `limit`. A throttled read is tried again by the SDK,
+    /// as often as any call.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -191,7 +194,8 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(u32::try_from(page.count()).unwrap_or_default())
     }
 
-    /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any call.
+    /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any
+    /// call.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.

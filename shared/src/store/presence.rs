@@ -1,8 +1,8 @@
-//! Who is in a room, as it was last published, and as the members' rows say.
+//! The presence of rooms: what was last published, and the members' rows.
 //!
-//! What was published is a row of the `Connections` table that is in no index: PK `connectionId` = `presence/ROOM`, SK `roomId` = the
-//! room. Members are connections' rows with the attribute `memberOf`; `members-index` (HASH `memberOf`, RANGE `userId`) has them sorted
-//! by subject.
+//! What was published is a row of the `Connections` table that is in no index: PK `connectionId` = `presence/ROOM`, SK
+//! `roomId` = the room. Members are connections' rows with the attribute `memberOf`; `members-index` (HASH `memberOf`,
+//! RANGE `userId`) has them sorted by subject.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,8 +29,9 @@ pub const MEMBERS_INDEX: &str = "members-index";
 /// What the keys of these rows begin with. No connection has such an id.
 pub(super) const KEY_PREFIX: &str = "presence/";
 
-/// How long a row is kept after it was last written, in seconds: longer than any lease, than the tick that it was published for is in its
-/// queue (by the row that tick tells what nobody was told at first), and until a sweep has come by.
+/// How long a row is kept after it was last written, in seconds. That is longer than any lease; longer than a tick
+/// stays in its queue, since a tick that comes back tells from the row what was not told the first time; and long
+/// enough for a sweep to come by.
 const KEPT_SECONDS: u64 = 2 * 24 * 60 * 60;
 
 /// A read of several rooms' standings.
@@ -53,13 +54,13 @@ pub struct PresenceTable<C> {
 }
 
 impl<C: Clock> PresenceTable<C> {
-    /// In the table of connections with this name.
+    /// The rows in the table of connections with this name.
     pub fn new(client: Client, table: &str, clock: C) -> Self {
         Self { client, table: table.into(), clock }
     }
 
-    /// What is published of a room; strongly consistent. Of a row that cannot be read the version is what matters, since the next one
-    /// takes its place: it counts as one without a list.
+    /// What is published of a room; strongly consistent. A row that cannot be read counts as one without a list: its
+    /// version is needed, because the next row takes its place.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -78,13 +79,15 @@ impl<C: Clock> PresenceTable<C> {
             Ok(row) => Some(row),
             Err(Unreadable(attribute)) => {
                 tracing::warn!(%room, attribute, "a room's presence cannot be read, and counts as one without a list");
-                read_version(&item).inspect_err(|_| tracing::error!(%room, "nor can its version")).ok()
+                read_version(&item)
+                    .inspect_err(|_| tracing::error!(%room, "the version of a room's presence cannot be read"))
+                    .ok()
             }
         }))
     }
 
-    /// Where some rooms' presence stands, of those of which anything was published; eventually consistent. What is throttled is
-    /// asked for again, and then left out.
+    /// Where presence stands in those of some rooms of which anything was published; eventually consistent. Rows that
+    /// are throttled are asked for again, and left out in the end.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -114,8 +117,9 @@ impl<C: Clock> PresenceTable<C> {
         Ok(standings)
     }
 
-    /// Publishes: puts a row in place of that with the version `replaces`, or of none. Says whether it is there; if not, another one
-    /// has been published meanwhile, or an earlier attempt of this call was carried out.
+    /// Publishes: puts a row in place of the one with the version `replaces`, or where there is none. Returns false if
+    /// there is another row by now: somebody else has published meanwhile, or an earlier attempt of this call was
+    /// carried out.
     ///
     /// # Errors
     /// When the table does not take it, or throttles. It may be there all the same.
@@ -132,8 +136,8 @@ impl<C: Clock> PresenceTable<C> {
         Ok(StoreError::unless_condition_failed(PUT, put.send().await)?.is_some())
     }
 
-    /// Notes a look at the members' rows that has found them as they were published in `rev`. Nothing, if that is not the row's any
-    /// more.
+    /// Notes that the members' rows were read and found as they were published in `rev`. Does nothing if the row has
+    /// another version by now.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.

@@ -19,7 +19,7 @@ use crate::{
 /// Every slot: a whole room.
 pub const ALL_SLOTS: RangeInclusive<u16> = 0..=u16::MAX;
 
-/// A read of whose some connections are.
+/// A read of the subjects of some connections.
 const SUBJECTS: BatchRead = BatchRead { operation: "BatchGetItem of connections", rounds: ROUNDS, backoff: BACKOFF };
 
 /// A connection in a room, as the room's index shows it.
@@ -33,7 +33,7 @@ pub struct Member {
     pub expires_at: u64,
 }
 
-/// Part of a room.
+/// A page of a room's members.
 #[derive(Debug)]
 pub struct MemberPage {
     /// The members, in the order of their slots.
@@ -86,7 +86,7 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(MemberPage { members, next: page.last_evaluated_key.map(Cursor) })
     }
 
-    /// Whose some connections in a room are, for those of which it is known; eventually consistent.
+    /// The subjects of some connections in a room, as far as they are known; eventually consistent.
     ///
     /// # Errors
     /// When the table does not answer, or throttles for longer.

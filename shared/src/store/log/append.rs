@@ -1,4 +1,4 @@
-//! Appending to a log, all or nothing, on condition that nobody else has.
+//! Appending to a log: all entries or none, on condition that no other writer has appended.
 
 use aws_sdk_dynamodb::{
     config::{
@@ -25,13 +25,14 @@ use crate::{
 /// The sort key of the fence: the row that says where the log was started last, or carried on near its end.
 pub(super) const FENCE: u64 = 0;
 
-/// Where a log was started last, or carried on near its end.
+/// The fence: where a log was started last, or carried on near its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The first number.
     pub start: u64,
-    /// The last number before it: between the two there is nothing, and nobody has missed anything. Unknown in a fence that
-    /// an older version has written, and of a log that had been silent for longer than a month.
+    /// The last number before `start`. No message lies between the two, so whoever has everything up to `previous` has
+    /// missed nothing. Unknown in a fence that an older version has written, and if the log had been silent for longer
+    /// than a month.
     pub previous: Option<u64>,
 }
 
@@ -139,9 +140,9 @@ fn is_put_conflict(error: &SdkError<PutItemError>) -> bool {
 /// Why a transaction was cancelled, as far as anything can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cancellation {
-    /// By another writer: the head must be read again.
+    /// Another writer was quicker: the head must be read again.
     Conflict,
-    /// By the table or one of its partitions, which takes no more for now.
+    /// The table or one of its partitions takes no more for now.
     Throttled,
 }
 
@@ -164,7 +165,8 @@ impl Cancellation {
     }
 }
 
-/// Has the SDK try a throttled transaction again as it does a throttled put; by itself it takes every cancellation for final.
+/// Has the SDK try a throttled transaction again as it does a throttled put; by itself it takes every cancellation for
+/// final.
 #[derive(Debug)]
 struct ThrottledTransaction;
 

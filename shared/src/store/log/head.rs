@@ -1,5 +1,5 @@
-//! Where a log stands, in a row of its own: what somebody who has everything wants to know costs half a read unit,
-//! however large the newest message is, and the answer outlives the messages.
+//! The head of a log, in a row of its own. A client that has everything learns so for half a read unit, however large
+//! the newest message is; and the row outlives the messages.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,11 +20,11 @@ use crate::{
 /// The row's sort key, below those of the shards' progress.
 const SORT_KEY: i64 = -1_000_000;
 
-/// How long the row outlives the newest entry, in seconds: for so long it can be told whether a reader who was away has
-/// missed anything of a log that has expired.
+/// How long the row outlives the newest entry, in seconds: for that long it can be said whether a client that was away
+/// has missed anything of an expired log.
 const OUTLIVES_SECONDS: u64 = 30 * 24 * 60 * 60;
 
-/// A read of several logs' heads. Its few short rounds are all that a `sync` can wait for.
+/// A read of several logs' heads. Its waits are short, because a `sync` waits with it.
 const READ: BatchRead = BatchRead {
     operation: "BatchGetItem of logs' heads",
     rounds: 3,
@@ -45,15 +45,15 @@ pub struct LogHead {
 /// The heads of some logs.
 #[derive(Debug, Default)]
 pub struct FoundHeads {
-    /// Those that have one.
+    /// The heads of those logs that have one.
     pub found: HashMap<RoomId, LogHead>,
     /// Rooms whose row the table did not read because it was throttling.
     pub unread: Vec<RoomId>,
 }
 
 impl<C: Clock> LogTable<C> {
-    /// Notes the newest entry of a room's log, unless a newer one is noted. Whoever appends does so before the messages
-    /// count as brought out, so that no reader takes itself to have everything while one of them has not reached it.
+    /// Notes the newest entry of a room's log, unless a newer one is noted. A writer does this before its messages
+    /// count as posted. Otherwise a client that a message has not reached could take itself to have everything.
     ///
     /// # Errors
     /// When the table does not take it.

@@ -13,22 +13,22 @@ use crate::{
 /// A room's presence as it was last published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceRow {
-    /// The version of what is published; rises with each publication, and is at least the time of it in milliseconds since the Unix
-    /// epoch.
+    /// The version of what is published; rises with each publication, and is at least the time of it in milliseconds
+    /// since the Unix epoch.
     pub rev: u64,
-    /// Members whom the room's connections may see: distinct subjects.
+    /// How many members the room's connections may see: distinct subjects.
     pub count: u64,
     /// These members, unless they are too many for a list.
     pub members: Option<Members>,
-    /// All members, those among them whom only events tell of.
+    /// How many members there are, with those of whom only events tell.
     pub everybody: u64,
-    /// The others of [`Self::everybody`], unless they are not known by name.
+    /// The members of whom only events tell; `None` if their names are not known.
     pub unlisted: Option<BTreeSet<String>>,
-    /// How it became so.
+    /// What this publication has changed.
     pub last: LastChange,
-    /// The id of the tick that it was published for. One that comes back has `last` sent again.
+    /// The id of the tick that it was published for. If that tick comes back, `last` is told again.
     pub by: String,
-    /// Before this nothing is published again, in milliseconds since the Unix epoch.
+    /// The time before which nothing is published again, in milliseconds since the Unix epoch.
     pub next_at: u64,
     /// When the members' rows were last read, in milliseconds since the Unix epoch.
     pub read_at: u64,
@@ -36,20 +36,20 @@ pub struct PresenceRow {
     pub connections: u64,
 }
 
-/// How what is published became so, by ids: their data is in the row.
+/// What a publication has changed, by members' ids; their data is in the row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastChange {
     /// The `rev` before it; 0 is none.
     pub after: u64,
-    /// All members before it.
+    /// How many members there were before it.
     pub was: u64,
     /// What the room's connections are told.
     pub told: Told,
-    /// Who is a member and was none, where events tell of members.
+    /// Those who became members, where events tell of members.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entered: Vec<String>,
-    /// Who was a member and is none, where events tell of members.
+    /// Those who ceased to be members, where events tell of members.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exited: Vec<String>,
 }
@@ -67,9 +67,9 @@ pub enum Told {
     Reload,
     /// Facts.
     Facts {
-        /// Who is present, new or with other data.
+        /// New members, and those whose data has changed.
         joined: Vec<String>,
-        /// Who is absent.
+        /// Those who are members no more.
         left: Vec<String>,
     },
 }
@@ -89,8 +89,8 @@ impl PresenceRow {
     /// Bytes of the texts that the row holds: what bounds its size.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
-        let members = self.members.as_ref().map_or(0, |members| json::length(members));
-        let unlisted = self.unlisted.as_ref().map_or(0, |unlisted| json::length(unlisted));
+        let members = self.members.as_ref().map_or(0, json::length);
+        let unlisted = self.unlisted.as_ref().map_or(0, json::length);
         members + unlisted + json::length(&self.last)
     }
 }
@@ -149,7 +149,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(item: &Item, attribute: &'static str)
     item.get(attribute).map(read).transpose()
 }
 
-/// The version of a row that cannot be read, with whatever can.
+/// The version of a row that cannot be read as a whole, and its numbers as far as they can.
 pub(super) fn read_version(item: &Item) -> Result<PresenceRow, Unreadable> {
     let number_of = |attribute| read_optional_number(item, attribute).ok().flatten().unwrap_or_default();
     Ok(PresenceRow {
