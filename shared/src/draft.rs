@@ -1,4 +1,4 @@
-//! Messages before they are accepted: what their writers say, without who they are and when it was.
+//! Messages before they are accepted: what their writers say, still without sender and time.
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Draft<'a> {
-    /// Where it goes.
+    /// The room that it goes to.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// What it says, `null` included; checked, and passed on as it stands. A removal says nothing.
@@ -27,17 +27,18 @@ pub struct Draft<'a> {
     pub id: Option<Name>,
     /// What it is about.
     pub key: Option<Name>,
-    /// Which of two with the same key is newer.
+    /// Its version: of two messages with the same key the one with the higher version is newer.
     pub version: Option<Counter>,
     /// Whether it takes its key's value away.
     pub remove: Option<bool>,
-    /// For how long its key has it as its value.
+    /// How long it is its key's value.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// Whether it is for those who are there, and nobody else: it is not logged.
+    /// Whether it is ephemeral: for those who are in the room now, and not logged.
     pub ephemeral: Option<bool>,
 }
 
-/// A message as a producer with access to the bus or the queue writes it. A producer may name another sender and another time.
+/// A message as a producer with access to the bus or the queue writes it. A producer may name another sender and
+/// another time.
 #[derive(Debug)]
 pub struct ProducerDraft<'a> {
     /// The fields that a client could write as well.
@@ -54,7 +55,7 @@ pub(crate) struct Claims {
     sent_at: Option<Counter>,
 }
 
-/// Where a message comes from. Of a client's, who sent it and when; of a producer's, what counts where it says nothing.
+/// Id, sender and time of a message. A client chooses its id at most; a producer may choose all three.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The message's id, unless its writer has one for it.
@@ -109,7 +110,7 @@ impl Draft<'_> {
         Ok(message)
     }
 
-    /// Whether it is a removal, if what it says of its key's value fits together.
+    /// Whether it is a removal. An error if its fields about the key's value contradict each other.
     fn check_value(&self) -> Result<bool, FieldError> {
         if self.ephemeral == Some(true) {
             return Err(FieldError::invalid("ephemeral", "must be left out: such messages have a queue of their own"));
@@ -162,7 +163,7 @@ impl Claims {
     }
 }
 
-/// For `deserialize_with`: `null` is there.
+/// For `deserialize_with`: `null` counts as a value.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -183,7 +184,7 @@ pub(crate) fn escape_data(data: &RawValue) -> Result<Box<RawValue>, FieldError> 
     if escape_growth(data.get().as_bytes()) == 0 {
         return Ok(data.to_owned());
     }
-    // What was JSON is JSON.
+    // It was JSON, and an escape changes nothing about that.
     RawValue::from_string(escape_noncharacters(data.get().to_owned()))
         .map_err(|_| FieldError::invalid("data", "is no JSON"))
 }

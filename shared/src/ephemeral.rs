@@ -1,5 +1,5 @@
-//! Ephemeral messages: for those who are in the room now, and for nobody else. They are in no log, have no number, and may be
-//! lost.
+//! Ephemeral messages: for those who are in the room now, and for nobody else. They are in no log, have no number, and
+//! may be lost.
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ const PRODUCER: &str = "producer";
 /// An accepted ephemeral message. Serializes as the body of a queue record.
 #[derive(Clone, Debug)]
 pub struct Ephemeral {
-    /// Where it goes.
+    /// The room that it goes to.
     pub room: RoomId,
     /// The authenticated sender, or whom a producer names.
     pub from: String,
@@ -32,8 +32,8 @@ pub struct Ephemeral {
 }
 
 impl Ephemeral {
-    /// Reads a queue record's body, which a producer may have written. What it leaves out is `producer`, and the time in
-    /// milliseconds at which the queue took it.
+    /// Reads a queue record's body, which a producer may have written. A sender that it leaves out is `producer`, a
+    /// time that it leaves out is `queued_at`, in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// When it is no ephemeral message, or too large.

@@ -1,5 +1,5 @@
-//! Reading JSON objects that somebody else wrote (frames, events, records), and measuring JSON. The objects are declared as types, and
-//! every refusal names the field and the limit.
+//! Reading JSON objects that somebody else wrote (frames, events, records), and measuring JSON. The objects are
+//! declared as types, and every refusal names the field and the limit.
 //!
 //! - A field that no type declares is ignored: a producer's own, or one of a client of another version.
 //! - A field that is there twice is refused, since two readers could take it for different things.
@@ -87,7 +87,7 @@ fn refusal(field: Option<String>, error: &serde_json::Error) -> FieldError {
             }
             _ => FieldError::Invalid(field.into(), problem),
         },
-        // As serde words what concerns the object as a whole.
+        // These are serde's words for errors about the object as a whole.
         None => match problem.strip_prefix("missing field ") {
             Some(field) => FieldError::Fields(format!("{field} is missing")),
             None if problem.starts_with("duplicate field") => FieldError::Fields(problem),

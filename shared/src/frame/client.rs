@@ -103,7 +103,7 @@ pub struct GetHistory {
 }
 
 impl GetHistory {
-    /// Messages at most, in any case.
+    /// Messages at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(HISTORY_DEFAULT, |HistoryLimit(limit)| limit)
@@ -126,7 +126,7 @@ pub struct GetState {
 }
 
 impl GetState {
-    /// Entries at most, in any case.
+    /// Entries at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(STATE_ENTRIES, |StateLimit(limit)| limit)
@@ -206,7 +206,7 @@ impl<'de> Visitor<'de> for PositionsVisitor {
                 return Err(A::Error::custom(format!("must be an object of integers from 0 to {MAX_INTEGER}")));
             };
             count += 1;
-            // Those beyond the limit are counted and not kept.
+            // Rooms beyond the limit are counted and not kept.
             if count <= SYNC_ROOMS && positions.insert(room.clone(), seq).is_some() {
                 return Err(A::Error::custom(format!("has the room {room} twice")));
             }
@@ -237,7 +237,7 @@ pub enum RefusalReason {
         "unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync, getHistory, getState and getMembers"
     )]
     UnknownAction(String),
-    /// The action is another route's: API Gateway has read another one in the frame.
+    /// The frame came by the route of another action: API Gateway has read another one in it.
     #[error("the frame must have one `action`, at its top level")]
     AmbiguousAction,
     /// A field is missing or wrong, or the frame is no JSON object.
@@ -281,7 +281,7 @@ impl<'a> Inbound<'a> {
     /// # Errors
     /// When it is no JSON object, its action is unknown or a field is missing, wrong or there twice.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        // One after the other, so that an error about what follows has the request's id.
+        // The envelope first, so that an error about the rest has the request's id.
         let refused = |request_id, reason| Refusal { request_id, message_id: Sent::id(text), reason };
         let Envelope { request_id } = json::read(text).map_err(|error| refused(None, FieldError::into(error)))?;
         let request_id = request_id.map(|Name(id)| id);

@@ -26,18 +26,19 @@ pub enum Reply {
     Joined {
         /// The room.
         room_id: RoomId,
-        /// Where the room's log stands, and what was missed.
+        /// The head of the room's log, and what was missed.
         #[serde(flatten)]
         catch_up: CatchUp,
         /// How long the log keeps a message, in seconds.
         retention_seconds: u64,
         /// When to sync the room next, in milliseconds from now on.
         sync_after_ms: u64,
-        /// Of a room that counts who is present: within how many milliseconds to sync it, again and again, also while broadcasts come.
-        /// A connection that does not is taken for gone.
+        /// For a connection whose presence counts: the longest time between two syncs of the room, in milliseconds,
+        /// also while broadcasts come. A connection that syncs less often is taken for gone.
         #[serde(skip_serializing_if = "Option::is_none")]
         sync_within_ms: Option<u64>,
-        /// When the connection's token expires, in milliseconds from now on: a connection with a new one should be open by then.
+        /// When the connection's token expires, in milliseconds from now on: a connection with a new one should be open
+        /// by then.
         expires_in_ms: u64,
         /// The server's time, in milliseconds since the Unix epoch; for whoever asked for state or presence.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,18 +62,18 @@ pub enum Reply {
         /// The message's id, the sender's or the server's.
         id: String,
     },
-    /// Where the rooms' logs stand, and what was missed.
+    /// The heads of the rooms' logs, and what was missed.
     Synced {
-        /// By room. A room that could not be served is left out: the client asks for it again.
+        /// What was missed, by room. A room that could not be served is left out: the client asks for it again.
         rooms: BTreeMap<RoomId, CatchUp>,
         /// Rooms that the subject may not join, or that are more than a connection may be in.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         forbidden: Vec<RoomId>,
-        /// Rooms in which the connection was a member no more, or nearly so, and is one again.
+        /// Rooms in which the connection's membership had ended, or nearly so, and is renewed.
         renewed: Vec<RoomId>,
         /// When to sync these rooms next, in milliseconds from now on.
         sync_after_ms: u64,
-        /// Where the presence of the rooms stands of which that was asked. One that could not be read is left out.
+        /// Where presence stands in the rooms that the client asked about. A room that could not be read is left out.
         #[serde(skip_serializing_if = "Option::is_none")]
         presence: Option<BTreeMap<RoomId, PresenceStanding>>,
         /// The server's time in milliseconds since the Unix epoch, for whoever asked for presence.
@@ -102,7 +103,7 @@ pub enum Reply {
     Members {
         /// The room.
         room_id: RoomId,
-        /// Whether the page is one of the list that is published. If not, the room has too many members for one.
+        /// Whether the page is part of the published list. If not, the room has too many members for a list.
         listed: bool,
         /// The page.
         #[serde(flatten)]
@@ -114,10 +115,10 @@ pub enum Reply {
         code: ErrorCode,
         /// What to do about it.
         message: String,
-        /// Of an error about a `sendMessage`: the message's id, the sender's or the server's, to try again with.
+        /// The id of the message, in an error about a `sendMessage`, to try again with: the sender's or the server's.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// What the code leaves open, where a client should do something about it by itself.
+        /// A reason that clients act on by themselves, where the code alone does not tell.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<ErrorReason>,
         /// When to try again at the earliest, in milliseconds from now on, where it is known.
@@ -126,7 +127,7 @@ pub enum Reply {
     },
 }
 
-/// Where a room's log stands, and what a client has missed of it.
+/// The head of a room's log, and what a client has missed of it.
 #[derive(Debug, Default, Serialize)]
 pub struct CatchUp {
     /// The number of the newest message that the log has, or had before everything in it expired; 0 when nothing is known
@@ -146,7 +147,7 @@ pub struct CatchUp {
 pub struct StatePage {
     /// The values.
     pub entries: Vec<StateEntry>,
-    /// Keys without a value, as far as a message could still come that is older than what took it away.
+    /// Keys without a value, if a message could still come that is older than their removal or expiry.
     pub removed: Vec<StateRemoval>,
     /// The key after which there is more, if there is; empty is from the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,9 +157,9 @@ pub struct StatePage {
 /// Members of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MemberList {
-    /// The version of what is published of them; 0 is nothing.
+    /// The version of what is published of them; 0 if nothing is.
     pub rev: u64,
-    /// How many there are.
+    /// How many members there are.
     pub count: u64,
     /// Some of them, sorted by subject; `None` in a room of which only their number is published.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,14 +173,14 @@ pub struct MemberList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinedPresence {
-    /// The subject that has joined: which of the members it is.
+    /// The subject of the connection itself: which of the members it is.
     pub id: String,
     /// The members.
     #[serde(flatten)]
     pub list: MemberList,
 }
 
-/// Part of a room's state in a `joined` reply, which has fields of its own.
+/// Part of a room's state in a `joined` reply, where the fields have other names.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinedState {
@@ -213,19 +214,19 @@ pub struct StateEntry {
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// For how long the value lasts from then on, in seconds, if not for ever.
+    /// How long the value lasts from `sent_at` on, in seconds; `None` is for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
     /// What it says.
     pub data: Box<RawValue>,
 }
 
-/// A key whose value was taken away, or has expired.
+/// A key whose value was removed, or has expired.
 #[derive(Debug, Serialize)]
 pub struct StateRemoval {
     /// The key.
     pub key: String,
-    /// The number of the message that it was taken away with, or whose value has expired.
+    /// The number of the message that removed the value, or whose value has expired.
     pub seq: u64,
     /// That message's version, if it has one above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,7 +236,7 @@ pub struct StateRemoval {
 /// Where a room's presence stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PresenceStanding {
-    /// The version of what is published; 0 is nothing.
+    /// The version of what is published; 0 if nothing is.
     pub rev: u64,
     /// How many members there are.
     pub count: u64,

@@ -86,7 +86,7 @@ counters! {
     REFUSED = "Refused";
     /// Handshakes completed.
     CONNECTS = "Connects";
-    /// Connections that are gone, as API Gateway told.
+    /// Connections whose end API Gateway has reported.
     DISCONNECTS = "Disconnects";
     /// Rooms joined.
     JOINS = "Joins";
@@ -122,15 +122,15 @@ counters! {
     EPHEMERAL_POSTS = "EphemeralPosts";
     /// Ephemeral messages that were too old.
     EPHEMERALS_DROPPED_OLD = "EphemeralsDroppedOld";
-    /// Those of which their sender had a newer one with the same key.
+    /// Ephemeral messages whose sender had a newer one with the same key.
     EPHEMERALS_DROPPED_SUPERSEDED = "EphemeralsDroppedSuperseded";
-    /// Those that did not fit their room's frame.
+    /// Ephemeral messages that did not fit their room's frame.
     EPHEMERALS_DROPPED_FULL = "EphemeralsDroppedFull";
-    /// Those for rooms that are too large.
+    /// Ephemeral messages for rooms that are too large.
     EPHEMERALS_DROPPED_LARGE = "EphemeralsDroppedLarge";
-    /// Those whose posts were more than the stack spends on them.
+    /// Ephemeral messages whose posts were more than the stack spends on them.
     EPHEMERALS_DROPPED_BUDGET = "EphemeralsDroppedBudget";
-    /// Those that gave way because the account was throttled.
+    /// Ephemeral messages that gave way because the account was throttled.
     EPHEMERALS_DROPPED_THROTTLED = "EphemeralsDroppedThrottled";
     /// Records that were no ephemeral messages.
     EPHEMERALS_DROPPED_BROKEN = "EphemeralsDroppedBroken";
@@ -141,9 +141,9 @@ counters! {
 distributions! {
     /// Messages in a post.
     MESSAGES_PER_POST = "MessagesPerPost" in "Count";
-    /// From a message's `sentAt` to the last post of its broadcast.
+    /// The time from a message's `sentAt` to the last post of its broadcast.
     BROADCAST_LATENCY = "BroadcastLatency" in "Milliseconds";
-    /// From when SQS took a record until the function has it.
+    /// The time from when SQS took a record until the function has it.
     QUEUE_AGE = "QueueAge" in "Milliseconds";
     /// The learnt rate of posts, while the account is throttled.
     RATE = "Rate" in "Count/Second";

@@ -1,4 +1,4 @@
-//! FIFO queues. In the main one there is a group for each room, so that a room has one consumer at a time.
+//! FIFO queues. In the rooms' queue each room is a group, so that a room has one consumer at a time.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const POSTPONE: &str = "ChangeMessageVisibilityBatch";
 const DELETE: &str = "DeleteMessageBatch";
 const DEPTH: &str = "GetQueueAttributes";
 
-/// A FIFO queue: the main one, that of the shards, or a dead-letter queue.
+/// A FIFO queue: the rooms' queue, the shard queue, the presence queue, or a dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: Client,
@@ -141,8 +141,8 @@ struct Answer {
     failed: Vec<BatchResultErrorEntry>,
 }
 
-/// The result of each entry of a call. A call can succeed while entries of it fail; an entry of which the answer says nothing counts as
-/// not confirmed.
+/// The result of each entry of a call. A call can succeed while entries of it fail; an entry of which the answer says
+/// nothing counts as not confirmed.
 fn results(operation: &'static str, entries: usize, answer: Result<Answer, QueueError>) -> Vec<Result<(), QueueError>> {
     let Answer { confirmed, failed } = match answer {
         Ok(answer) => answer,

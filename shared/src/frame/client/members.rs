@@ -1,4 +1,4 @@
-//! What clients say and ask of members: `presence` in `joinRoom`, and `getMembers`.
+//! Requests about a room's members: `presence` in `joinRoom`, and `getMembers`.
 
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -11,10 +11,10 @@ use crate::{
 };
 
 impl JoinRoom<'_> {
-    /// What the other members are told of it, if it is to be listed among them.
+    /// What the other members are told of the connection, if it is to be listed among them.
     ///
     /// # Errors
-    /// When `presenceData` is not fit for it, or there without `presence`.
+    /// When `presenceData` is too long, not readable everywhere, or there without `presence`.
     pub fn listing(&self) -> Result<Option<Listing>, FieldError> {
         match (self.presence == Some(true), self.presence_data) {
             (true, data) => Ok(Some(Listing { data: data.map(MemberData::of_client).transpose()? })),
@@ -40,7 +40,7 @@ pub struct GetMembers {
 }
 
 impl GetMembers {
-    /// Members at most, in any case.
+    /// Members at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(MEMBERS_DEFAULT, |MembersLimit(limit)| limit)
