@@ -1,4 +1,5 @@
-//! The configuration of each function but `presence`, which has its own. Each is read in one pass that names all bad variables.
+//! The configuration of each function but `presence`, which has its own. Each is read in one pass that names all bad
+//! variables.
 
 use std::ops::RangeInclusive;
 
@@ -18,17 +19,17 @@ pub use relay::RelayConfig;
 pub use session::{SessionConfig, SessionLimits, StateConfig};
 pub use sweeper::SweeperConfig;
 
-/// For how long a connection may be present that is not heard of, in seconds: no longer than a row lasts.
-const LEASE_SECONDS: RangeInclusive<u64> = 60..=7_200;
+/// How long a connection counts as present without a sync, in seconds: no longer than a row lasts.
+pub(crate) const LEASE_SECONDS: RangeInclusive<u64> = 60..=7_200;
 
-/// What a share of messages or requests may be, a second; 0 is no limit.
+/// The range of a share of messages or requests, per second; 0 is no limit.
 const PER_SECOND: RangeInclusive<u64> = 0..=1_000_000;
 
 fn queue_depth_limit<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> u64 {
     settings.integer("QUEUE_DEPTH_LIMIT", 0..=120_000, 100_000)
 }
 
-/// Which rooms have presence, and where it is told that it may have changed.
+/// The rooms that have presence, and the queue of ticks, if there are any.
 fn presence<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> (PresenceRooms, Option<String>) {
     let rooms = PresenceRooms {
         listed: settings.rooms("PRESENCE_ROOMS"),

@@ -1,5 +1,6 @@
-//! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB; @connections
-//! closes those whose token has expired, and tells which of a subject's many are gone.
+//! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB. It
+//! uses @connections to close connections whose token has expired, and to find out which of a subject's connections are
+//! gone.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -97,14 +98,14 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         }
     }
 
-    /// The same for a stack that keeps the state of some rooms.
+    /// The same function in a stack that keeps the state of some rooms.
     #[must_use]
     pub fn with_states(self, table: StateTable<C>, rooms: RoomPatterns) -> Self {
         let states = States::new(table, rooms, self.clock.clone());
         Self { states, ..self }
     }
 
-    /// With presence in some rooms, and the queue of ticks.
+    /// The same function with presence in some rooms, and the queue of ticks.
     #[must_use]
     pub fn with_presence(self, rooms: PresenceRooms, queue: Option<Q>) -> Self {
         Self { presence: Presence::new(rooms, Ticks::new(queue, self.clock.clone())), ..self }
@@ -158,7 +159,8 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         let Some(body) = &frame.body else { return Response::for_binary() };
         let Inbound { request_id, request } = match Inbound::parse(body) {
             Ok(inbound) => inbound,
-            // Among them a frame whose action is `$connect` or `$disconnect`: API Gateway takes those routes for it.
+            // A frame whose action is `$connect` or `$disconnect` comes here, too: API Gateway takes it by those
+            // routes.
             Err(refusal) => return Response::for_refused(refusal),
         };
         let result = self.note(deadline.race(self.answer(frame, request, metrics)).await);
@@ -244,8 +246,9 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         Ok(synced.into_reply(sync_after_ms, self.clock.unix_millis()))
     }
 
-    /// The first page of a room's state, for whoever may lack some of it: who comes without a position, or with one of an empty log, or
-    /// whose position is of a log that is gone in part. It takes what `used` leaves of the reply.
+    /// The first page of a room's state, for a client that may lack some of it: it comes without a position, with
+    /// position 0, or with one from which on the log is gone in part. The page takes the bytes of the reply that are
+    /// not `used`.
     async fn joined_state(
         &self,
         room: &RoomId,
@@ -269,7 +272,7 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         self.beat.borrow_mut().sync_after(newest, longest, self.clock.unix_millis())
     }
 
-    /// Notes whether a table has throttled.
+    /// Notes a throttle for the beat.
     fn note<T>(&self, result: Result<T, RouteError>) -> Result<T, RouteError> {
         if result.as_ref().is_err_and(RouteError::is_throttled) {
             self.beat.borrow_mut().throttled(self.clock.unix_millis());

@@ -44,7 +44,7 @@ impl AuthorizerConfig {
         }
         let jwks_url = jwks_url(&mut settings);
         let (issuer, audience) = if has_jwks {
-            // The issuer's tokens for its other applications would be let in otherwise.
+            // Otherwise the issuer's tokens for its other applications would be let in.
             (Some(settings.required(ISSUER)), Some(settings.required(AUDIENCE)))
         } else {
             (settings.optional(ISSUER), settings.optional(AUDIENCE))
@@ -69,7 +69,8 @@ impl AuthorizerConfig {
     }
 }
 
-/// Over HTTPS: whoever can change the keys on their way can let anybody in. Nobody is on the way to this machine itself.
+/// The URL must be HTTPS, since somebody who could change the keys on their way could let anybody in. Plain HTTP is
+/// taken for this machine itself, where there is no such way.
 fn jwks_url<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Option<Uri> {
     let text = settings.optional(JWKS_URL)?;
     let uri: Option<Uri> = text.parse().ok();

@@ -13,15 +13,15 @@ use crate::shares::MessageRates;
 /// The range of a share of bytes, per second; 0 is no limit.
 const BYTES_PER_SECOND: RangeInclusive<u64> = 0..=1_000_000_000;
 
-/// Where the message route puts messages.
+/// The place where the message route puts messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkConfig {
-    /// To the FIFO queue.
+    /// The FIFO queue.
     Sqs {
         /// Its URL.
         queue_url: String,
     },
-    /// To the event bus.
+    /// The event bus.
     EventBridge {
         /// Its name.
         bus: String,
@@ -37,7 +37,7 @@ pub struct MessageConfig {
     pub queue_url: String,
     /// `CONGESTION_TABLE`.
     pub congestion_table: String,
-    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is admitted; 0 is no limit.
+    /// `QUEUE_DEPTH_LIMIT`: the number of messages in the queue from which on none is admitted; 0 is no limit.
     pub queue_depth_limit: u64,
     /// `SUBJECT_MESSAGES_PER_SECOND` and its like.
     pub rates: MessageRates,

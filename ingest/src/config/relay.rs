@@ -13,7 +13,7 @@ pub struct RelayConfig {
     pub dlq_url: String,
     /// `CONGESTION_TABLE`: where fan-out says which rooms are behind.
     pub congestion_table: String,
-    /// `QUEUE_DEPTH_LIMIT`: messages in the queue from which on none is sent on; 0 is no limit.
+    /// `QUEUE_DEPTH_LIMIT`: the number of messages in the queue from which on no event is sent on; 0 is no limit.
     pub queue_depth_limit: u64,
 }
 

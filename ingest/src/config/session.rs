@@ -26,9 +26,9 @@ pub struct SessionConfig {
     pub retention_seconds: u64,
     /// `CONNECTIONS_ENDPOINT`: where connections are closed.
     pub connections_endpoint: String,
-    /// How much one may have.
+    /// The limits of connections, subjects and rooms.
     pub limits: SessionLimits,
-    /// `STATE_ROOMS` with `STATE_TABLE`: the rooms whose state is kept.
+    /// `STATE_ROOMS` with `STATE_TABLE`: the rooms whose state is kept, if there are any.
     pub state: Option<StateConfig>,
     /// `PRESENCE_ROOMS`, `LIFECYCLE_ROOMS`, `PRESENCE_LEASE_SECONDS`.
     pub presence: PresenceRooms,
@@ -52,7 +52,7 @@ impl StateConfig {
     }
 }
 
-/// How much one may have.
+/// The limits of connections, subjects and rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
     /// `CONNECTION_ROOMS`: rooms that a connection may be in.

@@ -14,7 +14,7 @@ pub struct SweeperConfig {
     pub connections_table: String,
     /// `CONGESTION_TABLE`: where it keeps its position.
     pub congestion_table: String,
-    /// `CONNECTIONS_ENDPOINT`: where connections are asked for.
+    /// `CONNECTIONS_ENDPOINT`: the API that says whether connections are there.
     pub connections_endpoint: String,
     /// `SWEEP_PER_SECOND`, `GONE_GRACE_MS` and `PRESENCE_LEASE_SECONDS`.
     pub settings: SweepSettings,

@@ -20,8 +20,8 @@ use crate::{
 /// Serves the route.
 ///
 /// # Errors
-/// When the subject may not join the room, no state is kept of it, or a table does not answer, or throttles; the SDK has tried it
-/// again by then.
+/// When the subject may not join the room, no state is kept of it, or a table does not answer, or throttles; the SDK
+/// has tried it again by then.
 pub async fn get_state<C: Clock>(
     states: &States<C>,
     log: &LogTable<C>,
