@@ -122,7 +122,7 @@ pub fn required<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D)
     Option::deserialize(deserializer)?.ok_or_else(|| D::Error::custom("is missing"))
 }
 
-/// A text.
+/// Any text. A value of another type is refused as `must be a string`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);
 

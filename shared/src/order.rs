@@ -13,7 +13,7 @@ use crate::message::LoggedMessage;
 pub struct Rank {
     /// The version; 0 without one.
     pub version: u64,
-    /// The number.
+    /// The message's number in the log.
     pub seq: u64,
 }
 

@@ -46,7 +46,7 @@ impl Right {
     }
 }
 
-/// Some rights.
+/// A set of rights, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RightSet(u8);
 

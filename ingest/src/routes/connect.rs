@@ -18,7 +18,7 @@ use crate::{
 /// end.
 const ASKED: u32 = 5;
 
-/// Serves the route. An error refuses the upgrade.
+/// Counts the connection among those of its subject, and joins the room if there is one. An error refuses the upgrade.
 ///
 /// # Errors
 /// When the room is no room id, too many are joining it, the subject may not join it or has as many connections as it

@@ -6,7 +6,7 @@ use shared::{ConnectionId, RoomId, Subject, clock::Clock, metrics::Metrics, queu
 
 use crate::{presence::membership::Presence, response::RouteError, tables::Tables};
 
-/// Serves the route.
+/// Takes the connection out of all its rooms, and out of its subject's connections.
 ///
 /// # Errors
 /// When the table does not answer.

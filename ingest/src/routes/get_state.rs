@@ -17,7 +17,7 @@ use crate::{
     state::{States, Wanted},
 };
 
-/// Serves the route.
+/// Reads a page of state. Whoever may join the room may read it, without being a member.
 ///
 /// # Errors
 /// When the subject may not join the room, no state is kept of it, or a table does not answer, or throttles; the SDK

@@ -28,7 +28,7 @@ pub struct SendMessage<S, E, L> {
 }
 
 impl<S: Sink, E: EphemeralSink, L: Lookout> SendMessage<S, E, L> {
-    /// Serves the route.
+    /// Accepts a message, and enqueues it if it is admitted.
     ///
     /// # Errors
     /// When the message is too large, the subject may not send it to the room, sends too much or the room is behind, or

@@ -27,9 +27,9 @@ const ACTION_BYTES: usize = 32;
 /// A client's frame, decoded: its request, with the id under which it wants the reply.
 #[derive(Debug)]
 pub struct Inbound<'a> {
-    /// Echoed in the reply.
+    /// The client's id for the request, echoed in the reply.
     pub request_id: Option<String>,
-    /// What it wants.
+    /// The request itself.
     pub request: Request<'a>,
 }
 
@@ -40,7 +40,7 @@ pub enum Request<'a> {
     JoinRoom(JoinRoom<'a>),
     /// Receive a room's broadcasts no more.
     LeaveRoom(LeaveRoom),
-    /// Send a message.
+    /// Send a message to a room.
     SendMessage(Draft<'a>),
     /// Heartbeat, keep-alive and gap fill in one.
     Sync(Sync),
@@ -52,11 +52,11 @@ pub enum Request<'a> {
     GetMembers(GetMembers),
 }
 
-/// `joinRoom`.
+/// The fields of `joinRoom`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinRoom<'a> {
-    /// The room.
+    /// The room to join.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// The last seq that the client has.
@@ -70,16 +70,16 @@ pub struct JoinRoom<'a> {
     pub presence_data: Option<&'a RawValue>,
 }
 
-/// `leaveRoom`.
+/// The fields of `leaveRoom`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaveRoom {
-    /// The room.
+    /// The room to leave.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
 }
 
-/// `sync`.
+/// The fields of `sync`.
 #[derive(Debug, Deserialize)]
 pub struct Sync {
     /// Each room with the last seq that the client has.
@@ -89,16 +89,16 @@ pub struct Sync {
     pub presence: Option<Positions>,
 }
 
-/// `getHistory`.
+/// The fields of `getHistory`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetHistory {
-    /// The room.
+    /// The room whose log is read.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// Only messages with a smaller seq.
     pub before: Option<Before>,
-    /// Messages at most.
+    /// How many messages the page may have.
     pub limit: Option<HistoryLimit>,
 }
 
@@ -110,18 +110,18 @@ impl GetHistory {
     }
 }
 
-/// `getState`.
+/// The fields of `getState`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetState {
-    /// The room.
+    /// The room whose state is read.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// The last key that the client has; without, or empty, from the beginning.
     pub after: Option<AfterKey>,
     /// The `seq` that came with the first page.
     pub seq: Option<Counter>,
-    /// Entries at most.
+    /// How many entries the page may have.
     pub limit: Option<StateLimit>,
 }
 
@@ -225,14 +225,14 @@ pub struct Refusal {
     pub request_id: Option<String>,
     /// The `id` of the message that is not sent, where it could be read: a sender waits for an answer to it.
     pub message_id: Option<String>,
-    /// The reason.
+    /// What is wrong with the frame.
     pub reason: RefusalReason,
 }
 
-/// Why a frame was refused.
+/// What is wrong with a frame that was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefusalReason {
-    /// No such action.
+    /// There is no such action.
     #[error(
         "unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync, getHistory, getState and getMembers"
     )]

@@ -10,7 +10,7 @@ use crate::{message::LoggedMessage, presence::Member, room::RoomId};
 /// A reply, with the id of the request that it answers.
 #[derive(Debug, Serialize)]
 pub struct ServerFrame {
-    /// What it says.
+    /// The reply, by its type.
     #[serde(flatten)]
     pub reply: Reply,
     /// The request's id, if it had one.
@@ -24,7 +24,7 @@ pub struct ServerFrame {
 pub enum Reply {
     /// The connection is in the room.
     Joined {
-        /// The room.
+        /// The room that was joined.
         room_id: RoomId,
         /// The head of the room's log, and what was missed.
         #[serde(flatten)]
@@ -52,12 +52,12 @@ pub enum Reply {
     },
     /// The connection is not in the room.
     Left {
-        /// The room.
+        /// The room that was left.
         room_id: RoomId,
     },
     /// The message is in the queue.
     Accepted {
-        /// The room.
+        /// The room that the message goes to.
         room_id: RoomId,
         /// The message's id, the sender's or the server's.
         id: String,
@@ -82,30 +82,30 @@ pub enum Reply {
     },
     /// A page of a room's log.
     History {
-        /// The room.
+        /// The room whose log was read.
         room_id: RoomId,
-        /// Ascending.
+        /// The messages, ascending by number.
         messages: Vec<LoggedMessage>,
         /// Whether there are older ones.
         more: bool,
     },
     /// A page of a room's state.
     State {
-        /// The room.
+        /// The room whose state was read.
         room_id: RoomId,
         /// The number of the log as of which the page is exact.
         seq: u64,
-        /// The page.
+        /// The entries of the page, and where it ends.
         #[serde(flatten)]
         page: StatePage,
     },
     /// A page of a room's members.
     Members {
-        /// The room.
+        /// The room whose members were read.
         room_id: RoomId,
         /// Whether the page is part of the published list. If not, the room has too many members for a list.
         listed: bool,
-        /// The page.
+        /// The members of the page, and where it ends.
         #[serde(flatten)]
         list: MemberList,
     },
@@ -145,7 +145,7 @@ pub struct CatchUp {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatePage {
-    /// The values.
+    /// The keys that have a value.
     pub entries: Vec<StateEntry>,
     /// Keys without a value, if a message could still come that is older than their removal or expiry.
     pub removed: Vec<StateRemoval>,
@@ -175,7 +175,7 @@ pub struct MemberList {
 pub struct JoinedPresence {
     /// The subject of the connection itself: which of the members it is.
     pub id: String,
-    /// The members.
+    /// The first page of the list.
     #[serde(flatten)]
     pub list: MemberList,
 }
@@ -203,28 +203,28 @@ impl From<StatePage> for JoinedState {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StateEntry {
-    /// The key.
+    /// The key that has the value.
     pub key: String,
     /// The message's number.
     pub seq: u64,
     /// Its version, if it has one above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// The sender.
+    /// Who set the value.
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
     /// How long the value lasts from `sent_at` on, in seconds; `None` is for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
-    /// What it says.
+    /// The value: JSON, passed on as it stands.
     pub data: Box<RawValue>,
 }
 
 /// A key whose value was removed, or has expired.
 #[derive(Debug, Serialize)]
 pub struct StateRemoval {
-    /// The key.
+    /// The key that has no value.
     pub key: String,
     /// The number of the message that removed the value, or whose value has expired.
     pub seq: u64,

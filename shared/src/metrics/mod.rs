@@ -29,7 +29,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts something.
+    /// Adds to a counter.
     pub fn add(&self, counter: Counter, count: u64) {
         // A count of 0 is not written: CloudWatch bills a metric for the hours in which it has values.
         if count > 0 {

@@ -1,6 +1,6 @@
 //! The names and units of all metrics.
 
-/// The namespace.
+/// The namespace of all metrics, in CloudWatch's sense.
 pub const NAMESPACE: &str = "Roomcast";
 
 /// The dimension that names the stack.
@@ -18,14 +18,14 @@ pub const COUNT: &str = "Count";
 /// A metric that counts what happened in an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counter {
-    /// The name.
+    /// The name in CloudWatch.
     pub name: &'static str,
 }
 
 /// A metric of which an invocation has many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Distribution {
-    /// The name.
+    /// The name in CloudWatch.
     pub name: &'static str,
     /// The unit, by CloudWatch's name.
     pub unit: &'static str,
@@ -58,7 +58,7 @@ counters! {
     GONE = "Gone";
     /// Posts that were answered 429.
     THROTTLED = "Throttled";
-    /// Posts made again.
+    /// Posts that were made again after a failed attempt.
     RETRIED = "Retried";
     /// Connections that did not get every frame of a broadcast.
     UNDELIVERED = "Undelivered";
@@ -84,13 +84,13 @@ counters! {
     ACCEPTED = "Accepted";
     /// Requests that were answered with an error.
     REFUSED = "Refused";
-    /// Handshakes completed.
+    /// Connections that `$connect` has let in.
     CONNECTS = "Connects";
     /// Connections whose end API Gateway has reported.
     DISCONNECTS = "Disconnects";
-    /// Rooms joined.
+    /// Joins of rooms, by `joinRoom` or with the handshake.
     JOINS = "Joins";
-    /// Beats served.
+    /// Beats that were served: requests `sync`.
     SYNCS = "Syncs";
     /// Members' rows that a beat put anew.
     HEALS = "Heals";

@@ -36,7 +36,7 @@ pub struct BusEvent {
     pub detail: String,
 }
 
-/// The event bus.
+/// An event bus of EventBridge.
 #[derive(Clone, Debug)]
 pub struct EventBus {
     client: Client,

@@ -25,7 +25,7 @@ pub struct Record {
     pub group_id: String,
     /// The deduplication id: of a group's records with the same one, the queue takes one in five minutes.
     pub deduplication_id: String,
-    /// The body.
+    /// The body, as the consumer reads it.
     pub body: String,
     /// Why it can never succeed, on its way to a dead-letter queue; goes into the message attribute [`REASON`].
     pub reason: Option<String>,

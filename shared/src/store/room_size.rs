@@ -2,7 +2,7 @@
 
 use super::connections::Member;
 
-/// Slots in all.
+/// The number of slots: they have 16 bits.
 const SLOTS: u64 = 1 << 16;
 
 /// Estimates the size of a room from the first page of its index: slots are evenly spread, so the last one on the page

@@ -24,18 +24,18 @@ impl JoinRoom<'_> {
     }
 }
 
-/// `getMembers`.
+/// The fields of `getMembers`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetMembers {
-    /// The room.
+    /// The room whose members are read.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// Only members whose subjects come after this one.
     pub after: Option<SubjectAfter>,
     /// The `rev` that came with the first page.
     pub rev: Option<Counter>,
-    /// Members at most.
+    /// How many members the page may have.
     pub limit: Option<MembersLimit>,
 }
 

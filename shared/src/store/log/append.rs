@@ -28,7 +28,7 @@ pub(super) const FENCE: u64 = 0;
 /// The fence: where a log was started last, or carried on near its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The first number.
+    /// The first number of the log since then.
     pub start: u64,
     /// The last number before `start`. No message lies between the two, so whoever has everything up to `previous` has
     /// missed nothing. Unknown in a fence that an older version has written, and if the log had been silent for longer

@@ -34,7 +34,7 @@ const READ: BatchRead = BatchRead {
 /// The newest entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogHead {
-    /// Its number.
+    /// The entry's number.
     pub seq: u64,
     /// When it was appended, in milliseconds since the Unix epoch.
     pub appended_at: u64,

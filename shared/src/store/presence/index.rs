@@ -29,7 +29,7 @@ const QUERY: &str = "Query of a room's members";
 /// A connection of a member, as the index shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentRow {
-    /// The connection.
+    /// The member's connection.
     pub connection: String,
     /// Its subject.
     pub subject: String,
@@ -59,7 +59,7 @@ pub struct IndexCursor(Item);
 /// Members of a room, sorted by subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedPage {
-    /// The members.
+    /// The members, each once.
     pub members: Vec<Member>,
     /// The subject after which the next page starts, if there is one.
     pub next: Option<String>,

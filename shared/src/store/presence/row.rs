@@ -65,7 +65,7 @@ pub enum Told {
     Count,
     /// That they should ask for the list.
     Reload,
-    /// Facts.
+    /// Who came and who went.
     Facts {
         /// New members, and those whose data has changed.
         joined: Vec<String>,
@@ -79,7 +79,7 @@ pub enum Told {
 pub struct Standing {
     /// The version of what is published.
     pub rev: u64,
-    /// Members.
+    /// How many members the room's connections may see.
     pub count: u64,
     /// When the members' rows were last read, in milliseconds since the Unix epoch.
     pub read_at: u64,
