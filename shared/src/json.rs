@@ -220,6 +220,13 @@ mod tests {
     }
 
     #[test]
+    fn a_length_is_that_of_the_json_in_bytes() {
+        let value = serde_json::json!({"a": ["\u{e9}\n\"", 1.5, null], "b": {}});
+        assert_eq!(length(&value), value.to_string().len());
+        assert_eq!((length(&""), length(&[0_u8; 0])), (2, 2));
+    }
+
+    #[test]
     fn a_refusal_does_not_repeat_the_text_at_length() {
         let told = refusal(&format!("\"{}\"", "x".repeat(100_000)));
         assert!(told.starts_with("not a JSON object: invalid type: string \"xxx") && told.len() < 250, "{told}");
