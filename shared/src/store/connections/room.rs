@@ -115,7 +115,8 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(subjects)
     }
 
-    /// Deletes the rows of at most [`DELETE_BATCH`] connections in a room, in one request where the table takes it.
+    /// Deletes the rows of at most [`DELETE_BATCH`](super::DELETE_BATCH) connections in a room, in one request if the
+    /// table takes it.
     ///
     /// # Errors
     /// When the table does not take it; some rows may be deleted.
