@@ -123,7 +123,7 @@ fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, Field
     if shard.is_some() {
         return ShardJob::read(body, group_id).map(Job::Shard);
     }
-    let message = json::read::<ProducerDraft<'_>>(body)?.accept(origin)?;
+    let message = ProducerDraft::read(body)?.accept(origin)?;
     if message.room.as_str() == group_id {
         return Ok(Job::Message(message));
     }

@@ -1,5 +1,5 @@
-//! Which messages get into the queue: those that are within their sender's and their room's share, and of a room that is behind
-//! so many as it can bring out.
+//! Admission: the messages that get into the queue. Each must be within the shares of its sender and of its room; a
+//! room that is behind gets as many as its broadcasts can keep up with.
 
 use std::{cell::RefCell, fmt};
 
@@ -12,7 +12,7 @@ use crate::{
     shares::{MessageRates, MessageShares},
 };
 
-/// What is known, and who may still send how much.
+/// What is known of congestion, and what is left of the shares.
 pub struct Admission<L> {
     outlook: Outlook<L>,
     shares: RefCell<MessageShares>,
@@ -25,12 +25,14 @@ impl<L: fmt::Debug> fmt::Debug for Admission<L> {
 }
 
 impl<L: Lookout> Admission<L> {
-    /// Nothing is known. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
+    /// An admission that knows nothing yet, with full shares. With `depth_limit` messages in the queue nothing is
+    /// admitted; 0 is no limit.
     pub fn new(lookout: L, rates: MessageRates, depth_limit: u64, random: Rng) -> Self {
         Self { outlook: Outlook::new(lookout, depth_limit, random), shares: RefCell::new(MessageShares::new(rates)) }
     }
 
-    /// Admits a message that came in so many bytes, and takes what it takes. A message that is refused takes nothing.
+    /// Admits a message that came in a frame of so many bytes, and takes it from the shares. A message that is refused
+    /// takes nothing.
     ///
     /// # Errors
     /// When it may not be sent now.
@@ -39,7 +41,7 @@ impl<L: Lookout> Admission<L> {
         self.shares.borrow().require(subject, room, bytes, now)?;
         let is_quiet = self.shares.borrow_mut().is_quiet(subject, now);
         if self.is_congested(&message.room, is_quiet, now / 1_000).is_err() {
-            // Whoever is refused can wait, and what is known may be old: nothing is put beside which one could look.
+            // A message that would be refused can wait for a look that is due: what is known may be old.
             self.outlook.look(now / 1_000).await;
             self.is_congested(&message.room, is_quiet, clock.unix_millis())?;
         }
@@ -52,7 +54,8 @@ impl<L: Lookout> Admission<L> {
         admitted.map_err(|until| RouteError::NotNow { what: "the room is behind", until })
     }
 
-    /// Puts a message, and looks beside it if that is due: no message waits for it.
+    /// Puts a message, and looks at congestion at the same time if a look is due. The message does not wait for the
+    /// look.
     pub async fn beside_a_look<T>(&self, put: impl Future<Output = T>, clock: &impl Clock) -> T {
         self.outlook.beside_a_look(put, clock).await
     }
@@ -72,7 +75,7 @@ pub(crate) mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
-    /// Answers looks when it is allowed to, with what it has.
+    /// Answers each look with these values, as soon as it is allowed to.
     #[derive(Clone)]
     struct Scripted(Rc<Script>);
 

@@ -1,11 +1,12 @@
-//! The `authorizer` function: decides on `$connect` who somebody is and whether their page may connect. What they may do in
-//! a room is decided by the routes, from what is found out here.
+//! The `authorizer` function: on `$connect` it finds out whose the connection is, and whether their page may connect.
+//! The routes decide from its context what the subject may do in a room.
 
 use aws_lambda_events::apigw::ApiGatewayCustomAuthorizerRequestTypeRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use shared::{
     clock::Clock,
+    json,
     metrics::{
         Metrics,
         names::{HANDSHAKES, UNAUTHORIZED},
@@ -18,7 +19,8 @@ use crate::{
     token::{Verifier, error::TokenError},
 };
 
-/// Bytes of a decision at most. API Gateway takes 8 KB ("Lambda authorizer result size") and does not say of which.
+/// Bytes of a decision at most. API Gateway takes 8 KB ("Lambda authorizer result size"), which may be 8,000 bytes or
+/// 8,192.
 const DECISION_BYTES: usize = 8_000;
 
 /// The function's state.
@@ -33,7 +35,7 @@ enum Refusal {
     /// The page is another site's.
     #[error("the page's Origin is not among ALLOWED_ORIGINS")]
     Origin,
-    /// The token does not do.
+    /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The token's rights do not fit into a decision.
@@ -78,8 +80,7 @@ impl Decision {
         let principal_id = grant.subject.as_str().to_owned();
         let policy_document = Policy::new("Allow", method_arn);
         let decision = Self { principal_id, policy_document, context: grant.to_context() };
-        // Texts always serialize.
-        let bytes = serde_json::to_vec(&decision).map_or(0, |json| json.len());
+        let bytes = json::length(&decision);
         if bytes > DECISION_BYTES {
             let subject = grant.subject.as_str().to_owned();
             return Err(Refusal::TooManyRights { subject, patterns: grant.rights.patterns(), bytes });
@@ -87,7 +88,8 @@ impl Decision {
         Ok(decision)
     }
 
-    /// Answered with 403. Raising "Unauthorized" for a 401 would count as a failure of the function.
+    /// API Gateway answers with 403. For a 401 the function would have to fail with "Unauthorized", which would count
+    /// as its error.
     fn deny(method_arn: String) -> Self {
         let context = serde_json::Map::new();
         Self { principal_id: "nobody".to_owned(), policy_document: Policy::new("Deny", method_arn), context }
@@ -101,7 +103,7 @@ impl Policy {
 }
 
 impl<C: Clock> AuthorizerFunction<C> {
-    /// A function that asks `verifier` for those who come from no page or an allowed one.
+    /// A function that lets in those whom `verifier` knows, and who come from no page or an allowed one.
     #[must_use]
     pub fn new(verifier: Verifier<C>, allowed_origins: AllowedOrigins) -> Self {
         Self { verifier, allowed_origins }
@@ -138,7 +140,7 @@ impl<C: Clock> AuthorizerFunction<C> {
         event: &ApiGatewayCustomAuthorizerRequestTypeRequest,
         method_arn: &str,
     ) -> Result<Decision, Refusal> {
-        // Whoever sends no such header is no browser, and has no visitor whose login a page could use.
+        // A client without this header is no browser, so there is no visitor whose login a foreign page could use.
         let origins = [&event.headers, &event.multi_value_headers].map(|headers| headers.get_all("origin"));
         if !origins.into_iter().flatten().all(|origin| self.allowed_origins.allow(origin.as_bytes())) {
             return Err(Refusal::Origin);
@@ -149,7 +151,7 @@ impl<C: Clock> AuthorizerFunction<C> {
 }
 
 /// The token from the query string, since browsers cannot set headers on a WebSocket, or from the header. An empty one
-/// counts as none: `?token=` is what a client has that got no token.
+/// counts as none: a client that has no token may send `?token=`.
 fn find_token(event: &ApiGatewayCustomAuthorizerRequestTypeRequest) -> Option<&str> {
     let query = event.query_string_parameters.first("token");
     query.filter(|token| !token.is_empty()).or_else(|| {

@@ -1,5 +1,5 @@
-//! When a client should sync next: a room in which much is said is looked at often, one that is silent hardly ever, and
-//! all of them less often while the tables throttle.
+//! The beat: when a client should sync next. Rooms with many messages are synced often, silent ones seldom, and all of
+//! them less often while the tables throttle.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use fastrand::Rng;
 /// The most by which throttling stretches the time between two syncs.
 const MAX_STRETCH: u64 = 8;
 
-/// Throttled calls stretch it at most this often, in milliseconds: those of one moment have one cause.
+/// Throttled calls double the stretch at most this often, in milliseconds: those of one moment have one cause.
 const STRETCH_EVERY: u64 = 1_000;
 
 /// A time without throttled calls after which the stretch is halved, in milliseconds.
@@ -17,7 +17,8 @@ const RELAX_AFTER: u64 = 10_000;
 /// When to try a throttled request again, in milliseconds, times the stretch. DynamoDB and SQS count by the second.
 const RETRY_AFTER: u64 = 1_000;
 
-/// What an environment tells its clients. All times are in milliseconds, those of day since the Unix epoch.
+/// The beat that an environment tells its clients. All times are in milliseconds; points in time count from the Unix
+/// epoch.
 #[derive(Debug)]
 pub struct Beat {
     bounds: RangeInclusive<u64>,
@@ -26,7 +27,7 @@ pub struct Beat {
 }
 
 impl Beat {
-    /// With bounds for the time between two syncs.
+    /// A beat with bounds for the time between two syncs.
     #[must_use]
     pub fn new(bounds: RangeInclusive<u64>, jitter: Rng) -> Self {
         Self { bounds, stretch: Stretch::default(), jitter }
@@ -37,9 +38,10 @@ impl Beat {
         self.stretch.throttled(now);
     }
 
-    /// When to sync some rooms next, of which the newest message is of the given time, if there is any: when they are as
-    /// silent again as they are now. Jitter takes up to a fiftieth off, so that those who came together do not stay together; more
-    /// would cost idle clients more beats than it spreads. A client that must not wait for longer than `longest` does not.
+    /// When to sync some rooms next, whose newest message is from the time `newest`, if there is any: after as long as
+    /// they have been silent, within the bounds and never above `longest`. Rooms that have been silent for two minutes
+    /// are synced in two minutes. Jitter takes up to a fiftieth off, so that clients that came together do not stay
+    /// together; more would cost idle clients more beats.
     pub fn sync_after(&mut self, newest: Option<u64>, longest: Option<u64>, now: u64) -> u64 {
         let most = longest.unwrap_or(u64::MAX).min(*self.bounds.end());
         let least = most.min(*self.bounds.start());
@@ -54,12 +56,12 @@ impl Beat {
     }
 }
 
-/// How much longer than usual clients should wait: 1, 2, 4 or 8 times.
+/// The factor by which clients should wait longer than usual: 1, 2, 4 or 8.
 #[derive(Debug)]
 struct Stretch {
     factor: u64,
     doubled_at: u64,
-    /// When it was throttled or halved last.
+    /// When a call was throttled, or the factor halved, for the last time.
     since: u64,
 }
 
@@ -102,7 +104,7 @@ mod tests {
         Beat::new(30_000..=540_000, Rng::with_seed(1))
     }
 
-    /// Whether a time is another one with the jitter of at most a fiftieth.
+    /// Whether a time is the expected one less a jitter of at most a fiftieth.
     fn is_about(time: u64, expected: u64) -> bool {
         (expected - expected / 50..=expected).contains(&time)
     }

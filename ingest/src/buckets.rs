@@ -1,12 +1,14 @@
-//! Token buckets, by the generic cell rate algorithm: of each key only the time is kept at which its bucket is full again. What
-//! is in the bucket, and when it has room, follows from that.
+//! Token buckets, by the generic cell rate algorithm: for each key only the time is kept at which its bucket is full
+//! again. How much is in the bucket follows from that. With 10 units a second and a burst of 2 s, for example, a bucket
+//! that is full again in 0.5 s has 15 of its 20 units.
 
 use std::collections::HashMap;
 
-/// Keys at the most: some 2 MiB. Full buckets make way; a key beyond that has no bucket, and so no limit, for the moment.
+/// The most keys: some 2 MiB. Full buckets make way for others. A key for which there is no place has no limit for the
+/// moment.
 const MOST: usize = 20_000;
 
-/// Keys that are there before full buckets are looked for.
+/// The number of keys up to which full buckets stay.
 const FEW: usize = 1_000;
 
 const MICROS: u64 = 1_000_000;
@@ -29,8 +31,8 @@ impl Buckets {
         Self { rate, burst: burst_seconds * MICROS, full_at: HashMap::new(), pruned_at: FEW }
     }
 
-    /// How long to wait until a key's bucket has so many units; `None`: it has them. A bucket that is full has as many as
-    /// anybody asks for: what is larger than the burst is possible, and waited for afterwards.
+    /// How long to wait until a key's bucket has so many units; `None` if it has them. A full bucket has as many as are
+    /// asked for: more than the burst may be taken at once, and the next one waits longer for it.
     #[must_use]
     pub fn wait(&self, key: &str, units: u64, now: u64) -> Option<u64> {
         let full_at = self.full_at.get(key).copied().filter(|full_at| *full_at > now)?;
@@ -58,7 +60,7 @@ impl Buckets {
         }
     }
 
-    /// Takes so many units; of a bucket that has less, all.
+    /// Takes so many units, or all if the bucket has less.
     pub fn drain(&mut self, key: &str, units: u64, now: u64) {
         self.take(key, units, now);
         if let Some(full_at) = self.full_at.get_mut(key) {
@@ -78,7 +80,7 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000 * MICROS;
 
-    /// Takes a unit when it is there; else says how long to wait.
+    /// Takes the units if they are there; otherwise says how long to wait.
     fn ask(buckets: &mut Buckets, key: &str, units: u64, now: u64) -> Option<u64> {
         let wait = buckets.wait(key, units, now);
         if wait.is_none() {

@@ -1,4 +1,4 @@
-//! What a client has missed of a room, as far as it fits a reply.
+//! The messages that a client has missed in a room, as far as they fit a reply.
 
 use shared::{
     LoggedMessage, Message, RoomId,
@@ -14,7 +14,7 @@ use shared::{
 /// Messages in one reply about a room, at the most.
 const MESSAGES: usize = 100;
 
-/// Rows that are asked for before it is known how large they are: of a hundred messages of 100 KB, a reply holds one.
+/// Rows that are asked for first, while their size is unknown: of messages of 100 KB a reply holds only one.
 const FIRST_PAGE: usize = 3;
 
 /// Bytes that a message takes in a reply besides its data, about.
@@ -33,14 +33,14 @@ const ROOM_ENVELOPE: usize = 80;
 /// Bytes that a reply keeps for each room that was renewed, besides its name once more: `"",`.
 const RENEWED_ENVELOPE: usize = 3;
 
-// The largest message fits the largest reply in which nothing was renewed, comma included: else a client would ask for it
-// for ever.
+// The largest message, with its comma, fits the largest reply in which no room was renewed. Otherwise a client would
+// ask for it for ever.
 const _: () = assert!(
     ENVELOPE + SYNC_ROOMS * (ROOM_ID_CHARS + ROOM_ENVELOPE) + MAX_MESSAGE_BYTES < MAX_POST_BYTES,
     "the largest message does not fit the largest reply"
 );
 
-/// Bytes left in a reply. Messages are packed up to the size of a broadcast frame; one alone may be larger, since
+/// The bytes of a reply. Messages are packed up to the size of a broadcast frame; a single message may be larger, since
 /// otherwise it would never arrive.
 #[derive(Debug)]
 pub struct ReplyBudget {
@@ -50,13 +50,13 @@ pub struct ReplyBudget {
 }
 
 impl ReplyBudget {
-    /// For a reply about one room.
+    /// The budget of a reply about one room.
     #[must_use]
     pub fn new() -> Self {
         Self { used: ENVELOPE, first: true, spent: false }
     }
 
-    /// For a reply about several rooms, some of which were renewed.
+    /// The budget of a reply about several rooms, some of which were renewed.
     pub fn for_rooms<'a>(rooms: impl Iterator<Item = &'a RoomId>, renewed: impl Iterator<Item = &'a RoomId>) -> Self {
         let rooms: usize = rooms.map(|room| room.as_str().len() + ROOM_ENVELOPE).sum();
         let renewed: usize = renewed.map(|room| room.as_str().len() + RENEWED_ENVELOPE).sum();
@@ -76,7 +76,7 @@ impl ReplyBudget {
         fits
     }
 
-    /// Whether nothing more need be read: there was a message for which no room was left, or there is none for any.
+    /// Whether nothing more need be read: a message did not fit, or no bytes are left.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.spent || (!self.first && self.left() == 0)
@@ -88,12 +88,12 @@ impl ReplyBudget {
         self.used
     }
 
-    /// Uses bytes up for something else than messages, which comes after them.
+    /// Uses bytes up for what comes after the messages.
     pub fn spend(&mut self, bytes: usize) {
         self.used += bytes;
     }
 
-    /// Bytes left for that, up to the largest reply that there may be.
+    /// Bytes left for what comes after the messages, up to the largest reply that is possible.
     #[must_use]
     pub fn left_beside_messages(&self) -> usize {
         MAX_POST_BYTES.saturating_sub(self.used)
@@ -112,7 +112,7 @@ impl Default for ReplyBudget {
     }
 }
 
-/// How many rows to ask for next, so that a reply is filled in a few reads and little more is read than it holds.
+/// The number of rows to ask for next. A reply is filled in a few reads, and little more is read than it holds.
 #[derive(Debug)]
 pub struct PageSize {
     most: usize,
@@ -122,7 +122,7 @@ pub struct PageSize {
 }
 
 impl PageSize {
-    /// For so many messages at the most, in so many bytes.
+    /// Page sizes for so many messages at the most, in so many bytes.
     #[must_use]
     pub fn new(most: usize, bytes_left: usize) -> Self {
         Self { most, bytes_left, messages: 0, bytes: 0 }
@@ -148,26 +148,27 @@ impl PageSize {
         let left = self.most.saturating_sub(self.messages);
         let rows = match self.bytes.checked_div(self.messages) {
             None => FIRST_PAGE.min(left),
-            // One more than is expected to fit says whether there is more.
+            // One row more than is expected to fit says whether there is more.
             Some(bytes_each) => (self.bytes_left.saturating_sub(self.bytes) / bytes_each + 1).min(left),
         };
         u32::try_from(rows.max(1)).unwrap_or(u32::MAX)
     }
 }
 
-/// Where a log stands.
+/// The head of a log, read from the log itself.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// The number of the newest message that it has, or had before everything in it expired; 0 when nothing is known of it.
+    /// The number of the newest message that it has, or had before everything in it expired; 0 when nothing is known of
+    /// it.
     pub seq: u64,
-    /// When that was appended, in milliseconds since the Unix epoch.
+    /// When that message was appended, in milliseconds since the Unix epoch.
     appended_at: Option<u64>,
     /// Its newest entry, unless it is empty.
     pub newest: Option<Box<LogEntry>>,
 }
 
 impl Head {
-    /// Reads it, strongly consistent.
+    /// Reads the head, strongly consistent.
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
@@ -176,7 +177,7 @@ impl Head {
             let (seq, appended_at) = (newest.seq(), Some(newest.appended_at));
             return Ok(Self { seq, appended_at, newest: Some(Box::new(newest)) });
         }
-        // What it had before everything expired.
+        // What the log had before everything expired.
         let head = log.head(room).await?;
         let (seq, appended_at) = head.map_or((0, None), |head| (head.seq, Some(head.appended_at)));
         Ok(Self { seq, appended_at, newest: None })
@@ -200,26 +201,26 @@ pub struct Found {
 }
 
 impl Found {
-    /// Nothing, of a log of which nothing is known.
+    /// Nothing, in a log of which nothing is known.
     #[must_use]
     pub fn empty() -> Self {
         Self { seq: 0, messages: Vec::new(), more: false, truncated: false, appended_at: None, head: None, units: 0 }
     }
 
-    /// Nothing beyond a head that has expired, or that the client has.
+    /// Nothing beyond a head that has expired, or that the client has already.
     #[must_use]
     pub fn nothing_beyond(after: u64, head: LogHead) -> Self {
         let truncated = after > 0 && after != head.seq;
         Self { seq: head.seq, truncated, appended_at: Some(head.appended_at), ..Self::empty() }
     }
 
-    /// Something up to a head, which is not read for now.
+    /// Messages up to a head, which are not read now.
     #[must_use]
     pub fn unread(head: LogHead) -> Self {
         Self { seq: head.seq, more: true, appended_at: Some(head.appended_at), ..Self::empty() }
     }
 
-    /// Something that the client has no right to: it is told as what is gone.
+    /// Messages that the client has no right to: it is told that they are gone.
     fn withheld(self) -> Self {
         Self { messages: Vec::new(), more: false, truncated: true, ..self }
     }
@@ -228,13 +229,13 @@ impl Found {
     pub fn fill(self, budget: &mut ReplyBudget) -> CatchUp {
         let found = self.messages.len();
         let messages: Vec<_> = self.messages.into_iter().take_while(|logged| budget.takes(&logged.message)).collect();
-        // What was found and did not fit, and what came after a last message, is there to be asked for.
+        // There is more if a message that was found did not fit, or if the log goes on after the last one.
         let more = self.more || messages.len() < found || messages.last().is_some_and(|last| last.seq < self.seq);
         CatchUp { seq: self.seq, messages, more, truncated: self.truncated }
     }
 }
 
-/// Where a log stands, for somebody who wants nothing of what was; with the time of its newest message.
+/// The head of a log, for a client that asks for no message.
 ///
 /// # Errors
 /// When the table does not answer, or throttles; the SDK has tried it again by then.
@@ -244,12 +245,13 @@ pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, St
     Ok(Found { seq, appended_at, head: Some(head), ..Found::empty() })
 }
 
-/// For [`read`]: whatever the log has.
+/// For [`read`]: messages of any age.
 pub const ANY_TIME: u64 = 0;
 
-/// Reads what comes after `after`, strongly consistent; 0 stands for the beginning of what is retained. Reads no more than
-/// about what `bytes_left` in a reply take. `head` is what is known of the log's head, if it lies beyond `after`. If anything
-/// that was found was appended before `not_before`, in milliseconds since the Unix epoch, nothing is handed out.
+/// Reads the messages after `after`, strongly consistent; 0 stands for the beginning of what is retained. Reads about
+/// as much as `bytes_left` of a reply can hold. `head` is the log's head, if it is known and lies beyond `after`. If
+/// any message that was found was appended before `not_before`, in milliseconds since the Unix epoch, none is handed
+/// out.
 ///
 /// # Errors
 /// When the table does not answer, or throttles; the SDK has tried it again by then.
@@ -266,7 +268,8 @@ pub async fn read(
     // `after` itself is read too: while it is there, nothing after it can have expired.
     let mut from = after;
     let more = loop {
-        // One beyond the head says whether there is more by now; of that, more is read at once.
+        // One entry beyond the head says whether there is more by now. Once the read is past the head, it has no such
+        // bound.
         let is_not_beyond = |head: &LogHead| from <= head.seq + 1;
         let up_to_head = head.filter(is_not_beyond).map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
         let limit = u64::from(size.next()).min(up_to_head);
@@ -285,26 +288,26 @@ pub async fn read(
     };
     let (last, last_appended_at) = (newest.seq(), Some(newest.appended_at));
     let (seq, appended_at) = match head {
-        // It may have ended meanwhile; then the rest is told of when it is asked for.
+        // The log may have expired meanwhile. The client learns that when it asks for the rest.
         Some(head) if head.seq > last => (head.seq, Some(head.appended_at)),
         None if more => newest_beyond(log, room, (last, last_appended_at), &mut units).await?,
         _ => (last, last_appended_at),
     };
     let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
-    // Whoever asks for the beginning of what is retained misses nothing before it.
+    // A client that asks for the beginning of what is retained misses nothing before it.
     let has_gap = after > 0 && first > after + 1 && !follows(log, room, after, first).await?;
-    // Of what comes after the last message that there is, nothing can be had.
+    // Messages up to `seq` have been there, and none can be read.
     let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
     let truncated = has_gap || is_gone;
-    // Whoever knows no head has looked for what is beyond by itself.
+    // Without a known head, `newest_beyond` has said how far the log goes.
     let more = more && (head.is_some() || seq > last);
     let found = Found { seq, messages, more, truncated, appended_at, head: None, units };
     Ok(if is_withheld { found.withheld() } else { found })
 }
 
-/// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may have ended
-/// meanwhile: its head is never below what has been found.
+/// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may have
+/// expired meanwhile; the result is never below what was found.
 async fn newest_beyond(
     log: &LogTable<impl Clock>,
     room: &RoomId,
@@ -317,14 +320,14 @@ async fn newest_beyond(
     Ok(newest.map_or((last, appended_at), |newest| (newest.seq(), Some(newest.appended_at))))
 }
 
-/// Whether a log that has started anew with `first` ended with `after` before: nothing was between.
+/// Whether a log that was started anew with `first` had ended with `after`, so that nothing lies between the two.
 async fn follows(log: &LogTable<impl Clock>, room: &RoomId, after: u64, first: u64) -> Result<bool, StoreError> {
     let fence = log.fence(room).await?;
     Ok(fence.is_some_and(|fence| fence.start == first && fence.previous == Some(after)))
 }
 
-/// What it means that a log has nothing from `after` on: it has expired, or `after` is beyond its head, and so not of this
-/// log.
+/// What it means that a log has nothing from `after` on: its messages have expired, or `after` is beyond its head, and
+/// so a position in another log.
 async fn nothing_from(
     log: &LogTable<impl Clock>,
     room: &RoomId,
@@ -340,7 +343,7 @@ async fn nothing_from(
         Some(known) if head.is_some() || known.seq == after => {
             Ok(Found { units: units + 1, ..Found::nothing_beyond(after, known) })
         }
-        // The log may have started between the two reads: a head that was read after it tells of what is to be had.
+        // The log may have been started between the two reads, so it is read once more after its head.
         known => {
             let page = log.latest(room, None, 1).await?;
             let units = units + 1 + page.bytes.div_ceil(UNIT_BYTES).max(1);

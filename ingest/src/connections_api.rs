@@ -1,4 +1,4 @@
-//! The @connections API: what is said to a connection besides the replies to its frames.
+//! The @connections API, which closes connections and says whether they are there.
 
 use std::error::Error;
 
@@ -35,7 +35,7 @@ pub struct ConnectionsApi {
 }
 
 impl ConnectionsApi {
-    /// Those behind an endpoint.
+    /// The connections behind an endpoint.
     #[must_use]
     pub fn new(sdk: &SdkConfig, endpoint: &str) -> Self {
         Self { client: Client::from_conf(Builder::from(sdk).endpoint_url(endpoint).build()) }
@@ -60,8 +60,8 @@ impl ConnectionsApi {
         Response::for_told(ErrorCode::Forbidden)
     }
 
-    /// Sends a last frame, and closes the connection; says whether it did. A reply would not do: it is sent when the function has
-    /// ended, and so to a connection that is closed.
+    /// Sends a last frame and closes the connection; says whether it was there and is closed. The frame cannot be a
+    /// reply: API Gateway sends a reply after the function has returned, when the connection is closed.
     async fn end(&self, connection: &ConnectionId, frame: String) -> bool {
         let post = self.client.post_to_connection().connection_id(connection.as_str()).data(Blob::new(frame));
         match post.send().await {
@@ -83,25 +83,25 @@ impl ConnectionsApi {
 
     /// Whether a connection is certainly gone.
     pub async fn is_gone(&self, connection: &ConnectionId) -> bool {
-        match self.standing(connection).await {
-            Ok(standing) => standing == Standing::Gone,
+        match self.status(connection).await {
+            Ok(status) => status == ConnectionStatus::Gone,
             Err(error) => {
-                tracing::warn!(%error, %connection, "a connection counts, though it may be gone");
+                tracing::warn!(%error, %connection, "a connection counts as open, because the API did not say whether it is gone");
                 false
             }
         }
     }
 
-    /// Whether a connection is there. That it is gone must be confirmed: a handshake still under way, and now and then a living
-    /// connection, answer so too.
+    /// Whether a connection is there. That it is gone must be confirmed: the API says so of a handshake that is still
+    /// under way, too, and now and then of a living connection.
     ///
     /// # Errors
     /// When the API does not say.
-    pub async fn standing(&self, connection: &ConnectionId) -> Result<Standing, ApiError> {
+    pub async fn status(&self, connection: &ConnectionId) -> Result<ConnectionStatus, ApiError> {
         match self.client.get_connection().connection_id(connection.as_str()).send().await {
-            Ok(_) => Ok(Standing::Connected),
+            Ok(_) => Ok(ConnectionStatus::Connected),
             Err(error) if error.as_service_error().is_some_and(GetConnectionError::is_gone_exception) => {
-                Ok(Standing::Gone)
+                Ok(ConnectionStatus::Gone)
             }
             Err(error) => Err(ApiError::of_call(error)),
         }
@@ -122,10 +122,10 @@ impl ConnectionsApi {
 
 /// What the API says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is there.
+pub enum ConnectionStatus {
+    /// The connection is there.
     Connected,
-    /// It is not (410).
+    /// The connection is not there (410).
     Gone,
 }
 
@@ -138,7 +138,7 @@ pub enum ApiError {
     /// The caller has no right, or the endpoint is another API's: no call will succeed.
     #[error("the @connections API refuses: {0}")]
     Refused(String),
-    /// It failed for this connection, this time.
+    /// The call failed for this connection, this time.
     #[error("the @connections API failed: {0}")]
     Failed(String),
 }

@@ -14,7 +14,7 @@ use crate::response::RouteError;
 /// sends an error that does not say which request it is about.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// When an invocation must have done what it does.
+/// The time at which an invocation must be done with its work.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
@@ -26,21 +26,22 @@ impl Deadline {
         Self(Instant::now() + time_for_work(context.deadline, now))
     }
 
-    /// Does what a route does.
+    /// Does the work of a route.
     ///
     /// # Errors
-    /// When that fails, or is not done in time; it is dropped then. A write that is under way may be carried out.
+    /// When the work fails, or is not done in time; it is dropped then. A write that is under way may still be carried
+    /// out.
     pub fn race<T>(
         self,
         work: impl Future<Output = Result<T, RouteError>>,
     ) -> impl Future<Output = Result<T, RouteError>> {
-        // Not an `async fn`: that would hold the work where it is awaited, tens of kilobytes, and its box as well.
+        // Not an `async fn`, whose future would hold the work itself, tens of kilobytes, beside its box.
         let working = self.in_time(work);
         async move { working.await.unwrap_or(Err(RouteError::TimeIsUp)) }
     }
 
-    /// The outcome of work that is done in time; `None` of work that is not, and is dropped then. A call that is under way
-    /// may be carried out.
+    /// The outcome of work, or `None` if it is not done in time; it is dropped then. A call that is under way may still
+    /// be carried out.
     pub fn in_time<T>(self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
         // Boxed: the SDK's futures are nested as deeply as the compiler allows.
         let work = Box::pin(work);

@@ -1,4 +1,4 @@
-//! The way in of ephemeral messages: to a queue of their own, whatever the sink of the others is.
+//! Ephemeral messages on their way in. They go to a queue of their own, whatever the sink of other messages is.
 
 use std::cell::RefCell;
 
@@ -6,7 +6,7 @@ use shared::{Ephemeral, clock::Clock, queue::ephemeral::EphemeralSink};
 
 use crate::{response::RouteError, shares::EphemeralShares};
 
-/// Their queue, and who may still send how many.
+/// The queue of ephemeral messages, and what is left of their shares.
 #[derive(Debug)]
 pub struct Ephemerals<E> {
     sink: E,
@@ -14,7 +14,7 @@ pub struct Ephemerals<E> {
 }
 
 impl<E: EphemeralSink> Ephemerals<E> {
-    /// Everybody may send all that the shares give.
+    /// A queue with full shares.
     pub fn new(sink: E, shares: EphemeralShares) -> Self {
         Self { sink, shares: RefCell::new(shares) }
     }

@@ -1,4 +1,5 @@
-//! API Gateway's event, turned once into what it is. Its fields are mostly optional; after this, nobody looks at it again.
+//! API Gateway's event, turned once into a type that says what happened. Its fields are mostly optional; no code looks
+//! at them after this.
 
 use aws_lambda_events::apigw::{ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext};
 use shared::ConnectionId;
@@ -12,19 +13,20 @@ pub enum SocketEvent {
     Connect {
         /// The new connection.
         connection: ConnectionId,
-        /// Who wants it.
+        /// The grant of whoever wants it.
         grant: Grant,
         /// The room to join at once, not validated yet.
         room: Option<String>,
     },
-    /// The connection is gone. Best effort: API Gateway does not promise to tell.
+    /// The connection is gone. API Gateway does not promise to tell of every end.
     Disconnect {
         /// The connection that was.
         connection: ConnectionId,
-        /// Whose it was, if the event says so.
+        /// The connection's grant, if the event says so.
         grant: Option<Grant>,
     },
-    /// The client has sent a frame. Which route it took is API Gateway's reading of the frame; the frame counts.
+    /// The client has sent a frame. The route that it took is API Gateway's reading of it; only the frame itself
+    /// counts.
     Frame(Frame),
 }
 
@@ -33,7 +35,7 @@ pub enum SocketEvent {
 pub struct Frame {
     /// The connection.
     pub connection: ConnectionId,
-    /// Who is behind it.
+    /// The connection's grant.
     pub grant: Grant,
     /// When it was opened, in milliseconds since the Unix epoch.
     pub connected_at: u64,
@@ -43,7 +45,7 @@ pub struct Frame {
     pub body: Option<String>,
 }
 
-/// Not an event of a WebSocket API with our authorizer: the function is wired wrongly.
+/// An event that is not one of a WebSocket API with our authorizer: the function is wired wrongly.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// The event type is unknown or missing.

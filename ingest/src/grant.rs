@@ -1,5 +1,5 @@
-//! What the authorizer has found out about a connection: who is behind it, what they may do, and until when. It travels in
-//! the authorizer's context, which API Gateway keeps with the connection, so that no later frame asks anybody.
+//! A grant: who is behind a connection, what they may do, and until when. The authorizer writes it into its context,
+//! which API Gateway keeps with the connection and sends with every event, so that no later frame needs a token.
 
 use std::collections::HashMap;
 
@@ -12,21 +12,21 @@ use shared::{
 
 use crate::response::RouteError;
 
-/// Seconds by which the clocks of whoever issues tokens and of these functions may differ.
+/// Seconds by which the clocks of the issuer of tokens and of these functions may differ.
 pub const LEEWAY_SECONDS: u64 = 5;
 
 const SUBJECT: &str = "sub";
 const RIGHTS: &str = "rooms";
 const EXPIRY: &str = "exp";
 
-/// Who is behind a connection, and what they may do.
+/// The grant of a connection: who is behind it, what they may do, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Who.
+    /// The subject.
     pub subject: Subject,
-    /// What, by room.
+    /// Their rights, by room.
     pub rights: Rights,
-    /// Until when, in seconds since the Unix epoch.
+    /// When the token expires, in seconds since the Unix epoch.
     pub expires_at: u64,
 }
 
@@ -43,8 +43,8 @@ impl Grant {
         ])
     }
 
-    /// Reads the authorizer's context; `None` when it names nobody. One that says nothing of rights or of an end was written
-    /// by another version: it has ended, and its client gets a new one by connecting again.
+    /// Reads the authorizer's context; `None` if it names nobody. A context without rights or an end was written by
+    /// another version. Its grant counts as ended, and the client gets a new one by connecting again.
     #[must_use]
     pub fn from_context(context: &HashMap<String, Value>) -> Option<Self> {
         let text = |key| context.get(key).and_then(Value::as_str);
@@ -55,10 +55,10 @@ impl Grant {
         Some(Self { subject, rights, expires_at })
     }
 
-    /// Lets a request on only if its subject has the right to it.
+    /// Requires a right in a room.
     ///
     /// # Errors
-    /// When the subject has not.
+    /// When the subject does not have it.
     pub fn require(&self, right: Right, room: &RoomId) -> Result<(), RouteError> {
         if self.rights.allow(&self.subject, right, room) {
             return Ok(());
@@ -66,7 +66,7 @@ impl Grant {
         Err(RouteError::Forbidden(format!("`roomId` {room}: your token gives no right to `{}`", right.name())))
     }
 
-    /// Whether the token has expired.
+    /// Whether the token has ended, its leeway included.
     #[must_use]
     pub fn is_over(&self, now_seconds: u64) -> bool {
         self.ends_at() <= now_seconds
@@ -78,7 +78,7 @@ impl Grant {
         self.expires_at.saturating_mul(1_000).saturating_sub(now_millis).min(MAX_INTEGER)
     }
 
-    /// When the token's last leeway is over, in seconds since the Unix epoch.
+    /// When the token ends, its leeway included, in seconds since the Unix epoch.
     #[must_use]
     pub fn ends_at(&self) -> u64 {
         self.expires_at.saturating_add(LEEWAY_SECONDS)

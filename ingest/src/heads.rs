@@ -1,5 +1,5 @@
-//! Where logs stand, remembered for a moment: of the clients of a busy room that one environment serves, the first one's
-//! read is the others' too.
+//! The heads of logs, remembered for a moment: when clients of a busy room sync in one environment, the read for the
+//! first one serves the others.
 
 use std::{
     cell::RefCell,
@@ -21,7 +21,7 @@ const REMEMBERED: u64 = 500_000;
 /// Heads that are remembered at the most: less than 2 MiB.
 const MOST: usize = 10_000;
 
-/// The heads of logs.
+/// The heads of logs that were read lately.
 #[derive(Debug)]
 pub struct Heads<C> {
     clock: C,
@@ -37,23 +37,24 @@ struct Remembered {
 /// What is known of some heads.
 #[derive(Debug, Default)]
 pub struct KnownHeads {
-    /// By room; `None` for a log without one: it is empty, or an older version has written it.
+    /// The heads by room; `None` for a log without one: it is empty, or an older version has written it.
     pub heads: HashMap<RoomId, Option<LogHead>>,
     /// Why the heads of the other rooms are not known.
     pub error: Option<StoreError>,
 }
 
 impl<C: Clock> Heads<C> {
-    /// None yet.
+    /// No heads yet.
     pub fn new(clock: C) -> Self {
         Self { clock, remembered: RefCell::default() }
     }
 
-    /// The heads of some rooms, of which somebody has everything up to a number: from memory, unless that is older than
-    /// half a second or below the number; else in one read, eventually consistent.
+    /// The heads of the logs of some rooms, for a client that has everything up to the given numbers. A head comes from
+    /// memory unless it is older than half a second or below the client's number; all others are read in one call,
+    /// eventually consistent.
     ///
-    /// A throttled read is tried again by the SDK, and what the table did not process for a moment more; then those rooms
-    /// are without.
+    /// The SDK tries a throttled read again, and rows that the table left unprocessed are asked for a little longer.
+    /// Rooms whose heads are still not read then are not in the result.
     pub async fn of(&self, log: &LogTable<C>, positions: &BTreeMap<RoomId, u64>) -> KnownHeads {
         let now = self.clock.unix_micros();
         let mut known = KnownHeads::default();

@@ -1,5 +1,6 @@
-//! The functions behind the WebSocket routes: `message` only validates and enqueues, `session` keeps the connection
-//! table and reads the log, `authorizer` decides who may connect, and `relay` brings events from the bus to the queue.
+//! The functions behind routes, bus and schedule: `message` only validates and enqueues, `session` keeps the connection
+//! table and reads the log, `authorizer` decides who may connect, `relay` brings events from the bus to the queue,
+//! `presence` publishes who is in a room, and `sweeper` deletes rows that were left behind.
 
 pub mod admission;
 pub mod authorizer;

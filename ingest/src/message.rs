@@ -1,5 +1,5 @@
-//! The `message` function: the routes `sendMessage` and `$default`. Everything that is not a message to send is
-//! refused here. Of the tables it may read that of congestion and no other.
+//! The `message` function: the routes `sendMessage` and `$default`. Every other request is refused here. Of the tables
+//! the function may read that of congestion, and no other.
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
@@ -21,7 +21,8 @@ use crate::{
     routes::send_message::SendMessage,
 };
 
-/// When to send a message again that the queue or bus had no room for, in milliseconds: they count by the second.
+/// The time after which a throttled message may be sent again, in milliseconds: the queue and the bus count by the
+/// second.
 const RETRY_AFTER: u64 = 1_000;
 
 /// The function's state.
@@ -33,7 +34,7 @@ pub struct MessageFunction<S, E, L, C> {
 }
 
 impl<S: Sink, E: EphemeralSink, L: Lookout, C: Clock> MessageFunction<S, E, L, C> {
-    /// A function that enqueues as a route says.
+    /// A function that serves `sendMessage` with this route.
     pub fn new(send_message: SendMessage<S, E, L>, connections_api: ConnectionsApi, clock: C) -> Self {
         Self { send_message, connections_api, clock }
     }

@@ -1,5 +1,5 @@
-//! Origins: which web pages may connect. A browser lets any page open a WebSocket to anywhere, and says in the header
-//! `Origin` whose page it was; nothing but this check keeps another site's page from connecting as its visitor.
+//! Origins: which web pages may connect. A browser lets any page open a WebSocket to anywhere, and names the page's
+//! site in the header `Origin`. Only this check keeps the page of another site from connecting as its visitor.
 
 use std::net::Ipv6Addr;
 
@@ -7,12 +7,12 @@ use std::net::Ipv6Addr;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<Origin>);
 
-/// What an `Origin` header says, in the form in which two of them are compared.
+/// The value of an `Origin` header, in the form in which two of them are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
     /// `null`: a page that has no origin, such as a local file or a sandboxed frame.
     Opaque,
-    /// Scheme and host in lower case, and the port, that of the scheme left out.
+    /// Scheme and host in lower case, and the port unless it is the scheme's default.
     Page { scheme: String, host: String, port: Option<u16> },
 }
 
@@ -25,7 +25,7 @@ impl AllowedOrigins {
     /// Reads a list with commas; an empty one allows any page.
     ///
     /// # Errors
-    /// When an entry is no origin. A path, even `/`, is none: no browser sends one.
+    /// When an entry is no origin. An entry with a path, even `/`, is none: no browser sends a path.
     pub fn parse(list: &str) -> Result<Self, InvalidOrigin> {
         let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let origins = entries.map(|entry| Origin::parse(entry).ok_or_else(|| InvalidOrigin(entry.to_owned())));

@@ -1,5 +1,5 @@
-//! What is known of congestion: which rooms are behind, and how full the queue is. It is looked up every few seconds, beside
-//! other work where there is some.
+//! The outlook: what an environment knows of congestion, that is, which rooms are behind and how full the queue is. It
+//! looks every few seconds, at the same time as it does other work, if there is any.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,15 +25,15 @@ use shared::{
 };
 use tokio::time::timeout;
 
-/// How long somebody who is to be refused waits for a look that is due, which may say otherwise.
+/// How long a message that would be refused waits for a look that is due.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where congestion is looked up.
+/// The place where congestion is looked up.
 pub trait Lookout: Clone + 'static {
     /// The cuts of all FIFO groups that are behind.
     fn cuts(&self) -> impl Future<Output = Result<Vec<(String, Cut)>, StoreError>>;
 
-    /// How many messages the queue has, about.
+    /// About how many messages the queue has.
     fn depth(&self) -> impl Future<Output = Result<u64, QueueError>>;
 }
 
@@ -65,7 +65,7 @@ struct Looking {
     look: Pin<Box<dyn Future<Output = Seen>>>,
 }
 
-/// What is known of congestion.
+/// What is known of congestion, and the look that is under way.
 pub struct Outlook<L> {
     lookout: L,
     congestion: RefCell<Congestion>,
@@ -80,7 +80,7 @@ impl<L: fmt::Debug> fmt::Debug for Outlook<L> {
 }
 
 impl<L: Lookout> Outlook<L> {
-    /// Nothing is known. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
+    /// An outlook that knows nothing yet. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
     pub fn new(lookout: L, depth_limit: u64, random: Rng) -> Self {
         Self {
             lookout,
@@ -90,21 +90,23 @@ impl<L: Lookout> Outlook<L> {
         }
     }
 
-    /// Whether a message for a room is admitted, as far as is known. A subject is quiet that has hardly sent anything lately.
+    /// Admits a message for a room or refuses it, by what is known. `is_quiet` says that the subject has hardly sent
+    /// anything lately.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it is refused.
     pub fn admits(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), NotNow> {
         self.congestion.borrow().admits(room, is_quiet, now, &mut self.random.borrow_mut())
     }
 
-    /// Does something, and looks beside it if that is due. What has not been answered by then is waited for beside the next.
+    /// Puts a message, and looks at the same time if a look is due. A look that has no answer when the put is done goes
+    /// on beside the next put.
     pub async fn beside_a_look<T>(&self, put: impl Future<Output = T>, clock: &impl Clock) -> T {
         let Some(mut looking) = self.due_look(clock.unix_millis()) else { return Box::pin(put).await };
         // Boxed: the SDK's futures are nested as deeply as the compiler allows.
         match select(Box::pin(put), &mut looking.look).await {
             Either::Left((done, _)) => {
-                // Both may be there by now.
+                // The look may have its answer by now, too.
                 match (&mut looking.look).now_or_never() {
                     Some(seen) => self.learn(looking.begun, seen),
                     None => self.looking.set(Some(looking)),
@@ -118,7 +120,7 @@ impl<L: Lookout> Outlook<L> {
         }
     }
 
-    /// Looks if that is due; for a second at the most.
+    /// Looks if a look is due; waits for it for a second at the most.
     pub async fn look(&self, now: u64) {
         let Some(mut looking) = self.due_look(now) else { return };
         match timeout(LOOK_PATIENCE, &mut looking.look).await {
@@ -141,11 +143,11 @@ impl<L: Lookout> Outlook<L> {
         let mut congestion = self.congestion.borrow_mut();
         match cuts {
             Ok(cuts) => congestion.learn_cuts(cuts),
-            Err(error) => tracing::warn!(%error, "which rooms are behind is not known anew"),
+            Err(error) => tracing::warn!(%error, "the cuts of rooms that are behind could not be read"),
         }
         match depth {
             Ok(depth) => congestion.learn_depth(depth, begun),
-            Err(error) => tracing::warn!(%error, "how full the queue is is not known anew"),
+            Err(error) => tracing::warn!(%error, "the depth of the queue could not be read"),
         }
     }
 }

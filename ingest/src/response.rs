@@ -1,4 +1,4 @@
-//! What a route answers.
+//! The answers of routes.
 
 use serde::Serialize;
 use shared::{
@@ -23,7 +23,7 @@ pub struct Response {
     /// The frame for the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// The code of the error that it is, if it is one.
+    /// The code of the error, if the response is one.
     #[serde(skip)]
     pub refused: Option<ErrorCode>,
 }
@@ -49,12 +49,12 @@ pub enum RouteError {
     /// The queue or bus did not take the message.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// Somebody takes too much, or a room is behind.
+    /// The subject or the room has used up a share, or the room is behind.
     #[error("{what}")]
     NotNow {
         /// What there is too much of.
         what: &'static str,
-        /// Until when.
+        /// When to try again.
         until: NotNow,
     },
     /// The invocation's time was up.
@@ -75,7 +75,8 @@ impl RouteError {
         matches!(self, Self::Store(StoreError::Throttled { .. }) | Self::Queue(QueueError::Throttled { .. }))
     }
 
-    /// The code and the text that the client gets. What is behind a route is no business of a client's.
+    /// The code and the text that the client gets. It says nothing about tables and queues, which are no business of a
+    /// client's.
     fn code(&self) -> (ErrorCode, String) {
         match self {
             Self::Refused(reason @ (RefusalReason::UnknownAction(_) | RefusalReason::AmbiguousAction)) => {
@@ -116,7 +117,7 @@ impl RouteError {
         }
     }
 
-    /// Tells the operator what is theirs to know: not what clients do wrong. A right or a table that is missing is an error.
+    /// Logs for the operator. What clients do wrong is only for debugging; a missing right or table is an error.
     fn log(&self) {
         match self {
             Self::Refused(_)
@@ -132,8 +133,8 @@ impl RouteError {
         }
     }
 
-    /// The error frame. `id` is that of the message that it is about, if it is about one; `retry_after` says when a throttled
-    /// request may be tried again, in milliseconds.
+    /// The error frame. `id` is that of the message that it is about, if it is about one; `retry_after` says when a
+    /// throttled request may be tried again, in milliseconds.
     #[must_use]
     pub fn into_reply(self, id: Option<String>, retry_after: u64) -> Reply {
         self.log();
@@ -170,7 +171,7 @@ impl Response {
         Self { status_code: 200, body: Some(ServerFrame { reply, request_id }.to_json()), refused }
     }
 
-    /// Answers nothing: the connection was told otherwise that its request is refused.
+    /// Answers without a frame: the connection was told through @connections that its request is refused.
     #[must_use]
     pub fn for_told(code: ErrorCode) -> Self {
         Self { status_code: 200, body: None, refused: Some(code) }
@@ -182,7 +183,7 @@ impl Response {
         Self::for_frame(refusal.request_id, RouteError::from(refusal.reason).into_reply(refusal.message_id, 0))
     }
 
-    /// Counts what it refuses.
+    /// Counts the response as a refusal, if it is one.
     #[must_use]
     pub fn counted(self, metrics: &Metrics) -> Self {
         if let Some(code) = self.refused {

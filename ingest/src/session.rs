@@ -1,5 +1,6 @@
-//! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB; @connections
-//! closes those whose token has expired, and tells which of a subject's many are gone.
+//! The `session` function: connections come and go, join and leave rooms, and read the log. It works on DynamoDB. It
+//! uses @connections to close connections whose token has expired, and to find out which of a subject's connections are
+//! gone.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -10,7 +11,7 @@ use shared::{
     RoomId,
     clock::Clock,
     frame::{
-        client::{Before, Inbound, JoinRoom, RefusalReason, Request},
+        client::{Before, Inbound, JoinRoom, RefusalReason, Request, Sync},
         server::{CatchUp, JoinedState, Reply},
     },
     json::Counter,
@@ -97,14 +98,14 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         }
     }
 
-    /// The same for a stack that keeps the state of some rooms.
+    /// The same function in a stack that keeps the state of some rooms.
     #[must_use]
     pub fn with_states(self, table: StateTable<C>, rooms: RoomPatterns) -> Self {
         let states = States::new(table, rooms, self.clock.clone());
         Self { states, ..self }
     }
 
-    /// With presence in some rooms, and the queue of ticks.
+    /// The same function with presence in some rooms, and the queue of ticks.
     #[must_use]
     pub fn with_presence(self, rooms: PresenceRooms, queue: Option<Q>) -> Self {
         Self { presence: Presence::new(rooms, Ticks::new(queue, self.clock.clone())), ..self }
@@ -158,7 +159,8 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         let Some(body) = &frame.body else { return Response::for_binary() };
         let Inbound { request_id, request } = match Inbound::parse(body) {
             Ok(inbound) => inbound,
-            // Among them a frame whose action is `$connect` or `$disconnect`: API Gateway takes those routes for it.
+            // A frame whose action is `$connect` or `$disconnect` comes here, too: API Gateway takes it by those
+            // routes.
             Err(refusal) => return Response::for_refused(refusal),
         };
         let result = self.note(deadline.race(self.answer(frame, request, metrics)).await);
@@ -174,59 +176,11 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         let Tables { connections, log, presence: published, .. } = &self.tables;
         let presence = &self.presence;
         match request {
-            Request::JoinRoom(join) => {
-                let mut budget = ReplyBudget::new();
-                let listing = join.listing()?;
-                let wants_state = join.state == Some(true);
-                let JoinRoom { room_id, after, presence: wants_presence, .. } = join;
-                let after = after.map(|Counter(after)| after);
-                let limits = (self.limits.rooms, &self.shares);
-                let (telling, room) = ((presence, metrics), (&room_id, listing.as_ref()));
-                let joined = join_room(&self.tables, telling, limits, frame, room, after, &budget).await?;
-                let (mut found, list) = joined;
-                metrics.add(JOINS, 1);
-                let is_present = list.is_some() || presence.rooms.lifecycle.matches(&room_id);
-                let sync_after_ms = self.sync_after(found.appended_at, is_present);
-                let head = found.head.take();
-                let catch_up = found.fill(&mut budget);
-                let members = list.map(|list| list.fill(&mut budget));
-                let state = if wants_state {
-                    self.joined_state(&room_id, after, &catch_up, head, budget.used()).await?
-                } else {
-                    None
-                };
-                Ok(Reply::Joined {
-                    room_id,
-                    catch_up,
-                    retention_seconds: self.retention_seconds,
-                    sync_after_ms,
-                    sync_within_ms: is_present.then(|| presence.longest_beat()),
-                    expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
-                    now: (wants_state || wants_presence == Some(true)).then(|| self.clock.unix_millis()),
-                    state,
-                    presence: members,
-                })
-            }
+            Request::JoinRoom(join) => self.join(frame, join, metrics).await,
             Request::LeaveRoom(leave) => {
                 leave_room(connections, (presence, metrics), &frame.connection, leave.room_id).await
             }
-            Request::Sync(request) => {
-                let (tables, now) = (&self.tables, self.clock.unix_millis());
-                // A generator of its own: none may be borrowed while others are served.
-                let mut order = self.random.borrow_mut().fork();
-                let (limits, mut changed) = ((self.limits.rooms, &self.shares, &self.heads), BTreeSet::new());
-                let telling = (presence, &mut changed);
-                let synced = sync(tables, telling, limits, frame, request, &mut order, now).await;
-                presence.tick(changed, metrics).await;
-                let synced = synced?;
-                metrics.add(SYNCS, 1);
-                metrics.add(HEALS, synced.renewed.len() as u64);
-                if synced.throttled {
-                    self.beat.borrow_mut().throttled(self.clock.unix_millis());
-                }
-                let sync_after_ms = self.sync_after(synced.newest, synced.is_present);
-                Ok(synced.into_reply(sync_after_ms, self.clock.unix_millis()))
-            }
+            Request::Sync(request) => self.sync(frame, request, metrics).await,
             Request::GetHistory(history) => {
                 let (before, limit) = (history.before.map(|Before(before)| before), history.limit());
                 get_history(log, &frame.grant, history.room_id, before, limit).await
@@ -240,8 +194,61 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         }
     }
 
-    /// The first page of a room's state, for whoever may lack some of it: who comes without a position, or with one of an empty log, or
-    /// whose position is of a log that is gone in part. It takes what `used` leaves of the reply.
+    /// Serves `joinRoom`, and fills the reply: messages first, then members, then state.
+    async fn join(&self, frame: &Frame, join: JoinRoom<'_>, metrics: &Metrics) -> Result<Reply, RouteError> {
+        let presence = &self.presence;
+        let mut budget = ReplyBudget::new();
+        let listing = join.listing()?;
+        let wants_state = join.state == Some(true);
+        let JoinRoom { room_id, after, presence: wants_presence, .. } = join;
+        let after = after.map(|Counter(after)| after);
+        let limits = (self.limits.rooms, &self.shares);
+        let (telling, room) = ((presence, metrics), (&room_id, listing.as_ref()));
+        let joined = join_room(&self.tables, telling, limits, frame, room, after, &budget).await?;
+        let (mut found, list) = joined;
+        metrics.add(JOINS, 1);
+        let is_present = list.is_some() || presence.rooms.lifecycle.matches(&room_id);
+        let sync_after_ms = self.sync_after(found.appended_at, is_present);
+        let head = found.head.take();
+        let catch_up = found.fill(&mut budget);
+        let members = list.map(|list| list.fill(&mut budget));
+        let state =
+            if wants_state { self.joined_state(&room_id, after, &catch_up, head, budget.used()).await? } else { None };
+        Ok(Reply::Joined {
+            room_id,
+            catch_up,
+            retention_seconds: self.retention_seconds,
+            sync_after_ms,
+            sync_within_ms: is_present.then(|| presence.longest_beat()),
+            expires_in_ms: frame.grant.expires_in_ms(self.clock.unix_millis()),
+            now: (wants_state || wants_presence == Some(true)).then(|| self.clock.unix_millis()),
+            state,
+            presence: members,
+        })
+    }
+
+    /// Serves `sync`, and sends the ticks that it asks for even when it fails.
+    async fn sync(&self, frame: &Frame, request: Sync, metrics: &Metrics) -> Result<Reply, RouteError> {
+        let now = self.clock.unix_millis();
+        // A fork, because the generator must not stay borrowed while other requests are served.
+        let mut order = self.random.borrow_mut().fork();
+        let (limits, mut changed) = ((self.limits.rooms, &self.shares, &self.heads), BTreeSet::new());
+        let telling = (&self.presence, &mut changed);
+        let synced = sync(&self.tables, telling, limits, frame, request, &mut order, now).await;
+        self.presence.tick(changed, metrics).await;
+        let synced = synced?;
+        metrics.add(SYNCS, 1);
+        metrics.add(HEALS, synced.renewed.len() as u64);
+        if synced.throttled {
+            self.beat.borrow_mut().throttled(self.clock.unix_millis());
+        }
+        let sync_after_ms = self.sync_after(synced.newest, synced.is_present);
+        Ok(synced.into_reply(sync_after_ms, self.clock.unix_millis()))
+    }
+
+    /// The first page of a room's state, for a client that may lack some of it: it comes without a position, with
+    /// position 0, or with one from which on the log is gone in part. The page takes the bytes of the reply that are
+    /// not `used`.
     async fn joined_state(
         &self,
         room: &RoomId,
@@ -265,7 +272,7 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         self.beat.borrow_mut().sync_after(newest, longest, self.clock.unix_millis())
     }
 
-    /// Notes whether a table has throttled.
+    /// Notes a throttle for the beat.
     fn note<T>(&self, result: Result<T, RouteError>) -> Result<T, RouteError> {
         if result.as_ref().is_err_and(RouteError::is_throttled) {
             self.beat.borrow_mut().throttled(self.clock.unix_millis());

@@ -1,5 +1,5 @@
-//! How much anybody may take of one environment: messages and bytes of a subject and of a room, requests of a subject. In
-//! memory, without a call. An account's environments do not know of each other: a subject that many of them serve has as many
+//! Shares: how much a subject or a room may take of one environment, in messages, bytes, requests and joins. They are
+//! kept in memory, without a call. Environments do not know of each other: a subject that three of them serve has three
 //! shares.
 
 use std::cell::RefCell;
@@ -11,21 +11,22 @@ use crate::{buckets::Buckets, response::RouteError};
 /// Seconds of their rate that senders and rooms may use at once.
 const BURST: u64 = 5;
 
-/// The same of requests: a client that joins a hundred rooms anew, and syncs them, does so within a burst at the default
-/// rate.
+/// Seconds of their rate in requests that subjects may use at once: at the default rate a client can join a hundred
+/// rooms anew and sync them within one burst.
 const REQUESTS_BURST: u64 = 10;
 
-/// What makes a subject quiet: messages, offered or accepted, no faster than one in five seconds but for three at once. As a
-/// rate and burst of buckets that hold five units a message.
+/// A subject is quiet that offers no more than a message in five seconds, or three at once. As buckets: units per
+/// second, seconds of burst, and units that a message takes.
 const QUIET: (u64, u64, u64) = (1, 15, 5);
 
-/// Ephemeral messages of a subject in a room, a second, and those that it may send at once.
+/// Ephemeral messages that a subject may send to one room, per second and at once.
 const EPHEMERALS: u64 = 10;
 
-/// Seconds of their rate that senders of ephemeral messages may use at once: what comes in bursts is as old as its burst.
+/// Seconds of their rate that senders of ephemeral messages may use at once. A longer burst would only be older when it
+/// arrives.
 const EPHEMERALS_BURST: u64 = 1;
 
-/// What is shared out of sending, each a second; 0 is no limit.
+/// The rates that limit sending, per second; 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageRates {
     /// `SUBJECT_MESSAGES_PER_SECOND`.
@@ -49,7 +50,7 @@ pub struct MessageShares {
 }
 
 impl MessageShares {
-    /// Everybody has everything.
+    /// Full shares.
     #[must_use]
     pub fn new(rates: MessageRates) -> Self {
         let (rate, burst, _) = QUIET;
@@ -62,8 +63,8 @@ impl MessageShares {
         }
     }
 
-    /// Whether a subject has hardly sent anything lately. This message counts then, whatever becomes of it: whoever is
-    /// refused is no quieter for it.
+    /// Whether a subject has hardly sent anything lately. This message counts from then on, even if it is refused:
+    /// refusals make nobody quiet.
     pub fn is_quiet(&mut self, subject: &str, now: u64) -> bool {
         let (_, _, units) = QUIET;
         let is_quiet = self.quiet.wait(subject, units, now).is_none();
@@ -74,7 +75,7 @@ impl MessageShares {
     /// Whether there is enough left for a message of so many bytes. Takes nothing.
     ///
     /// # Errors
-    /// When there is not, with the time when there is.
+    /// When there is not, with the time to wait.
     pub fn require(&self, subject: &str, room: &str, bytes: u64, now: u64) -> Result<(), RouteError> {
         let subject_wait =
             self.subject_messages.wait(subject, 1, now).max(self.subject_bytes.wait(subject, bytes, now));
@@ -93,21 +94,22 @@ impl MessageShares {
     }
 }
 
-/// The shares of ephemeral messages, apart from those of others: who types may still send. Times are in microseconds since the
-/// Unix epoch.
+/// The shares of ephemeral messages. They are separate, so that somebody who has used up these may still send logged
+/// messages. Times are in microseconds since the Unix epoch.
 ///
-/// They count for nothing else. The bytes of a subject are bounded with its messages, which are small; what a room cannot
-/// bring out is dropped behind the queue and holds up nothing, so neither the room's share nor its being behind matters here.
+/// There are no shares of bytes, because the messages are small. There are none of rooms, and congestion does not
+/// matter here: what a room cannot keep up with is dropped behind the queue, and holds up nothing.
 #[derive(Debug)]
 pub struct EphemeralShares {
-    /// By subject and room.
+    /// Buckets by subject and room.
     in_room: Buckets,
-    /// By subject: whoever may send to every personal room would have as many shares.
+    /// Buckets by subject, for all rooms: otherwise a subject that may send to every personal room would have a share
+    /// for each.
     in_all: Buckets,
 }
 
 impl EphemeralShares {
-    /// Everybody has everything; in all rooms together a subject has `subject_messages` a second, 0 is no limit.
+    /// Full shares. In all rooms together a subject may send `subject_messages` per second; 0 is no limit.
     #[must_use]
     pub fn new(subject_messages: u64) -> Self {
         Self {
@@ -116,10 +118,10 @@ impl EphemeralShares {
         }
     }
 
-    /// Takes what a message takes.
+    /// Takes a message.
     ///
     /// # Errors
-    /// When there is not enough left, with the time when there is.
+    /// When there is not enough left, with the time to wait.
     pub fn take(&mut self, subject: &str, room: &RoomId, now: u64) -> Result<(), RouteError> {
         // A room's name has no space.
         let in_room = format!("{room} {subject}");
@@ -141,7 +143,7 @@ pub struct RequestShares<C> {
 }
 
 impl<C: Clock> RequestShares<C> {
-    /// So many requests a second for each subject, and joins for each room; 0 is no limit.
+    /// Shares of so many requests per second for each subject, and so many joins for each room; 0 is no limit.
     pub fn new(subject_requests: u64, room_joins: u64, clock: C) -> Self {
         let buckets = |per_second| RefCell::new(Buckets::new(per_second, REQUESTS_BURST));
         Self { requests: buckets(subject_requests), joins: buckets(room_joins), clock }
@@ -150,12 +152,12 @@ impl<C: Clock> RequestShares<C> {
     /// Takes a request of a subject: a frame, a handshake, or a row that a frame has put.
     ///
     /// # Errors
-    /// When there is none left, with the time when there is.
+    /// When there is none left, with the time to wait.
     pub fn take(&self, subject: &Subject) -> Result<(), RouteError> {
         self.take_of(&self.requests, subject.as_str(), "you are asking too much")
     }
 
-    /// Takes a join of a room: a row that is put for it, by whomever.
+    /// Takes a join of a room: a row that is put in it, whoever joins.
     ///
     /// # Errors
     /// As [`Self::take`].
@@ -188,7 +190,7 @@ mod tests {
     const RATES: MessageRates =
         MessageRates { subject_messages: 2, subject_bytes: 100, room_messages: 4, room_bytes: 1_000 };
 
-    /// Sends if that is possible; else says what there is too much of and when it is possible, in milliseconds.
+    /// Sends if that is possible; otherwise says what there is too much of, and how long to wait, in milliseconds.
     fn send(shares: &mut MessageShares, subject: &str, bytes: u64, now: u64) -> Result<(), (&'static str, u64)> {
         match shares.require(subject, "r", bytes, now) {
             Ok(()) => {

@@ -1,24 +1,24 @@
 //! Pages of a room's state: of each key the greatest message, exact as of a number of the log.
 //!
-//! State is written after the log and may lag behind it, so a page is put together from both, in this order: the log's head, with the
-//! number up to which state is complete; the log between the two; then state. What was read of state last has everything up to that number,
-//! and the log adds the rest. A page may hold more than its number says, never less.
+//! State is written after the log and may lag behind it, so a page is put together from both, in this order: the log's
+//! head, which says up to which number state is complete; the log from that number to the head; then state. State, read
+//! last, has everything up to that number, and the log adds the rest. A page may hold more than its number says, never
+//! less.
 //!
-//! What was read is kept for a second, for the others who join a busy room. Whoever needs it as of a later number has the log
-//! between the two added: a few rows instead of all of them.
+//! What was read is kept for a second, for others who join the same room. If a client needs a later number, the log
+//! between the two numbers is added: a few rows instead of all of them.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, btree_map::Entry},
-    io::{self, Write},
     ops::Bound,
 };
 
-use serde::Serialize;
 use shared::{
     LoggedMessage, RoomId,
     clock::Clock,
     frame::server::{StateEntry, StatePage, StateRemoval},
+    json,
     limits::STATE_REPLY_BYTES,
     rooms::RoomPatterns,
     store::{
@@ -30,25 +30,26 @@ use shared::{
 
 use crate::catch_up::Head;
 
-/// How long what was read is kept, in milliseconds.
+/// How long a snapshot is kept, in milliseconds.
 const KEPT_MILLIS: u64 = 1_000;
 
-/// Bytes that are kept at the most.
+/// Bytes of all snapshots that are kept, at the most.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 
-/// Bytes that a value takes in memory besides its texts, about.
+/// About how many bytes a value takes in memory besides its texts.
 const AROUND_VALUE: usize = 150;
 
-/// Entries of a log that are read at once.
+/// Entries of a log that one query reads.
 const LOG_ROWS: u64 = 250;
 
-/// Reads of state for one reply at the most: where thousands of keys have no value any more, the client asks on.
+/// Reads of state for one reply, at the most. If thousands of keys have no value any more, the client asks for further
+/// pages.
 const READS: usize = 4;
 
 /// Bytes that a `state` reply keeps for what is around its entries.
 const ENVELOPE: usize = 1024;
 
-/// The state of the rooms that have one.
+/// The state of the rooms that keep state.
 #[derive(Debug)]
 pub struct States<C> {
     kept: Option<(StateTable<C>, RoomPatterns)>,
@@ -57,15 +58,15 @@ pub struct States<C> {
     snapshots: RefCell<Vec<Snapshot>>,
 }
 
-/// Which page is asked for.
+/// The page that is asked for.
 #[derive(Debug)]
 pub struct Wanted<'a> {
-    /// The keys after this one; all after an empty one.
+    /// The key after which the page begins; empty for the first page.
     pub after: &'a str,
-    /// The number of the log as of which it must be exact, or of a later one. What was taken away before it is told only where an older
-    /// message could come after it.
+    /// The number of the log as of which the page must be exact, or as of a later one. A removal before it is told only
+    /// if an older message could still come after it.
     pub seq: u64,
-    /// The log's head, if it was read by now.
+    /// The log's head, if it has been read already.
     pub head: Option<Head>,
     /// Entries at most.
     pub limit: u32,
@@ -76,7 +77,7 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// A reply of its own.
+    /// The page of a `state` reply.
     #[must_use]
     pub fn alone(after: &'a str, seq: u64, limit: u32) -> Self {
         Self { after, seq, head: None, limit, bytes: STATE_REPLY_BYTES - ENVELOPE, takes_one: true }
@@ -84,23 +85,24 @@ impl<'a> Wanted<'a> {
 }
 
 impl<C: Clock> States<C> {
-    /// Of no room.
+    /// State of no room.
     pub fn none(clock: C) -> Self {
         Self { kept: None, clock, snapshots: RefCell::default() }
     }
 
-    /// Of some rooms.
+    /// State of some rooms.
     pub fn new(table: StateTable<C>, rooms: RoomPatterns, clock: C) -> Self {
         Self { kept: Some((table, rooms)), clock, snapshots: RefCell::default() }
     }
 
-    /// Whether a room has state.
+    /// Whether a room keeps state.
     #[must_use]
     pub fn keeps(&self, room: &RoomId) -> bool {
         self.kept.as_ref().is_some_and(|(_, rooms)| rooms.matches(room))
     }
 
-    /// A page of a room's state, with the number of the log as of which it is exact. Of a room without state it is empty.
+    /// A page of a room's state, with the number of the log as of which it is exact. In a stack without state it is
+    /// empty.
     ///
     /// # Errors
     /// When a table does not answer, or throttles; the SDK has tried it again by then.
@@ -132,7 +134,7 @@ impl<C: Clock> States<C> {
         Ok((seq, page))
     }
 
-    /// Takes out what was read within the last second and goes on after a key.
+    /// Takes out a snapshot of the last second that holds what comes after a key.
     fn remembered(&self, room: &RoomId, after: &str) -> Option<Snapshot> {
         let (now, mut snapshots) = (self.clock.unix_millis(), self.snapshots.borrow_mut());
         snapshots.retain(|snapshot| now < snapshot.read_at + KEPT_MILLIS);
@@ -150,25 +152,25 @@ impl<C: Clock> States<C> {
     }
 }
 
-/// A stretch of a room's state.
+/// A snapshot: a range of a room's state as of a number of the log.
 #[derive(Debug)]
 struct Snapshot {
     room: RoomId,
     /// The number of the log as of which it is exact.
     seq: u64,
     read_at: u64,
-    /// It holds the keys after this one,
+    /// The key after which the range begins.
     start: String,
-    /// up to and including this one; all, if there is none.
+    /// The last key of the range; `None` if the range goes to the end.
     end: Option<String>,
     values: BTreeMap<String, StateValue>,
-    /// What the log adds, of all keys: those beyond the end are needed when that is moved.
+    /// What the log adds, of all keys: those beyond the end are needed when the end moves on.
     added: BTreeMap<String, StateValue>,
     bytes: usize,
 }
 
 impl Snapshot {
-    /// Looks at the log; of state nothing is read yet.
+    /// A snapshot from the log alone; nothing of state is read yet.
     async fn read(
         log: &LogTable<impl Clock>,
         room: &RoomId,
@@ -179,7 +181,7 @@ impl Snapshot {
             Some(head) => head.clone(),
             None => Head::read(log, room).await?,
         };
-        // A log may be empty and its state full.
+        // The log may have expired while its state has values.
         let complete_to = newest.as_ref().map_or(seq, |newest| newest.state_complete_to());
         let mut snapshot = Self {
             room: room.clone(),
@@ -207,8 +209,8 @@ impl Snapshot {
         *key >= *self.start && self.end.as_ref().is_none_or(|end| *key <= **end)
     }
 
-    /// The same with the log up to a number added, or up to its end, if it is not exact as of that. None where the log has started anew, or
-    /// is far ahead: then state is better read again.
+    /// The snapshot as of a number, with the log up to that number, or up to the log's end, added. `None` if the log
+    /// was started anew or is far ahead: then state is better read again.
     async fn brought_up(mut self, log: &LogTable<impl Clock>, seq: u64) -> Result<Option<Self>, StoreError> {
         if self.seq >= seq {
             return Ok(Some(self));
@@ -217,7 +219,7 @@ impl Snapshot {
         let last = page.entries.last().map(LogEntry::seq).max(page.unreadable.iter().max().copied());
         let rows = (page.entries.len() + page.unreadable.len()) as u64;
         let last = last.unwrap_or(self.seq);
-        // Where the log ends below the number that was named, nobody is owed more.
+        // If the log ends below the number that the client has named, the client gets what there is.
         if last - self.seq != rows || (last < seq && page.more) {
             return Ok(None);
         }
@@ -254,12 +256,13 @@ impl Snapshot {
         keep_greater(&mut self.added, value);
     }
 
-    /// The page; `None` while more must be read for it, unless it may not.
+    /// The page; `None` if more must be read for it first. With `is_last` nothing more may be read, and the page may
+    /// have fewer entries.
     fn fill(&self, wanted: &Wanted<'_>, now: u64, is_last: bool) -> Option<StatePage> {
         let (mut page, mut bytes, mut taken) = (StatePage::default(), 0, 0);
         let mut told_up_to = wanted.after;
         for (key, value) in self.values.range::<str, _>((Bound::Excluded(wanted.after), Bound::Unbounded)) {
-            let told = Told::of(value, wanted.seq, now);
+            let told = ListedKey::of(value, wanted.seq, now);
             if let Some(told) = told {
                 bytes += told.bytes();
                 let fits = bytes <= wanted.bytes || (wanted.takes_one && taken == 0);
@@ -269,8 +272,8 @@ impl Snapshot {
                 }
                 taken += 1;
                 match told {
-                    Told::Entry(entry) => page.entries.push(entry),
-                    Told::Removal(removal) => page.removed.push(removal),
+                    ListedKey::Entry(entry) => page.entries.push(entry),
+                    ListedKey::Removal(removal) => page.removed.push(removal),
                 }
             }
             told_up_to = key;
@@ -280,14 +283,14 @@ impl Snapshot {
     }
 }
 
-/// What a client is told of a key.
-enum Told {
+/// A key as a client is told of it.
+enum ListedKey {
     Entry(StateEntry),
     Removal(StateRemoval),
 }
 
-impl Told {
-    /// A key without a value is told only where a message can come after `seq` that is older than what took it away.
+impl ListedKey {
+    /// A key without a value is told only if a message can come after `seq` that is older than its removal or expiry.
     fn of(value: &StateValue, seq: u64, now: u64) -> Option<Self> {
         let (key, rank) = (value.key.clone(), value.rank);
         let version = Some(rank.version).filter(|version| *version > 0);
@@ -311,8 +314,8 @@ impl Told {
     /// Bytes that it takes in a reply, the comma included.
     fn bytes(&self) -> usize {
         match self {
-            Self::Entry(entry) => json_len(entry) + 1,
-            Self::Removal(removal) => json_len(removal) + 1,
+            Self::Entry(entry) => json::length(entry) + 1,
+            Self::Removal(removal) => json::length(removal) + 1,
         }
     }
 }
@@ -332,24 +335,6 @@ fn limit_of(entries: u64) -> u32 {
 fn bytes_of(value: &StateValue) -> usize {
     let data = value.data.as_deref().map_or(0, |data| data.get().len());
     AROUND_VALUE + 2 * value.key.len() + value.from.len() + data
-}
-
-fn json_len(value: &impl Serialize) -> usize {
-    struct Counter(usize);
-    impl Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    // Strings, integers and raw JSON always serialize, and the counter takes everything.
-    let _ = serde_json::to_writer(&mut counter, value);
-    counter.0
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! The sweep: deletes rows of the table of connections that were left behind, because `$disconnect` is best effort and the table
-//! deletes what has expired hours or days late. The function `sweeper` does it by a schedule, an operator by hand.
+//! The sweep: it deletes rows of the `Connections` table that were left behind, because API Gateway does not promise to
+//! call `$disconnect`, and the table deletes expired rows hours or days late. The function `sweeper` does it by a
+//! schedule, an operator by hand.
 //!
-//! It also comes by what is published of rooms, and so finds those that nobody living would have looked at.
+//! It also reads the rows of rooms' presence, and so finds rooms in which no connection is left to notice that the
+//! members are gone.
 //!
-//! Sweeps may run side by side: each deletes a row only as it has read it, so that a row that was put again stays.
+//! Sweeps may run at the same time: each deletes a row only if it is still as it was read, so that a row that was put
+//! again stays.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -27,43 +30,44 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::connections_api::{ApiError, ConnectionsApi, Standing};
+use crate::connections_api::{ApiError, ConnectionStatus, ConnectionsApi};
 
-/// Rows in a page: what a sweep that ends early does once more.
+/// Rows in a page: what is done again after a sweep that ended early.
 const PAGE: u32 = 100;
 
 /// Calls under way at one time: enough for the rate when one takes a tenth of a second.
 const CALLS: usize = 16;
 
-/// How long before a row counts as expired, in seconds: clocks disagree.
+/// How long ago a row must have expired, in seconds: clocks disagree.
 const EXPIRED_SINCE: u64 = 600;
 
-/// How long after the first 410 the second is asked for.
+/// The time between the two 410s that confirm that a connection is gone.
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 
 /// The waits of a call that is throttled, and how often it is tried.
 const THROTTLED: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(8) };
 const ROUNDS: u32 = 5;
 
-/// Connections of which is remembered what the API said, so that each is asked for once however many rooms it is in.
+/// Connections of which the API's answer is remembered, so that each is asked about once, however many rooms it is in.
 const REMEMBERED: usize = 200_000;
 
-/// How a sweep goes about.
+/// The settings of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct SweepSettings {
-    /// Calls of the @connections API a second, which are taken from what broadcasts may use.
+    /// Calls of the @connections API per second, which count against the same quota as broadcasts.
     pub per_second: NonZeroU32,
-    /// Younger rows stay: a handshake still under way answers 410.
+    /// The age up to which rows stay, in milliseconds: a handshake that is still under way is answered with 410.
     pub gone_grace_ms: u64,
-    /// How long after the first 410 the second is asked for: [`CONFIRM_AFTER`], unless time is a test's.
+    /// The time between the two 410s: [`CONFIRM_AFTER`] but in tests.
     pub confirm_after: Duration,
-    /// `PRESENCE_LEASE_SECONDS`: in a room where anybody lives, somebody has looked at the members since.
+    /// `PRESENCE_LEASE_SECONDS`: in a room with living members, one of them has had the members looked at within this
+    /// time.
     pub lease_seconds: u64,
-    /// Deletes nothing.
+    /// Whether the sweep only counts, and deletes nothing.
     pub is_dry: bool,
 }
 
-/// What became of rows.
+/// The results of a sweep, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Swept {
@@ -75,7 +79,7 @@ pub struct Swept {
     pub expired: usize,
     /// Rows that were put again meanwhile, and stay.
     pub renewed: usize,
-    /// Rows too young to be asked for.
+    /// Rows that are too young to be asked about.
     pub young: usize,
     /// Connections of which the API did not say whether they are there; their rows stay.
     pub unknown: usize,
@@ -84,7 +88,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// Adds what became of others.
+    /// Adds the counts of other rows.
     pub fn add(&mut self, other: Self) {
         let Self { examined, gone, expired, renewed, young, unknown, calls } = other;
         self.examined += examined;
@@ -127,15 +131,16 @@ pub struct Sweep<C> {
 }
 
 impl<C: Clock> Sweep<C> {
-    /// Of a table, whose connections are behind an API.
+    /// A sweep of a table whose connections are behind an API.
     pub fn new(rows: RowTable, connections_api: ConnectionsApi, clock: C, settings: SweepSettings) -> Self {
         let pace = Pace::new(settings.per_second);
         Self { rows, connections_api, clock, settings, pace, gone: HashMap::new(), to_look_at: BTreeSet::new() }
     }
 
-    /// The rooms, since this was asked last, of which a tick must tell, also when the sweep could not go on: where it has deleted the row
-    /// of somebody present, and where somebody is said to be at whom nobody has looked for a lease. In a room where nobody is left,
-    /// nobody else would, whatever became of the tick of the last one's end.
+    /// The rooms, since the last call of this, to which a tick must be sent, even if the sweep could not go on: those
+    /// where it has deleted the row of a present connection, and those that have members by what is published, but
+    /// whose members nobody has read for a lease. If nobody is left in such a room, and the tick of the last member's
+    /// end was lost, only the sweep finds it.
     pub fn take_to_look_at(&mut self) -> BTreeSet<RoomId> {
         std::mem::take(&mut self.to_look_at)
     }
@@ -143,11 +148,11 @@ impl<C: Clock> Sweep<C> {
     /// How long the calls for a page may take at this rate: four seconds at 50 a second, minutes at one.
     #[must_use]
     pub fn longest_page(&self) -> Duration {
-        // Each connection is asked for twice if all are gone.
+        // Each connection is asked about twice if all are gone.
         self.pace.every * 2 * PAGE
     }
 
-    /// Sweeps the rows after one, a page of them. Returns the row after which to go on, or `None` at the end of the table.
+    /// Sweeps a page of rows after a row. Returns the row after which to go on, or `None` at the end of the table.
     ///
     /// # Errors
     /// When it cannot go on.
@@ -190,20 +195,21 @@ impl<C: Clock> Sweep<C> {
         Ok(())
     }
 
-    /// Finds out which connections are gone. What is said once is asked again: now and then a living one is said to be gone.
+    /// Finds out which connections are gone. A 410 is confirmed by a second one: now and then the API gives one for a
+    /// living connection.
     async fn ask(&mut self, rows: &[Row], swept: &mut Swept) -> Result<(), SweepError> {
         if self.gone.len() > REMEMBERED {
             self.gone.clear();
         }
         let unknown: HashSet<_> = rows.iter().map(|row| &row.connection).collect();
         let unknown: Vec<_> = unknown.into_iter().filter(|connection| !self.gone.contains_key(connection)).collect();
-        let first = self.standings(unknown, swept).await?;
+        let first = self.statuses(unknown, swept).await?;
         let suspects: Vec<_> = first.iter().filter(|(_, gone)| *gone).map(|(connection, _)| connection).collect();
         let second = if suspects.is_empty() {
             Vec::new()
         } else {
             sleep(self.settings.confirm_after).await;
-            self.standings(suspects, swept).await?
+            self.statuses(suspects, swept).await?
         };
         let living = first.iter().filter(|(_, gone)| !gone);
         let known: Vec<_> = living.chain(&second).cloned().collect();
@@ -211,20 +217,20 @@ impl<C: Clock> Sweep<C> {
         Ok(())
     }
 
-    /// What the API says of connections: whether they are gone. Those of which it says nothing are left out.
-    async fn standings(
+    /// Whether connections are gone, as the API says. Those of which it says nothing are left out.
+    async fn statuses(
         &self,
         connections: Vec<&ConnectionId>,
         swept: &mut Swept,
     ) -> Result<Vec<(ConnectionId, bool)>, SweepError> {
-        let asked = stream::iter(connections).map(async |connection| (connection, self.standing(connection).await));
+        let asked = stream::iter(connections).map(async |connection| (connection, self.status(connection).await));
         let mut asked = std::pin::pin!(asked.buffer_unordered(CALLS));
         let mut told = Vec::new();
-        while let Some((connection, standing)) = asked.next().await {
-            match standing {
-                Ok(standing) => {
+        while let Some((connection, status)) = asked.next().await {
+            match status {
+                Ok(status) => {
                     swept.calls += 1;
-                    told.push((connection.clone(), standing == Standing::Gone));
+                    told.push((connection.clone(), status == ConnectionStatus::Gone));
                 }
                 Err(error @ (ApiError::Refused(_) | ApiError::Throttled(_))) => return Err(error.into()),
                 Err(error) => {
@@ -236,16 +242,16 @@ impl<C: Clock> Sweep<C> {
         Ok(told)
     }
 
-    async fn standing(&self, connection: &ConnectionId) -> Result<Standing, ApiError> {
+    async fn status(&self, connection: &ConnectionId) -> Result<ConnectionStatus, ApiError> {
         let mut round = 0;
         loop {
             self.pace.turn().await;
-            match self.connections_api.standing(connection).await {
+            match self.connections_api.status(connection).await {
                 Err(ApiError::Throttled(_)) if round + 1 < ROUNDS => {
                     sleep(THROTTLED.delay(round)).await;
                     round += 1;
                 }
-                standing => return standing,
+                status => return status,
             }
         }
     }
@@ -286,7 +292,7 @@ mod tests {
             pace.turn().await;
         }
         assert_eq!(start.elapsed(), Duration::from_secs(2));
-        // What was not used is not saved up.
+        // Turns that were not used are not saved up.
         sleep(Duration::from_mins(1)).await;
         let start = Instant::now();
         for _ in 0..51 {

@@ -1,4 +1,5 @@
-//! The `sweeper` function: a part of the sweep at each call of its schedule, each going on where the one before it ended.
+//! The `sweeper` function: a part of the sweep at each call of its schedule. Each call goes on where the one before it
+//! ended.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,11 +20,11 @@ use crate::{
     sweep::{Sweep, SweepError, Swept},
 };
 
-/// What is left of an invocation when its last page begins, besides the time for the page's calls: a throttled one or two take
-/// some ten seconds.
+/// The time that must be left of an invocation when a page begins, besides the time for the page's calls: the retries
+/// of a throttled call or two take some ten seconds.
 const RESERVE: Duration = Duration::from_secs(16);
 
-/// Why a call of the schedule did not do what it should.
+/// Why a call of the schedule failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SweeperError {
     /// The sweep could not go on; the next call tries from the same row.
@@ -43,15 +44,16 @@ pub struct SweeperFunction<C, F, Q> {
 }
 
 impl<C: Clock, F: Fn() -> Sweep<C>, Q: Queue> SweeperFunction<C, F, Q> {
-    /// A function that keeps its position there. Each call has a sweep of its own, which remembers nothing of the one before.
+    /// A function that keeps its position in `position`. Each call has a sweep of its own, which remembers nothing of
+    /// the one before.
     pub fn new(position: SweepPosition<C>, new_sweep: F, ticks: Ticks<C, Q>) -> Self {
         Self { position, new_sweep, ticks }
     }
 
-    /// Sweeps until the end of the table, or until the time is nearly up. Whatever the event says.
+    /// Sweeps until the end of the table, or until the time is nearly up. What the event says does not matter.
     ///
     /// # Errors
-    /// When it could not go on. What was done is done, and the position noted after each page.
+    /// When it could not go on. What was done stays done, and the position is noted after each page.
     pub async fn handle(&self, event: LambdaEvent<IgnoredAny>, metrics: &Metrics) -> Result<Swept, SweeperError> {
         let ends_at = UNIX_EPOCH + Duration::from_millis(event.context.deadline);
         let (mut sweep, mut swept) = ((self.new_sweep)(), Swept::default());

@@ -2,15 +2,15 @@
 
 use shared::store::{connections::ConnectionTable, log::LogTable, presence::PresenceTable, subjects::SubjectTable};
 
-/// What the function reads and writes.
+/// The tables that the function reads and writes.
 #[derive(Debug)]
 pub struct Tables<C> {
-    /// Which connections are in which rooms.
+    /// The connections in rooms.
     pub connections: ConnectionTable<C>,
-    /// Which connections a subject has.
+    /// The connections of subjects.
     pub subjects: SubjectTable<C>,
     /// The rooms' logs.
     pub log: LogTable<C>,
-    /// What is published of who is present in the rooms.
+    /// The presence of rooms, as it is published.
     pub presence: PresenceTable<C>,
 }

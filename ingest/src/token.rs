@@ -1,7 +1,8 @@
 //! Tokens: who a JWT says its bearer is, and what they may do.
 //!
-//! HS256 tokens are verified with the secrets of [`secrets`], RS256 and ES256 tokens with the keys of [`issuer`], and all others
-//! refused. What a token names decides only where its key is looked for: a key has one algorithm of its own.
+//! HS256 tokens are verified with the secrets of [`secrets`], RS256 and ES256 tokens with the keys of [`issuer`]; all
+//! others are refused. The algorithm that a token names decides only where its key is looked for: each key has one
+//! algorithm of its own, with which it verifies.
 
 pub mod claims;
 pub mod error;
@@ -22,9 +23,9 @@ use crate::grant::Grant;
 
 /// Verifies tokens. Holds keys; has no `Debug`.
 pub struct Verifier<C> {
-    /// For HS256 tokens, if those are taken.
+    /// The secrets of HS256 tokens, if those are taken.
     pub secrets: Option<KeyCache<SecretStore, C>>,
-    /// For RS256 and ES256 tokens, if those are taken.
+    /// The keys of RS256 and ES256 tokens, if those are taken.
     pub issuer: Option<KeyCache<Issuer, C>>,
     /// What tokens must claim.
     pub rules: ClaimRules,
@@ -38,7 +39,7 @@ impl<C: Clock> Verifier<C> {
     /// Says who the bearer is, and what they may do.
     ///
     /// # Errors
-    /// When there is no token, or it does not prove anybody.
+    /// When there is no token, or it is refused.
     pub async fn verify(&self, token: Option<&str>) -> Result<Grant, TokenError> {
         let token = SignedToken::parse(token.ok_or(TokenError::Missing)?)?;
         let (payload, token_use) = match (token.algorithm(), &self.secrets, &self.issuer) {

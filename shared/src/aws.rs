@@ -1,4 +1,4 @@
-//! How every AWS client is set up, and what counts as being throttled.
+//! The set-up of every AWS client, and the error codes that mean a throttle or a refusal.
 
 use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
@@ -14,8 +14,8 @@ use aws_sdk_sqs::{
 /// Attempts that the SDK makes of one call, the first included.
 const ATTEMPTS: u32 = 3;
 
-/// The longest wait before the second attempt, doubled for the third, with full jitter. The SDK's own is a second, in which
-/// an environment serves nobody; a throttle of DynamoDB or SQS is often over in milliseconds.
+/// The longest wait before the second attempt, doubled for the third, with full jitter. The SDK's own is a second, in
+/// which an environment serves nobody; a throttle of DynamoDB or SQS is often over in milliseconds.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Time for one attempt of a call. DynamoDB and SQS answer in milliseconds; a call that takes this long is on a
@@ -37,8 +37,8 @@ pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts).load().await
 }
 
-/// Whether an error code says that a rate is exceeded: those of DynamoDB, SQS and EventBridge, for calls and for the
-/// entries of batches. SQS says some by their names in its older protocol, with a dot in them.
+/// Whether an error code of DynamoDB, SQS or EventBridge says that a rate is exceeded. Calls and entries of batches
+/// have the same codes. SQS gives some by the names of its older protocol, which have a dot.
 pub(crate) fn is_throttle(code: &str) -> bool {
     matches!(
         code,
@@ -53,8 +53,8 @@ pub(crate) fn is_throttle(code: &str) -> bool {
     )
 }
 
-/// Whether an error code says that a queue or bus will never take what it was given, for calls and for the entries of
-/// batches: characters that are not allowed, a body that is too large or no event.
+/// Whether an error code says that a queue or bus will never take this record: it has characters that are not allowed,
+/// its body is too large, or it is no event. Calls and entries of batches have the same codes.
 pub(crate) fn is_refusal(code: &str) -> bool {
     matches!(
         code,
@@ -66,8 +66,8 @@ pub(crate) fn is_refusal(code: &str) -> bool {
     )
 }
 
-/// Keeps the SDK from trying a throttled call again: whoever waits for the answer is told at once, and decides. `E` is the
-/// error of the operation; all else is tried again as ever.
+/// Keeps the SDK from trying a throttled call again, so that a client who waits for the reply is told at once. Other
+/// errors are tried again as usual. `E` is the operation's error.
 pub(crate) struct ThrottlesAreFinal<E>(PhantomData<fn(E)>);
 
 impl<E> Default for ThrottlesAreFinal<E> {
@@ -93,7 +93,7 @@ impl<E: Error + ProvideErrorMetadata + Send + Sync + 'static> ClassifyRetry for 
     }
 }
 
-/// The error that an attempt's response was read as, if it was.
+/// The operation's error that an attempt ended with, if its response was read as one.
 pub(crate) fn operation_error<E: Error + Send + Sync + 'static>(context: &InterceptorContext) -> Option<&E> {
     context.output_or_error()?.err()?.as_operation_error()?.downcast_ref()
 }

@@ -1,10 +1,10 @@
-//! How long to wait before another attempt.
+//! The waits between attempts.
 
 use std::time::Duration;
 
-/// Exponential backoff with full jitter: the wait is anywhere between nothing and a ceiling that doubles with each attempt. With
-/// full jitter those who were refused together do not come back together ("Exponential Backoff And Jitter", AWS
-/// Architecture Blog).
+/// Exponential backoff with full jitter: the wait is anywhere between nothing and a ceiling that doubles with each
+/// attempt. With full jitter those who were refused together do not come back together ("Exponential Backoff And
+/// Jitter", AWS Architecture Blog).
 ///
 /// With `base` 50 ms and `cap` 300 ms the ceilings are 50, 100, 200, 300, 300, ... ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! The wall clock, as a seam: retention and grace periods are tested without waiting for them.
+//! The wall clock behind a trait, so that tests of retention and grace periods need not wait.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the time comes from.
+/// A source of the time.
 pub trait Clock {
     /// Microseconds since the Unix epoch.
     fn unix_micros(&self) -> u64;

@@ -84,7 +84,7 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         self.text(name).unwrap_or_else(|| default.to_owned())
     }
 
-    /// One of several words, in any case.
+    /// One of several words, in upper or lower case.
     pub fn one_of(&mut self, name: &'static str, words: &[&'static str], default: &'static str) -> &'static str {
         let Some(text) = self.text(name) else {
             return default;
@@ -121,7 +121,7 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         self.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)
     }
 
-    /// Which rooms something applies to: patterns with commas between them; none where the variable is unset.
+    /// Room patterns with commas between them; none if the variable is unset.
     pub fn rooms(&mut self, name: &'static str) -> RoomPatterns {
         let patterns = RoomPatterns::parse(&self.text(name).unwrap_or_default());
         patterns.unwrap_or_else(|problem| {
@@ -130,7 +130,8 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         })
     }
 
-    /// `STATE_RETENTION_SECONDS`: the `ttlSeconds` of messages that have none, in seconds; none is for ever.
+    /// `STATE_RETENTION_SECONDS`: the `ttlSeconds` of messages that have none, in seconds. `None`, which the variable
+    /// says with 0, is for ever.
     pub fn state_retention_seconds(&mut self) -> Option<u64> {
         Some(self.integer("STATE_RETENTION_SECONDS", 0..=TTL_SECONDS, 0)).filter(|seconds| *seconds > 0)
     }
@@ -146,7 +147,7 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         text.trim_end_matches('/').to_owned()
     }
 
-    /// Ends the reading.
+    /// The configuration, if every variable was good.
     ///
     /// # Errors
     /// When any variable is missing or wrong; the error names them all.

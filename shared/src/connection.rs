@@ -1,4 +1,4 @@
-//! Connections.
+//! Connections of the WebSocket API.
 
 use std::{fmt, sync::Arc};
 

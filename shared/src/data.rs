@@ -1,7 +1,8 @@
-//! What a message may say: JSON that every client can read. A frame carries messages of many senders, and a client whose parser
-//! refuses one of them would lose all, and again at each sync: one message would shut it out of the room.
+//! The JSON that a message may carry: every client must be able to read it. A frame holds messages of many senders. A
+//! client whose parser refuses one of them would lose the whole frame, and lose it again at each sync: one message
+//! would shut it out of the room.
 //!
-//! The rules are those of I-JSON (RFC 7493) besides the one on fields that are there twice, which parsers take.
+//! The rules are those of I-JSON (RFC 7493), except that a field may be there twice, which parsers accept.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::{json::FieldError, limits::DATA_LEVELS};
 
-/// Lets data on only if every client can read it; `field` is where it stands.
+/// Checks that every client can read `data`; `field` is its name in the error.
 ///
 /// # Errors
 /// When some parsers would refuse it.
@@ -22,7 +23,7 @@ pub(crate) fn check(field: &'static str, data: &RawValue) -> Result<(), FieldErr
     })
 }
 
-/// Reads a value, to see whether it can be read, with so many levels of arrays and objects.
+/// A reader that keeps nothing. The parser checks numbers and texts; this counts the levels of arrays and objects.
 #[derive(Clone, Copy)]
 struct Levels(usize);
 

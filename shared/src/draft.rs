@@ -1,4 +1,4 @@
-//! Messages before they are accepted: what their writers say, without who they are and when it was.
+//! Messages before they are accepted: what their writers say, still without sender and time.
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Draft<'a> {
-    /// Where it goes.
+    /// The room that it goes to.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// What it says, `null` included; checked, and passed on as it stands. A removal says nothing.
@@ -27,47 +27,35 @@ pub struct Draft<'a> {
     pub id: Option<Name>,
     /// What it is about.
     pub key: Option<Name>,
-    /// Which of two with the same key is newer.
+    /// Its version: of two messages with the same key the one with the higher version is newer.
     pub version: Option<Counter>,
     /// Whether it takes its key's value away.
     pub remove: Option<bool>,
-    /// For how long its key has it as its value.
+    /// How long it is its key's value.
     pub ttl_seconds: Option<TtlSeconds>,
-    /// Whether it is for those who are there, and nobody else: it is not logged.
+    /// Whether it is ephemeral: for those who are in the room now, and not logged.
     pub ephemeral: Option<bool>,
 }
 
-/// A message as somebody writes it who may speak for others: a producer with access to the bus or the queue.
-///
-/// Its first fields are those of a [`Draft`], declared once more: serde's `flatten` cannot borrow raw JSON.
+/// A message as a producer with access to the bus or the queue writes it. A producer may name another sender and
+/// another time.
+#[derive(Debug)]
+pub struct ProducerDraft<'a> {
+    /// The fields that a client could write as well.
+    pub(crate) draft: Draft<'a>,
+    /// The fields that only a producer may write.
+    pub(crate) claims: Claims,
+}
+
+/// The fields that only a producer may write; in a client's message they are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ProducerDraft<'a> {
-    /// Where it goes.
-    #[serde(deserialize_with = "required")]
-    pub room_id: RoomId,
-    /// What it says, `null` included; checked, and passed on as it stands. A removal says nothing.
-    #[serde(borrow, default, deserialize_with = "present")]
-    pub data: Option<&'a RawValue>,
-    /// The writer's id for it.
-    pub id: Option<Name>,
-    /// What it is about.
-    pub key: Option<Name>,
-    /// Which of two with the same key is newer.
-    pub version: Option<Counter>,
-    /// Whether it takes its key's value away.
-    pub remove: Option<bool>,
-    /// For how long its key has it as its value.
-    pub ttl_seconds: Option<TtlSeconds>,
-    /// Whether it is for those who are there, and nobody else: it is not logged.
-    pub ephemeral: Option<bool>,
-    /// Whom it is from.
-    pub from: Option<Sender>,
-    /// When it was accepted, in milliseconds since the Unix epoch.
-    pub sent_at: Option<Counter>,
+pub(crate) struct Claims {
+    from: Option<Sender>,
+    sent_at: Option<Counter>,
 }
 
-/// Where a message comes from. Of a client's, who sent it and when; of a producer's, what counts where it says nothing.
+/// Id, sender and time of a message. A client chooses its id at most; a producer may choose all three.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The message's id, unless its writer has one for it.
@@ -78,9 +66,9 @@ pub struct Origin<'a> {
     pub sent_at: u64,
 }
 
-/// A sender that a producer names.
+/// The sender that a producer names.
 #[derive(Debug)]
-pub struct Sender(pub(crate) String);
+struct Sender(String);
 
 impl<'de> Deserialize<'de> for Sender {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -122,7 +110,7 @@ impl Draft<'_> {
         Ok(message)
     }
 
-    /// Whether it is a removal, if what it says of its key's value fits together.
+    /// Whether it is a removal. An error if its fields about the key's value contradict each other.
     fn check_value(&self) -> Result<bool, FieldError> {
         if self.ephemeral == Some(true) {
             return Err(FieldError::invalid("ephemeral", "must be left out: such messages have a queue of their own"));
@@ -147,25 +135,35 @@ impl Draft<'_> {
 }
 
 impl<'a> ProducerDraft<'a> {
-    /// Accepts the message; `from` and `sentAt` are taken over where they stand.
+    /// Reads a producer's JSON. It is read twice, once for each struct, because serde's `flatten` cannot borrow raw JSON.
+    ///
+    /// # Errors
+    /// When it is no JSON object, or a field is missing, wrong or there twice.
+    pub fn read(json: &'a str) -> Result<Self, FieldError> {
+        Ok(Self { draft: json::read(json)?, claims: json::read(json)? })
+    }
+
+    /// Accepts the message. The producer's `from` and `sentAt` take the place of the origin's.
     ///
     /// # Errors
     /// As [`Draft::accept`].
     pub fn accept(self, origin: Origin<'_>) -> Result<Message, FieldError> {
-        let (draft, from, sent_at) = self.into_parts();
-        let from = from.as_ref().map_or(origin.from, |Sender(from)| from);
-        let sent_at = sent_at.map_or(origin.sent_at, |Counter(sent_at)| sent_at);
-        draft.accept(Origin { from, sent_at, ..origin })
-    }
-
-    /// What a client could write as well, and what only a producer may claim.
-    pub(crate) fn into_parts(self) -> (Draft<'a>, Option<Sender>, Option<Counter>) {
-        let Self { room_id, data, id, key, version, remove, ttl_seconds, ephemeral, from, sent_at } = self;
-        (Draft { room_id, data, id, key, version, remove, ttl_seconds, ephemeral }, from, sent_at)
+        let Self { draft, claims } = self;
+        draft.accept(Origin { from: claims.from(origin.from), sent_at: claims.sent_at(origin.sent_at), ..origin })
     }
 }
 
-/// For `deserialize_with`: `null` is there.
+impl Claims {
+    pub(crate) fn from<'a>(&'a self, default: &'a str) -> &'a str {
+        self.from.as_ref().map_or(default, |Sender(from)| from)
+    }
+
+    pub(crate) fn sent_at(&self, default: u64) -> u64 {
+        self.sent_at.map_or(default, |Counter(sent_at)| sent_at)
+    }
+}
+
+/// For `deserialize_with`: `null` counts as a value.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -186,7 +184,7 @@ pub(crate) fn escape_data(data: &RawValue) -> Result<Box<RawValue>, FieldError> 
     if escape_growth(data.get().as_bytes()) == 0 {
         return Ok(data.to_owned());
     }
-    // What was JSON is JSON.
+    // It was JSON, and an escape changes nothing about that.
     RawValue::from_string(escape_noncharacters(data.get().to_owned()))
         .map_err(|_| FieldError::invalid("data", "is no JSON"))
 }
@@ -227,7 +225,7 @@ mod tests {
         assert_eq!((removal.remove, removal.data.get(), removal.until()), (true, "null", None));
         let body = removal.to_body();
         assert!(body.ends_with(r#""data":null,"key":"k","version":7,"remove":true}"#), "{body}");
-        let read_back = read::<ProducerDraft<'_>>(&body).unwrap().accept(ORIGIN).unwrap();
+        let read_back = ProducerDraft::read(&body).unwrap().accept(ORIGIN).unwrap();
         assert_eq!(read_back.to_body(), body);
         for (text, told) in [
             (r#"{"roomId":"r","remove":true}"#, "`remove` must come with a `key`"),
@@ -254,7 +252,7 @@ mod tests {
             r#"{"v":1,"roomId":"r","id":"i","from":"alice","sentAt":1700000000000,"data":{"a": [1, "\u00e9"]},"key":"k","version":3}"#
         );
         let other = Origin { id: "x", from: "y", sent_at: 0 };
-        assert_eq!(read::<ProducerDraft<'_>>(&body).unwrap().accept(other).unwrap().to_body(), body);
+        assert_eq!(ProducerDraft::read(&body).unwrap().accept(other).unwrap().to_body(), body);
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Ephemeral messages: for those who are in the room now, and for nobody else. They are in no log, have no number, and may be
-//! lost.
+//! Ephemeral messages: for those who are in the room now, and for nobody else. They are in no log, have no number, and
+//! may be lost.
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::value::RawValue;
 
 use crate::{
     data,
-    draft::{Draft, ProducerDraft, Sender, escape_data},
-    json::{self, Counter, FieldError, Name},
+    draft::{Draft, ProducerDraft, escape_data},
+    json::{FieldError, Name},
     limits::EPHEMERAL_DATA_BYTES,
     room::RoomId,
     text::escape_noncharacters,
@@ -19,7 +19,7 @@ const PRODUCER: &str = "producer";
 /// An accepted ephemeral message. Serializes as the body of a queue record.
 #[derive(Clone, Debug)]
 pub struct Ephemeral {
-    /// Where it goes.
+    /// The room that it goes to.
     pub room: RoomId,
     /// The authenticated sender, or whom a producer names.
     pub from: String,
@@ -32,15 +32,14 @@ pub struct Ephemeral {
 }
 
 impl Ephemeral {
-    /// Reads a queue record's body, which a producer may have written. What it leaves out is `producer`, and the time in
-    /// milliseconds at which the queue took it.
+    /// Reads a queue record's body, which a producer may have written. A sender that it leaves out is `producer`, a
+    /// time that it leaves out is `queued_at`, in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// When it is no ephemeral message, or too large.
     pub fn read(body: &str, queued_at: u64) -> Result<Self, FieldError> {
-        let (draft, from, sent_at) = json::read::<ProducerDraft<'_>>(body)?.into_parts();
-        let from = from.as_ref().map_or(PRODUCER, |Sender(from)| from);
-        draft.accept_ephemeral(from, sent_at.map_or(queued_at, |Counter(sent_at)| sent_at))
+        let ProducerDraft { draft, claims } = ProducerDraft::read(body)?;
+        draft.accept_ephemeral(claims.from(PRODUCER), claims.sent_at(queued_at))
     }
 
     /// The body of a queue record.
@@ -108,6 +107,7 @@ pub(crate) fn serialize_content<S: SerializeStruct>(out: &mut S, message: &Ephem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json;
 
     fn of_client(text: &str) -> Result<Ephemeral, FieldError> {
         json::read::<Draft<'_>>(text)?.accept_ephemeral("alice", 7)

@@ -1,14 +1,18 @@
-//! Reading JSON objects that somebody else wrote: frames, events, records. They are declared as types; every refusal names the
-//! field and the limit.
+//! Reading JSON objects that somebody else wrote (frames, events, records), and measuring JSON. The objects are
+//! declared as types, and every refusal names the field and the limit.
 //!
 //! - A field that no type declares is ignored: a producer's own, or one of a client of another version.
 //! - A field that is there twice is refused, since two readers could take it for different things.
 //! - `null` counts as missing, except for a message's `data`.
 
-use std::{borrow::Cow, ops::RangeInclusive};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    ops::RangeInclusive,
+};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, Error},
 };
 use serde_json::error::Category;
@@ -83,13 +87,31 @@ fn refusal(field: Option<String>, error: &serde_json::Error) -> FieldError {
             }
             _ => FieldError::Invalid(field.into(), problem),
         },
-        // As serde words what concerns the object as a whole.
+        // These are serde's words for errors about the object as a whole.
         None => match problem.strip_prefix("missing field ") {
             Some(field) => FieldError::Fields(format!("{field} is missing")),
             None if problem.starts_with("duplicate field") => FieldError::Fields(problem),
             None => FieldError::NotAnObject(problem.split(", expected ").next().unwrap_or_default().to_owned()),
         },
     }
+}
+
+/// Bytes of a value's JSON, counted without keeping it. 0 for a value that cannot be serialized.
+#[must_use]
+pub fn length(value: &impl Serialize) -> usize {
+    struct Counted(usize);
+    impl Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    serde_json::to_writer(&mut counted, value).map_or(0, |()| counted.0)
 }
 
 /// For `deserialize_with`: a field that must be there.
@@ -100,7 +122,7 @@ pub fn required<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D)
     Option::deserialize(deserializer)?.ok_or_else(|| D::Error::custom("is missing"))
 }
 
-/// A text.
+/// Any text. A value of another type is refused as `must be a string`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);
 
@@ -195,6 +217,13 @@ mod tests {
         for text in ["", "{", "[]", "[\"r\"]", " [\"r\"]", "null", "7", "\"r\"", r#"{"roomId":"r"} x"#, r#"{"a":}"#] {
             assert!(refusal(text).starts_with("not a JSON object: "), "{text}: {}", refusal(text));
         }
+    }
+
+    #[test]
+    fn a_length_is_that_of_the_json_in_bytes() {
+        let value = serde_json::json!({"a": ["\u{e9}\n\"", 1.5, null], "b": {}});
+        assert_eq!(length(&value), value.to_string().len());
+        assert_eq!((length(&""), length(&[0_u8; 0])), (2, 2));
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub const HISTORY_MESSAGES: u32 = 100;
 /// Messages in one `history` reply when the request names no limit. Ours.
 pub const HISTORY_DEFAULT: u32 = 50;
 
-/// Levels of arrays and objects in a message's `data`. Ours: what parsers take in all is 64 levels at the least, and a frame
-/// has up to five around it.
+/// Levels of arrays and objects in a message's `data`. Ours: the strictest parsers take 64 levels in all, and a frame
+/// has up to five around the data.
 pub const DATA_LEVELS: usize = 50;
 
 /// Longest `ttlSeconds`: a year. Ours.
@@ -39,7 +39,7 @@ pub const TTL_SECONDS: u64 = 31_536_000;
 /// Longest `presenceData`, in bytes of JSON. Ours: a list of members holds it once for each.
 pub const PRESENCE_DATA_BYTES: usize = 1024;
 
-/// Longest `data` of an ephemeral message, in bytes of JSON. Ours: typing, a cursor.
+/// Longest `data` of an ephemeral message, in bytes of JSON. Ours: enough for a typing indicator or a cursor.
 pub const EPHEMERAL_DATA_BYTES: usize = 4 * 1024;
 
 /// Entries in one page of a room's state, at most. Ours; the reply's bytes are mostly the narrower bound.
@@ -54,8 +54,8 @@ pub const MEMBERS_DEFAULT: u32 = 100;
 /// Bytes of members in a `joined` reply, beside messages and state. Ours.
 pub const MEMBERS_BYTES: usize = 16 * 1024;
 
-/// Bytes of a reply that pages a room's state, messages and members included. Ours: below [`MAX_POST_BYTES`], since route responses
-/// are billed in units of 32 KB however they are cut.
+/// Bytes of a reply that pages a room's state, messages and members included. Ours: below [`MAX_POST_BYTES`], since
+/// route responses are billed in units of 32 KB however they are cut.
 pub const STATE_REPLY_BYTES: usize = 112 * 1024;
 
 /// Largest `seq` and `version`: the largest integer that a JavaScript number holds exactly, 2^53 - 1.

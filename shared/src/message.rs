@@ -13,7 +13,7 @@ use crate::{
 /// An accepted message that has no number yet: the body of a queue record.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Where it goes.
+    /// The room that it goes to.
     pub room: RoomId,
     /// The sender's or the server's id for it; with `from` it makes retries idempotent.
     pub id: String,
@@ -25,12 +25,12 @@ pub struct Message {
     pub data: Box<RawValue>,
     /// What it is about: of several messages of one batch with the same key only the newest is broadcast.
     pub key: Option<String>,
-    /// Which of two messages with the same key is newer; without one it is as old as 0, and of two with the same the later
-    /// one is newer.
+    /// Its version: of two messages with the same key the one with the higher version is newer. Without one it is 0; of
+    /// two with the same version the later one is newer.
     pub version: Option<u64>,
     /// Whether it takes its key's value away.
     pub remove: bool,
-    /// For how long its key has it as its value, in seconds from when it was accepted; without, until another takes its place.
+    /// How long it is its key's value, in seconds from when it was accepted; without it, until another takes its place.
     pub ttl_seconds: Option<u64>,
 }
 
@@ -50,7 +50,7 @@ impl Identity {
         Self(hash.finalize().into())
     }
 
-    /// As a FIFO queue's deduplication id (at most 128 characters).
+    /// The identity as a FIFO queue's deduplication id (at most 128 characters).
     #[must_use]
     pub fn to_deduplication_id(self) -> String {
         hex(&self.0)
@@ -64,7 +64,7 @@ impl Message {
         Identity::of(&self.from, &self.id)
     }
 
-    /// When its key has it as its value no more, in milliseconds since the Unix epoch, if there is an end to it.
+    /// When it ceases to be its key's value, in milliseconds since the Unix epoch, if it ever does by itself.
     #[must_use]
     pub fn until(&self) -> Option<u64> {
         let until = |seconds: u64| self.sent_at.saturating_add(seconds.saturating_mul(1_000));

@@ -4,20 +4,21 @@ use std::collections::HashMap;
 
 use crate::message::LoggedMessage;
 
-/// Where a message stands among those of its key: by its version, or 0 without one; then by its number.
+/// The place of a message among those of its key: by its version, which is 0 without one, then by its number.
 ///
-/// The order is total, so that messages may be applied in any order, any number of times, by anybody: whoever keeps the greatest
-/// of those that it has seen ends with the same value. For example v5, then none, then v3 leave v5.
+/// The order is total, so that messages may be applied in any order, any number of times, by anybody: whoever keeps the
+/// greatest of those that it has seen ends with the same value. For example, of a message with version 5, one without a
+/// version and one with version 3 the first stays, in whatever order they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank {
     /// The version; 0 without one.
     pub version: u64,
-    /// The number.
+    /// The message's number in the log.
     pub seq: u64,
 }
 
 impl Rank {
-    /// Of a message with this version and number.
+    /// The rank of a message with this version and number.
     #[must_use]
     pub fn of(version: Option<u64>, seq: u64) -> Self {
         Self { version: version.unwrap_or_default(), seq }
@@ -31,14 +32,14 @@ impl Rank {
 }
 
 impl LoggedMessage {
-    /// Where it stands among the messages of its key.
+    /// The message's rank among those of its key.
     #[must_use]
     pub fn rank(&self) -> Rank {
         Rank::of(self.message.version, self.seq)
     }
 }
 
-/// The greatest message of each key, out of any messages; those without a key are nobody's.
+/// The greatest message of each key among some messages. Messages without a key are left out.
 #[must_use]
 pub fn greatest<'a>(messages: impl IntoIterator<Item = &'a LoggedMessage>) -> HashMap<&'a str, &'a LoggedMessage> {
     let mut greatest: HashMap<&str, &LoggedMessage> = HashMap::new();

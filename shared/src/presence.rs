@@ -1,5 +1,5 @@
-//! Presence: who is in a room, as it is published. The list of a room at one `rev` and the facts of the frames after it are the
-//! list at any later `rev`.
+//! Presence: who is in a room, as it is published. The list of a room at one `rev`, changed by the facts of the frames
+//! after it, is the list at any later `rev`.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl MemberData {
         data::check("presenceData", json).map(|()| Self(json.to_owned()))
     }
 
-    /// Reads JSON; `None` of what is none, and of `null`, which says nothing.
+    /// Reads JSON. `None` for a text that is no JSON, and for `null`, which says nothing.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str::<Option<Box<RawValue>>>(json).ok().flatten().map(Self)
@@ -60,6 +60,13 @@ impl<'de> Deserialize<'de> for MemberData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self)
     }
+}
+
+/// What the other members of a room are told of a connection, besides its subject.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// What the connection says of itself.
+    pub data: Option<MemberData>,
 }
 
 /// The members of a room by their subjects, each with its data.
@@ -89,18 +96,18 @@ pub struct Publication {
 /// How a list became what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Facts that make the list at `after` that at the publication's `rev`.
+    /// Facts that turn the list at `after` into the list at the publication's `rev`.
     Facts {
         /// The `rev` that they follow on; 0 is the empty list.
         after: u64,
-        /// Who is present, each with its data: new ones, and those whose data is another one.
+        /// New members, and those whose data has changed, each with its data.
         joined: Vec<Member>,
-        /// Who is absent.
+        /// Those who are members no more.
         left: Vec<String>,
     },
     /// There is no list: the room has too many members for one.
     CountOnly,
-    /// The list is to be asked for: the facts are too many for a frame.
+    /// Clients must ask for the list: the facts are too many for a frame.
     Reload,
 }
 
@@ -191,8 +198,8 @@ struct Frame<'a> {
 }
 
 impl Publication {
-    /// The record for the rooms' queue, in the room's group: there it follows the messages before it, and a second one of the same
-    /// `rev` is dropped for five minutes.
+    /// The record for the rooms' queue. In the room's group it stays behind the messages before it; and a second record
+    /// of the same `rev` is dropped for five minutes.
     #[must_use]
     pub fn to_record(&self, room: &RoomId, trace: Option<TraceHeader>) -> Record {
         Record {
@@ -215,7 +222,7 @@ impl Publication {
     /// Reads a record's body.
     ///
     /// # Errors
-    /// When it is none that [`Publication::to_body`] makes.
+    /// When it is not one that [`Publication::to_body`] makes.
     pub fn read(body: &str) -> Result<(RoomId, Self), FieldError> {
         let BodyIn { room_id, presence } = json::read(body)?;
         Ok((room_id, presence.publication()?))
@@ -224,12 +231,13 @@ impl Publication {
     /// The `presence` frame.
     #[must_use]
     pub fn to_frame(&self, room: &RoomId) -> String {
-        // As above.
+        // Strings, integers and raw JSON always serialize.
         serde_json::to_string(&Frame { r#type: "presence", room_id: room, publication: self.into() })
             .unwrap_or_default()
     }
 
-    /// This one and the next one in one: of each subject the last fact. What does not follow on is to be asked for.
+    /// This publication and the next one in one: the last fact of each subject counts. If the next one does not follow
+    /// on this one, clients must ask for the list.
     #[must_use]
     pub fn merge(self, next: Self) -> Self {
         if next.rev <= self.rev {
@@ -240,7 +248,7 @@ impl Publication {
             (Change::Facts { after, joined, left }, Change::Facts { after: follows, joined: then, left: gone })
                 if follows == self.rev =>
             {
-                // BTreeMaps: the order of the facts does not matter, and is the same each time.
+                // A BTreeMap, so that the facts have the same order each time.
                 let mut facts: BTreeMap<String, Option<Member>> = BTreeMap::new();
                 for (present, absent) in [(joined, left), (then, gone)] {
                     facts.extend(absent.into_iter().map(|id| (id, None)));

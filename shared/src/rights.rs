@@ -1,8 +1,8 @@
 //! Rights: what a token lets its subject do, and in which rooms.
 //!
-//! Written as JSON, in a token's claim `rooms` as in the authorizer's context: `{"chat:*": ["join", "send"]}`. A room may be named
-//! by several patterns; their rights add up. The personal room `user:<sub>` is outside of that: it is always its subject's, and
-//! nobody else ever joins it or reads its log.
+//! Written as JSON, in a token's claim `rooms` as in the authorizer's context: `{"chat:*": ["join", "send"]}`. A room
+//! may be named by several patterns; their rights add up. The personal room `user:<sub>` is outside of that: it is
+//! always its subject's, and nobody else ever joins it or reads its log.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -46,7 +46,7 @@ impl Right {
     }
 }
 
-/// Some rights.
+/// A set of rights, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RightSet(u8);
 
@@ -58,7 +58,7 @@ pub struct Rights(BTreeMap<RoomPattern, RightSet>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RightsTemplate(BTreeMap<String, RightSet>);
 
-/// What a pattern of a [`RightsTemplate`] has for the subject.
+/// The place of the subject in a pattern of a [`RightsTemplate`].
 const SUBJECT: &str = "{sub}";
 
 impl Rights {
@@ -84,8 +84,8 @@ impl RightsTemplate {
     /// Reads a template from JSON.
     ///
     /// # Errors
-    /// When it is no JSON object of rights, a pattern can match no room whatever the subject, or it has a `*` right after `{sub}`:
-    /// it would give `al` the rooms of `alice`.
+    /// When it is no JSON object of rights, a pattern can match no room whatever the subject, or it has a `*` right
+    /// after `{sub}`: it would give `al` the rooms of `alice`.
     pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
         let template: Self = serde_json::from_str(json)?;
         for pattern in template.0.keys() {
@@ -99,12 +99,13 @@ impl RightsTemplate {
         Ok(template)
     }
 
-    /// A subject's rights. A pattern that names no room with this subject in it is left out; all that have `{sub}` are if the
-    /// subject has a character that separates it from what follows in one of them.
+    /// A subject's rights. A pattern that would name no room with this subject in it is left out. All patterns with
+    /// `{sub}` are left out for a subject that contains a character by which one of them goes on after `{sub}`.
     #[must_use]
     pub fn of(&self, subject: &Subject) -> Rights {
         let name = subject.as_str();
-        // Of `inbox:{sub}:*`, `al` would get the rooms of `al:ice`; of `inbox:{sub}` and `inbox:{sub}:sent`, `al:sent` one of `al`.
+        // By `inbox:{sub}:*`, `al` would get the rooms of `al:ice`. By `inbox:{sub}` and `inbox:{sub}:sent`, `al:sent`
+        // would get a room of `al`.
         let separators = self.0.keys().flat_map(|pattern| pattern.split(SUBJECT).skip(1));
         let has_separator = separators.filter_map(|rest| rest.chars().next()).any(|separator| name.contains(separator));
         // A subject with a `*` would turn a name into a pattern.
@@ -263,7 +264,7 @@ mod tests {
             RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"team:{sub}:*":["send"],"all":["join"]}"#).unwrap();
         let of = |subject: &str| serde_json::to_string(&template.of(&Subject::parse(subject).unwrap())).unwrap();
         assert_eq!(of("alice"), r#"{"all":["join"],"inbox:alice":["join"],"team:alice:*":["send"]}"#);
-        // What two patterns become may be the same, and their rights add up.
+        // Two patterns may become the same one, and their rights add up.
         let template = RightsTemplate::parse(r#"{"inbox:{sub}":["join"],"inbox:alice":["send"]}"#).unwrap();
         let alice = template.of(&Subject::parse("alice").unwrap());
         assert_eq!(serde_json::to_string(&alice).unwrap(), r#"{"inbox:alice":["join","send"]}"#);

@@ -1,8 +1,8 @@
-//! Which rooms something applies to.
+//! Patterns of rooms, for settings and rights.
 
 use crate::{limits::ROOM_ID_CHARS, room::RoomId};
 
-/// Which rooms: one by its name, or with a `*` at the end all whose names begin so.
+/// A pattern: the name of one room, or with a `*` at its end the beginning of many rooms' names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoomPattern(String);
 
@@ -32,7 +32,7 @@ impl RoomPattern {
         &self.0
     }
 
-    /// Whether it is the room's.
+    /// Whether the pattern matches a room.
     #[must_use]
     pub fn matches(&self, room: &RoomId) -> bool {
         match self.0.strip_suffix('*') {
@@ -43,23 +43,23 @@ impl RoomPattern {
 }
 
 impl RoomPatterns {
-    /// Reads patterns with commas between them; of an empty text no room is one.
+    /// Reads patterns with commas between them. An empty text matches no room.
     ///
     /// # Errors
-    /// When any is no pattern; the text begins with it.
+    /// When one of them is no pattern; the error begins with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let patterns = text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
         let read = |pattern: &str| RoomPattern::parse(pattern).map_err(|problem| format!("{pattern:?} {problem}"));
         patterns.map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether it is one of the rooms.
+    /// Whether any of the patterns matches a room.
     #[must_use]
     pub fn matches(&self, room: &RoomId) -> bool {
         self.0.iter().any(|pattern| pattern.matches(room))
     }
 
-    /// Whether no room is one.
+    /// Whether there are no patterns, which match no room.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -46,8 +46,8 @@ impl fmt::Debug for StartError {
     }
 }
 
-/// Serves invocations until the environment ends. An error of the handler fails its invocation only. What was measured of an
-/// invocation is written when it ends, however it ends.
+/// Serves invocations until the environment ends. An error of the handler fails its invocation only. What was measured
+/// of an invocation is written when it ends, however it ends.
 ///
 /// # Errors
 /// When the Lambda Runtime API does not answer.

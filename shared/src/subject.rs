@@ -1,4 +1,4 @@
-//! Who is behind a connection.
+//! Subjects: who is behind a connection.
 
 use crate::limits::SUBJECT_BYTES;
 

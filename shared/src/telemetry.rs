@@ -6,7 +6,8 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 /// The environment variable that names the log level.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
-/// At `trace` these write down events and requests as they are: tokens, and what people say.
+/// Libraries that at `trace` log events and requests as they are, with tokens and messages in them. They log at `debug`
+/// at most.
 const QUIET: [&str; 9] = [
     "aws_config",
     "aws_runtime",

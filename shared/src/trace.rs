@@ -1,17 +1,19 @@
-//! The X-Ray header of an invocation, for what is caused by it later: a queue and a bus hand it on with a record.
+//! The X-Ray header of an invocation. A queue or bus hands it on with a record, so that later work belongs to the same
+//! trace.
 
 use std::rc::Rc;
 
 /// Characters of a header at the most; those that Lambda makes have about a hundred.
 const MOST_CHARS: usize = 512;
 
-/// The header of a request that is traced, such as `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`.
+/// The header of a request that is traced, such as
+/// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceHeader(Rc<str>);
 
 impl TraceHeader {
-    /// Reads a header; `None` when nobody traces the request. One that is none is not handed on: a queue would refuse the
-    /// record with it.
+    /// Reads a header. `None` if nobody traces the request, or the header is malformed: a queue would refuse a record
+    /// with such a one.
     #[must_use]
     pub fn sampled(header: Option<&str>) -> Option<Self> {
         let header =

@@ -26,7 +26,7 @@ pub use self::{
     endpoint::EndpointError,
     outcome::{Misconfiguration, NextStep, Outcome, Tries},
     sdk::SdkConnectionsApi,
-    signed::{SignedConnectionsApi, StartError},
+    signed::{SetupError, SignedConnectionsApi},
 };
 use crate::frame::EncodedFrame;
 

@@ -37,7 +37,7 @@ pub struct SignedConnectionsApi {
 
 /// Why calls cannot even be tried.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum SetupError {
     /// The endpoint is none.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -57,9 +57,9 @@ impl SignedConnectionsApi {
         endpoint: &str,
         timeout: Duration,
         version: HttpVersion,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, SetupError> {
         let endpoint = Rc::new(Endpoint::new(endpoint, timeout)?);
-        let provider = sdk.credentials_provider().ok_or(StartError::Credentials)?;
+        let provider = sdk.credentials_provider().ok_or(SetupError::Credentials)?;
         let (region, host, path) = (region.to_owned(), endpoint.authority.to_string(), endpoint.path.clone());
         Ok(Self {
             signer: Signer::new(provider, Scope { region, host, path }),

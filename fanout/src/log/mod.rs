@@ -13,7 +13,7 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        log::{Append, AppendError as TableError, Fence, Layout, LogEntry, LogHead, LogTable},
+        log::{Append, Fence, Layout, LogEntry, LogHead, LogTable, LogTableError},
     },
 };
 
@@ -212,16 +212,16 @@ impl<C: Clock> LogWriter<C> {
                     numbered += entries.len();
                     tail.extend_with_own(&entries);
                 }
-                Err(TableError::Conflict) => {
+                Err(LogTableError::Conflict) => {
                     throttled = None;
                     tokio::time::sleep(CONFLICT.delay(attempt)).await;
                     self.catch_up(room, &mut tail, batch).await?;
                 }
-                Err(TableError::Store(error @ StoreError::Throttled { .. })) => {
+                Err(LogTableError::Store(error @ StoreError::Throttled { .. })) => {
                     tokio::time::sleep(THROTTLED.delay(attempt)).await;
                     throttled = Some(error);
                 }
-                Err(TableError::Store(error)) => return Err(error.into()),
+                Err(LogTableError::Store(error)) => return Err(error.into()),
             }
         }
         if tail.has_all(&batch.messages) {

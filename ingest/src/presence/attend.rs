@@ -1,8 +1,9 @@
-//! What a member's `sync` does for presence: it renews the member's leases, tells where the rooms' presence stands, and sees to it that
-//! somebody looks at rooms at which nobody has looked for half a lease. So the living find the dead.
+//! What a member's `sync` does for presence. It renews the member's leases, says where the rooms' presence stands, and
+//! asks for a tick to rooms whose members nobody has read for half a lease. So a member that is there gets those
+//! noticed whose leases have ended. With a lease of 1,200 s:
 //!
 //! ```text
-//! 0 joined    480 from now on a sync renews    540 the first one, at the latest    1,200 the row would count no more
+//! 0 s joined    480 s from here on a sync renews    540 s the next sync, at the latest    1,200 s the lease would end
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,27 +26,27 @@ use super::membership::Presence;
 /// Leases that are renewed at once.
 const RENEWED_AT_ONCE: usize = 10;
 
-/// What came of it.
+/// What a `sync` has done for presence.
 #[derive(Debug, Default)]
 pub struct Attended {
-    /// Where the presence of those rooms stands of which that was asked, and anything was published.
+    /// Where presence stands in those of the rooms asked about of which anything was published.
     pub standings: BTreeMap<RoomId, PresenceStanding>,
-    /// The rooms of which a tick must tell.
+    /// The rooms to which a tick must be sent.
     pub changed: BTreeSet<RoomId>,
     /// Whether the table has throttled a call.
     pub throttled: bool,
 }
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
-    /// When a member syncs at the latest, in milliseconds from now on: each such `sync` renews its lease, so that one may be late by a
-    /// whole beat.
+    /// The longest time from one `sync` of a member to the next, in milliseconds. Each such `sync` renews the lease, so
+    /// that one of them may be missed.
     #[must_use]
     pub fn longest_beat(&self) -> u64 {
         self.rooms.lease_seconds * 1_000 * 9 / 20
     }
 
-    /// Does what a `sync` of a connection with these rows does, besides what it does in any room; `asked` are the rooms of whose
-    /// presence the client wants to know. What fails is left out: the next `sync` does it.
+    /// Serves the presence of a connection that syncs. `rows` are its rows in rooms; `asked` are the rooms of whose
+    /// presence the client wants to know. What fails is left out, and done by the next `sync`.
     pub async fn attend(
         &self,
         (connections, table): (&ConnectionTable<C>, &PresenceTable<C>),
@@ -66,7 +67,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
             Ok(standings) => {
                 let unseen = looked_at.iter().filter(|room| {
                     let standing = standings.get(**room);
-                    // Who sees a list and is not in it sees to those who are.
+                    // A client that is not a member, but asks about a room that has some, gets them looked at, too.
                     let is_watched = present.contains(*room) || standing.is_some_and(|standing| standing.count > 0);
                     is_watched && self.is_unseen(standing, now_millis)
                 });
@@ -85,7 +86,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         attended
     }
 
-    /// Whether nobody has looked at a room's members for half a lease.
+    /// Whether nobody has read a room's members for half a lease.
     fn is_unseen(&self, standing: Option<&Standing>, now_millis: u64) -> bool {
         standing.is_none_or(|standing| standing.read_at + self.rooms.lease_seconds * 500 <= now_millis)
     }
@@ -99,10 +100,10 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     ) -> Attended {
         let lease = self.rooms.lease_seconds;
         let renewals = rows.iter().filter_map(|(room, times)| {
-            // Where everybody counts, rows do that were put before it was so.
+            // Where lifecycle events count everybody, rows count, too, that were put before the room had such events.
             let also_absent = self.rooms.lifecycle.matches(room);
             let until = times.present_until.or(also_absent.then_some(0))?;
-            // None is present for longer than its row lasts.
+            // A connection is present no longer than its row lasts, so such a lease cannot be renewed.
             let is_due = until <= now + lease * 3 / 5 && until < times.expires_at.min(now + lease);
             is_due.then_some(async move {
                 let how = (None, also_absent);
@@ -113,7 +114,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         let mut renewals = std::pin::pin!(stream::iter(renewals).buffer_unordered(RENEWED_AT_ONCE));
         while let Some((room, until, renewed)) = renewals.next().await {
             match renewed {
-                // Until now it was taken for gone.
+                // The lease had ended, and the connection counted as gone.
                 Ok(true) if until <= now => drop(attended.changed.insert(room.clone())),
                 Ok(_) => {}
                 Err(error) => attended.note(&error),

@@ -1,4 +1,4 @@
-//! What the `presence` function needs to know.
+//! The configuration of the `presence` function.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,9 @@ use shared::{
     store::connections::ROOM_INDEX,
 };
 
-/// What `PRESENCE_POSTS_PER_SECOND` may be.
+use crate::config::LEASE_SECONDS;
+
+/// The range of `PRESENCE_POSTS_PER_SECOND`.
 const POSTS_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000;
 
 const EVENTS: &str = "LIFECYCLE_EVENTS";
@@ -25,28 +27,28 @@ pub struct PresenceConfig {
     pub queue_url: String,
     /// `PRESENCE_QUEUE_URL`: the queue of ticks.
     pub presence_queue_url: String,
-    /// `EVENT_BUS_NAME`: where lifecycle events go; needed where there are any.
+    /// `EVENT_BUS_NAME`: where lifecycle events go; required if there are any.
     pub event_bus: String,
-    /// Which rooms, and how often.
+    /// The rooms that are published, and how often.
     pub settings: PresenceSettings,
 }
 
-/// Which rooms presence is kept of, and how often it is published.
+/// The rooms that have presence or lifecycle events, and how often they are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceSettings {
     /// `PRESENCE_ROOMS`: rooms whose connections are told of their members.
     pub rooms: RoomPatterns,
-    /// `LIFECYCLE_ROOMS`: rooms of which events tell.
+    /// `LIFECYCLE_ROOMS`: rooms that have lifecycle events.
     pub lifecycle_rooms: RoomPatterns,
-    /// `LIFECYCLE_EVENTS`: what they tell of.
+    /// `LIFECYCLE_EVENTS`: what those events tell of.
     pub events: EventKinds,
-    /// `PRESENCE_LEASE_SECONDS`: how long a member counts as present that is heard of no more, in milliseconds.
+    /// `PRESENCE_LEASE_SECONDS`: how long a member counts as present without a sync, in milliseconds.
     pub lease_ms: u64,
     /// `PRESENCE_DELAY_SECONDS`: the delay of the queue of ticks, in milliseconds.
     pub delay_ms: u64,
-    /// `PRESENCE_POSTS_PER_SECOND`: posts that all publications may cause together, a second.
+    /// `PRESENCE_POSTS_PER_SECOND`: posts that all publications together may cause, per second.
     pub posts_per_second: u64,
-    /// `PRESENCE_LIST_MAX`: members up to which there is a list.
+    /// `PRESENCE_LIST_MAX`: the number of members up to which there is a list.
     pub list_max: usize,
 }
 
@@ -64,7 +66,7 @@ pub struct EventKinds {
 pub struct Kept {
     /// Whether the room's connections are told of its members.
     pub presence: bool,
-    /// What events tell of it.
+    /// What lifecycle events tell of it.
     pub events: EventKinds,
 }
 
@@ -80,7 +82,7 @@ impl PresenceSettings {
 }
 
 impl Kept {
-    /// Whether nothing is.
+    /// Whether nothing is kept of the room.
     #[must_use]
     pub fn is_nothing(self) -> bool {
         !self.presence && !self.events.room && !self.events.member
@@ -109,7 +111,7 @@ impl PresenceConfig {
                 rooms,
                 lifecycle_rooms,
                 events: event_kinds(&mut settings),
-                lease_ms: settings.integer("PRESENCE_LEASE_SECONDS", 60..=7_200, 1_200) * 1_000,
+                lease_ms: settings.integer("PRESENCE_LEASE_SECONDS", LEASE_SECONDS, 1_200) * 1_000,
                 delay_ms: settings.integer("PRESENCE_DELAY_SECONDS", 3..=60, 3) * 1_000,
                 posts_per_second: settings.integer("PRESENCE_POSTS_PER_SECOND", POSTS_PER_SECOND, 500),
                 list_max: usize::try_from(settings.integer("PRESENCE_LIST_MAX", 0..=1_000, 500)).unwrap_or_default(),
@@ -136,6 +138,7 @@ fn event_kinds<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> Eve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::settings;
 
     const GOOD: [(&str, &str); 3] = [
         ("CONNECTIONS_TABLE", "c"),
@@ -143,11 +146,8 @@ mod tests {
         ("PRESENCE_QUEUE_URL", "https://sqs/1/p.fifo"),
     ];
 
-    fn read(extra: &[(&'static str, &'static str)]) -> Result<PresenceConfig, ConfigError> {
-        let all: Vec<_> = extra.iter().chain(&GOOD).copied().collect();
-        PresenceConfig::read(Settings::new(move |name| {
-            all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }))
+    fn read(extra: &[(&str, &str)]) -> Result<PresenceConfig, ConfigError> {
+        PresenceConfig::read(settings(&[extra, &GOOD].concat()))
     }
 
     #[test]

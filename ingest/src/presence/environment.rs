@@ -1,4 +1,4 @@
-//! What an environment of `presence` keeps from one invocation to the next.
+//! The state that an environment of `presence` keeps from one invocation to the next.
 
 use shared::store::{connections::ConnectionTable, presence::PresenceTable};
 
@@ -7,9 +7,9 @@ use super::{config::PresenceSettings, pace::Budget};
 /// The function's state. One for each environment.
 #[derive(Debug)]
 pub struct PresenceFunction<Q, B, C> {
-    /// What is published, and the members' rows.
+    /// The rows of what is published, and those of members.
     pub presence: PresenceTable<C>,
-    /// The connections of rooms.
+    /// The connections of rooms, members or not.
     pub connections: ConnectionTable<C>,
     /// The rooms' queue, where publications go.
     pub broadcasts: Q,
@@ -19,7 +19,7 @@ pub struct PresenceFunction<Q, B, C> {
     pub bus: B,
     /// What the environment may spend on publications.
     pub budget: Budget,
-    /// Which rooms, and how often.
+    /// The rooms that are published, and how often.
     pub settings: PresenceSettings,
     /// The time.
     pub clock: C,

@@ -1,4 +1,4 @@
-//! Lifecycle events: what a publication says to backends.
+//! Lifecycle events: what backends are told of a publication.
 
 use std::future::Future;
 
@@ -19,10 +19,11 @@ use super::{config::EventKinds, row::entries};
 /// The source of the events. The rule for messages does not match it.
 const SOURCE: &str = "roomcast";
 
-/// Members in one event: with the longest names and data some 160 KB, and an event has 256 KB ("Amazon EventBridge quotas").
+/// Members in one event: with the longest names and data some 160 KB, and an event has 256 KB ("Amazon EventBridge
+/// quotas").
 const MEMBERS: usize = 100;
 
-/// Where lifecycle events go.
+/// The place where lifecycle events go.
 pub trait Bus {
     /// Puts events; says for each whether it is there.
     fn put(&self, events: &[BusEvent]) -> impl Future<Output = Vec<Result<(), QueueError>>>;

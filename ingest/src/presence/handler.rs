@@ -1,4 +1,4 @@
-//! The handler of `presence`: from a batch of ticks to what of it must stay in the queue.
+//! The handler of `presence`: it serves a batch of ticks, and says which of them must stay in the queue.
 
 use std::time::Duration;
 
@@ -23,22 +23,22 @@ use super::{
 };
 use crate::deadline::Deadline;
 
-/// The longest time for which ticks that failed are left alone, in seconds.
+/// The longest time for which failed ticks are hidden, in seconds.
 const LONGEST_WAIT: u32 = 30;
 
-/// Rooms of a batch that are served at the same time: each holds a page of its members in memory, and one that takes long takes one
-/// of these places.
+/// Rooms of a batch that are served at the same time: each holds a page of its members in memory. A room that takes
+/// long holds only one of these places.
 const ROOMS_AT_ONCE: usize = 5;
 
-/// The time for hiding the ticks of rooms for which there was none: half of what an invocation keeps for its answer.
+/// The time for hiding a room's ticks after the invocation's time was up: half of what is kept for the answer.
 const HIDE: Duration = Duration::from_millis(500);
 
-/// The longest time for which ticks are hidden at once, in milliseconds: that of the slowest pace.
+/// The longest time for which ticks are hidden at once, in milliseconds: the longest time between two publications.
 const LONGEST_HIDE: u64 = 900_000;
 
 impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
-    /// Serves one batch, some rooms side by side: one that takes long does not keep the others waiting. Says which ticks must stay in
-    /// the queue: of each room those from the first one on that is not done.
+    /// Serves one batch, several rooms at the same time, so that a slow one does not keep the others waiting. Says
+    /// which ticks must stay in the queue: each room's ticks from the first one on that is not done.
     ///
     /// # Errors
     /// When the event is none of a queue's: the function is wired wrongly.
@@ -56,20 +56,21 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         Ok(response)
     }
 
-    /// As [`Self::serve_room`], within the invocation's time. Of a room that was cut off, or not begun, no tick is done, which is as if
-    /// the environment had been killed; but its ticks need not wait for the visibility timeout.
+    /// As [`Self::serve_room`], within the invocation's time. If that is up, none of the room's ticks counts as done,
+    /// as if the environment had been killed; but they need not wait for the visibility timeout.
     async fn serve_in_time(&self, room: &RoomTicks, deadline: Deadline, metrics: &Metrics) -> usize {
         if let Some(first) = deadline.in_time(self.serve_room(room, metrics)).await {
             return first;
         }
         let wait = wait_after_failure(room, 0);
         tracing::warn!(room = %room.room, wait_seconds = wait, "the time was up before a room's presence was published");
-        // Whatever becomes of it: the answer must not be late.
+        // The result does not matter, but the answer must not be late.
         let _ = timeout(HIDE, self.hide(room, 0, wait)).await;
         0
     }
 
-    /// Brings a room's ticks to their end; says how many are done. The others are hidden for as long as there is nothing to do.
+    /// Serves a room's ticks; says how many of them are done. The others are hidden until there is something to do for
+    /// them.
     async fn serve_room(&self, room: &RoomTicks, metrics: &Metrics) -> usize {
         match self.publish(room, metrics).await {
             Ok(Left::Nothing) => room.ticks.len(),
@@ -89,7 +90,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         }
     }
 
-    /// Has ticks come back after so many seconds. One that cannot be hidden comes back when its visibility timeout is over.
+    /// Hides ticks for so many seconds. One that cannot be hidden comes back when its visibility timeout is over.
     async fn hide(&self, room: &RoomTicks, first: usize, seconds: u32) {
         let handles: Vec<String> = room.ticks[first..].iter().map(|tick| tick.receipt_handle.clone()).collect();
         for error in self.ticks.postpone(&handles, seconds).await.into_iter().filter_map(Result::err) {
@@ -98,7 +99,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     }
 }
 
-/// For how many seconds a room's ticks are left alone, of which the one at this place was tried in vain: twice as long each time.
+/// For how many seconds a room's ticks are hidden after the one at this place has failed: twice as long each time.
 fn wait_after_failure(room: &RoomTicks, first: usize) -> u32 {
     let receives = room.ticks.get(first).map_or(1, |tick| tick.receives.clamp(1, 16));
     (1 << (receives - 1)).min(LONGEST_WAIT)

@@ -5,15 +5,13 @@ use std::ops::Bound;
 use shared::{
     RoomId, Subject,
     clock::Clock,
-    frame::{
-        client::Listing,
-        server::{JoinedPresence, MemberList},
-    },
+    frame::server::{JoinedPresence, MemberList},
+    json,
     limits::{
         MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS,
         STATE_REPLY_BYTES, SUBJECT_BYTES,
     },
-    presence::{Member, Members},
+    presence::{Listing, Member, Members},
     queue::Queue,
     store::{
         StoreError,
@@ -24,17 +22,19 @@ use shared::{
 use super::{membership::Presence, recent::Recent};
 use crate::catch_up::ReplyBudget;
 
-/// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with two subjects in it.
+/// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with
+/// two subjects in it.
 const AROUND: usize = 160 + 2 * NEXT;
 
-/// Bytes of members in a `members` reply, which has nothing else: what a page of state may have. With less of them the row, which is read
-/// as a whole, would be read more often for one list.
+/// Bytes of members in a `members` reply, as many as a page of state may have. With smaller pages the row, which is
+/// always read whole, would be read more often for one list.
 const PAGE_BYTES: usize = STATE_REPLY_BYTES - AROUND - 1024;
 
 /// Bytes of the longest subject in JSON, if all of it must be escaped.
 const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
 
-// Beside the largest message there is room for oneself and for another member, so that every page goes on.
+// Beside the largest message there is room for the joining member and for another one, so that every page has a further
+// member.
 const _: () = assert!(
     AROUND + 2 * (PRESENCE_DATA_BYTES + NEXT + 32) + MAX_MESSAGE_BYTES + 1024 + ROOM_ID_CHARS + 80 < MAX_POST_BYTES,
     "no list fits beside the largest message"
@@ -48,7 +48,7 @@ pub struct JoinedList {
 }
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
-    /// What a connection that is listed in a room is told of the others when it joins; `None` for any other.
+    /// The list that a connection is told when it joins a room; `None` unless it is listed there itself.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -65,8 +65,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     }
 }
 
-/// A page of a room's members after a subject, and whether it is one of the list that is published; where there is none it is one of the
-/// index. The list is that of `rev`, which an earlier page was of, or a later one.
+/// A page of a room's members after a subject, and whether it is part of the published list; without a list, it is read
+/// from the index. `rev` is the version of an earlier page: the list is of that version or a later one.
 ///
 /// # Errors
 /// When the table does not answer, or throttles.
@@ -76,7 +76,7 @@ pub async fn page_of(
     (after, rev): (Option<&str>, Option<u64>),
     limit: u32,
 ) -> Result<(MemberList, bool), StoreError> {
-    // Whoever asks for a further page and does not say of which list must have it of the newest.
+    // A further page without a `rev` must be of the newest list.
     let is_first = after.is_none_or(str::is_empty);
     let rev = rev.or(is_first.then_some(0));
     let Some(row) = recent.get(table, room, rev).await? else {
@@ -96,7 +96,8 @@ pub async fn page_of(
 }
 
 impl JoinedList {
-    /// The first page, as far as the reply has room for it. Oneself is in it, whether or not that is published yet.
+    /// The first page, as far as the reply has room for it. The joining member is in it, whether or not that is
+    /// published yet.
     #[must_use]
     pub fn fill(self, budget: &mut ReplyBudget) -> JoinedPresence {
         let bytes = MEMBERS_BYTES.min(budget.left_beside_messages().saturating_sub(AROUND));
@@ -115,7 +116,7 @@ fn with_oneself(published: Option<PresenceRow>, oneself: Member, bytes: usize) -
     let Some(mut members) = members else {
         return MemberList { rev, count: count.max(1), members: None, next: None };
     };
-    // The data that were joined with just now are newer than those that are published.
+    // The data of this join are newer than those that are published.
     members.insert(oneself.id.clone(), oneself.data.clone());
     let count = members.len() as u64;
     let (mut page, next) = cut(members_of(members), MEMBERS, bytes.saturating_sub(bytes_of(&oneself)));
@@ -129,7 +130,7 @@ fn members_of(members: Members) -> impl Iterator<Item = Member> {
     members.into_iter().map(|(id, data)| Member { id, data })
 }
 
-/// The first ones that are not too many, and the last one's subject if there are more.
+/// The first members, as many as the limits allow, and the subject of the last one if there are more.
 fn cut(members: impl Iterator<Item = Member>, limit: u32, mut bytes_left: usize) -> (Vec<Member>, Option<String>) {
     let mut page: Vec<Member> = Vec::new();
     for member in members {
@@ -144,16 +145,16 @@ fn cut(members: impl Iterator<Item = Member>, limit: u32, mut bytes_left: usize)
     (page, None)
 }
 
-/// Bytes that a member takes in a reply, its comma among them. Texts and raw JSON always serialize.
+/// Bytes that a member takes in a reply, its comma among them.
 fn bytes_of(member: &Member) -> usize {
-    serde_json::to_string(member).map_or(0, |json| json.len()) + 1
+    json::length(member) + 1
 }
 
 #[cfg(test)]
 mod tests {
-    use shared::{presence::MemberData, store::presence::LastChange};
+    use shared::presence::MemberData;
 
-    use super::*;
+    use super::{super::row::nothing_published, *};
 
     fn member(id: &str, data: &str) -> Member {
         Member { id: id.to_owned(), data: MemberData::parse(data) }
@@ -165,13 +166,7 @@ mod tests {
             rev: 9,
             count: members.as_ref().map_or(4_000, |members: &Members| members.len() as u64),
             members,
-            everybody: 0,
-            unlisted: None,
-            last: LastChange::default(),
-            by: String::new(),
-            next_at: 0,
-            read_at: 0,
-            connections: 0,
+            ..nothing_published()
         }
     }
 

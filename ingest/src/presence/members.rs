@@ -1,4 +1,4 @@
-//! Who is present in a room, by the rows of its members.
+//! The members who are present in a room, by their rows.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use shared::{
     },
 };
 
-/// Who is present in a room: distinct subjects, however many connections each has. Names are kept of as many as a list may have, so
-/// that no room is too large to be read.
+/// Who is present in a room: distinct subjects, however many connections each has. At most as many names are kept as a
+/// list may have, so that no room is too large to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Present {
-    /// How many the room's connections may see,
+    /// How many members the room's connections may see.
     pub listed_count: u64,
-    /// who they are, each with the data of its newest connection; `None` when they are too many.
+    /// These members, each with the data of its newest connection; `None` if they are too many.
     pub listed: Option<Members>,
-    /// How many there are, whether or not the room's connections may see them.
+    /// How many members there are, listed or not.
     pub everybody: u64,
-    /// Those who are not listed; `None` when all together are too many.
+    /// The members who are not listed; `None` if all members together are too many.
     pub unlisted: Option<BTreeSet<String>>,
-    /// Connections of them all.
+    /// The connections of all members.
     pub connections: u64,
 }
 
@@ -48,7 +48,7 @@ impl Present {
     }
 }
 
-/// Members of rows, which come sorted by subject.
+/// Members, counted from rows that come sorted by subject.
 #[derive(Debug)]
 struct Fold {
     present: Present,
@@ -56,7 +56,7 @@ struct Fold {
     current: Option<PresentRow>,
     /// Names that are kept at the most.
     names: usize,
-    /// In seconds since the Unix epoch.
+    /// The time, in seconds since the Unix epoch.
     now: u64,
 }
 
@@ -65,7 +65,7 @@ impl Fold {
         Self { present: Present::default(), current: None, names, now }
     }
 
-    /// Whether anybody may still want the data of rows.
+    /// Whether the data of rows are still needed, for a list.
     fn wants_data(&self) -> bool {
         self.present.listed.is_some()
     }
@@ -77,7 +77,7 @@ impl Fold {
         self.present.connections += 1;
         match &mut self.current {
             Some(known) if known.subject == row.subject => {
-                // Whoever is listed with one connection is listed.
+                // A subject is listed if one of its connections is.
                 let is_better = row.listed && (!known.listed || row.is_newer_than(known));
                 if is_better {
                     *known = row;
@@ -114,8 +114,8 @@ impl Fold {
     }
 }
 
-/// Reads the rows of a room's members to their end: who is present at `now`, in seconds since the Unix epoch, by name if they are not
-/// more than `names`.
+/// Reads the rows of all members of a room. Says who is present at `now`, in seconds since the Unix epoch, by name if
+/// they are not more than `names`.
 ///
 /// # Errors
 /// When the table does not answer, or throttles.
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// Of rows, sorted as the index has them.
+    /// Who is present by rows that are sorted as the index has them.
     fn of_rows(rows: impl IntoIterator<Item = PresentRow>, now: u64) -> Present {
         let mut fold = Fold::new(500, now);
         rows.into_iter().for_each(|row| fold.add(row));

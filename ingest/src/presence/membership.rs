@@ -1,31 +1,31 @@
-//! Who is present in which rooms, and the rows that say so.
+//! The rows that say who is present in which rooms.
 
 use std::collections::BTreeSet;
 
 use shared::{
     ConnectionId, RoomId,
     clock::Clock,
-    frame::client,
     metrics::Metrics,
+    presence::Listing,
     queue::Queue,
     rooms::RoomPatterns,
     store::{
         StoreError,
-        connections::{ConnectionTable, Listing, MemberTimes, Membership},
+        connections::{ConnectionTable, MemberTimes, Membership},
     },
 };
 
 use super::tick::Ticks;
 use crate::grant::Grant;
 
-/// Which rooms have presence.
+/// The rooms that have presence or lifecycle events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresenceRooms {
     /// `PRESENCE_ROOMS`: those whose members see each other, if they want to be seen.
     pub listed: RoomPatterns,
-    /// `LIFECYCLE_ROOMS`: those of which events tell backends; everybody in them counts.
+    /// `LIFECYCLE_ROOMS`: those of which events tell backends. Every connection in them counts as present.
     pub lifecycle: RoomPatterns,
-    /// `PRESENCE_LEASE_SECONDS`: for how long a connection is present that is not heard of.
+    /// `PRESENCE_LEASE_SECONDS`: how long a connection is present without a sync.
     pub lease_seconds: u64,
 }
 
@@ -43,42 +43,43 @@ impl PresenceRooms {
     }
 }
 
-/// What came of the renewal of a row.
+/// The result of renewing a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// It lasts longer, or was put anew.
+    /// The row lasts longer, or was put anew.
     Done {
-        /// Whether a tick must tell.
+        /// Whether a tick must be sent.
         is_changed: bool,
     },
-    /// There is a member's row that was put a moment ago, and not seen yet.
+    /// There is the row of a present connection, put a moment ago, which the read before had not seen yet.
     Needless,
 }
 
 /// Presence, as the routes keep it.
 #[derive(Debug)]
 pub struct Presence<C, Q> {
-    /// Where.
+    /// The rooms that have it.
     pub rooms: PresenceRooms,
     ticks: Ticks<C, Q>,
 }
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
-    /// In these rooms, with what tells of changes.
+    /// Presence in these rooms; `ticks` tells of changes.
     pub fn new(rooms: PresenceRooms, ticks: Ticks<C, Q>) -> Self {
         Self { rooms, ticks }
     }
 
-    /// Tells that somebody may have come to some rooms or gone from them, of those that are among [`Self::rooms`].
+    /// Sends a tick to those of some rooms that are among [`Self::rooms`]: somebody may have come or gone.
     pub async fn tick(&self, rooms: impl IntoIterator<Item = RoomId>, metrics: &Metrics) {
         let rooms: BTreeSet<_> = rooms.into_iter().filter(|room| self.rooms.include(room)).collect();
         self.ticks.send(rooms, metrics).await;
     }
 
-    /// Puts a connection into a room, there to be listed if that is wanted and the room has a list; says whether a tick must tell.
+    /// Puts a connection into a room, listed if it wants that and the room has a list; says whether a tick must be
+    /// sent.
     ///
-    /// Of one that is present a tick tells in any case: even a row like the one before is the newest of its subject now, and so its
-    /// data are the subject's.
+    /// A tick follows for every present connection. Even a row that is the same as before is now its subject's newest,
+    /// and so its data become the subject's.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
@@ -87,11 +88,11 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         connections: &ConnectionTable<C>,
         (connection, grant): (&ConnectionId, &Grant),
         room: &RoomId,
-        listing: Option<&client::Listing>,
+        listing: Option<&Listing>,
     ) -> Result<bool, StoreError> {
         let (subject, ends_at) = (&grant.subject, grant.ends_at());
         let has_list = self.rooms.listed.matches(room);
-        let listing = listing.filter(|_| has_list).map(|listing| Listing { data: listing.data.as_ref() });
+        let listing = listing.filter(|_| has_list);
         if listing.is_some() || self.rooms.lifecycle.matches(room) {
             let membership = Membership { lease_seconds: self.rooms.lease_seconds, listing };
             connections.join_as_present(connection, room, subject, ends_at, membership).await?;
@@ -104,8 +105,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         Ok(false)
     }
 
-    /// Takes a connection out of a room; into `changed` goes the room if a tick must tell, also when there is an error: the row may be
-    /// deleted all the same.
+    /// Takes a connection out of a room. The room goes into `changed` if a tick must be sent, even if there is an
+    /// error: the row may be deleted all the same.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -126,8 +127,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         left.map(drop)
     }
 
-    /// Makes a row last longer that is about to expire, without losing what is listed of its connection; one that is gone, or of one
-    /// who is not present, is put anew.
+    /// Renews a row that is about to expire, without losing what is listed of its connection. A row that is gone, or
+    /// whose connection is not present, is put anew.
     ///
     /// # Errors
     /// As [`Self::put`].

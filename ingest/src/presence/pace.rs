@@ -1,10 +1,10 @@
-//! How often a room is published, and what an environment may spend on all rooms.
+//! The pace of publications: how often a room is published, and what an environment may spend on all rooms.
 
 use std::cell::RefCell;
 
 use crate::presence::config::Kept;
 
-/// A room may take this share of the posts of all publications.
+/// The part of all publications' posts that one room may take: a fifth.
 const ROOMS_SHARE: u64 = 5;
 
 /// The shortest and the longest time between two publications of a room, in milliseconds.
@@ -14,11 +14,12 @@ const LONGEST: u64 = 900_000;
 /// Environments that publish side by side, by the event source's `MaximumConcurrency`.
 const ENVIRONMENTS: u64 = 2;
 
-/// A tick that is as old as this beyond its delay has been hidden before, in milliseconds: it does not go to the end of the line again.
+/// A tick that was due this long ago, in milliseconds, has been hidden before: it does not go to the end of the line
+/// again.
 const WAITED: u64 = 20_000;
 
-/// The time from one publication of a room to the next, in milliseconds: `T(N)`. Whom nobody posts to is only as slow as its rows are
-/// read.
+/// The time from one publication of a room to the next, in milliseconds: `T(N)`. A room to which nothing is posted is
+/// slowed only by the reading of its rows.
 #[must_use]
 pub fn between_publications(connections: u64, kept: Kept, posts_per_second: u64) -> u64 {
     let millis = if kept.presence {
@@ -29,71 +30,72 @@ pub fn between_publications(connections: u64, kept: Kept, posts_per_second: u64)
     millis.clamp(SHORTEST, LONGEST)
 }
 
-/// What an environment may spend: it earns half of the posts a second, pays a publication's posts and may owe one publication. It saves
-/// what it earns in a second, since queues hide for whole seconds; who has saved so much has nobody waiting.
+/// What an environment may spend. It earns half of the posts per second, pays the posts of each publication, and may
+/// owe one publication. It saves at most what it earns in a second: queues hide for whole seconds, and with so much
+/// saved nobody is waiting.
 ///
-/// Both together then post at most rate x time and a room each. What cannot be afforded is given a place in a line, one after the
-/// other as they will be affordable: a thousand rooms that came at once and were all told to come back in a second would be received
-/// two hundred thousand times.
+/// Two environments together then post at most rate x time, and one room each besides. A tick that cannot be afforded
+/// gets a place in a line, the time at which it will be affordable. If a thousand rooms came at once and were all told
+/// to come back in a second, their ticks would be received two hundred thousand times.
 #[derive(Debug)]
 pub struct Budget {
-    /// Posts in a second.
+    /// Posts per second.
     earns: f64,
     state: RefCell<State>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    /// Posts that are owed; below 0 those that are saved.
+    /// Posts that are owed; a negative number is saved.
     owed: f64,
-    /// When they were counted, in milliseconds since the Unix epoch.
+    /// When `owed` was counted, in milliseconds since the Unix epoch.
     at: u64,
-    /// When the line ends.
+    /// When the line of waiting ticks ends, in milliseconds since the Unix epoch.
     line_ends: u64,
     /// What the last publication cost.
     last_cost: f64,
 }
 
-/// It cannot be afforded before this time, in milliseconds since the Unix epoch.
+/// The time before which a publication cannot be afforded, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComeBackAt(pub u64);
 
-/// Leave to publish a room. What that costs, about, is set aside: rooms that are published side by side do not spend the same posts.
-/// It is given back when this is dropped.
+/// The permit to publish a room. It sets aside about what that costs, so that rooms that are published at the same time
+/// do not spend the same posts, and gives it back when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Admission<'a> {
+pub struct Permit<'a> {
     budget: &'a Budget,
     set_aside: f64,
 }
 
-impl Admission<'_> {
-    /// Pays for the publication, which has been sent: what it costs instead of what was set aside.
+impl Permit<'_> {
+    /// Pays for the publication, which has been sent: what it costs, in place of what was set aside.
     pub fn pay(self, posts: u64, now: u64) {
         self.budget.pay(posts, now);
     }
 }
 
-impl Drop for Admission<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.budget.state.borrow_mut().owed -= self.set_aside;
     }
 }
 
 impl Budget {
-    /// Of a stack that posts so much a second.
+    /// The budget of one environment in a stack that posts so much per second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "at most a million")]
     pub fn new(posts_per_second: u64) -> Self {
         Self { earns: posts_per_second as f64 / ENVIRONMENTS as f64, state: RefCell::default() }
     }
 
-    /// Whether a publication of about `posts` posts may be made at `now`, for a tick that was due `waited` milliseconds ago. Of a room of
-    /// which nothing is known it is as many as the last one's.
+    /// Whether a publication of about `posts` posts may be made at `now`, for a tick that was due `waited` milliseconds
+    /// ago. `None`, for a room of which nothing is known, counts as the cost of the last publication.
     ///
     /// # Errors
-    /// With the time when to ask again.
-    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<Admission<'_>, ComeBackAt> {
+    /// When it may not, with the time to ask again.
+    pub fn admit(&self, posts: Option<u64>, waited: u64, now: u64) -> Result<Permit<'_>, ComeBackAt> {
         let mut state = self.state.borrow_mut();
         self.settle(&mut state, now);
         let clear_at = now + self.millis_for(state.owed);
@@ -102,7 +104,7 @@ impl Budget {
         let has_turn = waited >= WAITED || state.line_ends <= now;
         if state.owed <= 0.0 && (has_turn || state.owed <= -self.earns) {
             state.owed += cost;
-            return Ok(Admission { budget: self, set_aside: cost });
+            return Ok(Permit { budget: self, set_aside: cost });
         }
         if waited >= WAITED {
             return Err(ComeBackAt(clear_at));
@@ -175,12 +177,12 @@ mod tests {
     #[test]
     fn rooms_side_by_side_do_not_spend_the_same_posts() {
         let budget = Budget::new(500);
-        let admission = budget.admit(Some(1_000), 0, START).unwrap();
+        let permit = budget.admit(Some(1_000), 0, START).unwrap();
         assert_eq!(budget.admit(Some(1), WAITED, START).unwrap_err(), ComeBackAt(START + 4_000));
-        drop(admission);
-        let admission = budget.admit(Some(1_000), WAITED, START).expect("nothing was published");
+        drop(permit);
+        let permit = budget.admit(Some(1_000), WAITED, START).expect("nothing was published");
         // The room has become smaller.
-        admission.pay(500, START);
+        permit.pay(500, START);
         assert_eq!(budget.admit(Some(1), WAITED, START).unwrap_err(), ComeBackAt(START + 2_000));
     }
 
@@ -196,8 +198,8 @@ mod tests {
             receives += 1;
             let budget = &budgets[random.usize(..2)];
             match budget.admit(None, at - due, at) {
-                Ok(admission) => {
-                    admission.pay(100, at);
+                Ok(permit) => {
+                    permit.pay(100, at);
                     posts += 100;
                     end = at;
                 }

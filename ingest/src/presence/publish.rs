@@ -1,7 +1,7 @@
-//! One room's ticks, brought to their end.
+//! The ticks of one room, and its publication.
 //!
-//! A publication is a row first, and then what the room and the bus are told of it. Whoever is killed between the two leaves the row
-//! with the id of its tick, and that tick comes back: it has the rest told again.
+//! A publication is a row first; then the room and the bus are told of it. If the function is killed between the two,
+//! the row has the id of its tick, and that tick comes back: then they are told again.
 //!
 //! ```text
 //! tick 7:  read the row (rev 4), read the members' rows, put rev 5 by tick 7   (killed)
@@ -36,12 +36,12 @@ const FIRST_PAGE: u32 = 500;
 /// How often a room is read anew after another environment has published it.
 const ATTEMPTS: usize = 3;
 
-/// Which of a room's ticks are not done.
+/// The ticks of a room that are not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// None.
     Nothing,
-    /// Those from one on: before a time there is nothing to do for them.
+    /// Those from one on, for which there is nothing to do before a time.
     Hidden {
         /// The first one's place.
         first: usize,
@@ -56,17 +56,17 @@ pub enum PublishError {
     /// A table did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The rooms' queue or the event bus did not take what it should tell.
+    /// The rooms' queue or the event bus did not take what it should hand on.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// Others publish the room at the same time: there should be none.
+    /// Others have published the room at the same time, which should not happen: its ticks are one FIFO group.
     #[error("another one has published the room each of {ATTEMPTS} times")]
     Overtaken,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 enum Attempt {
-    /// It is over.
+    /// The attempt has come to an end.
     Over(Left),
     /// Another one has published meanwhile.
     Lost,
@@ -76,7 +76,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     /// Publishes a room, if anything has changed.
     ///
     /// # Errors
-    /// With the place of the first tick that is not done, when something did not answer.
+    /// When something did not answer; with the place of the first tick that is not done.
     pub(super) async fn publish(&self, ticks: &RoomTicks, metrics: &Metrics) -> Result<Left, (usize, PublishError)> {
         let kept = self.settings.kept(&ticks.room);
         if kept.is_nothing() {
@@ -102,15 +102,9 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     ) -> Result<Attempt, PublishError> {
         let published = self.presence.get(room).await?;
         if let Some(row) = &published {
-            // Before anything else: by its time alone the tick would be done.
+            // This comes before the comparison of times, by which the tick of the row would count as done.
             if let Some(place) = ticks[*first..].iter().position(|tick| tick.id == row.by) {
-                // The room last: while the bus refuses, its connections have been told, and would be again whenever the queue has
-                // forgotten that.
-                self.put_events(room, row, kept, metrics).await?;
-                self.send(room, row).await?;
-                if kept.presence {
-                    self.budget.pay(row.connections, self.clock.unix_millis());
-                }
+                self.tell_again(room, row, kept, metrics).await?;
                 *first += place + 1;
             }
             let is_seen = |tick: &&Tick| tick.sent_at + self.settings.delay_ms <= row.read_at;
@@ -122,12 +116,12 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         if let Some(row) = published.as_ref().filter(|row| now < row.next_at) {
             return hidden(row.next_at);
         }
-        let mut admission = None;
+        let mut permit = None;
         if kept.presence {
             let posts = published.as_ref().map(|row| row.connections);
             let waited = now.saturating_sub(tick.sent_at + self.settings.delay_ms);
             match self.budget.admit(posts, waited, now) {
-                Ok(admitted) => admission = Some(admitted),
+                Ok(given) => permit = Some(given),
                 Err(ComeBackAt(until)) => return hidden(until),
             }
         }
@@ -140,7 +134,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
             }
             return Ok(Attempt::Over(Left::Nothing));
         };
-        // Whoever is in the room is posted to, member or not.
+        // A publication is posted to everybody in the room, member or not.
         let connections = if kept.presence { self.size(room).await? } else { connections };
         let row = PresenceRow {
             rev: now.max(next.last.after + 1),
@@ -155,12 +149,30 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         }
         metrics.add(PUBLICATIONS, 1);
         self.send(room, &row).await?;
-        if let Some(admission) = admission {
-            admission.pay(connections, self.clock.unix_millis());
+        if let Some(permit) = permit {
+            permit.pay(connections, self.clock.unix_millis());
         }
         self.put_events(room, &row, kept, metrics).await?;
         tracing::info!(%room, rev = row.rev, count = row.count, connections, "published");
         Ok(Attempt::Over(Left::Nothing))
+    }
+
+    /// Tells what an earlier delivery of the same tick has published, and may not have told to its end.
+    async fn tell_again(
+        &self,
+        room: &RoomId,
+        row: &PresenceRow,
+        kept: Kept,
+        metrics: &Metrics,
+    ) -> Result<(), PublishError> {
+        // The bus first, the room after it. While the bus refuses, each delivery of the tick ends here; the room would
+        // be told each time that the queue has forgotten the record's deduplication id.
+        self.put_events(room, row, kept, metrics).await?;
+        self.send(room, row).await?;
+        if kept.presence {
+            self.budget.pay(row.connections, self.clock.unix_millis());
+        }
+        Ok(())
     }
 
     /// Tells the room's connections what a publication has changed; again is fine.
@@ -187,7 +199,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         for result in self.bus.put(&events).await {
             match result {
                 Ok(()) => metrics.add(LIFECYCLE_EVENTS, 1),
-                // Again it would be refused again, and nothing would ever be published of the room.
+                // It would be refused again each time, and nothing would ever be published of the room.
                 Err(error @ QueueError::Refused { .. }) => tracing::error!(%room, %error, "a lifecycle event is lost"),
                 Err(error) => return Err(error.into()),
             }
@@ -195,7 +207,8 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         Ok(())
     }
 
-    /// Notes a look at the members' rows that has changed nothing. Seldom, where it is cheap to look again.
+    /// Notes that the members' rows were read and nothing has changed. In rooms where reading is cheap it does so only
+    /// now and then.
     async fn note_look(&self, room: &RoomId, row: &PresenceRow, kept: Kept, now: u64) -> Result<(), StoreError> {
         let is_large = row.members.is_none() || row.everybody > self.settings.list_max as u64;
         let is_old = row.read_at + self.settings.lease_ms / 4 <= now;

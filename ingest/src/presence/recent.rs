@@ -1,8 +1,8 @@
-//! What is published of rooms, as it was read within the last second: of the clients that ask for a room's list after a `reload`, the
-//! first one's read is the others' too.
+//! The rows of rooms' presence that were read within the last second: when many clients ask for a room's list after a
+//! `reload`, the read for the first one serves the others.
 //!
-//! A client asks two seconds after it has heard of a list, so what is a second old is that list or a later one. Its further pages must
-//! be of no older list than the first, wherever that came from:
+//! A client asks two seconds after it has heard of a list, so what is a second old is that list or a later one. Its
+//! further pages must be of no older list than the first page, whichever environment sent that:
 //!
 //! ```text
 //! environment A: rev 8 -> kept        environment B: rev 9 -> page 1, rev 9
@@ -20,35 +20,35 @@ use shared::{
     },
 };
 
-/// How long what was read is kept, in milliseconds.
+/// How long a row is kept, in milliseconds.
 const KEPT_MILLIS: u64 = 1_000;
 
-/// Rooms of which it is kept: a row has 400 KB at the most, and mostly some.
+/// Rooms whose rows are kept. A row has 400 KB at the most, and mostly a few.
 const MOST: usize = 16;
 
-/// What was read lately.
+/// The rows that were read lately.
 #[derive(Debug)]
 pub struct Recent<C> {
     clock: C,
     /// The newest at the end.
-    kept: RefCell<Vec<Kept>>,
+    kept: RefCell<Vec<ReadRow>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct ReadRow {
     room: RoomId,
     row: Rc<PresenceRow>,
     read_at: u64,
 }
 
 impl<C: Clock> Recent<C> {
-    /// Nothing yet.
+    /// No rows yet.
     pub fn new(clock: C) -> Self {
         Self { clock, kept: RefCell::default() }
     }
 
-    /// What is published of a room, as it was at some time within the last second, and in the version `rev` or a later one if there
-    /// is such; without a `rev`, as it is now.
+    /// What is published of a room: with a `rev`, as it was within the last second, in that version or a later one, if
+    /// there is one; without a `rev`, as it is now.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -65,7 +65,7 @@ impl<C: Clock> Recent<C> {
         let Some(row) = table.get(room).await?.map(Rc::new) else { return Ok(None) };
         let mut kept = self.kept.borrow_mut();
         kept.retain(|other| other.room != *room);
-        kept.push(Kept { room: room.clone(), row: Rc::clone(&row), read_at });
+        kept.push(ReadRow { room: room.clone(), row: Rc::clone(&row), read_at });
         if kept.len() > MOST {
             kept.remove(0);
         }

@@ -1,9 +1,10 @@
-//! From what is published to what is to be published: pure decisions.
+//! The row to be published next, decided from the one before and from who is present. No calls are made here.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use shared::{
+    json,
     limits::{FRAME_BYTES, ROOM_ID_CHARS},
     presence::{Change, Member, Members, Publication},
     store::presence::{LastChange, PresenceRow, Told},
@@ -11,8 +12,8 @@ use shared::{
 
 use super::{config::Kept, members::Present};
 
-/// Bytes of names and data up to which there is a list. A row of the table has 400 KB ("DynamoDB quotas"), and holds the last change
-/// besides.
+/// Bytes of names and data up to which there is a list. A row of the table may have 400 KB ("DynamoDB quotas"), and
+/// holds the last change as well.
 const LIST_BYTES: usize = 200 * 1024;
 
 /// Bytes of all texts in a row.
@@ -21,7 +22,8 @@ const ROW_BYTES: usize = 350 * 1024;
 /// Bytes of facts in a frame: the rest is the envelope with its numbers.
 const FACTS_BYTES: usize = FRAME_BYTES - ROOM_ID_CHARS - 200;
 
-/// The row that follows on another one, but for its `rev`, its tick and its times; `None` when it would tell nobody anything.
+/// The row that follows on another one, but for its `rev`, its tick and its times; `None` if it has no news for
+/// anybody.
 #[must_use]
 pub fn next(previous: Option<&PresenceRow>, present: Present, kept: Kept, list_max: usize) -> Option<PresenceRow> {
     let nothing = nothing_published();
@@ -32,13 +34,13 @@ pub fn next(previous: Option<&PresenceRow>, present: Present, kept: Kept, list_m
     let unlisted = members
         .as_ref()
         .filter(|_| kept.events.member)
-        .and_then(|members| fitting(unlisted, everybody, json_bytes(members), names(previous).is_some(), list_max));
+        .and_then(|members| fitting(unlisted, everybody, json::length(members), names(previous).is_some(), list_max));
     let row = PresenceRow { count, members, everybody, unlisted, ..nothing_published() };
     let row = with_change(row, previous, kept)?;
     if row.text_bytes() <= ROW_BYTES {
         return Some(row);
     }
-    // So much has changed at once that it does not fit beside the list.
+    // The change is so large that it does not fit into the row beside the list.
     with_change(PresenceRow { members: None, unlisted: None, ..row }, previous, kept)
 }
 
@@ -62,8 +64,8 @@ pub(super) fn entries(row: &PresenceRow, ids: &[String]) -> Vec<Member> {
     ids.iter().map(|id| Member { id: id.clone(), data: data(id) }).collect()
 }
 
-/// What counts as published of a room before anything was.
-fn nothing_published() -> PresenceRow {
+/// The row that stands for a room of which nothing was published yet.
+pub(super) fn nothing_published() -> PresenceRow {
     PresenceRow {
         rev: 0,
         count: 0,
@@ -78,7 +80,7 @@ fn nothing_published() -> PresenceRow {
     }
 }
 
-/// Those who count: without presence nobody is listed, and without events nobody else matters.
+/// The members who count: without presence nobody is listed, and without events those who are not listed do not count.
 fn counted(mut present: Present, kept: Kept) -> Present {
     if !kept.presence {
         let listed = present.listed.take().unwrap_or_default();
@@ -93,11 +95,11 @@ fn counted(mut present: Present, kept: Kept) -> Present {
     present
 }
 
-/// Names, if they are few enough beside other bytes. Where they were too many before they must be a fifth fewer: at the limit itself a
-/// room would go to and fro.
+/// Names, if they are few enough, and small enough beside other bytes. If they were too many before, they must be a
+/// fifth below the limit: otherwise a room at the limit would go to and fro.
 fn fitting<T: Serialize>(names: Option<T>, count: u64, beside: usize, were_few: bool, most: usize) -> Option<T> {
     let of_limit = |limit: usize| if were_few { limit } else { limit - limit / 5 };
-    let fits = |names: &T| count <= of_limit(most) as u64 && json_bytes(names) + beside <= of_limit(LIST_BYTES);
+    let fits = |names: &T| count <= of_limit(most) as u64 && json::length(names) + beside <= of_limit(LIST_BYTES);
     names.filter(fits)
 }
 
@@ -110,13 +112,14 @@ fn names(row: &PresenceRow) -> Option<BTreeSet<&str>> {
     }
 }
 
-/// A row with what it changes of another one, if that is anything.
+/// A row with what it has changed of another one; `None` if that is nothing.
 fn with_change(row: PresenceRow, previous: &PresenceRow, kept: Kept) -> Option<PresenceRow> {
     let (told, is_news) = told(&row, previous, kept);
     let (mut entered, mut exited, mut is_event) = (Vec::new(), Vec::new(), false);
     if kept.events.member {
         let (before, now) = (names(previous), names(&row));
-        // What events tell of next must not be compared with names of long ago.
+        // A row without names, or the first one with names again, is published even without events: later events must
+        // not compare with names of long ago.
         is_event = before.is_some() != now.is_some();
         if let (Some(before), Some(now)) = (before, now) {
             entered = now.difference(&before).map(|id| (*id).to_owned()).collect();
@@ -143,12 +146,8 @@ fn told(row: &PresenceRow, previous: &PresenceRow, kept: Kept) -> (Told, bool) {
         now.iter().filter(|(id, data)| before.get(*id) != Some(data)).map(|(id, _)| id.clone()).collect();
     let left: Vec<_> = before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
     let is_news = !joined.is_empty() || !left.is_empty();
-    let facts_bytes = json_bytes(&entries(row, &joined)) + json_bytes(&left);
+    let facts_bytes = json::length(&entries(row, &joined)) + json::length(&left);
     (if facts_bytes > FACTS_BYTES { Told::Reload } else { Told::Facts { joined, left } }, is_news)
-}
-
-fn json_bytes(names: &impl Serialize) -> usize {
-    serde_json::to_string(names).map_or(0, |json| json.len())
 }
 
 #[cfg(test)]
@@ -272,7 +271,7 @@ mod tests {
     fn events_count_everybody_and_the_list_those_who_want_to_be_seen() {
         let first = published(None, present(&[("ann", "1")], &["bob"]), BOTH).unwrap();
         assert_eq!((first.count, first.everybody, &first.last.entered), (1, 2, &vec!["ann".into(), "bob".into()]));
-        // Who shows itself neither comes nor goes.
+        // A member that becomes listed neither comes nor goes.
         let shown = published(Some(&first), present(&[("ann", "1"), ("bob", "2")], &[]), BOTH).unwrap();
         assert_eq!((shown.last.entered.len(), facts(&shown).1.len()), (0, 1));
         let left = published(Some(&shown), present(&[("bob", "2")], &[]), BOTH).unwrap();

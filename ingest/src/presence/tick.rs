@@ -1,7 +1,8 @@
-//! Ticks: "something may have changed in room R", never what. Function `presence` reads the rows and publishes what it finds.
+//! Ticks: "something may have changed in room R", never what. The function `presence` reads the rows and publishes what
+//! it finds.
 //!
-//! A tick stands for every change of its second. The queue delays it by three seconds, so that it is handled after the last of
-//! them, wherever that was made:
+//! A tick stands for every change of its second. The queue delays it by three seconds, so that it is handled after the
+//! last of these changes, in whichever environment it was made:
 //!
 //! ```text
 //! 10.0 change, tick of second 10   10.9 change, no tick   13.0 the tick is handled, and both changes are seen
@@ -23,16 +24,16 @@ use shared::{
     queue::{Queue, Record},
 };
 
-/// What sends ticks. In each room and second one at the most.
+/// The sender of ticks: at most one for each room and second.
 #[derive(Debug)]
 pub struct Ticks<C, Q> {
-    /// None where no room has presence or lifecycle events.
+    /// `None` if no room has presence or lifecycle events.
     queue: Option<Q>,
     clock: C,
     sent: RefCell<Sent>,
 }
 
-/// The rooms that have had a tick in the newest second, in seconds since the Unix epoch. Of older ones nothing is kept.
+/// The rooms that have had a tick in the newest second, in seconds since the Unix epoch. Older ones are forgotten.
 #[derive(Debug, Default)]
 struct Sent {
     second: u64,
@@ -42,21 +43,22 @@ struct Sent {
 /// A tick's body.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Tick<'a> {
+struct TickBody<'a> {
     v: u8,
     room_id: &'a RoomId,
 }
 
 impl<C: Clock, Q: Queue> Ticks<C, Q> {
-    /// To a queue, if there is one.
+    /// A sender to a queue, if there is one.
     pub fn new(queue: Option<Q>, clock: C) -> Self {
         Self { queue, clock, sent: RefCell::default() }
     }
 
-    /// Tells that rows of some rooms have been written or deleted. To be called when they have been: a tick of an earlier second
-    /// could be handled before the change.
+    /// Tells that rows of some rooms have been written or deleted. It must be called after the change: a tick of an
+    /// earlier second could be handled before it.
     ///
-    /// A tick that cannot be sent is counted, and is no error: the check of a `sync` makes up for it.
+    /// A tick that cannot be sent is counted, and is no error: the next `sync` of a member finds a room that nobody has
+    /// looked at.
     pub async fn send(&self, rooms: BTreeSet<RoomId>, metrics: &Metrics) {
         let Some(queue) = &self.queue else { return };
         let second = self.clock.unix_seconds();
@@ -87,7 +89,7 @@ impl<C: Clock, Q: Queue> Ticks<C, Q> {
 
     fn note(&self, second: u64, room: RoomId) {
         let mut sent = self.sent.borrow_mut();
-        // Sent while others were on their way, in an older second: the queue knows it.
+        // A tick of an older second, whose sending took long: the queue knows it by its deduplication id.
         if second < sent.second {
             return;
         }
@@ -104,7 +106,7 @@ fn record(room: &RoomId, second: u64) -> Record {
         group_id: room.to_string(),
         deduplication_id: format!("tick/{second}"),
         // A name and a number always serialize.
-        body: serde_json::to_string(&Tick { v: 1, room_id: room }).unwrap_or_default(),
+        body: serde_json::to_string(&TickBody { v: 1, room_id: room }).unwrap_or_default(),
         reason: None,
         trace: None,
     }

@@ -7,12 +7,13 @@ use shared::{
     json::{self, required},
 };
 
-/// A room's ticks in a batch, in their order. There is no other consumer of them meanwhile.
+/// A room's ticks in a batch, in their order. They are one FIFO group, so no other consumer has ticks of the room
+/// meanwhile.
 #[derive(Debug)]
 pub struct RoomTicks {
     /// The room.
     pub room: RoomId,
-    /// Its ticks, one at least.
+    /// Its ticks, at least one.
     pub ticks: Vec<Tick>,
 }
 
@@ -21,7 +22,7 @@ pub struct RoomTicks {
 pub struct Tick {
     /// Its id in the queue.
     pub id: String,
-    /// What the queue wants to hear when it is to be visible again.
+    /// The handle with which its visibility is changed.
     pub receipt_handle: String,
     /// How often the queue has delivered it, this time included.
     pub receives: u32,
@@ -41,7 +42,7 @@ struct Body {
     room_id: RoomId,
 }
 
-/// Reads a batch. A record that is no tick says nothing to anybody: it is dropped.
+/// Reads a batch. A record that is no tick is of no use to anybody, and dropped.
 ///
 /// # Errors
 /// When the event is none of a queue's: the function is wired wrongly.

@@ -20,13 +20,13 @@ pub struct NotARecord;
 pub(super) struct Source {
     /// Its id, by which it is reported as failed.
     pub id: String,
-    /// The event, if it is one.
+    /// The event, unless the record is none.
     pub body: String,
     /// When the queue took it, in milliseconds since the Unix epoch, if the queue says so.
     pub queued_at: Option<u64>,
-    /// The id of the message that it is, if it is one.
+    /// The id of the message that the event was read as, if it was.
     pub message_id: Option<String>,
-    /// The trace of whoever put the event: a batch is of many, and its own trace is none of theirs.
+    /// The trace of the invocation that put the event. A batch has events of many, and a trace of its own.
     pub trace: Option<TraceHeader>,
 }
 
@@ -44,14 +44,15 @@ impl Outgoing {
         self.sources.push(source);
     }
 
-    /// Adds a record as it came, under its own id: what keeps a second delivery of it apart from another record.
+    /// Adds a record as it came. Its own id is the deduplication id, so that only a second delivery of the same record
+    /// is dropped.
     pub(super) fn push_dead_letter(&mut self, source: Source, group_id: String, reason: String) {
         let (deduplication_id, body, trace) = (source.id.clone(), source.body.clone(), source.trace.clone());
         self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason), trace });
         self.sources.push(source);
     }
 
-    /// Takes out the messages of rooms for which `is_held` says so; returns the ids of the records that they come from.
+    /// Takes out the messages of rooms for which `is_held` is true; returns the ids of the records that they come from.
     pub(super) fn hold(&mut self, mut is_held: impl FnMut(&RoomId) -> bool) -> Vec<String> {
         let mut held = Vec::new();
         for (source, record) in std::mem::take(self).into_iter() {
@@ -70,7 +71,7 @@ impl Outgoing {
         &self.records
     }
 
-    /// When the queue took them.
+    /// When the queue took the records.
     pub(super) fn queued_at(&self) -> impl Iterator<Item = u64> + '_ {
         self.sources.iter().filter_map(|source| source.queued_at)
     }
@@ -114,7 +115,8 @@ impl Batch {
     }
 }
 
-/// Sorts each room's messages by their version. Those of one version keep their order, and those without one their place.
+/// Sorts each room's messages by their version. Messages of one version keep their order, and those without a version
+/// keep their place.
 fn sort_by_version(messages: &mut Vec<(Source, Message)>) {
     let mut places: HashMap<RoomId, Vec<usize>> = HashMap::new();
     for (place, (_, message)) in messages.iter().enumerate().filter(|(_, (_, message))| message.version.is_some()) {

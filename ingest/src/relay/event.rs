@@ -14,7 +14,7 @@ use shared::{
 /// An event; its detail is not parsed before it is read as a message.
 type BusEvent = EventBridgeEvent<Box<RawValue>>;
 
-/// As much of a detail as a dead letter needs.
+/// The part of a detail that a dead letter needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Destination {
@@ -31,9 +31,9 @@ pub(super) struct Refused {
     pub error: FieldError,
 }
 
-/// Reads the body of a record. The event's own id, source and time stand in for what its detail leaves out: its time and
-/// not that of the relay, so that a second delivery, hours later perhaps, is as old as the first and recognised. An event
-/// without one is as old as the queue's record of it.
+/// Reads the body of a record. The event's own id, source and time stand in for what its detail leaves out. The time is
+/// the event's, not the relay's, so that a second delivery, perhaps hours later, is recognised as the same message. An
+/// event without a time has that of the queue's record.
 pub(super) fn read(body: &str, queued_at: u64) -> Result<Message, Refused> {
     let event: BusEvent = json::read(body).map_err(|error| Refused { room: None, error })?;
     accept(&event, queued_at).map_err(|error| {
@@ -48,14 +48,15 @@ fn accept(event: &BusEvent, queued_at: u64) -> Result<Message, FieldError> {
     if !(1..=NAME_CHARS).contains(&length) {
         return Err(FieldError::invalid("id", format!("must have 1 to {NAME_CHARS} characters, has {length}")));
     }
-    // The rule lets no other pass, but what the bus itself could not read comes past the rule.
+    // The bus's rule lets no other detail type pass. But events that the bus itself could not decrypt come into the
+    // queue of failures past the rule.
     if event.detail_type != DETAIL_TYPE {
         return Err(FieldError::invalid("detail-type", format!("is not {DETAIL_TYPE}")));
     }
     if event.source.is_empty() || event.source.len() > SUBJECT_BYTES {
         return Err(FieldError::invalid("source", format!("must have 1 to {SUBJECT_BYTES} bytes")));
     }
-    let draft: ProducerDraft<'_> = json::read(event.detail.get())?;
+    let draft = ProducerDraft::read(event.detail.get())?;
     let put_at = event.time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
     draft.accept(Origin { id, from: &event.source, sent_at: put_at.unwrap_or(queued_at) })
 }

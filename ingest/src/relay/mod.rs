@@ -1,6 +1,7 @@
-//! The `relay` function: takes the events that the bus's rule puts into a standard queue on to the rooms' FIFO queue. Same
-//! validation as the message route, same queue. EventBridge and a standard queue deliver at least once and in no order:
-//! the event's id makes a second delivery the same message, and `version` says which of two messages is newer.
+//! The `relay` function: it takes events, which a rule of the bus puts into a standard queue, on to the rooms' FIFO
+//! queue. Validation and queue are the same as those of the message route. EventBridge and a standard queue deliver at
+//! least once and in no order: the event's id makes a second delivery the same message, and `version` says which of two
+//! messages is newer.
 
 mod batch;
 mod event;
@@ -33,14 +34,15 @@ pub struct RelayFunction<Q, L, C> {
 }
 
 impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
-    /// A function that sends messages to `queue`, and to `dead_letters` the events that can never be one. Of a room that is
-    /// behind, by `outlook`, it sends so many as the room can bring out.
+    /// A function that sends messages to `queue`, and events that can never be messages to `dead_letters`. To a room
+    /// that is behind, by `outlook`, it sends only the share that is admitted.
     pub fn new(queue: Q, dead_letters: Q, outlook: Outlook<L>, clock: C) -> Self {
         Self { queue, dead_letters, outlook, clock }
     }
 
     /// Serves one batch. Says which records must stay in their queue: those that no queue has confirmed before the
-    /// invocation's time is up. Sent once more they are the same messages, so one that was under way is there once.
+    /// invocation's time is up. Sent again they are the same messages, so a message that was under way is in the queue
+    /// only once.
     ///
     /// # Errors
     /// When the event is none of a queue's: the function is wired wrongly.
@@ -86,8 +88,8 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
 }
 
 impl<Q, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
-    /// Leaves in their queue the messages of rooms that are behind, as far as they are too many: there they stand in
-    /// nobody's way, as they would among the first of the FIFO queue.
+    /// Leaves the messages of rooms that are behind in their queue, but for the share that is admitted. In a standard
+    /// queue they are in nobody's way; in the FIFO queue they would take places among its first 120,000 messages.
     async fn hold_back(&self, messages: &mut Outgoing, response: &mut SqsBatchResponse) {
         self.outlook.look(self.clock.unix_millis()).await;
         let now = self.clock.unix_millis();
@@ -99,7 +101,7 @@ impl<Q, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
     }
 }
 
-/// Sends records. `None` is the result of those whose sending was not done in time.
+/// Sends records. The result is `None` for each record if they were not sent in time.
 async fn send<Q: Queue>(queue: &Q, outgoing: &Outgoing, deadline: Deadline) -> Vec<Option<Result<(), QueueError>>> {
     let records = outgoing.records();
     match deadline.in_time(queue.send_unordered(records)).await {
@@ -236,7 +238,7 @@ mod tests {
         json!({"id": "e", "detail-type": "roomcast.message", "source": "s", "detail": detail}).to_string()
     }
 
-    /// Hands a batch to the function; the ids of the records that it leaves in their queue.
+    /// Hands a batch to the function; returns the ids of the records that it leaves in their queue.
     async fn left_of<Q: Queue>(
         relay: &RelayFunction<Q, Seeing, SystemClock>,
         records: Value,

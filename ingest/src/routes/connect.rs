@@ -1,5 +1,5 @@
-//! `$connect`: with a `roomId`, the connection joins at once. A broadcast may reach for it before the handshake is
-//! complete, and is then answered 410; fan-out spares rows that young.
+//! `$connect`: with a `roomId`, the connection joins at once. A broadcast may be posted to it before the handshake is
+//! complete, which is answered with 410; fan-out does not delete rows so young.
 
 use std::num::NonZeroU32;
 
@@ -14,15 +14,15 @@ use crate::{
     shares::RequestShares, tables::Tables,
 };
 
-/// Connections that are asked whether they are still there before one is refused: API Gateway does not always tell that one
-/// is gone.
+/// Connections of a subject about which the API is asked before a new one is refused: API Gateway does not report every
+/// end.
 const ASKED: u32 = 5;
 
-/// Serves the route. An error refuses the upgrade.
+/// Counts the connection among those of its subject, and joins the room if there is one. An error refuses the upgrade.
 ///
 /// # Errors
-/// When the room is no room id, too many are joining it, the subject may not join it or has as many connections as it may have, or a table does not
-/// answer.
+/// When the room is no room id, too many are joining it, the subject may not join it or has as many connections as it
+/// may have, or a table does not answer.
 pub async fn connect<C: Clock>(
     tables: &Tables<C>,
     api: &ConnectionsApi,
@@ -36,7 +36,7 @@ pub async fn connect<C: Clock>(
         grant.require(Right::Join, room)?;
         shares.take_join(room)?;
     }
-    // Before the room: a connection that is refused is in none.
+    // The count comes before the join, so that a connection that is refused is in no room.
     if let Some(most) = most_connections {
         admit(&tables.subjects, api, most, (connection, grant)).await?;
     }
@@ -56,7 +56,8 @@ async fn admit(
 ) -> Result<(), RouteError> {
     let subject = &grant.subject;
     subjects.add(subject, connection, grant.ends_at()).await?;
-    // By how many there are too many counts, as far as those that are asked could make room.
+    // The read goes as far beyond the limit as matters: with up to `ASKED` connections too many, those asked about
+    // could make room; with more they could not.
     let open = subjects.connections(subject, most.get().saturating_add(1 + ASKED)).await?;
     let too_many = open.len().saturating_sub(usize::try_from(most.get()).unwrap_or(usize::MAX));
     if too_many == 0 {

@@ -1,11 +1,12 @@
-//! `$disconnect`: best effort on API Gateway's side. What it misses goes with the next broadcast or by TTL.
+//! `$disconnect`. API Gateway does not promise to call it; rows that it misses are deleted by the next broadcast, the
+//! sweep or TTL.
 
 use futures::future::{OptionFuture, join};
 use shared::{ConnectionId, RoomId, Subject, clock::Clock, metrics::Metrics, queue::Queue, store::StoreError};
 
 use crate::{presence::membership::Presence, response::RouteError, tables::Tables};
 
-/// Serves the route.
+/// Takes the connection out of all its rooms, and out of its subject's connections.
 ///
 /// # Errors
 /// When the table does not answer.
@@ -29,7 +30,8 @@ async fn leave_all<C: Clock>(
 ) -> Result<(), StoreError> {
     let rooms = tables.connections.rooms(connection).await?;
     let left = tables.connections.leave_rooms(connection, &rooms).await;
-    // Of those that could not be left, too: nobody knows which they are, and a tick does no harm.
+    // Ticks are sent for all rooms, even if some could not be left: it is not known which, and a needless tick does no
+    // harm.
     let was_present = rooms.iter().filter(|row| row.is_present);
     presence.tick(was_present.filter_map(|row| RoomId::parse(&row.room).ok()), metrics).await;
     left

@@ -8,10 +8,11 @@ use crate::{
     response::RouteError,
 };
 
-/// Serves the route, eventually consistent: nobody looks for what is new in a history.
+/// Serves the route, eventually consistent: nobody looks for the newest messages in a history.
 ///
 /// # Errors
-/// When the subject has no right to the room's history, or the table does not answer, or throttles; the SDK has tried it again by then.
+/// When the subject has no right to the room's history, or the table does not answer, or throttles; the SDK has tried
+/// it again by then.
 pub async fn get_history(
     log: &LogTable<impl Clock>,
     grant: &Grant,
@@ -22,7 +23,7 @@ pub async fn get_history(
     grant.require(Right::History, &room)?;
     let limit = limit as usize;
     let mut budget = ReplyBudget::new();
-    // One more than asked for says whether there are older ones.
+    // One message more than asked for says whether there are older ones.
     let mut size = PageSize::new(limit + 1, budget.left());
     let (mut newest, mut before) = (Vec::<LoggedMessage>::new(), before);
     let more = loop {

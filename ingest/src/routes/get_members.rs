@@ -21,8 +21,8 @@ use crate::{
 /// Serves the route. Whoever may join the room may see who is there, without being a member.
 ///
 /// # Errors
-/// When the subject may not join the room, no list of its members is kept, or the table does not answer, or throttles; the SDK has
-/// tried it again by then.
+/// When the subject may not join the room, no list of its members is kept, or the table does not answer, or throttles;
+/// the SDK has tried it again by then.
 pub async fn get_members(
     tables: (&PresenceTable<impl Clock>, &Recent<impl Clock>),
     listed: &RoomPatterns,

@@ -17,11 +17,11 @@ use crate::{
     state::{States, Wanted},
 };
 
-/// Serves the route.
+/// Reads a page of state. Whoever may join the room may read it, without being a member.
 ///
 /// # Errors
-/// When the subject may not join the room, no state is kept of it, or a table does not answer, or throttles; the SDK has tried it
-/// again by then.
+/// When the subject may not join the room, no state is kept of it, or a table does not answer, or throttles; the SDK
+/// has tried it again by then.
 pub async fn get_state<C: Clock>(
     states: &States<C>,
     log: &LogTable<C>,

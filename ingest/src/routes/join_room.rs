@@ -1,9 +1,9 @@
-//! `joinRoom`: into the room, then where its log stands. In this order: what is appended after the log was read finds
-//! the row, and what was appended before is in the reply, or known to be missing.
+//! `joinRoom`: the row is put first, and the log is read after it. So a message that is appended after the read reaches
+//! the row, and one that was appended before is in the reply, or known to be missing.
 
 use std::collections::BTreeSet;
 
-use shared::{RoomId, clock::Clock, frame::client::Listing, metrics::Metrics, queue::Queue, rights::Right};
+use shared::{RoomId, clock::Clock, metrics::Metrics, presence::Listing, queue::Queue, rights::Right};
 
 use crate::{
     catch_up::{ANY_TIME, Found, ReplyBudget, head, read},
@@ -14,12 +14,13 @@ use crate::{
     tables::Tables,
 };
 
-/// Serves the route; what the client has missed, and has a right to, goes into `budget`. With a listing, it is listed among the room's
-/// members where there is a list, and told of them; without one it is no more.
+/// Serves the route; what the client has missed, and has a right to, goes into `budget`. With `listing`, the connection
+/// is listed among the room's members, if the room has a list, and told of them; without, it ceases to be listed.
 ///
 /// # Errors
-/// When the subject may not join the room, or not read what was said before, too many are joining it, the connection is in `most_rooms` others, or a
-/// table does not answer, or throttles; the SDK has tried it again by then. The connection may be in the room all the same.
+/// When the subject may not join the room, or not read what was said before, too many are joining it, the connection is
+/// in `most_rooms` others, or a table does not answer, or throttles; the SDK has tried it again by then. The connection
+/// may be in the room all the same.
 pub async fn join_room<C: Clock>(
     Tables { connections, log, presence: published, .. }: &Tables<C>,
     (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
@@ -46,7 +47,7 @@ pub async fn join_room<C: Clock>(
     };
     let rooms = connections.count(connection, most_rooms.saturating_add(1));
     let (found, rooms, list, ()) = futures::join!(found, rooms, list, tick);
-    // Whatever became of the log: a row too many must not stay.
+    // A row too many must not stay, even if the log could not be read.
     if rooms? > most_rooms {
         let mut changed = BTreeSet::new();
         let left = presence.take_out(connections, connection, room, &mut changed).await;

@@ -9,7 +9,7 @@ use shared::{
 
 use crate::{presence::membership::Presence, response::RouteError};
 
-/// Serves the route.
+/// Takes the connection out of the room, and sends a tick if it may have been present there.
 ///
 /// # Errors
 /// When the table does not answer.

@@ -14,25 +14,25 @@ use shared::{
 
 use crate::{admission::Admission, ephemeral::Ephemerals, event::Frame, outlook::Lookout, response::RouteError};
 
-/// Where messages go, and which ones.
+/// The route: where messages go, and which ones.
 #[derive(Debug)]
 pub struct SendMessage<S, E, L> {
-    /// Where messages go that are logged.
+    /// The sink of logged messages.
     pub sink: S,
-    /// Which of them.
+    /// The admission of logged messages.
     pub admission: Admission<L>,
-    /// Rooms that keep state: there a message with a key takes the right to it.
+    /// Rooms that keep state: there a message with a key needs the right `state`.
     pub state_rooms: RoomPatterns,
-    /// Where ephemeral messages go, unless they are off.
+    /// The queue of ephemeral messages, unless they are off.
     pub ephemerals: Option<Ephemerals<E>>,
 }
 
 impl<S: Sink, E: EphemeralSink, L: Lookout> SendMessage<S, E, L> {
-    /// Serves the route.
+    /// Accepts a message, and enqueues it if it is admitted.
     ///
     /// # Errors
-    /// When the message is too large, the subject may not send it to the room, sends too much or the room is behind, or the queue
-    /// does not take the message. Of a throttle the client is told at once.
+    /// When the message is too large, the subject may not send it to the room, sends too much or the room is behind, or
+    /// the queue does not take the message. The client is told of a throttle at once.
     pub async fn serve(
         &self,
         frame: &Frame,
@@ -47,7 +47,7 @@ impl<S: Sink, E: EphemeralSink, L: Lookout> SendMessage<S, E, L> {
         let origin = Origin { id: &frame.message_id, from: frame.grant.subject.as_str(), sent_at: clock.unix_millis() };
         let message = draft.accept(origin)?;
         frame.grant.require(Right::Send, &message.room)?;
-        // Else whoever may chat could give all later joiners a value that is false.
+        // Otherwise everybody who may chat could give all later joiners a false value.
         if message.key.is_some() && self.state_rooms.matches(&message.room) {
             frame.grant.require(Right::State, &message.room)?;
         }
@@ -59,7 +59,7 @@ impl<S: Sink, E: EphemeralSink, L: Lookout> SendMessage<S, E, L> {
         Ok(Reply::Accepted { room_id: message.room, id: message.id })
     }
 
-    /// What is not logged counts as no message: there is none that should come out of the log.
+    /// An ephemeral message is not counted as accepted: nothing of it will come out of the log.
     async fn serve_ephemeral(&self, frame: &Frame, draft: Draft<'_>, clock: &impl Clock) -> Result<Reply, RouteError> {
         let Some(ephemerals) = &self.ephemerals else {
             return Err(FieldError::invalid("ephemeral", "must be left out: there are no such messages here").into());

@@ -1,8 +1,8 @@
 //! `sync`: heartbeat, keep-alive, gap fill and renewal of memberships in one.
 //!
-//! What it may read is bounded: the connection's rows and the heads of the rooms in one call each, and messages only of rooms
-//! that are behind, as far as the reply and the read budget go. A room that cannot be served is left out of the reply, and
-//! the client asks for it again.
+//! Its reads are bounded: the connection's rows and the rooms' heads take one call each, and messages are read only in
+//! rooms where the client is behind, as far as the reply and the read budget go. A room that cannot be served is left
+//! out of the reply, and the client asks for it again.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +12,7 @@ use std::{
 use fastrand::Rng;
 use futures::{StreamExt, future::join, stream};
 use shared::{
-    RoomId,
+    RoomId, Subject,
     clock::Clock,
     frame::{
         client::{Positions, Sync},
@@ -38,34 +38,35 @@ use crate::{
     tables::Tables,
 };
 
-/// Rows that are put at once.
+/// Rows that are put at the same time.
 const PUTS_AT_ONCE: usize = 10;
 
-/// Logs that are read at once: each may cost some 90 read units before it is known how large its messages are.
+/// Logs that are read at the same time: each may cost some 90 read units before it is known how large its messages are.
 const READS_AT_ONCE: usize = 3;
 
-/// Read units that one frame may cost in logs, less those of the reads that are under way when it is reached.
+/// Read units that one frame may cost in logs, besides those of reads that are under way when they are used up.
 const READ_UNITS: usize = 150;
 
 /// Bytes that a reply has for where the presence of a room stands, besides its name:
 /// `"":{"rev":9007199254740991,"count":9007199254740991},`.
 const STANDING_ENVELOPE: usize = 54;
 
-/// What a read that failed counts for: a few of them end the reading, so that throttled tables are not asked fifty times.
+/// Read units that a failed read counts as: after a few of them no more is read, so that a throttled table is not asked
+/// fifty times.
 const FAILED_READ_UNITS: usize = READ_UNITS / 3;
 
-/// A row that expires sooner than this is put again, in seconds. Hardly any is: the client library hands a connection over
-/// after 110 minutes at the latest, when its first row has twenty left.
+/// A row that expires sooner than this is put again, in seconds. Hardly any is: the client library hands a connection
+/// over after 110 minutes at the latest, when its first row has twenty left.
 const RENEWED_WITHIN: u64 = 20 * 60;
 
-/// What came of a `sync`.
+/// The result of a `sync`.
 #[derive(Debug)]
 pub struct Synced {
     rooms: BTreeMap<RoomId, CatchUp>,
     forbidden: Vec<RoomId>,
     /// The rooms in which the connection's row was put anew.
     pub renewed: BTreeSet<RoomId>,
-    /// Where the presence of rooms stands, if that was asked.
+    /// Where presence stands in the rooms asked about, if there were any.
     presence: Option<BTreeMap<RoomId, PresenceStanding>>,
     /// Whether the connection is present in any of the rooms.
     pub is_present: bool,
@@ -87,8 +88,8 @@ impl Synced {
 
 /// Serves the route. Rooms that the subject may not join are named in the answer; all others are served.
 ///
-/// Calls that are throttled are tried again by the SDK; then their rooms are left out. Into `changed` go the rooms of which a tick
-/// must tell, also when there is an error.
+/// Throttled calls are tried again by the SDK, and their rooms left out in the end. The rooms to which a tick must be
+/// sent go into `changed`, even if there is an error.
 ///
 /// # Errors
 /// When the connection's rows cannot be read, or no room at all could be served or afforded.
@@ -114,7 +115,7 @@ pub async fn sync<C: Clock>(
     let (rows, known) = join(rows, heads.of(log, &positions)).await;
     let (mut rows, mut failures) = (rows?, Failures::default());
     for (room, times) in &mut rows {
-        // A row may be older than a change of the patterns.
+        // The row may have been put before a change of the room patterns.
         times.present_until = times.present_until.filter(|_| presence.rooms.include(room));
     }
     failures.extend(known.error);
@@ -123,13 +124,7 @@ pub async fn sync<C: Clock>(
     let renewed_until = grant.ends_at().min(now_seconds + RENEWED_WITHIN);
     let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|times| times.expires_at < renewed_until);
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
-    // The other rooms are left out, and renewed when they are asked for again.
-    let mut over = None;
-    let take = |room: &&&RoomId| {
-        let taken = shares.take(&grant.subject).and_then(|()| shares.take_join(room));
-        taken.map_err(|error| over = Some(error)).is_ok()
-    };
-    let affordable: BTreeSet<_> = due.iter().take_while(take).copied().collect();
+    let (affordable, over) = affordable(&due, shares, &grant.subject);
     let putting = (connections, presence, &mut *changed);
     let Renewed { mut renewed, known: found } =
         renew(putting, frame, (&affordable, &rows, now_seconds), &mut failures).await;
@@ -140,22 +135,21 @@ pub async fn sync<C: Clock>(
         .iter()
         .filter(|(room, _)| renewed.contains(*room) || found.contains(*room) || !due.contains(room))
         .filter_map(|(room, after)| {
-            // What was appended before the row was there may have reached neither the connection nor the head.
+            // What was appended before the row was put may have reached neither the connection nor the head that was
+            // read.
             let was_member = rows.get(room).is_some_and(|times| times.expires_at > now_seconds);
             let head = known.heads.get(room)?;
             Some((room.clone(), *after, Look::at(*after, *head, was_member, now_seconds)))
         })
         .collect();
-    // Whoever asks again finds another room first: none that is always behind keeps the others from being served.
+    // The order differs each time, so that a room that is always behind does not keep the others from being served.
     order.shuffle(&mut looks);
     let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
     let lasting: HashMap<_, _> =
         rows.iter().filter(|(room, _)| positions.contains_key(*room) && !due.contains(room)).collect();
-    let is_present = lasting.values().any(|times| times.present_until.is_some())
-        || renewed.iter().any(|room| {
-            let was_present = rows.get(room).is_some_and(|times| times.present_until.is_some());
-            was_present || presence.rooms.lifecycle.matches(room)
-        })
+    let was_present = |room: &RoomId| rows.get(room).is_some_and(|times| times.present_until.is_some());
+    let is_present = lasting.keys().any(|room| was_present(room))
+        || renewed.iter().any(|room| was_present(room) || presence.rooms.lifecycle.matches(room))
         || !found.is_empty();
     let tables = (connections, published);
     let asked_for = asked.as_ref();
@@ -163,31 +157,39 @@ pub async fn sync<C: Clock>(
     let ((rooms, newest, left), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
     changed.extend(attended.changed);
 
-    let throttled = attended.throttled || matches!(failures.worst, Some(StoreError::Throttled { .. }));
-    if let Some(error) = failures.worst {
-        if rooms.is_empty() && forbidden.is_empty() {
-            return Err(error.into());
+    let throttled = attended.throttled || failures.is_throttled();
+    if rooms.is_empty() && forbidden.is_empty() {
+        if let Some(error) = failures.worst.map(RouteError::from).or(over) {
+            return Err(error);
         }
-        let left_out = positions.len() - rooms.len();
-        if matches!(error, StoreError::Throttled { .. }) {
-            tracing::warn!(%error, left_out, "rooms left out of a sync");
-        } else {
-            tracing::error!(%error, left_out, "rooms left out of a sync");
-        }
-    }
-    if let (Some(over), true, true) = (over, rooms.is_empty(), forbidden.is_empty()) {
-        return Err(over);
+    } else {
+        failures.log(positions.len() - rooms.len());
     }
     let presence = asked.map(|_| fitting(attended.standings, left));
     Ok(Synced { rooms, forbidden, renewed, presence, is_present, newest, throttled })
 }
 
+/// The rooms whose renewal the shares still allow, and why the next one is refused. From that one on, rooms are left
+/// out of the reply; the client asks for them again.
+fn affordable<'a, C: Clock>(
+    due: &BTreeSet<&'a RoomId>,
+    shares: &RequestShares<C>,
+    subject: &Subject,
+) -> (BTreeSet<&'a RoomId>, Option<RouteError>) {
+    let mut over = None;
+    let take = |room: &&RoomId| {
+        let taken = shares.take(subject).and_then(|()| shares.take_join(room));
+        taken.map_err(|error| over = Some(error)).is_ok()
+    };
+    (due.iter().copied().take_while(take).collect(), over)
+}
+
 /// The rooms whose rows were due, and that the connection is in.
 #[derive(Default)]
 struct Renewed {
-    /// Those in which it is by the renewal.
+    /// The rooms in which its row was put or renewed now.
     renewed: BTreeSet<RoomId>,
-    /// Those in which it was.
+    /// The rooms in which its row was there after all.
     known: BTreeSet<RoomId>,
 }
 
@@ -217,7 +219,7 @@ async fn renew<C: Clock>(
     came
 }
 
-/// Takes the connection out of rooms again that are more than it may be in; says which.
+/// Takes the connection out of surplus rooms again, if it is in more than it may be; says which.
 async fn leave_surplus<C: Clock>(
     (connections, presence, changed): (&ConnectionTable<C>, &Presence<C, impl Queue>, &mut BTreeSet<RoomId>),
     frame: &Frame,
@@ -238,7 +240,7 @@ async fn leave_surplus<C: Clock>(
     Ok(left)
 }
 
-/// As many as there is room for beside a large message; the others are left out, and the client asks again.
+/// The standings that fit the reply. The others are left out, and the client asks for them again.
 fn fitting(standings: BTreeMap<RoomId, PresenceStanding>, mut bytes_left: usize) -> BTreeMap<RoomId, PresenceStanding> {
     let mut fits = |room: &RoomId| {
         let bytes = room.as_str().len() + STANDING_ENVELOPE;
@@ -249,8 +251,8 @@ fn fitting(standings: BTreeMap<RoomId, PresenceStanding>, mut bytes_left: usize)
     standings.into_iter().filter(|(room, _)| fits(room)).collect()
 }
 
-/// Looks at rooms one after the other, as far as the budgets go; with what was found come the time of the newest message, and the bytes
-/// that are left in the largest reply that there may be.
+/// Looks at rooms one after the other, as far as the budgets go. Returns what was found, the time of the newest
+/// message, and the bytes that are left in the largest possible reply.
 async fn serve<C: Clock>(
     log: &LogTable<C>,
     frame: &Frame,
@@ -265,7 +267,8 @@ async fn serve<C: Clock>(
             let is_spent = units.get() >= READ_UNITS;
             let head = match look {
                 Look::Known(found) => return (room, Ok(Some(found))),
-                // Whoever is told that there is more asks at once; whoever is told nothing waits.
+                // A client that is told of more asks again at once; one whose room is left out waits, as it should
+                // while reads fail.
                 Look::Behind(_) if is_spent && has_failed.get() => return (room, Ok(None)),
                 Look::Behind(head) if is_spent || budget.borrow().is_spent() => {
                     return (room, Ok(Some(Found::unread(head))));
@@ -297,8 +300,9 @@ async fn serve<C: Clock>(
     (rooms, newest, left)
 }
 
-/// The time before which a room's log is kept from the subject, in milliseconds since the Unix epoch. Who may join a room
-/// may have what it got, or missed, since its connection was opened; for the rest there is a right of its own.
+/// The time before which a room's log is kept from the subject, in milliseconds since the Unix epoch. A subject that
+/// may join a room may read what was sent since its connection was opened; for older messages there is a right of its
+/// own.
 fn not_before(frame: &Frame, room: &RoomId) -> u64 {
     let grant = &frame.grant;
     if grant.rights.allow(&grant.subject, Right::History, room) {
@@ -307,13 +311,13 @@ fn not_before(frame: &Frame, room: &RoomId) -> u64 {
     frame.connected_at.saturating_sub(LEEWAY_SECONDS * 1_000)
 }
 
-/// What must be done to serve a room.
+/// The way in which a room is served.
 enum Look {
-    /// Nothing.
+    /// The reply is known without a read.
     Known(Found),
     /// The client is behind this head.
     Behind(LogHead),
-    /// The log itself must be looked at.
+    /// Nothing is known for sure: the log itself must be read.
     Unknown,
 }
 
@@ -324,16 +328,31 @@ impl Look {
             _ if !was_member => Self::Unknown,
             Some(head) if head.seq >= after => Self::Known(Found::nothing_beyond(after, head)),
             None if after == 0 => Self::Known(Found::empty()),
-            // A head below the client's position is an old one, or the position is of another log: only the log can tell.
+            // A head below the client's position is out of date, or the position is one in another log: only the log
+            // itself can tell.
             _ => Self::Unknown,
         }
     }
 }
 
-/// Why rooms were left out. That a table throttles counts for more: whoever asked too much should wait.
+/// Why rooms were left out. A throttle takes precedence, since the client should then wait.
 #[derive(Default)]
 struct Failures {
     worst: Option<StoreError>,
+}
+
+impl Failures {
+    fn is_throttled(&self) -> bool {
+        matches!(self.worst, Some(StoreError::Throttled { .. }))
+    }
+
+    fn log(&self, left_out: usize) {
+        match &self.worst {
+            Some(error) if self.is_throttled() => tracing::warn!(%error, left_out, "rooms left out of a sync"),
+            Some(error) => tracing::error!(%error, left_out, "rooms left out of a sync"),
+            None => {}
+        }
+    }
 }
 
 impl Extend<StoreError> for Failures {

@@ -1,4 +1,4 @@
-//! What a token says of its bearer, and whether that holds here and now. Its signature has been verified by then.
+//! The claims of a token, and whether they hold here and now. The signature has been verified by then.
 
 use serde::{Deserialize, Deserializer, de::Error};
 use shared::{
@@ -9,7 +9,7 @@ use shared::{
 
 use crate::grant::{Grant, LEEWAY_SECONDS};
 
-/// What tokens must claim beyond `sub` and `exp`, and what those may do that do not say.
+/// What tokens must claim besides `sub` and `exp`, and the rights of those without the claim `rooms`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimRules {
     /// What `iss` must be, if anything.
@@ -20,7 +20,7 @@ pub struct ClaimRules {
     pub default_rooms: RightsTemplate,
 }
 
-/// Why claims are refused. Never has a claim's text, but for the subject, of which the caller knows that it was signed.
+/// Why claims are refused. The error never quotes a claim, except the subject, which was signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     /// The payload is no JSON object.
@@ -38,13 +38,13 @@ pub enum ClaimError {
     /// The token is not good yet.
     #[error("the token of {0:?} is not good before a time still to come (`nbf`)")]
     Early(String),
-    /// Another issuer's.
+    /// The token is of another issuer.
     #[error("the token of {0:?} is of another issuer (`iss`)")]
     Issuer(String),
-    /// For another application.
+    /// The token is for another application.
     #[error("the token of {0:?} is for another audience (`aud` or `client_id`)")]
     Audience(String),
-    /// Of another use.
+    /// The token is for another use.
     #[error("the token of {0:?} is for another use (`token_use`)")]
     Use(String),
 }
@@ -61,7 +61,7 @@ struct Claims {
     /// The application, in access tokens of Cognito, which have no `aud`.
     client_id: Option<Text>,
     token_use: Option<Text>,
-    /// A `null` is no way of saying nothing: what it means is a matter of rights.
+    /// `null` is refused: it must not be taken for a missing claim, which would give the default rights.
     #[serde(default, deserialize_with = "present")]
     rooms: Option<Rights>,
 }
@@ -101,7 +101,7 @@ impl Audience {
 }
 
 impl ClaimRules {
-    /// Turns a payload into what its bearer may do. `token_use` is what the claim of that name must be, if anything.
+    /// Turns a payload into its bearer's grant. `token_use` is what the claim of that name must be, if anything.
     ///
     /// # Errors
     /// When a claim is missing or bad, or does not hold.
@@ -139,7 +139,7 @@ impl ClaimRules {
 }
 
 impl NumericDate {
-    /// Without the fraction; the cast takes what lies outside to the nearest end.
+    /// The date without its fraction; a cast saturates at both ends.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both are meant")]
     fn whole_seconds(self) -> u64 {
         self.0 as u64

@@ -2,19 +2,19 @@
 
 use super::claims::ClaimError;
 
-/// Why a token is refused. Never has the token, or any part of it that was not signed.
+/// Why a token is refused. The error never quotes the token, nor any part of it that was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// No token came with the request.
     #[error("there is no token, neither as `token` in the query string nor as a bearer in the Authorization header")]
     Missing,
-    /// It is longer than any that gets this far.
+    /// It is longer than any that API Gateway lets through.
     #[error("the token is too long")]
     TooLong,
     /// It is no JWT.
     #[error("the token is no JWT with an algorithm that is known")]
     NoJwt,
-    /// It asks for something that must be understood.
+    /// Its header has `crit`: it demands an extension that is not known here.
     #[error("the token's header has the parameter `crit`, of which nothing is known")]
     Critical,
     /// It names an algorithm for which no keys are configured.
@@ -34,7 +34,7 @@ pub enum TokenError {
     /// The signature is not that of any key.
     #[error("the token's signature is wrong")]
     Signature,
-    /// There are no keys to verify it with, or none since too long ago.
+    /// There are no keys to verify it with, or they are too old.
     #[error("the {0} could not be read: no token can be verified")]
     NoKeys(&'static str),
     /// The claims do not hold.
@@ -43,7 +43,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Whether this is a failure of ours, or of whoever publishes the keys, and not the token's.
+    /// Whether this is a failure of this stack or of the publisher of the keys, and not the token's fault.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::NoKeys(_))

@@ -1,4 +1,4 @@
-//! Another issuer's keys: its JWKS document, over HTTPS.
+//! The keys of an issuer: its JWKS document, fetched over HTTPS.
 
 use std::{io, time::Duration};
 
@@ -21,13 +21,13 @@ use super::{
 /// Bytes of a document at most. Those of large issuers have some 10,000.
 const DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// How long a document is used without looking again, if its response does not say.
+/// How long a document is used without fetching it again, if its response does not say.
 const LIFETIME: Duration = Duration::from_hours(1);
 
 /// The shortest and the longest time that a response can ask for.
 const LIFETIMES: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(24));
 
-/// The document's place. A new connection for each fetch: they are hours apart.
+/// The place of the document. Each fetch makes a new connection: fetches are minutes to hours apart.
 pub struct Issuer {
     uri: Uri,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
@@ -54,7 +54,7 @@ impl Issuer {
     /// The document at a URL.
     ///
     /// # Errors
-    /// When no certificates are there to trust.
+    /// When the machine has no certificates to trust.
     pub fn new(uri: Uri) -> io::Result<Self> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
@@ -100,7 +100,7 @@ fn lifetime(headers: &HeaderMap) -> Duration {
     max_age.map_or(LIFETIME, |seconds| Duration::from_secs(seconds).clamp(LIFETIMES.0, LIFETIMES.1))
 }
 
-/// An error with what it comes from.
+/// An error with its sources.
 fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |told, source| format!("{told}: {source}"))

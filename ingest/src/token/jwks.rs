@@ -1,7 +1,7 @@
 //! A JWKS document: an issuer's public keys (RFC 7517).
 //!
-//! Whoever writes it is trusted to say whose tokens are taken, and with nothing else: it is read within bounds, and a key that
-//! cannot be used is passed over, since an issuer may publish keys of any kind beside those for us.
+//! Its publisher is trusted to say whose tokens are taken, and with nothing else, so the document is read within
+//! bounds. A key that cannot be used is passed over, since an issuer may publish keys of any kind beside those for us.
 
 use std::{collections::HashMap, fmt};
 
@@ -20,10 +20,11 @@ use super::{
 /// Keys of a document that are looked at. Issuers publish two to ten.
 const KEYS: usize = 100;
 
-/// Bits of an RSA key: of fewer, RS256 must not be used (RFC 7518, section 3.3); of more, no signature is verified.
+/// Bits of an RSA key. RS256 must not be used with fewer (RFC 7518, section 3.3); the library verifies no signature
+/// with more.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-/// Characters that are a coordinate of a point on P-256, 32 bytes.
+/// Characters of a coordinate of a point on P-256: 32 bytes in base64url.
 const P256_CHARS: usize = 43;
 
 /// The keys of a document that can be used.
@@ -38,7 +39,7 @@ struct Key {
     public: DecodingKey,
 }
 
-/// The document is none, or has no key that can be used.
+/// Why a document is of no use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
     /// It is no JWKS document.
@@ -85,8 +86,8 @@ impl KeySet {
         for key in &keys {
             *named.entry(key.id.clone()).or_default() += 1;
         }
-        // Of two keys with one name one is a mistake. Taking the first would leave it to the order of a list, which nobody
-        // promises, who gets in.
+        // Of two keys with one name, one is a mistake. If the first one were taken, the order of the list, which nobody
+        // promises, would decide who gets in.
         let is_its_own = |key: &Key| key.id.is_none() || named.get(&key.id) == Some(&1);
         let keys: Vec<Key> = keys.into_iter().filter(is_its_own).collect();
         if keys.is_empty() { Err(JwksError::NoKey) } else { Ok(Self(keys)) }
@@ -98,7 +99,7 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Whether there is none; a set that was read has one at the least.
+    /// Whether there is none. A set that was read has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,4 +1,4 @@
-//! Keys that are read from somewhere, kept, and read again when they are old or a token shows that there are newer ones.
+//! A cache of keys. They are read again when they are old, or when a token shows that there are newer ones.
 
 use std::{cell::RefCell, fmt::Display, future::Future, time::Duration};
 
@@ -10,14 +10,14 @@ use super::{
     signed::{Payload, SignedToken},
 };
 
-/// How long keys are kept beyond their lifetime when they cannot be read again: an outage of whoever publishes them keeps
-/// nobody out, and a key that was taken back is not good for ever.
+/// How long keys are kept beyond their lifetime while they cannot be read again. A short outage of their publisher
+/// keeps nobody out; and a key that was revoked is not good for ever.
 const GRACE: Duration = Duration::from_hours(1);
 
 /// Time for reading keys. The client waits for its handshake meanwhile.
 pub const READ_WITHIN: Duration = Duration::from_secs(2);
 
-/// Between two attempts to read keys when there are none at all.
+/// The time between two attempts to read keys while there are none at all.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(2);
 
 /// Where keys are published.
@@ -28,7 +28,8 @@ pub trait KeySource {
     type Error: Display;
     /// What the log calls the keys.
     const NAME: &'static str;
-    /// Between two attempts to read them at the least: anybody can send a token with a bad signature.
+    /// The least time between two attempts to read them: anybody can send a token with a bad signature, which causes an
+    /// attempt.
     const PAUSE: Duration;
 
     /// Reads the keys, and for how long they may be used without looking again.
@@ -41,7 +42,7 @@ pub trait KeySource {
     fn verify(keys: &Self::Keys, token: &SignedToken<'_>) -> Result<Payload, TokenError>;
 }
 
-/// The keys of one source. One call at a time: an environment has one event at a time.
+/// The keys of one source. Calls do not overlap: an environment has one event at a time.
 pub struct KeyCache<S: KeySource, C> {
     source: S,
     clock: C,
@@ -49,8 +50,8 @@ pub struct KeyCache<S: KeySource, C> {
     state: RefCell<State<S::Keys>>,
 }
 
-/// Times are milliseconds since the Unix epoch. The wall clock: an environment is frozen between events, and other clocks
-/// may be with it.
+/// Times are in milliseconds since the Unix epoch, by the wall clock: while an environment is frozen between events,
+/// other clocks may stand still.
 struct State<K> {
     keys: Option<K>,
     fresh_until: u64,
@@ -58,7 +59,7 @@ struct State<K> {
 }
 
 impl<S: KeySource, C: Clock> KeyCache<S, C> {
-    /// A cache without keys: the first token has them read.
+    /// A cache without keys, which are read for the first token.
     pub fn empty(source: S, clock: C) -> Self {
         let state = State { keys: None, fresh_until: 0, tried_at: None };
         Self { source, clock, read_within: READ_WITHIN, state: RefCell::new(state) }

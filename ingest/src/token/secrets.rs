@@ -1,4 +1,5 @@
-//! The secrets of HS256 tokens, in AWS Secrets Manager: the current one, and the one before it until its tokens have expired.
+//! The secrets of HS256 tokens, in AWS Secrets Manager: the current one, and the one before it until its tokens have
+//! expired.
 
 use std::{error::Error, time::Duration};
 
@@ -15,13 +16,13 @@ use super::{
     signed::{Payload, SignedToken},
 };
 
-/// Bytes that an HS256 secret must have at least: those of the hash (RFC 7518, section 3.2).
+/// The fewest bytes of an HS256 secret: as many as the hash has (RFC 7518, section 3.2).
 const SECRET_BYTES: usize = 32;
 
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// How long secrets are used without looking again.
+/// How long secrets are used without reading them again.
 const LIFETIME: Duration = Duration::from_mins(5);
 
 /// A secret of AWS Secrets Manager.
@@ -30,7 +31,7 @@ pub struct SecretStore {
     arn: String,
 }
 
-/// Why a secret is of no use. Never tells it.
+/// Why a secret is of no use. The error never quotes it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// It cannot be read.
@@ -69,14 +70,15 @@ impl KeySource for SecretStore {
     const PAUSE: Duration = Duration::from_secs(10);
 
     async fn read(&self) -> Result<(Vec<DecodingKey>, Duration), SecretError> {
-        // One after the other: a rotation in between then hides the newest secret, which the first token shows to be missing.
-        // The other way round, or both at once, it could hide the one that most tokens are signed with.
+        // The current secret first, then the one before it. If a rotation comes in between, the newest secret is
+        // missed, and the first token that is signed with it causes another read. In the other order, or at the same
+        // time, the secret that most tokens are signed with could be missed.
         let current = self.version(CURRENT).await?.unwrap_or_default();
         let previous = self.version(PREVIOUS).await?;
         if current.len() < SECRET_BYTES {
             return Err(SecretError::TooShort(current.len()));
         }
-        // A short one in the past is what a new one was the remedy for.
+        // An earlier secret that is too short is left out: it may be why there is a new one.
         let previous = previous.filter(|secret| secret.len() >= SECRET_BYTES);
         let secrets = [Some(current), previous];
         Ok((secrets.iter().flatten().map(|secret| DecodingKey::from_secret(secret)).collect(), LIFETIME))
@@ -92,7 +94,7 @@ fn is_not_found(error: &SdkError<GetSecretValueError>) -> bool {
     error.as_service_error().is_some_and(GetSecretValueError::is_resource_not_found_exception)
 }
 
-/// What AWS says, or what kept it from saying anything. Not the SDK's own report, which may have the response's body.
+/// What AWS says, or why it said nothing. The SDK's own report is not used, since it may contain the response's body.
 fn told(error: &SdkError<GetSecretValueError>) -> String {
     if let Some(code) = error.code() {
         return format!("{code}: {}", error.message().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! A token as it came, and verifying its signature with one key.
+//! A token as it came, and the verification of its signature with one key.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::value::RawValue;
@@ -8,7 +8,7 @@ use super::error::TokenError;
 /// Bytes of a token at most: API Gateway takes 10,240 of a handshake's request line and headers together.
 const TOKEN_BYTES: usize = 10_240;
 
-/// A token whose header could be read, and nothing more.
+/// A token of which only the header has been read.
 pub struct SignedToken<'a> {
     text: &'a str,
     algorithm: Algorithm,
@@ -22,12 +22,12 @@ impl<'a> SignedToken<'a> {
     /// Reads a token's header.
     ///
     /// # Errors
-    /// When it is no signed token, or none for us.
+    /// When it is too long, no signed token, or demands an extension.
     pub fn parse(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        // What is wrong is not told: the library quotes what it read, which anybody can write.
+        // The library's error is not passed on: it quotes what it read, which anybody can write.
         let header = decode_header(text).map_err(|_| TokenError::NoJwt)?;
         if header.crit.is_some() {
             return Err(TokenError::Critical);
@@ -35,7 +35,7 @@ impl<'a> SignedToken<'a> {
         Ok(Self { text, algorithm: header.alg, key_id: header.kid })
     }
 
-    /// The algorithm that the token names. Nothing is verified by it: a key has its own.
+    /// The algorithm that the token names. It decides no verification: a key has an algorithm of its own.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -59,7 +59,7 @@ impl<'a> SignedToken<'a> {
         let decoded = decode::<Box<RawValue>>(self.text, key, &validation);
         decoded.map(|token| Payload(token.claims)).map_err(|error| match error.kind() {
             ErrorKind::InvalidAlgorithm => TokenError::OtherAlgorithm,
-            // With a good signature: only the JSON can be bad.
+            // The signature was good: only the JSON can be bad.
             ErrorKind::Json(_) | ErrorKind::Utf8(_) => TokenError::NoJwt,
             _ => TokenError::Signature,
         })

@@ -1,44 +1,47 @@
-//! The law: from where a group's head was and is to what share of its messages is admitted.
+//! The law of congestion: from two sights of a FIFO group's head to the share of the group's messages that is admitted.
 //!
-//! Fan-out knows of a full batch when its first record was queued. Between two such sights of one group
+//! Fan-out sees from a full batch when its first record, the group's head, was queued. Two such sights of one group:
 //!
 //! ```text
-//! time     ---- seen_at ------------------- seen_at' ---->    the head moved on by what was drained meanwhile,
-//! queue    ---- queued_at - queued_at' ------------------>    which came in meanwhile: nothing has to be counted
+//!                  first       second      apart
+//! seen at          12:00:02.1  12:00:05.1  3.0 s
+//! head queued at   12:00:00.1  12:00:00.2  0.1 s
 //! ```
 //!
-//! the quotient of the two stretches is arrivals divided by drain: the *growth*. At 30, messages come in 30 times as fast as
-//! they go out, and a thirtieth of them should be admitted; a little less, so that the backlog drains too.
+//! Within 3 s, messages went out that had come in within 0.1 s. So messages come in 30 times as fast as they go out.
+//! This quotient is the *growth*, and no message has to be counted for it. At a growth of 30 a thirtieth of the
+//! messages should be admitted, and a little less, so that the backlog drains too.
 //!
-//! What must not shed anybody:
-//! - *A burst.* Its head moves as slowly as a flood's, but the queue as a whole becomes shorter meanwhile. Then nothing
-//!   threatens other rooms, whatever this one does.
-//! - *An outage*, in which nothing is drained. A head that comes again, and is the same, starts the measuring anew.
-//! - *A slow broadcast* of a room in which little is said. A batch that is not full has emptied its groups.
+//! Three cases in which nobody must be shed:
+//! - *A burst.* Its head moves as slowly as that of a flood, but the queue as a whole gets shorter, so other rooms are
+//!   not threatened.
+//! - *An outage*, in which nothing is drained. A head that is delivered again and has not moved starts the measuring
+//!   anew.
+//! - *A slow broadcast* in a room with few messages. A batch that is not full has emptied its groups, and is no sight.
 
 use super::{Cut, LEARNT_AFTER};
 
-/// Fan-out does nothing about a group whose head has waited no longer than this.
+/// The wait of a head up to which fan-out does nothing about its group.
 pub const PATIENCE: u64 = 2_000;
 
-/// A head falls behind, or catches up, when its wait has changed by this much: within two seconds in a flood, within twenty
-/// where a tenth too much comes in. Less is chance.
+/// The change of a head's wait from which on the group falls behind or catches up; a smaller one may be chance. A flood
+/// reaches it in two seconds, an excess of a tenth in twenty.
 const CHANGE: u64 = 2_000;
 
-/// Sights further apart say more of what was than of what is; a new comparison begins.
+/// The age of a sight after which a new one takes its place: an older one says little about the present.
 const RENEWED_AFTER: u64 = 60_000;
 
-/// Sights further apart than this are of two different times of being behind.
+/// The longest time between two sights that are compared. Beyond it the group may have caught up in between.
 const MOST_APART: u64 = 90_000;
 
-/// In what time a backlog should be gone, where that is possible with at least a tenth of the drain left for new messages.
+/// The time in which a backlog should be gone, if that leaves at least a tenth of the drain to new messages.
 const DRAINED_IN: f64 = 60_000.0;
 
-/// A cut holds no longer than this, whatever it was taken from: when it opens too early, the room is cut again, and when it
-/// was wrong, nobody is shut out for hours.
+/// The longest hold of a cut. A room whose cut opens too early is cut again, and a cut that was wrong shuts nobody out
+/// for hours.
 const LONGEST_HOLD: f64 = 600_000.0;
 
-/// What of the drain is given to new messages, at least and at most.
+/// The smallest and the largest share of the drain that is left to new messages.
 const MARGIN: (f64, f64) = (0.1, 0.9);
 
 /// The head of a group that is behind, as a full batch shows it.
@@ -48,7 +51,7 @@ pub struct Sight {
     pub seen_at: u64,
     /// When the head was queued.
     pub queued_at: u64,
-    /// How many messages the queue had in all, about.
+    /// About how many messages the whole queue had.
     pub depth: u64,
 }
 
@@ -78,23 +81,23 @@ impl GroupRow {
     }
 }
 
-/// What is to be written down about a group whose head has waited longer than [`PATIENCE`]; `None`: it stays as it is.
-/// `row` is what is written down, `is_first` whether the head is delivered for the first time.
+/// The new row of a group whose head has waited longer than [`PATIENCE`], or `None` if `row`, the present one, stays.
+/// `is_first` says that the head is delivered for the first time.
 #[must_use]
 pub fn judge(row: Option<&GroupRow>, now: Sight, is_first: bool) -> Option<GroupRow> {
     let anew = |cut| Some(GroupRow { sight: now, cut });
     let Some(&GroupRow { sight, cut }) = row else { return anew(None) };
-    // What was sent before a cut was known to all says nothing of the cut.
+    // Messages that were sent before every function knew of the cut say nothing about it.
     let is_of_cut = |sight: Sight| cut.is_none_or(|cut| sight.queued_at >= cut.since.saturating_add(LEARNT_AFTER));
     if !is_of_cut(now) {
         return None;
     }
     let apart = now.seen_at.saturating_sub(sight.seen_at);
     if !is_of_cut(sight) {
-        // What was sent before the cut is out: nothing is gained by waiting any longer.
+        // The messages from before the cut are out, so the cut need not hold any longer.
         return anew(cut.map(|cut| Cut { hold: cut.hold.min(now.seen_at.saturating_sub(cut.since)), ..cut }));
     }
-    // A head that came again and has not moved was not drained: whatever it was, it was no lack of speed.
+    // A head that is delivered again and has not moved was not drained at all: an outage, and no lack of speed.
     let has_moved = now.queued_at > sight.queued_at;
     if (!is_first && !has_moved) || now.queued_at < sight.queued_at || apart > MOST_APART {
         return anew(cut);
@@ -105,8 +108,9 @@ pub fn judge(row: Option<&GroupRow>, now: Sight, is_first: bool) -> Option<Group
         return if is_old { anew(cut) } else { None };
     }
     let growth = millis(apart) / millis(drained);
-    // What was queued behind the head, and what will be until the cut is known, takes this long to drain. The messages of a
-    // moment look like a flood without end; but there are no more than the queue has, and one went out meanwhile at least.
+    // The time to drain what is queued behind the head and what will be until the cut is known. The messages of one
+    // moment look like an endless flood, so this has a bound: the group has no more messages than the queue, and at
+    // least one of them went out between the two sights.
     let most = millis(now.depth.saturating_mul(apart));
     let backlog = (growth * millis(now.waited() + LEARNT_AFTER)).min(most);
     let margin = (1.0 - backlog / DRAINED_IN).clamp(MARGIN.0, MARGIN.1);
@@ -183,7 +187,8 @@ mod tests {
 
     #[test]
     fn a_burst_of_a_moment_does_not_close_its_room_for_hours() {
-        // 60 messages within six milliseconds, of which ten go out in 1.1 s; meanwhile the queue gets longer by other rooms.
+        // 60 messages within six milliseconds, of which ten go out in 1.1 s; meanwhile the queue gets longer by other
+        // rooms.
         let head = |batch: u64| sight(batch, batch * 1_100, 60 + batch);
         let row = judge(None, head(2), true).unwrap();
         let cut = judge(Some(&row), head(4), true).unwrap().cut.unwrap();

@@ -1,53 +1,55 @@
-//! How a room that is behind sheds its own senders before it can stall another: a FIFO queue looks for deliverable groups only
-//! among its first 120,000 messages ("Amazon SQS quotas"), so a backlog in one room, left alone, ends as one in all.
+//! Congestion: a room that is behind sheds its own senders before it can stall other rooms. A FIFO queue looks for
+//! deliverable groups only among its first 120,000 messages ("Amazon SQS quotas"), so the backlog of one room, left
+//! alone, becomes a backlog of all.
 //!
-//! Fan-out sees how its groups move and writes cuts ([`law`]); whoever puts messages into the queue reads them every few
-//! seconds and admits so much ([`view`]). Nothing else connects the two, and what was accepted is never dropped. How the
-//! law does is simulated in `tests/tests/integration/flood` and told in `docs/shares.md`.
+//! Fan-out sees how its groups move and writes cuts ([`law`]). The functions that put messages into the queue read the
+//! cuts every few seconds and admit that share ([`view`]). Nothing else connects the two, and a message that was
+//! accepted is never dropped. The law is simulated in `tests/tests/integration/flood` and explained in
+//! `docs/shares.md`.
 //!
-//! All times are in milliseconds, those of day since the Unix epoch.
+//! All times are in milliseconds; points in time count from the Unix epoch.
 
 pub mod law;
 pub mod view;
 
-/// How long a cut takes to reach whoever puts messages: it is read every three seconds.
+/// The time after which every function that puts messages knows of a cut: each reads the cuts every three seconds.
 pub const LEARNT_AFTER: u64 = 4_000;
 
-/// How long it takes a cut to double again when its hold is over.
+/// The time in which a cut's share doubles once its hold is over.
 const DOUBLES_IN: f64 = 30_000.0;
 
 /// The smallest share that is admitted: some of a flood always gets through, so that its end is seen.
 const LEAST: f64 = 1.0 / 4_096.0;
 
-/// What share of a room's messages is admitted.
+/// A cut: the share of a room's messages that is admitted.
 ///
-/// It is in force until `since + hold`, then doubles every half a minute until it is all: nobody has to open the room
-/// again, and a fan-out that is gone sheds nobody for ever.
+/// The share stays the same until `since + hold`, and then doubles every half a minute until everything is admitted. So
+/// nobody has to open the room again, and a fan-out that has stopped cannot shed anybody for ever.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cut {
     /// The share, above 0, at most 1.
     pub fraction: f64,
     /// When it was written.
     pub since: u64,
-    /// For how long it stays as it is: until the messages that were sent under it reach the head of the queue.
+    /// How long the share stays the same: until the messages that were sent under it reach the head of the queue.
     pub hold: u64,
 }
 
 impl Cut {
-    /// The share at a time, at most 1. Before the cut was written nothing is known, and this is 1.
+    /// The share at a time, at most 1. Before the cut was written it is 1.
     #[must_use]
     pub fn fraction_at(&self, time: u64) -> f64 {
         if time < self.since {
             return 1.0;
         }
         let open_for = time.saturating_sub(self.since.saturating_add(self.hold));
-        // Half a minute of floating point: what is beyond 2^53 ms is open in any case.
+        // A time beyond 2^53 ms loses digits, and the room is open by then in any case.
         #[expect(clippy::cast_precision_loss, reason = "times of milliseconds, far below 2^53")]
         let doublings = open_for as f64 / DOUBLES_IN;
         (self.fraction.max(LEAST) * doublings.exp2()).min(1.0)
     }
 
-    /// When it means nothing any more.
+    /// When everything is admitted again.
     #[must_use]
     pub fn ends_at(&self) -> u64 {
         let doublings = (1.0 / self.fraction.clamp(LEAST, 1.0)).log2();
@@ -57,7 +59,7 @@ impl Cut {
     }
 }
 
-/// The room of a FIFO group: `{room}` of the broadcast queue, `{room}/{shard}` of the shard queue. A room id has no slash.
+/// The room of a FIFO group: `{room}` in the rooms' queue, `{room}/{shard}` in the shard queue. A room id has no slash.
 #[must_use]
 pub fn room_of(group: &str) -> &str {
     group.split_once('/').map_or(group, |(room, _)| room)

@@ -1,23 +1,24 @@
-//! What whoever puts messages into the queue knows of congestion, and what follows from it.
+//! Congestion as it is known to the functions that put messages into the queue, and which messages they admit.
 
 use std::collections::HashMap;
 
 use super::{Cut, room_of};
 use crate::room::RoomId;
 
-/// How often congestion is looked at, at the most.
+/// The shortest time between two looks at congestion.
 pub const LOOK_EVERY: u64 = 3_000;
 
-/// How long a queue's depth is believed: whoever cannot read it any more refuses nobody for long.
+/// How long a depth of the queue counts: a function that can no longer read it refuses nobody for long.
 const DEPTH_BELIEVED: u64 = 15_000;
 
-/// How much likelier a message of somebody quiet is admitted: a flood is shed before those who say a word now and then.
+/// How much more likely the message of a quiet subject is admitted: a flood is shed before those who send a message now
+/// and then.
 const QUIET_WEIGHT: f64 = 8.0;
 
 /// When to try again, at least and at most.
 const RETRY: (f64, f64) = (1_000.0, 30_000.0);
 
-/// When to try again while the queue is full: until then others have read its depth.
+/// When to try again while the queue is full: by then its depth has been read again.
 const RETRY_FULL: f64 = 10_000.0;
 
 /// The message is not admitted now; it may be tried again after so many milliseconds.
@@ -38,13 +39,14 @@ pub struct Congestion {
 }
 
 impl Congestion {
-    /// Nothing is known. With `depth_limit` messages or more in the queue, nothing is admitted; 0 is no limit.
+    /// A view that knows nothing yet. With `depth_limit` messages or more in the queue, nothing is admitted; 0 is no
+    /// limit.
     #[must_use]
     pub fn new(depth_limit: u64) -> Self {
         Self { cuts: HashMap::new(), depth: None, depth_limit, looked_at: None }
     }
 
-    /// Whether it is time to look again. Says so once; the look then counts as begun.
+    /// Whether a look is due. If it is, it counts as begun, and the next one is due [`LOOK_EVERY`] later.
     pub fn is_look_due(&mut self, now: u64) -> bool {
         let is_due = self.looked_at.is_none_or(|at| now.abs_diff(at) >= LOOK_EVERY);
         if is_due {
@@ -53,11 +55,11 @@ impl Congestion {
         is_due
     }
 
-    /// Learns all cuts there are, by their FIFO groups. A look that failed changes nothing.
+    /// Learns the cuts of all FIFO groups, in place of those known before. A look that failed must not call this.
     pub fn learn_cuts(&mut self, cuts: impl IntoIterator<Item = (String, Cut)>) {
         self.cuts.clear();
         for (group, cut) in cuts {
-            // Whoever wrote a row for something else did not mean a room.
+            // A group that names no room concerns nobody here.
             if let Ok(room) = RoomId::parse(room_of(&group)) {
                 self.cuts.entry(room).or_default().push(cut);
             }
@@ -69,19 +71,19 @@ impl Congestion {
         self.depth = Some((depth, now));
     }
 
-    /// What share of a room's messages is admitted: of its groups' cuts the lowest counts.
+    /// The share of a room's messages that is admitted: the lowest of its groups' cuts.
     #[must_use]
     pub fn fraction(&self, room: &RoomId, now: u64) -> f64 {
         let cuts = self.cuts.get(room).into_iter().flatten();
-        // A clock that is behind the writer's has not seen the cut begin: it is in force all the same.
+        // By a clock that is behind the writer's the cut has not begun; it is in force all the same.
         cuts.map(|cut| cut.fraction_at(now.max(cut.since))).fold(1.0, f64::min)
     }
 
-    /// Whether a message for a room is admitted now. `random` is drawn evenly from 0 to 1, anew for each message; a subject
-    /// is quiet that has hardly sent anything lately.
+    /// Admits a message for a room with the probability of the room's share, and more likely if `is_quiet`: if its
+    /// subject has hardly sent anything lately.
     ///
     /// # Errors
-    /// When it is not: try again later.
+    /// When it is refused, with the time to try again.
     pub fn admits(&self, room: &RoomId, is_quiet: bool, now: u64, random: &mut fastrand::Rng) -> Result<(), NotNow> {
         if self.is_full(now) {
             return Err(not_now(RETRY_FULL, random));
@@ -97,7 +99,7 @@ impl Congestion {
     }
 }
 
-/// With up to half as much again, so that those who are refused together do not come back together.
+/// A wait of up to half as much again, so that those who are refused together do not come back together.
 fn not_now(millis: f64, random: &mut fastrand::Rng) -> NotNow {
     let jittered = (millis * (1.0 + random.f64() / 2.0)).clamp(RETRY.0, RETRY.1);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 30 seconds")]

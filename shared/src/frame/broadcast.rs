@@ -34,7 +34,7 @@ pub fn encode_entry(seq: u64, message: &Message) -> Vec<u8> {
 #[must_use]
 pub fn entry_len(message: &Message) -> usize {
     let mut counter = Counter(0);
-    // As above; and the counter takes everything.
+    // The message always serializes, and the counter takes everything.
     let _ = serde_json::to_writer(&mut counter, &Entry(MAX_INTEGER, message));
     counter.0
 }
@@ -65,8 +65,8 @@ pub fn envelope_len(room: &RoomId) -> usize {
     TYPE.len() + room.as_str().len() + MESSAGES.len() + "]".len() + AFTER.len() + SEQ.len() + 2 * DIGITS + "}".len()
 }
 
-/// Puts a frame together from encoded entries. `covered` is given when the entries do not say by themselves which
-/// numbers the frame stands for: some were conflated, or are the frame's to skip.
+/// Puts a frame together from encoded entries. `covered` is given when the entries alone do not say which numbers the
+/// frame covers, because some messages were conflated or are skipped.
 #[must_use]
 pub fn frame(room: &RoomId, entries: &[&[u8]], covered: Option<RangeInclusive<u64>>) -> Vec<u8> {
     let length = envelope_len(room) + entries.iter().map(|entry| entry.len() + 1).sum::<usize>();

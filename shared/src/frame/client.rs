@@ -19,7 +19,7 @@ use crate::{
     text::cut,
 };
 
-pub use members::{GetMembers, Listing, MembersLimit, SubjectAfter};
+pub use members::{GetMembers, MembersLimit, SubjectAfter};
 
 /// Bytes of an unknown action that are repeated.
 const ACTION_BYTES: usize = 32;
@@ -27,9 +27,9 @@ const ACTION_BYTES: usize = 32;
 /// A client's frame, decoded: its request, with the id under which it wants the reply.
 #[derive(Debug)]
 pub struct Inbound<'a> {
-    /// Echoed in the reply.
+    /// The client's id for the request, echoed in the reply.
     pub request_id: Option<String>,
-    /// What it wants.
+    /// The request itself.
     pub request: Request<'a>,
 }
 
@@ -40,7 +40,7 @@ pub enum Request<'a> {
     JoinRoom(JoinRoom<'a>),
     /// Receive a room's broadcasts no more.
     LeaveRoom(LeaveRoom),
-    /// Send a message.
+    /// Send a message to a room.
     SendMessage(Draft<'a>),
     /// Heartbeat, keep-alive and gap fill in one.
     Sync(Sync),
@@ -52,11 +52,11 @@ pub enum Request<'a> {
     GetMembers(GetMembers),
 }
 
-/// `joinRoom`.
+/// The fields of `joinRoom`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinRoom<'a> {
-    /// The room.
+    /// The room to join.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// The last seq that the client has.
@@ -70,16 +70,16 @@ pub struct JoinRoom<'a> {
     pub presence_data: Option<&'a RawValue>,
 }
 
-/// `leaveRoom`.
+/// The fields of `leaveRoom`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaveRoom {
-    /// The room.
+    /// The room to leave.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
 }
 
-/// `sync`.
+/// The fields of `sync`.
 #[derive(Debug, Deserialize)]
 pub struct Sync {
     /// Each room with the last seq that the client has.
@@ -89,44 +89,44 @@ pub struct Sync {
     pub presence: Option<Positions>,
 }
 
-/// `getHistory`.
+/// The fields of `getHistory`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetHistory {
-    /// The room.
+    /// The room whose log is read.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// Only messages with a smaller seq.
     pub before: Option<Before>,
-    /// Messages at most.
+    /// How many messages the page may have.
     pub limit: Option<HistoryLimit>,
 }
 
 impl GetHistory {
-    /// Messages at most, in any case.
+    /// Messages at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(HISTORY_DEFAULT, |HistoryLimit(limit)| limit)
     }
 }
 
-/// `getState`.
+/// The fields of `getState`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetState {
-    /// The room.
+    /// The room whose state is read.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// The last key that the client has; without, or empty, from the beginning.
     pub after: Option<AfterKey>,
     /// The `seq` that came with the first page.
     pub seq: Option<Counter>,
-    /// Entries at most.
+    /// How many entries the page may have.
     pub limit: Option<StateLimit>,
 }
 
 impl GetState {
-    /// Entries at most, in any case.
+    /// Entries at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(STATE_ENTRIES, |StateLimit(limit)| limit)
@@ -206,7 +206,7 @@ impl<'de> Visitor<'de> for PositionsVisitor {
                 return Err(A::Error::custom(format!("must be an object of integers from 0 to {MAX_INTEGER}")));
             };
             count += 1;
-            // Those beyond the limit are counted and not kept.
+            // Rooms beyond the limit are counted and not kept.
             if count <= SYNC_ROOMS && positions.insert(room.clone(), seq).is_some() {
                 return Err(A::Error::custom(format!("has the room {room} twice")));
             }
@@ -225,19 +225,19 @@ pub struct Refusal {
     pub request_id: Option<String>,
     /// The `id` of the message that is not sent, where it could be read: a sender waits for an answer to it.
     pub message_id: Option<String>,
-    /// The reason.
+    /// What is wrong with the frame.
     pub reason: RefusalReason,
 }
 
-/// Why a frame was refused.
+/// What is wrong with a frame that was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefusalReason {
-    /// No such action.
+    /// There is no such action.
     #[error(
         "unknown action {0:?}; there are joinRoom, leaveRoom, sendMessage, sync, getHistory, getState and getMembers"
     )]
     UnknownAction(String),
-    /// The action is another route's: API Gateway has read another one in the frame.
+    /// The frame came by the route of another action: API Gateway has read another one in it.
     #[error("the frame must have one `action`, at its top level")]
     AmbiguousAction,
     /// A field is missing or wrong, or the frame is no JSON object.
@@ -281,7 +281,7 @@ impl<'a> Inbound<'a> {
     /// # Errors
     /// When it is no JSON object, its action is unknown or a field is missing, wrong or there twice.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        // One after the other, so that an error about what follows has the request's id.
+        // The envelope first, so that an error about the rest has the request's id.
         let refused = |request_id, reason| Refusal { request_id, message_id: Sent::id(text), reason };
         let Envelope { request_id } = json::read(text).map_err(|error| refused(None, FieldError::into(error)))?;
         let request_id = request_id.map(|Name(id)| id);

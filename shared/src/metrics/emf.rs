@@ -1,9 +1,10 @@
-//! The line: CloudWatch's embedded metric format ("Specification: Embedded metric format").
+//! The line of an invocation's metrics, in CloudWatch's embedded metric format ("Specification: Embedded metric
+//! format").
 //!
-//! The specification asks of a metric for a number or an array of at most 100 numbers. Values with how often each came,
-//! `{"Values": [...], "Counts": [...]}` as `PutMetricData` has them, are what AWS's own writers of the format write for
-//! distributions (the OpenTelemetry Collector's `awsemf` exporter, the crate `metrique`): a broadcast to 100,000 connections is
-//! one value that came 100,000 times.
+//! By the specification a metric is a number or an array of at most 100 numbers. Distributions are written as
+//! `{"Values": [...], "Counts": [...]}`, each value with how often it came, as in `PutMetricData`. AWS's own writers of
+//! the format do the same (the OpenTelemetry Collector's `awsemf` exporter, the crate `metrique`). So a broadcast to
+//! 100,000 connections is one value that came 100,000 times.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -20,7 +21,8 @@ const STACK_NAME_VARIABLE: &str = "STACK_NAME";
 /// The environment variable that names the function.
 const FUNCTION_VARIABLE: &str = "FUNCTION";
 
-/// Whose metrics they are. Never a room's or a connection's: each value of a dimension is a metric that is paid for.
+/// The dimensions of all metrics. Rooms and connections are none: CloudWatch bills each value of a dimension as a
+/// metric of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dimensions {
     /// The stack's name.
@@ -30,7 +32,7 @@ pub struct Dimensions {
 }
 
 impl Dimensions {
-    /// From `STACK_NAME` and `FUNCTION`, which the template sets. Without them nothing is measured.
+    /// The dimensions that `STACK_NAME` and `FUNCTION` say, which the template sets. Without them no line is written.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let text = |name| lookup(name).filter(|text| !text.is_empty());
         Some(Self { stack: text(STACK_NAME_VARIABLE)?, function: text(FUNCTION_VARIABLE)? })

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-/// Values that are told apart at the most: what the embedded metric format takes in one line.
+/// The most values that are told apart: as many as the embedded metric format takes for one metric.
 pub(super) const MOST_VALUES: usize = 100;
 
-/// The largest value: in milliseconds almost three years. Up to here there are a hundred numbers of one significant digit.
+/// The largest value: in milliseconds almost three years. Up to here there are a hundred numbers of one significant
+/// digit.
 const LARGEST: u64 = 90_000_000_000;
 
-/// How often each value came. They are rounded to two significant digits, by 5% at the most, and to one digit when there
-/// are too many all the same: memory is bounded however many values come.
+/// Values, and how often each came. They are rounded to two significant digits, by 5% at the most, and to one digit
+/// when there are too many all the same: memory is bounded however many values come.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram {
     counts: BTreeMap<u64, u64>,

@@ -1,7 +1,8 @@
-//! What an invocation has done, counted, for CloudWatch: one line in the embedded metric format at the invocation's end.
+//! The metrics of an invocation: one line for CloudWatch in the embedded metric format, written when the invocation
+//! ends.
 //!
-//! A line for each invocation, and none that sums up several: Lambda freezes an environment between two invocations and may
-//! never wake it again, so what is kept for later comes late or is lost, and there is nobody to write it on time.
+//! Each invocation has a line of its own; none sums up several. Lambda freezes an environment between two invocations
+//! and may never wake it again, so a sum that is kept for later would be written late or lost.
 
 mod emf;
 mod histogram;
@@ -19,7 +20,7 @@ use self::{
 };
 use crate::frame::server::ErrorCode;
 
-/// What is measured of one invocation, which owns it.
+/// What is measured of one invocation.
 #[derive(Debug, Default)]
 pub struct Metrics {
     counts: RefCell<BTreeMap<Counter, u64>>,
@@ -28,9 +29,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts something.
+    /// Adds to a counter.
     pub fn add(&self, counter: Counter, count: u64) {
-        // What is not there is not written: CloudWatch bills a metric for the hours in which it has values.
+        // A count of 0 is not written: CloudWatch bills a metric for the hours in which it has values.
         if count > 0 {
             *self.counts.borrow_mut().entry(counter).or_default() += count;
         }
@@ -54,7 +55,7 @@ impl Metrics {
         self.refused.set(Some(code));
     }
 
-    /// How much was counted.
+    /// The count so far.
     #[must_use]
     pub fn count(&self, counter: Counter) -> u64 {
         self.counts.borrow().get(&counter).copied().unwrap_or_default()

@@ -1,6 +1,6 @@
 //! The names and units of all metrics.
 
-/// The namespace.
+/// The namespace of all metrics, in CloudWatch's sense.
 pub const NAMESPACE: &str = "Roomcast";
 
 /// The dimension that names the stack.
@@ -18,14 +18,14 @@ pub const COUNT: &str = "Count";
 /// A metric that counts what happened in an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counter {
-    /// The name.
+    /// The name in CloudWatch.
     pub name: &'static str,
 }
 
 /// A metric of which an invocation has many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Distribution {
-    /// The name.
+    /// The name in CloudWatch.
     pub name: &'static str,
     /// The unit, by CloudWatch's name.
     pub unit: &'static str,
@@ -58,7 +58,7 @@ counters! {
     GONE = "Gone";
     /// Posts that were answered 429.
     THROTTLED = "Throttled";
-    /// Posts made again.
+    /// Posts that were made again after a failed attempt.
     RETRIED = "Retried";
     /// Connections that did not get every frame of a broadcast.
     UNDELIVERED = "Undelivered";
@@ -84,13 +84,13 @@ counters! {
     ACCEPTED = "Accepted";
     /// Requests that were answered with an error.
     REFUSED = "Refused";
-    /// Handshakes completed.
+    /// Connections that `$connect` has let in.
     CONNECTS = "Connects";
-    /// Connections that are gone, as API Gateway told.
+    /// Connections whose end API Gateway has reported.
     DISCONNECTS = "Disconnects";
-    /// Rooms joined.
+    /// Joins of rooms, by `joinRoom` or with the handshake.
     JOINS = "Joins";
-    /// Beats served.
+    /// Beats that were served: requests `sync`.
     SYNCS = "Syncs";
     /// Members' rows that a beat put anew.
     HEALS = "Heals";
@@ -122,15 +122,15 @@ counters! {
     EPHEMERAL_POSTS = "EphemeralPosts";
     /// Ephemeral messages that were too old.
     EPHEMERALS_DROPPED_OLD = "EphemeralsDroppedOld";
-    /// Those of which their sender had a newer one with the same key.
+    /// Ephemeral messages whose sender had a newer one with the same key.
     EPHEMERALS_DROPPED_SUPERSEDED = "EphemeralsDroppedSuperseded";
-    /// Those that did not fit their room's frame.
+    /// Ephemeral messages that did not fit their room's frame.
     EPHEMERALS_DROPPED_FULL = "EphemeralsDroppedFull";
-    /// Those for rooms that are too large.
+    /// Ephemeral messages for rooms that are too large.
     EPHEMERALS_DROPPED_LARGE = "EphemeralsDroppedLarge";
-    /// Those whose posts were more than the stack spends on them.
+    /// Ephemeral messages whose posts were more than the stack spends on them.
     EPHEMERALS_DROPPED_BUDGET = "EphemeralsDroppedBudget";
-    /// Those that gave way because the account was throttled.
+    /// Ephemeral messages that gave way because the account was throttled.
     EPHEMERALS_DROPPED_THROTTLED = "EphemeralsDroppedThrottled";
     /// Records that were no ephemeral messages.
     EPHEMERALS_DROPPED_BROKEN = "EphemeralsDroppedBroken";
@@ -141,9 +141,9 @@ counters! {
 distributions! {
     /// Messages in a post.
     MESSAGES_PER_POST = "MessagesPerPost" in "Count";
-    /// From a message's `sentAt` to the last post of its broadcast.
+    /// The time from a message's `sentAt` to the last post of its broadcast.
     BROADCAST_LATENCY = "BroadcastLatency" in "Milliseconds";
-    /// From when SQS took a record until the function has it.
+    /// The time from when SQS took a record until the function has it.
     QUEUE_AGE = "QueueAge" in "Milliseconds";
     /// The learnt rate of posts, while the account is throttled.
     RATE = "Rate" in "Count/Second";

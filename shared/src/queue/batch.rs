@@ -1,5 +1,5 @@
-//! Which records go into one call. Where their order matters, a group's records go out one after the other, and those of
-//! different groups together.
+//! Records, packed into calls. Where order matters, the records of one group go out in one call after the other, and
+//! each call holds records of different groups.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -23,13 +23,14 @@ pub(super) struct Pending<'a> {
     pub(super) sendable: Sendable<'a>,
 }
 
-/// What the order of a group's records means to their sender.
+/// Whether the order of a group's records matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// It must be kept, even when a record fails: a call holds one record of a group, and a failure ends its group. Of two
-    /// records in one call, the second could be taken and the first fail.
+    /// The order must be kept, even when a record fails. A call holds one record of a group, since of two the first
+    /// could fail and the second be taken; and a failure ends its group.
     Kept,
-    /// None. A call holds as many records of a group as fit, and a failure concerns its own record only.
+    /// The order does not matter. A call holds as many records of a group as fit, and a failure concerns its own record
+    /// only.
     Free,
 }
 
@@ -42,7 +43,7 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    /// Until it is known to be confirmed, a record counts as not sent.
+    /// All records wait. A record counts as not sent until it is confirmed.
     pub(super) fn new(records: &'a [Record], order: Order) -> Self {
         let pending = |(position, record)| Pending { position, record, sendable: Sendable::of(record) };
         Self {
@@ -52,13 +53,13 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// The next call's records: as many as fit, of each group the first that waits or, in free order, all. Empty when
-    /// nothing waits any more.
+    /// The records of the next call, as many as fit: of each group the first that waits or, if their order does not
+    /// matter, any number. Empty when no record waits.
     pub(super) fn next_call(&mut self) -> Vec<Pending<'a>> {
         let (mut call, mut later) = (Vec::new(), VecDeque::new());
         let (mut groups, mut bytes) = (HashSet::new(), 0);
         for pending in std::mem::take(&mut self.waiting) {
-            // A group whose record does not fit is taken as well: what follows in it must not overtake.
+            // A group counts as taken even if its record does not fit: the records behind it must not overtake it.
             let is_first = self.order == Order::Free || groups.insert(pending.record.group_id.as_str());
             let fits = call.is_empty() || bytes + pending.sendable.bytes() <= CALL_BYTES;
             if is_first && fits && call.len() < ENTRIES {

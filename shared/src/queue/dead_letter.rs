@@ -1,4 +1,5 @@
-//! Dead letters: a record that can never succeed must always find its place, or it blocks its group for good.
+//! Dead letters. The dead-letter queue must be able to take every record that can never succeed: one that it refuses
+//! would block its group for good.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,7 @@ pub(super) const RECORD_BYTES: usize = 256 * 1024;
 /// Bytes of a reason at the most.
 const REASON_BYTES: usize = 1024;
 
-/// Bytes that the attribute takes besides its value: its name and its type count too.
+/// Bytes that the attribute takes besides its value: its name and its type count, too.
 const ATTRIBUTE_BYTES: usize = REASON.len() + "String".len();
 
 /// What is sent of a record.
@@ -26,7 +27,7 @@ pub(super) struct Sendable<'a> {
 }
 
 impl<'a> Sendable<'a> {
-    /// A dead letter's reason is cut, and its body as far as both would be too large together.
+    /// What is sent of a record. A dead letter's reason is cut, and its body too if both together would be too large.
     pub(super) fn of(record: &'a Record) -> Self {
         let Some(reason) = &record.reason else {
             return Self { body: Cow::Borrowed(&record.body), reason: None };

@@ -10,13 +10,13 @@ use crate::{aws::ThrottlesAreFinal, ephemeral::Ephemeral};
 
 const PUT: &str = "SendMessage";
 
-/// Where the message route puts an ephemeral message: exactly one network call.
+/// The place where the message route puts an ephemeral message, with exactly one network call.
 pub trait EphemeralSink {
     /// Takes a message: when this returns `Ok`, the queue has it. A throttle is an error at once.
     fn put(&self, message: &Ephemeral) -> impl Future<Output = Result<(), QueueError>>;
 }
 
-/// The queue.
+/// The queue of ephemeral messages.
 #[derive(Clone, Debug)]
 pub struct EphemeralQueue {
     client: Client,

@@ -10,7 +10,7 @@ use crate::aws::{is_refusal, is_throttle};
 /// the same id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    /// It takes no more for now: the sender should slow down.
+    /// The queue or bus takes no more for now: the sender should slow down.
     #[error("{operation} was throttled: {reason}")]
     Throttled {
         /// The call.
@@ -18,7 +18,7 @@ pub enum QueueError {
         /// What the SDK or the entry's result said.
         reason: String,
     },
-    /// It did not answer, or not as it should: a right that is missing, a queue that is not there.
+    /// The queue or bus did not answer, or with another error: a right is missing, the queue does not exist.
     #[error("{operation} failed: {reason}")]
     Unavailable {
         /// The call.
@@ -26,7 +26,7 @@ pub enum QueueError {
         /// What the SDK or the entry's result said.
         reason: String,
     },
-    /// It will never take this record: the same call would be refused again.
+    /// The queue or bus will never take this record: the same call would be refused again.
     #[error("{operation} was refused: {reason}")]
     Refused {
         /// The call.
@@ -34,7 +34,7 @@ pub enum QueueError {
         /// What the SDK or the entry's result said.
         reason: String,
     },
-    /// It was never asked, because a record ahead in the same group was not confirmed.
+    /// The record was not sent, because a record ahead of it in its group was not confirmed.
     #[error("not sent, because a record ahead of it in its group was not confirmed")]
     NotSent,
 }

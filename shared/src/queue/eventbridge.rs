@@ -36,7 +36,7 @@ pub struct BusEvent {
     pub detail: String,
 }
 
-/// The event bus.
+/// An event bus of EventBridge.
 #[derive(Clone, Debug)]
 pub struct EventBus {
     client: Client,
@@ -50,14 +50,14 @@ impl EventBus {
         Self { client, name: name.into() }
     }
 
-    /// As [`EventBus::new`], with a client like any other.
+    /// As [`EventBus::new`], with the usual client.
     #[must_use]
     pub fn of_sdk(sdk: &SdkConfig, name: &str) -> Self {
         Self::new(Client::new(sdk), name)
     }
 
-    /// Puts events, one call after the other; says for each whether it is there. After a call that failed as a whole the others are
-    /// not made.
+    /// Puts events, one call after the other, and says for each whether the bus has it. If it takes none of the first
+    /// call, no other call is made.
     pub async fn put_all(&self, events: &[BusEvent]) -> Vec<Result<(), QueueError>> {
         let mut results = Vec::with_capacity(events.len());
         let mut rest = events;
@@ -95,7 +95,7 @@ fn first_call(events: &[BusEvent]) -> usize {
     totals.take_while(|bytes| *bytes <= CALL_BYTES).count().max(1)
 }
 
-/// What became of an entry. The call succeeds when its entries fail.
+/// The result of an entry. A call can succeed while entries of it fail.
 fn result(entry: Option<&PutEventsResultEntry>) -> Result<(), QueueError> {
     match entry {
         Some(entry) if entry.event_id().is_some() => Ok(()),

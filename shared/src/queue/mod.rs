@@ -1,4 +1,4 @@
-//! Queues: where accepted messages and the parts of large broadcasts go, and those that can never succeed.
+//! Queues: for accepted messages, for the parts of large broadcasts, and for records that can never succeed.
 
 mod batch;
 mod dead_letter;
@@ -23,9 +23,9 @@ use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};
 pub struct Record {
     /// Its message group: records of one group are delivered in their order.
     pub group_id: String,
-    /// Of the records of one group with the same deduplication id, the queue takes one in five minutes.
+    /// The deduplication id: of a group's records with the same one, the queue takes one in five minutes.
     pub deduplication_id: String,
-    /// The body.
+    /// The body, as the consumer reads it.
     pub body: String,
     /// Why it can never succeed, on its way to a dead-letter queue; goes into the message attribute [`REASON`].
     pub reason: Option<String>,
@@ -34,7 +34,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A message for the rooms' queue, as whoever accepts it puts it there.
+    /// A message as a record of the rooms' queue, the same from every function that accepts messages.
     #[must_use]
     pub fn of_message(message: &Message, trace: Option<TraceHeader>) -> Self {
         Self {
@@ -59,8 +59,8 @@ pub trait Queue {
     /// A dead letter (a record with a reason) is always small enough: its reason is cut, and its body if need be.
     fn send(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
-    /// Sends records as [`Self::send`] does, but for their order, which does not matter: a call holds as many of a group as
-    /// fit, in their order, and none is kept back because another failed.
+    /// Sends records as [`Self::send`] does, but for their order, which does not matter: a call holds as many of a
+    /// group as fit, in their order, and none is kept back because another failed.
     fn send_unordered(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>> {
         self.send(records)
     }
@@ -69,17 +69,18 @@ pub trait Queue {
     /// it is so.
     fn postpone(&self, receipt_handles: &[String], seconds: u32) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
-    /// Deletes received records; says for each whether it is so. Again is fine.
+    /// Deletes received records; says for each whether it is deleted. Deleting again is fine.
     fn delete(&self, receipt_handles: &[String]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
-    /// How many records the queue has, about, those in flight among them.
+    /// About how many records the queue has, those in flight among them.
     fn depth(&self) -> impl Future<Output = Result<u64, QueueError>>;
 }
 
-/// Where the message route puts a message: exactly one network call.
+/// The place where the message route puts a message, with exactly one network call.
 pub trait Sink {
-    /// Accepts a message, as part of a trace if it is of one: when this returns `Ok`, it is stored redundantly. A throttle is an error: that of [`AnySink`] at
-    /// once, that of a queue by itself when the SDK has tried as often as it does any call.
+    /// Accepts a message, with the trace that it belongs to, if any. When this returns `Ok`, the message is stored
+    /// redundantly. A throttle is an error: at once from an [`AnySink`], after the SDK's usual attempts from a queue or
+    /// bus alone.
     fn put(&self, message: &Message, trace: Option<&TraceHeader>) -> impl Future<Output = Result<(), QueueError>>;
 }
 
@@ -92,7 +93,8 @@ pub enum AnySink {
     EventBridge(eventbridge::EventBus),
 }
 
-/// A client who waits for its reply is told of a throttle at once: it may try again, and the environment is free for others.
+/// A client who waits for its reply is told of a throttle at once: it may try again, and the environment is free for
+/// others.
 impl AnySink {
     /// The FIFO queue with this URL.
     #[must_use]

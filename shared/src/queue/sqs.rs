@@ -1,4 +1,4 @@
-//! FIFO queues. In the main one there is a group for each room, so that a room has one consumer at a time.
+//! FIFO queues. In the rooms' queue each room is a group, so that a room has one consumer at a time.
 
 use std::sync::Arc;
 
@@ -6,10 +6,9 @@ use aws_sdk_sqs::{
     Client,
     error::BuildError,
     types::{
-        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, ChangeMessageVisibilityBatchResultEntry,
-        DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, MessageAttributeValue,
-        MessageSystemAttributeNameForSends::AwsTraceHeader, MessageSystemAttributeValue, QueueAttributeName,
-        SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
+        BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+        MessageAttributeValue, MessageSystemAttributeNameForSends::AwsTraceHeader, MessageSystemAttributeValue,
+        QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
 
@@ -28,7 +27,7 @@ const POSTPONE: &str = "ChangeMessageVisibilityBatch";
 const DELETE: &str = "DeleteMessageBatch";
 const DEPTH: &str = "GetQueueAttributes";
 
-/// A FIFO queue: the main one, that of the shards, or a dead-letter queue.
+/// A FIFO queue: the rooms' queue, the shard queue, the presence queue, or a dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: Client,
@@ -54,73 +53,63 @@ impl SqsQueue {
     }
 
     async fn send_call(&self, call: &[Pending<'_>]) -> Vec<Result<(), QueueError>> {
-        let entries: Result<Vec<_>, _> = call.iter().enumerate().map(|(id, pending)| send_entry(id, pending)).collect();
-        let sent = match entries {
-            Ok(entries) => {
-                let send = self.client.send_message_batch().queue_url(&*self.url).set_entries(Some(entries));
-                send.send().await.map_err(QueueError::of_call(SEND))
-            }
-            Err(error) => Err(not_built(SEND, &error)),
+        let answer = async {
+            let entries = numbered(SEND, call, send_entry)?;
+            let send = self.client.send_message_batch().queue_url(&*self.url).set_entries(Some(entries));
+            let output = send.send().await.map_err(QueueError::of_call(SEND))?;
+            Ok(Answer {
+                confirmed: output.successful.into_iter().map(|entry| entry.id).collect(),
+                failed: output.failed,
+            })
         };
-        match sent {
-            Ok(output) => {
-                let confirmed: Vec<_> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
-                results(SEND, call.len(), &confirmed, output.failed())
-            }
-            Err(error) => vec![Err(error); call.len()],
-        }
+        results(SEND, call.len(), answer.await)
     }
 
     async fn postpone_call(&self, receipt_handles: &[String], seconds: i32) -> Vec<Result<(), QueueError>> {
-        let entry = |(id, handle): (usize, &String)| {
-            let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id.to_string());
-            entry.receipt_handle(handle).visibility_timeout(seconds).build()
+        let answer = async {
+            let entries = numbered(POSTPONE, receipt_handles, |id, handle| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id).receipt_handle(handle);
+                entry.visibility_timeout(seconds).build()
+            })?;
+            let change = self.client.change_message_visibility_batch().queue_url(&*self.url);
+            let output = change.set_entries(Some(entries)).send().await.map_err(QueueError::of_call(POSTPONE))?;
+            Ok(Answer {
+                confirmed: output.successful.into_iter().map(|entry| entry.id).collect(),
+                failed: output.failed,
+            })
         };
-        let entries: Result<Vec<_>, _> = receipt_handles.iter().enumerate().map(entry).collect();
-        let changed = match entries {
-            Ok(entries) => {
-                let change = self.client.change_message_visibility_batch().queue_url(&*self.url);
-                change.set_entries(Some(entries)).send().await.map_err(QueueError::of_call(POSTPONE))
-            }
-            Err(error) => Err(not_built(POSTPONE, &error)),
-        };
-        match changed {
-            Ok(output) => {
-                let confirmed: Vec<_> =
-                    output.successful().iter().map(ChangeMessageVisibilityBatchResultEntry::id).collect();
-                results(POSTPONE, receipt_handles.len(), &confirmed, output.failed())
-            }
-            Err(error) => vec![Err(error); receipt_handles.len()],
-        }
+        results(POSTPONE, receipt_handles.len(), answer.await)
     }
-}
 
-impl SqsQueue {
     async fn delete_call(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
-        let entry = |(id, handle): (usize, &String)| {
-            DeleteMessageBatchRequestEntry::builder().id(id.to_string()).receipt_handle(handle).build()
+        let answer = async {
+            let entries = numbered(DELETE, receipt_handles, |id, handle| {
+                DeleteMessageBatchRequestEntry::builder().id(id).receipt_handle(handle).build()
+            })?;
+            let delete = self.client.delete_message_batch().queue_url(&*self.url).set_entries(Some(entries));
+            let output = delete.send().await.map_err(QueueError::of_call(DELETE))?;
+            Ok(Answer {
+                confirmed: output.successful.into_iter().map(|entry| entry.id).collect(),
+                failed: output.failed,
+            })
         };
-        let entries: Result<Vec<_>, _> = receipt_handles.iter().enumerate().map(entry).collect();
-        let deleted = match entries {
-            Ok(entries) => {
-                let delete = self.client.delete_message_batch().queue_url(&*self.url);
-                delete.set_entries(Some(entries)).send().await.map_err(QueueError::of_call(DELETE))
-            }
-            Err(error) => Err(not_built(DELETE, &error)),
-        };
-        match deleted {
-            Ok(output) => {
-                let confirmed: Vec<_> = output.successful().iter().map(DeleteMessageBatchResultEntry::id).collect();
-                results(DELETE, receipt_handles.len(), &confirmed, output.failed())
-            }
-            Err(error) => vec![Err(error); receipt_handles.len()],
-        }
+        results(DELETE, receipt_handles.len(), answer.await)
     }
 }
 
-fn send_entry(id: usize, pending: &Pending<'_>) -> Result<SendMessageBatchRequestEntry, BuildError> {
+/// The entries of a call. Their ids are their places in it, by which [`results`] finds them again.
+fn numbered<T, E>(
+    operation: &'static str,
+    items: &[T],
+    entry: impl Fn(String, &T) -> Result<E, BuildError>,
+) -> Result<Vec<E>, QueueError> {
+    let entries = items.iter().enumerate().map(|(place, item)| entry(place.to_string(), item));
+    entries.collect::<Result<_, _>>().map_err(|error| not_built(operation, &error))
+}
+
+fn send_entry(id: String, pending: &Pending<'_>) -> Result<SendMessageBatchRequestEntry, BuildError> {
     let mut entry = SendMessageBatchRequestEntry::builder()
-        .id(id.to_string())
+        .id(id)
         .message_group_id(&pending.record.group_id)
         .message_deduplication_id(&pending.record.deduplication_id)
         .message_body(&*pending.sendable.body);
@@ -145,17 +134,23 @@ fn not_built(operation: &'static str, error: &BuildError) -> QueueError {
     QueueError::of_entry(operation, None, Some(&error.to_string()))
 }
 
-/// What became of each entry of a call. The call succeeds when entries fail; and an entry that is in neither list is not
-/// confirmed.
-fn results(
-    operation: &'static str,
-    entries: usize,
-    confirmed: &[&str],
-    failed: &[BatchResultErrorEntry],
-) -> Vec<Result<(), QueueError>> {
-    let result = |id: usize| {
-        let id = id.to_string();
-        if confirmed.contains(&id.as_str()) {
+/// What SQS says of the entries of a call.
+struct Answer {
+    /// The ids of the entries that were carried out.
+    confirmed: Vec<String>,
+    failed: Vec<BatchResultErrorEntry>,
+}
+
+/// The result of each entry of a call. A call can succeed while entries of it fail; an entry of which the answer says
+/// nothing counts as not confirmed.
+fn results(operation: &'static str, entries: usize, answer: Result<Answer, QueueError>) -> Vec<Result<(), QueueError>> {
+    let Answer { confirmed, failed } = match answer {
+        Ok(answer) => answer,
+        Err(error) => return vec![Err(error); entries],
+    };
+    let result = |place: usize| {
+        let id = place.to_string();
+        if confirmed.contains(&id) {
             return Ok(());
         }
         let failed = failed.iter().find(|entry| entry.id() == id);

@@ -1,9 +1,9 @@
-//! Which rooms are behind. The `Congestion` table: PK `scope`, SK `groupId`.
+//! Rooms that are behind, and their cuts. The `Congestion` table: PK `scope`, SK `groupId`.
 //!
 //! | `scope` | row |
 //! |---|---|
 //! | `group/{group}` | what is written down about a FIFO group that is behind |
-//! | `rooms` | the same of a group with a cut: one query has them all, and after an outage, when every room is behind, no others |
+//! | `rooms` | the same, if the group has a cut: one query reads all cuts, and only those when after an outage every room is behind |
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl CongestionTable {
         Ok(output.item.and_then(|item| read_row(&item).map_err(|row| warn(group, row)).ok()))
     }
 
-    /// Writes down a group's row in place of what was written before. Only the group's one consumer does.
+    /// Writes a group's row in place of the one before. Only the group's one consumer does so.
     ///
     /// # Errors
     /// When the table does not take it.
@@ -93,7 +93,7 @@ impl CongestionTable {
         Ok(())
     }
 
-    /// The cuts of all groups, in one query, eventually consistent: of some 8,000 groups, which are a page.
+    /// The cuts of all groups, in one query, eventually consistent. One page of it holds some 8,000 groups.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -102,7 +102,7 @@ impl CongestionTable {
             .client
             .query()
             .table_name(&*self.table)
-            // A reserved word.
+            // "scope" is a reserved word for DynamoDB.
             .key_condition_expression("#scope = :scope")
             .expression_attribute_names("#scope", "scope")
             .expression_attribute_values(":scope", text(SCOPE))
@@ -110,7 +110,7 @@ impl CongestionTable {
             .await
             .map_err(StoreError::of_call("Query of the congestion"))?;
         if page.last_evaluated_key.is_some() {
-            tracing::error!("more groups are behind than one query reads: of the others nothing is known");
+            tracing::error!("more groups are behind than one query reads: the cuts of the others are not known");
         }
         let read = |item: &Item| {
             // The group is the sort key: it is there, and a text.

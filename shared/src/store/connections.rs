@@ -1,9 +1,11 @@
-//! Which connections are in which rooms. The `Connections` table: PK `connectionId`, SK `roomId`; index `roomId-index`: HASH
-//! `roomId`, RANGE `slot`. Rows of members have more, see `members`.
+//! Connections in rooms. The `Connections` table has a row for each connection and room: PK `connectionId`, SK
+//! `roomId`; index `roomId-index`: HASH `roomId`, RANGE `slot`. Calls by connection are here, those by room in `room`;
+//! the rows of those who are present have more attributes, see `members`.
 
 mod members;
+mod room;
 
-use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -12,46 +14,39 @@ use aws_sdk_dynamodb::{
         delete_item::builders::DeleteItemFluentBuilder, put_item::builders::PutItemFluentBuilder,
         query::builders::QueryFluentBuilder,
     },
-    types::{DeleteRequest, KeysAndAttributes, Select, WriteRequest},
+    types::{DeleteRequest, Select, WriteRequest},
 };
 
 use super::{
     StoreError,
-    item::{Item, Unreadable, UnreadableRows, number, read_number, read_optional_number, read_text, text},
+    item::{number, read_number, read_optional_number, read_text, text},
 };
 use crate::{
     backoff::Backoff, clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, room::RoomId,
     subject::Subject,
 };
 
+pub use members::Membership;
 pub(super) use members::is_present;
-pub use members::{Listing, Membership};
+pub use room::{ALL_SLOTS, Cursor, Member, MemberPage};
 
 /// The name that the template gives the room index.
 pub const ROOM_INDEX: &str = "roomId-index";
 
-/// Every slot: a whole room.
-pub const ALL_SLOTS: RangeInclusive<u16> = 0..=u16::MAX;
-
 /// Rows in one delete request: the limit of `BatchWriteItem`.
 pub const DELETE_BATCH: usize = 25;
 
-/// Keys in one read: the limit of `BatchGetItem`.
-const READ_BATCH: usize = 100;
-
-/// Rounds of a batch: the first, and those for what the table did not process because it was throttling.
+/// Calls for a batch at most: the first, and those for what the table did not process because it was throttling.
 const ROUNDS: u32 = 8;
 
-/// The waits between those rounds.
+/// The waits between those calls.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
 
-/// Rows that are read at once of the rooms that a connection is in: hardly any client is in more. At some 430 bytes each at
-/// the most, they take six read units.
+/// Rows of a connection that one query reads: hardly any client is in more rooms. At up to some 430 bytes each, they
+/// take six read units.
 const MEMBERSHIPS: i32 = 100;
 
 const DELETE: &str = "BatchWriteItem of connections";
-
-const SUBJECTS: &str = "BatchGetItem of connections";
 
 const ROOMS: &str = "Query of a connection's rooms";
 
@@ -59,23 +54,12 @@ const PUT: &str = "PutItem of a connection";
 
 const LEAVE: &str = "DeleteItem of a connection";
 
-/// A connection in a room, as the room's index shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// When it joined, in milliseconds since the Unix epoch.
-    pub joined_at: u64,
-    /// When its row expires, in seconds since the Unix epoch; the connection itself is gone by then.
-    pub expires_at: u64,
-}
-
 /// Until when a connection's row in a room counts, in seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberTimes {
     /// When the row expires; the connection itself is gone by then.
     pub expires_at: u64,
-    /// Until when it is present, of a row that presence or lifecycle events count.
+    /// Until when the connection is present, if presence or lifecycle events count it there.
     pub present_until: Option<u64>,
 }
 
@@ -87,19 +71,6 @@ pub struct RoomRow {
     /// Whether presence or lifecycle events count the connection there.
     pub is_present: bool,
 }
-
-/// Part of a room.
-#[derive(Debug)]
-pub struct MemberPage {
-    /// The members, in the order of their slots.
-    pub members: Vec<Member>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<Cursor>,
-}
-
-/// Where a page of a room starts. Opaque.
-#[derive(Clone, Debug)]
-pub struct Cursor(Item);
 
 /// The connection table: one row for each connection and room.
 #[derive(Clone, Debug)]
@@ -116,7 +87,7 @@ impl<C: Clock> ConnectionTable<C> {
         Self { client, table: table.into(), room_index: ROOM_INDEX.into(), clock }
     }
 
-    /// With a room index of another name.
+    /// The same table with a room index of another name.
     #[must_use]
     pub fn with_room_index(self, index: &str) -> Self {
         Self { room_index: index.into(), ..self }
@@ -162,8 +133,9 @@ impl<C: Clock> ConnectionTable<C> {
             .item("expiresAt", number(expires_at))
     }
 
-    /// Whether a connection is in some rooms, given in ascending order: its rows in them, and perhaps in others. Eventually
-    /// consistent. What it reads is bounded, however many other rooms the connection is in. A throttled read is tried again by the SDK, as often as any call, before it is an error.
+    /// The rows of a connection in some rooms, given in ascending order, and perhaps those in rooms between them.
+    /// Eventually consistent. How much it reads is bounded, however many rooms the connection is in. A throttled read
+    /// is tried again by the SDK, as often as any call, before it is an error.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -190,7 +162,7 @@ impl<C: Clock> ConnectionTable<C> {
                 .await
                 .map_err(StoreError::of_call("Query of a connection's memberships"))?;
             memberships.extend(page.items().iter().filter_map(|item| {
-                // One that cannot be read is put again.
+                // A row that cannot be read is left out, and so put again.
                 let room = RoomId::parse(read_text(item, "roomId").ok()?).ok()?;
                 let expires_at = read_number(item, "expiresAt").ok()?;
                 Some((
@@ -198,14 +170,15 @@ impl<C: Clock> ConnectionTable<C> {
                     MemberTimes { expires_at, present_until: read_optional_number(item, "presentUntil").ok()? },
                 ))
             }));
-            // Rooms that nobody asked for are passed over.
+            // The next query begins with the next room that was asked for.
             let read_up_to = page.last_evaluated_key.as_ref().and_then(|key| read_text(key, "roomId").ok());
             next = read_up_to.and_then(|read| rooms.clone().find(|room| room.as_str() > read));
         }
         Ok(memberships)
     }
 
-    /// How many rooms a connection is in, counted up to `limit`. A throttled read is tried again by the SDK, as often as any call.
+    /// The number of rooms that a connection is in, counted up to `limit`. A throttled read is tried again by the SDK,
+    /// as often as any call.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -221,7 +194,8 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(u32::try_from(page.count()).unwrap_or_default())
     }
 
-    /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any call.
+    /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any
+    /// call.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
@@ -273,91 +247,6 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(())
     }
 
-    /// Reads at most `limit` members of a room whose slots lie in a range. The index follows the table within
-    /// moments, not at once: a join that is not there yet is made good by the joiner's `sync`.
-    ///
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn page(
-        &self,
-        room: &RoomId,
-        slots: RangeInclusive<u16>,
-        cursor: Option<Cursor>,
-        limit: u32,
-    ) -> Result<MemberPage, StoreError> {
-        let page = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .index_name(&*self.room_index)
-            .key_condition_expression("roomId = :room AND slot BETWEEN :first AND :last")
-            .expression_attribute_values(":room", text(room.as_str()))
-            .expression_attribute_values(":first", number(slots.start()))
-            .expression_attribute_values(":last", number(slots.end()))
-            .projection_expression("connectionId, joinedAt, expiresAt")
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .set_exclusive_start_key(cursor.map(|cursor| cursor.0))
-            .send()
-            .await
-            .map_err(StoreError::of_call("Query of a room"))?;
-        let mut members = Vec::with_capacity(page.items().len());
-        let mut unreadable = UnreadableRows::default();
-        for item in page.items() {
-            match read_member(item) {
-                Ok(member) => members.push(member),
-                Err(row) => unreadable.add(row),
-            }
-        }
-        unreadable.warn(room);
-        Ok(MemberPage { members, next: page.last_evaluated_key.map(Cursor) })
-    }
-
-    /// Whose some connections in a room are, for those of which it is known; eventually consistent.
-    ///
-    /// # Errors
-    /// When the table does not answer, or throttles for longer.
-    pub async fn subjects(
-        &self,
-        room: &RoomId,
-        connections: &[ConnectionId],
-    ) -> Result<HashMap<ConnectionId, String>, StoreError> {
-        let mut subjects = HashMap::new();
-        for connections in connections.chunks(READ_BATCH) {
-            let key = |connection: &ConnectionId| {
-                Item::from([("connectionId".into(), text(connection.as_str())), ("roomId".into(), text(room.as_str()))])
-            };
-            let keys = KeysAndAttributes::builder().set_keys(Some(connections.iter().map(key).collect()));
-            let keys = keys.projection_expression("connectionId, userId");
-            let mut pending = Some(keys.build().map_err(StoreError::not_built(SUBJECTS))?);
-            for round in 0..ROUNDS {
-                let Some(keys) = pending.take() else { break };
-                if round > 0 {
-                    tokio::time::sleep(BACKOFF.delay(round - 1)).await;
-                }
-                let output = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
-                let output = output.map_err(StoreError::of_call(SUBJECTS))?;
-                let items = output.responses.unwrap_or_default().remove(&*self.table).unwrap_or_default();
-                subjects.extend(items.iter().filter_map(|item| {
-                    let connection = ConnectionId::new(read_text(item, "connectionId").ok()?);
-                    Some((connection, read_text(item, "userId").ok()?.to_owned()))
-                }));
-                pending = output.unprocessed_keys.unwrap_or_default().remove(&*self.table);
-            }
-            if pending.is_some() {
-                return Err(StoreError::throttled(SUBJECTS, format!("rows were unread after {ROUNDS} rounds")));
-            }
-        }
-        Ok(subjects)
-    }
-
-    /// Deletes the rows of at most [`DELETE_BATCH`] connections in a room, in one request where the table takes it.
-    ///
-    /// # Errors
-    /// When the table does not take it; some rows may be deleted.
-    pub async fn remove(&self, room: &RoomId, connections: &[ConnectionId]) -> Result<(), StoreError> {
-        self.delete(connections.iter().map(|connection| (connection.as_str(), room.as_str()))).await
-    }
-
     /// A query of a connection's rows, strongly consistent.
     fn rows_of(&self, connection: &ConnectionId) -> QueryFluentBuilder {
         self.client
@@ -393,12 +282,4 @@ impl<C: Clock> ConnectionTable<C> {
 fn delete_request(connection: &str, room: &str) -> Result<WriteRequest, BuildError> {
     let key = DeleteRequest::builder().key("connectionId", text(connection)).key("roomId", text(room)).build()?;
     Ok(WriteRequest::builder().delete_request(key).build())
-}
-
-fn read_member(item: &Item) -> Result<Member, Unreadable> {
-    Ok(Member {
-        connection: ConnectionId::new(read_text(item, "connectionId")?),
-        joined_at: read_number(item, "joinedAt")?,
-        expires_at: read_number(item, "expiresAt")?,
-    })
 }

@@ -6,6 +6,9 @@ use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata};
 
 use crate::aws::is_throttle;
 
+/// The code of a write whose condition does not hold.
+const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+
 /// A call to a table that did not succeed within its attempts.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -34,6 +37,21 @@ pub enum StoreError {
 impl StoreError {
     pub(super) fn throttled(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Throttled { operation, source: source.into() }
+    }
+
+    /// The output of a conditional write, or `None` where its condition does not hold.
+    pub(super) fn unless_condition_failed<T, E>(
+        operation: &'static str,
+        written: Result<T, E>,
+    ) -> Result<Option<T>, Self>
+    where
+        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        match written {
+            Ok(output) => Ok(Some(output)),
+            Err(error) if error.code() == Some(CONDITION_FAILED) => Ok(None),
+            Err(error) => Err(Self::of_call(operation)(error)),
+        }
     }
 
     /// A request that could not even be built.

@@ -14,7 +14,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable(pub(super) &'static str);
 
-/// Tells of the unreadable rows of a room that one call has met, once.
+/// The unreadable rows of a room that one call has met. They are logged in one line.
 #[derive(Debug, Default)]
 pub(super) struct UnreadableRows {
     rows: usize,
@@ -46,7 +46,7 @@ pub(super) fn read_text<'a>(item: &'a Item, attribute: &'static str) -> Result<&
     item.get(attribute).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Unreadable(attribute))
 }
 
-/// A number of at most [`MAX_INTEGER`], as all are that are written: whoever counts on from one does not overflow.
+/// A number of at most [`MAX_INTEGER`], as all are that are written, so that counting on from it cannot overflow.
 pub(super) fn read_number(item: &Item, attribute: &'static str) -> Result<u64, Unreadable> {
     let digits = item.get(attribute).and_then(|value| value.as_n().ok());
     let number = digits.and_then(|digits| digits.parse().ok());
@@ -58,7 +58,8 @@ pub(super) fn read_optional_number(item: &Item, attribute: &'static str) -> Resu
     item.contains_key(attribute).then(|| read_number(item, attribute)).transpose()
 }
 
-/// About the bytes that a row takes in the table, as DynamoDB counts them: names and values, a number at half a byte a digit.
+/// About how many bytes a row takes in the table, as DynamoDB counts them: names and values, a number at half a byte a
+/// digit.
 pub(super) fn bytes(item: &Item) -> usize {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),

@@ -1,5 +1,6 @@
 //! The tables, in DynamoDB.
 
+mod batch_read;
 pub mod congestion;
 pub mod connections;
 mod error;

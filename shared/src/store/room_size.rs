@@ -2,11 +2,11 @@
 
 use super::connections::Member;
 
-/// Slots in all.
+/// The number of slots: they have 16 bits.
 const SLOTS: u64 = 1 << 16;
 
-/// Estimates the size of a room from the first page of its index: slots are evenly spread, so the last one on the page says how much of
-/// the room it is.
+/// Estimates the size of a room from the first page of its index: slots are evenly spread, so the last one on the page
+/// says how much of the room it is.
 #[must_use]
 pub fn estimate(first_page: &[Member], is_all: bool) -> u64 {
     let read = first_page.len() as u64;

@@ -1,9 +1,9 @@
-//! Every row of the `Connections` table, whatever its room, and the deletion of those that were left behind; beside them what is
-//! published of rooms that somebody is in.
+//! The `Connections` table row by row, for the sweep: rows of connections, which are deleted if they were left behind,
+//! and rows of rooms' presence.
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::{Client, operation::delete_item::DeleteItemError};
+use aws_sdk_dynamodb::Client;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -28,7 +28,7 @@ pub struct RowKey {
 pub struct Row {
     /// The connection.
     pub connection: ConnectionId,
-    /// Whose it is, if the row says so.
+    /// Its subject, if the row says so.
     pub subject: Option<String>,
     /// When the row was put, in milliseconds since the Unix epoch.
     pub joined_at: u64,
@@ -40,7 +40,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// The room that the connection is in; `None` of a row among those of its subject.
+    /// The room that the connection is in; `None` if the row is one among those of its subject.
     #[must_use]
     pub fn room(&self) -> Option<RoomId> {
         RoomId::parse(&self.key.room_id).ok().filter(|_| !self.key.connection_id.starts_with(KEY_PREFIX))
@@ -56,20 +56,20 @@ pub struct OccupiedRoom {
     pub read_at: u64,
 }
 
-/// Part of the table.
+/// A page of the table.
 #[derive(Debug, Default)]
 pub struct RowPage {
     /// Its rows of connections. Those that cannot be read are left out.
     pub rows: Vec<Row>,
     /// The rooms with members among its rows of rooms' presence.
     pub occupied: Vec<OccupiedRoom>,
-    /// How many rows were read, the unreadable among them.
+    /// The number of rows that were read, unreadable ones among them.
     pub examined: usize,
     /// Where the next page starts, if there is one.
     pub next: Option<RowKey>,
 }
 
-/// The table of connections as a heap of rows.
+/// The `Connections` table, row by row.
 #[derive(Clone, Debug)]
 pub struct RowTable {
     client: Client,
@@ -124,15 +124,7 @@ impl RowTable {
             .expression_attribute_values(":joinedAt", number(row.joined_at))
             .send()
             .await;
-        match deleted {
-            Ok(_) => Ok(true),
-            Err(error)
-                if (error.as_service_error()).is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::of_call("DeleteItem of a connection")(error)),
-        }
+        Ok(StoreError::unless_condition_failed("DeleteItem of a connection", deleted)?.is_some())
     }
 }
 
@@ -152,7 +144,7 @@ fn is_presence(item: &Item) -> bool {
     read_text(item, "connectionId").is_ok_and(|key| key.starts_with(presence::KEY_PREFIX))
 }
 
-/// Nothing of a room without members, nor of a row that cannot be read.
+/// The room of a row of presence; `None` if it has no members, or the row cannot be read.
 fn read_occupied(item: &Item) -> Option<OccupiedRoom> {
     let everybody = read_optional_number(item, "everybody").ok()?.or_else(|| read_number(item, "count").ok())?;
     let (room, read_at) = (RoomId::parse(read_text(item, "roomId").ok()?).ok()?, read_number(item, "readAt").ok()?);

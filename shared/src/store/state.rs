@@ -1,8 +1,9 @@
 //! The rooms' state: of each key the greatest message. The `State` table: PK `roomId`, SK `key`.
 //!
-//! A view of the log. Whoever has a message puts it, on condition that it is greater than what is there: so messages may be put in any
-//! order, any number of times, by anybody. A removal, and a value whose time is over, are rows too: they read as absent, but nothing
-//! older comes back. A row that is beyond its `expiresAt` counts as deleted, whether or not the table has done so already.
+//! State is a view of the log. A message is put on condition that it is greater than the one that is there, so messages
+//! may be put in any order, any number of times, by anybody. A removal and an expired value are rows, too: they read as
+//! absent, and keep older messages from coming back. A row that is beyond its `expiresAt` counts as deleted, whether or
+//! not the table has done so already.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::{clock::Clock, message::LoggedMessage, order::Rank, room::RoomId};
 /// Rows in one read at the most.
 const PAGE_ROWS: i32 = 500;
 
-/// What a key has for a value.
+/// The value of a key, or its removal.
 #[derive(Clone, Debug)]
 pub struct StateValue {
     /// The key.
@@ -41,7 +42,7 @@ pub struct StateValue {
 }
 
 impl StateValue {
-    /// What a message makes its key's value; `None` without a key.
+    /// The value that a message gives its key; `None` for a message without a key.
     #[must_use]
     pub fn of(logged: &LoggedMessage) -> Option<Self> {
         let message = &logged.message;
@@ -61,7 +62,7 @@ impl StateValue {
         self.data.as_deref().filter(|_| self.until.is_none_or(|until| until > now))
     }
 
-    /// For how long it was to last from when it was accepted, in seconds.
+    /// How long it was to last from when it was accepted, in seconds.
     #[must_use]
     pub fn ttl_seconds(&self) -> Option<u64> {
         self.until.map(|until| until.saturating_sub(self.sent_at) / 1_000)
@@ -71,15 +72,15 @@ impl StateValue {
 /// What became of a message that was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is its key's value.
+    /// The message is its key's value now.
     Written,
-    /// The key has it already, or a greater one.
+    /// The key has this message already, or a greater one.
     Superseded,
 }
 
 /// Some of a room's rows, ascending by key as DynamoDB sorts them: by their bytes.
 #[derive(Debug, Default)]
-pub struct StatePage {
+pub struct StateRows {
     /// The rows.
     pub values: Vec<StateValue>,
     /// The last key that was read, if there is more after it.
@@ -100,17 +101,17 @@ impl<C: Clock> StateTable<C> {
         Self { client, table: table.into(), clock }
     }
 
-    /// Makes a message its key's value, unless that has a greater one. A removal is kept until `log_expires_at`, and a value that
-    /// does not last for `retention_seconds` longer than that, or until then: for as long as the log could deliver something older. Times are
-    /// in seconds since the Unix epoch.
+    /// Makes a message its key's value, unless that has a greater one. A removal is kept until `log_expires_at`. A
+    /// value that has an end is kept for `retention_seconds` after it, and at least until `log_expires_at`. So each is
+    /// kept for as long as the log could deliver an older message. Times are in seconds since the Unix epoch.
     ///
-    /// What is there already, or is greater, is kept until `log_expires_at` at least, if it is to be forgotten at all. For example, with a
-    /// retention of an hour:
+    /// A row that is there already, with this message or a greater one, is kept at least until `log_expires_at`, too.
+    /// For example, with a retention of an hour:
     ///
     /// ```text
     /// 12:00  v6 removes the key, which is to be forgotten at 13:00
-    /// 12:30  a late v5 is logged until 13:30, and superseded: so v6 is forgotten at 13:30 as well
-    /// 13:10  whoever reads the log still finds v5, and state knows better
+    /// 12:30  a late v5 is logged until 13:30, and superseded: so v6 is forgotten at 13:30, too
+    /// 13:10  the log still has v5, and the state still says that v6 has removed the key
     /// ```
     ///
     /// A throttled write is tried again by the SDK, as often as any call, before it is an error.
@@ -154,7 +155,7 @@ impl<C: Clock> StateTable<C> {
         }
     }
 
-    /// Has a row be forgotten no earlier than at a time. Returns false when somebody has changed it meanwhile.
+    /// Keeps a row at least until a time. Returns false if another writer has changed it meanwhile.
     async fn keep_until(&self, mut row: Item, expires_at: u64) -> Result<bool, StoreError> {
         if !read_number(&row, "expiresAt").is_ok_and(|current| current < expires_at) {
             return Ok(true);
@@ -201,7 +202,7 @@ impl<C: Clock> StateTable<C> {
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
-    pub async fn page(&self, room: &RoomId, after: &str) -> Result<StatePage, StoreError> {
+    pub async fn page(&self, room: &RoomId, after: &str) -> Result<StateRows, StoreError> {
         let query = self.client.query().table_name(&*self.table).consistent_read(true).limit(PAGE_ROWS);
         let query = query.expression_attribute_values(":room", text(room.as_str()));
         let query = if after.is_empty() {
@@ -214,7 +215,7 @@ impl<C: Clock> StateTable<C> {
         };
         let output = query.send().await.map_err(StoreError::of_call("Query of a room's state"))?;
         let last = output.last_evaluated_key.as_ref().and_then(|key| read_text(key, "key").ok());
-        let mut page = StatePage { values: Vec::new(), next: last.map(str::to_owned) };
+        let mut page = StateRows { values: Vec::new(), next: last.map(str::to_owned) };
         let mut unreadable = UnreadableRows::default();
         for item in output.items.unwrap_or_default().into_iter().filter(|item| !self.is_expired(item)) {
             match read_value(&item) {
@@ -227,7 +228,8 @@ impl<C: Clock> StateTable<C> {
     }
 }
 
-/// The row that a put has met, as far as it is told, where its condition failed.
+/// The row because of which a put's condition failed, as far as the table returns it; `None` if the put was carried
+/// out.
 fn conditional(put: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<Option<Item>, StoreError> {
     let Err(error) = put else { return Ok(None) };
     match error.as_service_error() {

@@ -1,5 +1,5 @@
-//! Which connections a subject has. Rows of the `Connections` table that are in no room and so in no index: PK `connectionId` =
-//! `subject/<sub>`, SK `roomId` = the connection. No connection has such an id.
+//! The connections of subjects: rows of the `Connections` table that are in no room and so in no index: PK
+//! `connectionId` = `subject/<sub>`, SK `roomId` = the connection. No connection has such an id.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct SubjectTable<C> {
 }
 
 impl<C: Clock> SubjectTable<C> {
-    /// In the table of connections with this name.
+    /// The rows in the table of connections with this name.
     pub fn new(client: Client, table: &str, clock: C) -> Self {
         Self { client, table: table.into(), clock }
     }
@@ -47,8 +47,8 @@ impl<C: Clock> SubjectTable<C> {
         Ok(())
     }
 
-    /// A subject's connections, the oldest first: of more than `limit` so many, in no certain choice. Some may be gone. Rows
-    /// that have expired are passed over: those of connections that outlive their tokens stay for hours, and must not take
+    /// A subject's connections, the oldest first; any `limit` of them if there are more. Some may be gone. Rows that
+    /// have expired are passed over: those of connections that outlive their tokens stay for hours, and must not take
     /// the places of others.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl<C: Clock> SubjectTable<C> {
         subject: &Subject,
         limit: u32,
     ) -> Result<Vec<ConnectionId>, StoreError> {
-        // One that cannot be read counts for nothing, and expires.
+        // A row that cannot be read counts for nothing, and expires.
         let read = |item: &Item| {
             let joined_at: u64 = read_number(item, "joinedAt").ok()?;
             let expires_at: u64 = read_number(item, "expiresAt").ok()?;

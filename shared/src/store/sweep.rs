@@ -1,5 +1,5 @@
-//! How far the scheduled sweep of connections has got: a row of the `Congestion` table, under the scope `sweep`, which no group of
-//! a queue has.
+//! The position of the scheduled sweep of connections: a row of the `Congestion` table, under the scope `sweep`, which
+//! no group of a queue has.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const ROW: &str = "connections";
 /// How long a position is kept, in seconds: a sweep that nobody has gone on with for a day begins anew.
 const KEPT_SECONDS: u64 = 24 * 60 * 60;
 
-/// Where the position is.
+/// The table that keeps the position.
 #[derive(Clone, Debug)]
 pub struct SweepPosition<C> {
     client: Client,
@@ -27,7 +27,7 @@ pub struct SweepPosition<C> {
 }
 
 impl<C: Clock> SweepPosition<C> {
-    /// In the congestion table with this name.
+    /// The position in the congestion table with this name.
     pub fn new(client: Client, table: &str, clock: C) -> Self {
         Self { client, table: table.into(), clock }
     }

@@ -10,7 +10,6 @@ use shared::{
     Message, RoomId,
     clock::{Clock, SystemClock},
     draft::{Origin, ProducerDraft},
-    json,
     limits::NAME_CHARS,
     queue::{Queue, Record, sqs::SqsQueue},
 };
@@ -178,7 +177,7 @@ fn message(options: &Options, id: &str, line: &str, now: u64) -> Result<Message,
     let from = options.from.as_str();
     let line = Line { room_id: &options.room, data: &data, id, from, key: options.key.as_deref() };
     let line = serde_json::to_string(&line).map_err(|error| error.to_string())?;
-    let draft: ProducerDraft<'_> = json::read(&line).map_err(|error| error.to_string())?;
+    let draft = ProducerDraft::read(&line).map_err(|error| error.to_string())?;
     draft.accept(Origin { id, from, sent_at: now }).map_err(|error| error.to_string())
 }
 

@@ -13,7 +13,6 @@ use shared::{
     clock::{Clock, SystemClock},
     draft::{Origin, ProducerDraft},
     frame::server::{StateEntry, StateRemoval},
-    json,
     limits::STATE_ENTRIES,
     order::Rank,
     queue::{Queue, Record, sqs::SqsQueue},
@@ -207,7 +206,7 @@ fn removal(room: &RoomId, key: &str, rank: Rank, origin: Origin<'_>) -> Result<M
     let version = Some(rank.version).filter(|version| *version > 0);
     let removal = Removal { room_id: room, key, version, remove: true };
     let text = serde_json::to_string(&removal).map_err(|error| error.to_string())?;
-    let draft: ProducerDraft<'_> = json::read(&text).map_err(|error| error.to_string())?;
+    let draft = ProducerDraft::read(&text).map_err(|error| error.to_string())?;
     draft.accept(origin).map_err(|error| error.to_string())
 }
 

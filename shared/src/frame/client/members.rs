@@ -1,4 +1,4 @@
-//! What clients say and ask of members: `presence` in `joinRoom`, and `getMembers`.
+//! Requests about a room's members: `presence` in `joinRoom`, and `getMembers`.
 
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -6,15 +6,15 @@ use super::JoinRoom;
 use crate::{
     json::{self, Counter, FieldError, Text, required},
     limits::{MEMBERS, MEMBERS_DEFAULT, SUBJECT_BYTES},
-    presence::MemberData,
+    presence::{Listing, MemberData},
     room::RoomId,
 };
 
 impl JoinRoom<'_> {
-    /// What the other members are told of it, if it is to be listed among them.
+    /// What the other members are told of the connection, if it is to be listed among them.
     ///
     /// # Errors
-    /// When `presenceData` is not fit for it, or there without `presence`.
+    /// When `presenceData` is too long, not readable everywhere, or there without `presence`.
     pub fn listing(&self) -> Result<Option<Listing>, FieldError> {
         match (self.presence == Some(true), self.presence_data) {
             (true, data) => Ok(Some(Listing { data: data.map(MemberData::of_client).transpose()? })),
@@ -24,30 +24,23 @@ impl JoinRoom<'_> {
     }
 }
 
-/// What the members of a room are told of one of them, besides its subject.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// What it says of itself.
-    pub data: Option<MemberData>,
-}
-
-/// `getMembers`.
+/// The fields of `getMembers`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetMembers {
-    /// The room.
+    /// The room whose members are read.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
     /// Only members whose subjects come after this one.
     pub after: Option<SubjectAfter>,
     /// The `rev` that came with the first page.
     pub rev: Option<Counter>,
-    /// Members at most.
+    /// How many members the page may have.
     pub limit: Option<MembersLimit>,
 }
 
 impl GetMembers {
-    /// Members at most, in any case.
+    /// Members at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit.map_or(MEMBERS_DEFAULT, |MembersLimit(limit)| limit)

@@ -1,12 +1,9 @@
-//! Rows of those who are present: whom presence lists, and whom lifecycle events count. Such a row has `memberOf` (its room) and
-//! `presentUntil`, one that is listed `listed` and perhaps `data` besides. By `memberOf` it is in the index `members-index`, in
-//! which no other row is.
+//! Rows of connections that are present: those that presence lists, and those that lifecycle events count. Such a row
+//! has the attributes `memberOf` (its room) and `presentUntil`, and a listed one `listed` and perhaps `data`. The index
+//! `members-index` is by `memberOf`, so no other row is in it.
 
 use aws_sdk_dynamodb::{
-    operation::{
-        put_item::{PutItemError, builders::PutItemFluentBuilder},
-        update_item::UpdateItemError,
-    },
+    operation::put_item::builders::PutItemFluentBuilder,
     types::{AttributeValue, ReturnValue},
 };
 
@@ -14,7 +11,7 @@ use super::{ConnectionTable, LEAVE, MemberTimes, PUT};
 use crate::{
     clock::Clock,
     connection::ConnectionId,
-    presence::MemberData,
+    presence::Listing,
     room::RoomId,
     store::{
         StoreError,
@@ -23,25 +20,18 @@ use crate::{
     subject::Subject,
 };
 
-/// How a connection is present in a room.
+/// The way in which a connection is present in a room.
 #[derive(Clone, Copy, Debug)]
 pub struct Membership<'a> {
-    /// For how long, in seconds, unless that is renewed.
+    /// How long it is present unless that is renewed, in seconds.
     pub lease_seconds: u64,
-    /// What is listed of it; `None` of one that is only counted.
-    pub listing: Option<Listing<'a>>,
-}
-
-/// What is listed of a member, besides its subject.
-#[derive(Clone, Copy, Debug)]
-pub struct Listing<'a> {
-    /// What it says of itself.
-    pub data: Option<&'a MemberData>,
+    /// What is listed of it; `None` if it is only counted.
+    pub listing: Option<&'a Listing>,
 }
 
 impl<C: Clock> ConnectionTable<C> {
-    /// Puts a connection into a room as one that is present; again is fine, and what the row was before is forgotten. It is
-    /// present no longer than its row lasts.
+    /// Puts a connection into a room as present, whatever its row was before; again is fine. It is present no longer
+    /// than its row lasts.
     ///
     /// # Errors
     /// As [`Self::join`].
@@ -74,14 +64,15 @@ impl<C: Clock> ConnectionTable<C> {
         match membership.listing {
             Some(Listing { data }) => {
                 let put = put.item("listed", AttributeValue::Bool(true));
-                data.into_iter().fold(put, |put, data| put.item("data", text(data.as_json())))
+                data.iter().fold(put, |put, data| put.item("data", text(data.as_json())))
             }
             None => put,
         }
     }
 
-    /// Puts a connection's row that was not found into a room in which others are present: as one that is counted for so many seconds,
-    /// or as one that is not. Says whether it was put: not over the row of one who is present, which was only not seen yet.
+    /// Puts back a row that was not found, in a room that keeps presence. With `counted_for`, the connection counts as
+    /// present for so many seconds. Returns false, and writes nothing, if there is a row after all and its connection
+    /// is present: the read before had not seen it yet.
     ///
     /// # Errors
     /// As [`Self::join`].
@@ -100,18 +91,11 @@ impl<C: Clock> ConnectionTable<C> {
             }
             None => self.put_of(connection, room, subject, self.expiry(ends_at)),
         };
-        match put.condition_expression("attribute_not_exists(memberOf)").send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if (error.as_service_error()).is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::of_call(PUT)(error)),
-        }
+        let put = put.condition_expression("attribute_not_exists(memberOf)").send().await;
+        Ok(StoreError::unless_condition_failed(PUT, put)?.is_some())
     }
 
-    /// Puts a connection into a room in which others are present, and it is not. Says whether it was until now.
+    /// Puts a connection into a room that keeps presence, but not as present. Says whether it was present until now.
     ///
     /// # Errors
     /// As [`Self::join`].
@@ -127,8 +111,9 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(old.as_ref().is_some_and(is_present))
     }
 
-    /// Renews for how long a connection is present, and with `ends_at` how long its row lasts. Says whether it was done: not to
-    /// a row that is gone, or not one of those who are present unless `also_absent`. What is listed of it stays.
+    /// Renews how long a connection is present and, with `ends_at`, how long its row lasts; what is listed of it stays.
+    /// Returns false, and writes nothing, if the row is gone, or if its connection is not present; with `also_absent`
+    /// that connection becomes present instead.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
@@ -157,19 +142,11 @@ impl<C: Clock> ConnectionTable<C> {
                 .expression_attribute_values(":expires", number(expires_at)),
             None => update.update_expression(set),
         };
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if (error.as_service_error()).is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(StoreError::of_call("UpdateItem of a connection")(error)),
-        }
+        Ok(StoreError::unless_condition_failed("UpdateItem of a connection", update.send().await)?.is_some())
     }
 
-    /// As [`Self::leave`], of a room in which connections are present. Says whether this one may have been: where there is no row, an
-    /// attempt of this call that was not answered may have deleted it.
+    /// As [`Self::leave`], in a room that keeps presence. Says whether the connection may have been present. Without a
+    /// row it may: an earlier attempt of this call that was not answered may have deleted the row.
     ///
     /// # Errors
     /// As [`Self::leave`].

@@ -1,4 +1,4 @@
-//! Appending to a log, all or nothing, on condition that nobody else has.
+//! Appending to a log: all entries or none, on condition that no other writer has appended.
 
 use aws_sdk_dynamodb::{
     config::{
@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
     types::{Put, TransactWriteItem},
 };
 
-use super::{Append, AppendError, LogEntry, LogTable, row::to_item};
+use super::{Append, LogEntry, LogTable, LogTableError, row::to_item};
 use crate::{
     aws::operation_error,
     clock::Clock,
@@ -25,13 +25,14 @@ use crate::{
 /// The sort key of the fence: the row that says where the log was started last, or carried on near its end.
 pub(super) const FENCE: u64 = 0;
 
-/// Where a log was started last, or carried on near its end.
+/// The fence: where a log was started last, or carried on near its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The first number.
+    /// The first number of the log since then.
     pub start: u64,
-    /// The last number before it: between the two there is nothing, and nobody has missed anything. Unknown in a fence that
-    /// an older version has written, and of a log that had been silent for longer than a month.
+    /// The last number before `start`. No message lies between the two, so whoever has everything up to `previous` has
+    /// missed nothing. Unknown in a fence that an older version has written, and if the log had been silent for longer
+    /// than a month.
     pub previous: Option<u64>,
 }
 
@@ -44,7 +45,7 @@ impl<C: Clock> LogTable<C> {
     ///
     /// # Errors
     /// When another writer was quicker, or the table does not take it.
-    pub async fn append(&self, room: &RoomId, entries: &[LogEntry], how: Append) -> Result<(), AppendError> {
+    pub async fn append(&self, room: &RoomId, entries: &[LogEntry], how: Append) -> Result<(), LogTableError> {
         match (entries, how) {
             ([], _) => Ok(()),
             ([entry], Append::Continue) => self.append_one(entry).await,
@@ -99,7 +100,7 @@ impl<C: Clock> LogTable<C> {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    async fn append_one(&self, entry: &LogEntry) -> Result<(), AppendError> {
+    async fn append_one(&self, entry: &LogEntry) -> Result<(), LogTableError> {
         let result = self
             .client
             .put_item()
@@ -110,17 +111,17 @@ impl<C: Clock> LogTable<C> {
             .await;
         match result {
             Ok(_) => Ok(()),
-            Err(error) if is_put_conflict(&error) => Err(AppendError::Conflict),
+            Err(error) if is_put_conflict(&error) => Err(LogTableError::Conflict),
             Err(error) => Err(StoreError::of_call("PutItem of a log")(error).into()),
         }
     }
 
-    async fn append_together(&self, puts: Vec<TransactWriteItem>) -> Result<(), AppendError> {
+    async fn append_together(&self, puts: Vec<TransactWriteItem>) -> Result<(), LogTableError> {
         let transaction = self.client.transact_write_items().set_transact_items(Some(puts)).customize();
         let transaction = transaction.config_override(Builder::new().retry_classifier(ThrottledTransaction));
         let Err(error) = transaction.send().await else { return Ok(()) };
         match error.as_service_error().and_then(Cancellation::of) {
-            Some(Cancellation::Conflict) => Err(AppendError::Conflict),
+            Some(Cancellation::Conflict) => Err(LogTableError::Conflict),
             Some(Cancellation::Throttled) => {
                 Err(StoreError::throttled(TRANSACTION, DisplayErrorContext(error).to_string()).into())
             }
@@ -139,9 +140,9 @@ fn is_put_conflict(error: &SdkError<PutItemError>) -> bool {
 /// Why a transaction was cancelled, as far as anything can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cancellation {
-    /// By another writer: the head must be read again.
+    /// Another writer was quicker: the head must be read again.
     Conflict,
-    /// By the table or one of its partitions, which takes no more for now.
+    /// The table or one of its partitions takes no more for now.
     Throttled,
 }
 
@@ -164,7 +165,8 @@ impl Cancellation {
     }
 }
 
-/// Has the SDK try a throttled transaction again as it does a throttled put; by itself it takes every cancellation for final.
+/// Has the SDK try a throttled transaction again as it does a throttled put; by itself it takes every cancellation for
+/// final.
 #[derive(Debug)]
 struct ThrottledTransaction;
 

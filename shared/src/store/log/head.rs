@@ -1,9 +1,9 @@
-//! Where a log stands, in a row of its own: what somebody who has everything wants to know costs half a read unit,
-//! however large the newest message is, and the answer outlives the messages.
+//! The head of a log, in a row of its own. A client that has everything learns so for half a read unit, however large
+//! the newest message is; and the row outlives the messages.
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::KeysAndAttributes};
+use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use super::LogTable;
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     room::RoomId,
     store::{
         StoreError,
+        batch_read::{BatchRead, BatchRows, READ_BATCH},
         item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
     },
 };
@@ -19,25 +20,21 @@ use crate::{
 /// The row's sort key, below those of the shards' progress.
 const SORT_KEY: i64 = -1_000_000;
 
-/// How long the row outlives the newest entry, in seconds: for so long it can be told whether a reader who was away has
-/// missed anything of a log that has expired.
+/// How long the row outlives the newest entry, in seconds: for that long it can be said whether a client that was away
+/// has missed anything of an expired log.
 const OUTLIVES_SECONDS: u64 = 30 * 24 * 60 * 60;
 
-/// Rooms in one read: the limit of `BatchGetItem`.
-const READ_BATCH: usize = 100;
-
-/// Rounds of a read: the first, and those for what the table did not process because it was throttling.
-const READ_ROUNDS: u32 = 3;
-
-/// The waits between those rounds.
-const READ_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
-
-const READ: &str = "BatchGetItem of logs' heads";
+/// A read of several logs' heads. Its waits are short, because a `sync` waits with it.
+const READ: BatchRead = BatchRead {
+    operation: "BatchGetItem of logs' heads",
+    rounds: 3,
+    backoff: Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) },
+};
 
 /// The newest entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogHead {
-    /// Its number.
+    /// The entry's number.
     pub seq: u64,
     /// When it was appended, in milliseconds since the Unix epoch.
     pub appended_at: u64,
@@ -47,16 +44,16 @@ pub struct LogHead {
 
 /// The heads of some logs.
 #[derive(Debug, Default)]
-pub struct Heads {
-    /// Those that have one.
+pub struct FoundHeads {
+    /// The heads of those logs that have one.
     pub found: HashMap<RoomId, LogHead>,
     /// Rooms whose row the table did not read because it was throttling.
     pub unread: Vec<RoomId>,
 }
 
 impl<C: Clock> LogTable<C> {
-    /// Notes the newest entry of a room's log, unless a newer one is noted. Whoever appends does so before the messages
-    /// count as brought out, so that no reader takes itself to have everything while one of them has not reached it.
+    /// Notes the newest entry of a room's log, unless a newer one is noted. A writer does this before its messages
+    /// count as posted. Otherwise a client that a message has not reached could take itself to have everything.
     ///
     /// # Errors
     /// When the table does not take it.
@@ -75,12 +72,7 @@ impl<C: Clock> LogTable<C> {
             .expression_attribute_values(":newest", number(head.seq))
             .send()
             .await;
-        match saved {
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            saved => saved.map(drop).map_err(StoreError::of_call("PutItem of a log's head")),
-        }
+        StoreError::unless_condition_failed("PutItem of a log's head", saved).map(drop)
     }
 
     /// The newest entry of a room's log, also for a while after it has expired; strongly consistent.
@@ -100,46 +92,34 @@ impl<C: Clock> LogTable<C> {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn heads(&self, rooms: &[RoomId]) -> Result<Heads, StoreError> {
-        let mut heads = Heads::default();
+    pub async fn heads(&self, rooms: &[RoomId]) -> Result<FoundHeads, StoreError> {
+        let mut heads = FoundHeads::default();
         for rooms in rooms.chunks(READ_BATCH) {
             self.read_heads(rooms, &mut heads).await?;
         }
         Ok(heads)
     }
 
-    async fn read_heads(&self, rooms: &[RoomId], heads: &mut Heads) -> Result<(), StoreError> {
+    async fn read_heads(&self, rooms: &[RoomId], heads: &mut FoundHeads) -> Result<(), StoreError> {
         let keys = rooms
             .iter()
             .map(|room| Item::from([("roomId".into(), text(room.as_str())), ("seq".into(), number(SORT_KEY))]))
             .collect();
-        let keys = KeysAndAttributes::builder().set_keys(Some(keys)).build().map_err(StoreError::not_built(READ))?;
-        let mut pending = Some(keys);
-        for round in 0..READ_ROUNDS {
-            let Some(keys) = pending.take() else { return Ok(()) };
-            if round > 0 {
-                tokio::time::sleep(READ_BACKOFF.delay(round - 1)).await;
-            }
-            let output = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
-            let output = output.map_err(StoreError::of_call(READ))?;
-            for item in output.responses.unwrap_or_default().remove(&*self.table).unwrap_or_default() {
-                // A row that was asked for by its key has the key.
-                let Some(room) = read_text(&item, "roomId").ok().and_then(|room| RoomId::parse(room).ok()) else {
-                    continue;
-                };
-                let mut unreadable = UnreadableRows::default();
-                match read_head(&item) {
-                    Ok(head) => drop(heads.found.insert(room, head)),
-                    Err(row) => {
-                        unreadable.add(row);
-                        unreadable.warn(&room);
-                    }
+        let keys = KeysAndAttributes::builder().set_keys(Some(keys));
+        let BatchRows { rows, unread } = READ.read(&self.client, &self.table, keys).await?;
+        // A row that was asked for by its key has the key.
+        let room_of = |item: &Item| RoomId::parse(read_text(item, "roomId").ok()?).ok();
+        for (room, item) in rows.iter().filter_map(|item| Some((room_of(item)?, item))) {
+            let mut unreadable = UnreadableRows::default();
+            match read_head(item) {
+                Ok(head) => drop(heads.found.insert(room, head)),
+                Err(row) => {
+                    unreadable.add(row);
+                    unreadable.warn(&room);
                 }
             }
-            pending = output.unprocessed_keys.unwrap_or_default().remove(&*self.table);
         }
-        let unread = pending.iter().flat_map(KeysAndAttributes::keys);
-        heads.unread.extend(unread.filter_map(|key| RoomId::parse(read_text(key, "roomId").ok()?).ok()));
+        heads.unread.extend(unread.iter().filter_map(room_of));
         Ok(())
     }
 }

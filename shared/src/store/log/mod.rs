@@ -1,12 +1,12 @@
 //! The room log: numbered messages. The `Messages` table: PK `roomId`, SK `seq`.
 //!
-//! Entries have numbers from 1 on. Under numbers that are no entries' stand a room's other rows:
+//! Entries have the numbers from 1 on. A room's other rows have numbers that no entry has:
 //!
 //! | `seq` | row |
 //! |---|---|
 //! | 0 | the fence: where the log was started last, or carried on near its end |
-//! | -1 | how far the room's broadcasts are out |
-//! | -2 - k | how far those of shard k are out |
+//! | -1 | progress: how far the room's broadcasts have been posted |
+//! | -2 - k | the same for shard k of the room |
 //! | -1,000,000 | the head: the newest entry, also after it has expired |
 
 mod append;
@@ -26,7 +26,7 @@ use super::{
 use crate::{clock::Clock, message::LoggedMessage, room::RoomId};
 
 pub use append::Fence;
-pub use head::{Heads, LogHead};
+pub use head::{FoundHeads, LogHead};
 pub use progress::{Progress, ProgressOf};
 
 /// A message in the log.
@@ -42,8 +42,9 @@ pub struct LogEntry {
     pub layout: Layout,
     /// Every number below this one is finished with: acknowledged or given up. 0 says nothing.
     pub floor: u64,
-    /// The number up to which the room's state was complete when this was appended: what has come between the two, with a key,
-    /// may be missing there. Every entry of an append that holds keys says so, and those after it until that is mended.
+    /// The number up to which the room's state was complete when this was appended: entries with a key between that
+    /// number and this one may be missing in the state. Every entry of an append with keys has it, and so have the
+    /// entries after it until the state is complete.
     pub state_at: Option<u64>,
 }
 
@@ -54,8 +55,8 @@ impl LogEntry {
         self.logged.seq
     }
 
-    /// The number up to which the room's state is complete, as far as the entry tells: where nothing may be missing, its own.
-    /// A key without [`LogEntry::state_at`] was appended by somebody who kept no state.
+    /// The number up to which the room's state is complete, as far as the entry tells: its own number if nothing may be
+    /// missing. An entry with a key and without [`LogEntry::state_at`] was appended by a writer that kept no state.
     #[must_use]
     pub fn state_complete_to(&self) -> u64 {
         let before = self.seq().saturating_sub(1);
@@ -67,7 +68,7 @@ impl LogEntry {
     }
 }
 
-/// How an entry goes out. It stands in the entry, so that whoever brings it out, now or on a redelivery, does the same.
+/// How an entry goes out. It is kept in the entry, so that a redelivery does the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// From the function that has appended it to every connection.
@@ -77,17 +78,17 @@ pub enum Layout {
     Shards(NonZeroU16),
 }
 
-/// Part of a log.
+/// A page of a log.
 #[derive(Debug, Default)]
 pub struct LogPage {
     /// The entries, in the order asked for.
     pub entries: Vec<LogEntry>,
-    /// Whether there are more in that direction. A page of which there is more has at least one entry.
+    /// Whether there are more in that direction. A page that says so has at least one entry.
     pub more: bool,
     /// About how many bytes the table has read for it, expired rows included.
     pub bytes: usize,
-    /// Numbers in this part of the log that are taken by rows which cannot be read. Nobody gets them, and no other message
-    /// can have them.
+    /// Numbers in this part of the log that are taken by rows which cannot be read. Nobody gets them, and no other
+    /// message can have them.
     pub unreadable: Vec<u64>,
 }
 
@@ -103,8 +104,9 @@ impl LogPage {
 
 /// Why entries were not appended.
 #[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// Another entry has one of the numbers, or another writer is at it: read the head again.
+pub enum LogTableError {
+    /// Another entry has one of the numbers, or another transaction is writing one of the rows. The head must be read
+    /// again.
     #[error("another writer has appended to the log")]
     Conflict,
     /// The table did not take it.
@@ -128,8 +130,8 @@ pub enum Append {
     },
 }
 
-/// The log table. Reads are strongly consistent unless they say otherwise, and leave out what has expired, whether or not the table has
-/// deleted it already: entries expire in order, deletions come in any.
+/// The log table. Reads are strongly consistent unless they say otherwise, and leave out what has expired, whether or
+/// not the table has deleted it already: entries expire in order, but DynamoDB deletes them in any.
 #[derive(Clone, Debug)]
 pub struct LogTable<C> {
     client: Client,

@@ -1,4 +1,4 @@
-//! How far a room's broadcasts are out, kept beside its log for whoever goes on with them.
+//! Progress: how far a room's broadcasts have been posted, kept beside its log so that a later invocation can go on.
 
 use std::num::NonZeroU16;
 
@@ -14,29 +14,29 @@ use crate::{
     },
 };
 
-/// How far one FIFO group has brought out the numbers of a room. Both sentences stay true for ever, so a row is worth
-/// reading as long as it is there.
+/// Progress: how far one FIFO group has posted the numbers of a room. What a row says stays true for ever, so even an
+/// old row is of use.
 ///
 /// `{done: 7, up_to: 9, slot: 40, missing: [12]}`: every connection of the group has been posted the numbers up to 7, and
 /// those in slots below 40, but for slot 12, have been posted 8 and 9 besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Every number up to this one is out.
+    /// The number up to which every slot has everything.
     pub done: u64,
     /// The number up to which the slots below `slot` have everything.
     pub up_to: u64,
-    /// The slot from which on nobody has anything beyond `done`.
+    /// The slot from which on none is sure to have anything beyond `done`.
     pub slot: u16,
-    /// The slots below it of which the same is true: a few whose connections took too long.
+    /// The slots below `slot` of which the same is true, because their connections took too long.
     pub missing: Vec<u16>,
 }
 
-/// Whose progress it is: which FIFO group's.
+/// The FIFO group whose progress it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProgressOf {
     /// The room's own group.
     Room,
-    /// That of one shard, counted from 0.
+    /// The group of one shard, counted from 0.
     Shard(u16),
 }
 
@@ -92,7 +92,8 @@ impl<C: Clock> LogTable<C> {
         Ok(())
     }
 
-    /// The number up to which everything is out in all of the first `shards` shards; 0 if one of them has saved nothing.
+    /// The number up to which all of the first `shards` shards have posted everything; 0 if one of them has saved
+    /// nothing.
     ///
     /// # Errors
     /// When the table does not answer.

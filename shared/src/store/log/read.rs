@@ -22,7 +22,7 @@ use crate::{
 /// The number of the first entry that a log can have.
 const FIRST: u64 = 1;
 
-/// Which way a page goes.
+/// The direction of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Ascending,
@@ -58,9 +58,10 @@ impl<C: Clock> LogTable<C> {
         self.descending(room, before, limit, Consistency::Strong).await
     }
 
-    /// As [`LogTable::latest`], but eventually consistent: at half the price, the newest of a log may be missing. Those just
-    /// before a `before` are not: numbers are consecutive, so what does not end there is read once more, strongly consistent. It
-    /// has expired, or another log was before it, if it is not there then.
+    /// As [`LogTable::latest`], but eventually consistent: at half the price, the newest entries may be missing.
+    /// Entries just before `before` are not: numbers are consecutive, so a page that does not begin with the number
+    /// before it is read again, strongly consistent. What is still missing then has expired, or the log was started
+    /// anew after it.
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
@@ -87,7 +88,7 @@ impl<C: Clock> LogTable<C> {
             let (page, last_read) = self.page(room, (FIRST, last), Direction::Descending, limit, consistency).await?;
             found.add(page);
             match last_read {
-                // Nothing but unreadable rows.
+                // The page had nothing but unreadable rows.
                 Some(last_read) if found.entries.is_empty() && found.more => last = last_read - 1,
                 _ => break,
             }
@@ -111,7 +112,7 @@ impl<C: Clock> LogTable<C> {
                 return Ok(found);
             };
             first = last_read + 1;
-            // Going up, the living come after the expired, however many of those the table has not deleted yet.
+            // Going up, living rows come after expired ones, of which the table may still have any number.
             if has_expired_only {
                 let living = self.first_living(room, first, &mut found.bytes).await?;
                 let Some(living) = living else { return Ok(LogPage { more: false, ..found }) };
@@ -127,7 +128,7 @@ impl<C: Clock> LogTable<C> {
     pub async fn fence(&self, room: &RoomId) -> Result<Option<Fence>, StoreError> {
         const OPERATION: &str = "GetItem of a log's fence";
         let row = self.row(room, FENCE, OPERATION).await?;
-        // Without knowing it nobody can write against it.
+        // A writer needs what the row says for its condition.
         let unreadable =
             |_: Unreadable| StoreError::Unavailable { operation: OPERATION, source: "the row cannot be read".into() };
         let read = |item: &Item| {
@@ -149,7 +150,7 @@ impl<C: Clock> LogTable<C> {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
     }
 
-    /// One query's worth of a log, and the last number that it read, expired or not.
+    /// The page that one query reads, and the last number in it, expired or not.
     async fn page(
         &self,
         room: &RoomId,
@@ -186,9 +187,9 @@ impl<C: Clock> LogTable<C> {
         Ok((page, last_read))
     }
 
-    /// The number from which on rows live, beyond many that have expired. Entries expire in order, so it is found by
-    /// halving: in about twenty small reads where there may be a hundred thousand rows.
-    /// `bytes_read` grows by what that reads: rows, whole.
+    /// The number from which on rows live, behind any number of expired ones. Entries expire in order, so it is found
+    /// by halving: among a hundred thousand rows in about twenty small reads. `bytes_read` grows by the bytes of the
+    /// rows that were read.
     async fn first_living(&self, room: &RoomId, first: u64, bytes_read: &mut usize) -> Result<Option<u64>, StoreError> {
         let newest = self.outermost(room, (first, u64::MAX), Direction::Descending, bytes_read).await?;
         let Some(newest) = newest.filter(|row| row.is_living) else { return Ok(None) };
@@ -204,7 +205,7 @@ impl<C: Clock> LogTable<C> {
         Ok(Some(low))
     }
 
-    /// The first row of a range in a direction. One that does not say when it expires lives.
+    /// The first row of a range in a direction. A row that does not say when it expires counts as living.
     async fn outermost(
         &self,
         room: &RoomId,
@@ -213,7 +214,7 @@ impl<C: Clock> LogTable<C> {
         bytes_read: &mut usize,
     ) -> Result<Option<Row>, StoreError> {
         let query = self.query(room, range, direction, 1).projection_expression("seq, expiresAt");
-        // What is not returned is read and paid for all the same.
+        // Attributes that are not returned are read and paid for all the same.
         let query = query.return_consumed_capacity(ReturnConsumedCapacity::Total);
         let output = query.send().await.map_err(StoreError::of_call("Query of a log"))?;
         let units = output.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or(1.0);

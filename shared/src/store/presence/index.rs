@@ -15,13 +15,13 @@ use crate::{
     },
 };
 
-/// Rows that are read at once for a page of members: some hundred kilobytes at the most.
+/// Rows that are read at once for a page of members: several hundred kilobytes at the most.
 const ROWS: i32 = 500;
 
 /// Reads for one page of members: rows that have expired, and those of members who are not listed, are passed over.
 const READS: usize = 4;
 
-/// What counts members.
+/// The attributes that are needed to count members.
 const WITHOUT_DATA: &str = "connectionId, userId, joinedAt, presentUntil, listed";
 
 const QUERY: &str = "Query of a room's members";
@@ -29,9 +29,9 @@ const QUERY: &str = "Query of a room's members";
 /// A connection of a member, as the index shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentRow {
-    /// The connection.
+    /// The member's connection.
     pub connection: String,
-    /// Whose it is.
+    /// Its subject.
     pub subject: String,
     /// What it says of itself.
     pub data: Option<MemberData>,
@@ -58,16 +58,16 @@ pub struct IndexCursor(Item);
 
 /// Members of a room, sorted by subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberPage {
-    /// The members.
+pub struct ListedPage {
+    /// The members, each once.
     pub members: Vec<Member>,
     /// The subject after which the next page starts, if there is one.
     pub next: Option<String>,
 }
 
 impl<C: Clock> PresenceTable<C> {
-    /// Reads a page of the index: a megabyte of rows, with those that have expired. The index follows the table within moments.
-    /// Without data a page takes as many units, and less memory and time.
+    /// Reads a page of the index: a megabyte of rows, expired ones among them. The index follows the table within
+    /// moments. A page without data takes as many read units, but less memory and time.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
@@ -92,12 +92,12 @@ impl<C: Clock> PresenceTable<C> {
         Ok(IndexPage { rows, next: page.last_evaluated_key.map(IndexCursor) })
     }
 
-    /// The members of a room whom its connections may see, as the index has them: at most `limit`, and perhaps fewer though there are
-    /// more. For rooms of which no list is published.
+    /// The members of a room whom its connections may see, as the index has them, for rooms of which no list is
+    /// published. At most `limit`, and perhaps fewer even if there are more.
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
-    pub async fn listed_after(&self, room: &RoomId, after: Option<&str>, limit: u32) -> Result<MemberPage, StoreError> {
+    pub async fn listed_after(&self, room: &RoomId, after: Option<&str>, limit: u32) -> Result<ListedPage, StoreError> {
         let (now, limit) = (self.clock.unix_seconds(), limit as usize);
         let (mut newest, mut last, mut start) = (BTreeMap::new(), None, None);
         for _ in 0..READS {
@@ -110,7 +110,7 @@ impl<C: Clock> PresenceTable<C> {
                 }
             }
             start = page.last_evaluated_key;
-            // One more is the one of which some rows may not have been read yet.
+            // One member more than the limit: rows of the last one may not have been read yet, so it is cut off.
             if start.is_none() || newest.len() > limit {
                 break;
             }
@@ -120,9 +120,9 @@ impl<C: Clock> PresenceTable<C> {
         if members.len() > limit {
             members.truncate(limit);
             let next = members.last().map(|member| member.id.clone());
-            return Ok(MemberPage { members, next });
+            return Ok(ListedPage { members, next });
         }
-        Ok(MemberPage { members, next: start.and(last) })
+        Ok(ListedPage { members, next: start.and(last) })
     }
 
     fn query(&self, room: &RoomId, after: Option<&str>) -> QueryFluentBuilder {
@@ -146,7 +146,7 @@ fn add_newest(newest: &mut BTreeMap<String, PresentRow>, row: PresentRow) {
 }
 
 impl PresentRow {
-    /// Whether it was put after another one. Of two of one millisecond, always the same one was.
+    /// Whether it was put after another one. Of two of the same millisecond, the connection's id decides.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.joined_at, &self.connection) > (other.joined_at, &other.connection)

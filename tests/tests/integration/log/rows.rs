@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::store::log::{Append, AppendError, Fence, Layout, LogEntry};
+use shared::store::log::{Append, Fence, Layout, LogEntry, LogTableError};
 use shared::{LoggedMessage, RoomId};
 
 use super::writer::{Log, ROOM, append, batch, message, numbers, room, writer};
@@ -57,9 +57,9 @@ async fn of_two_that_move_the_fence_from_the_same_place_one_does() {
     };
     append(5, None).await.unwrap();
     assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: 5, previous: None }));
-    assert!(matches!(append(6, None).await, Err(AppendError::Conflict)));
+    assert!(matches!(append(6, None).await, Err(LogTableError::Conflict)));
     append(6, Some(5)).await.unwrap();
-    assert!(matches!(append(7, Some(5)).await, Err(AppendError::Conflict)));
+    assert!(matches!(append(7, Some(5)).await, Err(LogTableError::Conflict)));
     assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: 6, previous: Some(5) }));
     assert_eq!(log.table.fence(&RoomId::parse("other").unwrap()).await.unwrap(), None);
 }

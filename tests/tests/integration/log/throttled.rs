@@ -2,7 +2,7 @@
 
 use shared::store::StoreError;
 use shared::store::connections::ConnectionTable;
-use shared::store::log::{Append, AppendError, Layout, LogEntry};
+use shared::store::log::{Append, Layout, LogEntry, LogTableError};
 use shared::{ConnectionId, LoggedMessage, clock::Clock};
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::dynamodb::{CONNECTIONS_TABLE, ConnectionRow};
@@ -13,7 +13,7 @@ use super::writer::{Log, client, message, room, rows};
 const ATTEMPTS: usize = 3;
 
 impl Log {
-    async fn append(&self, first: u64, count: u64) -> Result<(), AppendError> {
+    async fn append(&self, first: u64, count: u64) -> Result<(), LogTableError> {
         let entry = |seq| LogEntry {
             logged: LoggedMessage { seq, message: message(&format!("m{seq}"), &self.clock) },
             appended_at: 1,
@@ -27,8 +27,8 @@ impl Log {
     }
 }
 
-fn is_throttled<T>(result: &Result<T, AppendError>) -> bool {
-    matches!(result, Err(AppendError::Store(StoreError::Throttled { .. })))
+fn is_throttled<T>(result: &Result<T, LogTableError>) -> bool {
+    matches!(result, Err(LogTableError::Store(StoreError::Throttled { .. })))
 }
 
 fn cancelled(codes: &[&str]) -> Fault {
@@ -75,7 +75,7 @@ async fn beyond_the_sdks_patience_the_caller_is_told_that_it_is_a_throttle() {
 async fn a_conflict_is_one_though_another_row_was_throttled() {
     let log = Log::new();
     log.dynamodb.fault(Rule::on("TransactWriteItems", cancelled(&["ThrottlingError", "ConditionalCheckFailed"])));
-    assert!(matches!(log.append(1, 2).await, Err(AppendError::Conflict)));
+    assert!(matches!(log.append(1, 2).await, Err(LogTableError::Conflict)));
     assert_eq!(log.dynamodb.count("TransactWriteItems"), 1, "it would never succeed");
 }
 
@@ -86,12 +86,12 @@ async fn what_is_no_throttle_is_told_apart() {
         log.dynamodb.endpoint().clear_calls();
         log.dynamodb.fault(Rule::on("TransactWriteItems", cancelled(&["None", code])).times(1));
         let error = log.append(1, 2).await;
-        assert!(matches!(error, Err(AppendError::Store(StoreError::Unavailable { .. }))), "{error:?}");
+        assert!(matches!(error, Err(LogTableError::Store(StoreError::Unavailable { .. }))), "{error:?}");
         assert_eq!(log.dynamodb.count("TransactWriteItems"), 1);
     }
     log.dynamodb.fault(Rule::on("PutItem", Fault::access_denied()).times(1));
     let error = log.append(1, 1).await;
-    assert!(matches!(error, Err(AppendError::Store(StoreError::Unavailable { .. }))), "{error:?}");
+    assert!(matches!(error, Err(LogTableError::Store(StoreError::Unavailable { .. }))), "{error:?}");
 }
 
 #[tokio::test]
