@@ -4,8 +4,8 @@ use aws_lambda_events::sqs::SqsMessage;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use shared::{
     Message,
-    draft::{Origin, ProducerDraft},
     json::{self, FieldError},
+    message::draft::{Origin, ProducerDraft},
     queue::Record as QueueRecord,
     trace::TraceHeader,
 };

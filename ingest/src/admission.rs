@@ -138,17 +138,8 @@ pub(crate) mod tests {
     }
 
     async fn admit(admission: &Admission<Scripted>, at: u64) -> Result<(), u64> {
-        let message = Message {
-            room: RoomId::parse("r").unwrap(),
-            id: "m".to_owned(),
-            from: "alice".to_owned(),
-            sent_at: at,
-            data: RawValue::from_string("1".to_owned()).unwrap(),
-            key: None,
-            version: None,
-            remove: false,
-            ttl_seconds: None,
-        };
+        let message =
+            Message::new(RoomId::parse("r").unwrap(), "m", "alice", at, RawValue::from_string("1".to_owned()).unwrap());
         match admission.admit(&message, 10, &At(at)).await {
             Ok(()) => Ok(()),
             Err(RouteError::NotNow { until, .. }) => Err(until.retry_after_ms),

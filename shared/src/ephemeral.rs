@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     data,
-    draft::{Draft, ProducerDraft, escape_data},
     json::{FieldError, Name},
     limits::EPHEMERAL_DATA_BYTES,
+    message::draft::{Draft, ProducerDraft, escape_data},
     room::RoomId,
     text::escape_noncharacters,
 };

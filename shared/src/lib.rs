@@ -8,7 +8,6 @@ pub mod config;
 pub mod congestion;
 pub mod connection;
 mod data;
-pub mod draft;
 pub mod ephemeral;
 pub mod frame;
 pub mod json;

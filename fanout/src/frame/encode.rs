@@ -68,15 +68,15 @@ mod tests {
 
     fn logged(seq: u64, key: Option<&str>, version: Option<u64>, bytes: usize) -> LoggedMessage {
         let message = Message {
-            room: room(),
-            id: format!("m{seq}"),
-            from: "alice".into(),
-            sent_at: 0,
-            data: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap(),
             key: key.map(str::to_owned),
             version,
-            remove: false,
-            ttl_seconds: None,
+            ..Message::new(
+                room(),
+                format!("m{seq}"),
+                "alice",
+                0,
+                RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap(),
+            )
         };
         LoggedMessage { seq, message }
     }

@@ -146,15 +146,14 @@ mod tests {
 
     fn entry(seq: u64, has_key: bool, state_at: Option<u64>) -> LogEntry {
         let message = Message {
-            room: RoomId::parse("r").unwrap(),
-            id: format!("m{seq}"),
-            from: "alice".into(),
-            sent_at: 0,
-            data: RawValue::from_string("1".into()).unwrap(),
             key: has_key.then(|| "k".to_owned()),
-            version: None,
-            remove: false,
-            ttl_seconds: None,
+            ..Message::new(
+                RoomId::parse("r").unwrap(),
+                format!("m{seq}"),
+                "alice",
+                0,
+                RawValue::from_string("1".into()).unwrap(),
+            )
         };
         let logged = LoggedMessage { seq, message };
         LogEntry { logged, appended_at: 0, expires_at: 0, layout: Layout::Direct, floor: 0, state_at }

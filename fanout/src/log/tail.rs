@@ -299,17 +299,7 @@ mod tests {
     use super::*;
 
     fn message(id: &str) -> Message {
-        Message {
-            room: RoomId::parse("r").unwrap(),
-            id: id.into(),
-            from: "alice".into(),
-            sent_at: 0,
-            data: RawValue::from_string("1".into()).unwrap(),
-            key: None,
-            version: None,
-            remove: false,
-            ttl_seconds: None,
-        }
+        Message::new(RoomId::parse("r").unwrap(), id, "alice", 0, RawValue::from_string("1".into()).unwrap())
     }
 
     fn entry(seq: u64, id: &str) -> LogEntry {

@@ -63,17 +63,7 @@ mod tests {
     use super::*;
 
     fn tail_of(entries: usize) -> Tail {
-        let message = Message {
-            room: room(0),
-            id: "m".into(),
-            from: "alice".into(),
-            sent_at: 0,
-            data: RawValue::NULL.to_owned(),
-            key: None,
-            version: None,
-            remove: false,
-            ttl_seconds: None,
-        };
+        let message = Message::new(room(0), "m", "alice", 0, RawValue::NULL.to_owned());
         let logged = LoggedMessage { seq: 1, message };
         let mut entry =
             LogEntry { logged, appended_at: 0, expires_at: 0, layout: Layout::Direct, floor: 0, state_at: None };

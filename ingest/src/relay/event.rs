@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
     Message, RoomId,
-    draft::{Origin, ProducerDraft},
     json::{self, FieldError, required},
     limits::{NAME_CHARS, SUBJECT_BYTES},
+    message::draft::{Origin, ProducerDraft},
     queue::eventbridge::DETAIL_TYPE,
 };
 

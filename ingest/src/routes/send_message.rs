@@ -2,9 +2,9 @@
 
 use shared::{
     clock::Clock,
-    draft::{Draft, Origin},
     frame::server::Reply,
     json::{FieldError, Name},
+    message::draft::{Draft, Origin},
     metrics::{Metrics, names::ACCEPTED},
     queue::{Sink, ephemeral::EphemeralSink},
     rights::Right,

@@ -98,15 +98,15 @@ mod tests {
 
     fn message() -> Message {
         Message {
-            room: RoomId::parse("r").unwrap(),
-            id: "i\"".into(),
-            from: "alice".into(),
-            sent_at: 7,
-            data: RawValue::from_string(r#"{"x":1}"#.into()).unwrap(),
             key: Some("k".into()),
             version: Some(2),
-            remove: false,
-            ttl_seconds: None,
+            ..Message::new(
+                RoomId::parse("r").unwrap(),
+                "i\"",
+                "alice",
+                7,
+                RawValue::from_string(r#"{"x":1}"#.into()).unwrap(),
+            )
         }
     }
 

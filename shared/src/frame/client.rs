@@ -12,9 +12,9 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    draft::Draft,
     json::{self, Counter, FieldError, Name, Text, required},
     limits::{HISTORY_DEFAULT, HISTORY_MESSAGES, MAX_INTEGER, NAME_CHARS, STATE_ENTRIES, SYNC_ROOMS},
+    message::draft::Draft,
     room::RoomId,
     text::cut,
 };

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use shared::{
     Message, RoomId,
     clock::{Clock, SystemClock},
-    draft::{Origin, ProducerDraft},
     limits::NAME_CHARS,
+    message::draft::{Origin, ProducerDraft},
     queue::{Queue, Record, sqs::SqsQueue},
 };
 use tokio::{

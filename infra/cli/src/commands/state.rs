@@ -11,9 +11,9 @@ use serde::Serialize;
 use shared::{
     Message, RoomId,
     clock::{Clock, SystemClock},
-    draft::{Origin, ProducerDraft},
     frame::server::{StateEntry, StateRemoval},
     limits::STATE_ENTRIES,
+    message::draft::{Origin, ProducerDraft},
     order::Rank,
     queue::{Queue, Record, sqs::SqsQueue},
     rooms::RoomPatterns,

@@ -126,17 +126,13 @@ mod tests {
         let text = r#"{"rooms": [{"members": 1, "messagesPerSecond": 1, "bytes": 300}], "roomIdBytes": 4}"#;
         let workload = workload::read(text).unwrap();
         let size = MessageSize::of(&workload.rooms[0], &workload.setting);
-        let message = Message {
-            room: RoomId::parse("room").unwrap(),
-            id: "i".repeat(36),
-            from: "f".repeat(36),
-            sent_at: 1_795_219_207_000,
-            data: RawValue::from_string(format!("\"{}\"", "x".repeat(298))).unwrap(),
-            key: None,
-            version: None,
-            remove: false,
-            ttl_seconds: None,
-        };
+        let message = Message::new(
+            RoomId::parse("room").unwrap(),
+            "i".repeat(36),
+            "f".repeat(36),
+            1_795_219_207_000,
+            RawValue::from_string(format!("\"{}\"", "x".repeat(298))).unwrap(),
+        );
         let number = |length: usize| u32::try_from(length).map(f64::from).unwrap();
         let entry = broadcast::encode_entry(1_795_219_207_000_000, &message);
         let frame = broadcast::frame(&message.room, &[&entry], None);

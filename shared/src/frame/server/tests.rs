@@ -11,17 +11,7 @@ fn value(reply: Reply, request_id: Option<&str>) -> Value {
 #[test]
 fn replies_are_what_the_protocol_says() {
     let room_id = RoomId::parse("r").unwrap();
-    let message = Message {
-        room: room_id.clone(),
-        id: "i".into(),
-        from: "a".into(),
-        sent_at: 1,
-        data: RawValue::from_string("[1]".into()).unwrap(),
-        key: None,
-        version: None,
-        remove: false,
-        ttl_seconds: None,
-    };
+    let message = Message::new(room_id.clone(), "i", "a", 1, RawValue::from_string("[1]".into()).unwrap());
     let logged = LoggedMessage { seq: 8, message };
     let catch_up = || CatchUp { seq: 9, messages: vec![logged.clone()], more: true, truncated: false };
     let entry = json!({"seq": 8, "id": "i", "from": "a", "sentAt": 1, "data": [1]});

@@ -2,14 +2,11 @@
 
 use std::num::NonZeroU16;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::value::RawValue;
-
 use super::{Layout, LogEntry};
 use crate::{
     message::{LoggedMessage, Message},
     room::RoomId,
-    store::item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
+    store::item::{Item, Unreadable, number, read_number, read_optional_number, text},
 };
 
 /// The attribute that says in how many shards an entry goes out; absent from one that goes out directly.
@@ -23,28 +20,13 @@ const STATE_AT: &str = "stateAt";
 
 pub(super) fn to_item(entry: &LogEntry) -> Item {
     let LoggedMessage { seq, message } = &entry.logged;
-    let mut item = Item::from([
+    let mut item = message.to_attributes();
+    item.extend([
         ("roomId".into(), text(message.room.as_str())),
         ("seq".into(), number(seq)),
-        ("id".into(), text(&message.id)),
-        ("from".into(), text(&message.from)),
-        ("sentAt".into(), number(message.sent_at)),
-        ("data".into(), text(message.data.get())),
         ("appendedAt".into(), number(entry.appended_at)),
         ("expiresAt".into(), number(entry.expires_at)),
     ]);
-    if let Some(key) = &message.key {
-        item.insert("key".into(), text(key));
-    }
-    if let Some(version) = message.version {
-        item.insert("version".into(), number(version));
-    }
-    if message.remove {
-        item.insert("remove".into(), AttributeValue::Bool(true));
-    }
-    if let Some(seconds) = message.ttl_seconds {
-        item.insert("ttlSeconds".into(), number(seconds));
-    }
     if let Layout::Shards(shards) = entry.layout {
         item.insert(SHARDS.into(), number(shards));
     }
@@ -58,18 +40,7 @@ pub(super) fn to_item(entry: &LogEntry) -> Item {
 }
 
 pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreadable> {
-    let data = RawValue::from_string(read_text(item, "data")?.to_owned()).map_err(|_| Unreadable("data"))?;
-    let message = Message {
-        room: room.clone(),
-        id: read_text(item, "id")?.to_owned(),
-        from: read_text(item, "from")?.to_owned(),
-        sent_at: read_number(item, "sentAt")?,
-        data,
-        key: item.contains_key("key").then(|| read_text(item, "key")).transpose()?.map(str::to_owned),
-        version: read_optional_number(item, "version")?,
-        remove: item.contains_key("remove"),
-        ttl_seconds: read_optional_number(item, "ttlSeconds")?,
-    };
+    let message = Message::read_attributes(room, item)?;
     let layout = match read_optional_number(item, SHARDS)? {
         None => Layout::Direct,
         Some(shards) => {
@@ -90,26 +61,18 @@ pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreada
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::value::RawValue;
 
     use super::*;
     use crate::{
-        draft::{Draft, Origin},
         json,
         limits::MAX_INTEGER,
+        message::draft::{Draft, Origin},
     };
 
     fn entry() -> LogEntry {
-        let message = Message {
-            room: RoomId::parse("r").unwrap(),
-            id: "i".into(),
-            from: "alice".into(),
-            sent_at: 7,
-            data: RawValue::from_string("1".into()).unwrap(),
-            key: None,
-            version: None,
-            remove: false,
-            ttl_seconds: None,
-        };
+        let message =
+            Message::new(RoomId::parse("r").unwrap(), "i", "alice", 7, RawValue::from_string("1".into()).unwrap());
         let logged = LoggedMessage { seq: 5, message };
         LogEntry { logged, appended_at: 8, expires_at: 9, layout: Layout::Direct, floor: 0, state_at: None }
     }

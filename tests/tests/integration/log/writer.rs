@@ -62,17 +62,7 @@ pub(super) fn room() -> RoomId {
 
 /// A message that is accepted now.
 pub(super) fn message(id: &str, clock: &TestClock) -> Message {
-    Message {
-        room: room(),
-        id: id.to_owned(),
-        from: "alice".to_owned(),
-        sent_at: clock.unix_millis(),
-        data: RawValue::from_string("1".to_owned()).unwrap(),
-        key: None,
-        version: None,
-        remove: false,
-        ttl_seconds: None,
-    }
+    Message::new(room(), id, "alice", clock.unix_millis(), RawValue::from_string("1".to_owned()).unwrap())
 }
 
 pub(super) fn batch(ids: &[&str], clock: &TestClock) -> Batch {

@@ -78,17 +78,7 @@ impl Tables {
 
     /// A message without a key. Its data is its id.
     fn plain(&self, id: &str) -> Message {
-        Message {
-            room: room(),
-            id: id.to_owned(),
-            from: "eu".to_owned(),
-            sent_at: self.clock.unix_millis(),
-            data: data(&format!("{id:?}")),
-            key: None,
-            version: None,
-            remove: false,
-            ttl_seconds: None,
-        }
+        Message::new(room(), id, "eu", self.clock.unix_millis(), data(&format!("{id:?}")))
     }
 }
 

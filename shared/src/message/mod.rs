@@ -1,4 +1,8 @@
-//! Messages: as they wait in the queue, and as the log numbers them.
+//! Messages: as senders write them (`draft`), as they wait in the queue and as clients get them (here), and as rows of the log (`item`).
+//! A field that messages have is here and nowhere else.
+
+pub mod draft;
+mod item;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::value::RawValue;
@@ -58,6 +62,19 @@ impl Identity {
 }
 
 impl Message {
+    /// A message without what it may have besides.
+    #[must_use]
+    pub fn new(
+        room: RoomId,
+        id: impl Into<String>,
+        from: impl Into<String>,
+        sent_at: u64,
+        data: Box<RawValue>,
+    ) -> Self {
+        let (id, from) = (id.into(), from.into());
+        Self { room, id, from, sent_at, data, key: None, version: None, remove: false, ttl_seconds: None }
+    }
+
     /// The message's identity.
     #[must_use]
     pub fn identity(&self) -> Identity {
@@ -139,18 +156,8 @@ mod tests {
     #[test]
     fn the_end_of_a_value_is_a_number_that_every_client_can_read() {
         let until = |sent_at, ttl_seconds| {
-            let message = Message {
-                room: RoomId::parse("r").unwrap(),
-                id: String::new(),
-                from: String::new(),
-                sent_at,
-                data: RawValue::NULL.to_owned(),
-                key: Some("k".into()),
-                version: None,
-                remove: false,
-                ttl_seconds,
-            };
-            message.until()
+            let message = Message::new(RoomId::parse("r").unwrap(), "", "", sent_at, RawValue::NULL.to_owned());
+            Message { key: Some("k".into()), ttl_seconds, ..message }.until()
         };
         assert_eq!(
             (until(5, None), until(5, Some(2)), until(MAX_INTEGER, Some(1))),
