@@ -1,4 +1,4 @@
-//! What a usage costs.
+//! The bill for a usage.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{
 /// Messages a month at the first price.
 const FIRST_MESSAGES: f64 = 1e9;
 
-/// Who sends the bill.
+/// The service that charges for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Service {
@@ -48,12 +48,12 @@ impl Service {
     }
 }
 
-/// USD a month, by what it is for and by service.
+/// USD a month, by purpose and by service.
 #[derive(Clone, Debug, Default)]
 pub struct Bill(pub BTreeMap<(Part, Service), f64>);
 
 impl Bill {
-    /// Of a usage.
+    /// The bill for a usage, at these prices.
     #[must_use]
     pub fn of(usage: &Usage, prices: &Prices) -> Self {
         let messages = messages(usage);
@@ -99,7 +99,7 @@ impl Bill {
         self.0.values().sum()
     }
 
-    /// By what it is for.
+    /// The sums by purpose.
     #[must_use]
     pub fn by_part(&self) -> BTreeMap<Part, f64> {
         let mut parts = BTreeMap::new();
@@ -109,7 +109,7 @@ impl Bill {
         parts
     }
 
-    /// By service.
+    /// The sums by service.
     #[must_use]
     pub fn by_service(&self) -> BTreeMap<Service, f64> {
         let mut services = BTreeMap::new();
@@ -120,7 +120,7 @@ impl Bill {
     }
 }
 
-/// What API Gateway bills as messages.
+/// The number of messages that API Gateway bills.
 fn messages(usage: &Usage) -> f64 {
     [Count::FramesIn, Count::Replies, Count::Posts, Count::Closes, Count::Looks]
         .map(|count| usage.total(count))
@@ -128,7 +128,7 @@ fn messages(usage: &Usage) -> f64 {
         .sum()
 }
 
-/// USD of one message, on average over so many.
+/// The average price of a message in USD, given so many.
 fn blended(messages: f64, prices: &Prices) -> f64 {
     if messages <= 0.0 {
         return 0.0;
