@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange};
 use plotters::coord::ranged1d::{AsRangedCoord, SegmentValue, ValueFormatter};
@@ -126,6 +127,13 @@ fn title() -> TextStyle<'static> {
     ("sans-serif", 16).into_font().style(FontStyle::Bold).color(&INK)
 }
 
+/// A grid of horizontal lines, in the colours of all panels.
+fn grid<'m, 'a, 'b, X: Ranged, Y: Ranged, D: DrawingBackend>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, D>,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, D> {
+    mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(GRID).label_style(text())
+}
+
 impl Curve<'_> {
     fn draw(&self, area: &Area, number: fn(f64) -> String) -> Drawn {
         let places: Vec<_> = self.points.iter().map(|point| point.at).collect();
@@ -153,13 +161,7 @@ impl Curve<'_> {
             .x_label_area_size(40)
             .y_label_area_size(50)
             .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(GRID)
-            .label_style(text())
+        grid(&mut chart.configure_mesh())
             .x_desc(self.below)
             .x_label_formatter(&|value| number(*value))
             .y_labels(5)
@@ -187,16 +189,7 @@ impl Timeline<'_> {
             .margin_bottom(10)
             .y_label_area_size(NAMES)
             .build_cartesian_2d(0.0..end, 0.0..most)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(GRID)
-            .label_style(text())
-            .y_labels(4)
-            .y_label_formatter(&ToString::to_string)
-            .draw()?;
+        grid(&mut chart.configure_mesh()).y_labels(4).y_label_formatter(&ToString::to_string).draw()?;
         area.draw(&Text::new(self.title, (8, 8), title()))?;
         for (row, ((name, values), colour)) in (1..).zip(self.lines.iter().zip(LINES)) {
             let points = (0_u32..).map(f64::from).zip(values.iter().copied());
