@@ -1,4 +1,4 @@
-//! Messages, and handing batches of them to a function as its queue does.
+//! Batches of messages, handed to a function as its queue does.
 
 use serde_json::json;
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
@@ -9,7 +9,7 @@ pub(crate) fn message_to(room: &str) -> QueueRecord {
     QueueRecord::message(room, &format!("{:x}", fastrand::u64(..)), &json!("x".repeat(100)))
 }
 
-/// Hands over a batch of which nothing may be left.
+/// Hands over a batch, of which no record may be given back.
 pub(crate) async fn hand_over(environment: &Environment, records: &[QueueRecord]) -> Invocation {
     let invocation = environment.invoke(&queue_batch(records)).await;
     let left = batch_item_failures(invocation.response());
