@@ -3,6 +3,7 @@
 
 mod client;
 mod publisher;
+mod room;
 mod tests;
 
 /// What is listed of each of two subjects: 0 if it is absent, otherwise its data.
