@@ -5,11 +5,11 @@ use shared::clock::Clock;
 
 use super::world::{BEAT, LEASE, Row, World};
 
-/// How long a publication is under way, in milliseconds, at the most.
+/// The longest time that a publication is under way, in milliseconds.
 const UNDER_WAY: u64 = 300;
 
 impl World {
-    /// Lets clients do what is due: beat, ask for members, take what arrives.
+    /// Lets clients do everything that is due: beat, ask for members, take frames and replies that arrive.
     pub(super) fn serve_clients(&self) {
         let now = self.now();
         let connections: Vec<String> = self.members.borrow().keys().cloned().collect();
@@ -35,7 +35,8 @@ impl World {
         }
     }
 
-    /// As `sync` has it: renews the row, lets the room be looked at if nobody has lately, and tells where it stands.
+    /// Does what `sync` does: renews the row, has the room looked at if that was not done lately, and tells its
+    /// version.
     fn beat(&self, connection: &str, room: &str) {
         let row = self.row(room);
         let now = self.session_clock.unix_millis();
@@ -106,7 +107,7 @@ impl World {
         }
     }
 
-    /// Asserts that the clients of a room see what is published.
+    /// Asserts that the clients of a room see the published list.
     pub(super) fn assert_seen(&self, room: &str, what: &str) {
         let (Some(row), present) = (self.row(room), self.present(room)) else { return };
         for (connection, member) in self.members.borrow().iter().filter(|(_, member)| member.room == room) {

@@ -24,21 +24,21 @@ pub(super) const LEASE: u64 = 60_000;
 /// The delay of ticks, in milliseconds.
 pub(super) const DELAY: u64 = 3_000;
 
-/// For how long a tick that was received is hidden, in milliseconds.
+/// The time for which a received tick is hidden, in milliseconds.
 pub(super) const VISIBILITY: u64 = 90_000;
 
-/// How often a client beats, in milliseconds.
+/// The time between a client's beats, in milliseconds.
 pub(super) const BEAT: u64 = 25_000;
 
-/// How much clocks differ, in milliseconds.
+/// The difference between clocks, in milliseconds.
 pub(super) const SKEW: i64 = 200;
 
-/// What may go wrong, as shares of 1.
+/// The probabilities of faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
     /// Ticks that are not sent.
     pub(super) ticks_lost: f64,
-    /// Connections whose end nobody reports.
+    /// Ends of connections that nobody reports.
     pub(super) ends_unreported: f64,
     /// Frames that do not arrive, arrive twice, or late.
     pub(super) frames: f64,
@@ -61,7 +61,7 @@ pub(super) struct Member {
     pub(super) joined_at: u64,
     pub(super) present_until: u64,
     pub(super) is_listed: bool,
-    /// Whether its row is there.
+    /// Whether its row exists.
     pub(super) has_row: bool,
     pub(super) next_beat: u64,
     pub(super) view: PresenceView,
@@ -84,7 +84,7 @@ pub(super) struct Row {
 pub(super) struct World {
     pub(super) lagging: Lagging,
     pub(super) clock: TestClock,
-    /// As the functions of the session have it.
+    /// The clock of the session's functions.
     pub(super) session_clock: TestClock,
     pub(super) ticks: DelayedQueue,
     pub(super) broadcasts: DelayedQueue,
@@ -93,11 +93,11 @@ pub(super) struct World {
     pub(super) members: RefCell<BTreeMap<String, Member>>,
     pub(super) faults: Cell<Faults>,
     pub(super) random: RefCell<Rng>,
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub(super) connected: Cell<u64>,
 }
 
-/// How long the queue of ticks keeps them, in seconds, by the template.
+/// Seconds for which the queue of ticks keeps them, by the template.
 fn retention_of_ticks() -> u64 {
     let template = include_str!("../../../../infra/template.yaml");
     let queue = template.split("\n  PresenceQueue:\n").nth(1).unwrap();
@@ -150,7 +150,7 @@ impl World {
         self.random.borrow_mut().u64(..bound)
     }
 
-    /// Which connections are in a room.
+    /// The connections in a room.
     pub(super) fn connections(&self, room: &str) -> Vec<String> {
         let members = self.members.borrow();
         members.iter().filter(|(_, member)| member.room == room).map(|(connection, _)| connection.clone()).collect()
@@ -228,7 +228,7 @@ impl World {
         self.put(connection, &member);
     }
 
-    /// Deletes what is published of a room, if that has expired: sooner than the table's TTL ever does.
+    /// Deletes a room's published list if it has expired, sooner than the table's TTL ever does.
     pub(super) fn expire(&self, room: &str) {
         let row = format!("presence/{room}");
         let expires_at = self.lagging.row(&row, room).and_then(|row| row["expiresAt"].as_u64());
@@ -276,13 +276,14 @@ impl World {
         })
     }
 
-    /// Who should be in a room, by the rows of those who are present: each with the data of its newest connection.
+    /// The members that should be in a room, by the rows of present connections: each with the data of its newest
+    /// connection.
     pub(super) fn present(&self, room: &str) -> BTreeMap<String, Value> {
         let members = self.members.borrow();
         let mut newest: BTreeMap<&str, &Member> = BTreeMap::new();
         for member in members.values().filter(|member| member.room == room && member.has_row) {
             let known = newest.entry(&member.subject).or_insert(member);
-            // Of two of one millisecond that with the greater id, which comes later here.
+            // Of two connections of the same millisecond the one with the greater id counts, which comes later here.
             if known.joined_at <= member.joined_at {
                 *known = member;
             }
@@ -290,7 +291,7 @@ impl World {
         newest.into_iter().map(|(subject, member)| (subject.to_owned(), member.data.clone())).collect()
     }
 
-    /// Asserts that what is published of a room is who is present.
+    /// Asserts that a room's published list has exactly the present members.
     pub(super) fn assert_exact(&self, room: &str, what: &str) {
         let (present, row) = (self.present(room), self.row(room));
         let subjects: BTreeSet<&String> = present.keys().collect();

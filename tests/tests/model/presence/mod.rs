@@ -6,5 +6,5 @@ mod publisher;
 mod room;
 mod tests;
 
-/// What is listed of each of two subjects: 0 if it is absent, otherwise its data.
+/// The listed data of each of two subjects; 0 if it is absent.
 type List = [u8; 2];

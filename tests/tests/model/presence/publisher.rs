@@ -1,21 +1,21 @@
-//! How a room's list is published: rows that change, ticks that stand for the changes, an index that lags, two consumers of the
-//! ticks that crash anywhere.
+//! The publication of a room's list: rows that change, ticks that stand for the changes, an index that lags, and two
+//! consumers of the ticks that crash anywhere.
 
 use stateright::{Model, Property};
 
 use super::room::{Consumer, Phase, Room, Row, list_of};
 
-/// Nothing is overlooked for ever.
+/// No change is overlooked for ever.
 pub(super) const CAUGHT_UP: &str = "when all is quiet, the list is that of the rows";
 /// Two publications never share a rev.
 pub(super) const ONE_LIST: &str = "a rev has one list";
-/// Leases.
+/// The leases of living members do not end.
 pub(super) const STAYS: &str = "nobody's lease ends who is there";
-/// Lifecycle events.
+/// The lifecycle events of every publication are put.
 pub(super) const EVENTS: &str = "when all is quiet, every publication's events were put";
-/// Also across crashes.
+/// The order of events, also across crashes.
 pub(super) const IN_ORDER: &str = "events of a rev are put after those of the rev before";
-/// Frames.
+/// The frames of every publication are sent.
 pub(super) const FRAMES: &str = "when all is quiet, every publication's frame was sent";
 
 /// A rule that can be taken away.
@@ -25,7 +25,7 @@ pub(super) enum Rule {
     Renew,
     /// A tick is sent after the row is written.
     TickAfterWrite,
-    /// A tick is handled when the index has what it stands for.
+    /// A tick is handled when the index shows the changes that it stands for.
     Delay,
     /// Rooms in which nobody has looked for long get a tick.
     Check,
@@ -39,7 +39,7 @@ pub(super) enum Rule {
     Hold,
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Publishing {
     /// Changes of rows.
@@ -71,7 +71,7 @@ pub(super) enum Action {
     FallSilent {
         connection: usize,
     },
-    /// Its lease ends.
+    /// The lease of a silent client ends.
     Lapse {
         connection: usize,
     },
@@ -174,7 +174,7 @@ impl Publishing {
             room.history.push(row.list);
         }
         room.row = row;
-        // What it sends now it need not send again.
+        // It sends this change now, and need not send it again.
         room.consumers[consumer].has_resent = true;
         if !self.has(Rule::DoneLast) {
             let batch = room.consumers[consumer].batch.clone();
@@ -307,7 +307,7 @@ impl Model for Publishing {
             Action::Step { consumer } => self.step(&mut room, consumer),
             Action::Crash { consumer } => room.consumers[consumer] = Consumer::default(),
         }
-        // Which of two consumers does a thing makes no difference.
+        // The two consumers are interchangeable.
         room.consumers.sort();
         Some(room)
     }

@@ -10,7 +10,7 @@ pub(super) struct Tick {
     pub(super) id: u8,
     /// Its delay is over.
     pub(super) is_due: bool,
-    /// Connections whose changes it stands for and the index does not have, one bit each.
+    /// The connections whose changes it stands for and the index does not show yet, one bit each.
     pub(super) lagging: u8,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Room {
     pub(super) losses: u8,
     /// Clients that renew their rows no more: a lease may end at any step from then on.
     pub(super) is_silent: [bool; 3],
-    /// Something changed of which no tick tells.
+    /// There was a change without a tick.
     pub(super) is_untold: bool,
     /// Ticks that are not done, in order.
     pub(super) ticks: Vec<Tick>,
@@ -87,16 +87,16 @@ pub(super) struct Room {
     /// The list of each rev.
     pub(super) history: Vec<List>,
     pub(super) two_lists: bool,
-    /// Revs whose frames were sent, one bit each.
+    /// The revs whose frames were sent, one bit each.
     pub(super) frames: u8,
     /// The last rev whose events were put.
     pub(super) events: u8,
     pub(super) skipped: bool,
-    /// Somebody who is there is a member no more.
+    /// A living client is not a member any more.
     pub(super) lapsed: bool,
 }
 
-/// What is listed when these are the rows: of each subject the newest.
+/// The list for these rows: the newest data of each subject.
 pub(super) fn list_of(rows: [u8; 3]) -> List {
     let mut list = [0; 2];
     for (data, subject) in rows.iter().zip(SUBJECTS) {

@@ -7,7 +7,7 @@ impl Scenario {
     fn append(&self, world: &mut World, writer: usize) {
         let Some(known) = world.writers[writer].known else { return };
         if known.head != world.head() {
-            // Somebody else has appended.
+            // Another writer has appended.
             world.writers[writer].phase = Phase::Read;
             return;
         }
@@ -46,7 +46,7 @@ impl Scenario {
         }
     }
 
-    /// Without a put that is left, everything up to the head is in State.
+    /// Notes that State has everything up to the head, when no put is left.
     fn after_put(world: &mut World, writer: usize) {
         let writer = &mut world.writers[writer];
         if writer.phase == Phase::Put(Vec::new()) {
@@ -70,7 +70,7 @@ impl Scenario {
         }
     }
 
-    /// What the map does with a value.
+    /// Applies a value to the client's map.
     fn apply(&self, client: &mut Client, value: Value) {
         if self.supersedes(value, client.entry) {
             client.fell |= value.order() < client.greatest;
@@ -150,7 +150,7 @@ impl Scenario {
                 writer.batch = batch;
             }
             Action::ReadEnd { writer } => {
-                // What it knows itself stays true.
+                // What the writer knows already stays true.
                 let known = world.writers[writer].known.map_or(0, |known| known.complete);
                 let complete = known.max(world.complete());
                 world.writers[writer].known = Some(Known { head: world.head(), complete });

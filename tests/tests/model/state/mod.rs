@@ -31,7 +31,7 @@ enum Rule {
     AfterAppend,
     /// Entries say up to where State is complete.
     StateAt,
-    /// A writer that did not write what lies between applies it again before it calls it complete.
+    /// A writer that did not write the entries between applies them again before it calls state complete.
     ApplyAgain,
     /// An entry without a key says so too while something before it may not be applied.
     PlainStateAt,
@@ -45,13 +45,13 @@ enum Rule {
     Removed,
     /// Messages up to the first page's head do not touch the map.
     FirstHead,
-    /// What no page of a later snapshot had is dropped.
+    /// A key that is on no page of a later snapshot is dropped.
     Dropped,
     /// Pages of an earlier join are not applied.
     OwnJoin,
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[derive(Clone, Debug)]
 struct Scenario {
     mixes: Vec<Vec<Message>>,
@@ -215,7 +215,7 @@ impl Model for Scenario {
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut world = world.clone();
         self.act(&mut world, action);
-        // Which of two writers does a thing makes no difference.
+        // The two writers are interchangeable.
         world.writers.sort();
         Some(world)
     }
