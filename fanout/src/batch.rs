@@ -15,8 +15,9 @@ use crate::{log, presence::PresenceJob, shard::ShardJob};
 /// The sender of messages that producers write to the queue themselves without naming one.
 const PRODUCER: &str = "producer";
 
-/// How long before the queue took it a message can have been accepted, in milliseconds: a day in which EventBridge tries
-/// to deliver an event, and 14 days in the dead-letter queue. A time further off is no time of acceptance.
+/// The longest time before the queue took it in which a message can have been accepted, in milliseconds: a day in which
+/// EventBridge tries to deliver an event, and 14 days in the dead-letter queue. An earlier `sentAt` is no time of
+/// acceptance.
 const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 
 /// One FIFO group's records in a batch. There is no other consumer of the group meanwhile.
@@ -35,7 +36,7 @@ pub struct Record {
     pub id: String,
     /// The queue's handle on this delivery, with which the record is deleted or made visible again.
     pub receipt_handle: String,
-    /// How often the queue has delivered it, this time included.
+    /// The number of times that the queue has delivered it, this time included.
     pub receives: u32,
     /// When the queue took it, in milliseconds since the Unix epoch.
     pub queued_at: u64,

@@ -46,7 +46,7 @@ pub struct Config {
     pub shards: NonZeroU16,
     /// `FANOUT_HTTP_VERSION`.
     pub http_version: HttpVersion,
-    /// How posts are made.
+    /// The settings of posts.
     pub posts: PostConfig,
 }
 
@@ -79,7 +79,7 @@ pub enum HttpVersion {
     Http2,
 }
 
-/// How posts are made.
+/// The settings of posts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostConfig {
     /// `FANOUT_CONCURRENCY`: posts in flight at most, 900 or fewer: over HTTP/1.1 each takes a file descriptor, and an

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 pub(super) const DRAIN: Duration = Duration::from_millis(50);
 
 /// The time that a late wake-up may catch up. Timers fire up to a millisecond late, and a busy thread runs a few more
-/// late: at 10,000 posts a second, each would cost the time of tens of posts. More than this is lost, so that idleness
+/// late; at 10,000 posts a second, a millisecond is the time of ten posts. More than this is lost, so that idleness
 /// saves up no burst.
 pub(super) const SLACK: Duration = Duration::from_millis(5);
 

@@ -106,7 +106,7 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug)]
 enum Growth {
-    /// No post has passed yet at this rate, which stays until one does.
+    /// No post has passed yet at this rate, which does not grow until one does.
     Hold,
     /// The rate doubles with each window.
     SlowStart,
@@ -140,7 +140,7 @@ impl Window {
     }
 
     /// The rate of the posts in flight, by Little's law: their number divided by the time that they take. The share
-    /// that passed is cubed for caution: the account was at its limit, and other environments reduce their rate too.
+    /// that passed is cubed for caution: the account was at its limit, and other environments post as well.
     fn rate_in_flight(&self) -> f64 {
         let answers = f64::from(self.answers);
         let passed = 1.0 - self.refused().share();

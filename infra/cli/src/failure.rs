@@ -14,7 +14,7 @@ pub enum Failure {
     /// A call was refused or not answered: exit code 1.
     #[error("{what}: {}", Causes(source.as_ref()))]
     Call {
-        /// What the command was about to do.
+        /// The purpose of the call.
         what: String,
         /// The SDK's error.
         source: Box<dyn Error + Send + Sync>,

@@ -45,7 +45,7 @@ impl PresenceView {
         self.members.as_ref()
     }
 
-    /// How many members there are.
+    /// The number of members.
     pub fn count(&self) -> u64 {
         self.count
     }

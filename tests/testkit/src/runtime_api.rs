@@ -41,7 +41,7 @@ pub struct InitError {
     pub status: Option<ExitStatus>,
     /// The error that it reported to the Runtime API, if it did.
     pub reported: Option<Value>,
-    /// What it wrote to standard output and standard error.
+    /// Its standard output and standard error.
     pub output: String,
 }
 

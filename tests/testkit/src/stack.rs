@@ -24,7 +24,7 @@ const FUNCTIONS: [&str; 8] =
 /// The time for the stack to start.
 const START_WITHIN: Duration = Duration::from_mins(3);
 
-/// What `stack.json` says.
+/// The content of `stack.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
@@ -160,7 +160,7 @@ impl LocalStack {
         self.description.auth_secret_arn.as_deref().expect("a stack with a secret")
     }
 
-    /// What `stack.json` says.
+    /// The content of `stack.json`.
     pub fn description(&self) -> &Description {
         &self.description
     }

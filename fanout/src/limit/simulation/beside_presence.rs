@@ -69,8 +69,9 @@ async fn mean_time(seed: u64, rate: f64, rooms: Option<Rooms>, time: Duration) -
 }
 
 /// The stack's rate allows to publish a room of ten thousand, where a hundred clients come and go each second, every
-/// hundred seconds, or five rooms of a hundred every second. Prints what the benchmarks report: `cargo test -p fanout
-/// --lib messages_beside_presence -- --nocapture`.
+/// hundred seconds, or five rooms of a hundred every second.
+///
+/// Prints what the benchmarks report: `cargo test -p fanout --lib messages_beside_presence -- --nocapture`.
 #[tokio::test(start_paused = true)]
 #[expect(clippy::print_stdout, reason = "read by the benchmarks")]
 async fn messages_beside_presence_take_hardly_longer() {

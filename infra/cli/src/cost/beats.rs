@@ -1,4 +1,4 @@
-//! How often clients beat: the rules of the client library and of `syncAfterMs`.
+//! Beats: how often clients sync, by the rules of the client library and of `syncAfterMs`.
 //!
 //! A frame postpones the beat. 30 seconds after the last frame the client syncs the room, and then each time it has
 //! been silent for as long again, within the server's bounds: 30, 60, 120, 240, 480 and 960 seconds after the last

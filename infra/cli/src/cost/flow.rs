@@ -47,7 +47,7 @@ impl Flow {
     }
 }
 
-/// What a workload asks of the account.
+/// The demand of a workload on the account.
 #[derive(Clone, Debug)]
 pub struct Demand {
     /// The flow of each group's messages.
@@ -72,7 +72,7 @@ impl Demand {
     }
 }
 
-/// What a workload asks of the account.
+/// The demand of a workload on the account.
 #[must_use]
 pub fn demand(workload: &Workload) -> Demand {
     let frames = workload.rooms.iter().map(|group| frames_per_second(group, &workload.setting)).sum();

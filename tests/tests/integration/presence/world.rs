@@ -69,7 +69,7 @@ pub(super) struct Member {
     pub(super) inbox: Vec<(u64, Value)>,
 }
 
-/// What is published of a room.
+/// The published list of a room.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) rev: u64,
@@ -261,7 +261,7 @@ impl World {
         self.ticks.add(&Record { group_id, deduplication_id, body, reason: None, trace: None });
     }
 
-    /// What is published of a room.
+    /// The published list of a room.
     pub(super) fn row(&self, room: &str) -> Option<Row> {
         let row = self.lagging.row(&format!("presence/{room}"), room)?;
         let number = |name: &str| row[name].as_u64().unwrap();

@@ -1,11 +1,11 @@
-//! What is true of every snapshot, whatever happens to writers and readers: random runs of batches, redeliveries, crashes between any
-//! two calls, lost answers, races, cold environments, and clients that join, page and come back in the middle of it.
+//! Properties of every snapshot, in random runs of batches, redeliveries, crashes between any two calls, lost answers,
+//! races, cold environments, and clients that join, page and come back in the middle of it.
 //!
-//! Each page holds what the log says up to its number, and nothing that the log does not say; a snapshot with the stream after it is what
-//! the log says, also for a client that keeps what it had from before.
+//! Each page holds what the log says up to its number, and nothing else. A snapshot with the later broadcasts is what
+//! the log says, also for a client that keeps the values that it had before.
 //!
-//! In some runs hours pass, so that the log forgets. What took a value away must be remembered for as long as the log has that, or an
-//! older message that came after it; whether it is for longer is left open.
+//! In some runs hours pass, so that the log forgets. A removal must be remembered for as long as the log has it, or has
+//! an older message that came after it; it may be remembered for longer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -48,7 +48,7 @@ async fn look(patient: &Patient<'_>, client: &Client, id: &str) -> Finding {
 
 async fn of_role(patient: &Patient<'_>) -> Finding {
     let subject = "API Gateway log role";
-    // Where the stage has no access log, none is needed.
+    // Without an access log of the stage, no role is needed.
     let stage = async {
         let client = aws_sdk_apigatewayv2::Client::new(&patient.stack.sdk);
         let (api, name) = (patient.stack.output("ApiId").ok()?, patient.stack.output("StageName").ok()?);
