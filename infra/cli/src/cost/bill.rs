@@ -66,17 +66,7 @@ impl Bill {
             let mut add = |service, dollars: f64| *bill.0.entry((part, service)).or_default() += dollars;
             add(Service::ApiGateway, self::messages(&part_usage) * blended);
             add(Service::ApiGateway, usd("connectionMinutes", Count::ConnectionMinutes));
-            let invocations = [
-                Count::Authorizer,
-                Count::Session,
-                Count::Message,
-                Count::Relay,
-                Count::Fanout,
-                Count::ShardsFunction,
-                Count::PresenceFunction,
-                Count::EphemeralFunction,
-            ];
-            add(Service::Lambda, prices.usd("invocations", invocations.map(count).iter().sum()));
+            add(Service::Lambda, prices.usd("invocations", part_usage.invocations()));
             add(Service::Lambda, usd("gbSeconds", Count::GbSeconds));
             add(Service::DynamoDb, usd("writeUnits", Count::WriteUnits));
             add(Service::DynamoDb, usd("readUnits", Count::ReadUnits));
@@ -153,5 +143,17 @@ mod tests {
         assert!((bill.total() - 1_800.0).abs() < 1e-6, "{bill:?}");
         assert!((bill.by_part()[&Part::Posts] - 1_350.0).abs() < 1e-6);
         assert_eq!(bill.by_service().len(), 1);
+    }
+
+    #[test]
+    fn the_sweepers_invocations_are_billed_like_those_of_others() {
+        let prices = Prices::read(None).unwrap();
+        let of = |function| {
+            let mut usage = Usage::default();
+            usage.add(Part::Sweeps, function, 1e6);
+            Bill::of(&usage, &prices).total()
+        };
+        assert!(of(Count::Sweeper) > 0.0);
+        assert!((of(Count::Sweeper) - of(Count::Session)).abs() < 1e-9);
     }
 }

@@ -167,17 +167,6 @@ impl<'a> Report<'a> {
     fn counts(&self, text: &mut String) {
         let usage = &self.estimate.usage;
         let count = |counts: &[Count]| counts.iter().map(|count| usage.total(*count)).sum::<f64>();
-        let invocations = count(&[
-            Count::Authorizer,
-            Count::Session,
-            Count::Message,
-            Count::Relay,
-            Count::Fanout,
-            Count::ShardsFunction,
-            Count::Sweeper,
-            Count::PresenceFunction,
-            Count::EphemeralFunction,
-        ]);
         let _ = writeln!(
             text,
             "\nA month: {} posts, {} frames in, {} replies; {} invocations, {} GB-s; {} write units, {} read units;\n\
@@ -185,7 +174,7 @@ impl<'a> Report<'a> {
             short(count(&[Count::Posts])),
             short(count(&[Count::FramesIn])),
             short(count(&[Count::Replies])),
-            short(invocations),
+            short(usage.invocations()),
             short(count(&[Count::GbSeconds])),
             short(count(&[Count::WriteUnits])),
             short(count(&[Count::ReadUnits])),

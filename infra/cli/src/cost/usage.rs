@@ -153,6 +153,23 @@ impl Usage {
         self.0.iter().filter(|((_, counted), _)| *counted == count).fold(0.0, |sum, (_, number)| sum + number)
     }
 
+    /// Invocations of all functions.
+    #[must_use]
+    pub fn invocations(&self) -> f64 {
+        let functions = [
+            Count::Authorizer,
+            Count::Session,
+            Count::Message,
+            Count::Relay,
+            Count::Fanout,
+            Count::ShardsFunction,
+            Count::Sweeper,
+            Count::PresenceFunction,
+            Count::EphemeralFunction,
+        ];
+        functions.map(|function| self.total(function)).iter().sum()
+    }
+
     /// The number for one purpose.
     #[must_use]
     pub fn of(&self, part: Part, count: Count) -> f64 {
