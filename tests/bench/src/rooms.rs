@@ -7,7 +7,7 @@ use futures::future::join;
 use testkit::runtime_api::Environment;
 
 use crate::arguments::Arguments;
-use crate::batches::{hand_over, message_to};
+use crate::batches::{BATCH, hand_over, message_to, next_jobs};
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer, prefix};
 
@@ -34,9 +34,6 @@ const BIG_RUNS: usize = 3;
 
 /// Connections of the hot room, and messages that wait for it.
 pub(crate) const HOT_ROOM: (usize, usize) = (1_000, 1_000);
-
-/// Records in a batch of a FIFO queue.
-const BATCH: usize = 10;
 
 #[derive(Default)]
 pub(crate) struct Rooms {
@@ -116,17 +113,7 @@ async fn measure_hot(backing: &Backing, server: &ConnectionsServer, rooms: &mut 
 
 /// Hands over the jobs from a position on, as many as a batch holds at a time, until no more will come.
 async fn post_jobs(backing: &Backing, shards: &Environment, mut position: usize, is_logged: &Cell<bool>) {
-    loop {
-        let is_all = is_logged.get();
-        let mut jobs = backing.shard_jobs_from(position);
-        jobs.truncate(BATCH);
-        if jobs.is_empty() {
-            if is_all {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            continue;
-        }
+    while let Some(jobs) = next_jobs(backing, position, is_logged).await {
         position += jobs.len();
         hand_over(shards, &jobs).await;
     }

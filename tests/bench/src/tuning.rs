@@ -9,7 +9,7 @@ use futures::future::join3;
 use testkit::events::QueueRecord;
 use testkit::runtime_api::Environment;
 
-use crate::batches::{hand_over, message_to};
+use crate::batches::{BATCH, hand_over, message_to, next_jobs};
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer};
 use crate::{provenance, rate, tuning_page};
@@ -53,9 +53,6 @@ const FEWEST: u64 = 10;
 
 /// Connections of the room that they are sent to.
 pub(crate) const PACKED_ROOM: usize = 1_000;
-
-/// Records in a batch of a FIFO queue.
-const BATCH: usize = 10;
 
 /// Broadcasts with so many workers.
 pub(crate) struct Workers {
@@ -278,17 +275,7 @@ impl<'a> Queues<'a> {
     }
 
     async fn post_jobs(&self) {
-        loop {
-            let is_all = self.is_logged.get();
-            let mut jobs = self.backing.shard_jobs_from(self.posted.get());
-            jobs.truncate(BATCH);
-            if jobs.is_empty() {
-                if is_all {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                continue;
-            }
+        while let Some(jobs) = next_jobs(self.backing, self.posted.get(), &self.is_logged).await {
             hand_over(self.shards, &jobs).await;
             self.posted.set(self.posted.get() + jobs.len());
             self.settle();
