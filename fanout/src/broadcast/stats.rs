@@ -59,8 +59,8 @@ impl AddAssign for BroadcastStats {
 }
 
 impl BroadcastStats {
-    /// Whether so many connections missed the broadcast (at least a tenth, and [`WIDESPREAD`]) that no single one is at
-    /// fault. Closing them would bring all their clients back at once, to whatever is in trouble.
+    /// Whether so many connections missed the broadcast (at least a tenth of them, and at least three) that no single
+    /// one is at fault. Closing them would bring all their clients back at once, to whatever is in trouble.
     #[must_use]
     pub fn is_widely_missed(&self) -> bool {
         self.undelivered >= WIDESPREAD && self.undelivered * 10 >= self.connections()
