@@ -15,8 +15,9 @@ use crate::{log, presence::PresenceJob, shard::ShardJob};
 /// The sender of messages that producers write to the queue themselves without naming one.
 const PRODUCER: &str = "producer";
 
-/// How long before the queue took it a message can have been accepted, in milliseconds: a day in which EventBridge tries
-/// to deliver an event, and 14 days in the dead-letter queue. A time further off is no time of acceptance.
+/// The longest time before the queue took it in which a message can have been accepted, in milliseconds: a day in which
+/// EventBridge tries to deliver an event, and 14 days in the dead-letter queue. An earlier `sentAt` is no time of
+/// acceptance.
 const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 
 /// One FIFO group's records in a batch. There is no other consumer of the group meanwhile.
@@ -33,38 +34,39 @@ pub struct Group {
 pub struct Record {
     /// Its id, by which it is reported as failed.
     pub id: String,
-    /// What the queue wants to hear when the record is to be visible again.
+    /// The queue's handle on this delivery, with which the record is deleted or made visible again.
     pub receipt_handle: String,
-    /// How often the queue has delivered it, this time included.
+    /// The number of times that the queue has delivered it, this time included.
     pub receives: u32,
     /// When the queue took it, in milliseconds since the Unix epoch.
     pub queued_at: u64,
     /// The trace that it belongs to.
     pub trace: Option<TraceHeader>,
-    /// What is to be done.
+    /// The work that it asks for.
     pub job: Job,
 }
 
-/// What is to be done with a record.
+/// The work that a record asks for.
 #[derive(Debug)]
 pub enum Job {
     /// Log a message for the group's room, and post it.
     Message(Message),
     /// Post frames to a shard of a room.
     Shard(ShardJob),
-    /// Post to a room, or to a shard of it, who is in the room.
+    /// Post a publication of presence, which says who is in the room, to the room or to a shard of it.
     Presence(PresenceJob),
     /// Put it into the dead-letter queue: it can never be broadcast.
     DeadLetter {
         /// The record as it came.
         body: String,
-        /// Why.
+        /// Why it can never be broadcast.
         reason: String,
     },
 }
 
-/// What tells the kinds of bodies apart: only a shard job has a shard, unless it is one of presence. A message has `data` or
-/// `remove`, and may have a field `presence` of its producer's.
+/// The fields that tell the kinds of bodies apart. A publication of presence has `presence` but neither `data` nor
+/// `remove`: a message may have a field `presence` of its producer's own. Of the other bodies, those with `shard` are
+/// shard jobs.
 #[derive(Deserialize)]
 struct Kind {
     shard: Option<IgnoredAny>,
@@ -75,20 +77,20 @@ struct Kind {
     remove: bool,
 }
 
-/// For `deserialize_with`: `null` is there as well.
+/// Whether a field is there at all, for `deserialize_with`: a field that is `null` counts as well.
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// A record that the queue cannot have delivered.
+/// An event that no queue can have sent.
 #[derive(Debug, thiserror::Error)]
 #[error("a record has no messageId: is the function's event source an SQS queue?")]
 pub struct NotARecord;
 
-/// Reads a batch, and sorts it into its groups.
+/// Reads a batch and sorts its records into groups.
 ///
 /// # Errors
-/// When the event is none of a queue's: the function is wired wrongly.
+/// When the event does not come from a queue: the function has the wrong trigger.
 pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
     let mut groups: Vec<Group> = Vec::new();
     for record in records {
@@ -114,7 +116,8 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
     Ok(groups)
 }
 
-/// Reads a body. The group must be the room's: another one could be consumed at the same time, out of order.
+/// Reads a body. A message's group must be its room: a record in another group could be consumed at the same time as
+/// the room's own, and out of order.
 fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, FieldError> {
     let Kind { shard, presence, data, remove } = json::read(body)?;
     if presence.is_some() && !data && !remove {
@@ -131,7 +134,7 @@ fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, Field
 }
 
 impl Group {
-    /// The group's messages, as they are logged together; `None` when there are none.
+    /// The group's messages, which are logged together; `None` when there are none.
     #[must_use]
     pub fn messages(&self) -> Option<log::Batch> {
         let messages = || self.records.iter().filter_map(|record| Some((record, record.message()?)));
@@ -158,14 +161,14 @@ impl Group {
         })
     }
 
-    /// The place of the first record from one on that is a message or a shard job.
+    /// The position of the first message or shard job, searched from `first` on.
     #[must_use]
     pub fn next_numbered(&self, first: usize) -> Option<usize> {
         let is_numbered = |record: &Record| matches!(record.job, Job::Message(_) | Job::Shard(_));
         self.records[first..].iter().position(is_numbered).map(|place| first + place)
     }
 
-    /// The dead letters that follow one another from a position on, as the dead-letter queue gets them.
+    /// The run of dead letters that starts at a position, as records for the dead-letter queue.
     #[must_use]
     pub fn dead_letters_from(&self, first: usize) -> Vec<QueueRecord> {
         self.records[first..].iter().map_while(|record| record.dead_letter(&self.id)).collect()
@@ -180,8 +183,8 @@ impl Record {
         }
     }
 
-    /// When a message was accepted: what it says itself, if that is possible. A producer's `sentAt` in seconds, or of
-    /// another age, must not have its whole log searched.
+    /// The time when a message was accepted: its own `sentAt` where that is possible, else the time when the queue took
+    /// it. A producer's `sentAt` in seconds would otherwise have the room's whole log searched for the message.
     fn accepted_at(&self, message: &Message) -> u64 {
         let possible = self.queued_at.saturating_sub(OLDEST)..=self.queued_at;
         if possible.contains(&message.sent_at) { message.sent_at } else { self.queued_at }
@@ -191,7 +194,7 @@ impl Record {
         let Job::DeadLetter { body, reason } = &self.job else { return None };
         Some(QueueRecord {
             group_id: group_id.to_owned(),
-            // What keeps a second delivery of it apart from another record: the record's own id.
+            // The record's own id: should the record be delivered again, the dead-letter queue drops the second letter.
             deduplication_id: self.id.clone(),
             body: body.clone(),
             reason: Some(reason.clone()),

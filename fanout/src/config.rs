@@ -1,4 +1,4 @@
-//! What the `fanout` function needs to know.
+//! The configuration of the `fanout` function.
 
 use std::{num::NonZeroU16, time::Duration};
 
@@ -10,7 +10,7 @@ use shared::{
 
 use crate::layout::FULL_BATCH;
 
-/// What `FANOUT_SHARDS` may be: powers of two, so that every shard has the same number of slots.
+/// The values of `FANOUT_SHARDS`: powers of two, so that every shard has the same number of slots.
 const SHARDS: [&str; 8] = ["2", "4", "8", "16", "32", "64", "128", "256"];
 
 /// The `fanout` function's configuration.
@@ -26,7 +26,7 @@ pub struct Config {
     pub congestion_table: String,
     /// `QUEUE_URL`: the queue that feeds the function.
     pub queue_url: String,
-    /// `BATCH_SIZE`: records of a full batch of it.
+    /// `BATCH_SIZE`: records of a full batch of that queue.
     pub batch_size: usize,
     /// `SHARD_QUEUE_URL`: where shard jobs go.
     pub shard_queue_url: String,
@@ -46,7 +46,7 @@ pub struct Config {
     pub shards: NonZeroU16,
     /// `FANOUT_HTTP_VERSION`.
     pub http_version: HttpVersion,
-    /// How posts are made.
+    /// The settings of posts.
     pub posts: PostConfig,
 }
 
@@ -79,7 +79,7 @@ pub enum HttpVersion {
     Http2,
 }
 
-/// How posts are made.
+/// The settings of posts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostConfig {
     /// `FANOUT_CONCURRENCY`: posts in flight at most, 900 or fewer: over HTTP/1.1 each takes a file descriptor, and an
@@ -114,7 +114,7 @@ impl Config {
             dlq_url: settings.url("DLQ_URL"),
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
             region: settings.required("AWS_REGION"),
-            // Shorter, and clients could not recover what they miss; longer than ten years is a mistake.
+            // A minute at least, so that clients can recover what they miss; more than ten years is a mistake.
             retention: Duration::from_secs(settings.retention_seconds()),
             state: StateConfig::read(&mut settings),
             shard_size: settings.integer("FANOUT_SHARD_SIZE", 0..=1_000_000, 10_000),

@@ -1,5 +1,5 @@
-//! Which groups are behind: noted beside the broadcast, so that whoever sends learns of it. A batch of which no group is
-//! behind costs no call, and no broadcast fails or waits for this.
+//! Notes of groups that are behind, written beside the broadcast, from which the functions that accept messages learn
+//! whom to refuse. A batch without such a group costs no call, and no broadcast fails or waits because of a note.
 
 use std::{cell::Cell, time::Duration};
 
@@ -12,33 +12,33 @@ use shared::{
 
 use crate::{batch::Group, deadline::Deadline};
 
-/// Time for all calls of a batch. What is not noted now is noted with the group's next batch.
+/// Time for all calls of a batch. A group that could not be noted in it is noted with its next batch.
 const NOTED_WITHIN: Duration = Duration::from_secs(2);
 
-/// For so long nothing is noted after it has failed or taken too long: a table or queue that is in trouble must not slow down
+/// The time for which nothing is noted after a failure, in milliseconds: a table or queue in trouble must not slow down
 /// every broadcast.
 const PAUSE: u64 = 10_000;
 
-/// What is noted of groups that are behind. One for each environment.
+/// Writes the notes. There is one for each environment.
 #[derive(Debug)]
 pub struct Notes {
     table: CongestionTable,
-    /// In milliseconds since the Unix epoch.
+    /// Until then nothing is noted. In milliseconds since the Unix epoch.
     paused_until: Cell<u64>,
 }
 
 impl Notes {
-    /// In this table.
+    /// Notes that are written to a table.
     #[must_use]
     pub fn new(table: CongestionTable) -> Self {
         Self { table, paused_until: Cell::new(0) }
     }
 }
 
-/// Why something was not noted.
+/// The reason why a group was not noted.
 #[derive(Debug, thiserror::Error)]
 enum NotNoted {
-    /// How full the queue is is not known.
+    /// The queue did not say how many messages it holds.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// The table was not read or written.
@@ -46,7 +46,7 @@ enum NotNoted {
     Table(#[from] StoreError),
 }
 
-/// A group's head.
+/// The first record of a group in a batch.
 #[derive(Debug)]
 pub(crate) struct Head {
     group: String,
@@ -54,8 +54,8 @@ pub(crate) struct Head {
     is_first: bool,
 }
 
-/// The heads of the groups that are behind. A batch that is not full has emptied its groups; and of a full one, those of which
-/// there is little are not what fills it: they wait because others do.
+/// The heads of the groups that are behind. A batch that is not full has emptied its groups. In a full batch, a group
+/// with less than half of the records is not what fills the batch: it waits because others do.
 pub(crate) fn heads_behind(groups: &[Group], batch_size: usize, now: u64) -> Vec<Head> {
     if groups.iter().map(|group| group.records.len()).sum::<usize>() < batch_size {
         return Vec::new();
@@ -69,7 +69,7 @@ pub(crate) fn heads_behind(groups: &[Group], batch_size: usize, now: u64) -> Vec
 }
 
 impl Notes {
-    /// Notes how far behind groups of a queue are.
+    /// Notes how far behind the groups of a queue are.
     pub(crate) async fn note(&self, heads: Vec<Head>, queue: &impl Queue, seen_at: u64, deadline: Deadline) {
         if heads.is_empty() || seen_at < self.paused_until.get() {
             return;

@@ -1,4 +1,4 @@
-//! The invocation's deadline.
+//! The deadline of an invocation, and the phases before it.
 
 use std::{
     future::Future,
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// When an invocation must stop its work, and when it must have answered.
+/// The times at which the phases of an invocation end.
 ///
 /// ```text
 /// start ....... stop ........... drained ........ finished ........... answer ... deadline
@@ -23,17 +23,18 @@ pub struct Deadline {
     answer: Instant,
 }
 
-/// The work was not done in time.
+/// Work that was not done in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the invocation's time is up")]
 pub struct TimeIsUp;
 
-/// Time for sending the answer itself, at the most.
+/// The most time that is kept for sending the answer.
 const ANSWER: Duration = Duration::from_millis(250);
 
 impl Deadline {
-    /// From the deadline that Lambda gives, in milliseconds since the Unix epoch. Work stops `reserve` before it, but never
-    /// before half of the time has passed: every invocation gets further, however long the reserve is.
+    /// The phases before the deadline that Lambda gives, in milliseconds since the Unix epoch. Work stops `reserve`
+    /// before that, but never before half of the time has passed: every invocation gets further, however long the
+    /// reserve is.
     #[must_use]
     pub fn new(unix_millis: u64, reserve: Duration) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -50,7 +51,7 @@ impl Deadline {
         }
     }
 
-    /// Time for work, from the start on.
+    /// The time for work, counted from the start.
     #[must_use]
     pub fn work_time(self) -> Duration {
         self.work_time
@@ -61,7 +62,7 @@ impl Deadline {
         sleep_until(self.stop).await;
     }
 
-    /// Does work, unless it is not done when work must stop.
+    /// Runs work until it is done or must stop.
     ///
     /// # Errors
     /// When the work was not done in time; it is dropped.
@@ -69,7 +70,7 @@ impl Deadline {
         timeout_at(self.stop, work).await.map_err(|_| TimeIsUp)
     }
 
-    /// Lets work end that begins nothing new once it must stop.
+    /// Runs work, beyond the time when work must stop, which then begins nothing new but ends what it has begun.
     ///
     /// # Errors
     /// When it did not end in time; it is dropped.
@@ -77,7 +78,7 @@ impl Deadline {
         timeout_at(self.drained, work).await.map_err(|_| TimeIsUp)
     }
 
-    /// Finishes up, in a time that leaves some for the last thing.
+    /// Runs what finishes the work up. Time is left after it for [`conclude`](Self::conclude).
     ///
     /// # Errors
     /// When it was not done in time; it is dropped.
@@ -85,7 +86,7 @@ impl Deadline {
         timeout_at(self.finished, work).await.map_err(|_| TimeIsUp)
     }
 
-    /// Does the last thing, unless it is not done when the invocation must answer.
+    /// Runs the last thing before the answer.
     ///
     /// # Errors
     /// When it was not done in time; it is dropped.
@@ -105,7 +106,8 @@ mod tests {
         u64::try_from(now.as_millis()).unwrap() + millis
     }
 
-    /// How long the phases last, in milliseconds; the wall clock, from which they are counted, goes on by a few.
+    /// The ends of the phases, in milliseconds from the start. They are counted from the wall clock, which goes on by a
+    /// few milliseconds meanwhile.
     async fn phases(deadline: Deadline) -> [u128; 4] {
         let start = Instant::now();
         assert_eq!(deadline.work(pending::<()>()).await, Err(TimeIsUp));

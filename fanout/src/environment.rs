@@ -1,4 +1,4 @@
-//! What an environment of `fanout` or `shards` keeps from one invocation to the next.
+//! The state that an environment of `fanout` or `shards` keeps from one invocation to the next.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use shared::store::connections::ConnectionTable;
 
 use crate::{broadcast::Broadcaster, congestion::Notes, layout::Layouts, log::LogWriter, state::StateWriter};
 
-/// The function's state. One for each environment.
+/// The state of an environment.
 #[derive(Debug)]
 pub struct Fanout<Q, A, C> {
     /// The connection table.
@@ -15,17 +15,17 @@ pub struct Fanout<Q, A, C> {
     pub log: LogWriter<C>,
     /// The rooms' state.
     pub state: StateWriter<C>,
-    /// What is noted of groups that are behind.
+    /// Notes of groups that are behind.
     pub congestion: Notes,
     /// The queue that feeds the function.
     pub source_queue: Q,
-    /// Records of a full batch of it.
+    /// Records of a full batch of that queue.
     pub batch_size: usize,
     /// The queue of jobs for shards.
     pub shard_queue: Q,
     /// The dead-letter queue.
     pub dead_letters: Q,
-    /// How rooms' messages go out.
+    /// The choice between direct posts and shards for each room.
     pub layouts: Layouts,
     /// Posts to connections.
     pub broadcaster: Broadcaster<A, C>,

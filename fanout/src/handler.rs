@@ -1,5 +1,5 @@
-//! The handler of both functions that broadcast: of `fanout`, which the room queue feeds, and of `shards`, which the shard
-//! queue feeds. From a batch to what of it must stay in the queue.
+//! The handler of both functions that broadcast: `fanout`, which the room queue feeds, and `shards`, which the shard
+//! queue feeds. It takes a batch and returns the records that must stay in the queue.
 
 use std::{cell::Cell, time::Duration};
 
@@ -32,16 +32,16 @@ use crate::{
     group::Left,
 };
 
-/// How long a group that has ended waits for the others of its batch before it is acknowledged on its own, which costs a
-/// call.
+/// The time for which a group that has ended waits for the others of its batch, before it is acknowledged by a call of
+/// its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Serves one batch: its groups side by side. Says which records must stay in the queue: of each group, those from the
-    /// first one on that is not finished with. They are visible again in seconds.
+    /// Serves one batch, its groups side by side. Returns which records must stay in the queue: of each group, those
+    /// from the first unfinished one on. They are visible again in seconds.
     ///
     /// # Errors
-    /// When the event is none of a queue's: the function is wired wrongly.
+    /// When the event does not come from a queue: the function has the wrong trigger.
     pub async fn handle(
         &self,
         event: LambdaEvent<SqsEvent>,
@@ -51,16 +51,17 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let groups = batch::read(event.payload.records)?;
         let now = self.clock.unix_millis();
-        // SQS always says when it took a record.
+        // SQS always says when it took a record; 0 means that it was not told.
         for record in groups.iter().flat_map(|group| &group.records).filter(|record| record.queued_at > 0) {
             metrics.record(QUEUE_AGE, now.saturating_sub(record.queued_at));
         }
         let behind = heads_behind(&groups, self.batch_size, now);
         let (gone, gone_receiver) = gone::channel();
         let processing = async {
-            // Dropped at the end, and with it the channel's only sender: then the last rows are deleted.
+            // The invocation is dropped at the end of this block, and with it the channel's only sender: then the last
+            // rows are deleted.
             let invocation = Invocation::new(deadline, gone, metrics, trace);
-            let under_way = UnderWay::new(groups.len());
+            let under_way = GroupsUnderWay::new(groups.len());
             let processing =
                 groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));
             let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
@@ -82,13 +83,18 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(response)
     }
 
-    /// Processes a group. The whole batch is acknowledged when the function answers; a group that has ended long before
-    /// the others has its records deleted at once, so that its next messages do not wait for those.
-    async fn process_and_acknowledge(&self, group: Group, invocation: &Invocation<'_>, under_way: &UnderWay) -> Left {
+    /// Processes a group. The whole batch is acknowledged when the function returns. A group that ends long before the
+    /// others has its records deleted at once, so that its next messages need not wait for the others.
+    async fn process_and_acknowledge(
+        &self,
+        group: Group,
+        invocation: &Invocation<'_>,
+        under_way: &GroupsUnderWay,
+    ) -> Left {
         let left = self.process(group, invocation).await;
         let handles = left.finished_handles();
         if !under_way.others_end_within(PATIENCE).await && !handles.is_empty() {
-            // What is not deleted now is deleted with the rest of the batch.
+            // A record that is not deleted now is deleted with the rest of the batch.
             let deleted = invocation.deadline.finish(self.source_queue.delete(&handles)).await.unwrap_or_default();
             for error in deleted.into_iter().filter_map(Result::err) {
                 tracing::debug!(%error, "a record is acknowledged with the rest of its batch");
@@ -97,8 +103,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         left
     }
 
-    /// Closes connections; their clients come back and resume. One that is gone says so again, which is what was to be
-    /// expected.
+    /// Closes connections; their clients connect anew and resume. The answer 410 is to be expected, since some of them
+    /// are gone.
     async fn close(&self, connections: &[ConnectionId], metrics: &Metrics) {
         join_all(connections.iter().map(|connection| async move {
             let outcome = self.broadcaster.api().close(connection).await;
@@ -112,17 +118,17 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
 }
 
 /// The groups of a batch that are being processed.
-struct UnderWay {
+struct GroupsUnderWay {
     groups: Cell<usize>,
     ended: Notify,
 }
 
-impl UnderWay {
+impl GroupsUnderWay {
     fn new(groups: usize) -> Self {
         Self { groups: Cell::new(groups), ended: Notify::new() }
     }
 
-    /// One group has ended. Waits for the others, for a time; says whether they have ended too.
+    /// Notes that one group has ended, and waits for the others for a time. Returns whether they have ended too.
     async fn others_end_within(&self, patience: Duration) -> bool {
         let left = self.groups.get() - 1;
         self.groups.set(left);

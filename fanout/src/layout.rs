@@ -1,12 +1,13 @@
-//! How a room's messages go out: posted by whoever logs them, or handed to the shard queue.
+//! Layouts: whether a room's messages are posted by the consumer that logs them or handed to the shard queue.
 //!
 //! - A room of at most `FANOUT_SHARD_SIZE` members is posted to directly.
 //! - A larger one is cut into `FANOUT_SHARDS` ranges of slots, which are posted to side by side.
-//! - A room whose batches come in full has more waiting than a batch holds. It goes through the shard queue as one
-//!   shard: the log is then not held up by posting, and a batch of ten jobs is up to a hundred messages in one post.
+//! - A room whose batches come in full has more messages waiting than a batch holds. It goes through the shard queue as
+//!   one shard: then posting does not hold up the log, and a batch of ten jobs brings up to a hundred messages into one
+//!   post.
 //!
-//! The layout of a message stands in its log entry, so that every consumer does the same with it, now or on a
-//! redelivery. It changes only when nothing is under way on the shard queue.
+//! The layout of a message stands in its log entry, so that every consumer treats the message alike, now and on a
+//! redelivery. It changes only when nothing of the room is under way on the shard queue.
 
 use std::{cell::RefCell, num::NonZeroU16, num::NonZeroUsize};
 
@@ -22,38 +23,38 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// Messages of a full batch: the largest batch of a FIFO queue.
 pub const FULL_BATCH: usize = 10;
 
-/// Decides how messages go out.
+/// Decides on the layout of messages.
 #[derive(Debug)]
 pub struct Layouts {
-    /// Members above which a room is cut into shards; 0 is never.
+    /// Rooms with more members are cut into shards; 0 means never.
     shard_size: u64,
     shards: NonZeroU16,
-    /// About how many members rooms had when they were last looked at.
+    /// The estimated number of members that a room had when this environment last looked.
     sizes: RefCell<LruCache<RoomId, u64>>,
 }
 
 impl Layouts {
-    /// Rooms above `shard_size` members are cut into `shards` shards; a size of 0 is never.
+    /// Layouts that cut rooms with more than `shard_size` members into `shards` shards; a size of 0 means never.
     #[must_use]
     pub fn new(shard_size: u64, shards: NonZeroU16) -> Self {
         Self { shard_size, shards, sizes: RefCell::new(LruCache::new(REMEMBERED)) }
     }
 
-    /// About how many members the room had when this environment last looked.
+    /// The estimated number of members that the room had when this environment last looked.
     #[must_use]
     pub fn size(&self, room: &RoomId) -> Option<u64> {
         self.sizes.borrow_mut().get(room).copied()
     }
 
-    /// Learns the size of a room from the first page of its members.
+    /// Estimates the size of a room from the first page of its members, and remembers it.
     pub fn learn(&self, room: &RoomId, first_page: &[Member], is_all: bool) -> u64 {
         let size = room_size::estimate(first_page, is_all);
         self.sizes.borrow_mut().put(room.clone(), size);
         size
     }
 
-    /// The layout that a batch of so many messages should go out in, when those before it went out in `current`. A large
-    /// room counts as small again when it is half the size: at the threshold it would go to and fro.
+    /// The layout that a batch of so many messages should have, when those before it had `current`. A large room counts
+    /// as small again only at half the size: otherwise a room at the threshold would change to and fro.
     #[must_use]
     pub fn wanted(&self, size: u64, messages: usize, current: Layout) -> Layout {
         let was_large = matches!(current, Layout::Shards(shards) if shards.get() > 1);

@@ -4,21 +4,22 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`handler`] | takes a batch, answers what of it must stay in the queue |
-//! | [`batch`] | reads its records, and sorts them into their FIFO groups |
+//! | [`handler`] | takes a batch, and returns the records that must stay in the queue |
+//! | [`batch`] | reads the records, and sorts them into their FIFO groups |
 //! | [`group`] | brings one group out: a room's messages, or a shard's jobs |
 //! | [`log`] | numbers messages, and appends them to the room's log |
 //! | [`layout`] | decides whether a room's messages are posted at once or go through the shard queue |
-//! | [`resume`] | says where a group goes on that was interrupted |
+//! | [`resume`] | says where an interrupted group goes on |
 //! | [`frame`] | encodes messages, each once for all connections |
 //! | [`presence`] | reads and merges publications of who is in a room |
 //! | [`state`] | writes the greatest message of each key into the room's state |
 //! | [`shard`] | cuts broadcasts to large rooms into jobs |
 //! | [`broadcast`] | posts frames to a room's members |
 //! | [`limit`] | says when the next post may be made |
-//! | [`connections_api`] | makes it |
+//! | [`connections_api`] | makes the post |
 //!
-//! What lasts from one invocation to the next is in [`environment`]. [`congestion`] notes which groups are behind, for those who send.
+//! [`environment`] holds the state that lasts from one invocation to the next. [`congestion`] notes which groups are
+//! behind, so that senders are told to slow down.
 //!
 //! Ephemeral messages have a queue and a function of their own: [`ephemeral`].
 

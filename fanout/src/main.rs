@@ -1,4 +1,4 @@
-//! The `fanout` function, and the `shards` function: the same program behind another queue.
+//! The `fanout` function. The `shards` function is the same program behind another queue.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Presence frames: publications on their way to a room's connections. They are not logged and have no numbers. One that gets lost
-//! is made good by the next one, which says what it follows on, or by a client's `sync`.
+//! Presence frames: publications on their way to a room's connections. They are not logged and have no numbers. A lost
+//! one is made up for by the next one, which says which revision it follows, or by a client's `sync`.
 
 use std::num::NonZeroU16;
 
@@ -24,15 +24,15 @@ use crate::{
 pub struct PresenceJob {
     /// The room.
     pub room: RoomId,
-    /// Which of its connections, if not all.
+    /// The shard of the room; `None` means all connections.
     pub shard: Option<Shard>,
-    /// What they are told.
+    /// The publication.
     pub publication: Publication,
 }
 
-/// Where a job goes, besides to its room.
+/// The part of a job's body that names a shard.
 #[derive(Deserialize)]
-struct Place {
+struct Destination {
     shard: Option<ShardBody>,
 }
 
@@ -46,10 +46,10 @@ impl PresenceJob {
     /// Reads a job of a group.
     ///
     /// # Errors
-    /// When it is none that a publication or [`records`] makes for the group.
+    /// When the body is not one that a publication or [`records`] makes for the group.
     pub fn read(body: &str, group_id: &str) -> Result<Self, FieldError> {
         let (room, publication) = Publication::read(body)?;
-        let Place { shard } = json::read(body)?;
+        let Destination { shard } = json::read(body)?;
         let shard = shard.map(ShardBody::checked).transpose()?;
         let group = shard.map_or_else(|| room.to_string(), |shard| format!("{room}/{}", shard.number));
         if group_id != group {
@@ -59,7 +59,7 @@ impl PresenceJob {
     }
 }
 
-/// All publications of a group in one, as its connections are told of them.
+/// All publications of a group merged into one; `None` when there are none.
 #[must_use]
 pub fn merge<'a>(jobs: impl IntoIterator<Item = &'a PresenceJob>) -> Option<PresenceJob> {
     let mut jobs = jobs.into_iter();
@@ -71,7 +71,7 @@ pub fn merge<'a>(jobs: impl IntoIterator<Item = &'a PresenceJob>) -> Option<Pres
     Some(merged)
 }
 
-/// The frame of a publication. One of several publications that would be too large says that the list is to be asked for.
+/// The frame of a publication. If merged publications are too large for a frame, it tells clients to ask for the list.
 #[must_use]
 pub fn frame(room: &RoomId, publication: &Publication) -> EncodedFrame {
     let frame = publication.to_frame(room);
@@ -82,7 +82,7 @@ pub fn frame(room: &RoomId, publication: &Publication) -> EncodedFrame {
     EncodedFrame::presence(reload.to_frame(room).into())
 }
 
-/// A job with a publication for each of `shards` shards.
+/// A record with a publication for each of `shards` shards.
 #[must_use]
 pub fn records(
     room: &RoomId,
@@ -93,7 +93,7 @@ pub fn records(
     let record = |number: u16| {
         let group_id = format!("{room}/{number}");
         let body = publication.to_body(room, Some(Numbered { number, of: shards }));
-        // The same for the same publication and slots, so that a redelivered batch does not enqueue it twice.
+        // The id is the same for the same publication and slots, so that a redelivered batch does not enqueue it twice.
         let identity = Identity::of(&format!("presence of {group_id} of {shards}"), &body);
         Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None, trace: trace.cloned() }
     };

@@ -1,31 +1,31 @@
-//! Where a group's work goes on: which numbers are brought out next, and to which slots.
+//! Resuming a group's work: which numbers are brought out next, and to which slots.
 //!
-//! Pure decisions of the broadcast protocol. A group (a room, or one shard of it) brings out the numbers of its log in
-//! order. When the time is up in the middle of a step, a row says how far it got, and whoever receives the records next
-//! goes on there. For example, numbers 4 to 6 were posted to the slots below 900 when the time was up, but for a
-//! connection in slot 31 that had not answered:
+//! These are pure decisions of the broadcast protocol. A group (a room, or one shard of it) brings out the numbers of
+//! its log in order. When the time is up in the middle of a step, a row says how far it got, and the consumer that
+//! receives the records next goes on there. For example, numbers 4 to 6 were posted to all slots below 900 when the
+//! time was up, except to a connection in slot 31 that had not answered:
 //!
 //! ```text
 //! saved:      done 3, up to 6, slot 900, missing 31
 //! redelivery: 4 to 6 to slot 31 and to the slots from 900 on       (the interrupted step)
-//!             then 7 and whatever else there is, to all slots
+//!             then 7 and all later numbers to all slots
 //! ```
 
 use shared::store::log::Progress;
 
-/// How far a group has got, and what of that is written down.
+/// A group's progress, and the part of it that is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
     progress: Progress,
-    /// Every number below is known to be finished with by something that lasts: an entry of the log, or the row.
+    /// Every number below is on record as finished with, either in an entry of the log or in the row.
     floor: u64,
 }
 
-/// What is done next with the numbers in hand.
+/// The next step with the numbers in hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Write this row first. Before a number goes out it must be on record that everything below it is finished with:
-    /// what comes back from below later on (a redrive, a late duplicate) is then not posted out of order.
+    /// Write this row first. Before a number goes out, it must be on record that everything below it is finished with:
+    /// a lower number that comes back later (a redrive, a late duplicate) is then not posted out of order.
     Save(Progress),
     /// Bring out the numbers in hand up to `through`, to some slots.
     BringOut {
@@ -36,7 +36,7 @@ pub enum Next {
     },
 }
 
-/// The slots that lack a step: all from one on, and a few below it.
+/// The slots that lack a step: all from one on, and a few below that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slots {
     /// All from this one on.
@@ -46,7 +46,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Whether it is all of them.
+    /// Whether these are all slots.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.from == 0
@@ -54,7 +54,7 @@ impl Slots {
 }
 
 impl Resume {
-    /// From the group's row, if there is one and it matters, and from the number below which the log says that
+    /// The state of a group, given its row if there is one and it matters, and the number below which the log says that
     /// everything is finished with.
     #[must_use]
     pub fn new(row: Option<Progress>, floor: u64) -> Self {
@@ -63,14 +63,14 @@ impl Resume {
         Self { progress, floor }
     }
 
-    /// The last number that the group is done with: what is in hand starts above it.
+    /// The last number that the group is done with. The numbers in hand are above it.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.progress.done
     }
 
-    /// What is done next, when the numbers in hand go from `first` to `last`. Records leave a group only when they are
-    /// finished with, so everything before the first in hand is.
+    /// The next step, when the numbers in hand go from `first` to `last`. Records leave a group only when they are
+    /// finished with, so all numbers below the first in hand are.
     pub fn next(&mut self, first: u64, last: u64) -> Next {
         self.finished(first.saturating_sub(1));
         if first > self.floor {
@@ -84,13 +84,13 @@ impl Resume {
         }
     }
 
-    /// The row that [`Next::Save`] asked for is written.
+    /// Notes that the row that [`Next::Save`] asked for is written.
     pub fn saved(&mut self) {
         self.floor = self.floor.max(self.progress.done + 1);
     }
 
-    /// Every number up to `through` is brought out. The row of an interrupted step says nothing any more once its
-    /// numbers are.
+    /// Notes that every number up to `through` is brought out. Once those include all numbers of an interrupted step,
+    /// its slots say nothing any more.
     pub fn finished(&mut self, through: u64) {
         self.progress.done = self.progress.done.max(through);
         if self.progress.up_to <= self.progress.done {

@@ -1,7 +1,8 @@
-//! Shards: ranges of slots that a room is cut into, and the jobs on the shard queue that have frames posted to them.
+//! Shards: the ranges of slots that a large room is cut into, and the jobs on the shard queue, each with frames for one
+//! shard.
 //!
-//! Each shard has a group of its own, `{room}/{shard}`, so that one connection's frames stay in order and a broadcast to a
-//! hundred thousand connections runs on several environments at once. The frames in a job are numbered and encoded.
+//! Each shard has a FIFO group of its own, `{room}/{shard}`: one connection's frames stay in order, and a broadcast to
+//! a hundred thousand connections runs on several environments at once. The frames in a job are numbered and encoded.
 
 use std::{num::NonZeroU16, ops::RangeInclusive};
 
@@ -13,33 +14,33 @@ use shared::{
 
 use crate::frame::{EncodedFrame, repack::JobFrame};
 
-/// Shards of a room at the most: 2^8 ranges of 2^8 slots.
+/// The most shards of a room: 2^8 ranges of 2^8 slots.
 pub const MOST_SHARDS: u16 = 256;
 
-/// Slots in all.
+/// The number of all slots.
 const SLOTS: u32 = 1 << 16;
 
-/// Bytes of frames in one job: one frame of the largest size always fits, and the job fits the record size of SQS
-/// before August 2025, 256 KiB.
+/// The most bytes of frames in one job: a frame of the largest size always fits, and the job fits 256 KiB, the record
+/// size of SQS before August 2025.
 const JOB_BYTES: usize = 200 * 1024;
 
 /// One of the shards that a room is cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 0.
+    /// The shard's number, from 0.
     pub number: u16,
-    /// Of how many: a power of two.
+    /// The number of shards of the room: a power of two.
     pub of: NonZeroU16,
 }
 
-/// A part of a broadcast.
+/// The part of a broadcast that is for one shard.
 #[derive(Clone, Debug)]
 pub struct ShardJob {
     /// The room.
     pub room: RoomId,
-    /// Which of its connections.
+    /// The shard.
     pub shard: Shard,
-    /// What they are to get, in order.
+    /// The frames for it, in order.
     pub frames: Vec<JobFrame>,
 }
 
@@ -61,7 +62,7 @@ pub(crate) enum ShardBody {
         number: u16,
         of: NonZeroU16,
     },
-    /// As version 1 wrote it: jobs of that version may still wait in the room queue.
+    /// The form of version 1, of which jobs may still wait in the room queue.
     Slots {
         first: u16,
         last: u16,
@@ -75,7 +76,7 @@ impl ShardBody {
         self.shard().ok_or_else(|| FieldError::invalid("shard", range()))
     }
 
-    /// The shard, if it is one: one of a power of two.
+    /// The shard; `None` unless it is one of a power of two.
     fn shard(&self) -> Option<Shard> {
         let shard = match *self {
             Self::Numbered { number, of } => Shard { number, of },
@@ -105,8 +106,8 @@ impl Shard {
     }
 }
 
-/// A job with the same frames for each of `shards` shards, all of one trace. Made one by one: together they are many times the size of the
-/// frames.
+/// A record with the same frames for each of `shards` shards, all of one trace. The records are made one by one, since
+/// all of them together are many times the size of the frames.
 pub fn records<'a>(
     room: &'a RoomId,
     frames: &[EncodedFrame],
@@ -114,21 +115,21 @@ pub fn records<'a>(
     trace: Option<&'a TraceHeader>,
 ) -> impl Iterator<Item = Record> + 'a {
     let hashes: String = frames.iter().map(EncodedFrame::sha256).collect();
-    // The encoder makes JSON, which is UTF-8.
+    // Frames are JSON, which is UTF-8.
     let bodies: Vec<_> = frames.iter().map(|frame| String::from_utf8_lossy(frame.body())).collect();
     let frames = escape_noncharacters(bodies.join(","));
     (0..shards.get()).map(move |number| {
         let group_id = format!("{room}/{number}");
-        // The same for the same frames and slots, so that a redelivered batch does not enqueue them twice.
+        // The id is the same for the same frames and slots, so that a redelivered batch does not enqueue them twice.
         let identity = Identity::of(&format!("{group_id} of {shards}"), &hashes);
-        // A room id has no characters that JSON escapes.
+        // A room id contains no characters that JSON would escape.
         let body =
             format!(r#"{{"v":2,"roomId":"{room}","shard":{{"number":{number},"of":{shards}}},"frames":[{frames}]}}"#);
         Record { group_id, deduplication_id: identity.to_deduplication_id(), body, reason: None, trace: trace.cloned() }
     })
 }
 
-/// The first frames that fit one job together, one at least.
+/// The first frames that fit one job together; at least one.
 #[must_use]
 pub fn first_job(frames: &[EncodedFrame]) -> &[EncodedFrame] {
     let totals = frames.iter().scan(0, |bytes, frame| {
@@ -149,7 +150,7 @@ impl ShardJob {
     /// Reads a job of a group.
     ///
     /// # Errors
-    /// When it is none that [`records`] makes for the group.
+    /// When the body is not one that [`records`] makes for the group.
     pub fn read(body: &str, group_id: &str) -> Result<Self, FieldError> {
         let body: Body<'_> = serde_json::from_str(body)
             .map_err(|_| FieldError::invalid("shard", "must be that of a shard job, with its frames"))?;

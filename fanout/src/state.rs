@@ -1,7 +1,8 @@
-//! The rooms' state, brought up to the end of their logs: of each key the greatest message, after the append and beside the posts.
+//! The rooms' state: the greatest message of each key in the log, written after the append and beside the posts.
 //!
-//! Not before the append: a crash or a lost race would show what the log does not have. Not in one transaction with it: twice the
-//! units, and one superseded key would cancel the append. So state may lag behind the log, and the log says so ([`crate::log`]).
+//! It is not written before the append: after a crash or a lost race it would show what the log does not have. Nor in
+//! one transaction with the append: that costs twice the units, and a single superseded key would cancel the append. So
+//! state may lag behind the log, and the log says how far ([`crate::log`]).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,16 +29,16 @@ use shared::{
 
 use crate::log::{Batch, LogWriter, StateWork, Unapplied};
 
-/// Writes of one batch under way at once: one for each of its messages.
+/// The most writes under way at once: one for each message of a batch.
 const WRITES: usize = 10;
 
-/// Attempts to write a value while the table throttles; with the waits between them some three seconds. Then the room's records go back
-/// to the queue, and other rooms go on.
+/// Attempts to write a value while the table throttles, some three seconds with the waits between them. Then the room's
+/// records go back to the queue, and other rooms go on.
 const ATTEMPTS: u32 = 6;
 
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Entries of a log that are read at once when state may lack them.
+/// Entries of a log that are read in one page when state may lack them.
 const READ: u32 = 250;
 
 /// Writes the state of the rooms that have one.
@@ -55,20 +56,22 @@ struct Kept<C> {
 }
 
 impl<C: Clock> StateWriter<C> {
-    /// For a stack that keeps no state.
+    /// The writer of a stack that keeps no state.
     #[must_use]
     pub fn off() -> Self {
         Self { kept: None }
     }
 
-    /// For some rooms, whose log keeps messages for `retention`. Values last for `ttl_seconds` where their messages do not say.
+    /// The writer for some rooms, whose log keeps messages for `retention`. Values last for `ttl_seconds` where their
+    /// messages do not say.
     #[must_use]
     pub fn new(table: StateTable<C>, rooms: RoomPatterns, ttl_seconds: Option<u64>, retention: Duration) -> Self {
         Self { kept: Some(Kept { table, rooms, ttl_seconds, retention }) }
     }
 
-    /// Says in a batch's messages how long their values last, where the stack has a default for it: log, broadcast and state say the
-    /// same, and clients forget when the table does.
+    /// Sets how long the values of a batch's messages last, where they do not say and the stack has a default. It is
+    /// part of the message from here on, so that log, broadcast and state say the same, and clients forget a value when
+    /// the table does.
     pub fn complete(&self, batch: &mut Batch) {
         let Some(kept) = &self.kept else { return };
         batch
@@ -78,11 +81,12 @@ impl<C: Clock> StateWriter<C> {
             .for_each(|message| kept.set_ttl(message));
     }
 
-    /// Brings a room's state up to the end of its log, with a batch that is in the log and with what was before it.
+    /// Brings a room's state up to the end of its log, with a batch that is in the log and with the messages before it
+    /// that state lacks.
     ///
     /// # Errors
-    /// When a table does not answer, or throttles for longer than anybody waits. Some of it may be written; the log goes on saying that
-    /// it may not be.
+    /// When a table does not answer, or throttles for too long. Some values may be written then; the log goes on saying
+    /// that they may be lacking.
     pub async fn apply(
         &self,
         log: &LogWriter<C>,
@@ -114,23 +118,23 @@ impl<C: Clock> StateWriter<C> {
     }
 }
 
-/// What came of folding a log.
+/// The result of folding a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
-    /// Messages with a key that the log has.
+    /// Messages in the log that have a key.
     pub messages: u64,
     /// Values that were written.
     pub written: u64,
-    /// Values that were there already, or greater ones.
+    /// Values that were not written, because the same or greater ones were there.
     pub superseded: u64,
 }
 
 impl<C: Clock> StateWriter<C> {
-    /// Writes what all of a room's log makes its state: that of messages, too, that were logged when no state was kept. Whoever appends and
-    /// writes meanwhile is not in the way.
+    /// Writes the state that follows from all of a room's log, including messages that were logged when no state was
+    /// kept. Appends and writes by others may go on meanwhile.
     ///
     /// # Errors
-    /// When a table does not answer. Some of it may be written; again is fine.
+    /// When a table does not answer. Some values may be written then; folding again is safe.
     pub async fn fold(&self, log: &LogTable<C>, room: &RoomId) -> Result<Folded, StoreError> {
         let (Some(kept), mut folded) = (&self.kept, Folded::default()) else { return Ok(Folded::default()) };
         let (mut next, mut log_expires_at) = (1, 0);
@@ -166,14 +170,14 @@ impl<C: Clock> StateWriter<C> {
 }
 
 impl<C: Clock> Kept<C> {
-    /// Says in a message how long its value lasts, where the stack has a default for it.
+    /// Sets how long a message's value lasts, where it does not say and the stack has a default.
     fn set_ttl(&self, message: &mut Message) {
         if let (Some(seconds), true, false) = (self.ttl_seconds, message.key.is_some(), message.remove) {
             message.ttl_seconds.get_or_insert(seconds);
         }
     }
 
-    /// Puts a value, again as long as the table throttles, for a while.
+    /// Puts a value, and again for a while when the table throttles.
     async fn put(&self, room: &RoomId, value: &StateValue, log_expires_at: u64) -> Result<Put, StoreError> {
         let mut attempt = 0;
         loop {
@@ -188,7 +192,7 @@ impl<C: Clock> Kept<C> {
     }
 }
 
-/// Reads what a room's state may lack, as far as that was not done when the log was read for its numbers.
+/// Reads the messages that a room's state may lack and that were not read together with the log's tail.
 async fn read_unapplied(
     log: &LogTable<impl Clock>,
     room: &RoomId,

@@ -12,8 +12,8 @@ use crate::{
     limit::{Order, Permit, retry_delay, retry_delay_after},
 };
 
-/// How long after a first 410 a connection is posted to once more. API Gateway answers 410 during a handshake, and now
-/// and then for a connection that is well.
+/// The wait between a first 410 and the post that confirms it. API Gateway also answers 410 during a handshake, and now
+/// and then for a living connection.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 
 /// A delivery under way.
@@ -21,15 +21,15 @@ struct Delivery<'a> {
     under_way: &'a UnderWay<'a>,
     member: &'a Member,
     ticket: Ticket,
-    /// A connection that has missed a broadcast before gets one attempt: it must not hold up its room each time.
+    /// One for a connection that missed the previous broadcast, so that it does not hold up its room each time.
     most_attempts: u32,
 }
 
-/// How one frame fared.
+/// The end of one frame's attempts.
 enum FrameEnd {
     /// The connection has it.
     Delivered,
-    /// API Gateway will never take it. The client sees the gap, and reads the log.
+    /// API Gateway will never take it. The client sees the gap in the numbers and reads the log.
     TooLarge,
     /// The connection gets no more of this broadcast.
     Over,
@@ -126,7 +126,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                 NextStep::RetryAfter(retry_after) => retry_delay_after(attempt, retry_after),
                 NextStep::ConfirmGone => {
                     was_gone = true;
-                    // Spread: many that left together are not asked for together.
+                    // The wait is spread, so that connections that left together are not all asked again at the same
+                    // moment.
                     Some(CONFIRM_AFTER + CONFIRM_AFTER.mul_f64(0.25 * fastrand::f64()))
                 }
                 NextStep::Miss => None,
@@ -141,8 +142,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
     }
 
-    /// The connection is gone, and said so twice. A row that is younger than a handshake may take is left alone. API Gateway
-    /// has been seen to say so of living connections: the close that follows tells such a client, which comes back.
+    /// Has the connection's row deleted, since two posts were answered 410, unless the row is younger than a handshake
+    /// may take. API Gateway now and then answers 410 for a living connection: closing it has its client connect anew.
     fn remove(&self, delivery: &Delivery<'_>) {
         let Delivery { under_way, member, .. } = delivery;
         let age = Duration::from_millis(self.clock.unix_millis().saturating_sub(member.joined_at));
@@ -154,12 +155,12 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         under_way.count(|stats| stats.gone += 1);
         under_way.invocation.close_if_it_lives(&member.connection);
         let gone = Gone { room: under_way.room.clone(), connection: member.connection.clone() };
-        // Full, or the invocation is over: then the next broadcast finds it.
+        // When the channel is full or closed, the row stays, and the next broadcast finds the connection gone again.
         let _ = under_way.invocation.gone.try_send(gone);
     }
 
-    /// The connection did not get a frame, perhaps because so much goes wrong that it is no connection's fault.
-    /// `refused_since` is when its first post was made that was answered 429, if that is why.
+    /// The connection did not get a frame. That counts against it unless so much goes wrong that no single connection
+    /// is at fault. `refused_since` is the start of its first post that was answered 429, if that is the reason.
     fn miss(&self, delivery: &Delivery<'_>, refused_since: Option<Instant>) {
         let Delivery { under_way, member, .. } = delivery;
         under_way.count(|stats| stats.undelivered += 1);

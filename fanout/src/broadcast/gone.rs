@@ -1,4 +1,4 @@
-//! Deleting the rows of connections that are gone, in full batches, while posting goes on.
+//! The deletion of rows whose connections are gone, in full batches, while posting goes on.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use shared::{
 };
 use tokio::sync::mpsc;
 
-/// Connections that wait to be collected at the most. Posts never wait for deletes: the row of one that finds no place
-/// stays, and is found gone by the next broadcast.
+/// The most gone connections that wait in the channel. Posts never wait for deletions: when the channel is full, a row
+/// stays, and the next broadcast finds its connection gone.
 const WAITING: usize = 4_096;
 
-/// Deletes under way at once.
+/// Calls to delete rows that are under way at once.
 const DELETES: usize = 4;
 
 /// A connection that is gone from a room.
@@ -32,8 +32,8 @@ pub fn channel() -> (mpsc::Sender<Gone>, mpsc::Receiver<Gone>) {
     mpsc::channel(WAITING)
 }
 
-/// Deletes what comes through the channel until it is closed: `ceil(n / 25)` calls for `n` rows of a room. Rows that
-/// cannot be deleted are left for the next broadcast or their TTL.
+/// Deletes the rows of the connections that come through the channel, until it is closed: `ceil(n / 25)` calls for `n`
+/// rows of a room. Rows that cannot be deleted are left to the next broadcast or their TTL.
 pub async fn delete_gone<C: Clock>(table: &ConnectionTable<C>, mut gone: mpsc::Receiver<Gone>) {
     let mut collected: BTreeMap<RoomId, Vec<ConnectionId>> = BTreeMap::new();
     let mut deletes = FuturesUnordered::new();

@@ -1,10 +1,10 @@
-//! Why a broadcast stops before its end.
+//! The reasons for which a broadcast stops before its end.
 
 use shared::store::StoreError;
 
 use crate::connections_api::Misconfiguration;
 
-/// Why a broadcast did not get to its end. Its records must come back.
+/// The reason why a broadcast did not get to its end. Its records must come back.
 #[derive(Debug, thiserror::Error)]
 pub enum Interruption {
     /// The invocation's time is up.
@@ -16,7 +16,7 @@ pub enum Interruption {
     /// Nobody can be posted to, because nobody answers at the endpoint.
     #[error("the endpoint cannot be reached: is CONNECTIONS_ENDPOINT right, and the network?")]
     Unreachable,
-    /// The table did not tell who is in the room.
+    /// The connection table did not answer.
     #[error(transparent)]
     Members(#[from] StoreError),
 }

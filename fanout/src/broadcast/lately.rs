@@ -1,5 +1,5 @@
-//! Whether connections have missed broadcasts everywhere lately. In rooms of two, no broadcast and no invocation shows by itself
-//! that others fail as well.
+//! Misses of the last minute, over all broadcasts of an environment: whether many connections miss broadcasts. In rooms
+//! of two, neither a single broadcast nor a single invocation shows that others fail as well.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,25 +12,26 @@ use tokio::time::Instant;
 
 use super::stats::{BroadcastStats, WIDESPREAD};
 
-/// After this time, counting starts over.
+/// The time after which counting starts over.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// What has become of the broadcasts of an environment since a moment of the last minute.
+/// Counts of an environment's broadcasts since `since`, which is at most about a minute ago.
 #[derive(Debug)]
 pub(super) struct Lately {
     since: Cell<Instant>,
     stats: Cell<BroadcastStats>,
-    /// Who has missed any; no more than it takes. One connection that keeps failing is not widespread.
+    /// The connections that missed any broadcast, up to [`WIDESPREAD`] of them. Several misses of one connection are
+    /// not widespread.
     missed: RefCell<HashSet<ConnectionId>>,
 }
 
 impl Lately {
-    /// Nothing so far.
+    /// No broadcasts yet.
     pub(super) fn new() -> Self {
         Self { since: Cell::new(Instant::now()), stats: Cell::default(), missed: RefCell::default() }
     }
 
-    /// A connection has missed a broadcast.
+    /// Counts a miss of a connection.
     pub(super) fn missed(&self, connection: &ConnectionId) {
         self.start_over_in_time();
         let mut missed = self.missed.borrow_mut();
@@ -39,7 +40,7 @@ impl Lately {
         }
     }
 
-    /// What has become of a broadcast.
+    /// Adds the counts of a broadcast.
     pub(super) fn add(&self, stats: BroadcastStats) {
         self.start_over_in_time();
         let mut sum = self.stats.get();
@@ -47,7 +48,7 @@ impl Lately {
         self.stats.set(sum);
     }
 
-    /// Whether so many connections have missed broadcasts that it is no single one's fault.
+    /// Whether so many connections have missed broadcasts that no single one is at fault.
     pub(super) fn is_widely_missed(&self) -> bool {
         self.missed.borrow().len() as u64 >= WIDESPREAD && self.stats.get().is_widely_missed()
     }

@@ -1,5 +1,5 @@
-//! A room's members in the order of their slots, page by page: the next page is read while the current one is being
-//! posted to, and no more than that.
+//! A room's members in the order of their slots, page by page: while one page is posted to, the next one is read, but
+//! none further ahead.
 
 use std::{ops::RangeInclusive, vec};
 
@@ -14,7 +14,7 @@ use shared::{
 };
 use tokio::task::JoinSet;
 
-/// Members on the first page: enough to tell how large the room is.
+/// Members on the first page: enough to estimate the size of the room.
 const FIRST_PAGE: u32 = 500;
 
 /// Members on each further page: two of them are a few hundred kilobytes.
@@ -33,7 +33,7 @@ pub struct Members<C> {
 #[derive(Debug)]
 enum Next {
     From(Cursor),
-    /// A task of its own, so that it goes on while nobody asks for the page. It ends with the set.
+    /// The page is read by a task, so that reading goes on while posts are made. Dropping the set aborts it.
     Loading(JoinSet<Result<MemberPage, StoreError>>),
     End,
 }
@@ -48,7 +48,7 @@ impl<C: Clock + Clone + Send + Sync + 'static> Members<C> {
         room: &RoomId,
         slots: RangeInclusive<u16>,
     ) -> Result<Self, StoreError> {
-        // What goes on after the last member of a shard begins behind the shard's end.
+        // A broadcast that resumes after the last slot of a shard has no slots left.
         let page = if slots.is_empty() {
             MemberPage { members: Vec::new(), next: None }
         } else {
@@ -60,7 +60,7 @@ impl<C: Clock + Clone + Send + Sync + 'static> Members<C> {
         Ok(members)
     }
 
-    /// The members of a few slots.
+    /// The members of single slots, as an interrupted broadcast names them.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -109,7 +109,7 @@ impl<C: Clock + Clone + Send + Sync + 'static> Members<C> {
         self.next = page.next.map_or(Next::End, Next::From);
     }
 
-    /// Begins to read the next page.
+    /// Starts reading the next page, unless that is under way or there is none.
     fn load(&mut self) {
         if !matches!(self.next, Next::From(_)) {
             return;

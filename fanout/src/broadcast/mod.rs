@@ -1,8 +1,8 @@
 //! Posting frames to the members of a room, in the order of their slots.
 //!
-//! Members come page by page ([`members`]). Each waits for its turn at the rate limiter, and is then a delivery of its own
-//! (`delivery`): one connection's frames go out one after another, different connections' side by side. When the time is
-//! up, [`open_slots`] says how far it got.
+//! Members come page by page ([`members`]). Each waits for its turn at the rate limiter; its posts are then a delivery
+//! (`delivery`): the frames of one connection are posted one after another, different connections side by side. When
+//! the time is up, [`open_slots`] says which slots still lack the frames.
 
 mod delivery;
 pub mod gone;
@@ -50,18 +50,19 @@ use crate::{
     resume::Slots,
 };
 
-/// Deliveries of a broadcast that have begun and not ended, at the most: those in flight, and those that wait for
-/// another attempt. It bounds the memory that a broadcast takes, whatever the room's size.
+/// The most deliveries of a broadcast that have begun and not ended: those in flight and those that wait for another
+/// attempt. It bounds the memory of a broadcast, whatever the room's size.
 const MOST_OPEN: usize = 1_024;
 
-/// How often a long broadcast writes down how far it got: an environment that is killed repeats no more than this.
+/// The interval at which a long broadcast writes its progress down: an environment that is killed repeats the posts of
+/// this time at most.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
-/// Connections that are closed at the end of one invocation at the most, of each kind.
+/// The most connections of each kind (failing, or gone) that are closed at the end of one invocation.
 const MOST_CLOSED: usize = 100;
 
-/// Posts broadcasts. One for each environment: it remembers what has been learnt about the account's rate, and about
-/// connections that keep failing.
+/// Posts broadcasts. There is one for each environment: it remembers what has been learnt about the account's rate, and
+/// which connections keep failing.
 #[derive(Debug)]
 pub struct Broadcaster<A, C> {
     api: A,
@@ -73,12 +74,12 @@ pub struct Broadcaster<A, C> {
     lately: Lately,
 }
 
-/// What all broadcasts of one invocation share.
+/// The state that all broadcasts of one invocation share.
 #[derive(Debug)]
 pub struct Invocation<'a> {
-    /// When it ends.
+    /// The deadline of its work.
     pub deadline: Deadline,
-    /// What is measured of it.
+    /// Its metrics.
     pub metrics: &'a Metrics,
     /// Its trace.
     pub trace: Option<TraceHeader>,
@@ -88,18 +89,18 @@ pub struct Invocation<'a> {
     stats: Cell<BroadcastStats>,
 }
 
-/// How a broadcast ended.
+/// The end of a broadcast.
 #[derive(Debug)]
 pub enum Posted {
-    /// Everybody has it, or is known to have missed it.
+    /// Each member has it or is known to have missed it.
     ToAll,
-    /// Some have it.
+    /// It was interrupted.
     ToSome {
         /// The slots that lack it.
         lacking: Slots,
-        /// Whether anybody has it now, or is known to have missed it, who was not before.
+        /// Whether this call got further: whether any member has got it or missed it during the call.
         got_further: bool,
-        /// Why it went no further.
+        /// The reason for the interruption.
         cause: Interruption,
     },
 }
@@ -112,18 +113,18 @@ struct UnderWay<'a> {
     turns: Turns<'a>,
     open: RefCell<OpenSlots>,
     stats: Cell<BroadcastStats>,
-    /// Posts that were answered, whatever the answer.
+    /// Posts that were answered, with any status.
     answered: Cell<u64>,
     invocation: &'a Invocation<'a>,
 }
 
-/// Who is posted to.
+/// The members that a broadcast is posted to.
 pub struct Audience<C> {
-    /// The slot from which on everybody is.
+    /// The slot from which on every member is posted to.
     pub first_slot: u16,
-    /// The members from there on.
+    /// The members of that slot and those after it.
     pub members: Members<C>,
-    /// Members below it, whom an earlier invocation has left open.
+    /// Members of lower slots whose deliveries an earlier invocation left open.
     pub left_open: Vec<Member>,
 }
 
@@ -136,7 +137,7 @@ impl UnderWay<'_> {
 }
 
 impl<'a> Invocation<'a> {
-    /// An invocation that ends at a deadline; connections that are found gone go to `gone`.
+    /// An invocation with a deadline. Connections that are found gone are sent to `gone`.
     #[must_use]
     pub fn new(deadline: Deadline, gone: mpsc::Sender<Gone>, metrics: &'a Metrics, trace: Option<TraceHeader>) -> Self {
         let (failing, gone_for_good) = (RefCell::default(), RefCell::default());
@@ -159,7 +160,7 @@ fn push_up_to(most: usize, connections: &mut Vec<ConnectionId>, connection: &Con
 }
 
 impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A, C> {
-    /// For a new environment.
+    /// A broadcaster that has learnt nothing yet.
     pub fn new(api: A, clock: C, config: PostConfig) -> Self {
         Self {
             api,
@@ -172,12 +173,12 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
     }
 
-    /// Time for one attempt.
+    /// The time that one attempt may take.
     pub fn post_timeout(&self) -> Duration {
         self.config.timeout
     }
 
-    /// Measures an invocation whose broadcasts have ended.
+    /// Records the metrics of an invocation whose broadcasts have ended.
     pub fn measure(&self, invocation: &Invocation<'_>) {
         let metrics = invocation.metrics;
         invocation.stats.get().count(metrics);
@@ -190,8 +191,9 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
     }
 
-    /// The connections that are to be closed after an invocation: those that keep failing while others do not, and those
-    /// whose rows are deleted because they are gone. One of these that lives all the same would hear nothing more.
+    /// The connections to close after an invocation: those that keep failing while others do not, and those whose rows
+    /// are deleted because they are gone. A connection of the second kind that lives after all would get no more
+    /// messages until its client syncs; closed, it reconnects at once.
     pub fn closing(&self, invocation: Invocation<'_>) -> Vec<ConnectionId> {
         if invocation.stats.get().is_widely_missed() {
             return Vec::new();
@@ -200,7 +202,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         if !self.lately.is_widely_missed() {
             closing.append(&mut invocation.failing.into_inner());
         }
-        // One that is in two rooms may be there twice.
+        // A connection in two rooms may be listed twice.
         closing.sort_unstable();
         closing.dedup();
         closing
@@ -211,9 +213,9 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         &self.api
     }
 
-    /// Posts frames to an audience. `is_last` says that nothing follows that would show a connection what it has missed. In a
-    /// long broadcast `checkpoint` is called now and then with the slots that still lack
-    /// them.
+    /// Posts frames to an audience. `is_last` says that no further message is known, whose number would show a
+    /// connection that it has missed one. In a long broadcast `checkpoint` is called now and then with the slots that
+    /// still lack the frames.
     pub async fn post(
         &self,
         room: &RoomId,
@@ -274,8 +276,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
     }
 
-    /// The members in the order of their slots, each when its turn to be posted to has come; those that were left open
-    /// first. One waits at a time, so that nothing is built for those that come after.
+    /// The members, each as soon as its turn to be posted to has come: those left open first, then the others in the
+    /// order of their slots. Only one of them waits for a turn at a time, so nothing is built for those after it.
     fn begun<'a>(
         &'a self,
         under_way: &'a UnderWay<'a>,
@@ -295,14 +297,14 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                             under_way.open.borrow_mut().reach_end();
                             return None;
                         }
-                        // What has begun still ends.
+                        // Deliveries that have begun still end.
                         Err(error) => {
                             end.replace(End::Failed(error));
                             return None;
                         }
                     },
                 };
-                // The table deletes expired rows in its own time; their connections are closed by then.
+                // An expired row may stay in the table for a while; its connection is closed by then.
                 if member.expires_at <= now {
                     under_way.count(|stats| stats.expired += 1);
                     under_way.open.borrow_mut().settle(ticket);
@@ -315,8 +317,9 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         })
     }
 
-    /// The time is up for good: who has had its chance, or waits for another attempt after failures of its own, has missed
-    /// the broadcast.
+    /// Gives up deliveries that have not ended when the time to drain is over: those that had their chance in an
+    /// earlier invocation, and those that wait for another attempt after failures of their own. They have missed the
+    /// broadcast.
     fn give_up(&self, under_way: &UnderWay<'_>) {
         let is_nobodys_fault = self.limiter.is_struggling();
         let given_up = under_way.open.borrow_mut().give_up(is_nobodys_fault);
@@ -328,9 +331,10 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         }
     }
 
-    /// A connection, and not the account or the network, has missed frames. Its client recovers them from the log when the
-    /// next frame shows the gap. A connection that keeps missing broadcasts is closed, so that its client connects anew and
-    /// resumes; so is one that has missed the last frame there is, since nothing else would tell it before its next `sync`.
+    /// Counts a miss that is the connection's own, and not the account's or the network's. Its client reads the log
+    /// when the next frame shows the gap. A connection that keeps missing broadcasts is closed, so that its client
+    /// connects anew and resumes. So is one that missed a room's last frame, since nothing else would show the gap
+    /// before the client's next beat.
     fn missed(&self, under_way: &UnderWay<'_>, connection: &ConnectionId) {
         self.lately.missed(connection);
         if self.misses.missed(connection) || under_way.is_last {
@@ -346,13 +350,13 @@ struct Begun<'a> {
     permit: Permit<'a>,
 }
 
-/// How the members came to an end.
+/// The reason why no more members come.
 enum End {
-    /// The last one has come.
+    /// All members have come.
     LastMember,
-    /// The table did not tell who comes next.
+    /// The connection table did not answer.
     Failed(StoreError),
-    /// More would have come.
+    /// The time was up before all members had come.
     TimeIsUp,
 }
 
@@ -366,7 +370,7 @@ impl End {
     }
 }
 
-/// Does one thing while another goes on that never ends.
+/// Runs a future to its end, with another one beside it that never ends.
 async fn first_of<T>(one: impl Future<Output = T>, endless: impl Future<Output = ()>) -> T {
     let (one, endless) = (pin!(one), pin!(endless));
     match futures::future::select(one, endless).await {

@@ -1,8 +1,10 @@
-//! Which slots have got a broadcast: what is written down when the time is up.
+//! The slots that have got a broadcast, and those that lack it: this is written down when the time is up.
 //!
-//! Deliveries begin in the order of slots and end in any. Everything below the slot that was reached has the broadcast,
-//! or is known to have missed it, but for the few deliveries that are still open: their slots are named. Whoever goes on
-//! gives each of them one more chance, so that no connection holds up its room for ever.
+//! Deliveries begin in the order of slots and end in any order. Everything below the slot that was reached has the
+//! broadcast or is known to have missed it, except for the few deliveries that are still open: their slots are named
+//! one by one. For example, with slot 40 reached and deliveries in slots 7 and 31 still open, the next invocation posts
+//! to the members of slots 7 and 31, then to everybody from slot 40 on. A member that was left open gets one more
+//! chance, so that no connection holds up its room for ever.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +12,24 @@ use shared::ConnectionId;
 
 use crate::resume::Slots;
 
-/// Slots that are named one by one, at the most; above the last of them everybody is posted to again.
+/// The most slots that are named one by one. Everybody above the last of them is posted to again.
 const MOST_MISSING: usize = 32;
 
 /// The deliveries that have not ended.
 #[derive(Debug)]
 pub struct OpenSlots {
     open: BTreeMap<Ticket, Open>,
-    /// The slot of the member that came last, of which others may follow; the one after it when there are no more members.
+    /// The slot of the member that came last, since more members of it may follow; the slot after it once there are no
+    /// more members.
     reached: u16,
-    /// A member came.
+    /// At least one member came.
     has_begun: bool,
-    /// There is no slot after the first one: whoever is in it was left open before.
+    /// The first slot is the very last one there is: its members were left open by an earlier invocation.
     is_last_slot: bool,
     tickets: u32,
 }
 
-/// A delivery: its slot, and what keeps it apart from others of the slot.
+/// A delivery's key: its slot, and a number that tells the deliveries of one slot apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
     slot: u16,
@@ -37,66 +40,68 @@ pub struct Ticket {
 struct Open {
     connection: ConnectionId,
     state: State,
-    /// It was open already when an earlier invocation ended.
+    /// The delivery was open already when an earlier invocation ended.
     has_had_its_chance: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Its turn has not come.
+    /// The delivery waits for its turn.
     Waiting,
     UnderWay,
-    /// An attempt failed for a reason of the connection's own, and it waits for another one.
+    /// An attempt failed, and the delivery waits for another one.
     Failing,
 }
 
 impl OpenSlots {
-    /// For a broadcast to the slots from `first` on.
+    /// The state of a broadcast to the slots from `first` on, before its first delivery.
     #[must_use]
     pub fn new(first: u16) -> Self {
         let is_last_slot = first == u16::MAX;
         Self { open: BTreeMap::new(), reached: first, has_begun: false, is_last_slot, tickets: 0 }
     }
 
-    /// A member below the first slot, which an earlier invocation has left open.
+    /// Adds a member below the first slot whose delivery an earlier invocation left open.
     pub fn leave_open(&mut self, connection: &ConnectionId) -> Ticket {
         self.open(connection, connection.slot(), true)
     }
 
-    /// A member's turn comes next: all members of lower slots have had theirs.
+    /// Adds the member that comes next: all members of lower slots have been added.
     pub fn reach(&mut self, connection: &ConnectionId) -> Ticket {
-        // A hash of the id: computed once for each member.
+        // The slot is a hash of the id: it is computed once for each member.
         self.reached = connection.slot();
         self.has_begun = true;
         self.open(connection, self.reached, self.is_last_slot)
     }
 
-    /// All members have had their turn: nobody else of the last one's slot follows, which is named like the others. Without it the last
-    /// member would be posted to again each time, and never have had its chance. No slot comes after the very last one: who goes on there
-    /// knows without a name that its members had theirs.
+    /// Notes that there are no more members, so that the last member's slot, too, is named like the others and not
+    /// posted to anew as "the slot that was reached": otherwise the last member would never count as having had its
+    /// chance. There is no slot after the very last one (65,535), so it cannot be named; a broadcast that starts there
+    /// knows that its members had their chance.
     pub fn reach_end(&mut self) {
         self.reached = self.reached.saturating_add(u16::from(self.has_begun));
     }
 
-    /// A member's turn has come.
+    /// Notes that a delivery's first post begins.
     pub fn begin(&mut self, ticket: Ticket) {
         self.set_failing(ticket, false);
     }
 
-    /// An attempt of a delivery has failed for a reason of the connection's own, or another attempt begins.
+    /// Notes that an attempt of a delivery has failed, or that another attempt begins.
     pub fn set_failing(&mut self, ticket: Ticket, is_failing: bool) {
         if let Some(open) = self.open.get_mut(&ticket) {
             open.state = if is_failing { State::Failing } else { State::UnderWay };
         }
     }
 
-    /// A delivery has ended: the connection has the broadcast, or has missed it.
+    /// Removes a delivery that has ended: the connection has the broadcast or has missed it.
     pub fn settle(&mut self, ticket: Ticket) {
         self.open.remove(&ticket);
     }
 
-    /// Gives up the deliveries that have had their chance before, and those that wait after failures of their own, unless
-    /// so much goes wrong that failures are nobody's own. Returns the connections.
+    /// Gives up the deliveries that had their chance in an earlier invocation, and those that wait after a failed
+    /// attempt. The latter are kept when `is_nobodys_fault` says that too much fails for a connection to be blamed.
+    /// Returns the connections.
     pub fn give_up(&mut self, is_nobodys_fault: bool) -> Vec<ConnectionId> {
         let is_over = |open: &Open| match open.state {
             State::Waiting => false,
@@ -112,7 +117,7 @@ impl OpenSlots {
     pub fn lacking(&self) -> Slots {
         let mut slots: Vec<u16> = self.open.keys().map(|ticket| ticket.slot).collect();
         slots.dedup();
-        // More than can be named: from the first one that cannot be, everybody is posted to again.
+        // From the first slot that cannot be named, everybody is posted to again.
         let from = slots.get(MOST_MISSING).copied().unwrap_or(self.reached).min(self.reached);
         slots.truncate(MOST_MISSING);
         slots.retain(|slot| *slot < from);

@@ -1,4 +1,4 @@
-//! What became of a broadcast, counted.
+//! Counts of what became of a broadcast.
 
 use std::ops::AddAssign;
 
@@ -13,7 +13,7 @@ use shared::{
 use super::interruption::Interruption;
 use crate::frame::{self, EncodedFrame};
 
-/// Counts of a room's broadcast. Connections, unless it says otherwise.
+/// Counts of a room's broadcast: of connections, unless a field says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BroadcastStats {
     /// Posts made: every attempt counts.
@@ -38,7 +38,7 @@ pub struct BroadcastStats {
     pub revived: u64,
 }
 
-/// Connections that must have missed a broadcast before that can be widespread: fewer may just be bad connections.
+/// Fewer misses than this are never widespread: a few connections may just be bad ones.
 pub(super) const WIDESPREAD: u64 = 3;
 
 impl AddAssign for BroadcastStats {
@@ -59,14 +59,14 @@ impl AddAssign for BroadcastStats {
 }
 
 impl BroadcastStats {
-    /// Whether so many connections missed the broadcast (a tenth, and at least a few) that it is no single one's fault:
-    /// closing them would bring all their clients back at once, to whatever is in trouble.
+    /// Whether so many connections missed the broadcast (at least a tenth of them, and at least three) that no single
+    /// one is at fault. Closing them would bring all their clients back at once, to whatever is in trouble.
     #[must_use]
     pub fn is_widely_missed(&self) -> bool {
         self.undelivered >= WIDESPREAD && self.undelivered * 10 >= self.connections()
     }
 
-    /// Tells the operator of a broadcast, or of a part of one.
+    /// Logs a broadcast, or the part of one that this invocation has posted.
     pub(super) fn log(&self, room: &RoomId, frames: &[EncodedFrame], interruption: Option<&Interruption>) {
         if self.is_widely_missed() {
             tracing::warn!(%room, undelivered = self.undelivered, "many connections did not get a broadcast");
@@ -93,7 +93,7 @@ impl BroadcastStats {
         );
     }
 
-    /// Hands the counts on.
+    /// Adds the counts to an invocation's metrics.
     pub(super) fn count(&self, metrics: &Metrics) {
         for (counter, count) in [
             (POSTS, self.posts),

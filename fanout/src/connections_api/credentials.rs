@@ -14,26 +14,26 @@ use tokio::sync::Mutex;
 
 use super::signature::{Scope, SigningContext, unix_second};
 
-/// How long before they expire credentials are replaced.
+/// Credentials are replaced this long before they expire.
 const REFRESH_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// Holds the credentials of the SDK's provider, for calls to one endpoint.
+/// Keeps the credentials of the SDK's provider, to sign the calls to one endpoint.
 pub(super) struct Signer {
     provider: SharedCredentialsProvider,
     scope: Scope,
     cached: RefCell<Option<Rc<CachedCredentials>>>,
-    /// Held while credentials are fetched: calls that need them too wait for the same ones.
+    /// Locked while credentials are fetched: other calls wait for the same fetch.
     fetching: Mutex<()>,
 }
 
-/// Credentials, and what was made of them for this second.
+/// Credentials, with the signing context of the current second once a call has needed it.
 pub(super) struct CachedCredentials {
     credentials: Credentials,
     context: RefCell<Option<Rc<SigningContext>>>,
 }
 
 impl CachedCredentials {
-    /// Whether they are good for this much longer.
+    /// Whether the credentials are valid for at least this much longer.
     fn lasts(&self, time: Duration) -> bool {
         self.credentials.expiry().is_none_or(|expires_at| SystemTime::now() + time < expires_at)
     }
@@ -62,13 +62,13 @@ impl Signer {
         }
         match self.fetch().await {
             Ok(fetched) => Ok(fetched),
-            // There is time to try again: the cached ones are still good.
+            // The cached ones are still valid, so the next call can try again.
             Err(error) => self.cached_for(Duration::ZERO).ok_or(error),
         }
     }
 
-    /// Fetches credentials anew, because the server refused what was signed with `refused`. Says whether there are
-    /// others now.
+    /// Fetches credentials anew, because the server refused a call that was signed with `refused`. Returns whether
+    /// there are other credentials now.
     pub(super) async fn replace(&self, refused: &CachedCredentials) -> bool {
         let _fetching = self.fetching.lock().await;
         let identity = |cached: &CachedCredentials| {
@@ -80,7 +80,7 @@ impl Signer {
         replaced || self.fetch().await.is_ok_and(|fetched| is_other(&fetched))
     }
 
-    /// The cached credentials, if they are good for this much longer.
+    /// The cached credentials, if they are valid for at least this much longer.
     fn cached_for(&self, time: Duration) -> Option<Rc<CachedCredentials>> {
         let cached = self.cached.borrow();
         cached.as_ref().filter(|cached| cached.lasts(time)).cloned()
@@ -92,7 +92,7 @@ impl Signer {
         Ok(fetched)
     }
 
-    /// What calls made now are signed with. `None` when these credentials cannot sign a request.
+    /// The context that calls are signed with in this second. `None` when these credentials cannot sign a request.
     pub(super) fn context(&self, cached: &CachedCredentials) -> Option<Rc<SigningContext>> {
         let second = unix_second();
         let mut context = cached.context.borrow_mut();

@@ -16,7 +16,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// Characters of a connection id that stand in a URL as they are (RFC 3986, "unreserved"); base64's `=`, `+` and `/` do not.
+/// Characters of a connection id that are escaped in a URL: all but the "unreserved" ones of RFC 3986. Ids are base64,
+/// whose `=`, `+` and `/` are escaped.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const H2: &[u8] = b"h2";
@@ -25,14 +26,14 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// The @connections API of one stage.
 pub(super) struct Endpoint {
     pub(super) scheme: Scheme,
-    /// As it is sent and signed: without the scheme's own port.
+    /// The host as it is sent and signed: with its port, unless that is the scheme's own.
     pub(super) authority: Authority,
     /// `/stage/@connections/`
     pub(super) path: String,
     host: String,
     port: u16,
     tls: Option<Tls>,
-    /// For opening a connection.
+    /// Time for opening a connection.
     pub(super) timeout: Duration,
 }
 
@@ -42,22 +43,23 @@ struct Tls {
     any: TlsConnector,
 }
 
-/// What is offered to the server.
+/// The protocols that are offered to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offer {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, and HTTP/1.1 should the server not speak it. Without TLS there is nothing to choose by.
+    /// HTTP/2, and HTTP/1.1 for a server that does not speak it. Without TLS there is no negotiation, and HTTP/2 is
+    /// taken for granted.
     Any,
 }
 
-/// The endpoint is none that can be connected to.
+/// The reason why an endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// It is no URL.
     #[error("CONNECTIONS_ENDPOINT {0}")]
     Url(#[from] InvalidUri),
-    /// It is no URL of a server.
+    /// It is a URL, but names no server.
     #[error("CONNECTIONS_ENDPOINT {0:?} is no URL of a server")]
     NoServer(String),
     /// TLS cannot be set up.
@@ -88,7 +90,7 @@ pub(super) struct Connected {
 }
 
 impl Endpoint {
-    /// Reads an `http` or `https` URL with the API's stage; `timeout` is for opening a connection.
+    /// Reads an `http` or `https` URL that ends with the API's stage; `timeout` is the time for opening a connection.
     pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, EndpointError> {
         let no_server = || EndpointError::NoServer(url.to_owned());
         let uri: Uri = url.parse()?;
@@ -122,23 +124,23 @@ impl Endpoint {
         self.tls.is_some()
     }
 
-    /// The path of a connection.
+    /// The path of calls about a connection.
     pub(super) fn path_of(&self, connection: &ConnectionId) -> String {
-        // Three characters for one that is escaped; of the ids that API Gateway makes one or two are.
+        // An escaped character takes three; the ids that API Gateway makes have one or two of them.
         let mut path = String::with_capacity(self.path.len() + connection.as_str().len() + 8);
         path.push_str(&self.path);
         path.extend(utf8_percent_encode(connection.as_str(), ENCODED));
         path
     }
 
-    /// Opens a connection, within the time for it.
+    /// Opens a connection, or fails after `timeout`.
     pub(super) async fn connect(&self, offer: Offer) -> Result<Connected, ConnectError> {
         timeout(self.timeout, self.open(offer)).await.map_err(|_| ConnectError::TimedOut)?
     }
 
     async fn open(&self, offer: Offer) -> Result<Connected, ConnectError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        // A frame is one small write that nothing follows: waiting for more would only delay it.
+        // A frame is one small write that nothing follows: Nagle's algorithm would only delay it.
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
             return Ok(Connected { stream: Box::new(stream), is_http2: offer == Offer::Any });
@@ -164,7 +166,7 @@ fn tls_config() -> Result<ClientConfig, rustls::Error> {
         .with_no_client_auth())
 }
 
-/// Offers these protocols by ALPN.
+/// A connector that offers these protocols by ALPN.
 fn offering(config: &ClientConfig, protocols: &[&[u8]]) -> TlsConnector {
     let mut config = config.clone();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

@@ -1,8 +1,8 @@
-//! HTTP/1.1: a connection for each call in flight. Each is driven by its call alone: no task, no locks.
+//! HTTP/1.1: each call in flight has a connection of its own and drives it itself, without tasks or locks.
 //!
-//! Requests are written here, and not by an HTTP library: they differ in a path, a signature and a body. Through `hyper`,
-//! and with more of the signature made anew for each, a post took 1.8 times the CPU time of `wrk`; so it takes about as
-//! much as that (`make bench`).
+//! Requests are written here rather than by an HTTP library: they differ only in their path, signature and body.
+//! Through `hyper`, and with more of the signature made anew for each request, a post took 1.8 times the CPU time of
+//! `wrk`; written here it takes about as much as `wrk` (`make bench`).
 
 use std::{
     cell::RefCell,
@@ -28,51 +28,53 @@ use super::{
     transport_error::TransportError,
 };
 
-/// How long a connection may have been idle. A server that has closed it since may not have been heard: each call over
-/// it would wait for its whole time.
+/// The longest time that a connection may have been idle to be used again. The server may have closed it without this
+/// end hearing of it (a frozen environment receives nothing), and then a call over it would wait until its deadline.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 
-/// A body up to this size is written together with its head; copying a larger one costs more than writing it alone.
+/// A body up to this size is copied behind the head, to be written together with it. Copying a larger body costs more
+/// than a second write.
 const WRITTEN_TOGETHER: usize = 4 * 1024;
 
-/// Connections that are being opened at one time at most. Each takes a thread and a socket for DNS beside its own
+/// The most connections that are being opened at one time. Each takes a thread and a socket for DNS besides its own
 /// descriptor, and an environment has 1,024 of either ("Lambda quotas").
 const OPENING: usize = 32;
 
-/// Connections that are idle, to be used again.
+/// Opens connections, and keeps idle ones for later calls.
 pub(super) struct Http1Pool {
     endpoint: Rc<Endpoint>,
     opening: Semaphore,
-    /// A connection has become idle.
+    /// Notified when a connection has become idle.
     released: Notify,
-    /// Longest idle first. The wall clock: an environment is frozen between invocations, and other clocks may be with it.
+    /// Idle connections and since when they are idle, the longest idle first. The wall clock is used because an
+    /// environment is frozen between invocations, and other clocks may stop with it.
     idle: RefCell<VecDeque<(Http1Connection, SystemTime)>>,
 }
 
-/// A turn at opening a connection; none when the semaphore is closed, which it never is.
+/// A turn at opening a connection. It fails only when the semaphore is closed, which never happens.
 type Turn<'a> = Result<SemaphorePermit<'a>, AcquireError>;
 
-/// How a call comes to its connection.
+/// The way in which a call comes to its connection.
 enum Way<'a> {
-    /// One was idle.
+    /// An idle connection.
     Idle(Http1Connection),
-    /// It may open one.
+    /// A turn at opening a new one.
     Turn(Turn<'a>),
 }
 
 struct Http1Connection {
     stream: Box<dyn Stream>,
-    /// What is written, then what is received.
+    /// The bytes to be written, then those that are received.
     buffer: Vec<u8>,
 }
 
-/// Why there is no response.
+/// The reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 enum Http1Error {
-    /// Nothing of one had arrived.
+    /// Nothing of a response had arrived, so the request can be sent again.
     #[error("the connection broke before the response: {0}")]
     Unanswered(io::Error),
-    /// The server has taken the request.
+    /// A part of the response had arrived, so the server has taken the request.
     #[error("the connection broke within the response: {0}")]
     Midway(io::Error),
 }
@@ -82,8 +84,9 @@ impl Http1Pool {
         Self { endpoint, opening: Semaphore::new(OPENING), released: Notify::new(), idle: RefCell::default() }
     }
 
-    /// Makes a call over an idle connection, or over a new one. Servers close connections that were idle; a request
-    /// that meets one of those is sent again at once, which is safe: clients drop frames that they have seen.
+    /// Makes a call over an idle connection or a new one. Servers close idle connections; a request over one that the
+    /// server has just closed is sent again at once over a new one. That is safe even if the server saw the first
+    /// request: clients drop frames that they have seen.
     pub(super) async fn send(
         &self,
         request: &SignedRequest<'_>,
@@ -138,7 +141,7 @@ impl Http1Pool {
         let mut idle = self.idle.borrow_mut();
         let (connection, since) = idle.pop_back()?;
         if is_stale(since) {
-            // All others have been idle for longer.
+            // All others have been idle for even longer.
             idle.clear();
             return None;
         }
@@ -155,22 +158,23 @@ impl Http1Pool {
     }
 }
 
-/// The result of a step before anything is sent, if it comes in time.
+/// The result of a step that comes before the request is sent, or an error after the deadline.
 async fn in_time<F: Future>(deadline: Instant, step: F) -> Result<F::Output, TransportError> {
     timeout_at(deadline, step).await.map_err(|_| TransportError::no_connection_in_time())
 }
 
-/// Whether what has been idle since then may not be used any more.
+/// Whether a connection that has been idle since then may not be used any more.
 pub(super) fn is_stale(since: SystemTime) -> bool {
     since.elapsed().is_ok_and(|idle| idle > IDLE)
 }
 
 impl Http1Connection {
-    /// Sends a request and reads the response to its end. Says whether the connection can be used again.
+    /// Sends a request and reads the response to its end. Returns with it whether the connection can be used again.
     async fn exchange(&mut self, request: &SignedRequest<'_>) -> Result<(PostResponse, bool), Http1Error> {
         self.check_silence().await.map_err(Http1Error::Unanswered)?;
         let written = self.write(request).await;
-        // A server may refuse a request that it has not read to its end: then there is a response nevertheless.
+        // A server may answer, and refuse, a request before it has read all of it: then writing fails, but there is a
+        // response.
         match (self.read().await, written) {
             (Ok((response, is_reusable)), written) => Ok((response, is_reusable && written.is_ok())),
             (Err(_), Err(error)) => Err(Http1Error::Unanswered(error)),
@@ -179,8 +183,8 @@ impl Http1Connection {
         }
     }
 
-    /// Fails when the connection has ended while it was idle, or when something was received: whatever that is, it
-    /// is not the response to the next request.
+    /// Fails when the connection has ended while it was idle, or when something was received meanwhile: that would not
+    /// be the response to the next request.
     async fn check_silence(&mut self) -> io::Result<()> {
         let mut byte = [0];
         poll_fn(|cx| {

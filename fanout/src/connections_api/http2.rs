@@ -1,8 +1,8 @@
-//! HTTP/2: as many sessions as the calls in flight need, each for a hundred of them.
+//! HTTP/2: as many sessions as the calls in flight need, with up to a hundred calls on each.
 //!
-//! Built on `h2` itself: `hyper` above it starts a task for each request, which it passes through two channels. There is
-//! no use for either here. With them, and with more of the signature made anew for each, a post took 1.4 times the CPU
-//! time of `wrk`; so it takes about 0.6 of that (`make bench`).
+//! It is built on `h2` itself: `hyper`, which is built on that too, starts a task for each request and passes the
+//! request through two channels, neither of which is needed here. With `hyper`, and with more of the signature made
+//! anew for each request, a post took 1.4 times the CPU time of `wrk`; now it takes about 0.6 of that (`make bench`).
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -27,22 +27,23 @@ use super::{
 pub(super) struct Http2Pool {
     endpoint: Rc<Endpoint>,
     sessions: Rc<RefCell<Vec<Rc<Session>>>>,
-    /// Calls that find no room wait for the same new session, and whichever of them is left drives its opening.
+    /// The session that is being opened. All calls that find no room wait for the same one, and any of them drives its
+    /// opening.
     opening: RefCell<Option<WeakShared<Opening>>>,
-    /// A call is over.
+    /// Notified when a call is over, which leaves room for another.
     room: Notify,
 }
 
 type Opening = LocalBoxFuture<'static, Result<(), OpenError>>;
 
-/// Why there is no new session. All calls that wait for it share the reason.
+/// The reason why there is no new session, which all calls that wait for it share.
 #[derive(Clone)]
 enum OpenError {
     Connect(Rc<ConnectError>),
     Http1Only,
 }
 
-/// One call's place on a session.
+/// One call's place on a session. Dropping it gives the place back.
 struct Place<'a> {
     pool: &'a Http2Pool,
     session: Rc<Session>,
@@ -53,8 +54,8 @@ impl Http2Pool {
         Self { endpoint, sessions: Rc::default(), opening: RefCell::default(), room: Notify::new() }
     }
 
-    /// Makes a call. It is made again at once, and once, when the server cannot have seen it, or when its session may
-    /// have been closed while it was idle.
+    /// Makes a call. It is made again at once, but only once, when the server cannot have seen it, or when its session
+    /// may have been closed while it was idle.
     pub(super) async fn send(
         &self,
         request: &SignedRequest<'_>,
@@ -94,13 +95,13 @@ impl Http2Pool {
             match waited.map_err(|_| TransportError::no_connection_in_time())? {
                 Ok(()) => {}
                 Err(OpenError::Http1Only) => return Err(TransportError::Http1Only),
-                // Another call may be over by now.
+                // Another call may be over by now and have left a place.
                 Err(OpenError::Connect(error)) => return self.free_place().ok_or(error.into()),
             }
         }
     }
 
-    /// Waits for a new session, or for another call's end.
+    /// Waits for a new session or for the end of another call.
     async fn session_or_room(&self) -> Result<(), OpenError> {
         let mut opening = self.open();
         loop {
@@ -109,7 +110,8 @@ impl Http2Pool {
                 opened = &mut opening => return opened,
                 () = self.room.notified() => {}
             }
-            // Whoever is the last to wait stays: a session that is needed again and again would never be opened.
+            // The last call that waits for the new session stays with it. Otherwise each would take a place that
+            // becomes free, and a session that is needed again and again would never be opened.
             if opening.strong_count().is_some_and(|waiting| waiting > 1) {
                 return Ok(());
             }
@@ -148,14 +150,14 @@ async fn open_session(endpoint: &Endpoint) -> Result<Session, OpenError> {
     if !connected.is_http2 {
         return Err(OpenError::Http1Only);
     }
-    // A server that takes the connection and says nothing is no better than one that does not take it.
+    // A server that accepts the connection and says nothing is no better than one that does not accept it.
     let opened =
         timeout(endpoint.timeout, Session::open(connected.stream)).await.map_err(|_| ConnectError::TimedOut)?;
     Ok(opened.map_err(ConnectError::from)?)
 }
 
-/// Whether the server says that it has not looked at a request: it goes away after others, or refuses the stream (RFC
-/// 9113, section 8.7). Or it went away before.
+/// Whether the server says that it has not processed a request: it refused the stream, or was going away and would take
+/// no more (RFC 9113, section 8.7).
 fn is_unprocessed(error: &h2::Error) -> bool {
     let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     error.is_remote() && (error.is_go_away() || is_refused)

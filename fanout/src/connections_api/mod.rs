@@ -1,7 +1,7 @@
 //! The @connections API of API Gateway: posting to connections, and closing them.
 //!
-//! One attempt passes through one file after the other: [`signed`] makes it, `credentials` and `signature` sign it,
-//! `request` gives it the form of its protocol, `transport` chooses the protocol, `http1` and `http2` carry it over the
+//! An attempt passes through these files in turn: [`signed`] makes it, `credentials` and `signature` sign it, `request`
+//! gives it the form of its protocol, `transport` chooses the protocol, `http1` and `http2` carry it over the
 //! connections that `endpoint` opens, and [`outcome`] says what its answer means.
 
 mod credentials;
@@ -30,10 +30,10 @@ pub use self::{
 };
 use crate::frame::EncodedFrame;
 
-/// The @connections API. Many calls are made at once; dropping one leaves nothing behind: its HTTP/1.1 connection is
-/// closed, its HTTP/2 stream is reset.
+/// The @connections API. Many calls are made at once. A call can be dropped at any time: its HTTP/1.1 connection is
+/// then closed, its HTTP/2 stream reset.
 pub trait ConnectionsApi {
-    /// Posts a frame to a connection: one attempt, within the time for an attempt.
+    /// Makes one attempt to post a frame to a connection, within the time for an attempt.
     fn post(&self, connection: &ConnectionId, frame: &EncodedFrame) -> impl Future<Output = Outcome>;
 
     /// Closes a connection (`DeleteConnection`), so that its client connects anew and resumes. Best effort.

@@ -1,8 +1,8 @@
-//! What each outcome of a post means, and what a delivery does next. The one place that reads a status.
+//! The outcomes of a post, and what a delivery does after each. This is the one place that reads an HTTP status.
 
 use std::time::Duration;
 
-/// How a post ended.
+/// The end of one attempt, by what the fan-out does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// API Gateway has taken the frame for the connection.
@@ -11,26 +11,26 @@ pub enum Outcome {
     Gone,
     /// Too many requests: of the account, or for this connection.
     Throttled {
-        /// How long to wait at least, if API Gateway says so.
+        /// The shortest wait, if API Gateway names one.
         retry_after: Option<Duration>,
     },
     /// No answer within the time for an attempt.
     TimedOut,
     /// 5xx, or the HTTP connection broke: another attempt may succeed.
     Failed,
-    /// No connection to the endpoint could be opened (DNS, TCP or TLS), so nothing was sent. When nothing else comes
-    /// of posting either, the room's records must stay in the queue: they were tried on nobody.
+    /// No connection to the endpoint could be opened (DNS, TCP or TLS), so nothing was sent. When no post gets through,
+    /// the room's records must stay in the queue: nobody has been tried.
     Unreachable,
     /// The frame is larger than API Gateway takes.
     TooLarge,
-    /// The request is refused whatever it is tried with, and for every connection: wrong permissions, wrong endpoint,
-    /// no credentials. The room's records must stay in the queue until an operator has mended it.
+    /// The request is refused for every connection: wrong permissions, wrong endpoint, no credentials. The room's
+    /// records must stay in the queue until an operator has mended it.
     Misconfigured(Misconfiguration),
-    /// The request is refused for this connection, and will be again.
+    /// The request is refused for this connection alone, and would be refused again.
     Rejected,
 }
 
-/// What is configured wrongly.
+/// A fault of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misconfiguration {
     /// 403.
@@ -56,7 +56,8 @@ pub struct Tries {
     /// Posts at the most for a connection that fails by itself. One, if it has missed a broadcast before: it must not hold up its
     /// room each time.
     pub most_failing: u32,
-    /// Posts at the most while they are answered 429. For the account's rate no connection is to blame, whatever it missed before.
+    /// Posts at the most while they are answered 429. That is mostly due to the account's rate, which is not the connection's fault: it
+    /// gets all of them even if it missed the previous broadcast.
     pub most_throttled: u32,
     /// Posts at the most while the endpoint can be reached by nobody.
     pub most_unreachable: u32,
@@ -98,7 +99,8 @@ impl Outcome {
             Self::Gone if was_gone => NextStep::Remove,
             Self::Gone => NextStep::ConfirmGone,
             Self::Throttled { retry_after } if attempt < tries.most_throttled => NextStep::RetryAfter(retry_after),
-            // While others get their answers, over connections that they have, it is tried again; when nobody does, the room waits.
+            // Nothing could be sent, which is no connection's fault. As long as other posts are answered, over connections that are
+            // open already, this one is tried again; when none is, its attempts are limited, and the room's records go back to the queue.
             Self::Unreachable if is_anybody_there || attempt < tries.most_unreachable => NextStep::Retry,
             Self::Unreachable => NextStep::StopUnreachable,
             Self::Failed | Self::TimedOut if attempt < tries.most_failing => NextStep::RetryWithinBudget,
@@ -135,14 +137,14 @@ impl Outcome {
             413 => Self::TooLarge,
             403 => Self::Misconfigured(Misconfiguration::Forbidden),
             404 => Self::Misconfigured(Misconfiguration::NotFound),
-            // 408 is a server that gave up waiting for the request.
+            // 408: the server gave up waiting for the request.
             408 | 500..=599 => Self::Failed,
             _ => Self::Rejected,
         }
     }
 }
 
-/// Reads `Retry-After` in seconds, as API Gateway sends it; a date is not worth a parser here, and counts as none.
+/// Reads `Retry-After` in seconds, as API Gateway sends it. The header may also be a date, which counts as none.
 fn parse_retry_after(value: &str) -> Option<Duration> {
     let seconds: f64 = value.trim().parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()

@@ -45,8 +45,8 @@ impl SignedRequest<'_> {
         }
     }
 
-    /// The head of an HTTP/2 request; `None` when its path is too long for one. HPACK keeps the date and the session
-    /// token in its table; the authorization, another one each time, it does not.
+    /// The head of an HTTP/2 request; `None` when its path is too long for one. HPACK sends the date and the session
+    /// token only once, since they stay the same from call to call; the authorization is another one each time.
     pub(super) fn http2_head(&self, endpoint: &Endpoint) -> Option<Request<()>> {
         let context = &self.context;
         let mut uri = Parts::default();

@@ -1,13 +1,14 @@
-//! What of a response counts, and where an HTTP/1.1 response ends.
+//! Responses: the parts that matter here, and where an HTTP/1.1 response ends.
 
 use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 
-/// Bytes of a response that are read so that its connection can be used again; with a longer one it is closed.
+/// The most bytes of a response that are read so that its connection can be used again. With a longer response the
+/// connection is closed.
 pub(super) const DRAINED: usize = 16 * 1024;
 
-/// Headers that a response may have.
+/// The most headers that a response may have.
 const HEADERS: usize = 64;
 
 /// The answer to a call.
@@ -17,20 +18,20 @@ pub(super) struct PostResponse {
     pub(super) retry_after: Option<String>,
 }
 
-/// How far an HTTP/1.1 response has come.
+/// The part of an HTTP/1.1 response that was received.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// It goes on.
+    /// More of it is to come.
     Partly,
-    /// It is whole, or not worth reading to its end.
+    /// It is whole, or too long to be read to its end.
     Wholly {
         response: PostResponse,
-        /// Its last byte was the last one received, and the server keeps the connection.
+        /// The response ended with the last byte received, and the server keeps the connection open.
         is_reusable: bool,
     },
 }
 
-/// What was received is no HTTP/1.1 response.
+/// The received bytes are no HTTP/1.1 response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("the response is malformed: {0}")]
@@ -41,13 +42,13 @@ pub(super) enum Malformed {
     Endless,
 }
 
-/// Where a response ends.
+/// The mark of a response's end.
 enum Extent {
-    /// After so many bytes of its body.
+    /// The number of bytes in its body.
     Length(usize),
-    /// With its last chunk.
+    /// Its last chunk.
     Chunked,
-    /// With the connection.
+    /// The end of the connection.
     Connection,
 }
 
@@ -61,7 +62,7 @@ pub(super) fn read(received: &[u8]) -> Result<Received, Malformed> {
     };
     let body = &received[head_len..];
     let status = head.code.unwrap_or_default();
-    // Something like "100 Continue": the response proper comes after it.
+    // An informational response, such as "100 Continue": the actual response comes after it.
     if (100..200).contains(&status) {
         return read(body);
     }
@@ -78,11 +79,11 @@ pub(super) fn read(received: &[u8]) -> Result<Received, Malformed> {
     let Some(end) = end else { return Ok(Received::Partly) };
     let retry_after = header(&head, "retry-after").map(str::to_owned);
     let response = PostResponse { status, retry_after };
-    // Bytes after the end would be taken for the next response.
+    // Bytes after the end would be taken for the beginning of the next response.
     Ok(Received::Wholly { response, is_reusable: is_kept && end == Some(body.len()) })
 }
 
-/// Where a response ends, and whether the server keeps the connection.
+/// The extent of a response, and whether the server keeps the connection open.
 fn frame(head: &httparse::Response, status: u16) -> Result<(Extent, bool), Malformed> {
     let says = |name, token: &str| {
         header(head, name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
@@ -105,7 +106,7 @@ fn header<'a>(head: &httparse::Response<'_, 'a>, name: &str) -> Option<&'a str> 
     str::from_utf8(header.value).ok()
 }
 
-/// The length of a chunked body with its last chunk and trailers; `None` while that has not arrived.
+/// The length of a chunked body, with its last chunk and trailers; `None` while some of it has not arrived.
 fn chunked_len(body: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut at = 0;
     while let Some(rest) = body.get(at..) {
@@ -116,13 +117,13 @@ fn chunked_len(body: &[u8]) -> Result<Option<usize>, Malformed> {
             return trailers_len(&body[at..]).map(|length| Some(at + length?));
         }
         let size = usize::try_from(size).map_err(|_| Malformed::Length)?;
-        // The chunk, and the end of its line.
+        // The chunk and the line end after it.
         at = at.saturating_add(size).saturating_add(2);
     }
     Ok(None)
 }
 
-/// The length of the lines after the last chunk, up to the empty one.
+/// The length of the trailers: the lines after the last chunk, up to the empty one.
 fn trailers_len(rest: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     match httparse::parse_headers(rest, &mut headers)? {

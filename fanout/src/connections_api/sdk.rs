@@ -1,4 +1,4 @@
-//! The reference: the stock SDK client.
+//! The API through the stock SDK client, for comparison.
 
 use std::{error::Error, iter::successors, time::Duration};
 
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::frame::EncodedFrame;
 
-/// The API through `aws-sdk-apigatewaymanagement`: what [`SignedConnectionsApi`](super::SignedConnectionsApi) is
-/// compared with, in its behaviour and in what it costs.
+/// The API through `aws-sdk-apigatewaymanagement`. [`SignedConnectionsApi`](super::SignedConnectionsApi) is compared
+/// with it, in behaviour and in cost.
 #[derive(Clone, Debug)]
 pub struct SdkConnectionsApi {
     client: Client,
 }
 
 impl SdkConnectionsApi {
-    /// The API at an endpoint; each attempt has `timeout`. The SDK does not retry: whether and when is the fan-out's
-    /// to decide.
+    /// The API at an endpoint, with `timeout` for each attempt. The SDK's retries are off: the fan-out decides about
+    /// those.
     #[must_use]
     pub fn new(sdk: &SdkConfig, endpoint: &str, timeout: Duration) -> Self {
         let config = Builder::from(sdk)
@@ -65,7 +65,7 @@ fn classify<E: Error + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>)
         SdkError::DispatchFailure(failure) if failure.is_timeout() => Outcome::TimedOut,
         // The request could not even be made.
         SdkError::ConstructionFailure(_) => Outcome::Rejected,
-        // It was not made, for want of credentials.
+        // There were no credentials to sign the request with.
         SdkError::DispatchFailure(failure) if failure.as_connector_error().is_some_and(is_of_credentials) => {
             Outcome::Misconfigured(Misconfiguration::Credentials)
         }
@@ -80,7 +80,7 @@ fn is_of_connecting(error: &ConnectorError) -> bool {
         .any(legacy::Error::is_connect)
 }
 
-/// Whether credentials, which the SDK fetches before it connects, are what is missing.
+/// Whether there were no credentials, which the SDK fetches before it connects.
 fn is_of_credentials(error: &ConnectorError) -> bool {
     error.source().is_some_and(<dyn Error>::is::<CredentialsError>)
 }

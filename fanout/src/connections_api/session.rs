@@ -1,4 +1,4 @@
-//! One HTTP/2 session: a connection that carries many calls at once, and how its death is found out.
+//! One HTTP/2 session: a connection that carries many calls at once, and pings to notice when it is dead.
 
 use std::{
     cell::Cell,
@@ -30,18 +30,18 @@ use super::{
     response::{DRAINED, PostResponse},
 };
 
-/// Calls that a session carries at once at most, whatever the server allows: what it breaks with. Servers allow a
-/// hundred at least (RFC 9113, section 6.5.2, recommends no less).
+/// The most calls that a session carries at once, even if the server allows more: so many fail with it when it breaks.
+/// Servers allow at least a hundred (RFC 9113, section 6.5.2, recommends no less).
 const STREAMS: usize = 100;
 
-/// How long calls wait in silence before their session is pinged.
+/// The time without any answer after which a session with calls in flight is pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the answer to a ping may take; after that the session is dead, and the calls on it have failed.
+/// The time for the answer to a ping. After that the session is dead, and the calls on it have failed.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Calls that time out on a session one after another, without an answer to any, until it gets no more of them. Pings
-/// may be answered by a proxy while nobody behind it is.
+/// The number of calls in a row that may time out on a session before it gets no more calls. Pings do not show such a
+/// fault: a proxy may answer them while the server behind it answers nothing.
 const TIMEOUTS: u32 = 3;
 
 type H2Connection = Connection<Box<dyn Stream>, Bytes>;
@@ -54,20 +54,22 @@ pub(super) struct Session {
     is_retired: Cell<bool>,
     /// Calls that timed out since the last answer.
     timeouts: Cell<u32>,
-    /// Since when there has been no call, while there is none. The wall clock, as for HTTP/1.1.
+    /// The time since which the session has had no call. By the wall clock, for the reason given at the HTTP/1.1 pool.
     idle_since: Cell<SystemTime>,
-    /// It has been idle, and no answer has come since: the server may have closed it, and not been heard.
+    /// The session has been idle, and no answer has come since: the server may have closed it without this end hearing
+    /// of it.
     is_in_doubt: Cell<bool>,
 }
 
-/// What the driver of a session knows of its calls. The driver is a task, and those are `Send`.
+/// Counts of a session's calls that its driver reads. They are atomic because the driver is a task, which must be
+/// `Send`.
 #[derive(Default)]
 struct Activity {
     in_flight: AtomicUsize,
     answers: AtomicU64,
 }
 
-/// Why a call over a session has no response.
+/// The reason why a call over a session has no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
     #[error(transparent)]
@@ -77,15 +79,15 @@ pub(super) enum SessionError {
 }
 
 impl Session {
-    /// Opens a session on a connection; returns when the server has said how many streams it takes.
+    /// Opens a session on a connection. Returns once the server has said how many streams it allows.
     pub(super) async fn open(stream: Box<dyn Stream>) -> Result<Self, h2::Error> {
-        // None until then: a request too many would be refused.
+        // No stream is opened before that: the server would refuse one that is too many.
         let mut builder = Builder::new();
         let (sender, mut connection) =
             builder.initial_max_send_streams(0).enable_push(false).handshake::<_, Bytes>(stream).await?;
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // The server is done before it has begun.
+            // The server closed the session before it was open.
             Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::NO_ERROR.into())),
             Poll::Pending if connection.max_concurrent_send_streams() == 0 => Poll::Pending,
             Poll::Pending => Poll::Ready(Ok(())),
@@ -104,33 +106,33 @@ impl Session {
         })
     }
 
-    /// Whether it is worth keeping for more calls.
+    /// Whether the session can still take calls.
     pub(super) fn is_usable(&self) -> bool {
         let is_over = self.is_retired.get() || self.driver.is_finished();
         !is_over && (self.activity.in_flight() > 0 || !is_stale(self.idle_since.get()))
     }
 
-    /// Whether it can carry one more call.
+    /// Whether the session can carry one more call.
     pub(super) fn has_room(&self) -> bool {
         self.activity.in_flight() < STREAMS.min(self.sender.current_max_send_streams())
     }
 
-    /// Whether the server may have closed it while it was idle.
+    /// Whether the server may have closed the session while it was idle.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.is_in_doubt.get()
     }
 
-    /// No more calls: those that are under way go on.
+    /// Keeps new calls off the session; those under way go on.
     pub(super) fn retire(&self) {
         self.is_retired.set(true);
     }
 
-    /// A call begins.
+    /// Counts a call that begins.
     pub(super) fn begin(&self) {
         self.activity.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call is over, however.
+    /// Counts off a call that is over, with or without a response.
     pub(super) fn end(&self) {
         if self.activity.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.idle_since.set(SystemTime::now());
@@ -138,7 +140,7 @@ impl Session {
         }
     }
 
-    /// A call has timed out.
+    /// Counts a call that has timed out, and retires the session after [`TIMEOUTS`] in a row.
     pub(super) fn timed_out(&self) {
         self.timeouts.set(self.timeouts.get() + 1);
         if self.timeouts.get() >= TIMEOUTS {
@@ -153,7 +155,7 @@ impl Session {
         endpoint: &Endpoint,
     ) -> Result<PostResponse, SessionError> {
         let head = request.http2_head(endpoint).ok_or(SessionError::Unsendable)?;
-        // A sender of its own: one that is shared would remember the call before this one.
+        // The sender is cloned for each call: a shared one would remember the call before this one as pending.
         let (response, mut body) = self.sender.clone().send_request(head, request.body.is_empty())?;
         if !request.body.is_empty() {
             body.send_data(request.body.clone(), true)?;
@@ -179,7 +181,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Nobody waits for anything on it. A dead one would hold its socket until its last bytes were acknowledged.
+        // Nobody waits for anything on the session any more. Without this the driver of a dead one would hold its
+        // socket until the last bytes were acknowledged.
         self.driver.abort();
     }
 }
@@ -194,11 +197,11 @@ impl Activity {
     }
 }
 
-/// Drives a session until it ends, or is found dead: when calls wait and nothing is heard, it is pinged.
+/// Drives a session until it ends or is found dead: it is pinged when calls wait and nothing is heard.
 async fn drive(mut connection: H2Connection, activity: Arc<Activity>) {
     let pings = connection.ping_pong();
     tokio::select! {
-        // What has arrived is taken in before a ping is given up.
+        // Answers that have arrived are taken in before a ping is given up.
         biased;
         ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "an HTTP/2 session has broken");
@@ -207,14 +210,14 @@ async fn drive(mut connection: H2Connection, activity: Arc<Activity>) {
     }
 }
 
-/// Ends when the session is dead.
+/// Pings the session when calls wait in silence; returns when it is dead.
 async fn death(pings: Option<PingPong>, activity: &Activity) {
-    // They are taken once, by the session's only driver.
+    // `h2` hands its pings out once, and the session's only driver takes them: they are always there.
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
         let answers = activity.answers();
         sleep(PING_INTERVAL).await;
-        // An answer is as good as that to a ping.
+        // An answer to a call shows as much as an answer to a ping.
         if activity.in_flight() == 0 || activity.answers() != answers {
             continue;
         }
@@ -236,11 +239,11 @@ mod tests {
     use super::*;
     use crate::connections_api::signature::{Method, Scope, SigningContext};
 
-    /// What the server does with a request.
+    /// The server's reaction to a request.
     #[derive(Clone, Copy, PartialEq, Eq)]
     enum Server {
         AnswersAfter(Duration),
-        /// Nothing more, on the whole connection.
+        /// It says nothing more on the whole connection.
         Dies,
     }
 

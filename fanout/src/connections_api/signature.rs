@@ -1,9 +1,8 @@
 //! The signature of a call (AWS Signature Version 4).
 //!
-//! All calls have the same form, so what they have in common is made ready once a second: the key, the state of both
-//! hashes as far as it is the same, the headers. What is left for each is its path and its body's hash. `aws-sigv4` can
-//! sign any request, and spends more time on finding out what it has been given, for every call anew, than the rest of
-//! the call takes.
+//! All calls have the same form, so the parts that they share are computed once a second: the key, the beginning of
+//! both hashes, and the headers. Only the path and the body's hash are left for each call. `aws-sigv4` can sign any
+//! request, but for each of them it spends more time on finding out what it was given than the rest of the call takes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,22 +16,23 @@ use sha2::{Digest, Sha256};
 /// The service's name for signing.
 const SERVICE: &str = "execute-api";
 
-/// The body's type. Signed, as the SDK does.
+/// The body's type. It is signed, as the SDK does.
 pub(super) const OCTETS: &str = "application/octet-stream";
 
-/// Characters of a path that stand in what is signed as they are: there, a path's own escapes are escaped once more.
+/// Characters of a path that are escaped in the canonical request: the `%` of the path's own escapes is among them, so
+/// those are escaped twice.
 const CANONICAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// What signatures are for.
+/// The endpoint that signatures are for.
 pub(super) struct Scope {
     pub(super) region: String,
-    /// As it is sent.
+    /// The host as it is sent.
     pub(super) host: String,
-    /// What the paths of all calls begin with.
+    /// The beginning of all calls' paths.
     pub(super) path: String,
 }
 
-/// What a call does.
+/// The HTTP method of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Post,
@@ -48,33 +48,34 @@ impl Method {
     }
 }
 
-/// The digits of a signature.
+/// A signature's hexadecimal digits.
 pub(super) type Signature = [u8; 64];
 
-/// What the signatures of all calls of one second have in common.
+/// The parts that the signatures of all calls within one second share.
 pub(super) struct SigningContext {
     pub(super) second: u64,
     /// `x-amz-date`.
     pub(super) date: HeaderValue,
     /// `x-amz-security-token`.
     pub(super) token: Option<HeaderValue>,
-    /// Of `authorization`, what stands before the signature.
+    /// The part of `authorization` before the signature.
     pub(super) authorization: HeaderValue,
-    /// Of an HTTP/1.1 request, what stands between the path and the signature.
+    /// The part of an HTTP/1.1 request between the path and the signature.
     pub(super) http1_headers: Vec<u8>,
-    /// Of the path, what the canonical request's begin has been made of.
+    /// The length of the path's beginning, which `post` and `delete` contain.
     path_len: usize,
-    /// The canonical request's hash up to the connection's id, of a post and of a delete.
+    /// The hash of the canonical request up to the connection's id, for a post and for a delete.
     post: Sha256,
     delete: Sha256,
-    /// Of the canonical request, what stands between the path and the body's hash.
+    /// The part of the canonical request between the path and the body's hash.
     canonical_headers: Vec<u8>,
-    /// Keyed, and fed with what stands before the canonical request's hash in the string to sign.
+    /// The HMAC of the string to sign, up to the hash of the canonical request.
     string_to_sign: Hmac<Sha256>,
 }
 
 impl SigningContext {
-    /// For calls of one second. `None` when there is no such date, or when the credentials cannot stand in a header.
+    /// A context for the calls of one second. `None` when `second` is no date, or when the credentials cannot stand in
+    /// a header.
     pub(super) fn new(credentials: &Credentials, scope: &Scope, second: u64) -> Option<Self> {
         let date = compact(second)?;
         let day = &date[..8];
@@ -119,7 +120,7 @@ impl SigningContext {
         })
     }
 
-    /// The signature of a call. `path` begins with the scope's; what comes after that is escaped for a URL.
+    /// The signature of a call. `path` begins with the scope's path; the rest of it is escaped for a URL.
     pub(super) fn sign(&self, method: Method, path: &str, body_sha256: &str) -> Signature {
         let mut request = match method {
             Method::Post => self.post.clone(),
@@ -144,12 +145,12 @@ fn keyed(key: &[u8], first: &str) -> Option<Hmac<Sha256>> {
     Some(Hmac::<Sha256>::new_from_slice(key).ok()?.chain_update(first))
 }
 
-/// The Unix second that it is.
+/// The current time, in seconds since the Unix epoch.
 pub(super) fn unix_second() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// `20261121T024500Z`.
+/// A time as signatures have it, such as `20261121T024500Z`.
 fn compact(second: u64) -> Option<String> {
     let date = DateTime::from_secs(i64::try_from(second).ok()?).fmt(Format::DateTime).ok()?;
     Some(date.replace(['-', ':'], ""))
@@ -211,7 +212,7 @@ mod tests {
             let scope = Scope { region: "eu-west-1".to_owned(), host: "host:8080".to_owned(), path };
             let context = SigningContext::new(&credentials, &scope, second).unwrap();
             let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
-            // One after the other from the same state.
+            // All of them start from the same state of the hashes.
             for id in ids {
                 let path = format!("/live/@connections/{id}");
                 let signature = context.sign(method, &path, BODY);

@@ -1,5 +1,5 @@
-//! The API as the function uses it: signed requests straight onto connections. It costs a fraction of the stock
-//! client's time, which spends most of its on what a fan-out has no use for: endpoint rules, a retry strategy, an
+//! The API as the function uses it: requests that are signed here and written straight to connections. The stock client
+//! takes several times as long, most of it for what a fan-out does not need: endpoint rules, a retry strategy, an
 //! interceptor chain and a connection pool for each call.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{config::HttpVersion, frame::EncodedFrame};
 
-/// How often at most an operator is told that connections break.
+/// The shortest time between two warnings about broken connections.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The API over connections of its own.
+/// The API over connections that it keeps open.
 pub struct SignedConnectionsApi {
     endpoint: Rc<Endpoint>,
     signer: Signer,
@@ -35,10 +35,10 @@ pub struct SignedConnectionsApi {
     warned_at: Cell<Option<Instant>>,
 }
 
-/// Why calls cannot even be tried.
+/// The reason why no calls can be made at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The endpoint is none.
+    /// The endpoint cannot be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     /// The SDK's configuration has no credentials provider.
@@ -90,7 +90,7 @@ impl SignedConnectionsApi {
                 Ok(response) => Outcome::of_response(response.status, response.retry_after.as_deref()),
                 Err(error) => return self.fail(&error),
             };
-            // Credentials can be revoked before they expire: once, others are tried.
+            // Credentials can be revoked before they expire: other ones are tried, once.
             let is_refused = outcome == Outcome::Misconfigured(Misconfiguration::Forbidden);
             if !is_refused || replaced {
                 return outcome;
@@ -113,7 +113,7 @@ impl SignedConnectionsApi {
         outcome
     }
 
-    /// Tells the operator why calls fail: of an endpoint that cannot be reached nothing else would tell.
+    /// Logs why calls fail. Nothing else would name the cause when an endpoint cannot be reached.
     fn warn_at_most_every(&self, interval: Duration, error: &TransportError) {
         if self.warned_at.get().is_none_or(|warned_at| warned_at.elapsed() > interval) {
             self.warned_at.set(Some(Instant::now()));

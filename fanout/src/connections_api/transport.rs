@@ -1,4 +1,4 @@
-//! How calls reach the endpoint: over HTTP/2, or over HTTP/1.1 where that is not to be had.
+//! The protocol of calls: HTTP/2, or HTTP/1.1 for an endpoint that does not speak HTTP/2.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::config::HttpVersion;
 
-/// Both protocols' connections, and which of them is used.
+/// The connections of both protocols, and which of the two is used.
 pub(super) struct Transport {
     version: HttpVersion,
-    /// Until the endpoint refuses it.
+    /// Whether HTTP/2 is used: no more once the endpoint has refused it.
     is_http2: Cell<bool>,
     http1: Http1Pool,
     http2: Http2Pool,
 }
 
 impl Transport {
-    /// Over TLS the server chooses, unless only HTTP/1.1 is wanted; without TLS there is HTTP/2 only where it is asked
+    /// Over TLS the server chooses, unless only HTTP/1.1 is wanted. Without TLS, HTTP/2 is used only where it is asked
     /// for.
     pub(super) fn new(endpoint: Rc<Endpoint>, version: HttpVersion) -> Self {
         let is_http2 = match version {
@@ -47,7 +47,7 @@ impl Transport {
         self.http1.send(request, deadline).await
     }
 
-    /// From now on HTTP/1.1 is used.
+    /// Uses HTTP/1.1 from now on.
     fn fall_back(&self) {
         if self.is_http2.replace(false) && self.version == HttpVersion::Http2 {
             tracing::warn!("FANOUT_HTTP_VERSION is 2, but the endpoint speaks HTTP/1.1 only, which is used instead");

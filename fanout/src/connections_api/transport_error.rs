@@ -1,16 +1,16 @@
-//! Why a call has no response, over HTTP/1.1 as over HTTP/2.
+//! The reasons why a call has no response, over HTTP/1.1 as over HTTP/2.
 
 use std::{error::Error, rc::Rc};
 
 use super::endpoint::ConnectError;
 
-/// Why there is no response.
+/// The reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransportError {
-    /// There was no connection: nothing was sent.
+    /// No connection could be opened, so nothing was sent.
     #[error(transparent)]
     Unreachable(#[from] Rc<ConnectError>),
-    /// The endpoint speaks HTTP/1.1 only: nothing was sent.
+    /// The endpoint speaks only HTTP/1.1, and nothing was sent.
     #[error("the endpoint does not speak HTTP/2")]
     Http1Only,
     /// The response did not come in time.
@@ -25,7 +25,7 @@ pub(super) enum TransportError {
 }
 
 impl TransportError {
-    /// There was no connection in the time for the attempt.
+    /// No connection was open before the attempt's deadline.
     pub(super) fn no_connection_in_time() -> Self {
         Rc::new(ConnectError::TimedOut).into()
     }

@@ -1,38 +1,39 @@
-//! What an environment may spend on posts of ephemeral messages.
+//! The posts of ephemeral messages that an environment may make.
 
 /// Environments that share the stack's rate: the `MaximumConcurrency` of the function's queue.
 const ENVIRONMENTS: f64 = 2.0;
 
-/// Seconds of its rate that an environment saves up: the rooms of one batch, which was collected for as long, are paid for
-/// together.
+/// Seconds of its rate that an environment saves up. The queue collects a batch for as long, so the rooms of one batch
+/// are paid for together.
 const SAVED_SECONDS: f64 = 1.0;
 
-/// The allowance of an environment. It starts with nothing, and may owe for one frame: from its start on, an environment makes
-/// no more posts than its rate x the time, and those of one frame.
+/// The allowance of an environment. It starts with nothing and may go into debt for one frame: from its start on, an
+/// environment makes at most (rate x time) posts and those of one frame.
 ///
-/// Times are in microseconds since the Unix epoch: unlike a process's own clock they go on while Lambda freezes it.
+/// Times are in microseconds since the Unix epoch: unlike a process's own clock, the wall clock goes on while Lambda
+/// has frozen the environment.
 #[derive(Debug)]
 pub struct Allowance {
     posts_per_second: f64,
-    /// Posts; below zero they are owed.
+    /// Posts that may be made; below zero, posts that were made on credit.
     balance: f64,
     counted_at: u64,
 }
 
 impl Allowance {
-    /// An environment's part of the stack's rate, in posts a second.
+    /// The allowance of one environment, given the stack's rate in posts a second.
     #[must_use]
     pub fn new(stack_posts_per_second: u32, now: u64) -> Self {
         Self { posts_per_second: f64::from(stack_posts_per_second) / ENVIRONMENTS, balance: 0.0, counted_at: now }
     }
 
-    /// Whether the next frame can be paid, whatever it costs.
+    /// Whether the next frame can be paid for, whatever it costs: whether there is no debt.
     pub fn can_pay(&mut self, now: u64) -> bool {
         self.earn(now);
         self.balance >= 0.0
     }
 
-    /// Pays for a frame's posts, unless an earlier one is still owed for.
+    /// Pays for a frame's posts, unless there is still a debt. Returns whether it paid.
     pub fn pay(&mut self, posts: usize, now: u64) -> bool {
         let can_pay = self.can_pay(now);
         if can_pay {

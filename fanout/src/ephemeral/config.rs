@@ -1,4 +1,4 @@
-//! What the `ephemeral` function needs to know.
+//! The configuration of the `ephemeral` function.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub struct EphemeralConfig {
     pub connections_endpoint: String,
     /// `AWS_REGION`: what requests are signed for. Lambda sets it.
     pub region: String,
-    /// `EPHEMERAL_POSTS_PER_SECOND`: posts of the whole stack.
+    /// `EPHEMERAL_POSTS_PER_SECOND`: posts of ephemeral messages in a second at most, by the whole stack.
     pub posts_per_second: u32,
-    /// `EPHEMERAL_MAX_MEMBERS`: connections above which a room gets none.
+    /// `EPHEMERAL_MAX_MEMBERS`: rooms with more connections get no ephemeral messages.
     pub most_members: u64,
     /// `FANOUT_CONCURRENCY`: posts in flight at most.
     pub concurrency: usize,

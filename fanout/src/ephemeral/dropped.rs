@@ -1,33 +1,33 @@
-//! Why an ephemeral message is not posted.
+//! The reasons why an ephemeral message is not posted.
 
 use shared::metrics::names::{
     Counter, EPHEMERALS_DROPPED_BROKEN, EPHEMERALS_DROPPED_BUDGET, EPHEMERALS_DROPPED_FAILED, EPHEMERALS_DROPPED_FULL,
     EPHEMERALS_DROPPED_LARGE, EPHEMERALS_DROPPED_OLD, EPHEMERALS_DROPPED_SUPERSEDED, EPHEMERALS_DROPPED_THROTTLED,
 };
 
-/// Why a message was not posted.
+/// The reason why a message was not posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
     /// It is too old.
     Old,
     /// Its sender has a newer one with the same key.
     Superseded,
-    /// Its room's frame has no room for it.
+    /// It does not fit its room's frame.
     Full,
     /// Its room is too large.
     Large,
-    /// There is no allowance for its frame.
+    /// The allowance does not pay for its frame.
     Budget,
     /// The account refuses posts.
     Throttled,
     /// It cannot be read as a message.
     Broken,
-    /// The room could not be read, or nobody be posted to.
+    /// The room could not be read, or no connection can be posted to.
     Failed,
 }
 
 impl Dropped {
-    /// What counts it.
+    /// The metric that counts it.
     #[must_use]
     pub fn counter(self) -> Counter {
         match self {

@@ -1,23 +1,25 @@
-//! Ephemeral messages: from a batch of their queue to posts. At most once, now and then twice, and never in the way of what is
-//! logged.
+//! Ephemeral messages: from a batch of their queue to posts. They are delivered at most once, rarely twice, and never
+//! delay what is logged.
 //!
-//! They have an environment, a rate and a limiter of their own, which gives way instead of waiting:
+//! Their function has environments, a rate and a limiter of its own. Where broadcasts would wait, ephemeral messages
+//! give way:
 //!
-//! | what | becomes of the message |
+//! | when | the message is |
 //! |---|---|
-//! | it is older than [`newest::OLDEST`], or is so before it is posted | dropped |
+//! | it is older than [`newest::OLDEST`], or becomes so before it is posted | dropped |
 //! | its sender has a newer one with the same key | dropped |
 //! | its room's frame is full | dropped |
 //! | its room is large, which is where a frame costs most | dropped |
 //! | the [allowance] does not pay for its frame | dropped |
 //! | the account refuses posts, as [`refusals`] remembers | dropped |
 //!
-//! What is left of a room goes out as one frame, one post a connection. A row of a connection that is gone stays: nothing is
-//! written anywhere.
+//! The remaining messages of a room go out in one frame, with one post for each connection. Nothing is written to any
+//! table: the row of a connection that is gone stays.
 //!
-//! Rejected: the room's FIFO group. There an ephemeral message would take one of the ten places of a batch, and hold the group
-//! while it is posted; and it would have little to ride on, since outside of hot rooms hardly a frame has company. Rejected as
-//! well: the rate limiter of broadcasts, in which it would wait for a turn, and other posts for its own.
+//! Rejected: the room's FIFO group. There an ephemeral message would take one of the ten places in a batch and hold the
+//! group while it is posted, for little gain, since outside of hot rooms hardly a frame would be shared with logged
+//! messages. Rejected as well: the rate limiter of broadcasts, where ephemeral messages and broadcasts would wait for
+//! each other.
 
 pub mod allowance;
 pub mod config;
@@ -48,15 +50,15 @@ use self::{
 };
 use crate::{broadcast::members::Members, connections_api::ConnectionsApi, deadline::Deadline};
 
-/// Rooms that are served side by side: while one is read the others are posted to.
+/// Rooms that are served side by side, so that some are posted to while others are read.
 const ROOMS_AT_ONCE: usize = 16;
 
-/// The function's state. One for each environment.
+/// The state of an environment.
 #[derive(Debug)]
 pub struct EphemeralFunction<A, C> {
     /// The connection table.
     pub connections: ConnectionTable<C>,
-    /// Connections above which a room gets none.
+    /// Rooms with more connections get no ephemeral messages.
     pub most_members: u64,
     /// Posts to connections.
     pub poster: Poster<A, C>,
@@ -67,8 +69,8 @@ pub struct EphemeralFunction<A, C> {
 }
 
 impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> EphemeralFunction<A, C> {
-    /// Serves one batch, its rooms in random order, so that none is always the one that is not paid for. Nothing of it
-    /// comes back, whatever became of it.
+    /// Serves one batch, its rooms in random order: otherwise it would always be the same rooms that the allowance does
+    /// not reach. No record goes back to the queue, whatever became of it.
     ///
     /// # Errors
     /// Never.
@@ -108,7 +110,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> EphemeralFunct
     }
 
     async fn post(&self, room: &RoomId, frame: &Frame, metrics: &Metrics) -> Result<(), Dropped> {
-        // Else a room would be read for nothing.
+        // The room is not read when its frame would be dropped anyway.
         self.poster.may_post()?;
         let connections = self.read(room).await.map_err(|error| {
             tracing::warn!(%room, %error, "a room was not read for its ephemeral messages");
@@ -117,7 +119,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> EphemeralFunct
         self.poster.post(frame, &connections.ok_or(Dropped::Large)?, metrics).await
     }
 
-    /// The room's connections; `None` when there are too many, as the first page tells.
+    /// The room's connections; `None` when the first page shows that there are too many.
     async fn read(&self, room: &RoomId) -> Result<Option<Vec<ConnectionId>>, StoreError> {
         let mut members = Members::open(&self.connections, room, ALL_SLOTS).await?;
         if room_size::estimate(members.page(), members.is_last_page()) > self.most_members {

@@ -1,4 +1,4 @@
-//! What of a batch is still worth a post: of each room, sender and key the newest message, if it is not too old.
+//! The messages of a batch that are still worth a post: the newest of each room, sender and key, if it is not too old.
 
 use std::cmp::Reverse;
 
@@ -7,19 +7,20 @@ use shared::{Ephemeral, RoomId, json::FieldError, metrics::Metrics};
 
 use super::dropped::Dropped;
 
-/// How old a message may be when it is posted, in milliseconds: a hint that somebody types is none later on.
+/// The greatest age of a message that is posted, in milliseconds: a typing indicator is of no use later.
 pub const OLDEST: u64 = 5_000;
 
-/// A room's messages, newest first, one of each sender and key. None is of a time later than that at which the queue took it.
+/// A room's messages, newest first, one of each sender and key. None has a later time than that at which the queue took
+/// it.
 #[derive(Debug)]
 pub struct RoomMessages {
     /// The room.
     pub room: RoomId,
-    /// What is to be posted.
+    /// The messages to be posted.
     pub messages: Vec<Ephemeral>,
 }
 
-/// Reads a batch, at a time in milliseconds since the Unix epoch, and counts what it leaves out.
+/// Reads a batch, given the time in milliseconds since the Unix epoch, and counts the messages that it leaves out.
 #[must_use]
 pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<RoomMessages> {
     let mut messages = Vec::with_capacity(records.len());
@@ -34,12 +35,12 @@ pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<Roo
             }
         }
     }
-    // One of a batch: a producer that is wrong is so every time.
+    // One warning for a batch: a faulty producer sends many such records.
     if let Some(error) = broken {
         tracing::warn!(%error, "a record is no ephemeral message");
     }
     let count = messages.len();
-    // Of two of the same time the later one in the batch counts: sorting keeps the order of equals.
+    // Of two messages with the same time the later one in the batch counts: sorting keeps the order of equals.
     messages.reverse();
     messages.sort_by(|one, other| {
         let same = identity(one).cmp(&identity(other));
@@ -57,7 +58,8 @@ pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<Roo
         .collect()
 }
 
-/// What two messages have in common of which one supersedes the other. The room comes first.
+/// The fields that are the same in two messages when one supersedes the other. The room comes first, so that sorting by
+/// them groups the rooms.
 fn identity(message: &Ephemeral) -> (&RoomId, &str, Option<&str>) {
     (&message.room, &message.from, message.key.as_deref())
 }
@@ -65,7 +67,7 @@ fn identity(message: &Ephemeral) -> (&RoomId, &str, Option<&str>) {
 fn read(record: &SqsMessage) -> Result<Ephemeral, FieldError> {
     let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or(u64::MAX);
     let mut message = Ephemeral::read(record.body.as_deref().unwrap_or_default(), queued_at)?;
-    // A time that lies ahead would mute its sender until then.
+    // A `sentAt` in the future would outdo all messages of the sender until then.
     message.sent_at = message.sent_at.min(queued_at);
     Ok(message)
 }

@@ -1,4 +1,4 @@
-//! Posts of ephemeral messages: each once, as long as the allowance and the account let them.
+//! Posts of ephemeral messages: one attempt each, as long as the allowance and the account permit it.
 
 use std::cell::RefCell;
 
@@ -35,7 +35,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Encodes the newest messages that fit: what API Gateway bills as one.
+    /// Encodes the newest messages that fit a frame of 32 KiB, which API Gateway bills as one message.
     #[must_use]
     pub fn of(room: &RoomMessages) -> Self {
         let mut bytes = ephemeral::envelope_len(&room.room);
@@ -54,12 +54,12 @@ impl Frame {
     }
 }
 
-/// Posts frames. One for each environment: it remembers what it may spend, and what was refused.
+/// Posts frames. There is one for each environment: it remembers its allowance and which posts were refused.
 #[derive(Debug)]
 pub struct Poster<A, C> {
     api: A,
     clock: C,
-    /// Places in flight, `FANOUT_CONCURRENCY` of them.
+    /// The places of posts in flight, as many as `FANOUT_CONCURRENCY` says.
     places: Semaphore,
     concurrency: usize,
     allowance: RefCell<Allowance>,
@@ -67,7 +67,7 @@ pub struct Poster<A, C> {
 }
 
 impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
-    /// For a new environment of a stack that spends so many posts a second on ephemeral messages.
+    /// The poster of a new environment, in a stack that makes so many posts a second for ephemeral messages.
     pub fn new(api: A, clock: C, concurrency: usize, stack_posts_per_second: u32) -> Self {
         let allowance = RefCell::new(Allowance::new(stack_posts_per_second, clock.unix_micros()));
         let places = Semaphore::new(concurrency);
@@ -87,8 +87,8 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
     /// Posts a frame to connections, once each, beside other frames.
     ///
     /// # Errors
-    /// When it was dropped, perhaps halfway: when it could not be paid for, posts were refused meanwhile, or its messages grew
-    /// too old.
+    /// When the frame was dropped, perhaps after some posts: the allowance did not pay for it, posts were refused
+    /// meanwhile, or its messages grew too old.
     pub async fn post(&self, frame: &Frame, connections: &[ConnectionId], metrics: &Metrics) -> Result<(), Dropped> {
         let now = self.clock.unix_micros();
         self.not_silent(now)?;
@@ -109,7 +109,7 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
     }
 
     async fn post_to(&self, frame: &Frame, connection: &ConnectionId, metrics: &Metrics) -> Result<(), Dropped> {
-        // It is never closed.
+        // The semaphore is never closed, so this always is a place.
         let _place = self.places.acquire().await;
         let now = self.clock.unix_micros();
         self.not_silent(now)?;
@@ -126,7 +126,7 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
                 self.refusals.borrow_mut().failed(self.clock.unix_micros());
                 return Err(Dropped::Failed);
             }
-            // Whoever does not have it will have the next one.
+            // A connection that does not have this frame gets the next one.
             _ => {}
         }
         Ok(())

@@ -1,11 +1,12 @@
-//! What is remembered of refused posts: then ephemeral messages give way at once, and for longer each time.
+//! The memory of refused posts. After a refusal, ephemeral messages give way for a while, which is longer each time.
 //!
 //! ```text
 //! 429 .. silent for 1 s .. posts again, 429 .. silent for 2 s .. 4 .. 8 .. 16 .. 30 .. 30 ..
 //! ```
 //!
-//! API Gateway answers 429 for a single connection too, when its client does not read. Such a one would silence the whole stack
-//! for ever, so the connection that was refused is left alone for a while, and its next refusals tell nothing.
+//! API Gateway also answers 429 for a single connection whose client does not read. That would silence the whole stack
+//! again and again, so a connection that was refused is not posted to for a while, and its next refusals start no
+//! silence.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -14,19 +15,22 @@ use shared::ConnectionId;
 
 use super::dropped::Dropped;
 
-/// The first silence.
+/// The length of the first silence. All times here are in microseconds.
 const SHORTEST: u64 = 1_000_000;
 
-/// The longest one. After so long without a refusal the next silence is a short one again.
+/// The length of the longest silence. When there was no refusal for so long after a silence, the next one is short
+/// again.
 const LONGEST: u64 = 30_000_000;
 
-/// For how long a connection that was refused is not posted to.
+/// The time for which a connection that was refused is not posted to.
 const LEFT_ALONE: u64 = 60_000_000;
 
-/// For how long after a refusal another one of the same connection is its own.
+/// The time after a refusal in which another one of the same connection is taken for the connection's own, and not the
+/// account's.
 const ITS_OWN: u64 = 600_000_000;
 
-/// Connections that are remembered: a silence adds one, so these are hours of a full account.
+/// The most connections that are remembered. A silence adds one, so these are enough for hours of an account without
+/// room.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// The silences of an environment. Times are in microseconds since the Unix epoch.
@@ -35,7 +39,7 @@ pub struct Refusals {
     silent_until: u64,
     length: u64,
     cause: Dropped,
-    /// When connections were refused last.
+    /// The time of each connection's latest refusal.
     refused_at: LruCache<ConnectionId, u64>,
 }
 
@@ -47,21 +51,21 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Why nothing is posted now, if that is so.
+    /// The reason why nothing is posted now; `None` when posts may be made.
     #[must_use]
     pub fn silence(&self, now: u64) -> Option<Dropped> {
         (now < self.silent_until).then_some(self.cause)
     }
 
-    /// Whether a connection is posted to.
+    /// Whether a connection is not posted to now, because it was refused lately.
     #[must_use]
     pub fn is_left_alone(&self, connection: &ConnectionId, now: u64) -> bool {
         self.refused_at.peek(connection).is_some_and(|at| now < at + LEFT_ALONE)
     }
 
-    /// A post to a connection was answered 429.
+    /// Notes that a post to a connection was answered 429.
     pub fn refused(&mut self, connection: &ConnectionId, retry_after: Option<Duration>, now: u64) {
-        // Of the posts that were in flight, the first one tells.
+        // Only the first refusal counts of posts that were in flight together.
         if self.silence(now).is_some() {
             return;
         }
@@ -72,7 +76,7 @@ impl Refusals {
         }
     }
 
-    /// Nobody can be posted to: no right, no endpoint.
+    /// Notes that no connection can be posted to, for want of permission or of an endpoint that answers.
     pub fn failed(&mut self, now: u64) {
         if self.silence(now).is_none() {
             self.begin(Dropped::Failed, 0, now);

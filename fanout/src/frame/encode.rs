@@ -1,4 +1,4 @@
-//! Encoding: each message once, packed into as few frames as may be, whatever the number of connections.
+//! Encoding: each message once, however many connections there are, packed into as few frames as possible.
 
 use shared::{LoggedMessage, RoomId, frame::broadcast, limits::FRAME_BYTES, order::greatest};
 
@@ -8,11 +8,12 @@ use super::{
 };
 
 /// Encodes a room's part of a batch, ascending by seq, into broadcast frames. Of several messages with the same key
-/// that follow each other in the log only the newest is in them; a frame says which numbers it stands for where its messages do not.
+/// whose numbers are consecutive with the rest of the batch, only the newest is broadcast (conflation). A frame that
+/// does not contain all the numbers that it stands for says which ones it stands for.
 #[must_use]
 pub fn encode(room: &RoomId, logged: &[LoggedMessage]) -> Vec<EncodedFrame> {
-    // A redelivered batch may have come with messages from elsewhere in the log: a frame never claims to stand for
-    // numbers that are not in the batch, nor is a message left out for one that no frame can stand for together with it.
+    // The numbers of a redelivered batch may have gaps, where other messages stand in the log. A frame never claims to
+    // stand for numbers outside the batch, so each run of consecutive numbers is encoded, and conflated, for itself.
     let runs = logged.chunk_by(|one, next| one.seq + 1 == next.seq);
     runs.flat_map(|run| encode_run(room, run)).collect()
 }
@@ -142,7 +143,8 @@ mod tests {
     }
 
     proptest! {
-        /// Of a key's messages the greatest is always sent: whoever keeps that has the same map, conflated or not.
+        /// The greatest of a key's messages is always sent: a client that keeps that one has the same map, conflated or
+        /// not.
         #[test]
         fn conflation_leaves_a_clients_map_as_it_is(
             shape in prop::collection::vec((0_usize..4, prop::option::of(0_u64..4), any::<bool>(), any::<bool>()), 1..12)

@@ -1,4 +1,4 @@
-//! What is measured of a broadcast's frames.
+//! The metrics of a broadcast's frames.
 
 use shared::metrics::{
     Metrics,
@@ -7,16 +7,17 @@ use shared::metrics::{
 
 use super::EncodedFrame;
 
-/// A message that claims to be older than this has a `sentAt` that is none: a producer's, in seconds or of another age. Those
-/// that wait longest are events that come out of a dead-letter queue after 14 days.
+/// The greatest age that a message can have, in milliseconds: the 14 days in a dead-letter queue and a day of
+/// EventBridge's attempts. A `sentAt` before that is no time of acceptance, but for example a producer's time in
+/// seconds.
 const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 
-/// How far two clocks may be apart. What was sent later than it was posted is no time either: as many of no latency at all, it would
-/// hide those that are slow.
+/// The most that two clocks may differ, in milliseconds. A message that was sent further in the future is not measured:
+/// counted with a latency of 0, many of them would hide slow broadcasts.
 const SKEW: u64 = 60 * 1000;
 
-/// Counts a broadcast and what was posted of it, `posts` attempts in all; `ended` is when the last post of the whole of it was
-/// answered, in milliseconds since the Unix epoch, unless it is to go on.
+/// Counts a broadcast and its posts (`posts` attempts in all). `ended` is the time when its last post was answered, in
+/// milliseconds since the Unix epoch; it is `None` for a broadcast that is not over.
 pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, metrics: &Metrics) {
     if frames.iter().any(EncodedFrame::is_presence) {
         metrics.add(PRESENCE_POSTS, posts);
@@ -26,8 +27,8 @@ pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, met
     if posts == 0 {
         return;
     }
-    // Each connection gets the frames in turn, so the posts are the frames' in equal parts, and the first ones' where some
-    // connections did not get to the last.
+    // Each connection gets the frames in turn, so each frame has an equal part of the posts; a remainder belongs to the
+    // first frames, since some connections did not get to the last ones.
     let (each, rest) = (posts / frames.len().max(1) as u64, posts % frames.len().max(1) as u64);
     for (place, frame) in (0_u64..).zip(frames) {
         metrics.record_times(MESSAGES_PER_POST, frame.messages().len() as u64, each + u64::from(place < rest));

@@ -14,7 +14,7 @@ use shared::text::hex;
 
 pub(crate) use measure::count;
 
-/// An encoded frame. Cheap to clone: every post shares its bytes, and the hash that its signature is made from.
+/// An encoded frame. It is cheap to clone: all posts share its bytes and the hash that their signatures are made from.
 #[derive(Clone, Debug)]
 pub struct EncodedFrame {
     body: Bytes,
@@ -24,34 +24,34 @@ pub struct EncodedFrame {
     is_presence: bool,
 }
 
-/// The ids of the messages that frames carry: a hundred at the most, since a batch holds ten jobs of ten messages.
+/// The ids of the messages in some frames. There are a hundred at most, since a batch holds ten jobs of ten messages.
 pub(crate) fn ids(frames: &[EncodedFrame]) -> Vec<&str> {
     frames.iter().flat_map(EncodedFrame::messages).map(|message| &*message.id).collect()
 }
 
-/// A message in a frame, as far as an operator asks for it.
+/// The part of a message in a frame that logs and metrics need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {
     /// Its id.
     pub id: Box<str>,
-    /// When it was accepted, in milliseconds since the Unix epoch; 0 where the frame does not say.
+    /// When it was accepted, in milliseconds since the Unix epoch; 0 when the frame does not say.
     pub sent_at: u64,
 }
 
 impl EncodedFrame {
-    /// A frame of these bytes, which stands for no numbers.
+    /// A frame that stands for no numbers.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
         Self::of(body, 0..=0, [].into())
     }
 
-    /// A frame of these bytes that stands for numbers, and carries messages.
+    /// A frame that stands for numbers and carries messages.
     pub(crate) fn of(body: Bytes, numbers: RangeInclusive<u64>, messages: Rc<[Carried]>) -> Self {
         let sha256 = hex(&Sha256::digest(&body));
         Self { body, sha256, numbers, messages, is_presence: false }
     }
 
-    /// A `presence` frame of these bytes.
+    /// A `presence` frame.
     #[must_use]
     pub fn presence(body: Bytes) -> Self {
         Self { is_presence: true, ..Self::new(body) }

@@ -1,4 +1,4 @@
-//! A frame that is being packed.
+//! Packing: the entries of a frame before the frame itself is encoded.
 
 use std::{borrow::Cow, ops::RangeInclusive};
 
@@ -8,14 +8,14 @@ use shared::{RoomId, frame::broadcast, limits::MAX_INTEGER};
 
 use super::{Carried, EncodedFrame};
 
-/// A frame that is being packed: its entries are encoded, the frame is not.
+/// A frame that is being packed: its entries are encoded, the frame is not yet.
 pub(super) struct Packing {
     pub(super) entries: Vec<Entry>,
-    /// Bytes of the finished frame at the most.
+    /// The most bytes that the finished frame may have.
     pub(super) bytes: usize,
     /// The first number that the frame stands for.
     pub(super) first: u64,
-    /// The last one.
+    /// The last number that it stands for.
     pub(super) last: u64,
 }
 
@@ -33,7 +33,7 @@ impl Entry {
     }
 }
 
-/// What is read of an encoded frame to pack it again.
+/// The fields of an encoded frame that packing it again needs.
 #[derive(Deserialize)]
 struct Encoded<'a> {
     #[serde(borrow)]
@@ -42,7 +42,7 @@ struct Encoded<'a> {
     seq: Option<u64>,
 }
 
-/// What is read of an encoded message.
+/// The fields of an encoded message that packing it again needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Numbered<'a> {
@@ -54,7 +54,7 @@ struct Numbered<'a> {
 }
 
 impl Packing {
-    /// Takes an encoded frame apart; `None` when it is none that [`encode`](super::encode::encode) makes.
+    /// Takes an encoded frame apart; `None` when [`encode`](super::encode::encode) cannot have made it.
     pub(super) fn unpack(room: &RoomId, json: &str) -> Option<Self> {
         let Encoded { messages, after, seq } = serde_json::from_str(json).ok()?;
         let entry = |message: &&RawValue| {
@@ -72,8 +72,8 @@ impl Packing {
         is_possible.then_some(Self { entries, bytes, first, last })
     }
 
-    /// Leaves out what is numbered up to `done`. A frame of which no message would be left stays as it is: it is still
-    /// what says that the numbers after `done` were superseded.
+    /// Leaves out the messages up to number `done`. If none would be left, the frame stays as it is: only it says that
+    /// the numbers after `done` were superseded.
     pub(super) fn cut(&mut self, done: u64) {
         if self.first > done || self.entries.last().is_none_or(|last| last.seq <= done) {
             return;
@@ -90,7 +90,7 @@ impl Packing {
         EncodedFrame::of(broadcast::frame(room, &entries, self.covered()).into(), self.first..=self.last, messages)
     }
 
-    /// The numbers that the frame stands for, unless its entries say so themselves: all of them are there.
+    /// The numbers that the frame stands for; `None` when its entries show them, because all of them are there.
     fn covered(&self) -> Option<RangeInclusive<u64>> {
         let all_there = self.last - self.first + 1 == self.entries.len() as u64;
         (!all_there).then_some(self.first..=self.last)

@@ -1,5 +1,5 @@
-//! Frames that were encoded one batch at a time, of the jobs of a shard, packed into as few as may be: ten jobs of ten
-//! small messages are one post.
+//! Repacking: the frames of a shard's jobs, which were encoded one batch at a time, are packed into as few as possible.
+//! For example, ten jobs of ten small messages each become one post.
 
 use shared::{RoomId, frame::broadcast, limits::FRAME_BYTES};
 
@@ -14,7 +14,7 @@ pub struct JobFrame {
 }
 
 impl JobFrame {
-    /// Reads a frame; `None` when it is none that [`encode`](super::encode::encode) makes.
+    /// Reads a frame; `None` when [`encode`](super::encode::encode) cannot have made it.
     #[must_use]
     pub fn read(room: &RoomId, json: &str) -> Option<Self> {
         let Packing { first, last, .. } = Packing::unpack(room, json)?;
@@ -34,8 +34,8 @@ impl JobFrame {
     }
 }
 
-/// Packs frames, ascending, into as few as may be, without what is numbered up to `done`. Frames that do not follow each
-/// other in the log stay apart.
+/// Packs frames, ascending, into as few as possible, without the messages up to number `done`. Frames with a gap
+/// between their numbers stay apart.
 pub fn repack<'a>(room: &RoomId, frames: impl IntoIterator<Item = &'a JobFrame>, done: u64) -> Vec<EncodedFrame> {
     let envelope = broadcast::envelope_len(room);
     let mut packed: Vec<Packing> = Vec::new();
@@ -71,7 +71,7 @@ mod tests {
         RoomId::parse("r").unwrap()
     }
 
-    /// A frame as a batch leaves it: messages of so many bytes, and what it stands for where that is more.
+    /// A frame of a job: messages of so many bytes, and the `after` and `seq` that it stands for where it says so.
     fn frame(numbers: &[u64], covered: Option<(u64, u64)>, bytes: usize) -> JobFrame {
         let messages: Vec<_> = numbers.iter().map(|seq| json!({"seq": seq, "data": "x".repeat(bytes)})).collect();
         let mut frame = json!({"type": "messages", "roomId": "r", "messages": messages});
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(numbers(&repack(&room(), &frames, 2)), [(vec![3, 4, 5], None)]);
         assert_eq!(numbers(&repack(&room(), &frames, 3)), [(vec![4, 5], None)]);
         assert_eq!(numbers(&repack(&room(), &frames, 5)), []);
-        // A job that was enqueued again with what came after it.
+        // A job whose messages were enqueued again together with the one after them.
         let again = [frame(&[1, 2], None, 9), frame(&[1, 2, 3], None, 9)];
         assert_eq!(numbers(&repack(&room(), &again, 0)), [(vec![1, 2, 3], None)]);
         // 3 to 5 were superseded by 2, which is done: the frame still says so.
@@ -126,7 +126,7 @@ mod tests {
         let packed = |bytes| numbers(&repack(&room(), &[frame(&[1], None, 10_000), frame(&[2], None, bytes)], 0));
         assert_eq!(packed(left), [(vec![1, 2], None)]);
         assert_eq!(packed(left + 1), [(vec![1], None), (vec![2], None)]);
-        // What is left out of a frame makes room in it.
+        // A message that is left out makes room in the frame.
         let cut = [frame(&[1, 2], None, 15_000), frame(&[3], None, 15_000)];
         assert_eq!(numbers(&repack(&room(), &cut, 1)), [(vec![2, 3], None)]);
     }

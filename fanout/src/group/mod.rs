@@ -1,4 +1,4 @@
-//! One FIFO group of a batch: what of it is finished with, and when the rest comes back.
+//! The work on one FIFO group of a batch: which records are finished with, and when the others come back.
 
 mod presence;
 mod room;
@@ -28,20 +28,19 @@ use crate::{
     log::AppendError,
 };
 
-/// The longest time for which a group that keeps failing is left alone: so soon after an outage every room goes on.
+/// The longest wait of a group that keeps failing: after an outage every room goes on within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Waits while the table throttles a row beside a room's log.
+/// The waits while the table throttles a row that stands beside a room's log.
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(500) };
 
-/// How long rows of progress are kept, in seconds: longer than a record stays in the queue, which is four days unless it
-/// is configured otherwise.
+/// Seconds for which rows of progress are kept: longer than a record stays in the queue, which is four days by default.
 const PROGRESS_SECONDS: u64 = 5 * 24 * 60 * 60;
 
-/// Why a group's records stay in the queue.
+/// The reason why a group's records stay in the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
-    /// They are not in the log.
+    /// They could not be appended to the log.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// A table did not answer.
@@ -50,12 +49,12 @@ pub enum GroupError {
     /// A queue did not take shard jobs or dead letters.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The broadcast went only so far; what is written down says how far.
+    /// The broadcast was interrupted; its progress is written down.
     #[error("{cause}")]
     Interrupted {
-        /// Why.
+        /// The reason for the interruption.
         cause: Interruption,
-        /// Whether it went any further than before.
+        /// Whether it got further than before.
         got_further: bool,
     },
     /// The time was up before the first post.
@@ -67,11 +66,11 @@ pub enum GroupError {
 #[derive(Debug)]
 pub struct Work {
     group: Group,
-    /// How many leading records are finished with.
+    /// The number of leading records that are finished with.
     finished: Cell<usize>,
 }
 
-/// What of a group stays in the queue.
+/// A group of which records from `first` on stay in the queue.
 #[derive(Debug)]
 pub struct Left {
     group: Group,
@@ -94,12 +93,12 @@ impl Left {
 }
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Does everything for one group, as far as it goes. Says what must stay in the queue: the records from the first one
-    /// on that is not finished with.
+    /// Does all the work of one group, as far as it can. Returns which records must stay in the queue: those from the
+    /// first unfinished one on.
     pub(crate) async fn process(&self, group: Group, invocation: &Invocation<'_>) -> Left {
         let work = Work { group, finished: Cell::new(0) };
         let visible_after = match self.process_records(&work, invocation).await {
-            // What got further goes on at once.
+            // A broadcast that got further goes on at once.
             Ok(()) | Err(GroupError::Interrupted { cause: Interruption::TimeIsUp, got_further: true }) => 0,
             Err(error) => {
                 let wait = work.wait();
@@ -108,8 +107,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             }
         };
         let left = Left { first: work.finished.get(), group: work.group };
-        // The last thing that is done for the group: from then on others may have its records. Those of other groups are
-        // not waited for.
+        // This is the last step for the group, since afterwards another consumer may have its records. It does not wait
+        // for other groups.
         if invocation.deadline.conclude(self.postpone(&left, visible_after)).await.is_err() {
             tracing::warn!(
                 group = left.group.id,
@@ -119,7 +118,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         left
     }
 
-    /// Has what stays in the queue come back soon. Without it, it comes back when its visibility timeout is over.
+    /// Makes the records that stay in the queue visible again after some seconds. Those for which it fails come back
+    /// when their visibility timeout is over.
     async fn postpone(&self, left: &Left, seconds: u32) {
         let mut handles: Vec<String> = left.records().iter().map(|record| record.receipt_handle.clone()).collect();
         for is_last in [false, true] {
@@ -155,9 +155,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(())
     }
 
-    /// Counts off the leading records that are finished with, given by their position. Dead letters on the way go to
-    /// their queue. A publication of presence is finished with together with the message or shard job after it: should that come back,
-    /// so does the publication, and should not, it holds up nothing.
+    /// Moves on past the leading records that are finished with, as `is_finished` says by their position. Dead letters
+    /// on the way are sent to their queue. A publication of presence counts as finished together with the message or
+    /// shard job after it: it comes back only when that one does.
     async fn finish_records(
         &self,
         work: &Work,
@@ -187,7 +187,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(())
     }
 
-    /// Writes down what a group is done with, before it goes on.
+    /// Writes down a group's progress, which must succeed before the group goes on.
     async fn record_progress(
         &self,
         room: &RoomId,
@@ -200,7 +200,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(invocation.deadline.finish(saving).await??)
     }
 
-    /// Writes down how far an unfinished broadcast got. Best effort: without it, more is posted again.
+    /// Writes down how far an unfinished broadcast got. If that fails, more is posted again.
     async fn save_progress(&self, room: &RoomId, of: ProgressOf, row: &Progress, invocation: &Invocation<'_>) {
         match self.record_progress(room, of, row, invocation).await {
             Ok(()) => tracing::info!(%room, ?of, ?row, "progress"),
@@ -209,8 +209,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     }
 }
 
-/// Writes a row beside a room's log, again as long as the table throttles: the row is in the room's own partition, which
-/// throttles when the room is busy.
+/// Writes a row beside a room's log, and again as long as the table throttles: the row is in the room's own partition,
+/// which throttles when the room is busy.
 async fn retry_throttled<F: Future<Output = Result<(), StoreError>>>(write: impl Fn() -> F) -> Result<(), StoreError> {
     let mut attempt = 0;
     loop {
@@ -223,8 +223,8 @@ async fn retry_throttled<F: Future<Output = Result<(), StoreError>>>(write: impl
 }
 
 impl Work {
-    /// Seconds after which the group is tried again: 1, 2, 4 and so on, by how often its first record has come. The same
-    /// for all of its records, so that they come back together.
+    /// Seconds after which the group is tried again: 1, 2, 4 and so on, by how often its first unfinished record has
+    /// been received. It is the same for all its records, so that they come back together.
     fn wait(&self) -> u32 {
         let first = self.group.records.get(self.finished.get());
         let receives = first.map_or(1, |record| record.receives.clamp(1, 16));

@@ -1,4 +1,4 @@
-//! A room's publications of presence: posted after the messages of the batch, to everybody in the room.
+//! The publications of presence in a group: posted after the messages of the batch, to everybody in the room.
 
 use std::num::NonZeroU16;
 
@@ -20,8 +20,9 @@ use crate::{
 };
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Brings a group's publications out, in one frame. `layout` is how the messages before them went out, if there were any. What does
-    /// not get to everybody is let go: a record that came back would hold up the room's messages for what the next one says too.
+    /// Posts a group's publications, merged into one frame. `layout` is how the messages before them went out, if there
+    /// were any. A frame that does not reach everybody is dropped: a record that came back would hold up the room's
+    /// messages, to say what the next publication says anyway.
     pub(super) async fn process_presence(&self, work: &Work, layout: Option<Layout>, invocation: &Invocation<'_>) {
         let Some(job) = presence::merge(work.group.presence_jobs()) else { return };
         match invocation.deadline.finish(self.bring_out(&job, layout, invocation)).await {
@@ -38,7 +39,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
         if let Some(Layout::Shards(shards)) = layout {
-            // Behind the messages, which may wait there.
+            // It must come after the messages, which may still wait in the shard queue.
             return self.enqueue_presence(room, publication, shards, invocation).await;
         }
         let slots = shard.map_or(ALL_SLOTS, Shard::slots);

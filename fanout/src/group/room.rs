@@ -34,14 +34,16 @@ use crate::{
 /// Shard jobs that are enqueued with one call: as many as SQS takes.
 const CALL_JOBS: usize = 10;
 
-/// Bytes of the jobs that are enqueued with one call: the limit of SQS before August 2025, less what is around frames.
+/// Bytes of the jobs that are enqueued with one call: 256 KiB, the limit of SQS before August 2025, less the part that
+/// is not frames.
 const CALL_BYTES: usize = 240 * 1024;
 
-/// Calls to the shard queue under way at once.
+/// Calls to the shard queue that are under way at once.
 const CALLS: usize = 8;
 
-/// An append that took longer than this outlasted the first page that was read beside it: who joined meanwhile, and was
-/// told the log's head of before, is not on that page, and it is read anew.
+/// The longest append during which the first page of members may have been read. A client that joined during the append
+/// was told the old head of the log, so it must be posted to; after a longer append the page may lack it, and is read
+/// anew.
 const LONG_APPEND: Duration = Duration::from_millis(100);
 
 /// The messages that still have to go out, ascending.
@@ -50,7 +52,7 @@ struct Hand {
 }
 
 impl Hand {
-    /// What of a batch has to go out: what is not done, and not finished with by now.
+    /// The messages of a batch that have to go out: those above `done` and the log's floor.
     fn new(logged: &Logged, done: u64) -> Self {
         let layout =
             |seq: u64| logged.places.iter().find(|place| place.seq == seq).map_or(Layout::Direct, |at| at.layout);
@@ -63,12 +65,12 @@ impl Hand {
         self.messages.iter().any(|(_, message)| message.seq == seq)
     }
 
-    /// Whether nothing comes after a number.
+    /// Whether no message comes after a number.
     fn ends_with(&self, seq: u64) -> bool {
         self.messages.back().is_none_or(|(_, last)| last.seq <= seq)
     }
 
-    /// The first messages that go out in the same way: the numbers of the first and the last one, and the way.
+    /// The first messages that have the same layout: the numbers of the first and the last of them, and the layout.
     fn run(&self) -> Option<(u64, u64, Layout)> {
         let (layout, first) = self.messages.front()?;
         let last = self.messages.iter().take_while(|(other, _)| other == layout).last().map_or(first, |(_, last)| last);
@@ -85,7 +87,7 @@ impl Hand {
 }
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Brings a group's messages out; says how the last of them went out.
+    /// Brings a group's messages out: posts them, or hands them to the shard queue. Returns the layout of the last one.
     pub(super) async fn process_messages(
         &self,
         work: &Work,
@@ -95,7 +97,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let Some(room) = batch.messages.first().map(|message| message.room.clone()) else { return Ok(None) };
         let (logged, mut members) = invocation.deadline.work(self.log_and_look(&room, batch)).await??;
         invocation.metrics.add(MESSAGES, logged.numbered as u64);
-        // Only what was here before may have been posted before.
+        // New messages cannot have been posted before, so only a redelivered batch has its progress read.
         let is_known = batch.redelivered || logged.known;
         let row: OptionFuture<_> =
             is_known.then(|| invocation.deadline.work(self.log.table().progress(&room, ProgressOf::Room))).into();
@@ -107,7 +109,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
             let run = hand.run();
             if run.is_none() {
-                // There are no posts beside which it could be done.
+                // No posts are left beside which this could be done.
                 let saving = self.save_head(&room, head.take(), invocation);
                 let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
                 try_join(saving, applying).await?;
@@ -125,7 +127,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                 }
                 Next::BringOut { through, slots } => {
                     let frames = encode(&room, &hand.up_to(through));
-                    // A step is as much as certainly fits the time; the numbers of the rest are the next one's.
+                    // A step is limited to what certainly fits the invocation's time; the other numbers are left to the
+                    // next step.
                     let frames = match layout {
                         Layout::Direct => &frames[..frames.len().min(self.most_frames(invocation))],
                         Layout::Shards(_) => shard::first_job(&frames),
@@ -143,19 +146,20 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                             Layout::Shards(shards) => self.enqueue(&room, frames, shards, invocation).await,
                         }
                     };
-                    // Beside the posts, and before anything counts as finished.
+                    // These calls run beside the posts, but must end before any record counts as finished.
                     let saving = self.save_head(&room, head.take(), invocation);
                     let applying = self.apply_state(&room, state.take(), &logged.messages, invocation);
                     let (brought_out, saved, applied) = join3(bring_out, saving, applying).await;
                     let noted = saved.and(applied);
                     if brought_out.is_err() && noted.is_ok() {
-                        // What was out before is finished with.
+                        // The messages of earlier steps are finished with.
                         self.finish_records(work, invocation, is_finished).await?;
                     }
                     brought_out?;
                     resume.finished(through);
                     if let Err(error) = noted {
-                        // The records come back: nobody gets again what is out.
+                        // The records come back; with the progress written down, nobody gets the frames of this step
+                        // again.
                         self.save_progress(&room, ProgressOf::Room, resume.row(), invocation).await;
                         return Err(error);
                     }
@@ -165,7 +169,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         }
     }
 
-    /// Notes where the log stands now, for those who ask whether they have everything.
+    /// Writes down the log's head, which a `sync` is compared with.
     async fn save_head(
         &self,
         room: &RoomId,
@@ -174,7 +178,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<(), GroupError> {
         let Some(head) = head else { return Ok(()) };
         let saving = retry_throttled(|| self.log.table().save_head(room, head));
-        // It leaves the time in which progress is written down.
+        // The time after this phase is needed for writing progress down.
         Ok(invocation.deadline.drain(saving).await??)
     }
 
@@ -186,14 +190,14 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         batch: &[LoggedMessage],
         invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
-        // Most batches have no keys, and none has this on its stack.
+        // Boxed, since most batches have no keys and need not carry this future on their stack.
         let applying = Box::pin(self.state.apply(&self.log, room, work, batch, invocation.metrics));
-        // As above.
+        // The same phase as for the head.
         Ok(invocation.deadline.drain(applying).await??)
     }
 
-    /// Logs a batch, and looks at the first page of the room: side by side where the room's size, and so the way that the
-    /// messages go out in, is known from before.
+    /// Logs a batch and reads the first page of the room's members. Both are done side by side when the room's size,
+    /// which decides on the layout, is known from before.
     async fn log_and_look(&self, room: &RoomId, batch: &Batch) -> Result<(Logged, Option<Members<C>>), GroupError> {
         let messages = batch.messages.len();
         let look = async {
@@ -218,8 +222,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok((self.log.append(room, batch, tail, wanted).await?, Some(members)))
     }
 
-    /// Hands frames to the shard queue. The batch is acknowledged only when the queue has confirmed every job; jobs that
-    /// it took before one that it did not take are enqueued again, and dropped by their deduplication ids.
+    /// Hands frames to the shard queue. The batch is acknowledged only when the queue has confirmed every job. If one
+    /// fails, all are enqueued again with the redelivered batch, and the queue drops those that it has, by their
+    /// deduplication ids.
     async fn enqueue(
         &self,
         room: &RoomId,
@@ -230,8 +235,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let records = shard::records(room, frames, shards, invocation.trace.as_ref());
         let job_bytes = frames.iter().map(|frame| frame.body().len()).sum::<usize>().max(1);
         let jobs_at_once = (CALL_BYTES / job_bytes).clamp(1, CALL_JOBS);
-        // No call holds two jobs of a shard, so the order of the calls does not matter. Few jobs are held at a time: all
-        // together they may be large.
+        // Each job of one broadcast is for another shard, so the order of the calls does not matter. The jobs are made
+        // call by call: all of them together may be large.
         let mut records = records.peekable();
         let calls =
             std::iter::from_fn(|| records.peek().is_some().then(|| records.by_ref().take(jobs_at_once).collect()));
@@ -255,7 +260,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     }
 }
 
-/// The number of each record that is a message.
+/// The log's number of each record that is a message, by the record's position.
 fn places_by_position(work: &Work, places: &[Place]) -> Vec<Option<u64>> {
     let mut places = places.iter();
     let mut place = |job: &Job| match job {

@@ -18,10 +18,10 @@ use crate::{
 };
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Brings a group's jobs out: those of the same shard together, packed anew.
+    /// Posts the frames of a group's jobs: consecutive jobs of the same shard together, packed anew.
     pub(super) async fn process_shard_jobs(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
         let jobs: Vec<&ShardJob> = work.group.shard_jobs().collect();
-        // The number of shards may have been configured anew between two jobs of a group.
+        // `FANOUT_SHARDS` may have changed between two jobs of a group.
         for jobs in jobs.chunk_by(|one, next| one.shard == next.shard) {
             self.process_jobs(work, jobs, invocation).await?;
         }
@@ -37,7 +37,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let Some(ShardJob { room, shard, .. }) = jobs.first() else { return Ok(()) };
         let of = ProgressOf::Shard(shard.number);
         let row = invocation.deadline.work(self.log.table().progress(room, of)).await??;
-        // Of a shard only its row says what is finished with.
+        // For a shard, unlike for a room's log, only the row of its progress says what is finished with.
         let mut resume = Resume::new(row, 0);
         let frames: Vec<&JobFrame> = jobs.iter().flat_map(|job| &job.frames).collect();
         loop {
@@ -53,8 +53,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     resume.saved();
                 }
                 Next::BringOut { through, slots } => {
-                    // Where the interrupted step ended inside a frame, everybody gets the frame: it cannot be told who lacks
-                    // a part of it.
+                    // An interrupted step may have ended inside what is one frame now. Then everybody gets that frame,
+                    // since nothing tells which slots lack a part of it.
                     let is_whole = frames.iter().any(|frame| frame.last() == through);
                     let (through, slots) = if is_whole { (through, slots) } else { (last, Slots::default()) };
                     let step = frames.iter().filter(|frame| frame.last() <= through);
@@ -62,13 +62,14 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     let packed = &packed[..packed.len().min(self.most_frames(invocation))];
                     let through = packed.last().map_or(through, EncodedFrame::last);
                     let audience = self.audience(room, shard.slots(), slots, None, invocation).await?;
-                    // A full batch is hardly ever a busy room's last.
+                    // After a full batch more jobs are to be expected, whose frames show a gap.
                     let is_all = frames.iter().all(|frame| frame.last() <= through);
                     let is_last = is_all && work.group.records.len() < FULL_BATCH;
                     let step = Step { frames: packed, through, is_last };
                     self.post(room, of, step, audience, &resume, invocation).await?;
                     resume.finished(through);
-                    // On record before the jobs are acknowledged: the room's layout may change when all shards are done.
+                    // Progress must be written down before the jobs are acknowledged: the room's layout may change once
+                    // all shards have posted everything.
                     self.record_progress(room, of, resume.row(), invocation).await?;
                     resume.saved();
                 }

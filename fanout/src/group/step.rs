@@ -14,26 +14,27 @@ use crate::{
     resume::{Resume, Slots},
 };
 
-/// Frames that are posted before anything after them.
+/// Frames that are posted to everybody before any later frame.
 pub(super) struct Step<'a> {
     /// The frames.
     pub frames: &'a [EncodedFrame],
-    /// The number up to which they stand for everything.
+    /// The last number that they stand for.
     pub through: u64,
     /// Nothing of the room's batch comes after them.
     pub is_last: bool,
 }
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
-    /// Frames of a step at the most. However slowly a connection answers, it gets as many within half of an invocation's
-    /// time: so every invocation gets further.
+    /// The most frames of a step: so many that even a connection whose posts all time out gets through them within half
+    /// of an invocation's time. So every invocation gets further.
     pub(super) fn most_frames(&self, invocation: &Invocation<'_>) -> usize {
         let posts =
             invocation.deadline.work_time().as_millis() / 2 / self.broadcaster.post_timeout().as_millis().max(1);
         usize::try_from(posts).unwrap_or(usize::MAX).max(1)
     }
 
-    /// The members in some slots of a range: those in `members` where they have been read already.
+    /// The members in some slots of a range. `members` are those that have been read already, which are used when all
+    /// slots are wanted.
     pub(super) async fn audience(
         &self,
         room: &RoomId,
@@ -55,7 +56,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         Ok(Audience { first_slot, members, left_open })
     }
 
-    /// Posts a step's frames. When that is interrupted, how far it got is written down.
+    /// Posts a step's frames. If it is interrupted, its progress is written down.
     pub(super) async fn post(
         &self,
         room: &RoomId,

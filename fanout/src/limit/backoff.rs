@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use shared::backoff::Backoff;
 
-/// Between attempts of one post.
+/// The waits between the attempts of one post.
 const POSTS: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
 
-/// The longest `Retry-After` that is honoured. A connection that needs more time is better off with what its client
-/// recovers from the log: an invocation has other rooms to serve.
+/// The longest `Retry-After` that is honoured. A connection that asks for more time had better recover from the log:
+/// the invocation has other rooms to serve.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The wait after attempt number `attempt` (the first is 1) has failed.
@@ -17,8 +17,8 @@ pub fn retry_delay(attempt: u32) -> Duration {
     POSTS.delay(attempt.saturating_sub(1))
 }
 
-/// The wait after attempt number `attempt` was answered 429: at least what `Retry-After` asks for, with the jitter on
-/// top. `None` means giving up, since the server asks for more than [`LONGEST_RETRY_AFTER`].
+/// The wait after attempt number `attempt` was answered 429: what `Retry-After` asks for, and the jitter on top. `None`
+/// means giving up, because the server asks for more than [`LONGEST_RETRY_AFTER`].
 #[must_use]
 pub fn retry_delay_after(attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
     let least = retry_after.unwrap_or_default();

@@ -1,14 +1,14 @@
-//! How many posts may be in flight: fewer when timeouts are widespread, and one by one more afterwards.
+//! The number of posts that may be in flight: halved when timeouts are widespread, and raised one by one afterwards.
 
 use tokio::time::Instant;
 
-/// Timeouts from which on they may be widespread. Fewer are single clients that hang.
+/// The least number of timeouts that can be widespread. Fewer are single clients that hang.
 const WIDESPREAD: u64 = 8;
 
-/// The share of posts that time out, as one in so many, from which on timeouts are widespread.
+/// Timeouts are widespread when at least one in so many posts times out.
 const ONE_IN: u64 = 10;
 
-/// Posts in flight that are always allowed: below, nothing would be learnt any more.
+/// Posts in flight that are always allowed: with fewer, nothing would be learnt any more.
 const FLOOR: usize = 4;
 
 /// Answers after which one more post may be in flight.
@@ -20,7 +20,7 @@ pub(super) struct InFlight {
     most: usize,
     limit: usize,
     taken: usize,
-    /// The most that were taken at one time.
+    /// The most places that were taken at one time.
     most_taken: usize,
     started: u64,
     timed_out: u64,
@@ -28,7 +28,7 @@ pub(super) struct InFlight {
     answers: u32,
 }
 
-/// What had happened when a post started, to compare with when it has timed out.
+/// The counts when a post started, to compare with when it has timed out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     started: u64,
@@ -72,7 +72,7 @@ impl InFlight {
         self.taken -= 1;
     }
 
-    /// Notes that a post was answered, whatever the answer.
+    /// Notes that a post was answered, with any status.
     pub(super) fn answered(&mut self) {
         self.answers += 1;
         if self.answers >= ANSWERS_PER_RAISE {
@@ -81,9 +81,9 @@ impl InFlight {
         }
     }
 
-    /// Notes that a post timed out. Timeouts are judged against the posts that were started in the time of this one:
-    /// four connections that hang for three seconds among thousands that do not are nothing. Posts from before the
-    /// latest cut say nothing about what it has brought, so there is one cut at most in the time of a post.
+    /// Notes that a post timed out. Timeouts are compared with the posts that were started since this one was: four
+    /// connections that hang for three seconds among thousands that do not are no reason for a cut. Posts from before
+    /// the latest cut say nothing about its effect, so there is at most one cut in the time of a post.
     pub(super) fn timed_out(&mut self, now: Instant, post_started: Instant, before: Before) {
         self.timed_out += 1;
         self.answers = 0;

@@ -8,7 +8,7 @@ use shared::ConnectionId;
 /// The miss in a row at which a connection is closed.
 const LIMIT: u32 = 3;
 
-/// Connections that are watched at the most.
+/// The most connections that are watched.
 const WATCHED: usize = 4_096;
 
 /// The broadcasts in a row that each connection has missed, while the environment is warm.
@@ -18,13 +18,14 @@ pub struct ConsecutiveMisses {
 }
 
 impl ConsecutiveMisses {
-    /// Notes that a connection missed a broadcast. Says whether it is the third in a row, so that the connection should
-    /// be closed.
+    /// Notes that a connection missed a broadcast. Returns whether it is the third in a row, so that the connection
+    /// should be closed.
     #[must_use]
     pub fn missed(&self, connection: &ConnectionId) -> bool {
         let mut counts = self.counts.borrow_mut();
         if counts.len() >= WATCHED && !counts.contains_key(connection) {
-            // Most of them are gone by now, or are served by other environments. Those that still fail will be back.
+            // Most of them are gone by now, or served by other environments. Those that still fail will be counted
+            // again.
             counts.clear();
         }
         let count = counts.entry(connection.clone()).or_default();
@@ -36,12 +37,12 @@ impl ConsecutiveMisses {
         is_enough
     }
 
-    /// Whether the connection missed the broadcast before this one: one attempt is enough for it then, so that a
-    /// connection which hangs does not hold up its room again and again.
+    /// Whether the connection missed the broadcast before this one. It then gets one attempt only, so that a connection
+    /// which hangs does not hold up its room again and again.
     #[must_use]
     pub fn has_missed(&self, connection: &ConnectionId) -> bool {
         let counts = self.counts.borrow();
-        // Nearly always there is nobody to look for.
+        // Nearly always the map is empty, which saves hashing the id.
         !counts.is_empty() && counts.contains_key(connection)
     }
 

@@ -1,12 +1,12 @@
-//! When posts may start: how many in flight, how fast, and whose turn it is.
+//! The rate limiter: how many posts may be in flight, how fast they may start, and whose turn it is.
 //!
 //! - `FANOUT_CONCURRENCY` and `FANOUT_MAX_POSTS_PER_SECOND` are never exceeded.
 //! - Without a 429 there is no limit in between: nothing is paced, and small rooms pay nothing.
 //! - When 429s are the account's, posts are paced at a rate that is learnt from the answers.
 //! - When timeouts are widespread, fewer posts are kept in flight.
 //!
-//! Posts wait in one queue, of which only the head waits for a place in flight and for its moment, at the rate of that
-//! moment. A moment is never promised to a post that still waits: rates change meanwhile, and waiters go away.
+//! Posts wait in one queue. Only its head waits for a place in flight and for its moment at the current rate. No moment
+//! is promised to a post that still waits: the rate may change meanwhile, and the waiting post may be dropped.
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,14 +40,14 @@ use pacer::Pacer;
 use queue::{Place, Queue, Room};
 use rate::LearntRate;
 
-/// Attempts for a post while the account is throttled, at the least. A refusal is not the connection's fault then, and
-/// at the rate that is being learnt nearly all pass.
+/// The least number of attempts for a post while the account is throttled. A refusal is not the connection's fault
+/// then, and at the rate that is being learnt nearly all posts pass.
 const ATTEMPTS_WHILE_THROTTLED: u32 = 8;
 
-/// Decides when posts start. One for each environment; what it learns outlives invocations.
+/// Decides when posts start. There is one for each environment; what it learns outlives invocations.
 #[derive(Debug)]
 pub struct RateLimiter {
-    /// Posts per second that are never exceeded; `None` is no cap.
+    /// The posts per second that are never exceeded; `None` means no cap.
     cap: Option<f64>,
     cap_pacer: RefCell<Pacer>,
     learnt: RefCell<LearntRate>,
@@ -64,7 +64,7 @@ pub struct Turns<'a> {
     room: Rc<Room>,
 }
 
-/// A post that may start now. It holds a place in flight, which dropping it frees, and has used up its moment.
+/// The permission to start a post now. It has used up its moment, and holds a place in flight until it is dropped.
 #[derive(Debug)]
 #[must_use = "a post is made with it"]
 pub struct Permit<'a> {
@@ -74,7 +74,7 @@ pub struct Permit<'a> {
     before: Before,
 }
 
-/// The head of the queue, looking whether its post may start.
+/// The answer to the head of the queue that asks whether its post may start.
 enum Head<'a> {
     Starts(Permit<'a>),
     WaitsFor(Instant),
@@ -82,8 +82,8 @@ enum Head<'a> {
 }
 
 impl RateLimiter {
-    /// A limiter that keeps at most `max_in_flight` posts in flight (1 at least) and starts at most
-    /// `max_posts_per_second`, and 5 ms' worth more when it wakes up late; 0 is no cap.
+    /// A limiter that keeps at most `max_in_flight` posts in flight (at least 1) and starts at most
+    /// `max_posts_per_second` (0 means no cap), and 5 ms' worth more after waking up late.
     #[must_use]
     pub fn new(max_in_flight: usize, max_posts_per_second: u64) -> Self {
         let per_second = u32::try_from(max_posts_per_second).unwrap_or(u32::MAX);
@@ -114,7 +114,7 @@ impl RateLimiter {
         self.in_flight.borrow_mut().take_most_taken()
     }
 
-    /// The rate that posts are paced at, in posts per second, while they are.
+    /// The rate in posts per second, while posts are paced.
     #[must_use]
     pub fn learnt_rate(&self) -> Option<u64> {
         self.learnt.borrow().rate(Instant::now())
@@ -126,27 +126,27 @@ impl RateLimiter {
         self.learnt.borrow().is_throttled(Instant::now())
     }
 
-    /// Whether so much goes wrong that a missed broadcast is no single connection's fault.
+    /// Whether so much goes wrong that no single connection is at fault for a missed broadcast.
     #[must_use]
     pub fn is_struggling(&self) -> bool {
         self.is_throttled() || self.in_flight.borrow().is_limited()
     }
 
-    /// Whether a connection that has been answered 429 ever since `refused_since` (when its first refused attempt
-    /// started) is slow itself: posts to others, started since then, passed. When in doubt it is the account, which
-    /// must cost no connection anything.
+    /// Whether a connection that was answered 429 ever since `refused_since` (the start of its first refused attempt)
+    /// is slow itself: posts to others that started since then passed. In case of doubt it is the account's fault,
+    /// which must cost no connection anything.
     #[must_use]
     pub fn is_slow_connection(&self, refused_since: Instant) -> bool {
         !self.is_throttled() && self.learnt.borrow().is_slow_connection(refused_since)
     }
 
-    /// Attempts for a post, of which `configured` are `FANOUT_MAX_ATTEMPTS`.
+    /// Attempts for a post: `configured`, which is `FANOUT_MAX_ATTEMPTS`, or more while the account is throttled.
     #[must_use]
     pub fn max_attempts(&self, configured: u32) -> u32 {
         if self.is_throttled() { configured.max(ATTEMPTS_WHILE_THROTTLED) } else { configured }
     }
 
-    /// Starts a post, if there is a place in flight and it is the moment.
+    /// Starts a post if there is a place in flight and its moment has come.
     fn start(&self) -> Head<'_> {
         let mut in_flight = self.in_flight.borrow_mut();
         if !in_flight.has_room() {
@@ -171,8 +171,8 @@ impl RateLimiter {
 }
 
 impl<'a> Turns<'a> {
-    /// Waits for the moment of a post: for its turn, a place in flight, and the rate. Dropping the future leaves
-    /// nothing behind.
+    /// Waits until a post may start: for its turn, for a place in flight, and for its moment. Dropping the future
+    /// leaves the queue.
     pub async fn acquire(&self, order: Order) -> Permit<'a> {
         if self.limiter.queue.is_empty()
             && let Head::Starts(permit) = self.limiter.start()
@@ -210,7 +210,7 @@ impl Permit<'_> {
         self.started
     }
 
-    /// Learns from how the post ended. `attempt` is its number among the attempts with this frame; the first is 1.
+    /// Learns from the outcome of the post. `attempt` is its number among the attempts with this frame; the first is 1.
     pub fn record(self, outcome: Outcome, attempt: u32) {
         let now = Instant::now();
         let limiter = self.limiter;

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 /// The pause before the first paced post: as long as nearly all posts take.
 pub(super) const DRAIN: Duration = Duration::from_millis(50);
 
-/// How far a late wake-up may catch up. Timers fire up to a millisecond late, and a busy thread a few more: at 10,000
-/// posts a second, each would cost the time of ten posts. More than this is lost, so that idleness saves up no burst.
+/// The time that a late wake-up may catch up. Timers fire up to a millisecond late, and a busy thread runs a few more
+/// late; at 10,000 posts a second, a millisecond is the time of ten posts. More than this is lost, so that idleness
+/// saves up no burst.
 pub(super) const SLACK: Duration = Duration::from_millis(5);
 
 /// Keeps posts at a rate. A moment is taken by the post that starts, never promised to one that waits: the rate may
-/// change meanwhile, and whoever waits may go away.
+/// change meanwhile, and the waiting post may be dropped.
 #[derive(Debug, Default)]
 pub(super) struct Pacer {
     /// The moment that the latest post has used up.
@@ -20,7 +21,7 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// The moment of the next post at a rate in posts per second; `None` is now.
+    /// The moment of the next post, at a rate in posts per second; `None` means now.
     pub(super) fn due(&self, now: Instant, rate: f64) -> Option<Instant> {
         let due = self.latest? + interval(rate);
         (due > now).then_some(due)

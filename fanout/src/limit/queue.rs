@@ -1,8 +1,8 @@
-//! The queue of posts that may not start yet. Rooms take turns; inside a room it is first come, first served, except
-//! that deliveries which have begun go ahead of those which have not.
+//! The queue of posts that may not start yet. Rooms take turns; within a room, first come is first served, except that
+//! deliveries which have begun go ahead of those which have not.
 //!
-//! Only the head looks whether a post may start. Whoever changes who is the head, or what the head waits for, wakes the
-//! head: so a wake-up cannot get lost, and a waiter that goes away leaves nothing behind.
+//! Only the head checks whether a post may start. Each change of the head, or of what it waits for, wakes the head: so
+//! no wake-up is lost, and a waiter that is dropped leaves nothing behind.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,13 +13,13 @@ use std::{
 
 use futures::future::poll_fn;
 
-/// What a post waits for.
+/// The place of a post among the waiting posts of its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The first post of a delivery.
     First,
-    /// A post of a delivery that has begun: a further frame, or a retry. It goes ahead of those of its room that have
-    /// not begun, so that, however slow the rate, few deliveries are open at a time, and they end in the order in which
+    /// A post of a delivery that has begun: a further frame, or a retry. It goes ahead of deliveries of its room that
+    /// have not begun, so that few deliveries are open at a time even at a slow rate, and end in the order in which
     /// they began.
     Next,
 }
@@ -27,7 +27,7 @@ pub enum Order {
 /// The rooms that have posts waiting.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// In the order of their turns.
+    /// The rooms in the order of their turns.
     rooms: RefCell<VecDeque<Rc<Room>>>,
     tickets: Cell<u64>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Room {
 
 #[derive(Debug)]
 struct Waiter {
-    /// Grows along the queue.
+    /// The number by which waiters are found: later ones have greater numbers.
     ticket: u64,
     waker: Option<Waker>,
 }
@@ -81,7 +81,7 @@ impl Queue {
         Place { queue: self, room, order, ticket, is_served: false }
     }
 
-    /// Wakes the head, to look whether its post may start.
+    /// Wakes the head, to check whether its post may start.
     pub(super) fn wake_head(&self) {
         // Waking runs no code of the woken task, but the borrows end before it all the same.
         let waker = self.rooms.borrow().front().and_then(|room| {
@@ -105,19 +105,19 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether it is the head's.
+    /// Whether this is the head of the queue.
     pub(super) fn is_head(&self) -> bool {
         let rooms = self.queue.rooms.borrow();
         let is_turn = rooms.front().is_some_and(|room| Rc::ptr_eq(room, self.room));
         is_turn && self.room.head() == Some((self.order, self.ticket))
     }
 
-    /// Leaves the queue with what it waited for: it is the next room's turn.
+    /// Leaves the queue because the post may start: it is the next room's turn then.
     pub(super) fn serve(mut self) {
         self.is_served = true;
     }
 
-    /// Waits until it may be the head's, or there may be something new for the head.
+    /// Waits until this may have become the head, or until there may be something new for the head.
     pub(super) async fn woken(&self) {
         let mut is_first_poll = true;
         poll_fn(|context| {

@@ -1,22 +1,22 @@
-//! The rate that is learnt from the answers. The account has one rate for everything that it does with connections, and
-//! environments that know nothing of each other share it.
+//! The rate that is learnt from the answers to posts. The account has one rate for all its connections, and
+//! environments share it without knowing of each other.
 //!
-//! - **Unpaced** until refusals are more than a few: without them nothing waits, and nothing is spent on pacing.
-//! - **Draining**: a pause until the posts in flight are answered. What was in flight, and what of it passed, says how
-//!   fast the account takes posts.
-//! - **Paced**: the rate changes after each window of answers. Refusals cut it; windows without any raise it, the
-//!   faster the longer there were none. What is answered to posts from before a change counts no more.
+//! - **Unpaced**, until there are more than a few refusals: no post waits, and nothing is spent on pacing.
+//! - **Draining**: a pause until the posts in flight are answered. How many those were, and how many of them passed,
+//!   shows how fast the account takes posts.
+//! - **Paced**: the rate changes after each window of answers. Refusals cut it; windows without any raise it, and the
+//!   faster the more of them there were in a row. Answers to posts from before a change no longer count.
 //!
-//! An example: one environment posts at 10,000 a second, all of its account, when others come and take 8,000. Of the
-//! next window, 80 in 100 are refused. The rate is cut to 2,000, and windows see no refusals, or few, while it grows and is
-//! cut by a twentieth again and again. The others leave; windows stay without refusals, growth gathers pace, and about
-//! a second later the rate is 10,000 again.
+//! An example: one environment posts at the account's whole rate, 10,000 a second, when others come and take 8,000. In
+//! the next window 80 of 100 posts are refused, and the rate is cut to 2,000. From then on windows see few refusals or
+//! none, while the rate grows a little and is cut by a twentieth again and again. When the others leave, windows have
+//! no refusals at all, growth gathers pace, and about a second later the rate is 10,000 again.
 //!
-//! Refusals that have nothing to do with the rate would cut it for ever: see [`trial`](super::trial).
+//! Refusals that have nothing to do with the rate would cut it again and again: see [`trial`](super::trial).
 //!
-//! Rejected in a simulation with a hundred bars (time, goodput, waste, fairness), of which these windows missed 2 before
-//! there were trials: CUBIC missed 23, additive increase with multiplicative decrease 38, the AWS SDKs' adaptive mode 43,
-//! a rate like BBR's 44. A row of a table that environments share while they are throttled earned nothing.
+//! Rejected, in a simulation with a hundred bars (time, goodput, waste, fairness), of which this design missed 2 even
+//! without trials: CUBIC missed 23, additive increase with multiplicative decrease 38, the AWS SDKs' adaptive mode 43,
+//! a rate like BBR's 44. A table row shared by throttled environments brought no gain.
 
 use std::time::Duration;
 
@@ -28,39 +28,41 @@ use super::{
     trial::{Refused, Trials, Verdict},
 };
 
-/// Refusals from which on posts are paced, when each other answer makes up for a part of one.
+/// The number of refusals from which on posts are paced; each other answer makes up for a part of one.
 const EVIDENCE: f64 = 8.0;
 
 /// The part of a refusal that an answer makes up for.
 const FORGIVENESS: f64 = 1.0 / 32.0;
 
-/// The least rate to begin with after the pause, in posts per second: a tenth of the smallest account's.
+/// The least rate after the pause, in posts per second: a tenth of the smallest account's.
 const START_RATE: f64 = 250.0;
 
-/// The time whose posts make a window: as short as a change of the rate takes to show in the answers.
+/// Seconds of posts in a window: as long as a change of the rate takes to show in the answers.
 const WINDOW: f64 = 0.03;
 
-/// Answers that make a window, at least and at the most.
+/// The fewest and the most answers in a window.
 const WINDOW_ANSWERS: (f64, f64) = (2.0, 100.0);
 
-/// Answers, all refused, after which the rate is cut to [`BLACKOUT_CUT`].
+/// The number of answers, all of them refused, after which the rate is cut to [`BLACKOUT_CUT`].
 const BLACKOUT: u32 = 16;
 
-/// The part of the rate that is left when nothing passes.
+/// The part of the rate that remains when no post passes.
 const BLACKOUT_CUT: f64 = 0.25;
 
-/// The least cut: what waits for its retry has to find room. `1 - BETA` is the part of the rate that is left.
+/// The smallest cut, as a part of the rate: posts that wait for their retry need room. `1 - BETA` of the rate remains.
 const BETA: f64 = 0.05;
 
-/// Growth after a window without refusals, for each of its answers: this in any case,
+/// Growth after a window without refusals, in posts per second for each answer in it. It has three parts. This part is
+/// constant.
 const GROWTH: f64 = 0.15;
 
-/// and this, which for larger rates becomes [`FAIR_GROWTH_AT_MOST`] by the rate. So environments with a small part of
-/// the account's rate grow relatively faster, until all parts are alike;
+/// This part of the growth is [`FAIR_GROWTH_AT_MOST`] divided by the rate, but at most this. So environments with a
+/// small part of the account's rate grow relatively faster, until all parts are alike.
 const FAIR_GROWTH: f64 = 0.8;
 const FAIR_GROWTH_AT_MOST: f64 = 120.0;
 
-/// and this, times the square of the windows without refusals by [`CALM`]: somebody may have left.
+/// This part of the growth is multiplied by the square of (windows without refusals / [`CALM`]): after many of them,
+/// somebody may have left.
 const CALM_GROWTH: f64 = 0.25;
 
 /// Windows without refusals after which growth gathers pace.
@@ -69,27 +71,27 @@ const CALM: f64 = 18.0;
 /// The slowest rate, in posts per second.
 const FLOOR: f64 = 10.0;
 
-/// Time in which nobody waited and nothing was refused, after which posts are not paced any more.
+/// The time without waiting posts and refusals after which posts are not paced any more.
 const FORGET: Duration = Duration::from_secs(3);
 
-/// Posts that are paced by what is answered to them.
+/// The pace of posts, as learnt from their answers.
 #[derive(Debug)]
 pub(super) struct LearntRate {
     phase: Phase,
     pacer: Pacer,
     suspect: Suspect,
-    /// Counts the changes after which answers to posts from before say nothing.
+    /// The number of changes of the rate. Answers to posts from an earlier epoch say nothing about the current rate.
     epoch: u32,
     window: Window,
     trials: Trials,
-    /// When a post last waited for its moment, or was refused.
+    /// The last time that a post waited for its moment or was refused.
     pressed: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Unpaced {
-        /// Refusals that nothing has made up for.
+        /// Refusals that other answers have not made up for.
         evidence: f64,
     },
     Draining {
@@ -104,7 +106,7 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug)]
 enum Growth {
-    /// Nothing has passed yet: the rate stays.
+    /// No post has passed yet at this rate, which does not grow until one does.
     Hold,
     /// The rate doubles with each window.
     SlowStart,
@@ -115,14 +117,14 @@ enum Growth {
     },
 }
 
-/// What was answered since the latest change.
+/// The answers since the latest change.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     answers: u32,
     refused: u32,
-    /// Seconds that the answers took, together.
+    /// The sum of the answers' latencies, in seconds.
     latency: f64,
-    /// Whether a post waited for its moment. If none did, the rate was not put to the test.
+    /// Whether a post waited for its moment. If none did, the window says nothing about the rate.
     was_full: bool,
 }
 
@@ -137,8 +139,8 @@ impl Window {
         Refused { answers: self.answers, refused: self.refused }
     }
 
-    /// The rate of the posts in flight, by Little's law: what is in flight by the time that it takes. Cubing the share
-    /// that passed is caution: the account was at its end, and others are as well.
+    /// The rate of the posts in flight, by Little's law: their number divided by the time that they take. The share
+    /// that passed is cubed for caution: the account was at its limit, and other environments post as well.
     fn rate_in_flight(&self) -> f64 {
         let answers = f64::from(self.answers);
         let passed = 1.0 - self.refused().share();
@@ -159,7 +161,7 @@ impl LearntRate {
         }
     }
 
-    /// The moment of the next post; `None` is now.
+    /// The moment of the next post; `None` means now.
     pub(super) fn due(&mut self, now: Instant) -> Option<Instant> {
         self.advance(now);
         match self.phase {
@@ -175,7 +177,8 @@ impl LearntRate {
         self.window.was_full = true;
     }
 
-    /// Takes the moment of a post that starts now. Returns the epoch, to be handed in with the answer.
+    /// Takes the moment of a post that starts now. Returns the epoch, which is passed to [`answered`](Self::answered)
+    /// later.
     pub(super) fn take(&mut self, now: Instant) -> u32 {
         if let Phase::Paced { fill_rate, .. } = self.phase {
             self.pacer.take(now, fill_rate);
@@ -183,7 +186,8 @@ impl LearntRate {
         self.epoch
     }
 
-    /// Learns from the answer to an attempt (the first is 1) of a post that started at a moment, in an epoch.
+    /// Learns from the answer to attempt number `attempt` (the first is 1) of a post that started at a moment, in an
+    /// epoch.
     pub(super) fn answered(&mut self, now: Instant, started: Instant, epoch: u32, attempt: u32, is_refused: bool) {
         if let Phase::Draining { .. } = self.phase {
             self.window.add(is_refused, now - started);
@@ -191,7 +195,8 @@ impl LearntRate {
         let is_refused = match self.suspect.judge(started, attempt, is_refused) {
             Says::AccountTakes => false,
             Says::AccountRefuses => true,
-            // What passes is a good sign whatever the attempt. In a window it would hide what is refused.
+            // During slow start any post that passes is a good sign. In a window, retries that pass would hide the
+            // refusals.
             Says::Nothing if !is_refused && self.is_in_slow_start() => false,
             Says::Nothing => return,
         };
@@ -215,7 +220,7 @@ impl LearntRate {
         }
     }
 
-    /// Posts per second that are let through, while they are paced.
+    /// The rate in posts per second, while posts are paced.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is far from what u64 holds")]
     pub(super) fn rate(&self, now: Instant) -> Option<u64> {
         match self.phase {
@@ -229,7 +234,7 @@ impl LearntRate {
         !matches!(self.phase, Phase::Unpaced { .. }) && !self.is_forgotten(now)
     }
 
-    /// Whether a connection that was refused since a moment is slow itself.
+    /// Whether a connection that was refused ever since a moment is slow itself.
     pub(super) fn is_slow_connection(&self, refused_since: Instant) -> bool {
         self.suspect.is_slow_connection(refused_since)
     }
@@ -291,7 +296,8 @@ impl LearntRate {
             return refused.answers >= BLACKOUT;
         }
         let (window, most) = match growth {
-            // However fast the answers come: else the rate doubles with each hundred, faster than refusals can show.
+            // The number of answers is not limited here: the rate would double with each hundred, faster than refusals
+            // can show.
             Growth::SlowStart if refused.refused == 0 => (WINDOW / 2.0, f64::INFINITY),
             Growth::SlowStart => (WINDOW / 2.0, WINDOW_ANSWERS.1),
             _ => (WINDOW, WINDOW_ANSWERS.1),
@@ -335,14 +341,15 @@ impl LearntRate {
         self.phase = Phase::Paced { fill_rate: fill_rate.max(FLOOR), growth };
     }
 
-    /// What is answered to posts from before says nothing any more.
+    /// Starts a new epoch: answers to posts from before say nothing any more.
     fn start_epoch(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.window = Window::default();
     }
 }
 
-/// How much the rate grows after a window without refusals: never to more than twice of what it was.
+/// The growth of the rate after a window without refusals, in posts per second: at most the rate itself, so that it no
+/// more than doubles.
 fn grown(fill_rate: f64, answers: f64, calm: f64) -> f64 {
     let fair = FAIR_GROWTH.min(FAIR_GROWTH_AT_MOST / fill_rate);
     let each = GROWTH + fair + CALM_GROWTH * (calm / CALM).powi(2);

@@ -5,11 +5,12 @@ use std::cell::Cell;
 /// The part of a retry that each post adds to the budget.
 const SHARE: f64 = 0.2;
 
-/// Retries that the budget holds at the most, and at first, so that failures which come together are all tried again.
+/// The most retries that the budget holds. It holds as many at first, so that a burst of failures can all be tried
+/// again.
 const RESERVE: f64 = 256.0;
 
-/// Retries of failed posts, as a share of all posts: when everything fails, trying everything again only doubles the
-/// load on what is failing. Posts answered 429 do not draw on it; for them the rate is lowered.
+/// Limits the retries of failed posts to a share of all posts: when everything fails, trying it all again would only
+/// double the load on what is failing. Posts answered 429 do not draw on it; for them the rate is lowered.
 #[derive(Debug)]
 pub struct RetryBudget {
     balance: Cell<f64>,

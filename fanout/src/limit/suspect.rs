@@ -1,30 +1,30 @@
-//! Whose fault a refusal is: the account's, which has no rate left for anybody, or one connection's, whose client is
-//! slow or is sent to too often. API Gateway answers 429 to both.
+//! Judgement of refusals: whether the account has no rate left for anybody, or one connection's client is slow or gets
+//! too many posts. API Gateway answers 429 to both.
 
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-/// First and second attempts that are remembered, each.
+/// The number of first attempts that are remembered, and of second attempts.
 const REMEMBERED: usize = 16;
 
-/// Of the remembered first attempts, those refused from which on it is the account: so many connections are not slow at
-/// the same time.
+/// The number of refused ones among the remembered first attempts from which on it is the account's fault: so many
+/// connections are not slow at the same time.
 const CROWD: usize = 8;
 
-/// First attempts that passed, for each one refused, from which on a connection that was refused is itself slow.
+/// The number of passed first attempts for each refused one from which on a refused connection is slow itself.
 const OTHERS: usize = 4;
 
-/// What became of the latest first and second attempts.
+/// The results of the latest first and second attempts.
 ///
-/// A slow connection is refused again when it is tried again. An account that is a little short refuses somebody else
+/// A slow connection's second attempt is refused too, whereas an account that is a little short refuses somebody else
 /// the next time. So a refused first attempt counts against the account by the share of second attempts that pass.
 #[derive(Debug)]
 pub(super) struct Suspect {
     first_attempts: VecDeque<Attempt>,
-    /// Of the latest second attempts, whether each was refused.
+    /// Whether each of the latest second attempts was refused.
     second_attempts: VecDeque<bool>,
-    /// Parts of refusals that are the account's, until they make a whole one.
+    /// The sum of the parts of refusals that count against the account; each whole one is reported.
     suspicion: f64,
 }
 
@@ -34,7 +34,7 @@ struct Attempt {
     is_refused: bool,
 }
 
-/// What an answer says.
+/// The meaning of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
     /// The account takes posts.
@@ -54,7 +54,7 @@ impl Suspect {
         }
     }
 
-    /// Judges the answer to an attempt (the first is 1) of a post that started at a moment.
+    /// Judges the answer to attempt number `attempt` (the first is 1) of a post that started at a moment.
     pub(super) fn judge(&mut self, started: Instant, attempt: u32, is_refused: bool) -> Says {
         let is_crowd = self.refused_first_attempts() >= CROWD;
         if attempt == 2 {
@@ -75,7 +75,7 @@ impl Suspect {
         Says::AccountRefuses
     }
 
-    /// Whether a connection that was refused since a moment is slow itself: enough posts that were started since then
+    /// Whether a connection that was refused ever since a moment is slow itself: enough posts that started since then
     /// have passed. Its own refused attempt is among those remembered.
     pub(super) fn is_slow_connection(&self, refused_since: Instant) -> bool {
         let since = self.first_attempts.iter().filter(|attempt| attempt.started >= refused_since);
@@ -87,7 +87,7 @@ impl Suspect {
         self.first_attempts.iter().filter(|attempt| attempt.is_refused).count()
     }
 
-    /// Attempts not yet made count as passing: a cold environment believes in clients.
+    /// Attempts that were not made yet count as passed: a new environment does not suspect connections.
     #[expect(clippy::cast_precision_loss, reason = "16 at most")]
     fn share_of_second_attempts_that_pass(&self) -> f64 {
         let refused = self.second_attempts.iter().filter(|is_refused| **is_refused).count();
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Judges attempts made one after another; says how many told of an account that refuses.
+    /// Judges attempts made one after another; returns how many were taken for the account's refusals.
     fn accusations(suspect: &mut Suspect, attempts: impl IntoIterator<Item = (u32, bool)>) -> usize {
         let judge = |(attempt, is_refused)| suspect.judge(Instant::now(), attempt, is_refused);
         attempts.into_iter().map(judge).filter(|says| *says == Says::AccountRefuses).count()
@@ -129,7 +129,7 @@ mod tests {
             0 => vec![(1, true), (2, true), (3, true), (4, true)],
             _ => vec![(1, false)],
         });
-        // The first few, until it is known what becomes of second attempts.
+        // The first few count against the account, until second attempts have been seen.
         assert!(accusations(&mut Suspect::new(), attempts) <= 8);
     }
 

@@ -1,42 +1,42 @@
-//! Refusals that have nothing to do with the rate: a part of all posts is refused however few there are. To cut the
-//! rate for them brings nothing but slowness, so the share that is refused is compared at two rates before it is cut
-//! further.
+//! Trials, which find refusals that have nothing to do with the rate: a share of all posts that is refused however few
+//! posts there are. Cutting the rate for those would only make it slow, so the refused share is compared at two rates
+//! before the rate is cut further.
 //!
-//! An example, 10% refused at random: the rate falls from 9,000 to 8,100 to 7,300 and so on, and each window sees a
-//! tenth refused. Below 4,500 a trial begins: posts go at a quarter of the rate, until as many have been refused as were
-//! to be expected. They are (of an account that is short, none would be), so a tenth is tolerated from here on, the rate
-//! is 9,000 again, and only what is refused beyond a tenth cuts it.
+//! An example, with 10% refused at random: the rate falls from 9,000 to 8,100 to 7,300 and so on, while each window
+//! sees a tenth refused. Below 4,500 a trial begins: a quarter of that rate is used until about 20 refusals are to be
+//! expected at the same share. If a tenth is refused again (an account that was short would refuse nothing now), a
+//! tenth is tolerated from then on, the rate is 9,000 again, and only refusals beyond a tenth cut it.
 
 use tokio::time::Instant;
 
 use super::pacer::DRAIN;
 
-/// The part of the rate before the cuts at which a trial is due.
+/// A trial is due when the rate has fallen to this part of the rate before the cuts.
 const FALLEN: f64 = 0.5;
 
-/// The part of the rate before the cuts from which on refusals are counted, to compare with those of the trial.
+/// Refusals are counted, to compare with those of the trial, from this part of the rate before the cuts downwards.
 const COUNTED: f64 = 0.7;
 
-/// Refusals that are compared: with fewer, luck decides.
+/// The least number of refusals to compare: with fewer it would be chance.
 const SAMPLE: u32 = 20;
 
-/// The largest share that may have nothing to do with the rate. An account that refuses more is in trouble, and fewer
-/// posts are right whatever the reason.
+/// The largest refused share that is tolerated. An account that refuses more is in trouble, and fewer posts are right
+/// whatever the reason.
 const LARGEST_SHARE: f64 = 0.4;
 
-/// The part of the rate that is tried.
+/// The part of the rate that is used in a trial.
 const TRIED: f64 = 0.25;
 
-/// The part of the share to which refusals would have fallen if they were related to the rate.
+/// Refusals are related to the rate if their share falls to less than this part of what it was.
 const RELATED: f64 = 0.5;
 
-/// Refusals to be expected of a share after which it is no luck that there were none (1 in 50).
+/// The expected number of refusals from which on it is no chance that there were none (1 in 50).
 const NO_LUCK: f64 = 4.0;
 
-/// Standard deviations by which the share of a window may exceed what is tolerated.
+/// Standard deviations by which a window's refused share may exceed the tolerated one.
 const DEVIATIONS: f64 = 3.0;
 
-/// Posts that were refused, of those answered.
+/// Counts of posts that were answered and, among them, refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refused {
     pub(super) answers: u32,
@@ -58,7 +58,7 @@ impl Refused {
     }
 }
 
-/// What a window says.
+/// The conclusion from a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// This share of the posts was refused because of the rate.
@@ -66,12 +66,12 @@ pub(super) enum Verdict {
         /// From 0 to 1.
         share: f64,
     },
-    /// The rate is another now: a trial begins, or has found that refusals are related to the rate.
+    /// The rate is set anew: a trial begins, or has found that refusals are related to the rate.
     Set {
         /// Posts per second.
         fill_rate: f64,
     },
-    /// Refusals have nothing to do with the rate, which is again what it was before it was cut for them.
+    /// Refusals have nothing to do with the rate, which is set back to what it was before the cuts.
     Unrelated {
         /// Posts per second.
         last_max_rate: f64,
@@ -81,7 +81,7 @@ pub(super) enum Verdict {
 /// Finds refusals that have nothing to do with the rate.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
-    /// Cuts one after another, with no window without refusals in between.
+    /// The cuts since the last window without refusals.
     descent: Option<Descent>,
     trial: Option<Trial>,
     /// The share of posts that is refused whatever the rate.
@@ -98,20 +98,20 @@ struct Descent {
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     last_max_rate: f64,
-    /// The rate and the refusals that are compared with.
+    /// The rate and the refusals before the trial, to compare with.
     fill_rate: f64,
     refused: Refused,
-    /// Until then, answers are still to posts from before, or to those that met them.
+    /// Until then, answers may be to posts from before the trial, or may be affected by those.
     settling: Option<Instant>,
 }
 
 impl Trials {
-    /// Whether answers still belong to the time before the trial.
+    /// Whether answers may still belong to the time before the trial.
     pub(super) fn is_settling(&self) -> bool {
         self.trial.is_some_and(|trial| trial.settling.is_some())
     }
 
-    /// Whether they do not any more.
+    /// Whether that time is over now; true once.
     pub(super) fn has_settled(&mut self, now: Instant) -> bool {
         let Some(trial) = &mut self.trial else { return false };
         let has_settled = trial.settling.is_some_and(|until| now >= until);
@@ -129,7 +129,7 @@ impl Trials {
         Some(expected >= enough)
     }
 
-    /// Judges a window of posts made at a rate.
+    /// Judges a window of posts that were made at a rate.
     pub(super) fn judge(&mut self, now: Instant, fill_rate: f64, refused: Refused) -> Verdict {
         if let Some(trial) = self.trial.take() {
             return self.conclude(trial, refused);
@@ -156,7 +156,7 @@ impl Trials {
     fn conclude(&mut self, trial: Trial, refused: Refused) -> Verdict {
         let (before, share) = (trial.refused.share(), refused.share());
         if share > LARGEST_SHARE {
-            // The account has run short meanwhile: the rate stays as slow as it was tried.
+            // The account has run short meanwhile: the rate stays where the trial has put it.
             return Verdict::Set { fill_rate: trial.fill_rate * TRIED };
         }
         if share < before * RELATED {
@@ -168,7 +168,7 @@ impl Trials {
         Verdict::Unrelated { last_max_rate: trial.last_max_rate }
     }
 
-    /// The share that was refused beyond what is tolerated.
+    /// The refused share beyond what is tolerated.
     fn excess(&mut self, refused: Refused) -> f64 {
         let (share, tolerated) = (refused.share(), self.tolerated);
         if tolerated == 0.0 {
@@ -191,7 +191,7 @@ mod tests {
         Refused { answers, refused }
     }
 
-    /// Cuts the rate for a tenth refused in each window, until a trial begins; returns the rates before and in it.
+    /// Cuts the rate for a tenth refused in each window, until a trial begins; returns the rates before it and in it.
     fn descend(trials: &mut Trials, now: Instant) -> (f64, f64) {
         let mut fill_rate = 9_000.0;
         loop {

@@ -1,7 +1,8 @@
-//! Which messages of a room's log its state may lack.
+//! The lag of a room's state: which messages of the log it may lack.
 //!
-//! State is written after the append, so a writer that is stopped between the two leaves it behind. The log tells: the entries of an
-//! append that holds keys carry `stateAt`, the number up to which state was complete by then. For example, with every number a key:
+//! State is written after the append, so a writer that is stopped between the two leaves state behind the log. The log
+//! itself tells this: when an append contains keys, its entries carry `stateAt`, the number up to which state was
+//! complete before them. For example, if every message has a key:
 //!
 //! ```text
 //! A appends 1 to 3, stateAt 0, and is stopped     head: 3, complete to 0
@@ -10,7 +11,7 @@
 //! B appends 5, stateAt 4                          head: 5, complete to 4
 //! ```
 //!
-//! That state is complete up to a number stays true for ever, so of what the head says and what is remembered the greater counts.
+//! Once state is complete up to a number, it stays so: the greater of the head's number and the remembered one counts.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -23,37 +24,37 @@ use shared::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lag {
     complete_to: u64,
-    /// Messages with keys after `complete_to`, as far as they were read: from this number on.
+    /// The messages with keys after `complete_to`, as far as they were read: from number `read_from` on.
     messages: Vec<LoggedMessage>,
     read_from: Option<u64>,
-    /// Numbers up to `complete_to`, or a former one, of which this environment itself has written what has a key.
+    /// The numbers up to `complete_to`, or an earlier value of it, whose keys this environment has written itself.
     written: Range<u64>,
 }
 
 /// Messages that state may lack, besides those of the batch in hand.
 #[derive(Debug)]
 pub struct Unapplied {
-    /// Those that have been read.
+    /// The messages that have been read.
     pub messages: Vec<LoggedMessage>,
-    /// The numbers that have not, if there are any.
+    /// The numbers that have not been read, if there are any.
     pub unread: Option<RangeInclusive<u64>>,
 }
 
-/// Brings a room's state up to the end of its log: with the keys of the batch, and of what was before it.
+/// The work that brings a room's state up to the end of its log: the keys of the batch, and of messages before it.
 #[derive(Debug)]
 pub struct StateWork {
-    /// What was before, and may be lacking.
+    /// The messages before the batch that state may lack.
     pub before: Option<Unapplied>,
     /// Numbers that need not be written again.
     pub written: Range<u64>,
-    /// The end of the log: when this is done, state is complete up to it.
+    /// The end of the log, up to which state is complete when this is done.
     pub through: u64,
     /// When the log's newest entry expires, in seconds since the Unix epoch.
     pub log_expires_at: u64,
 }
 
 impl Lag {
-    /// From a page of the newest entries, descending.
+    /// The lag that a page of the newest entries shows. They are descending.
     pub(super) fn from_latest(page: &LogPage) -> Self {
         let mut lag = Self { read_from: page.entries.last().map(LogEntry::seq), ..Self::default() };
         if let Some(newest) = page.entries.first() {
@@ -66,7 +67,7 @@ impl Lag {
         lag
     }
 
-    /// Adds entries that come after and that somebody else has appended, ascending.
+    /// Adds entries after these that another environment has appended, ascending.
     pub(super) fn extend(&mut self, entries: &[LogEntry]) {
         let (Some(first), Some(newest)) = (entries.first(), entries.last()) else { return };
         self.read_from.get_or_insert(first.seq());
@@ -74,12 +75,13 @@ impl Lag {
         self.add(entries);
     }
 
-    /// Adds entries after `head` that the batch in hand consists of, ascending. It has their messages.
+    /// Adds the entries of the batch in hand, which come after `head`, ascending. Their messages are not kept, since
+    /// the batch has them.
     pub(super) fn extend_with_own(&mut self, head: Option<u64>, entries: &[LogEntry]) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         self.read_from.get_or_insert(first.seq());
         let complete_to = self.state_at(head, first.seq());
-        // Without keys they leave it as complete as it was.
+        // Entries without `stateAt` leave state as complete as it was.
         let is_complete = last.state_at.is_none();
         self.is_complete_to(if is_complete { last.seq() } else { complete_to });
     }
@@ -96,7 +98,7 @@ impl Lag {
         self.messages.retain(|logged| logged.seq > self.complete_to);
     }
 
-    /// Notes that this environment has written what state lacked up to a number.
+    /// Notes that this environment has written the keys that state lacked, up to a number.
     pub(super) fn is_written_to(&mut self, seq: u64) {
         let first = self.complete_to + 1;
         if seq >= first {
@@ -106,15 +108,16 @@ impl Lag {
         }
     }
 
-    /// The numbers of which this environment itself has written what has a key. What the log says is complete is none of them: what comes
-    /// again from there may be what an older version, or a dead letter, has left out.
+    /// The numbers whose keys this environment has written itself. Numbers that only the log calls complete are not
+    /// among them: when such a message comes again, an older version of the software or a dead letter may have left it
+    /// out.
     pub(super) fn written(&self) -> Range<u64> {
         self.written.clone()
     }
 
     /// The number up to which state is complete, when the log ends with `head` and the next number is `next`.
     pub(super) fn state_at(&self, head: Option<u64>, next: u64) -> u64 {
-        // Between the head and what comes next there is nothing.
+        // There is nothing between the head and the next number.
         if self.is_none(head) { next.saturating_sub(1) } else { self.complete_to }
     }
 
@@ -123,14 +126,14 @@ impl Lag {
         head.is_none_or(|head| self.complete_to >= head)
     }
 
-    /// What state may lack of a log that ends with `head`.
+    /// The messages that state may lack, of a log that ends with `head`.
     pub(super) fn unapplied(&self, head: Option<u64>) -> Option<Unapplied> {
         let head = head.filter(|head| self.complete_to < *head)?;
         let unread = self.complete_to + 1..=self.read_from.map_or(head, |from| from.saturating_sub(1));
         Some(Unapplied { messages: self.messages.clone(), unread: Some(unread).filter(|unread| !unread.is_empty()) })
     }
 
-    /// Forgets what the messages say: they may be large, and hardly any are needed again.
+    /// Forgets the messages themselves: they may be large, and are hardly ever needed again.
     pub(super) fn forget_messages(&mut self) {
         self.messages = Vec::new();
         self.read_from = None;
@@ -198,7 +201,7 @@ mod tests {
         let mut lag = Lag::from_latest(&page(&[entry(8, true, Some(5))], true));
         lag.is_complete_to(8);
         assert_eq!((told(&lag, 8), lag.state_at(Some(8), 9)), (None, 8));
-        // Somebody who did not know it has appended.
+        // An environment that did not know it has appended.
         lag.extend(&[entry(9, true, Some(5)), entry(10, true, Some(5))]);
         assert_eq!((told(&lag, 10), lag.state_at(Some(10), 11)), (Some((vec![9, 10], None)), 8));
         lag.extend(&[entry(11, false, None)]);
@@ -213,7 +216,7 @@ mod tests {
         lag.extend_with_own(Some(8), &[entry(9, true, Some(8))]);
         lag.is_written_to(9);
         assert_eq!(lag.written(), 6..10);
-        // Somebody else has written up to 12.
+        // Another environment has written up to 12.
         lag.extend(&[entry(10, true, Some(9)), entry(11, true, Some(9)), entry(13, true, Some(12))]);
         assert_eq!(lag.written(), 6..10);
         lag.is_written_to(13);
@@ -228,7 +231,7 @@ mod tests {
         lag.forget_messages();
         lag.extend_with_own(Some(8), &[entry(9, false, None)]);
         assert_eq!(told(&lag, 9), None);
-        // A log that has started anew: between the two there is nothing.
+        // The log has started anew, so there is nothing between the two numbers.
         lag.extend_with_own(Some(9), &[entry(70, true, Some(69)), entry(71, false, Some(69))]);
         assert_eq!(told(&lag, 71), Some((vec![], None)));
         lag.forget_messages();

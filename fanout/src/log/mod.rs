@@ -1,13 +1,14 @@
 //! The room log's writer: numbers a batch and appends it, before the first post.
 
 mod lag;
+mod logged;
 mod tail;
 mod tails;
 
 use std::{cell::RefCell, time::Duration};
 
 use shared::{
-    LoggedMessage, Message, RoomId,
+    LoggedMessage, RoomId,
     backoff::Backoff,
     clock::Clock,
     rooms::RoomPatterns,
@@ -18,110 +19,81 @@ use shared::{
 };
 
 pub use lag::{StateWork, Unapplied};
+pub use logged::{Batch, Logged};
 pub use tail::{Head, Place, Tail};
 use tails::Tails;
 
 /// Attempts to append one batch. A failed attempt means a conflicting write, or a table that throttles.
 const ATTEMPTS: u32 = 10;
 
-/// Waits after a conflict: the other writer has finished by then.
+/// The waits after a conflict, in which the other writer gets done.
 const CONFLICT: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_secs(1) };
 
-/// Waits while the table throttles. A partition takes 1,000 write units in each second, so it is a matter of moments;
-/// after all attempts, some three seconds, the room's records go back to the queue.
+/// The waits while the table throttles. A partition takes 1,000 write units in each second, so it is a matter of
+/// moments. After all attempts, some three seconds, the room's records go back to the queue.
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
 
-/// Entries that are read of a log that is not known yet.
+/// Entries that are read first of a log that is not remembered.
 const READ: u32 = 25;
 
-/// Entries that are read at once when a batch may be in the log already.
+/// Entries that are read in one page when a batch may be in the log already.
 const READ_BACK: u32 = 250;
 
-/// Entries at most that are searched for a batch that may be in the log already.
+/// The most entries that are searched for a batch that may be in the log already.
 const SEARCH: usize = 2_000;
 
-/// Bytes of a log at most that are searched for such a batch: 1,000 read units, a third of what a partition has in a
-/// second. What was searched is remembered, so that a backlog costs it once.
+/// The most bytes that are searched for such a batch: 1,000 read units, a third of what a partition serves in a second.
+/// The searched entries are remembered, so that a backlog costs this only once.
 const SEARCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Entries that are remembered of a log in which nothing had to be searched for.
+/// Entries that are remembered of a log that was not searched.
 const REMEMBERED: usize = 32;
 
-/// By how much the clocks of whoever stamped a message and of whoever logged it may differ, in milliseconds.
+/// The most by which two machines' clocks may differ, in milliseconds: the one that accepted a message and the one that
+/// logs it.
 const CLOCK_SKEW: u64 = 60_000;
 
-/// For this long a FIFO queue drops what it has accepted before, in milliseconds ("Exactly-once processing in Amazon
-/// SQS").
+/// The time for which a FIFO queue drops duplicates, in milliseconds ("Exactly-once processing in Amazon SQS").
 const DEDUPLICATION: u64 = 5 * 60 * 1000;
 
-/// The time before its last entry expires from which on a log is written to under the lock of its fence, in seconds.
+/// Seconds before a log's last entry expires from which on the log is written to under the lock of its fence, or a
+/// third of the retention if that is less.
 ///
-/// An environment that was stopped between looking at the head and writing after it (for at most the 15 minutes of an
-/// invocation) must not write into a log that has come to its end meanwhile. For example, with a head that expires at
-/// 12:00:
+/// An environment may be stopped between reading the head and writing after it, for at most the 15 minutes of an
+/// invocation. By then the log may have expired, and it must not write into it. For example, with a head that expires
+/// at 12:00:
 ///
 /// ```text
 /// 11:39  A reads the head, 7, and is stopped
-/// 11:54  A goes on at the latest, and writes 8: fine, whoever else wrote 8 meanwhile wins, and A learns of it
+/// 11:54  A goes on at the latest, and writes 8; if B has written 8 meanwhile, A's write fails and A reads the log again
 /// 12:00  the log is empty, and starts anew at a number that nobody can still be holding
 /// ```
 ///
-/// With less than the margin left, both write the fence as well, and only one of them succeeds. A third of the
-/// retention, if that is less.
+/// With less time left than that, both write the fence as well, and only one of them succeeds.
 const MARGIN_SECONDS: u64 = 20 * 60;
 
-/// The time before its last entry expires from which on a log starts anew, at the time, in seconds: by the table's clock
-/// the head may have expired, what came after it may be deleted, and the next number would be given a second time. Far
-/// less than the margin of whoever has another retention, while a deployment changes it.
+/// Seconds before a log's last entry expires from which on the log starts anew, at the current time. By the table's
+/// clock the head may have expired already and later entries may be deleted, so that the next number might be given a
+/// second time. It is far less than the margin of any writer, also of one with another retention during a deployment.
 const LAST_SECONDS: u64 = 5;
 
-/// How often, and how long after one another, it is looked whether the shards have posted everything when a room could go
-/// back to being posted to directly.
+/// The number of checks, and the time between them, whether the shards have posted everything, when a room may return
+/// to direct posts.
 const DRAIN_POLLS: u32 = 4;
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
-/// A room's messages as they came from the queue.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The messages, in the order of the queue.
-    pub messages: Vec<Message>,
-    /// Whether the queue has delivered any of them before.
-    pub redelivered: bool,
-    /// When the oldest of them was accepted, in milliseconds since the Unix epoch.
-    pub oldest: u64,
-}
-
-/// A batch as it stands in the log.
-#[derive(Debug)]
-pub struct Logged {
-    /// The place of each message of the batch, in its order.
-    pub places: Vec<Place>,
-    /// The messages, ascending by number, each once.
-    pub messages: Vec<LoggedMessage>,
-    /// Every number below is finished with: what of the batch lies there is not posted any more.
-    pub floor: u64,
-    /// Whether any of it was in the log before: somebody may have posted some of it.
-    pub known: bool,
-    /// How many messages got a number now.
-    pub numbered: usize,
-    /// The newest of the messages, as the log's head.
-    pub head: Option<LogHead>,
-    /// What is to be done so that the room's state is complete up to the log's end; nothing where no state is kept.
-    pub state: Option<StateWork>,
-}
-
-/// Why a batch was not appended. Some of it may be in the log; a redelivery finds it there.
+/// The reason why a batch was not appended. Some of it may be in the log; a redelivery finds it there.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The table did not answer, or throttled for longer than anybody waits.
+    /// The table did not answer, or throttled for too long.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Other writers were quicker each time.
+    /// Other writers were quicker at each attempt.
     #[error("another writer was quicker {ATTEMPTS} times")]
     Contended,
 }
 
-/// Writes room logs. One for each environment.
+/// Writes room logs. There is one for each environment.
 #[derive(Debug)]
 pub struct LogWriter<C> {
     table: LogTable<C>,
@@ -137,7 +109,7 @@ impl<C: Clock> LogWriter<C> {
         Self { table, clock, retention, state_rooms: RoomPatterns::default(), tails: RefCell::default() }
     }
 
-    /// The same for a stack that keeps the state of some rooms.
+    /// The same writer, for a stack that keeps the state of some rooms.
     #[must_use]
     pub fn with_state_rooms(self, state_rooms: RoomPatterns) -> Self {
         Self { state_rooms, ..self }
@@ -148,8 +120,8 @@ impl<C: Clock> LogWriter<C> {
         &self.table
     }
 
-    /// The end of a room's log, as far back as the batch could be in it: from memory, unless the batch may be in the log
-    /// already.
+    /// The end of a room's log, as far back as the batch could be in it. It comes from memory unless the batch may have
+    /// been logged before.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -157,18 +129,18 @@ impl<C: Clock> LogWriter<C> {
         let remembered = self.tails.borrow_mut().get(room);
         let Some(mut tail) = remembered else { return self.read_tail(room, batch).await };
         if self.may_be_logged(batch) {
-            // In the log as it is, not as it is remembered: what others have appended since counts.
+            // The log itself counts here, with what others have appended since, and not only what is remembered of it.
             self.catch_up(room, &mut tail, batch).await?;
             self.search_back(room, &mut tail, batch).await?;
-            // Whatever becomes of the append: it need not be searched again.
+            // Remembered now, so that it need not be searched again even if the append fails.
             self.remember(room, tail.clone());
         }
         Ok(tail)
     }
 
-    /// Appends a batch after a tail of its room's log, as far as it is not there yet, and says how it stands there.
-    /// `wanted` names the layout for new entries, given that of the entries before them; it changes only when nothing is
-    /// under way on the shard queue.
+    /// Appends those messages of a batch that are not in the log yet, after its tail, and returns how the batch stands
+    /// in the log. `wanted` names the layout for new entries, given that of the entries before them; it changes only
+    /// when nothing is under way on the shard queue.
     ///
     /// # Errors
     /// When the table does not answer, or other writers are quicker again and again.
@@ -189,8 +161,8 @@ impl<C: Clock> LogWriter<C> {
             let layout = self.layout(room, &tail, &wanted).await?;
             let plan = tail.plan(&batch.messages, next, layout);
             let floor = plan.floor(tail.head().map_or(0, |head| head.floor));
-            // An entry never expires before the one ahead of it, whatever the retention was then: so the newest
-            // entry is the last to go, and as long as it is there it is the head.
+            // An entry never expires before the entries ahead of it, even if the retention was longer then: so the
+            // newest entry is the last to expire, and is the head as long as it exists.
             let expires_at = (self.clock.unix_seconds() + self.retention.as_secs())
                 .max(tail.head().map_or(0, |head| head.expires_at));
             let has_keys = plan.new_messages(&batch.messages).any(|message| message.key.is_some());
@@ -230,8 +202,8 @@ impl<C: Clock> LogWriter<C> {
         Err(throttled.map_or(AppendError::Contended, AppendError::Store))
     }
 
-    /// A batch that is in the log, some of it since before. What was there is taken from there: a sender that tries again
-    /// under the same id may say something else, and a broadcast never differs from the log.
+    /// A batch that is in the log, some of it since an earlier attempt. Those messages are read from the log: a sender
+    /// that tries again under the same id may say something else, but a broadcast never differs from the log.
     async fn logged(&self, room: &RoomId, batch: &Batch, tail: Tail, numbered: usize) -> Result<Logged, StoreError> {
         let plan = tail.plan(&batch.messages, 0, Layout::Direct);
         let places = plan.places().to_vec();
@@ -242,7 +214,7 @@ impl<C: Clock> LogWriter<C> {
         messages.dedup_by_key(|logged| logged.seq);
         for run in plan.known().chunk_by(|one, next| one + 1 == *next) {
             let (mut first, last) = (run[0], run[run.len() - 1]);
-            // More than one page where the messages are large.
+            // Large messages take more than one page.
             while first <= last {
                 let limit = u32::try_from(last - first + 1).unwrap_or(READ_BACK);
                 let page = self.table.since(room, first, limit).await?;
@@ -262,7 +234,7 @@ impl<C: Clock> LogWriter<C> {
         Ok(Logged { places, messages, floor, known: true, numbered, head, state })
     }
 
-    /// What brings the room's state up to the log's end: nothing, where it has no key to write.
+    /// The work that brings the room's state up to the log's end; `None` when there is no key to write.
     fn state_work(&self, room: &RoomId, messages: &[LoggedMessage], tail: &Tail) -> Option<StateWork> {
         let head = tail.head().filter(|_| self.state_rooms.matches(room))?;
         let (before, written) = (tail.unapplied(), tail.written_state());
@@ -275,18 +247,18 @@ impl<C: Clock> LogWriter<C> {
         })
     }
 
-    /// Notes that this environment has written what a room's state lacked up to a number.
+    /// Notes that this environment has written the keys that a room's state lacked, up to a number.
     pub fn state_is_written_to(&self, room: &RoomId, seq: u64) {
         self.tails.borrow_mut().state_is_written_to(room, seq);
     }
 
-    /// The number that comes next, and what it is written on condition of.
+    /// The next number, and the condition on which it is written.
     async fn next_write(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(u64, Append), StoreError> {
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok((next, Append::Continue));
         }
         let fence = self.table.fence(room).await?;
-        // Only what is read after the fence was read says that nobody has moved it since.
+        // The tail must be read after the fence: only then is it known that nobody has moved the fence since.
         *tail = self.read_tail(room, batch).await?;
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok((next, Append::Continue));
@@ -305,8 +277,8 @@ impl<C: Clock> LogWriter<C> {
         tail.head().filter(|head| head.expires_at > self.clock.unix_seconds() + margin).map(|head| head.seq + 1)
     }
 
-    /// The number under which a log near its end goes on, or a new one starts: at the time, so that it starts beyond any
-    /// log that was.
+    /// The number under which a log near its end goes on, or a new one starts. A new log starts at the current time,
+    /// which is beyond the numbers of any earlier log.
     fn first_number(&self, head: Option<Head>) -> u64 {
         let time = self.clock.unix_micros();
         match head {
@@ -316,8 +288,8 @@ impl<C: Clock> LogWriter<C> {
         }
     }
 
-    /// The layout for what comes next. Another one than before only when every shard has posted everything: then no frame
-    /// can overtake one that waits on the shard queue. A room that was never cut pays nothing for the question.
+    /// The layout for new entries. It differs from the one before only when every shard has posted everything, so that
+    /// no frame can overtake one that waits on the shard queue. A room that was never cut pays nothing for this.
     async fn layout(
         &self,
         room: &RoomId,
@@ -328,8 +300,8 @@ impl<C: Clock> LogWriter<C> {
         let wanted = wanted(head.layout);
         match head.layout {
             Layout::Shards(shards) if wanted != head.layout => {
-                // Under steady traffic there is always something under way: so it is waited for, and what comes meanwhile
-                // gathers in the queue.
+                // Under steady traffic there is always something under way, so the shards are waited for; new messages
+                // gather in the queue meanwhile.
                 for _ in 0..DRAIN_POLLS {
                     if self.table.shards_done(room, shards).await? >= head.seq {
                         return Ok(wanted);
@@ -351,8 +323,8 @@ impl<C: Clock> LogWriter<C> {
     }
 
     /// Whether a batch may be in the log. A record that the queue delivers for the first time within its deduplication
-    /// window is new; one that it delivers again, or that comes back from the dead-letter queue, may have been logged at
-    /// any time since it was accepted.
+    /// window is new. One that it delivers again, or that comes back from the dead-letter queue, may have been logged
+    /// at any time since it was accepted.
     fn may_be_logged(&self, batch: &Batch) -> bool {
         let age = self.clock.unix_millis().saturating_sub(batch.oldest);
         batch.redelivered || age > DEDUPLICATION - CLOCK_SKEW
@@ -372,7 +344,7 @@ impl<C: Clock> LogWriter<C> {
         Ok(())
     }
 
-    /// Reads what others have appended meanwhile. The batch, as far as it is there, is among it.
+    /// Reads what others have appended meanwhile, which may include the batch.
     async fn catch_up(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(), StoreError> {
         let Some(head) = tail.head() else {
             *tail = self.read_tail(room, batch).await?;
@@ -395,7 +367,8 @@ impl<C: Clock> LogWriter<C> {
     }
 }
 
-/// The newest message of a batch that is in the log. Its times are those of the log's newest entry, which are no earlier.
+/// The newest message of a batch that is in the log. The times are those of the log's newest entry, which are no
+/// earlier.
 fn head_of(messages: &[LoggedMessage], tail: &Tail) -> Option<LogHead> {
     let (newest, head) = (messages.last()?, tail.head()?);
     Some(LogHead { seq: newest.seq, appended_at: head.appended_at, expires_at: head.expires_at })

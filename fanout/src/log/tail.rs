@@ -1,7 +1,8 @@
-//! What is known of the end of a room's log: enough to number what comes next, and to recognise what is there already.
+//! The known end of a room's log: enough to number the next messages, and to recognise those that are there already.
 //!
-//! Everything here is pure. A tail is a contiguous end of the log as of some moment. It can be out of date, but never
-//! wrong: whoever appends after it writes the next numbers on condition that they are free, and learns.
+//! Everything here is pure. A tail is a contiguous end of the log as of some moment. It may be out of date but is never
+//! wrong: an append after it is made on condition that the next numbers are free, and a failed condition shows that it
+//! is out of date.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -35,12 +36,12 @@ struct Known {
     appended_at: u64,
 }
 
-/// Where a message stands in the log, and how it goes out.
+/// The place of a message in the log, and its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its number.
     pub seq: u64,
-    /// How it goes out.
+    /// Whether it is posted directly or in shards.
     pub layout: Layout,
 }
 
@@ -53,23 +54,23 @@ pub struct Head {
     pub appended_at: u64,
     /// When it expires, in seconds since the Unix epoch.
     pub expires_at: u64,
-    /// How it goes out.
+    /// Whether it is posted directly or in shards.
     pub layout: Layout,
     /// Every number below is finished with: acknowledged, or given up.
     pub floor: u64,
 }
 
-/// How a batch goes into the log.
+/// The plan for appending a batch to the log.
 #[derive(Debug)]
 pub struct Plan {
     /// The places of the batch's messages, in its order: known already or new.
     places: Vec<Place>,
-    /// Which of them are new, ascending; these must be appended.
+    /// The positions of the new messages, ascending; these must be appended.
     new: Vec<usize>,
 }
 
 impl Tail {
-    /// From a page of the newest entries, descending.
+    /// The tail that a page of the newest entries shows. They are descending.
     #[must_use]
     pub fn from_latest(page: &LogPage) -> Self {
         let mut tail =
@@ -91,7 +92,7 @@ impl Tail {
         self.known.front().map(|known| known.place.seq)
     }
 
-    /// Entries that are known.
+    /// The number of entries that are known.
     #[must_use]
     pub fn len(&self) -> usize {
         self.known.len()
@@ -103,8 +104,7 @@ impl Tail {
         self.known.is_empty()
     }
 
-    /// Bytes of the log that were read for what is known. They are remembered: what was searched once is not searched
-    /// again.
+    /// Bytes of the log that were read so far. What was searched once is remembered, and not searched again.
     #[must_use]
     pub fn bytes_searched(&self) -> usize {
         self.bytes_searched
@@ -117,13 +117,13 @@ impl Tail {
     }
 
     /// Whether a message that was accepted at `sent_at` (ms) would be known if it were in the log: the tail goes back
-    /// to entries that were appended before.
+    /// to an entry that was appended earlier.
     #[must_use]
     pub fn goes_back_to(&self, sent_at: u64) -> bool {
         self.reaches_start || self.known.front().is_some_and(|known| known.appended_at < sent_at)
     }
 
-    /// Adds a page of entries that come before, descending.
+    /// Adds a page of the entries before these, descending.
     pub fn extend_back(&mut self, page: &LogPage) {
         self.was_searched |= !self.known.is_empty();
         for entry in &page.entries {
@@ -133,27 +133,27 @@ impl Tail {
         self.bytes_searched += page.bytes;
     }
 
-    /// Adds a page of entries that come after and that somebody else has appended, ascending.
+    /// Adds a page of entries after these that another environment has appended, ascending.
     pub fn extend_with(&mut self, page: &LogPage) {
         self.extend(&page.entries);
         self.lag.extend(&page.entries);
         self.skip(&page.unreadable);
     }
 
-    /// Adds entries that come after and that are the batch's own, ascending.
+    /// Adds the batch's own entries, which come after these, ascending.
     pub fn extend_with_own(&mut self, entries: &[LogEntry]) {
         self.lag.extend_with_own(self.head.map(|head| head.seq), entries);
         self.extend(entries);
     }
 
-    /// What cannot be read has its number all the same: what comes next follows it.
+    /// Counts rows that cannot be read: they have numbers all the same, and the next number comes after them.
     fn skip(&mut self, unreadable: &[u64]) {
         if let (Some(head), Some(last)) = (&mut self.head, unreadable.iter().max()) {
             head.seq = head.seq.max(*last);
         }
     }
 
-    /// Adds entries that come after, ascending.
+    /// Adds entries after these, ascending.
     pub fn extend(&mut self, entries: &[LogEntry]) {
         for entry in entries {
             self.known.push_back(Known::of(entry));
@@ -161,32 +161,32 @@ impl Tail {
         }
     }
 
-    /// The number up to which the room's state is complete, to be said by entries from `next` on that hold keys; by others only
-    /// while state may lack something.
+    /// The number up to which the room's state is complete, for the entries from `next` on to say. Entries without keys
+    /// say it only while state may lack something.
     #[must_use]
     pub fn state_at(&self, next: u64, has_keys: bool) -> Option<u64> {
         let head = self.head.map(|head| head.seq);
         (has_keys || !self.lag.is_none(head)).then(|| self.lag.state_at(head, next))
     }
 
-    /// What the room's state may lack.
+    /// The messages that the room's state may lack.
     #[must_use]
     pub fn unapplied(&self) -> Option<Unapplied> {
         self.lag.unapplied(self.head.map(|head| head.seq))
     }
 
-    /// Notes that this environment has written what the room's state lacked up to a number.
+    /// Notes that this environment has written the keys that the room's state lacked, up to a number.
     pub fn state_is_written_to(&mut self, seq: u64) {
         self.lag.is_written_to(seq);
     }
 
-    /// The numbers of which this environment itself has written the state.
+    /// The numbers whose keys this environment has written to the state itself.
     #[must_use]
     pub fn written_state(&self) -> Range<u64> {
         self.lag.written()
     }
 
-    /// Forgets all but the newest `most` entries, and what messages say.
+    /// Forgets all but the newest `most` entries, and the messages themselves.
     pub fn truncate(&mut self, most: usize) {
         self.lag.forget_messages();
         if self.known.len() > most {
@@ -195,8 +195,8 @@ impl Tail {
         }
     }
 
-    /// Numbers a batch: what is in the log keeps its place, the rest follows from `next` on. A message that stands in
-    /// the batch twice gets one number.
+    /// Numbers a batch: messages that are in the log keep their places, the others follow from `next` on. A message
+    /// that occurs twice in the batch gets one number.
     #[must_use]
     pub fn plan(&self, messages: &[Message], next: u64, layout: Layout) -> Plan {
         let mut places: HashMap<Identity, Option<Place>> =
@@ -246,7 +246,7 @@ impl Head {
 }
 
 impl Plan {
-    /// The number from which on the batch still has to go out, when everything below `floor` is finished with.
+    /// The first number of the batch that still has to go out, when everything below `floor` is finished with.
     #[must_use]
     pub fn floor(&self, floor: u64) -> u64 {
         self.places.iter().map(|place| place.seq).filter(|seq| *seq >= floor).min().unwrap_or(floor)
@@ -274,7 +274,7 @@ impl Plan {
         self.new.iter().map(entry).collect()
     }
 
-    /// The numbers of what was in the log already, ascending.
+    /// The numbers of the messages that were in the log already, ascending.
     #[must_use]
     pub fn known(&self) -> Vec<u64> {
         let known = |(index, place): (usize, &Place)| self.new.binary_search(&index).is_err().then_some(place.seq);

@@ -1,4 +1,4 @@
-//! The ends of the logs that this environment has written to, within bounds.
+//! The remembered ends of the logs that this environment has written to.
 
 use std::num::NonZeroUsize;
 
@@ -7,13 +7,13 @@ use shared::RoomId;
 
 use super::tail::Tail;
 
-/// Rooms that are remembered at the most.
+/// The most rooms that are remembered.
 const ROOMS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
-/// Entries that are remembered at the most, of all rooms together: some 64 bytes each.
+/// The most entries that are remembered, of all rooms together: some 64 bytes each.
 const ENTRIES: usize = 64 * 1024;
 
-/// The ends of logs, those used last.
+/// The ends of the logs that were used last.
 #[derive(Debug)]
 pub(super) struct Tails {
     tails: LruCache<RoomId, Tail>,
@@ -21,19 +21,21 @@ pub(super) struct Tails {
 }
 
 impl Tails {
-    /// A room's tail as it was last seen: it can be out of date, but never wrong.
+    /// A room's tail as it was last seen: it may be out of date but is never wrong.
     pub(super) fn get(&mut self, room: &RoomId) -> Option<Tail> {
         self.tails.get(room).cloned()
     }
 
-    /// Notes that this environment has written what a room's state lacked up to a number, if its tail is remembered.
+    /// Notes that this environment has written the keys that a room's state lacked, up to a number, if the room's tail
+    /// is remembered.
     pub(super) fn state_is_written_to(&mut self, room: &RoomId, seq: u64) {
         if let Some(tail) = self.tails.peek_mut(room) {
             tail.state_is_written_to(seq);
         }
     }
 
-    /// Remembers a room's tail. The rooms that were not used for longest are forgotten for it: each costs one read.
+    /// Remembers a room's tail. To make room for it, the rooms that were not used for longest are forgotten; each costs
+    /// one read later.
     pub(super) fn put(&mut self, room: &RoomId, tail: Tail) {
         self.entries += tail.len();
         if let Some((_, forgotten)) = self.tails.push(room.clone(), tail) {
@@ -79,7 +81,7 @@ mod tests {
         RoomId::parse(&format!("r{number}")).unwrap()
     }
 
-    /// Which of some rooms are remembered.
+    /// The numbers of the rooms that are remembered.
     fn known(tails: &mut Tails, rooms: usize) -> Vec<usize> {
         (0..rooms).filter(|number| tails.get(&room(*number)).is_some()).collect()
     }
@@ -93,7 +95,7 @@ mod tests {
         assert_eq!(known(&mut tails, 4), [0, 1, 2, 3]);
         tails.put(&room(4), tail_of(ENTRIES / 2));
         assert_eq!(known(&mut tails, 5), [2, 3, 4]);
-        // What takes another one's place in the same room does not count twice.
+        // A tail that replaces another one of the same room does not count twice.
         for _ in 0..4 {
             tails.put(&room(4), tail_of(ENTRIES / 2));
         }

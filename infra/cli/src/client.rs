@@ -29,7 +29,7 @@ pub struct Client {
 pub struct Frame {
     /// When it came.
     pub at: Instant,
-    /// What it says.
+    /// Its content.
     pub json: Value,
 }
 
@@ -47,7 +47,7 @@ impl Client {
     /// # Errors
     /// When the handshake is refused, or nobody answers.
     pub async fn connect(stack: &Stack, token: &str) -> Result<Self, Failure> {
-        // Whoever was first has installed the same one.
+        // An error means that one is installed already, which is the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let url = stack.websocket_url()?;
         let asked = |why: &str| Failure::Met(format!("{url} is no WebSocket URL to connect to: {why}"));
@@ -63,7 +63,7 @@ impl Client {
         }
     }
 
-    /// Sends a frame, and waits for the reply to it.
+    /// Sends a frame and waits for its reply.
     ///
     /// # Errors
     /// When the reply is an error or of another type, when none comes in time, or when the connection ends.
@@ -89,7 +89,7 @@ impl Client {
         sent.map_err(Failure::call("a frame was to be sent"))
     }
 
-    /// Waits for a frame, one that came before included; others stay for later.
+    /// Waits for a frame that is wanted, or takes one that came earlier; other frames are kept for later.
     ///
     /// # Errors
     /// When it does not come in time, or the connection ends.
@@ -144,9 +144,9 @@ impl Client {
         }
     }
 
-    /// Closes in good order.
+    /// Closes the connection with a close frame.
     pub async fn close(mut self) {
-        // One that is closed already needs no more.
+        // An error means that the connection is closed already.
         let _ = self.socket.close(None).await;
     }
 }

@@ -1,4 +1,4 @@
-//! From the words on the command line to the command.
+//! The dispatch of the command line to its command.
 
 use std::process::ExitCode;
 
@@ -12,10 +12,10 @@ use crate::{
     stack::Stack,
 };
 
-/// Does what was asked.
+/// Runs the command.
 ///
 /// # Errors
-/// When it could not be done.
+/// When the command failed.
 pub async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode, Failure> {
     let open = async || Stack::open(&arguments.target).await;
     match arguments.command {

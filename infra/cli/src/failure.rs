@@ -1,27 +1,28 @@
-//! Why a command did not do what it was asked to, and the exit code that says so.
+//! Failures of commands, and their exit codes.
 
 use std::{error::Error, fmt, process::ExitCode};
 
-/// Why a command ended without having done what it was asked to.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What was asked for makes no sense: exit code 2, as that of arguments that cannot be read.
+    /// The command as it was given makes no sense: exit code 2, as for arguments that cannot be parsed.
     #[error("{0}")]
     Asked(String),
-    /// Something is not there, or not as it must be: exit code 1.
+    /// Something is missing, or not as it must be: exit code 1.
     #[error("{0}")]
     Met(String),
     /// A call was refused or not answered: exit code 1.
     #[error("{what}: {}", Causes(source.as_ref()))]
     Call {
-        /// What the command was about to do.
+        /// The purpose of the call.
         what: String,
         /// The SDK's error.
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
-/// An error with what it was caused by, each said once: SDKs wrap errors that say the same, and say little themselves.
+/// An error with its causes, each text once: SDK errors often wrap others with the same text, and say little
+/// themselves.
 pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
@@ -42,13 +43,13 @@ impl fmt::Display for Causes<'_> {
 }
 
 impl Failure {
-    /// Turns the error of a call into a failure that says what it was for.
+    /// Turns the error of a call into a failure that says what the call was for.
     pub fn call<E: Error + Send + Sync + 'static>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();
         move |source| Self::Call { what, source: Box::new(source) }
     }
 
-    /// What the process ends with.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {

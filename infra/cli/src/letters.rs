@@ -1,8 +1,8 @@
-//! Dead letters, and whatever else waits in a queue that no function serves.
+//! Dead letters, and other messages that wait in a queue without a function.
 //!
-//! A queue can only be read by receiving. What is received here is hidden from others for half a minute at the most, and visible again
-//! as soon as the command is done with it. Of a FIFO queue's group, those behind the first ten are handed out only when the first are
-//! gone.
+//! A queue can only be read by receiving its messages. Those received here are hidden from others for half a minute at
+//! the most, and are visible again as soon as the command is done with them. Of a FIFO queue's group, SQS hands out
+//! letters behind the first ten only when those are gone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,20 +19,20 @@ use shared::queue::{Queue, REASON, sqs::SqsQueue};
 
 use crate::failure::Failure;
 
-/// How long what is received stays hidden, in seconds, if nobody makes it visible: the process was killed.
+/// Seconds for which a received letter stays hidden if it is not made visible again, because the process was killed.
 const HIDDEN_SECONDS: i32 = 30;
 
 /// Messages in one call: the limit of `ReceiveMessage`.
 const BATCH: i32 = 10;
 
-/// Calls in a row without a message before the queue counts as read: a standard queue asks only some of its hosts at a time.
+/// The calls in a row without a message after which the queue counts as read: a standard queue asks only some of its
+/// hosts at a time.
 const EMPTY_CALLS: u32 = 2;
 
-/// Calls without a new letter, of those that wait for letters which somebody else looks at: until they are visible again, whatever
-/// became of that somebody.
+/// The calls without a new letter while somebody else is looking at letters: until those are certainly visible again.
 const WAITING_CALLS: u32 = 40;
 
-/// The number of messages that wait in a queue, and of those that somebody has received, about.
+/// About how many messages wait in a queue, and how many have been received and not deleted.
 ///
 /// # Errors
 /// When the queue does not answer.
@@ -45,7 +45,7 @@ pub async fn depth(sqs: &Client, url: &str) -> Result<(u64, u64), Failure> {
     Ok((waiting, in_flight))
 }
 
-/// What a letter is, by its body.
+/// The kind of a letter, by its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -55,7 +55,7 @@ pub enum Kind {
     Shard,
     /// An event of the bus.
     Event,
-    /// None of these.
+    /// A body that is none of these.
     Unreadable,
 }
 
@@ -63,28 +63,30 @@ pub enum Kind {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Letter {
-    /// The queue's id of it.
+    /// The id that the queue gave it.
     pub letter_id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The room that it is for, by its group or its body.
     pub room: Option<String>,
     /// The message's own id, or the event's.
     pub id: Option<String>,
-    /// Why it is there, as the function said that put it there. Nothing when SQS moved it, because it was received too often.
+    /// The reason that the function gave when it put the letter there. `None` when SQS moved it because it was received
+    /// too often.
     pub reason: Option<String>,
     /// When the queue took it, in milliseconds since the Unix epoch.
     pub queued_at: u64,
     /// Its message group, if the queue has groups.
     pub group_id: Option<String>,
-    /// As it came.
+    /// The body as it was received.
     pub body: String,
     #[serde(skip)]
     pub(crate) receipt_handle: String,
 }
 
 impl Letter {
-    /// What was received. Asked for must have been all system attributes that are wanted of it, and the reason.
+    /// A received message as a letter. The call must have asked for all system attributes that are used here, and for
+    /// the reason.
     pub(crate) fn of(message: Message) -> Self {
         let attribute = |name| message.attributes.as_ref().and_then(|all| all.get(&name)).cloned();
         let group_id = attribute(MessageSystemAttributeName::MessageGroupId);
@@ -92,7 +94,7 @@ impl Letter {
         let body = message.body.clone().unwrap_or_default();
         let json: Value = serde_json::from_str(&body).unwrap_or_default();
         let kind = kind_of(&json);
-        // Of a message without one of its own, the record's id is the message's; here, that is no longer known.
+        // A message without an id of its own had that of its record, which is no longer known.
         let content = if kind == Kind::Event { &json["detail"] } else { &json };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let id = text(&content["id"]).or_else(|| text(&json["id"]));
@@ -112,7 +114,7 @@ impl Letter {
         }
     }
 
-    /// Its reason, or what its having none means.
+    /// The reason as text; SQS's own when there is none.
     #[must_use]
     pub fn told(&self) -> &str {
         match (&self.reason, self.kind) {
@@ -124,13 +126,13 @@ impl Letter {
         }
     }
 
-    /// Whether the body is not whole: it was cut so that the letter found place.
+    /// Whether the body was cut so that the letter would fit the queue.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.reason.as_deref().is_some_and(|reason| reason.contains("(the body is cut, "))
     }
 
-    /// The body as JSON, if it is such.
+    /// The body, if it is JSON.
     #[must_use]
     pub fn json(&self) -> Option<Box<RawValue>> {
         RawValue::from_string(self.body.clone()).ok()
@@ -156,9 +158,9 @@ pub struct Letters {
     client: Client,
     queue: SqsQueue,
     url: String,
-    /// The receipt handles of letters that were received, by the letter: the newest of each.
+    /// The newest receipt handle of each letter that was received, by the letter's id.
     held: HashMap<String, String>,
-    /// All letters that were handed out. After half a minute, those that are held come again.
+    /// The ids of all letters that were returned. After half a minute, letters that are still held are received again.
     seen: HashSet<String>,
     empty_calls: u32,
     waiting_calls: u32,
@@ -180,8 +182,8 @@ impl Letters {
         }
     }
 
-    /// The next letters, ten at the most and each once; none when the queue hands out no more. They are hidden from others until
-    /// [`Letters::release`], but for half a minute at the most.
+    /// The next letters, at most ten and each only once; empty when the queue hands out no more. They are hidden from
+    /// others until [`Letters::release`], or for half a minute.
     ///
     /// # Errors
     /// When the queue does not answer.
@@ -210,7 +212,7 @@ impl Letters {
         Ok(Vec::new())
     }
 
-    /// Deletes letters; says for each whether it is so.
+    /// Deletes letters; returns the result for each.
     pub async fn delete(&mut self, letters: &[Letter]) -> Vec<Result<(), shared::queue::QueueError>> {
         let handles: Vec<_> = letters.iter().map(|letter| letter.receipt_handle.clone()).collect();
         let results = self.queue.delete(&handles).await;
@@ -222,16 +224,17 @@ impl Letters {
         results
     }
 
-    /// Makes everything visible again that was received and not deleted. What cannot be made so is visible after half a minute.
+    /// Makes all letters visible again that were received and not deleted. Those for which it fails are visible after
+    /// half a minute.
     ///
     /// # Errors
-    /// When nothing of it could be made visible.
+    /// When no letter could be made visible.
     pub async fn release(mut self) -> Result<(), Failure> {
         let handles: Vec<_> = std::mem::take(&mut self.held).into_values().collect();
-        // By then they are visible by themselves.
+        // After this time they are visible by themselves.
         let within = Duration::from_secs(HIDDEN_SECONDS.unsigned_abs().into());
         let Ok(results) = tokio::time::timeout(within, self.queue.postpone(&handles, 0)).await else { return Ok(()) };
-        // One whose half minute is over is visible already: SQS calls that an error.
+        // A letter whose half minute is over is visible already, which SQS reports as an error.
         let failed = results.iter().filter(|result| result.is_err()).count();
         if failed > 0 && failed == handles.len() {
             return Err(Failure::Met(format!("{failed} letters stay hidden for up to {HIDDEN_SECONDS} s")));
@@ -239,10 +242,10 @@ impl Letters {
         Ok(())
     }
 
-    /// Does something with the queue's letters; whatever comes of it, Ctrl-C included, they are visible again at the end.
+    /// Does something with the queue's letters. However it ends, even by Ctrl-C, they are visible again afterwards.
     ///
     /// # Errors
-    /// As of the work; and when it was interrupted.
+    /// The errors of the work; and when it was interrupted.
     pub async fn with<T>(
         client: Client,
         url: &str,

@@ -1,7 +1,7 @@
-//! The operator's command: what somebody needs who runs a Roomcast stack, by day and by night.
+//! The operator's command, for people who run a Roomcast stack.
 //!
-//! Every command works on a deployed stack, of which it knows no more than its name: tables, queues, functions are read
-//! from the stack's outputs. The local stack is a deployed stack with another endpoint.
+//! Every command works on a deployed stack and needs only its name: tables, queues and functions are read from the
+//! stack's outputs. The local stack is a deployed stack with another endpoint.
 
 pub mod arguments;
 pub mod client;

@@ -1,4 +1,5 @@
-//! What a command says: text for people, or JSON for programs, on standard output; progress and failures on standard error.
+//! The output of a command: text for people, or JSON for programs, on standard output; progress and failures on
+//! standard error.
 
 use std::{
     borrow::Cow,
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 /// Whether a reader of standard output has gone, as that of `roomcast tail ROOM --follow | head` does.
 static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
 
-/// Where a command's words go.
+/// The output of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: bool,
@@ -34,14 +35,14 @@ impl Output {
         self.json
     }
 
-    /// One thing that was found: a line of text, or a line of JSON. Commands that find many say each as it is found, so
-    /// that the output can be read as it grows (JSON Lines). A reader that has gone ends nothing but the words.
+    /// Prints one result as a line of text or of JSON. Commands with many results print each as it is found, so that
+    /// the output can be read while it grows (JSON Lines). When the reader has gone, the command goes on silently.
     pub fn item(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         let line = if self.json { serde_json::to_string(value).unwrap_or_default() } else { text() };
         say(&visible(&line));
     }
 
-    /// Whether anybody still reads what is said. What has no end of its own ends when nobody does.
+    /// Whether somebody still reads the output. Commands without an end of their own end when nobody does.
     #[must_use]
     pub fn is_read(self) -> bool {
         !READER_IS_GONE.load(Ordering::Relaxed)
@@ -59,7 +60,7 @@ impl Output {
         let _ = writeln!(io::stderr().lock(), "{}", visible(text));
     }
 
-    /// Why the command ended.
+    /// Prints why the command failed.
     pub fn failure(self, failure: &Failure) {
         let _ = writeln!(io::stderr().lock(), "error: {}", visible(&failure.to_string()));
     }
@@ -79,8 +80,9 @@ impl Output {
     }
 }
 
-/// A text without what a terminal obeys, or what turns its words round: messages, ids and reasons are written by others. Each such
-/// character is written as JSON escapes it, which in a line of JSON is the same text. Lines stay lines.
+/// A text without characters that a terminal obeys, or that change the direction of text: messages, ids and reasons
+/// come from outside. Each such character is written as JSON escapes it, which in a line of JSON is the same text. Line
+/// ends are kept.
 fn visible(text: &str) -> Cow<'_, str> {
     let obeys = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -92,7 +94,7 @@ fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
-/// What others wrote, for a place within a line: with ends of lines it could pass for lines of this command.
+/// A text from outside, for a place within a line: with line ends it could pass for lines of this command.
 #[must_use]
 pub fn in_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\t']) {

@@ -1,5 +1,5 @@
-//! Words of the command line that are the product's own, read as the functions read them: what is wrong with one is said with its
-//! limit, and the command ends with exit code 2.
+//! Arguments that are terms of Roomcast, parsed as the functions parse them. An error names the limit, and the command
+//! ends with exit code 2.
 
 use shared::{RoomId, Subject, limits::NAME_CHARS};
 

@@ -1,4 +1,4 @@
-//! The stack that a command is for: what it is called, where it is, and what it consists of.
+//! The stack that a command is for: its name, place and resources.
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use crate::{failure::Failure, target::Target};
 
-/// Attempts of a call, the first included: somebody is waiting, and a throttle is often over in a second.
+/// The most attempts of a call: somebody is waiting, and throttling is often over in a second.
 const ATTEMPTS: u32 = 5;
 
-/// Time for a call with all its attempts.
+/// The time for a call with all its attempts.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A deployed stack.
@@ -26,7 +26,7 @@ pub struct Stack {
     pub named_by: String,
     /// Region, credentials and endpoint for every client.
     pub sdk: SdkConfig,
-    /// The AWS profile that was asked for, if one was: the commands that are printed must be of the same account.
+    /// The AWS profile that was asked for, if any: the printed commands must use the same account.
     pub profile: Option<String>,
     /// Its state, such as `UPDATE_COMPLETE`.
     pub status: String,
@@ -36,7 +36,7 @@ pub struct Stack {
     websocket_url: Option<String>,
 }
 
-/// What a command needs of `stack.json`, which `make local` writes.
+/// The fields of `stack.json`, which `make local` writes, that commands need.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StackFile {
@@ -58,7 +58,7 @@ impl Stack {
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts);
         let file = target.stack_file.as_deref().map(StackFile::read).transpose()?;
         if let Some(file) = &file {
-            // The emulator knows these alone.
+            // The emulator knows only these credentials.
             let credentials = Credentials::new("test", "test", None, None, "stack file");
             loader = loader
                 .endpoint_url(&file.endpoint_url)
@@ -141,7 +141,7 @@ impl Stack {
         self.outputs.get(key).map(String::as_str)
     }
 
-    /// Where clients connect.
+    /// The URL that clients connect to.
     ///
     /// # Errors
     /// As of [`Stack::output`].

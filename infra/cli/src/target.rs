@@ -1,4 +1,4 @@
-//! Which stack a command is for.
+//! The choice of the stack that a command is for.
 
 use std::path::PathBuf;
 

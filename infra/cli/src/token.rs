@@ -1,4 +1,4 @@
-//! Tokens for a stack: HS256 JWTs signed with its secret, as the README has backends sign them.
+//! Tokens for a stack: HS256 JWTs signed with its secret, as the README tells backends to sign them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ pub async fn sign(stack: &Stack, subject: &str, rooms: Value, ttl_seconds: u64) 
     encode(&secret, &claims)
 }
 
-/// The secret as it is now: it may have been rotated a moment ago.
+/// The current secret, read anew since it may have been rotated a moment ago.
 async fn secret(stack: &Stack) -> Result<Vec<u8>, Failure> {
     let Some(arn) = stack.optional_output("AuthSecretArn") else {
         let name = &stack.name;
@@ -34,7 +34,7 @@ async fn secret(stack: &Stack) -> Result<Vec<u8>, Failure> {
     secret.ok_or_else(|| Failure::Met("the secret of tokens has no value".to_owned()))
 }
 
-/// What the token says. An issuer or audience that the stack does not ask for is empty.
+/// The claims of a token. An issuer or audience that the stack does not ask for is empty.
 fn claims(subject: &str, rooms: Value, now: u64, ttl_seconds: u64, (issuer, audience): (&str, &str)) -> Value {
     let mut claims = json!({ "sub": subject, "iat": now, "exp": now.saturating_add(ttl_seconds), "rooms": rooms });
     for (claim, value) in [("iss", issuer), ("aud", audience)] {

@@ -1,4 +1,4 @@
-//! What a trial run leaves behind in a stack, and its removal: rows of its rooms and subjects, and dead letters.
+//! The traces of a trial run in a stack, and their removal: rows of its rooms and subjects, and dead letters.
 
 use std::collections::HashMap;
 
@@ -8,24 +8,24 @@ use shared::queue::REASON;
 
 use crate::{failure::Failure, letters::Letter, stack::Stack};
 
-/// Dead letters of the run that are removed at the end, of each room.
+/// The most dead letters of each room that are removed at the end.
 const LETTERS: usize = 5;
 
-/// Looks for one of them, each at ten letters of others.
+/// The most receives in search of one of them, each of ten letters at most.
 const LOOKS: usize = 100;
 
-/// How long a letter that is being looked at stays hidden, in seconds.
+/// Seconds for which a letter that is being looked at stays hidden.
 const HIDDEN_SECONDS: i32 = 5;
 
 /// A row of a table.
 pub type Row = HashMap<String, AttributeValue>;
 
-/// The rooms and subjects of a run, whose names nobody else has.
+/// The rooms and subjects of a run, whose names are random.
 #[derive(Clone, Debug, Default)]
 pub struct Traces {
     /// The rooms.
     pub rooms: Vec<String>,
-    /// Who connected.
+    /// The subjects that connected.
     pub subjects: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Traces {
             }
         }
         for room in &self.rooms {
-            // Those below 0 among them: the fence, progress.
+            // Rows with numbers of 0 and below are among them: the fence, progress.
             for row in query(&client, (messages, None), "roomId", room).await? {
                 delete(&client, messages, &row, ["roomId", "seq"]).await?;
             }
@@ -84,7 +84,7 @@ impl Traces {
     }
 }
 
-/// What is written down about the room's groups, should they have been behind.
+/// Deletes the notes on the room's groups, should they have been behind.
 async fn congestion(stack: &Stack, client: &Client, room: &str) -> Result<(), Failure> {
     let table = stack.output("CongestionTable")?;
     for group in [room.to_owned(), format!("{room}/0")] {
@@ -116,8 +116,8 @@ async fn delete(client: &Client, table: &str, row: &Row, keys: [&str; 2]) -> Res
     delete.send().await.map(drop).map_err(Failure::call("a row was to be removed"))
 }
 
-/// Takes a dead letter of the room out of the queue, if there is one. Those of others are visible again after some seconds: at
-/// once, they would be handed out again and again before those behind them.
+/// Takes a dead letter of the room out of the queue, if there is one. Letters of others become visible after some
+/// seconds: at once, they would be handed out again and again before those behind them.
 ///
 /// # Errors
 /// When the queue does not answer.
@@ -125,8 +125,8 @@ pub async fn take_letter(stack: &Stack, room: &str) -> Result<Option<Letter>, Fa
     take(&aws_sdk_sqs::Client::new(&stack.sdk), stack.output("DlqUrl")?, room).await
 }
 
-/// Takes a letter of the room out of the queue with this URL. Unlike whoever reads a queue to its end, it waits for nobody who
-/// looks at the same letters: its own are nobody else's.
+/// Takes a letter of the room out of the queue with this URL. It does not wait for letters that others are looking at,
+/// since nobody else looks at its own.
 ///
 /// # Errors
 /// When the queue does not answer.
@@ -144,10 +144,10 @@ pub async fn take(client: &aws_sdk_sqs::Client, url: &str, room: &str) -> Result
         let Some(first) = ours.next() else { continue };
         let deleted = client.delete_message().queue_url(url).receipt_handle(&first.receipt_handle).send().await;
         deleted.map_err(Failure::call("a dead letter was to be removed"))?;
-        // The room's next ones are looked for next.
+        // Other letters of the room are found by the next call.
         for letter in ours {
             let show = client.change_message_visibility().queue_url(url).visibility_timeout(0);
-            // One that cannot be shown now is visible after some seconds.
+            // A letter that cannot be made visible now is so after some seconds.
             let _ = show.receipt_handle(letter.receipt_handle).send().await;
         }
         return Ok(Some(first));

@@ -1,5 +1,5 @@
-//! What an alarm says to whoever is woken holds: its section in the runbook, the commands there and in its description, and the
-//! metrics that it looks at.
+//! The texts of alarms must be right, since they wake people: an alarm's section in the runbook, the commands there and
+//! in its description, and its metrics.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ impl Resource<'_> {
         self.property("Type") == Some(kind)
     }
 
-    /// The value of a key that stands on one line, at whatever depth.
+    /// The value of a key on one line, at any depth.
     fn property(&self, key: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "))
     }
@@ -86,7 +86,7 @@ fn headings() -> BTreeSet<&'static str> {
     RUNBOOK.lines().filter_map(|line| line.strip_prefix("## ")).collect()
 }
 
-/// Why `roomcast` would not take these words, if it would not.
+/// The reason why `roomcast` would not accept these arguments, if so.
 fn refusal(command: &str) -> Option<String> {
     let words = command.split_whitespace();
     Arguments::try_parse_from(words).err().map(|error| format!("`{command}`: {error}"))
@@ -159,7 +159,7 @@ fn every_queue_has_an_alarm_and_every_function_is_watched() {
             let id = function.id;
             let watched = format!("MetricName: {metric}, Dimensions: [{{ Name: FunctionName, Value: ");
             let dimensions = alarms.split(&watched).skip(1).filter_map(|after| after.split('}').next());
-            // A function that a stack may do without is there by a condition.
+            // A function that a stack may be without has a condition.
             let is_it =
                 |value: &str| value.trim() == format!("!Ref {id}") || value.contains(&format!(", !Ref {id}, none]"));
             assert!(dimensions.into_iter().any(is_it), "no alarm looks at the {metric} of {id}");

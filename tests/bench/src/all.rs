@@ -1,4 +1,4 @@
-//! All benchmarks, and what is written about them.
+//! All benchmarks, and the page about their results.
 
 use std::fs;
 use std::time::Duration;
@@ -16,8 +16,9 @@ use crate::state::{self, State};
 use crate::throttled::{self, Throttled};
 use crate::{bars, plot, provenance, rate, report};
 
-/// Environments side by side, and connections of the room of each, as in the simulation of the rate limiter: the more there
-/// are, the more posts it takes until they are told apart from their start, when the account is found to be short.
+/// The environments side by side, and the connections in the room of each, as in the simulation of the rate limiter:
+/// the more environments there are, the more posts it takes until the shortage at their start, when the account is
+/// found to be short, no longer matters.
 pub(crate) const SIDE_BY_SIDE: [(usize, usize); 5] = [(1, 60_000), (2, 60_000), (4, 30_000), (16, 15_000), (32, 7_500)];
 
 /// Everything measured.
@@ -35,7 +36,7 @@ pub(crate) struct Measured {
     pub(crate) state: State,
 }
 
-/// What came of the token bucket.
+/// The results against the token bucket.
 #[derive(Default)]
 pub(crate) struct Rate {
     pub(crate) environments: usize,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// What was given.
+/// The arguments by name, with their values.
 pub(crate) struct Arguments(BTreeMap<String, Option<String>>);
 
 impl Arguments {

@@ -1,11 +1,11 @@
-//! What must be reached, each as a ratio within one run.
+//! The bars: what must be reached, each as a ratio within one run.
 
 use crate::all::Measured;
 use crate::broadcasts::LARGEST;
 use crate::clients::{self, Client, Posting};
 use crate::figures::Series;
 
-/// A figure and what it may be.
+/// A figure and its bar.
 pub(crate) struct Bar {
     pub(crate) key: String,
     pub(crate) what: String,
@@ -105,7 +105,7 @@ pub(crate) fn of(measured: &Measured) -> Vec<Bar> {
     bars
 }
 
-/// What must be reached when the account's rate runs short.
+/// The bars for an account whose rate runs short.
 fn of_scarcity(measured: &Measured) -> Vec<Bar> {
     let Measured { throttled, simulated, rooms, ephemerals, .. } = measured;
     let mut bars = vec![bar(

@@ -16,7 +16,7 @@ pub(crate) const ROOMS: [usize; 4] = [100, 1_000, 10_000, 100_000];
 /// The default of `FANOUT_CONCURRENCY`.
 const CONCURRENCY: usize = 64;
 
-/// `FANOUT_CONCURRENCY`, connections and the server's latency where the time is compared with the ideal.
+/// `FANOUT_CONCURRENCY`, connections and the server's latency for the comparison with the ideal time.
 pub(crate) const IDEAL: (usize, usize, Duration) = (128, 10_000, Duration::from_millis(10));
 
 /// The room for packing, and the messages in a full batch.
@@ -25,7 +25,7 @@ const PACKED: (usize, usize) = (1_000, 10);
 /// The room whose broadcast is compared with as many posts of `wrk`.
 pub(crate) const LARGEST: usize = ROOMS[ROOMS.len() - 1];
 
-/// How long `wrk` posts to be compared with.
+/// The time for which `wrk` posts, for comparison.
 const WRK: Duration = Duration::from_secs(2);
 
 /// One invocation.
@@ -134,7 +134,7 @@ async fn measure_latency(backing: &Backing, server: &ConnectionsServer, latency:
     latency.warm.push(once().await.2);
 }
 
-/// A full batch goes through the shard queue: its job is handed on as the queue does.
+/// Measures a full batch, which goes through the shard queue: its job is handed on as the queue does.
 async fn measure_packing(backing: &Backing, server: &ConnectionsServer, packing: &mut Packing) {
     let (connections, messages) = PACKED;
     let environment = start(backing, server, CONCURRENCY).await;

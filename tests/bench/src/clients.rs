@@ -1,6 +1,6 @@
-//! Clients side by side: ours, the ones that users have today, and the fastest there is.
+//! Clients compared: ours, the ones that users have today, and the fastest there is.
 //!
-//! Each is a process of its own and posts to the same server. They take turns, so that what else the machine does
+//! Each is a process of its own and posts to the same server. They take turns, so that other work of the machine
 //! disturbs all of them alike.
 
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::figures::Series;
 use crate::machine::{ConnectionsServer, program};
 
-/// Connections that each client opens; boto3's loop needs but one, and HTTP/2 carries as many requests on one.
+/// Connections that each client opens. boto3's loop needs only one, and HTTP/2 carries as many requests on one.
 pub(crate) const CONNECTIONS: usize = 64;
 
 /// The clients. Those over TLS come last: they are compared with each other.
@@ -44,10 +44,10 @@ pub(crate) const CLIENTS: [Client; 10] = [
     Client::TlsWrk,
 ];
 
-/// Where the server writes its certificate, and the clients find it.
+/// The file to which the server writes its certificate, and from which clients read it.
 const CERTIFICATE: &str = "target/bench/certificate.pem";
 
-/// What one client did in all of its runs.
+/// The results of one client in all of its runs.
 pub(crate) struct Posting {
     pub(crate) per_second: Series,
     /// Microseconds on the CPU for each post.
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// Runs it once: posts a second, and microseconds on the CPU for each.
+    /// Runs the client once; returns posts a second, and microseconds on the CPU for each post.
     pub(crate) fn run(self, server: &ConnectionsServer, time: Duration) -> Result<(f64, f64), String> {
         server.reset();
         let url = if self.is_tls() { server.tls_url() } else { server.url().to_owned() };
@@ -129,7 +129,7 @@ impl Client {
     }
 }
 
-/// Runs all clients `runs` times; in the order of [`CLIENTS`].
+/// Runs all clients `runs` times; returns their results in the order of [`CLIENTS`].
 pub(crate) fn measure(runs: usize, time: Duration) -> Result<Vec<Posting>, String> {
     fs::create_dir_all("target/bench").map_err(|error| format!("target/bench: {error}"))?;
     let server = ConnectionsServer::start_with_tls(Path::new(CERTIFICATE));
@@ -137,7 +137,7 @@ pub(crate) fn measure(runs: usize, time: Duration) -> Result<Vec<Posting>, Strin
         CLIENTS.iter().map(|_| Posting { per_second: Series::default(), cpu: Series::default() }).collect();
     for run in 0..runs {
         for turn in 0..CLIENTS.len() {
-            // Nobody is always the one after the same other.
+            // The order changes, so that no client always comes after the same other one.
             let client = (turn + run) % CLIENTS.len();
             let (per_second, cpu) = CLIENTS[client].run(&server, time)?;
             postings[client].per_second.push(per_second);
@@ -148,7 +148,7 @@ pub(crate) fn measure(runs: usize, time: Duration) -> Result<Vec<Posting>, Strin
     Ok(postings)
 }
 
-/// A client's posting among all.
+/// The results of one client.
 pub(crate) fn of(postings: &[Posting], client: Client) -> &Posting {
     let index = CLIENTS.iter().position(|one| *one == client).expect("one of the clients");
     &postings[index]

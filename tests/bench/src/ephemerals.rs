@@ -1,4 +1,4 @@
-//! Broadcasts of a full account, with ephemeral messages beside and without.
+//! Broadcasts on a full account, with and without ephemeral messages beside them.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -13,17 +13,19 @@ use crate::batches::{hand_over, message_to};
 use crate::figures::Series;
 use crate::machine::{Account, Backing, ConnectionsServer};
 
-/// The account of newer regions, with nothing saved up: its rate is what a broadcast takes, whatever the machine.
+/// The account of newer regions, with nothing saved up: its rate alone decides how long a broadcast takes, on any
+/// machine.
 const ACCOUNT: Account = Account { bucket: Some((2_500.0, 50.0)), ..Account::NONE };
 
 /// Connections of the room that is broadcast to.
 pub(crate) const ROOM: usize = 10_000;
 
-/// Broadcasts that are timed, one after the other; one before them is not, in which the environments learn that the account is
-/// full.
+/// Broadcasts that are timed, one after the other. They follow one that is not timed, in which the environments learn
+/// that the account is full.
 const BROADCASTS: usize = 2;
 
-/// Environments that post ephemeral messages, the rooms of each and their connections: twice what the stack spends on them.
+/// Environments that post ephemeral messages, the rooms of each, and the connections of a room: twice the posts that
+/// the stack allows for ephemeral messages.
 const ENVIRONMENTS: usize = 2;
 const ROOMS: usize = 20;
 const CONNECTIONS: usize = 50;
@@ -31,10 +33,10 @@ const CONNECTIONS: usize = 50;
 /// `EPHEMERAL_WINDOW_SECONDS`.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// By which number the rooms are filled.
+/// The number by which the rooms are filled.
 const NUMBER: usize = 83;
 
-/// Runs at the most: each takes half a minute.
+/// The most runs: each takes half a minute.
 const RUNS: usize = 3;
 
 #[derive(Default)]
@@ -73,7 +75,8 @@ fn name(room: usize) -> String {
     format!("beside-{room}")
 }
 
-/// Seconds that the broadcasts take beside so many environments with ephemeral messages, and the posts of these.
+/// The seconds that the broadcasts take beside so many environments with ephemeral messages, and the posts of the
+/// latter.
 async fn time_broadcasts(backing: &Backing, beside: usize) -> (f64, u64) {
     let server = ConnectionsServer::of_account(&ACCOUNT);
     let fanout = backing.fanout(&server, 64).start().await.expect("fanout");
@@ -95,7 +98,7 @@ async fn time_broadcasts(backing: &Backing, beside: usize) -> (f64, u64) {
     (seconds, posts.iter().sum())
 }
 
-/// Hands over a batch in each window; the posts that were made.
+/// Hands over a batch in each window; returns the posts that were made.
 async fn post_until(environment: &Environment, number: usize, is_done: &Cell<bool>) -> u64 {
     let record = |room: usize| {
         let body = json!({ "roomId": name(room), "key": "typing", "data": true });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What was measured in each run of the same thing.
+/// The values of a figure, one for each run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series(Vec<f64>);
 
@@ -33,12 +33,13 @@ impl Series {
         self.sorted().last().copied().unwrap_or(f64::NAN)
     }
 
-    /// Each run's value, divided by that of another series in the same run: what disturbs both disturbs it least.
+    /// Each run's value divided by that of another series in the same run: a disturbance of both has the least effect
+    /// on that.
     pub(crate) fn over(&self, other: &Self) -> Self {
         self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect()
     }
 
-    /// The same, unless there is a run that came to nothing (not a number): then that is what came of all.
+    /// The same series, unless one run failed (not a number): then that is the result of all.
     pub(crate) fn all_or_nothing(&self) -> Self {
         let failed = self.0.iter().find(|value| value.is_nan());
         failed.map_or_else(|| self.clone(), |nothing| Self::from_iter([*nothing]))

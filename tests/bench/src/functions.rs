@@ -1,4 +1,4 @@
-//! The functions themselves: what a message costs at the way in, how long a cold start takes, how large they are.
+//! The functions themselves: the cost of a message at the way in, the time of a cold start, and their size.
 
 use std::process::Command;
 
@@ -17,14 +17,14 @@ pub(crate) const FUNCTIONS: [&str; 6] = ["authorizer", "session", "message", "re
 /// Messages sent in one run.
 const MESSAGES: usize = 1_000;
 
-/// The way in, for each message.
+/// The figures of the way in, for each message.
 #[derive(Default)]
 pub(crate) struct Ingest {
     pub(crate) cpu_micros: Series,
     pub(crate) wall_micros: Series,
 }
 
-/// A function's start.
+/// The figures of a function's start.
 pub(crate) struct ColdStart {
     pub(crate) name: &'static str,
     pub(crate) init_milliseconds: Series,
@@ -85,7 +85,7 @@ fn message(backing: &Backing) -> Function {
         .env("QUEUE_URL", backing.aws.queue_url("broadcasts.fifo"))
         .env("AWS_ENDPOINT_URL_DYNAMODB", backing.dynamodb.url())
         .env("CONGESTION_TABLE", CONGESTION_TABLE)
-        // One subject sends as fast as the function goes.
+        // A single subject sends as fast as the function works.
         .env("SUBJECT_MESSAGES_PER_SECOND", 0)
         .env("ROOM_MESSAGES_PER_SECOND", 0)
         .env("SUBJECT_BYTES_PER_SECOND", 0)

@@ -1,4 +1,5 @@
-//! What the measured function talks to: the `@connections` endpoint in a process of its own, and the rest of AWS here.
+//! The services that the measured function calls: the `@connections` endpoint in a process of its own, and the rest of
+//! AWS in this one.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,21 +23,21 @@ pub(crate) fn program(name: &str) -> PathBuf {
     std::env::current_exe().expect("the path of this program").with_file_name(name)
 }
 
-/// What an account refuses, and how long a post takes.
+/// The posts that an account refuses, and the time of a post.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     /// Tokens a second and burst.
     pub(crate) bucket: Option<(f64, f64)>,
-    /// For how long after the first post it has no token; it has none saved up then.
+    /// The time after the first post in which it has no token; after that it has none saved up.
     pub(crate) empty_for: Duration,
-    /// The share of posts that is refused whatever their rate.
+    /// The share of posts that is refused at any rate.
     pub(crate) refused_at_random: f64,
-    /// How long a post takes, refused or not.
+    /// The time of a post, refused or not.
     pub(crate) latency: Duration,
 }
 
 impl Account {
-    /// Nothing is refused, and at once.
+    /// An account that refuses nothing and answers at once.
     pub(crate) const NONE: Self =
         Self { bucket: None, empty_for: Duration::ZERO, refused_at_random: 0.0, latency: Duration::ZERO };
 
@@ -60,18 +61,18 @@ impl ConnectionsServer {
         Self::of_account(&Account { bucket, latency, ..Account::NONE })
     }
 
-    /// One that answers as an account does, which the first post opens.
+    /// Starts a server that answers as an account does; the time of the account begins with the first post.
     pub(crate) fn of_account(account: &Account) -> Self {
         Self::start_with(account.arguments())
     }
 
-    /// One that counts apart the posts to connections whose ids begin in a way.
+    /// Starts a server that counts the posts to connections with a prefix apart from the others.
     pub(crate) fn watching(latency: Duration, prefix: &str) -> Self {
         let account = Account { latency, ..Account::NONE };
         Self::start_with(account.arguments().chain(["--watched".to_owned(), prefix.to_owned()]))
     }
 
-    /// One that speaks TLS as well, and has written its certificate to a file.
+    /// Starts a server that speaks TLS as well, and writes its certificate to a file.
     pub(crate) fn start_with_tls(certificate: &Path) -> Self {
         Self::start_with([Path::new("--certificate"), certificate])
     }
@@ -89,7 +90,7 @@ impl ConnectionsServer {
         &self.url
     }
 
-    /// The same server over TLS, by the name in its certificate.
+    /// The server's URL over TLS, by the name in its certificate.
     pub(crate) fn tls_url(&self) -> String {
         self.url.replace("http://127.0.0.1", "https://localhost")
     }
@@ -141,7 +142,8 @@ impl Backing {
         self.dynamodb.seed(rows);
     }
 
-    /// The `fanout` function, posting to a server; not sharded, so that one environment makes all posts of a room.
+    /// The `fanout` function, posting to a server. It is not sharded, so that one environment makes all posts of a
+    /// room.
     pub(crate) fn fanout(&self, server: &ConnectionsServer, concurrency: usize) -> Function {
         Function::of_workspace("fanout")
             .env("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url())
@@ -174,7 +176,7 @@ impl Backing {
             .timeout(Duration::from_secs(120))
     }
 
-    /// What the shard queue has taken, from a position on: as the queue hands it to `shards`.
+    /// The jobs that the shard queue has taken, from a position on, as the queue hands them to `shards`.
     pub(crate) fn shard_jobs_from(&self, position: usize) -> Vec<QueueRecord> {
         let jobs = self.aws.messages(SHARD_QUEUE);
         let record = |job: &QueuedMessage| {
@@ -184,7 +186,7 @@ impl Backing {
     }
 }
 
-/// What the ids of a room's connections begin with, by the number that it was filled with.
+/// The prefix of the ids of a room's connections, by the number that the room was filled with.
 pub(crate) fn prefix(number: usize) -> String {
     format!("{number:02}L")
 }

@@ -1,11 +1,11 @@
-//! Plots of what was measured against what was varied: the spread of each point, and the median.
+//! Plots of measured values against the varied setting: the spread of each point, and the median.
 
 use testkit::plot::{Curve, Point, curves};
 
 use crate::broadcasts::RoomSize;
 use crate::figures::{Series, short};
 
-/// Time on the left, memory on the right, the room's size below.
+/// Plots of time (left) and memory (right) against the room's size.
 pub(crate) fn rooms(rooms: &[RoomSize]) -> String {
     let at = |room: &RoomSize| room.connections as f64;
     let below = "connections in the room";
@@ -20,7 +20,7 @@ pub(crate) fn curve<'a>(title: &'a str, below: &'a str, points: Vec<Point>) -> C
     Curve { title, below, points, ideal: Vec::new(), decades: false }
 }
 
-/// A point of each, in the order given.
+/// A point for each result, in the order given.
 pub(crate) fn points<T>(all: &[T], at: impl Fn(&T) -> f64, series: impl Fn(&T) -> &Series) -> Vec<Point> {
     let point = |one| {
         let measured = series(one);
@@ -29,7 +29,7 @@ pub(crate) fn points<T>(all: &[T], at: impl Fn(&T) -> f64, series: impl Fn(&T) -
     all.iter().map(point).collect()
 }
 
-/// Curves side by side, with a text for those who cannot see them.
+/// Curves side by side, with a text for readers who cannot see them.
 pub(crate) fn draw(label: &str, panels: &[Curve]) -> String {
     curves(
         label,

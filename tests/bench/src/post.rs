@@ -1,6 +1,6 @@
 //! Posting as the function does, with one of its clients: calls side by side in one task, on a runtime of one thread.
 //!
-//! A process of its own, so that its time on the CPU is that of the posts alone.
+//! It is a process of its own, so that its time on the CPU is that of the posts alone.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

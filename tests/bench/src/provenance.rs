@@ -1,16 +1,16 @@
-//! Where and with what was measured.
+//! The provenance of a measurement: date, code, machine and tools.
 
 use std::fs;
 use std::process::Command;
 
-/// One line each: `name: value`.
+/// The lines of the form `name: value`.
 pub(crate) fn lines() -> Vec<String> {
     let versions = format!(
         "versions: {}, Node.js {}, {}, wrk {}",
         said("rustc", &["--version"]),
         said("node", &["--version"]),
         said("target/venv/bench/bin/python", &["--version"]),
-        // It exits with an error after saying so.
+        // `wrk` prints its version and then exits with an error.
         said("wrk", &["--version"]).split_whitespace().nth(1).unwrap_or("?"),
     );
     let load = format!("load of the machine when it was done: {}", load());
@@ -49,7 +49,7 @@ fn memory() -> String {
     format!("{:.0} GiB of memory", kib / 1_048_576.0)
 }
 
-/// Processes that ran or wanted to, on average over one, five and fifteen minutes.
+/// The processes that ran or could have run, on average over one, five and fifteen minutes.
 pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")

@@ -12,35 +12,35 @@ use crate::machine::{Backing, ConnectionsServer};
 /// The account's default quota: requests a second, and burst.
 pub(crate) const BUCKET: (f64, f64) = (10_000.0, 5_000.0);
 
-/// Between two lines of a trace.
+/// The time between two lines of a trace.
 const STEP: Duration = Duration::from_millis(250);
 
-/// What is measured.
+/// The scenario that is measured.
 pub(crate) struct Scenario {
     pub(crate) environments: usize,
     /// The account's requests a second, and burst.
     pub(crate) bucket: (f64, f64),
     /// `FANOUT_MAX_POSTS_PER_SECOND`.
     pub(crate) max_posts_per_second: u32,
-    /// How long the server takes for each post.
+    /// The time that the server takes for each post.
     pub(crate) latency: Duration,
     /// `FANOUT_CONCURRENCY`.
     pub(crate) concurrency: usize,
     /// Connections of each environment's room.
     pub(crate) room: usize,
-    /// Whether to print what happens in each step of the time.
+    /// Whether to print the events of each step of the time.
     pub(crate) trace: bool,
 }
 
-/// What came of it.
+/// The result of a scenario.
 pub(crate) struct Throughput {
-    /// Posts delivered, as a share of what the bucket had from the first post to the last.
+    /// The delivered posts as a share of the bucket's tokens from the first post to the last.
     pub(crate) goodput: f64,
-    /// The same until the first environment was done: while all were side by side.
+    /// The same until the first environment was done, as long as all were posting.
     pub(crate) side_by_side: f64,
     /// The share of posts that were answered 429.
     pub(crate) waste: f64,
-    /// From the first post to the last.
+    /// The time from the first post to the last.
     pub(crate) time: Duration,
     /// Connections that got nothing.
     pub(crate) undelivered: u64,
@@ -71,7 +71,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Fills one room for each environment. Rooms of another size have the same connections: those of the larger one are more.
+/// Fills one room for each environment. Rooms of different sizes share connections: the larger one has more.
 pub(crate) fn seed(backing: &Backing, environments: usize, room: usize) {
     for number in 0..environments {
         backing.seed_room(&room_of(number, room), number, room);

@@ -1,4 +1,4 @@
-//! What is printed and written about the results.
+//! Reports of the results, printed and written.
 
 use std::fmt::Write;
 
@@ -79,7 +79,7 @@ fn clients(page: &mut String, measured: &Measured) {
     clients_table(page, measured, Client::TlsSigned);
 }
 
-/// The clients that speak TLS as `ours` does, or do not.
+/// Adds the table of the clients that speak TLS, or that do not, as `ours` does.
 fn clients_table(page: &mut String, measured: &Measured, ours: Client) {
     let ours_posting = of(&measured.clients, ours);
     let rows = CLIENTS.iter().filter(|client| client.is_tls() == ours.is_tls()).map(|client| {
@@ -244,7 +244,7 @@ pub(crate) fn rooms_beside(measured: &Rooms) -> String {
     page
 }
 
-/// The part about ephemeral messages beside.
+/// The part about broadcasts beside ephemeral messages.
 pub(crate) fn ephemerals_beside(measured: &Ephemerals) -> String {
     let mut page = format!(
         "\n## Broadcasts beside ephemeral messages\n\nAn account of 2,500 requests/s that is full: two broadcasts to {}, and beside them \

@@ -7,12 +7,12 @@ use futures::future::join;
 use testkit::runtime_api::Environment;
 
 use crate::arguments::Arguments;
-use crate::batches::{hand_over, message_to};
+use crate::batches::{BATCH, hand_over, message_to, next_jobs};
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer, prefix};
 
-/// A post's time: about what API Gateway takes. Without, there would be no waiting for a place in flight, nor for those that
-/// post while others log.
+/// The time of a post, about that of API Gateway. Without it no post would wait for a place in flight, and none would
+/// be made while others are logged.
 const LATENCY: Duration = Duration::from_millis(10);
 
 /// The default of `FANOUT_CONCURRENCY`.
@@ -21,7 +21,7 @@ const CONCURRENCY: usize = 64;
 /// Connections of the small room and of the big one.
 pub(crate) const SMALL_AND_BIG: (usize, usize) = (10, 100_000);
 
-/// By which numbers the rooms are filled.
+/// The numbers by which the rooms are filled.
 const SMALL: usize = 80;
 const BIG: usize = 81;
 const HOT: usize = 82;
@@ -29,20 +29,17 @@ const HOT: usize = 82;
 /// Broadcasts to the small room alone in each run.
 const ALONE: usize = 5;
 
-/// Runs of the big room at the most: each takes a quarter of a minute.
+/// The most runs of the big room: each takes a quarter of a minute.
 const BIG_RUNS: usize = 3;
 
 /// Connections of the hot room, and messages that wait for it.
 pub(crate) const HOT_ROOM: (usize, usize) = (1_000, 1_000);
 
-/// Records in a batch of a FIFO queue.
-const BATCH: usize = 10;
-
 #[derive(Default)]
 pub(crate) struct Rooms {
     /// Milliseconds until a room has a message.
     pub(crate) alone: Series,
-    /// The same of a room whose message comes in a batch behind that of a big room.
+    /// The same for a room whose message comes in a batch behind that of a big room.
     pub(crate) beside: Series,
     /// Posts for each connection of a hot room.
     pub(crate) hot_posts: Series,
@@ -72,7 +69,7 @@ pub(crate) async fn measure(backing: &Backing, runs: usize) -> Rooms {
     rooms
 }
 
-/// In one environment, after a broadcast that opens its connections.
+/// Measures small rooms in one environment, after a broadcast that opens its connections.
 async fn measure_small(backing: &Backing, server: &ConnectionsServer, rooms: &mut Rooms) {
     let environment = backing.fanout(server, CONCURRENCY).start().await.expect("fanout");
     let milliseconds = async |others: &[&str]| {
@@ -92,8 +89,8 @@ async fn measure_small(backing: &Backing, server: &ConnectionsServer, rooms: &mu
     rooms.beside.push(milliseconds(&["big"]).await);
 }
 
-/// Two environments side by side, one behind each queue. The shard queue has one group then, so there is one batch of it
-/// in flight at a time.
+/// Measures a hot room with two environments, one behind each queue. The shard queue has one group then, so one batch
+/// of it is in flight at a time.
 async fn measure_hot(backing: &Backing, server: &ConnectionsServer, rooms: &mut Rooms) {
     let (connections, messages) = HOT_ROOM;
     let fanout = backing.fanout(server, CONCURRENCY).start().await.expect("fanout");
@@ -114,19 +111,9 @@ async fn measure_hot(backing: &Backing, server: &ConnectionsServer, rooms: &mut 
     rooms.hot_posts.push(server.stats().delivered as f64 / connections as f64);
 }
 
-/// Hands over the jobs from a position on, as many as there are in a batch, until no more will come.
+/// Hands over the jobs from a position on, as many as a batch holds at a time, until no more will come.
 async fn post_jobs(backing: &Backing, shards: &Environment, mut position: usize, is_logged: &Cell<bool>) {
-    loop {
-        let is_all = is_logged.get();
-        let mut jobs = backing.shard_jobs_from(position);
-        jobs.truncate(BATCH);
-        if jobs.is_empty() {
-            if is_all {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            continue;
-        }
+    while let Some(jobs) = next_jobs(backing, position, is_logged).await {
         position += jobs.len();
         hand_over(shards, &jobs).await;
     }

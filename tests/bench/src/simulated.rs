@@ -1,18 +1,18 @@
-//! What no machine has the cores for, a hundred environments, and what only shows over and over again: the project's simulations
-//! of the rate limiter.
+//! The project's simulations of the rate limiter: for a hundred environments, which would need more cores than a
+//! machine has, and for effects that only show in many repetitions.
 
 use std::process::Command;
 
 use crate::figures::Series;
 
-/// What came of the simulations. It is the same in every run.
+/// The results of the simulations, which are the same in every run.
 pub(crate) struct Simulated {
     pub(crate) goodput: Series,
     pub(crate) waste: Series,
     pub(crate) undelivered: Series,
-    /// The time of broadcasts of a full account with ephemeral messages beside, against without.
+    /// The time of broadcasts on a full account with ephemeral messages beside them, relative to that without.
     pub(crate) beside_ephemerals: Series,
-    /// The time of other rooms' messages with publications of presence beside, against without.
+    /// The time of other rooms' messages with publications of presence beside them, relative to that without.
     pub(crate) beside_presence: Series,
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn measure() -> Result<Simulated, String> {
     let output = command.output().map_err(|error| format!("cargo: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let value = |name: &str| {
-        // A test that has passed is a dot without a space after it.
+        // A passed test is a dot without a space after it.
         let words = said.split_whitespace().map(|word| word.trim_start_matches('.'));
         let value = words.filter_map(|word| word.split_once('=')).find(|(key, _)| *key == name);
         let value = value.and_then(|(_, value)| value.parse::<f64>().ok());

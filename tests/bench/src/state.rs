@@ -1,4 +1,4 @@
-//! Broadcasts of a room with state, against those of one without: the writes go beside the posts.
+//! Broadcasts in a room with state, compared with those in a room without: the writes of state go on beside the posts.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::batches::hand_over;
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer};
 
-/// A post's time, as of the other rooms: without, there would be nothing for the writes to go beside.
+/// The time of a post, as for the other rooms: without it there would be no posts for the writes to go on beside.
 const LATENCY: Duration = Duration::from_millis(10);
 
 /// The default of `FANOUT_CONCURRENCY`.
 const CONCURRENCY: usize = 64;
 
-/// Connections of each room, and by which numbers they are filled.
+/// The connections of each room, and the numbers by which the rooms are filled.
 const CONNECTIONS: usize = 1_000;
 const WITH: (&str, usize) = ("with-state", 83);
 const WITHOUT: (&str, usize) = ("without-state", 84);
 
-/// Keys of a batch: as many as are posted at once, since a full batch goes through the shard queue.
+/// The keys of a batch: as many as are posted directly, since a full batch goes through the shard queue.
 const KEYS: usize = 9;
 
 /// Broadcasts to each room in each run.
@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Both kinds in turn, each in an environment of its own.
+/// Measures both kinds of rooms in turn, each in an environment of its own.
 pub(crate) async fn measure(backing: &Backing, runs: usize) -> State {
     for (room, number) in [WITH, WITHOUT] {
         backing.seed_room(room, number, CONNECTIONS);
@@ -55,7 +55,7 @@ pub(crate) async fn measure(backing: &Backing, runs: usize) -> State {
         let fanout = || backing.fanout(&server, CONCURRENCY);
         let keeps = fanout().env("STATE_TABLE", STATE_TABLE).env("STATE_ROOMS", WITH.0).start().await.expect("fanout");
         let plain = fanout().start().await.expect("fanout");
-        // The first one opens connections.
+        // The first broadcast opens connections.
         broadcast(&keeps, WITH.0).await;
         broadcast(&plain, WITHOUT.0).await;
         let (mut with, mut without) = (Series::default(), Series::default());

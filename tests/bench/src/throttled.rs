@@ -1,5 +1,5 @@
-//! Broadcasts by one environment while the account refuses posts: at the start, at random, or for want of its rate for
-//! longer than an invocation lasts.
+//! Broadcasts by one environment while the account refuses posts: at the start, at random, or because its rate is short
+//! for longer than an invocation lasts.
 
 use std::time::Duration;
 
@@ -16,32 +16,32 @@ pub(crate) const WORKERS: [usize; 3] = [64, 128, 512];
 /// Connections posted to where the account is empty at first.
 const EMPTY_ROOM: usize = 2_000;
 
-/// An account that has nothing for a moment, and its rate from then on.
+/// An account that has no tokens for a moment, and its rate from then on.
 const EMPTY: Account =
     Account { bucket: Some((10_000.0, 5_000.0)), empty_for: Duration::from_millis(60), ..Account::NONE };
 
 /// Connections posted to where a tenth is refused.
 pub(crate) const RANDOM_ROOMS: [usize; 2] = [1_000, 10_000];
 
-/// An account that refuses a tenth of the posts whatever their rate.
+/// An account that refuses a tenth of the posts at any rate.
 const RANDOM: Account = Account { refused_at_random: 0.1, ..Account::NONE };
 
 /// The account of newer regions.
 const SMALL: (f64, f64) = (2_500.0, 1_250.0);
 
-/// Connections that this account takes five invocations for, of which each has [`POSTING`].
+/// The connections for which this account needs five invocations, each with [`POSTING`].
 const LONG_ROOM: usize = 36_000;
 
-/// How long an invocation may take where one does not suffice.
+/// The time of an invocation where one does not suffice.
 const INVOCATION: Duration = Duration::from_secs(5);
 
-/// What of that is left when the default of `FANOUT_DEADLINE_RESERVE_MS` is taken off.
+/// The time of such an invocation, less the default of `FANOUT_DEADLINE_RESERVE_MS`.
 const POSTING: Duration = Duration::from_secs(3);
 
-/// Invocations beyond those that the rate asks for, after which a broadcast counts as not done.
+/// Invocations beyond those that the rate requires, after which a broadcast counts as not done.
 const SPARE_INVOCATIONS: u32 = 3;
 
-/// Runs of the long broadcast at the most: each takes a quarter of a minute.
+/// The most runs of the long broadcast: each takes a quarter of a minute.
 const LONG_RUNS: usize = 3;
 
 /// A broadcast while posts are refused.
@@ -75,7 +75,7 @@ pub(crate) struct Throttled {
 }
 
 impl Throttled {
-    /// Of the numbers of workers, the one that takes longest.
+    /// The results of the number of workers that takes longest.
     pub(crate) fn worst_after_empty(&self) -> Series {
         let worst =
             self.empty.iter().max_by(|one, other| one.over_ideal.median().total_cmp(&other.over_ideal.median()));
@@ -120,7 +120,7 @@ fn room_of(connections: usize) -> String {
     format!("throttled-{connections}")
 }
 
-/// One broadcast of an environment that has just started, of an account that nobody has used.
+/// Measures one broadcast of an environment that has just started, on an account that nobody has used.
 async fn measure_refused(backing: &Backing, account: &Account, case: &mut Refused) {
     let server = ConnectionsServer::of_account(account);
     let environment = backing.fanout(&server, case.concurrency).start().await.expect("fanout");
@@ -135,7 +135,7 @@ async fn measure_refused(backing: &Backing, account: &Account, case: &mut Refuse
     case.undelivered.push(case.connections as f64 - stats.delivered as f64);
 }
 
-/// One record, delivered again at once as long as it comes back.
+/// Measures one record, which is delivered again at once as long as it comes back.
 async fn measure_interrupted(backing: &Backing, interrupted: &mut Interrupted) {
     let server = ConnectionsServer::of_account(&Account { bucket: Some(SMALL), ..Account::NONE });
     let environment = backing.fanout(&server, 64).start().await.expect("fanout");

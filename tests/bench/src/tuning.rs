@@ -1,5 +1,5 @@
-//! What a setting does when it is turned, for the curves of docs/tuning.md: workers, environments and their cap in an account
-//! that is short, and the time between messages.
+//! The effects of settings, for the curves of docs/tuning.md: workers, environments and their cap on an account that is
+//! short, and the time between messages.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,18 +9,18 @@ use futures::future::join3;
 use testkit::events::QueueRecord;
 use testkit::runtime_api::Environment;
 
-use crate::batches::{hand_over, message_to};
+use crate::batches::{BATCH, hand_over, message_to, next_jobs};
 use crate::figures::Series;
 use crate::machine::{Backing, ConnectionsServer};
 use crate::{provenance, rate, tuning_page};
 
-/// A post's time: about what API Gateway takes.
+/// The time of a post, about that of API Gateway.
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
 
 /// The default of `FANOUT_CONCURRENCY`.
 pub(crate) const CONCURRENCY: usize = 64;
 
-/// `FANOUT_CONCURRENCY` where it is turned.
+/// The values of `FANOUT_CONCURRENCY` that are tried.
 const WORKERS: [usize; 7] = [8, 16, 32, 64, 128, 256, 512];
 
 /// Connections posted to by them.
@@ -38,7 +38,7 @@ const ENVIRONMENTS: [usize; 5] = [1, 2, 4, 8, 16];
 /// Posts of all of them together: some four seconds at the account's rate.
 pub(crate) const ENVIRONMENTS_POSTS: usize = 12_000;
 
-/// `FANOUT_MAX_POSTS_PER_SECOND` where it is turned.
+/// The values of `FANOUT_MAX_POSTS_PER_SECOND` that are tried.
 const CAPS: [u32; 6] = [250, 500, 600, 750, 1_000, 2_000];
 
 /// Environments with that cap, and posts of all of them together.
@@ -47,15 +47,12 @@ pub(crate) const CAPPED: (usize, usize) = (4, 8_000);
 /// Milliseconds between messages.
 const INTERVALS: [u64; 6] = [10, 20, 50, 100, 200, 500];
 
-/// For how long they are sent, and how many at the least.
+/// The time for which messages are sent, and the fewest of them.
 const SENDING: Duration = Duration::from_secs(3);
 const FEWEST: u64 = 10;
 
 /// Connections of the room that they are sent to.
 pub(crate) const PACKED_ROOM: usize = 1_000;
-
-/// Records in a batch of a FIFO queue.
-const BATCH: usize = 10;
 
 /// Broadcasts with so many workers.
 pub(crate) struct Workers {
@@ -66,14 +63,14 @@ pub(crate) struct Workers {
     pub(crate) ideal_milliseconds: Series,
 }
 
-/// Environments side by side in an account that is short.
+/// Environments side by side on an account that is short.
 pub(crate) struct Shared {
     pub(crate) environments: usize,
     /// `FANOUT_MAX_POSTS_PER_SECOND` of each.
     pub(crate) cap: u32,
-    /// Percent of what the account's bucket had that was delivered.
+    /// The delivered posts as a percentage of the bucket's tokens.
     pub(crate) goodput: Series,
-    /// The same until the first environment was done.
+    /// The same until the first environment was done, as long as all were posting.
     pub(crate) side_by_side: Series,
     /// Percent of the posts that were answered 429.
     pub(crate) waste: Series,
@@ -86,7 +83,7 @@ pub(crate) struct Interval {
     pub(crate) milliseconds: u64,
     pub(crate) messages: u64,
     pub(crate) messages_per_post: Series,
-    /// Of each message, from its being in the queue to the end of the invocation that posted it.
+    /// The time of each message from the queue to the end of the invocation that posted it.
     pub(crate) latency: Series,
 }
 
@@ -210,8 +207,8 @@ async fn measure_intervals(backing: &Backing) -> Vec<Interval> {
     all
 }
 
-/// A room's queues, with one environment behind each: what SQS FIFO does with a group, of which one batch is in flight at
-/// a time, and as much of what waits as a batch holds.
+/// A room's queues, with one environment behind each. As in a FIFO queue of SQS, one batch of a group is in flight at a
+/// time, and takes as many of the waiting records as it can hold.
 struct Queues<'a> {
     backing: &'a Backing,
     fanout: &'a Environment,
@@ -221,7 +218,7 @@ struct Queues<'a> {
     is_logged: Cell<bool>,
     /// Jobs of the shard queue that have been posted.
     posted: Cell<usize>,
-    /// How many of them must have been posted until a message has been, and when it was sent.
+    /// The number of jobs that must have been posted for a message to be posted, and the time when that was sent.
     logged: RefCell<Vec<(usize, Instant)>>,
     /// Milliseconds, of each message.
     latency: RefCell<Series>,
@@ -269,7 +266,7 @@ impl<'a> Queues<'a> {
             let jobs_before = self.backing.shard_jobs_from(0).len();
             hand_over(self.fanout, &records).await;
             let jobs = self.backing.shard_jobs_from(0).len();
-            // Without a job of its own, the batch has been posted by whoever logged it.
+            // A batch without a job was posted by the function that logged it.
             let must_be_posted = if jobs == jobs_before { 0 } else { jobs };
             self.logged.borrow_mut().extend(sent.into_iter().map(|sent| (must_be_posted, sent)));
             self.settle();
@@ -278,24 +275,14 @@ impl<'a> Queues<'a> {
     }
 
     async fn post_jobs(&self) {
-        loop {
-            let is_all = self.is_logged.get();
-            let mut jobs = self.backing.shard_jobs_from(self.posted.get());
-            jobs.truncate(BATCH);
-            if jobs.is_empty() {
-                if is_all {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                continue;
-            }
+        while let Some(jobs) = next_jobs(self.backing, self.posted.get(), &self.is_logged).await {
             hand_over(self.shards, &jobs).await;
             self.posted.set(self.posted.get() + jobs.len());
             self.settle();
         }
     }
 
-    /// Takes the time of those messages that have been posted by now.
+    /// Records the time of the messages that have been posted by now.
     fn settle(&self) {
         let (now, posted) = (Instant::now(), self.posted.get());
         self.logged.borrow_mut().retain(|(must_be_posted, sent)| {

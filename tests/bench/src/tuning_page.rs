@@ -16,7 +16,7 @@ use crate::tuning::{
 const PAGE: &str = "docs/tuning.md";
 const PLOTS: &str = "docs/plots";
 
-/// What stands around the measured part.
+/// The comments around the measured part.
 const BEGIN: &str = "<!-- Written by \"bench tuning\", to the next comment. -->\n";
 const END: &str = "<!-- Written by people again. -->\n";
 

@@ -1,4 +1,4 @@
-//! The inputs that are kept: examples of what a target reads, and whatever has broken a promise once.
+//! The inputs that are kept: examples of what a target reads, and inputs that once broke a promise.
 
 use std::{fs, path::Path};
 

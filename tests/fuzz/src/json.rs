@@ -1,4 +1,5 @@
-//! JSON as a tree of tokens: unlike a value it can have a field twice, a number of any size and strings with any escape.
+//! JSON as a tree of tokens. Unlike a value it can have a field twice, numbers of any size and strings with any
+//! escapes.
 
 /// A part of a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub enum Node {
     Object(Vec<(String, Node)>),
 }
 
-/// Levels that are read; what is deeper counts as no JSON.
+/// The most levels that are read; deeper text does not count as JSON.
 const LEVELS: usize = 64;
 
 impl Node {
@@ -54,7 +55,7 @@ impl Node {
         }
     }
 
-    /// How many nodes there are, this one included.
+    /// The number of nodes, this one included.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {

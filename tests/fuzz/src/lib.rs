@@ -1,5 +1,5 @@
-//! Hostile input: for everything that reads what others wrote, a target that takes any bytes and panics where a promise is
-//! broken.
+//! Hostile input: for all code that reads input from outside there is a target, which takes any bytes and panics when a
+//! promise is broken.
 //!
 //! `cargo test` feeds each target its kept corpus and some thousands of mutations, always the same; `make fuzz` goes on for
 //! as long as one likes, guided by coverage.

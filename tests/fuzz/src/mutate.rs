@@ -1,10 +1,10 @@
-//! Mutations that know what is hostile about JSON. What is no JSON is mutated as text, and now and then as bytes.
+//! Mutations that know what is hostile about JSON. Input that is not JSON is mutated as text, and sometimes as bytes.
 
 use fastrand::Rng;
 
 use crate::json::Node;
 
-/// Mutations of one input at the most.
+/// The most mutations of one input.
 const MUTATIONS: usize = 4;
 
 /// Field names and words that targets know; a mutation that makes one up hardly ever hits upon them.
@@ -17,7 +17,7 @@ const WORDS: &[&str] = &[
     "getState", "getMembers", "remove", "ttlSeconds", "ephemeral", "presence", "presenceData", "true", "user:alice", "alice", "HS256", "RS256", "ES256", "none", "RSA", "EC", "oct", "P-256", "sig",
 ];
 
-/// Numbers at and around the limits of those who read them, and beyond all.
+/// Numbers at and around the limits of the readers, and beyond all limits.
 #[rustfmt::skip]
 const NUMBERS: &[&str] = &[
     "0", "-0", "1", "-1", "1.0", "1.5", "1e0", "1e-7", "100", "101", "255", "256", "257", "65535", "65536", "2147483648",
@@ -26,7 +26,7 @@ const NUMBERS: &[&str] = &[
     "99999999999999999999999999999999999999999999999999999999999999999999999999999999",
 ];
 
-/// What strings may hold that somebody may trip over: as it stands between the quotes.
+/// Contents of strings that a reader may fail on, as they stand between the quotes.
 #[rustfmt::skip]
 const STRINGS: &[&str] = &[
     "", " ", "\\u0000", "\u{7f}", "\\u001b[31m", "\u{85}", "\u{2028}", "\u{202e}", "\u{2066}", "\u{200b}", "\u{feff}", "\u{fffe}",
@@ -141,7 +141,7 @@ fn mutate_fields(fields: &mut Vec<(String, Node)>, donor: Node, most: usize, ran
     }
 }
 
-/// How often a node is repeated: more often than any list may be long, as far as the input has room.
+/// The number of times that a node is repeated: beyond the longest list that is allowed, as far as the input has room.
 fn copies(node: &Node, most: usize, random: &mut Rng) -> usize {
     random.usize(..200).min(most / (node.write().len() + 8))
 }
@@ -156,7 +156,7 @@ fn hostile(most: usize, random: &mut Rng) -> Node {
     })
 }
 
-/// A part repeated to one of the lengths at which something may give.
+/// A part repeated to one of the lengths at which something may break.
 fn long(part: &str, most: usize, random: &mut Rng) -> String {
     let part = if part.is_empty() { "x" } else { part };
     let length = (*random.choice(LENGTHS).unwrap()).min(most);

@@ -1,4 +1,4 @@
-//! What is promised of every answer, whatever was asked.
+//! The promises about every answer, whatever was asked.
 
 use std::collections::HashMap;
 
@@ -11,23 +11,23 @@ use shared::{
     },
 };
 
-/// Bytes of an error's text: enough to say what is wrong and to quote a little of it.
+/// The most bytes of an error's text: enough to say what is wrong and to quote a little of it.
 const ERROR_BYTES: usize = 300;
 
-/// Asserts that a text tells what was wrong with an input, and repeats neither much of it nor what disturbs a reader's terminal
-/// or hides from a reader's eye.
+/// Asserts that a text says what was wrong with an input, and that it repeats only little of the input and nothing that
+/// disturbs a reader's terminal or is invisible.
 pub fn assert_tells(text: &str) {
     assert!(!text.is_empty() && text.len() <= ERROR_BYTES, "{} bytes: {text:?}", text.len());
     assert_harmless(text);
 }
 
-/// Asserts that a text has nothing that disturbs a reader's terminal or hides from a reader's eye.
+/// Asserts that a text has nothing that disturbs a reader's terminal or is invisible.
 pub fn assert_harmless(text: &str) {
     let disturbing = text.chars().find(|c| is_disturbing(*c));
     assert_eq!(disturbing, None, "{text:?}");
 }
 
-/// Control characters, those that turn the direction of what follows, line separators and those that are none.
+/// Control characters, those that change the direction of text, line separators and noncharacters.
 fn is_disturbing(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
@@ -61,13 +61,13 @@ pub fn assert_ephemeral_within_limits(message: &Ephemeral) {
     let _ = value(data.get());
 }
 
-/// Reads a text as the receivers of frames do. What is accepted must be JSON to all of them.
+/// Reads a text as the receivers of frames do. An accepted text must be JSON to all of them.
 #[must_use]
 pub fn value(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"))
 }
 
-/// A field of a JSON object, read in another way than the functions do.
+/// A field of a JSON object, read in another way than by the functions.
 #[must_use]
 pub fn field(json: &str, name: &str) -> Option<Value> {
     let fields: HashMap<String, &RawValue> = serde_json::from_str(json).ok()?;

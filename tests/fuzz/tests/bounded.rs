@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use fastrand::Rng;
 use fuzz::{TARGETS, Target, corpus, mutate::mutate};
 
-/// Bytes of an input at the most: mostly few, and now and then more than the largest message.
+/// The most bytes of an input: mostly few, and sometimes more than the largest message.
 const MOST: [usize; 5] = [500, 2_000, 8_000, 8_000, 140_000];
 
-/// Mutates on from a mutation, and not from the corpus, at so many in a hundred.
+/// The percentage of mutations that start from a mutation, and not from the corpus.
 const GOES_ON: u8 = 60;
 
-/// What a seed is for: another one finds other things.
+/// The seed of the mutations: another one finds other faults.
 const SEED: u64 = 9;
 
 fn run(target: &Target, input: &[u8], what: &str) {

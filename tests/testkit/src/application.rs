@@ -1,6 +1,6 @@
-//! What an application sees of a room when its client does what the protocol asks of clients: drops what it has seen,
-//! holds back what comes after a gap, and reads from the log what is missing. A second reading of the protocol, in
-//! as few lines as may be, next to the client library's.
+//! The view that an application has of a room when its client does what the protocol asks of clients: it drops messages
+//! that it has seen, holds back those after a gap, and reads missing ones from the log. It is a second implementation
+//! of the protocol beside the client library's, in as few lines as possible.
 
 use serde_json::Value;
 
@@ -23,11 +23,11 @@ struct Span {
     after: u64,
     through: u64,
     messages: Vec<(u64, String)>,
-    /// It was here before the log was last asked.
+    /// It had arrived before the log was last asked.
     known_when_asking: bool,
 }
 
-/// A stretch of the log that the application was told it cannot have, because retention has dropped some of it.
+/// A stretch of the log that the application was told it cannot have, because retention has removed some of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Truncation {
     /// The last message that it has.
@@ -48,8 +48,8 @@ impl RoomView {
         self.position
     }
 
-    /// Asks for what comes after its position, the `after` to join or sync with. What arrives from now on may be newer
-    /// than the answer.
+    /// Begins a request for the messages after its position, and returns that for the `after` to join or sync with.
+    /// Messages that arrive from now on may be newer than the answer.
     pub fn ask(&mut self) -> Option<u64> {
         self.early.iter_mut().for_each(|span| span.known_when_asking = true);
         self.position
@@ -60,12 +60,12 @@ impl RoomView {
         self.incomplete || !self.early.is_empty()
     }
 
-    /// What the application has seen, in order.
+    /// The messages that the application has seen, in order.
     pub fn seen(&self) -> &[Seen] {
         &self.seen
     }
 
-    /// What it was told it cannot have.
+    /// The stretches that it was told it cannot have.
     pub fn gives_up(&self) -> &[Truncation] {
         &self.gives_up
     }
@@ -114,15 +114,16 @@ impl RoomView {
         }
         if has_nothing && head > 0 {
             let position = self.position.unwrap_or_default();
-            // A position beyond the head is of another log.
+            // A position beyond the head belongs to another log.
             let is_foreign = asked.is_some_and(|asked| head < asked && asked == position);
             self.position = Some(if is_foreign { head } else { position.max(head) });
             self.advance();
         }
     }
 
-    /// The log has nothing: what was held back of it when it was asked is all that is left, and what is missing before it
-    /// will never come. What lies beyond its head, or has come since, is of a log that has started meanwhile.
+    /// Handles an empty page: of the messages held back, those that were there when the log was asked are all that is
+    /// left, and the missing ones before them will never come. Messages beyond the log's head, or that have come since,
+    /// belong to a log that has started meanwhile.
     fn surrender(&mut self, head: u64) {
         let is_left = |span: &&Span| if head == 0 { span.known_when_asking } else { span.through <= head };
         while let Some(span) = self.early.first().filter(is_left) {
@@ -133,7 +134,8 @@ impl RoomView {
         }
     }
 
-    /// Gives up what may have been between a log that was empty too long ago and now: who resumes from 0 is never told.
+    /// Gives up the messages between a log that has been empty for too long and now: a client that resumes from 0 is
+    /// never told of them.
     pub fn give_up_since_empty(&mut self) {
         self.gives_up.push(Truncation { after: self.position.unwrap_or_default(), before: None });
     }
@@ -246,7 +248,7 @@ mod tests {
             [Truncation { after: 5, before: None }, Truncation { after: 5, before: Some(8) }],
             "6, 7 and 9"
         );
-        // The next log follows it.
+        // The next log follows.
         view.broadcast(&broadcast(&[900]));
         view.page(Some(9), &page(900, &[900], false, false));
         assert_eq!((seen(&view), view.is_incomplete()), (vec![8, 900], false));

@@ -1,7 +1,7 @@
-//! A recording, faulty front of any AWS service that speaks a JSON protocol.
+//! A front for any AWS service with a JSON protocol, which records calls and makes them fail.
 //!
-//! Each call is recorded with its operation and its body; the first [`Rule`] that matches decides what goes wrong;
-//! what is left of the call goes to a [`Backend`]: a real implementation behind it, or one that is made up.
+//! Each call is recorded with its operation and its body. The first [`Rule`] that matches decides what goes wrong with
+//! it. Otherwise, or for the rest of it, the call goes to a [`Backend`]: a real implementation, or a fake.
 
 mod fault;
 mod forward;
@@ -24,9 +24,9 @@ pub use hold::Hold;
 /// One call as it was recorded.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Its place in the order of arrival of all calls, from 0.
+    /// Its position in the order of arrival of all calls, from 0.
     pub number: usize,
-    /// The part of `x-amz-target` after the dot, as in `SendMessage`; `{method} {path}` of a call without a target.
+    /// The part of `x-amz-target` after the dot, such as `SendMessage`; `{method} {path}` for a call without a target.
     pub operation: String,
     /// The body; `null` when it is not JSON.
     pub body: Value,
@@ -62,7 +62,7 @@ struct Shared {
     under_way: AtomicUsize,
 }
 
-/// The path of a request that is no call: it is answered when everything that was sent before it has been read.
+/// The path of a request that is not a call: it is answered when everything that was sent before it has been read.
 const BARRIER: &str = "/barrier";
 
 impl AwsEndpoint {
@@ -84,7 +84,7 @@ impl AwsEndpoint {
         Self::start(Forward::new(url))
     }
 
-    /// What `AWS_ENDPOINT_URL` should be.
+    /// The value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.server.url()
     }
@@ -109,19 +109,20 @@ impl AwsEndpoint {
         self.calls().into_iter().filter(|call| call.operation == operation).collect()
     }
 
-    /// How many calls of one operation have arrived.
+    /// The number of calls of one operation so far.
     pub fn count(&self, operation: &str) -> usize {
         self.shared.calls.lock().unwrap().iter().filter(|call| call.operation == operation).count()
     }
 
-    /// The operations called so far, in order of arrival: what a test of "exactly these calls" compares.
+    /// The operations called so far, in order of arrival, for tests of exactly which calls are made.
     pub fn operations(&self) -> Vec<String> {
         self.shared.calls.lock().unwrap().iter().map(|call| call.operation.clone()).collect()
     }
 
-    /// Waits until everything that has been sent to the endpoint is carried out, though nobody may wait for the answer any
-    /// more. The server reads its connections in the order in which they become readable, so a request behind all others
-    /// says that these have been read; the first one lets the clients of this thread send what they have at hand.
+    /// Waits until everything that was sent to the endpoint is carried out, even if nobody waits for the answer any
+    /// more. The server reads its connections in the order in which they become readable: an answer to a request behind
+    /// all others shows that those have been read. A first request before that lets the clients of this thread send
+    /// what they have ready.
     ///
     /// # Panics
     /// When the endpoint does not answer.
@@ -206,7 +207,8 @@ impl<B: Backend> Front<B> {
         }
     }
 
-    /// A service carries out what has reached it, whether or not its client waits for the answer: hence the task.
+    /// Carries out a call in a task, because a service carries out calls that have reached it whether or not the client
+    /// waits for the answer.
     async fn forward(&self, call: &Call, body: &Value) -> Reply {
         let (backend, shared) = (Arc::clone(&self.backend), Arc::clone(&self.shared));
         let (operation, body, request) = (call.operation.clone(), body.clone(), call.request.clone());
@@ -229,7 +231,7 @@ impl Shared {
     }
 
     fn set_status(&self, number: usize, status: u16) {
-        // The call is gone when the record was cleared while it was under way.
+        // The call is missing when the record was cleared while it was under way.
         if let Some(call) = self.calls.lock().unwrap().get_mut(number) {
             call.status = Some(status);
         }

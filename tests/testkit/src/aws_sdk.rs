@@ -4,8 +4,9 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
-/// For `aws_sdk_sqs::Client::new(&sdk_config(url))` and its like: this endpoint, the region `us-east-1` and the
-/// credentials `test`/`test`, which the local stack takes for its root user. Retries and timeouts are the SDK's own.
+/// The configuration for `aws_sdk_sqs::Client::new(&sdk_config(url))` and other clients: this endpoint, the region
+/// `us-east-1` and the credentials `test`/`test`, which the local stack takes for its root user. Retries and timeouts
+/// are the SDK's own.
 pub fn sdk_config(endpoint_url: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
     SdkConfig::builder()

@@ -1,7 +1,7 @@
-//! A made-up SQS and EventBridge: takes messages and events, and keeps them where a test can look.
+//! A fake SQS and EventBridge, which keeps messages and events for tests to look at.
 //!
-//! It is a [`Backend`] behind an [`AwsEndpoint`], so every call is counted and may be made to fail; a call of
-//! anything else (a table, a connection) is recorded too and refused.
+//! It is a [`Backend`] behind an [`AwsEndpoint`], so every call is counted and may be made to fail. Calls of any other
+//! service are recorded too, and refused.
 
 mod checksum;
 
@@ -15,8 +15,8 @@ use crate::http_server::{Reply, Request};
 
 pub use checksum::md5_of_attributes;
 
-/// Bytes of a message with its attributes, and of all messages of a batch: what every queue takes ("Amazon SQS message
-/// quotas"; newer queues take 1 MiB).
+/// The most bytes of a message with its attributes, and of all messages of a batch, that every queue takes ("Amazon SQS
+/// message quotas"; newer queues take 1 MiB).
 pub const MAX_BYTES: usize = 256 * 1024;
 
 /// A message that a queue has taken.
@@ -57,7 +57,7 @@ pub struct Postponed {
     pub queue_url: String,
     /// The message's receipt handle.
     pub receipt_handle: String,
-    /// After how many seconds the message is visible again.
+    /// The seconds after which the message is visible again.
     pub seconds: u64,
 }
 
@@ -74,7 +74,7 @@ struct Taken {
     events: Vec<Value>,
     postponed: Vec<Postponed>,
     deleted: Vec<String>,
-    /// The message id by queue, group and deduplication id, of FIFO queues.
+    /// The message ids of FIFO queues, by queue, group and deduplication id.
     seen: HashMap<(String, String, String), String>,
     sequence: u64,
 }
@@ -86,12 +86,12 @@ impl AwsServer {
         Self { endpoint: AwsEndpoint::start(QueuesAndBuses(Arc::clone(&taken))), taken }
     }
 
-    /// What `AWS_ENDPOINT_URL` should be.
+    /// The value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.endpoint.url()
     }
 
-    /// A queue's URL; any name will do, and with `.fifo` at its end the queue is a FIFO queue.
+    /// A queue's URL. Any name will do; a name with `.fifo` at its end makes a FIFO queue.
     pub fn queue_url(&self, name: &str) -> String {
         format!("{}/000000000000/{name}", self.endpoint.url())
     }
@@ -131,7 +131,7 @@ impl AwsServer {
         self.endpoint.calls()
     }
 
-    /// The operations called so far, in order: what a test of "exactly one call" compares.
+    /// The operations called so far, in order, for tests of exactly which calls are made.
     pub fn operations(&self) -> Vec<String> {
         self.endpoint.operations()
     }
@@ -239,7 +239,7 @@ impl Taken {
         json_reply(200, &body)
     }
 
-    /// Any receipt handle will do.
+    /// Changes the visibility of messages; any receipt handle is accepted.
     fn change_visibility(&mut self, batch: &Value) -> Reply {
         let entries = batch["Entries"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -260,7 +260,7 @@ impl Taken {
         json_reply(200, &json!({ "Successful": successful, "Failed": [] }))
     }
 
-    /// All messages are visible: nothing is received here.
+    /// The attributes of a queue. All its messages are visible, since nothing is received here.
     fn attributes(&self, queue_url: &Value) -> Reply {
         let messages = self.messages.iter().filter(|message| queue_url == message.queue_url.as_str()).count();
         let attributes = json!({
@@ -280,7 +280,7 @@ impl Taken {
     }
 }
 
-/// What SQS counts of an entry: its body, and of each attribute name, type and value.
+/// The bytes that SQS counts for an entry: its body, and the name, type and value of each attribute.
 fn bytes(entry: &Value) -> usize {
     let length = |value: &Value| value.as_str().map_or(0, str::len);
     let attributes = entry["MessageAttributes"].as_object().into_iter().flatten();

@@ -1,5 +1,6 @@
-//! A model of the FIFO queue with its limits, in simulated time, for floods: the window in which deliverable groups are
-//! looked for, and the sends that a partition takes. It holds no bodies, so that millions of records pass through it.
+//! A model of the FIFO queue with its limits, in simulated time, for floods. It has the window in which SQS looks for
+//! deliverable groups, and the rate of sends of a partition. It keeps no bodies, so that millions of records can pass
+//! through it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,8 +10,8 @@ use crate::fifo_queue::WINDOW;
 /// Records in one batch.
 const BATCH: usize = 10;
 
-/// Single sends that a partition takes in a second, and a group, which is in one partition ("Amazon SQS quotas": high
-/// throughput).
+/// Single sends that a partition takes in a second, and so does each group, which is in one partition ("Amazon SQS
+/// quotas": high throughput).
 const SENDS: f64 = 300.0;
 
 /// Partitions, over which groups are spread by a hash.
@@ -19,15 +20,15 @@ const PARTITIONS: u64 = 32;
 /// A record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its place in the order of arrival.
+    /// Its position in the order of arrival.
     pub number: u64,
     /// When it was sent, in milliseconds.
     pub queued_at: u64,
-    /// How often it was received.
+    /// The number of times that it was received.
     pub receives: u32,
 }
 
-/// What a consumer has received of one group; there is no more of it until this is settled.
+/// The records that a consumer has received of one group. Nobody receives more of the group until this is settled.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// The group.
@@ -49,7 +50,7 @@ pub struct BoundedQueue {
     /// Groups that are not in flight, by the number of their head.
     ready: BTreeSet<(u64, usize)>,
     alive: Ranks,
-    /// When a send was last taken, and how many more are, by partition.
+    /// When each partition last took a send, and how many more it takes.
     partitions: HashMap<u64, (u64, f64)>,
     deepest: usize,
 }
@@ -61,7 +62,7 @@ impl BoundedQueue {
         Self { groups: HashMap::new(), ready: BTreeSet::new(), alive, partitions: HashMap::new(), deepest: 0 }
     }
 
-    /// Sends a record; says its number, or `None` when the partition takes no more for now.
+    /// Sends a record; returns its number, or `None` when the partition takes no more for now.
     pub fn send(&mut self, group: usize, now: u64) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
         group.hash(&mut hasher);
@@ -114,18 +115,18 @@ impl BoundedQueue {
         }
     }
 
-    /// How many records it has.
+    /// The number of records in the queue.
     pub fn depth(&self) -> usize {
         self.alive.len()
     }
 
-    /// How many it had at the most.
+    /// The greatest number of records that the queue has had.
     pub fn deepest(&self) -> usize {
         self.deepest
     }
 }
 
-/// Which numbers are still there, and how many of them come before one: a Fenwick tree.
+/// The numbers that are still there, in a Fenwick tree that counts those before any number.
 #[derive(Debug)]
 struct Ranks {
     sums: Vec<u32>,
@@ -163,7 +164,7 @@ impl Ranks {
         }
     }
 
-    /// How many come before a number.
+    /// The count of numbers before a number.
     fn rank(&self, number: u64) -> usize {
         if self.len <= WINDOW {
             return 0;

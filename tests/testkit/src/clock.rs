@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shared::clock::Clock;
 
-/// A clock to be shared: clones show the same time, each with the error of its own machine.
+/// A clock to be shared: clones show the same time, each with the offset of its own machine.
 #[derive(Clone, Debug)]
 pub struct TestClock {
     micros: Arc<AtomicU64>,
@@ -33,7 +33,7 @@ impl TestClock {
 }
 
 impl Clock for TestClock {
-    /// A microsecond passes with every look, so that no two are the same.
+    /// A microsecond passes with every call, so that no two times are the same.
     fn unix_micros(&self) -> u64 {
         let now = self.micros.fetch_add(1, Ordering::SeqCst);
         now.saturating_add_signed(self.error_micros.load(Ordering::SeqCst))

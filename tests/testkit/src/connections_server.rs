@@ -1,7 +1,7 @@
 //! A scripted `@connections` endpoint, as API Gateway has one for each WebSocket API.
 //!
-//! Serves `POST`, `GET` and `DELETE` on `/{stage}/@connections/{id}` under any prefix. What a post meets is
-//! scripted for each connection; what arrived is recorded for each connection, in order of arrival.
+//! It serves `POST`, `GET` and `DELETE` on `/{stage}/@connections/{id}` under any prefix. The outcomes of posts are
+//! scripted for each connection, and requests are recorded for each connection, in order of arrival.
 
 mod outcome;
 mod record;
@@ -84,7 +84,7 @@ impl ConnectionsServer {
         Self { server, shared }
     }
 
-    /// What `CONNECTIONS_ENDPOINT` should be: the URL of a stage.
+    /// The value for `CONNECTIONS_ENDPOINT`: the URL of a stage.
     pub fn endpoint(&self) -> String {
         format!("{}/production", self.server.url())
     }
@@ -110,12 +110,12 @@ impl ConnectionsServer {
         self.state(|state| state.get_scripts.insert(connection_id.to_owned(), script));
     }
 
-    /// From now on answers everything about a connection with 410.
+    /// Closes a connection: every request about it is answered 410 from now on.
     pub fn close(&self, connection_id: &str) {
         self.state(|state| state.deleted.insert(connection_id.to_owned()));
     }
 
-    /// Delays every answer, in addition to what scripts say. Posts are seen in flight side by side only with some.
+    /// Delays every answer, in addition to the scripts. Only with a delay are posts seen in flight side by side.
     pub fn set_latency(&self, latency: Duration) {
         self.state(|state| state.latency = latency);
     }
@@ -147,7 +147,7 @@ impl ConnectionsServer {
         self.state(|state| state.keep_requests = false);
     }
 
-    /// Lets posts arrive, but answers none of them until [`release`](Self::release).
+    /// Accepts posts, but answers none of them until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.held.send_replace(true);
     }
@@ -157,7 +157,7 @@ impl ConnectionsServer {
         self.shared.held.send_replace(false);
     }
 
-    /// How many TCP connections clients have opened so far.
+    /// The number of TCP connections that clients have opened so far.
     pub fn tcp_connections(&self) -> u64 {
         self.server.accepted()
     }
@@ -167,7 +167,7 @@ impl ConnectionsServer {
         self.state(|state| state.record.clone())
     }
 
-    /// A copy of what is recorded of one connection; empty when nothing came for it.
+    /// A copy of the record of one connection; empty when nothing came for it.
     pub fn connection(&self, connection_id: &str) -> ConnectionRecord {
         self.state(|state| state.record.connections.get(connection_id).cloned().unwrap_or_default())
     }
@@ -184,10 +184,10 @@ impl ConnectionsServer {
         self.state(|state| state.started.elapsed())
     }
 
-    /// Waits until the record is as wished.
+    /// Waits until the record satisfies a condition.
     ///
     /// # Panics
-    /// When it is not within the given time.
+    /// When it does not within the given time.
     pub async fn wait_until(&self, what: &str, within: Duration, condition: impl Fn(&Record) -> bool) {
         let deadline = Instant::now() + within;
         while !self.state(|state| condition(&state.record)) {
@@ -294,7 +294,7 @@ impl State {
         outcome
     }
 
-    /// What a request meets before anything looks at its connection.
+    /// The refusal of a request before its connection is looked at, if it is refused.
     fn refusal(&mut self, request: &Request) -> Option<Outcome> {
         if sigv4::access_key(request).is_some_and(|key| self.expired_keys.contains(key)) {
             return Some(Outcome::expired_token());
@@ -313,7 +313,7 @@ impl State {
     }
 }
 
-/// A post being answered. Dropping it ends the post, also when the client goes away first.
+/// A post that is being answered. Dropping it ends the post, even when the client goes away first.
 struct InFlight<'a> {
     shared: &'a Shared,
     connection_id: String,
@@ -326,7 +326,7 @@ impl InFlight<'_> {
         let status = outcome.status();
         let answer = outcome.answer(latency).await;
         if matches!(answer, Answer::Hang) {
-            // Stay in flight for as long as the client waits.
+            // The post stays in flight for as long as the client waits.
             std::future::pending::<()>().await;
         }
         self.status = status;

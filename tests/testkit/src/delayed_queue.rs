@@ -1,5 +1,5 @@
-//! A model of a FIFO queue whose records are delayed and hidden, in a test's own time: groups, one batch of a group in flight,
-//! delivery delay, visibility timeouts, deduplication for five minutes.
+//! A model of a FIFO queue with delivery delay and visibility timeouts, in a test's own time. It has groups, one batch
+//! of a group in flight, and deduplication for five minutes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::events::QueueRecord;
 /// Records in one batch.
 const BATCH: usize = 10;
 
-/// For how long a second record with one deduplication id is dropped, in milliseconds ("Amazon SQS quotas").
+/// The time for which a second record with the same deduplication id is dropped, in milliseconds ("Amazon SQS quotas").
 const DEDUPLICATED: u64 = 5 * 60 * 1_000;
 
 /// The queue; clones are the same queue.
@@ -40,7 +40,7 @@ struct Held {
     record: QueueRecord,
     sent_at: u64,
     visible_at: u64,
-    /// The batch that has it, or had it until it was hidden.
+    /// The batch that has it, or had it until its visibility timeout ended.
     batch: Option<u64>,
 }
 
@@ -53,12 +53,13 @@ pub struct DelayedBatch {
 }
 
 impl DelayedQueue {
-    /// A queue that delivers what is sent after `delay` milliseconds, and again what is not deleted within `visibility`.
+    /// A queue that delivers records `delay` milliseconds after they were sent, and again when they are not deleted
+    /// within `visibility`.
     pub fn new(clock: &TestClock, delay: u64, visibility: u64) -> Self {
         Self { state: Arc::default(), clock: clock.clone(), delay, visibility, retention: u64::MAX }
     }
 
-    /// The same, keeping what is sent for so many milliseconds.
+    /// The same queue, which keeps records for so many milliseconds.
     #[must_use]
     pub fn keeping(self, retention: u64) -> Self {
         Self { retention, ..self }
@@ -94,7 +95,7 @@ impl DelayedQueue {
             if closed.contains(&held.record.group) {
                 continue;
             }
-            // What waits, or is in flight, holds what comes after it in its group.
+            // A record that waits or is in flight holds back those after it in its group.
             if held.visible_at > now {
                 closed.insert(held.record.group.clone());
             } else if received.len() < BATCH {
@@ -112,8 +113,8 @@ impl DelayedQueue {
         Some(DelayedBatch { number, records: received })
     }
 
-    /// Takes a consumer's answer: deletes what is not among the failures, and not with somebody else by now. The rest is visible again
-    /// when its time is over.
+    /// Takes a consumer's answer: deletes the records that are not among the failures and that no other consumer has by
+    /// now. The others are visible again when their timeout is over.
     pub fn settle(&self, batch: &DelayedBatch, failures: &[String]) {
         let mut state = self.state.lock().unwrap();
         let is_done = |held: &Held| {
@@ -129,12 +130,12 @@ impl DelayedQueue {
         self.state.lock().unwrap().records.is_empty()
     }
 
-    /// How many records were delivered, each time counted.
+    /// The number of deliveries of records, repeated ones included.
     pub fn received(&self) -> u64 {
         self.state.lock().unwrap().received
     }
 
-    /// How many records the queue has taken.
+    /// The number of records that the queue has taken.
     pub fn sent(&self) -> u64 {
         self.state.lock().unwrap().sent
     }

@@ -1,7 +1,7 @@
 //! An embedded DynamoDB with Roomcast's tables, behind an endpoint that counts calls and makes them fail.
 //!
-//! What a test itself writes and reads goes past that endpoint, straight to the database: it is neither counted nor
-//! made to fail, and it is fast enough for rooms of 100,000 rows.
+//! A test's own reads and writes go straight to the database, past that endpoint: they are neither counted nor made to
+//! fail, and are fast enough for rooms of 100,000 rows.
 
 mod expiry;
 mod lagging;
@@ -92,12 +92,12 @@ impl DynamoDb {
         }
     }
 
-    /// What `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_DYNAMODB`) should be.
+    /// The value for `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_DYNAMODB`.
     pub fn url(&self) -> String {
         self.endpoint.url()
     }
 
-    /// The endpoint that production code calls: its calls and faults.
+    /// The endpoint that production code calls, with its calls and faults.
     pub fn endpoint(&self) -> &AwsEndpoint {
         &self.endpoint
     }
@@ -107,7 +107,7 @@ impl DynamoDb {
         self.endpoint.fault(rule);
     }
 
-    /// How many calls of one operation have arrived.
+    /// The number of calls of one operation so far.
     pub fn count(&self, operation: &str) -> usize {
         self.endpoint.count(operation)
     }
@@ -133,7 +133,7 @@ impl DynamoDb {
         self.import(CONNECTIONS_TABLE, items);
     }
 
-    /// Writes the rows of members of a room, connections with their subjects, who are present for an hour.
+    /// Writes the rows of a room's members, given as connections with their subjects, who are present for an hour.
     pub fn seed_members(&self, room_id: &str, members: &[(&str, &str)]) {
         let item = |(connection, subject): &(&str, &str)| {
             let row = ConnectionRow { user_id: (*subject).to_owned(), ..ConnectionRow::new(connection, room_id) };
@@ -145,8 +145,8 @@ impl DynamoDb {
         self.import(CONNECTIONS_TABLE, members.iter().map(item).collect());
     }
 
-    /// Writes a message's row to a room's log, just as it is: a JSON object with `roomId` and `seq` whose members
-    /// are texts and whole numbers.
+    /// Writes messages' rows to rooms' logs just as they are: JSON objects with `roomId` and `seq` whose members are
+    /// texts and whole numbers.
     pub fn seed_log(&self, rows: impl IntoIterator<Item = Value>) {
         self.import(MESSAGES_TABLE, rows.into_iter().map(|row| rows::item_of(&row)).collect());
     }
@@ -160,14 +160,14 @@ impl DynamoDb {
         })]);
     }
 
-    /// Deletes the head of a room's log: an older version has written the log.
+    /// Deletes the head of a room's log, as if an older version had written the log.
     pub fn delete_head(&self, room_id: &str) {
         let key = json!({ "roomId": { "S": room_id }, "seq": { "N": "-1000000" } });
         let request = json!({ "TableName": MESSAGES_TABLE, "Key": key });
         self.database.0.delete_item(parse(request)).unwrap();
     }
 
-    /// The connections that are counted as a subject's, sorted.
+    /// The connections that are counted for a subject, sorted.
     pub fn subject_connections(&self, subject: &str) -> Vec<String> {
         let query = |start: &Value| {
             let request = json!({
@@ -212,8 +212,8 @@ impl DynamoDb {
         rooms
     }
 
-    /// A room's log in order of `seq`: plain JSON objects of what the rows hold. Rows that are no messages
-    /// (the fence under `seq` 0, progress below) are left out.
+    /// A room's log in order of `seq`, as plain JSON objects. Rows that are no messages (the fence under `seq` 0,
+    /// progress below) are left out.
     pub fn log(&self, room_id: &str) -> Vec<Value> {
         let query = |start: &Value| {
             let request = json!({
@@ -234,7 +234,7 @@ impl DynamoDb {
         self.database.0.delete_item(parse(request)).unwrap();
     }
 
-    /// Deletes from a room's log what is numbered up to and including `seq`, as expiry does.
+    /// Deletes the entries up to and including `seq` from a room's log, as expiry does.
     pub fn expire_log(&self, room_id: &str, seq: u64) {
         for row in self.log(room_id) {
             let number = row["seq"].as_u64().unwrap();

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::runtime_api::Environment;
 
-/// Values of one metric in a line at the most, and metrics of one directive ("Specification: Embedded metric format").
+/// The most values of a metric in a line, and the most metrics of a directive ("Specification: Embedded metric
+/// format").
 const MOST: usize = 100;
 
 /// A line.
@@ -46,12 +47,12 @@ impl Line {
         if self.names().contains(name) { self.0[name].as_u64().expect("a count") } else { 0 }
     }
 
-    /// A distribution's values, each with how often it came; none when it is not there.
+    /// A distribution's values, each with its count; empty when the metric is not there.
     pub fn values(&self, name: &str) -> Vec<(u64, u64)> {
         if self.names().contains(name) { values(&self.0[name]) } else { Vec::new() }
     }
 
-    /// How many values a distribution has.
+    /// The number of values in a distribution.
     pub fn samples(&self, name: &str) -> u64 {
         self.values(name).iter().map(|(_, count)| count).sum()
     }
@@ -63,7 +64,7 @@ impl Line {
         metrics.map(|metric| metric["Name"].as_str().unwrap()).collect()
     }
 
-    /// The values of a metric's dimensions, of each set that it has.
+    /// The values of a metric's dimensions, for each set of dimensions.
     pub fn dimensions(&self, name: &str) -> Vec<Vec<&str>> {
         let directives = self.0["_aws"]["CloudWatchMetrics"].as_array().unwrap().iter();
         let has_it =

@@ -22,13 +22,13 @@ pub struct QueueRecord {
     pub group: String,
     /// The body.
     pub body: String,
-    /// How often the queue has delivered it, this time included.
+    /// The number of times that the queue has delivered it, this time included.
     pub receive_count: u32,
-    /// When the queue took it, in milliseconds since the Unix epoch; `None`: just now.
+    /// The time when the queue took it, in milliseconds since the Unix epoch; `None` means just now.
     pub queued_at: Option<u64>,
 }
 
-/// The same batch, its records as part of a trace: each has the X-Ray header of whoever sent it.
+/// The same batch with its records as parts of a trace: each has its sender's X-Ray header.
 #[must_use]
 pub fn traced(mut batch: Value, header: &str) -> Value {
     for record in batch["Records"].as_array_mut().expect("records") {
@@ -49,7 +49,7 @@ impl QueueRecord {
         Self::new(id, room, queued_message(room, id, "alice", data))
     }
 
-    /// The same record, delivered this often.
+    /// The same record, delivered this many times.
     #[must_use]
     pub fn received(mut self, times: u32) -> Self {
         self.receive_count = times;
@@ -63,7 +63,7 @@ impl QueueRecord {
         self
     }
 
-    /// What the queue has handed out with it, for changing its visibility.
+    /// The receipt handle that the queue has handed out with it.
     pub fn receipt_handle(&self) -> String {
         format!("handle-of-{}", self.message_id)
     }
@@ -162,7 +162,7 @@ pub fn everywhere() -> Value {
     json!({ "*": ["join", "send", "history", "state"] })
 }
 
-/// The authorizer's context of a subject with rights until a time, in seconds since the Unix epoch.
+/// The authorizer's context for a subject with rights until a time, in seconds since the Unix epoch.
 pub fn granted(subject: &str, rights: &Value, expires_at: u64) -> Value {
     json!({
         "principalId": subject, "sub": subject, "rooms": rights.to_string(), "exp": expires_at.to_string(), "integrationLatency": 1,
@@ -192,7 +192,7 @@ fn socket_event(kind: &str, route: &str, connection: &str, subject: &str) -> Val
     })
 }
 
-/// What the REQUEST authorizer of `$connect` is asked.
+/// The event of the REQUEST authorizer of `$connect`.
 pub fn authorizer_request(query: &Value, headers: &Value) -> Value {
     json!({
         "type": "REQUEST",

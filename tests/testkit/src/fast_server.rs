@@ -1,8 +1,9 @@
-//! The `@connections` endpoint of the benchmarks: as little work as possible for each request, so that what is
-//! measured is the client.
+//! The `@connections` endpoint of the benchmarks, which does as little work as possible for each request, so that the
+//! client is measured and not the server.
 //!
-//! It has one outcome (200 with an empty body), a constant latency, the account's token bucket and refusals at random; it
-//! counts, and records nothing else. [`connections_server`](crate::connections_server) is the one for behaviour.
+//! It has one outcome (200 with an empty body), a constant latency, the account's token bucket and random refusals. It
+//! counts requests and records nothing else; [`connections_server`](crate::connections_server) is the one for
+//! behaviour.
 
 mod counters;
 mod delay_line;
@@ -37,27 +38,27 @@ use throttle::Throttle;
 
 use crate::tls::Tls;
 
-/// Connections that may wait to be accepted. With the 128 that are usual, some of 512 that are opened at once would be
-/// overlooked, and come only when their clients' systems try again, a second later.
+/// Connections that may wait to be accepted. With the usual 128, some of 512 connections that are opened at once would
+/// be dropped, and come only when their clients' systems try again a second later.
 const BACKLOG: u32 = 1_024;
 
-/// What the server is to do.
+/// The behaviour of the server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// How long each post takes, refused or not, to within a tenth of a millisecond.
+    /// The time that each post takes, refused or not, to within a tenth of a millisecond.
     pub latency: Duration,
     /// Tokens a second and burst; 429 beyond them.
     pub bucket: Option<(f64, f64)>,
-    /// For how long after the first post the bucket has nothing; it starts at the end of this time, and empty.
+    /// The time after the first post for which the bucket has nothing; after it, the bucket starts empty.
     pub empty_for: Duration,
-    /// The share of posts that is answered 429 whatever their rate, from 0 to 1.
+    /// The share of posts that is answered 429 at any rate, from 0 to 1.
     pub refused_at_random: f64,
-    /// What the ids of connections begin with whose posts are counted, and timed, apart from the others.
+    /// The prefix of the ids of connections whose posts are counted, and timed, apart from the others.
     pub watched: Option<String>,
-    /// Where to write the certificate that the server shows over TLS; none, and it does not speak TLS. Without TLS it
-    /// can be spoken to all the same, on the same port.
+    /// The file for the certificate that the server shows over TLS; without one it speaks no TLS. With one it speaks
+    /// both, on the same port.
     pub certificate: Option<PathBuf>,
 }
 
@@ -71,7 +72,7 @@ pub struct FastServer {
 }
 
 impl FastServer {
-    /// Listens on loopback and serves from one thread: more would only take the cores from the client.
+    /// Listens on loopback and serves from one thread: more threads would only take cores from the client.
     ///
     /// # Errors
     /// When the port is taken, or the certificate cannot be written.
@@ -109,7 +110,7 @@ impl FastServer {
         format!("https://localhost:{}", self.address.port())
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn stats(&self) -> Stats {
         self.counters.stats()
     }
@@ -152,7 +153,7 @@ fn listen(runtime: &Runtime, port: u16) -> io::Result<TcpListener> {
 async fn accept(listener: TcpListener, service: Arc<Service>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: connections that end will free some.
+            // The process is out of descriptors; connections that end will free some.
             tokio::task::yield_now().await;
             continue;
         };
@@ -189,10 +190,10 @@ async fn serve(io: impl Read + Write + Send + Unpin + 'static, is_http2: bool, s
     }
 }
 
-/// What a connection begins with.
+/// The beginning of a connection, which tells its protocol.
 enum Start {
     Http1,
-    /// `PRI * HTTP/2.0`, which no post does.
+    /// `PRI * HTTP/2.0`, with which no post begins.
     Http2,
     /// A handshake record.
     Tls,
@@ -242,7 +243,7 @@ impl Service {
         let arrived = self.delay.as_ref().map(|_| Instant::now());
         let _in_flight = self.counters.in_flight.raise();
         while let Some(frame) = body.frame().await {
-            // A body that breaks off ends its connection, and with it this future's use.
+            // A body that breaks off ends its connection, so this result is not used.
             let length = frame.ok().and_then(|frame| Some(frame.data_ref()?.len())).unwrap_or_default();
             self.counters.body_bytes.fetch_add(length as u64, Ordering::Relaxed);
         }
@@ -283,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    /// Posts this many times on one connection, pipelined; returns everything that was answered.
+    /// Posts this many times on one connection, pipelined; returns all answers.
     fn post(server: &FastServer, count: usize) -> String {
         let post = b"POST /stage/@connections/a HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello";
         let last = b"GET /stats HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -340,7 +341,7 @@ mod tests {
                 });
             }
         });
-        // No upper bounds: how much longer it takes is up to the machine's other work.
+        // There is no upper bound: other work of the machine may make it take longer.
         assert!(started.elapsed() >= latency * 5, "{:?}", started.elapsed());
         let stats = server.stats();
         assert_eq!(stats.delivered, 20);

@@ -1,5 +1,5 @@
-//! A small model of the FIFO queue and of what drains it: groups, one batch of a group in flight, visibility,
-//! deduplication, batch item failures. Time passes when the test says that a batch's has expired.
+//! A small model of the FIFO queue and its consumers: groups, one batch of a group in flight, visibility,
+//! deduplication, batch item failures. A batch's timeout is over when the test says so.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::events::QueueRecord;
 /// Records in one batch, as the template maps the queue to `fanout`.
 const BATCH: usize = 10;
 
-/// Among how many records, from the first one on, deliverable groups are looked for ("Amazon SQS quotas").
+/// The records, from the first one on, among which SQS looks for deliverable groups ("Amazon SQS quotas").
 pub(crate) const WINDOW: usize = 120_000;
 
 /// The queue; clones are the same queue.
@@ -88,8 +88,8 @@ impl FifoQueue {
         Some(Batch { number: *batches, records: received })
     }
 
-    /// Takes a consumer's answer: deletes what is not among the failures. The rest is visible again at once. An answer
-    /// that comes after the batch's time has expired changes nothing.
+    /// Takes a consumer's answer: deletes the records that are not among the failures. The others are visible again at
+    /// once. An answer that comes after the batch has expired changes nothing.
     pub fn settle(&self, batch: &Batch, failures: &[String]) {
         let mut state = self.0.lock().unwrap();
         for record in &batch.records {
@@ -101,7 +101,7 @@ impl FifoQueue {
         state.release(batch.number);
     }
 
-    /// The batch's visibility timeout has expired: it is received again, whatever its consumer is doing.
+    /// Ends the batch's visibility timeout: its records are received again, whatever the consumer is doing.
     pub fn expire(&self, batch: &Batch) {
         self.0.lock().unwrap().release(batch.number);
     }
@@ -159,14 +159,14 @@ impl Queue for FifoQueue {
         Ok(self.0.lock().unwrap().records.len() as u64)
     }
 
-    /// Deletes them. The rest of their groups is received again when their consumer has answered.
+    /// Deletes the records. The rest of their groups is received again when their consumer has answered.
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
         self.0.lock().unwrap().records.retain(|record| !receipt_handles.contains(&record.receipt_handle()));
         vec![Ok(()); receipt_handles.len()]
     }
 
-    /// Notes it. The records are visible again when their consumer has answered: time passes when the test says so. A
-    /// record that is not in flight cannot be postponed.
+    /// Notes the call. The records are visible again when their consumer has answered, since time passes only when the
+    /// test says so. A record that is not in flight cannot be postponed.
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
         let mut state = self.0.lock().unwrap();
         let State { records, in_flight, postponed, .. } = &mut *state;

@@ -1,7 +1,7 @@
-//! The checker of recorded histories: what each connection's application saw, against each room's log.
+//! The checker of recorded histories: it compares what each connection's application saw with each room's log.
 //!
-//! It knows nothing of how messages travel. Whoever records says what a connection was bound to see and what it was
-//! allowed to see; every deviation is reported on its own, precisely enough to find it in the logs.
+//! It knows nothing of how messages travel. The recorder says what a connection had to see and what it was allowed to
+//! see. Every deviation is reported on its own, precisely enough to find it in the logs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -35,7 +35,8 @@ impl RoomLog {
         Self { room: room.to_owned(), entries }
     }
 
-    /// Marks a message that a connection need not see, because a newer version of its key was broadcast with it.
+    /// Marks a message that a connection need not see, because a newer version of its key was broadcast in the same
+    /// frame.
     ///
     /// # Panics
     /// When there is no such message.
@@ -49,7 +50,7 @@ impl RoomLog {
     }
 }
 
-/// A time that a connection was in a room, in numbers of the room's log.
+/// A span in which a connection was in a room, in numbers of the room's log.
 #[derive(Clone, Debug)]
 pub struct Membership {
     room: String,
@@ -57,7 +58,7 @@ pub struct Membership {
     may_see: Span,
 }
 
-/// What is numbered above `after`, up to and including `through`.
+/// The numbers above `after`, up to and including `through`.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     after: u64,
@@ -71,21 +72,21 @@ impl Span {
 }
 
 impl Membership {
-    /// In the room to the end, from when its head was `head`: everything after it must be seen. Earlier messages
-    /// may be: a broadcast can be under way while a connection joins.
+    /// A connection that stays in the room, since the head was `head`: it must see everything after that. It may see
+    /// earlier messages too, since a broadcast can be under way while it joins.
     pub fn since(room: &str, head: u64) -> Self {
         let through = u64::MAX;
         Self { room: room.to_owned(), must_see: Span { after: head, through }, may_see: Span { after: 0, through } }
     }
 
-    /// Nothing numbered up to `seq` may be seen either.
+    /// It may not even see messages up to number `seq`.
     #[must_use]
     pub fn nothing_before(mut self, seq: u64) -> Self {
         self.may_see.after = seq;
         self
     }
 
-    /// Left the room: must have seen everything up to `must`, and nothing beyond `may`. The two differ by what was
+    /// It left the room: it must have seen everything up to `must`, and nothing beyond `may`. The numbers between were
     /// sent while it was leaving.
     #[must_use]
     pub fn until(mut self, must: u64, may: u64) -> Self {
@@ -113,28 +114,28 @@ impl Seen {
     }
 }
 
-/// What one connection was in, and what its application saw, in order.
+/// The rooms of one connection, and the messages that its application saw, in order.
 #[derive(Clone, Debug)]
 pub struct History {
     /// A name for reports.
     pub connection: String,
-    /// When it was in which rooms.
+    /// The spans in which it was in rooms.
     pub memberships: Vec<Membership>,
-    /// What it saw, in order.
+    /// The messages that it saw, in order.
     pub seen: Vec<Seen>,
 }
 
-/// What is promised about repetitions.
+/// The promise about repetitions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
     /// Every message at most once: what an application behind a client library sees.
     Once,
-    /// Messages may come again, also after later ones: what arrives on a connection. Their first arrivals must be
-    /// in order all the same.
+    /// Messages may come again, even after later ones, as they arrive on a connection. Their first arrivals must be in
+    /// order all the same.
     AtLeastOnce,
 }
 
-/// A deviation from what was promised. `place` counts what a connection saw from 0.
+/// A deviation from the promises. `place` counts the messages that a connection saw, from 0.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Violation {
     /// A message that it had to see.
@@ -167,7 +168,7 @@ pub enum Violation {
         /// Where it was seen.
         place: usize,
     },
-    /// A message of a room that it was in, but not then.
+    /// A message of a room that it was in, but not at that time.
     OutsideMembership {
         /// The message.
         message: Seen,
@@ -192,12 +193,12 @@ pub enum Violation {
     },
 }
 
-/// A violation and whose it is.
+/// A violation, and the connection that it happened to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
     /// The connection.
     pub connection: String,
-    /// What is wrong.
+    /// The violation.
     pub violation: Violation,
 }
 
@@ -234,7 +235,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks every history against the logs; returns everything that is wrong, or nothing.
+/// Checks every history against the logs; returns all violations.
 ///
 /// # Panics
 /// When there is no log of a room that a connection was in.
@@ -270,7 +271,7 @@ pub fn assert_clean(logs: &[RoomLog], histories: &[History], delivery: Delivery)
     assert!(findings.is_empty(), "{} violations, the first of them:\n{}", findings.len(), shown.join("\n"));
 }
 
-/// What a connection has seen of a room so far: where each number was seen first, and the largest.
+/// The messages that a connection has seen of a room so far: where each number was seen first, and the largest.
 #[derive(Default)]
 struct RoomProgress {
     first_seen: HashMap<u64, usize>,
@@ -311,7 +312,7 @@ fn check_one(
     (message.seq < later).then(|| Violation::OutOfOrder { message: message.clone(), later, place })
 }
 
-/// What the logs have for a connection that it had to see, each once.
+/// The messages that a connection had to see, each once.
 fn owed<'a>(logs: &HashMap<&str, &'a RoomLog>, history: &'a History) -> Vec<(&'a str, u64, &'a LogEntry)> {
     let rooms: BTreeSet<_> = history.memberships.iter().map(|membership| membership.room.as_str()).collect();
     let mut owed = Vec::new();

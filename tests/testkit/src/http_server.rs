@@ -1,7 +1,7 @@
-//! An HTTP/1.1 server on loopback which can also break the protocol on purpose.
+//! An HTTP/1.1 server on loopback that can also break the protocol on purpose.
 //!
-//! Every fake of this crate stands on it. It runs on a thread and a runtime of its own, so that a test may use
-//! any runtime, a busy test does not slow the fake down, and dropping the server closes every connection at once.
+//! Every fake of this crate is built on it. It runs on a thread and a runtime of its own, so that a test may use any
+//! runtime, a busy test does not slow the fake down, and dropping the server closes every connection at once.
 
 mod body;
 mod socket;
@@ -37,7 +37,7 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// When the body was complete.
+    /// The time when the body was complete.
     pub arrived: Instant,
 }
 
@@ -58,13 +58,13 @@ impl Request {
     }
 }
 
-/// How a response's body is put on the wire.
+/// The way in which a response's body is sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Framing {
     /// `Content-Length` and the whole body.
     #[default]
     Length,
-    /// `Transfer-Encoding: chunked`, in two chunks where there is enough to cut.
+    /// `Transfer-Encoding: chunked`, in two chunks if there are enough bytes.
     Chunked,
     /// The head promises more than is sent, then the connection is closed (FIN).
     CutShort,
@@ -104,7 +104,7 @@ impl Reply {
     }
 }
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Answer it.
@@ -123,7 +123,7 @@ impl From<Reply> for Answer {
     }
 }
 
-/// How long the server keeps a connection that a client would like to use again.
+/// The time for which the server keeps a connection that a client would like to use again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum KeepAlive {
     /// As long as the client does.
@@ -131,8 +131,8 @@ pub enum KeepAlive {
     Forever,
     /// This many requests; the last response says `Connection: close`.
     Announced(u32),
-    /// This many requests; then the connection is closed without a word, as an idle timeout does. A client that
-    /// has just reused it sees it end before a response.
+    /// This many requests; then the connection is closed without notice, as an idle timeout does. A client that has
+    /// just reused it sees it end before a response.
     Silent(u32),
 }
 
@@ -181,7 +181,7 @@ impl HttpServer {
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -191,7 +191,7 @@ impl HttpServer {
         format!("http://{}", self.address)
     }
 
-    /// How many TCP connections clients have opened so far.
+    /// The number of TCP connections that clients have opened so far.
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }
@@ -215,13 +215,13 @@ impl Drop for HttpServer {
 async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, shared: Arc<Shared>) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     loop {
-        // Out of descriptors or a client that went away while it queued: neither ends a fake.
+        // Neither a lack of descriptors nor a client that went away while it was queued ends a fake.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
         shared.accepted.fetch_add(1, Ordering::SeqCst);
-        // A fake that waits for Nagle's algorithm would be measured instead of the client.
+        // Without this, Nagle's algorithm would be measured instead of the client.
         stream.set_nodelay(true).unwrap();
         let keep_alive = *shared.keep_alive.lock().unwrap();
         tokio::spawn(serve_connection(stream, keep_alive, Arc::clone(&handler)));
@@ -240,7 +240,7 @@ async fn serve_connection<H: Handler>(stream: tokio::net::TcpStream, keep_alive:
     let connection = http1::Builder::new().pipeline_flush(true).serve_connection(socket, service);
     tokio::pin!(connection);
     tokio::select! {
-        // The connection goes first: it has flushed the last response when the notification is looked at.
+        // The connection is polled first: it has flushed the last response when the notification is looked at.
         biased;
         _ = &mut connection => return,
         () = last_response_written.notified() => {}
@@ -261,7 +261,7 @@ async fn answer<H: Handler>(
     if let KeepAlive::Announced(last) | KeepAlive::Silent(last) = keep_alive
         && number > last.into()
     {
-        // It has met the connection's end on its way.
+        // This request came after the connection's last one.
         return Err(io::Error::other("the connection's last request was another one"));
     }
     let (head, body) = request.into_parts();

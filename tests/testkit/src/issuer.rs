@@ -19,7 +19,7 @@ const PKCS8_HEADER: usize = 26;
 
 /// A key pair.
 pub struct SigningKey {
-    /// What its tokens and its published half name it, if anything.
+    /// The name of the key in its tokens and in its published half, if any.
     pub id: Option<String>,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -29,7 +29,7 @@ impl SigningKey {
     /// A new RSA key of 2,048 bits, for RS256.
     pub fn rsa(id: &str) -> Self {
         let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
-        // The library reads PKCS#1, which is what stands in a PKCS#8 key behind its header.
+        // The library reads PKCS#1, which follows the header of a PKCS#8 key.
         let pkcs1 = &pair.serialize_der()[PKCS8_HEADER..];
         Self::new(id, Algorithm::RS256, EncodingKey::from_rsa_der(pkcs1))
     }
@@ -50,7 +50,7 @@ impl SigningKey {
         Self { id: id.map(str::to_owned), algorithm: self.algorithm, key: self.key.clone() }
     }
 
-    /// The public half as it stands in a document.
+    /// The public half as it is published in a document.
     pub fn public(&self) -> Value {
         let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
         jwk["use"] = json!("sig");
@@ -88,12 +88,12 @@ impl Issuer {
         Self { server: server.unwrap(), answer, fetches }
     }
 
-    /// Where the document is.
+    /// The URL of the document.
     pub fn url(&self) -> String {
         format!("{}{PATH}", self.server.url())
     }
 
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -103,12 +103,12 @@ impl Issuer {
         self.answer(document(keys));
     }
 
-    /// Answers so from now on.
+    /// Answers every request with this from now on.
     pub fn answer(&self, answer: impl Into<Answer>) {
         *self.answer.lock().unwrap() = answer.into();
     }
 
-    /// How often the document was asked for.
+    /// The number of requests for the document.
     pub fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }

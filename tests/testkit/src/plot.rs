@@ -2,17 +2,18 @@
 
 use std::error::Error;
 
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange};
 use plotters::coord::ranged1d::{AsRangedCoord, SegmentValue, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Texts.
+/// The colour of texts.
 const INK: RGBColor = RGBColor(0x57, 0x60, 0x6a);
-/// Axes and the lines of the grid.
+/// The colour of axes and of the grid's lines.
 const GRID: RGBColor = RGBColor(0xd0, 0xd7, 0xde);
-/// The first, second and third line of a panel.
+/// The colours of the first, second and third line of a panel.
 const LINES: [RGBColor; 3] = [RGBColor(0x09, 0x69, 0xda), RGBColor(0xcf, 0x22, 0x2e), RGBColor(0x9a, 0x67, 0x00)];
 
 /// The same colours on a dark page.
@@ -34,39 +35,39 @@ const STYLE: &str = "<style>
 const PANEL: (u32, u32) = (430, 300);
 /// Width of the timelines, and height of each.
 const TIMELINE: (u32, u32) = (960, 120);
-/// Room for the names and numbers on the left of timelines.
+/// The width of the names and numbers on the left of timelines.
 const NAMES: i32 = 300;
-/// Height of a kind of spans.
+/// The height of a row of spans.
 const ROW: u32 = 15;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// What was measured at one place of the axis below, which has steps of factors.
+/// The measurements at one position of the horizontal axis, which is logarithmic.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
-    /// The place.
+    /// The position.
     pub at: f64,
     /// The least, the median and the greatest value.
     pub values: [f64; 3],
 }
 
-/// A panel with what was measured against what was varied.
+/// A panel that shows measured values against the varied setting.
 #[derive(Debug)]
 pub struct Curve<'a> {
     /// The title above.
     pub title: &'a str,
-    /// The name of what was varied.
+    /// The name of the varied setting.
     pub below: &'a str,
     /// The points, ascending.
     pub points: Vec<Point>,
-    /// The values that would be best.
+    /// The ideal values.
     pub ideal: Vec<(f64, f64)>,
     /// Whether the axis of the values has steps of ten times; otherwise it begins at zero.
     pub decades: bool,
 }
 
-/// Curves side by side, with a text for those who cannot see them. `number` writes the numbers.
+/// Curves side by side, with a text for readers who cannot see them. `number` formats the numbers.
 pub fn curves(label: &str, curves: &[Curve], number: fn(f64) -> String) -> String {
     let width = PANEL.0 * u32::try_from(curves.len()).unwrap();
     draw((width, PANEL.1), label, |area| {
@@ -84,7 +85,7 @@ pub struct Timeline<'a> {
     pub lines: Vec<(&'a str, &'a [f64])>,
 }
 
-/// Spans of time, in seconds, of things of one kind.
+/// The spans of one kind, in seconds.
 #[derive(Debug)]
 pub struct Spans<'a> {
     /// The kind.
@@ -93,7 +94,7 @@ pub struct Spans<'a> {
     pub spans: Vec<(f64, f64)>,
 }
 
-/// Lines over time below one another, and below those the spans, with a text for those who cannot see them.
+/// Lines over time below one another, and below those the spans, with a text for readers who cannot see them.
 pub fn timelines(label: &str, timelines: &[Timeline], title: &str, spans: &[Spans]) -> String {
     let seconds = timelines.iter().flat_map(|timeline| &timeline.lines).map(|(_, values)| values.len()).max();
     let end = f64::from(u32::try_from(seconds.unwrap_or_default()).unwrap().max(2) - 1);
@@ -108,7 +109,7 @@ pub fn timelines(label: &str, timelines: &[Timeline], title: &str, spans: &[Span
     })
 }
 
-/// A picture with a text for those who cannot see it.
+/// A picture with a text for readers who cannot see it.
 fn draw(size: (u32, u32), label: &str, draw: impl FnOnce(&Area) -> Drawn) -> String {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -124,6 +125,13 @@ fn text() -> TextStyle<'static> {
 
 fn title() -> TextStyle<'static> {
     ("sans-serif", 16).into_font().style(FontStyle::Bold).color(&INK)
+}
+
+/// A grid of horizontal lines, in the colours of all panels.
+fn grid<'m, 'a, 'b, X: Ranged, Y: Ranged, D: DrawingBackend>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, D>,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, D> {
+    mesh.disable_x_mesh().light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(GRID).label_style(text())
 }
 
 impl Curve<'_> {
@@ -153,13 +161,7 @@ impl Curve<'_> {
             .x_label_area_size(40)
             .y_label_area_size(50)
             .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(GRID)
-            .label_style(text())
+        grid(&mut chart.configure_mesh())
             .x_desc(self.below)
             .x_label_formatter(&|value| number(*value))
             .y_labels(5)
@@ -187,16 +189,7 @@ impl Timeline<'_> {
             .margin_bottom(10)
             .y_label_area_size(NAMES)
             .build_cartesian_2d(0.0..end, 0.0..most)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(GRID)
-            .label_style(text())
-            .y_labels(4)
-            .y_label_formatter(&ToString::to_string)
-            .draw()?;
+        grid(&mut chart.configure_mesh()).y_labels(4).y_label_formatter(&ToString::to_string).draw()?;
         area.draw(&Text::new(self.title, (8, 8), title()))?;
         for (row, ((name, values), colour)) in (1..).zip(self.lines.iter().zip(LINES)) {
             let points = (0_u32..).map(f64::from).zip(values.iter().copied());
@@ -233,7 +226,7 @@ fn draw_spans(area: &Area, above: &str, spans: &[Spans], end: f64) -> Drawn {
     area.draw(&Text::new(above, (8, 8), title()))?;
     for (row, kind) in (0..).zip(spans) {
         chart.draw_series(kind.spans.iter().map(|(from, until)| {
-            // What took no time is seen all the same.
+            // A span without any length is widened, to be visible.
             let from = from.min(end * 0.998);
             let corners =
                 [(from, SegmentValue::Exact(row)), (until.max(from + end * 0.002), SegmentValue::Exact(row + 1))];

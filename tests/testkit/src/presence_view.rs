@@ -1,12 +1,12 @@
-//! What an application sees of a room's members when its client does what the protocol asks of clients: applies facts that follow on,
-//! ignores what it has seen, and asks for the list when something was lost. A second reading of the protocol, in as few lines as may
-//! be, next to the client library's.
+//! The view that an application has of a room's members when its client does what the protocol asks of clients: it
+//! applies facts that follow its version, ignores those that it has seen, and asks for the list when something was
+//! lost. It is a second implementation of the protocol beside the client library's, in as few lines as possible.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// How long a client waits for what seems to be lost, in milliseconds.
+/// The time that a client waits for a frame that seems to be lost, in milliseconds.
 const PATIENCE: u64 = 2_000;
 
 /// A room's members as one client sees them.
@@ -17,7 +17,7 @@ pub struct PresenceView {
     /// `None` without a list.
     members: Option<BTreeMap<String, Value>>,
     reading: Option<Reading>,
-    /// The newest version that it has heard of, and since when it has been behind one.
+    /// The newest version that it has heard of, and the time since which it lacks it.
     heard_of: u64,
     behind_since: Option<u64>,
 }
@@ -25,10 +25,10 @@ pub struct PresenceView {
 /// A list that is being read, page by page.
 #[derive(Clone, Debug, Default)]
 struct Reading {
-    /// The first page's.
+    /// The version of the first page.
     rev: Option<u64>,
     members: BTreeMap<String, Value>,
-    /// After whom the next page starts.
+    /// The member after whom the next page starts.
     after: Option<String>,
     frames: Vec<Value>,
     is_asked: bool,
@@ -45,12 +45,12 @@ impl PresenceView {
         self.members.as_ref()
     }
 
-    /// How many members there are.
+    /// The number of members.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether it has all that it knows of.
+    /// Whether it has the newest version that it knows of.
     pub fn is_settled(&self) -> bool {
         self.reading.is_none() && self.behind_since.is_none()
     }
@@ -60,7 +60,7 @@ impl PresenceView {
         self.reading = Some(Reading::default());
     }
 
-    /// What it asks for now, if anything: a page of members after a subject.
+    /// The request to be made now, if any: for the page of members after a subject.
     pub fn request(&mut self, now: u64) -> Option<Option<String>> {
         if self.reading.is_none() && self.behind_since.is_some_and(|since| since + PATIENCE <= now) {
             self.behind_since = None;
@@ -71,7 +71,7 @@ impl PresenceView {
         Some(reading.after.clone())
     }
 
-    /// The request got no answer.
+    /// Notes that the request got no answer.
     pub fn refused(&mut self) {
         if let Some(reading) = &mut self.reading {
             reading.is_asked = false;
@@ -118,7 +118,7 @@ impl PresenceView {
         }
     }
 
-    /// Learns from a `synced` reply where the room's presence stands.
+    /// Takes the version of the room's presence from a `synced` reply.
     pub fn synced(&mut self, rev: u64, now: u64) {
         if rev > self.rev {
             self.hear_of(rev, now);

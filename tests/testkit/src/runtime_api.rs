@@ -1,7 +1,7 @@
 //! The Lambda Runtime API: runs a real bootstrap as Lambda would, feeds it events and measures it.
 //!
-//! A [`Function`] says what to run and with which variables; each [`Environment`] started from it is one process
-//! with an API server of its own, which handles one event at a time. Several side by side are what Lambda scales to.
+//! A [`Function`] is a program with its variables. Each [`Environment`] started from it is one process with an API
+//! server of its own, which handles one event at a time. Several environments side by side are what Lambda scales to.
 
 mod function;
 mod process;
@@ -22,11 +22,11 @@ use process::Process;
 pub use function::Function;
 pub use usage::Usage;
 
-/// How long a bootstrap may take to ask for its first event; Lambda's own limit.
+/// The time for a bootstrap to ask for its first event: Lambda's own limit.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long something is waited for that comes by itself on a machine with anything else to do; a test that fails waits
-/// so long.
+/// The longest wait for something that always comes on a machine that is merely busy; only a failing test waits so
+/// long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn init_error(process: &Process, shared: &Shared, status: Option<ExitStatus>) -> InitError {
@@ -34,14 +34,14 @@ fn init_error(process: &Process, shared: &Shared, status: Option<ExitStatus>) ->
     InitError { status, reported, output: process.output().join("\n") }
 }
 
-/// Why an environment did not start.
+/// The reason why an environment did not start.
 #[derive(Clone, Debug)]
 pub struct InitError {
-    /// How the process ended; `None` when it was still running after ten seconds.
+    /// The exit status of the process; `None` when it was still running after ten seconds.
     pub status: Option<ExitStatus>,
     /// The error that it reported to the Runtime API, if it did.
     pub reported: Option<Value>,
-    /// What it wrote to standard output and standard error.
+    /// Its standard output and standard error.
     pub output: String,
 }
 
@@ -59,11 +59,11 @@ impl std::error::Error for InitError {}
 /// One event handled.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// What the function returned, or how it failed.
+    /// The function's response, or its failure.
     pub result: Result<Value, InvocationError>,
-    /// From the event's being taken to the response's arrival.
+    /// The time between handing out the event and the arrival of the response.
     pub wall: Duration,
-    /// What the process used between the two.
+    /// The process's usage in that time.
     pub usage: Usage,
 }
 
@@ -77,7 +77,7 @@ impl Invocation {
     }
 }
 
-/// How an invocation failed.
+/// The failure of an invocation.
 #[derive(Clone, Debug)]
 pub enum InvocationError {
     /// The function returned an error: `{errorType, errorMessage, ...}`.
@@ -100,10 +100,10 @@ impl fmt::Display for InvocationError {
 
 impl std::error::Error for InvocationError {}
 
-/// One running process, as Lambda's execution environments are. Dropping it kills the process.
+/// One running process, like an execution environment of Lambda. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Environment {
-    // Before the server: a bootstrap whose Runtime API is gone complains.
+    // Dropped before the server: a bootstrap complains when its Runtime API is gone.
     process: Process,
     _server: HttpServer,
     shared: Arc<Shared>,
@@ -135,7 +135,7 @@ impl Environment {
         self.events.send(Event { request_id: request_id.clone(), deadline, body }).expect("the server runs");
         let ended = |result| (result, started.elapsed());
         let (result, wall) = tokio::select! {
-            // The outcome goes first: a process may answer and end.
+            // The outcome is polled first: a process may answer and then end.
             biased;
             outcome = outcome => {
                 let outcome = outcome.expect("the server runs");
@@ -153,29 +153,29 @@ impl Environment {
         Invocation { result, wall, usage: self.usage().since(&before) }
     }
 
-    /// From the process's start to its being ready for the first event.
+    /// The time from the process's start until it asked for the first event.
     pub fn init_time(&self) -> Duration {
         self.init
     }
 
-    /// What the process has used since its start; the last known values once it has ended.
+    /// The process's usage since its start; the last known values once it has ended.
     pub fn usage(&self) -> Usage {
         self.process.usage()
     }
 
-    /// Starts the measurement of the peak memory anew. Linux only does so where the kernel lets it; elsewhere the
-    /// peak stays that of the whole life.
+    /// Starts the measurement of the peak memory anew, where the kernel supports it; elsewhere the peak stays that of
+    /// the whole life.
     pub fn reset_peak_memory(&self) {
         self.process.reset_peak_memory();
     }
 
-    /// The lines of the structured log (JSON objects) that have been read so far. They come through a pipe, some time
-    /// after they were written, even after the response: to look for one, wait for it with [`logged`](Self::logged).
+    /// The lines of the structured log (JSON objects) that have been read so far. They come through a pipe and may be
+    /// late, even after the response: to look for one, wait for it with [`logged`](Self::logged).
     pub fn log(&self) -> Vec<Value> {
         log_of(&self.process.output())
     }
 
-    /// The lines of the structured log that are as wished, once there are so many.
+    /// The lines of the structured log that satisfy a condition, once there are so many.
     ///
     /// # Panics
     /// When they do not come.
@@ -283,7 +283,7 @@ impl Api {
     }
 }
 
-/// A response need not be JSON; then it is the text that it is.
+/// A response as JSON; one that is not JSON becomes a text.
 fn json(request: &Request) -> Value {
     let text = || Value::String(String::from_utf8_lossy(&request.body).into_owned());
     serde_json::from_slice(&request.body).unwrap_or_else(|_| text())

@@ -1,4 +1,4 @@
-//! A made-up AWS Secrets Manager with one secret, whose versions a test puts.
+//! A fake AWS Secrets Manager with one secret, whose versions a test puts.
 
 use std::sync::{Arc, Mutex};
 
@@ -30,12 +30,12 @@ impl SecretsManager {
         service
     }
 
-    /// What `AWS_ENDPOINT_URL` should be.
+    /// The value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.endpoint.url()
     }
 
-    /// Puts a new version, which is the current one from now on; the one before it is the previous one.
+    /// Puts a new version, which becomes the current one; the current one becomes the previous one.
     pub fn put(&self, secret: &str) {
         self.versions.lock().unwrap().push(json!({ "SecretString": secret }));
     }
@@ -60,7 +60,7 @@ impl SecretsManager {
         self.endpoint.calls()
     }
 
-    /// How often the current version was asked for.
+    /// The number of requests for the current version.
     pub fn reads(&self) -> usize {
         let stages = self.calls().into_iter().filter(|call| call.body["VersionStage"] == "AWSCURRENT");
         stages.count()

@@ -1,4 +1,5 @@
-//! A check of AWS Signature Version 4: a request that was received is signed again by `aws-sigv4`, as AWS would have it signed.
+//! A check of AWS Signature Version 4: a received request is signed again by `aws-sigv4`, and the signatures are
+//! compared.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,10 +10,10 @@ use aws_smithy_types::date_time::{DateTime, Format};
 
 use crate::http_server::Request;
 
-/// How far a request's date may be from the server's clock (AWS allows five minutes).
+/// The greatest difference between a request's date and the server's clock (AWS allows five minutes).
 const MAX_SKEW: Duration = Duration::from_mins(5);
 
-/// What a request must have been signed with and for.
+/// The credentials and the scope that a request must have been signed with.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// The signer's credentials.
@@ -21,18 +22,18 @@ pub struct Expected {
     pub region: String,
     /// The service of the scope: `execute-api`, `dynamodb`, `sqs`, `events`.
     pub service: String,
-    /// The server's clock; `None` does not look at the date.
+    /// The server's clock; `None` means that the date is not checked.
     pub now: Option<SystemTime>,
 }
 
-/// Why a signature is refused.
+/// The reason why a signature is refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignatureError {
     /// This header is missing, or has another form than the specification gives it.
     Malformed(&'static str),
     /// The date is more than five minutes away from the server's clock.
     Skewed(String),
-    /// A header that signing adds is another one: `authorization` with another key, scope or signature, or with other
+    /// A header that signing adds has another value: `authorization` with another key, scope or signature or with other
     /// signed headers, the token, or the digest of the body.
     Mismatch {
         /// The header's name.
@@ -53,7 +54,7 @@ pub fn access_key(request: &Request) -> Option<&str> {
 /// Checks a request's signature, and that it covers the body, the host and every `x-amz-*` header.
 ///
 /// # Errors
-/// The first thing that AWS would refuse it for.
+/// The first reason for which AWS would refuse it.
 pub fn verify(request: &Request, expected: &Expected) -> Result<(), SignatureError> {
     let authorization = request.header("authorization").ok_or(SignatureError::Malformed("authorization"))?;
     let date = request.header("x-amz-date").ok_or(SignatureError::Malformed("x-amz-date"))?;
@@ -72,7 +73,7 @@ pub fn verify(request: &Request, expected: &Expected) -> Result<(), SignatureErr
     Ok(())
 }
 
-/// The headers that signing adds to the request. What else it has signed of its headers is its own choice.
+/// The headers that signing adds to the request. Which other headers are signed is the client's choice.
 fn signing_headers(
     request: &Request,
     authorization: &str,
@@ -83,7 +84,7 @@ fn signing_headers(
     let signed: Vec<_> = signed.split(',').next().unwrap_or_default().split(';').collect();
     let is_signed = |name: &str| name == "host" || name.starts_with("x-amz-") || signed.contains(&name);
     let headers = request.headers.iter().filter(|(name, _)| is_signed(name.as_str()));
-    // The token is the credentials', whatever the request says.
+    // The token is taken from the credentials, not from the request.
     let headers = headers.filter(|(name, _)| *name != "x-amz-security-token");
     let mut settings = SigningSettings::default();
     if request.headers.contains_key("x-amz-content-sha256") {

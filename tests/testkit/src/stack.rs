@@ -21,18 +21,18 @@ use runner::Runner;
 const FUNCTIONS: [&str; 8] =
     ["authorizer", "session", "message", "relay", "fanout", "presence", "ephemeral", "sweeper"];
 
-/// How long it may take until the stack is up.
+/// The time for the stack to start.
 const START_WITHIN: Duration = Duration::from_mins(3);
 
-/// What `stack.json` says.
+/// The content of `stack.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
-    /// The emulator, which is every AWS service.
+    /// The emulator of all AWS services.
     pub endpoint_url: String,
     /// The region.
     pub region: String,
-    /// Where WebSocket clients connect.
+    /// The URL that WebSocket clients connect to.
     pub websocket_url: String,
     /// The `@connections` endpoint.
     pub connections_endpoint: String,
@@ -44,7 +44,7 @@ pub struct Description {
     pub state_table: String,
     /// The FIFO queue.
     pub queue_url: String,
-    /// The queue of ticks, if the stack counts members.
+    /// The queue of ticks, if the stack has presence or lifecycle events.
     pub presence_queue_url: Option<String>,
     /// The queue of ephemeral messages, if the stack has any.
     pub ephemeral_queue_url: Option<String>,
@@ -52,19 +52,19 @@ pub struct Description {
     pub dlq_url: String,
     /// The event bus.
     pub event_bus_name: String,
-    /// The secret of tokens, if the stack takes tokens that are signed with one.
+    /// The secret of tokens, if the stack has one.
     pub auth_secret_arn: Option<String>,
     /// The demo page, if there is one.
     pub demo_url: Option<String>,
 }
 
-/// A running stack; dropping it ends all of its processes. So does the end of the test's own process, however it ends.
+/// A running stack. Dropping it ends all of its processes, and so does the end of the test's process, however it ends.
 #[derive(Debug)]
 pub struct LocalStack {
     description: Description,
     secret: String,
     runner: Runner,
-    // After the runner, which writes to it until it has ended.
+    // Dropped after the runner, which writes to it until it has ended.
     state: StateFolder,
 }
 
@@ -82,7 +82,7 @@ impl LocalStack {
         Self::run(arguments).await
     }
 
-    /// The same, its secret of tokens made before the stack (`AuthSecretArn`), as an account's own would be.
+    /// Starts a stack whose secret of tokens is made before it (`AuthSecretArn`), as with an account's own secret.
     ///
     /// # Panics
     /// As [`Self::start`] does.
@@ -92,7 +92,7 @@ impl LocalStack {
         Self::run(arguments).await
     }
 
-    /// The same, a minute of an alarm's period as short as this.
+    /// Starts a stack in which a minute of an alarm's period takes this time.
     ///
     /// # Panics
     /// As [`Self::start`] does.
@@ -103,7 +103,7 @@ impl LocalStack {
         Self::run(arguments).await
     }
 
-    /// The same as [`Self::start`], its functions calling services, such as `DYNAMODB`, at endpoints that stand in front of them.
+    /// Starts a stack whose functions call services, such as `DYNAMODB`, at endpoints that stand in front of them.
     ///
     /// # Panics
     /// As [`Self::start`] does.
@@ -160,28 +160,28 @@ impl LocalStack {
         self.description.auth_secret_arn.as_deref().expect("a stack with a secret")
     }
 
-    /// What `stack.json` says.
+    /// The content of `stack.json`.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// The secret of tokens that the stack began with; empty where it takes another issuer's only.
+    /// The first secret of tokens; empty where the stack takes only another issuer's tokens.
     pub fn secret(&self) -> &str {
         &self.secret
     }
 
-    /// Where it keeps everything that it writes: `stack.json`, its logs.
+    /// The folder for everything that it writes: `stack.json`, its logs.
     pub fn state(&self) -> &Path {
         &self.state.folder
     }
 
-    /// Leaves the folder behind for a look at its logs; otherwise it goes with the stack.
+    /// Keeps the folder, for its logs, when the stack is dropped.
     pub fn keep_state(&self) -> &Path {
         self.state.keep.store(true, Ordering::Relaxed);
         self.state()
     }
 
-    /// A token of a subject, good for an hour.
+    /// A token of a subject, valid for an hour.
     pub fn token(&self, subject: &str) -> String {
         let expiry = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(1);
         mint(&self.secret, &json!({ "sub": subject, "exp": expiry.as_secs(), "rooms": everywhere() }))
@@ -208,20 +208,20 @@ impl LocalStack {
         Client::connect(&self.description.websocket_url, handshake).await
     }
 
-    /// For the AWS SDKs' clients of any service of the stack.
+    /// The configuration of the AWS SDKs' clients for any service of the stack.
     pub fn sdk_config(&self) -> SdkConfig {
         sdk_config(&self.description.endpoint_url)
     }
 
-    /// What the runner has printed, and the emulator's log: for a report of a failure.
+    /// The output of the runner and the emulator's log, for the report of a failure.
     pub fn log(&self) -> String {
         let emulator = std::fs::read_to_string(self.state.folder.join("emulator.log")).unwrap_or_default();
         format!("{}\n{emulator}", self.runner.output().join("\n"))
     }
 }
 
-/// Links what `cargo build` made to where the runner looks for it. Not from `target/lambda`, where a deployment puts
-/// functions for another machine.
+/// Links the programs that `cargo build` made into the folder that the runner reads. It does not use `target/lambda`,
+/// where a deployment puts functions for another machine.
 fn stage_functions(built: &Path, code: &Path) {
     for name in FUNCTIONS {
         let folder = code.join(name);

@@ -1,4 +1,4 @@
-//! The steps of a function between its calls, at any of which it can be stopped: for a while, or for good.
+//! The steps of a function between its calls. It can be stopped at any of them, for a while or for good.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,27 +19,27 @@ struct Shared {
 }
 
 impl Steps {
-    /// Stops at the step after so many others.
+    /// Stops the environment after so many steps.
     pub fn stop_after(&self, steps: u64) {
         *self.0.left.lock().unwrap() = Some(steps);
     }
 
-    /// Stops no more.
+    /// Stops the environment no more.
     pub fn run_free(&self) {
         *self.0.left.lock().unwrap() = None;
     }
 
-    /// Waits until it is stopped.
+    /// Waits until the environment is stopped.
     pub async fn stopped(&self) {
         self.0.stopped.notified().await;
     }
 
-    /// Lets it go on.
+    /// Lets the environment go on.
     pub fn release(&self) {
         self.0.released.notify_one();
     }
 
-    /// Comes to a step.
+    /// Marks a step of the environment, which waits here when it is to be stopped.
     pub async fn pass(&self) {
         let is_stop = {
             let mut left = self.0.left.lock().unwrap();
@@ -54,7 +54,7 @@ impl Steps {
     }
 }
 
-/// Drives a future until it is done, but polls it only so often: then it is dropped where it stands.
+/// Drives a future until it is done, but polls it only so many times; then it is dropped.
 pub async fn polled_at_most<F: Future>(polls: u32, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), polls);
     poll_fn(move |context| match left.checked_sub(1) {

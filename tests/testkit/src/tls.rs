@@ -18,7 +18,8 @@ use tokio_rustls::server::TlsStream;
 pub(crate) struct Tls(TlsAcceptor);
 
 impl Tls {
-    /// Makes a certificate and writes it to a file, for clients to trust. The protocols are those that it offers, the best first.
+    /// Makes a certificate and writes it to a file, for clients to trust. The protocols are offered in this order, the
+    /// preferred one first.
     pub(crate) fn start(certificate: &Path, protocols: &[&str]) -> io::Result<Self> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -33,7 +34,7 @@ impl Tls {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// Shakes hands; says whether the client speaks HTTP/2.
+    /// Shakes hands; returns also whether the client speaks HTTP/2.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, bool)> {
         let stream = self.0.accept(stream).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -45,7 +46,7 @@ impl Tls {
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
-    /// The certificate's file: `SSL_CERT_FILE` of who is to trust it.
+    /// The certificate's file: `SSL_CERT_FILE` for clients that are to trust it.
     pub certificate: PathBuf,
     serving: JoinHandle<()>,
 }
@@ -81,7 +82,7 @@ impl TlsFront {
 impl Drop for TlsFront {
     fn drop(&mut self) {
         self.serving.abort();
-        // A file that stays behind harms nobody.
+        // A file that cannot be removed does no harm.
         let _ = std::fs::remove_file(&self.certificate);
     }
 }

@@ -17,7 +17,7 @@ impl TokenBucket {
         Self { rate, burst, tokens: burst, refilled: now }
     }
 
-    /// One that has nothing yet, and is refilled from a moment on.
+    /// An empty bucket, which is refilled from a moment on.
     pub fn empty(rate: f64, burst: f64, from: Instant) -> Self {
         Self { rate, burst, tokens: 0.0, refilled: from }
     }

@@ -15,21 +15,21 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::history::Seen;
 use connection::Command;
 
-/// How long a reply may take. The local stack runs dev binaries, and starts them at the first call.
+/// The time for a reply. The local stack runs dev binaries, and starts them at the first call.
 const REPLY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A frame as it was received.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// When.
+    /// The time of arrival.
     pub at: Instant,
     /// Its text.
     pub text: String,
-    /// The text as JSON; `null` when it is none.
+    /// The text as JSON; `null` when it is not JSON.
     pub json: Value,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum End {
     /// The server sent a close frame with this code and reason.
@@ -55,7 +55,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// What a handshake is asked for with.
+/// The parameters of a handshake.
 #[derive(Clone, Debug, Default)]
 pub struct Handshake {
     /// The `token` of the query.
@@ -67,19 +67,19 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// With this token in the query.
+    /// A handshake with this token in the query.
     pub fn token(token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..Self::default() }
     }
 
-    /// Joins this room at once.
+    /// Adds a room to join at once.
     #[must_use]
     pub fn room(mut self, room: &str) -> Self {
         self.room = Some(room.to_owned());
         self
     }
 
-    /// With this header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
@@ -98,12 +98,12 @@ impl Handshake {
     }
 }
 
-/// A connected client. Dropping it is killing it.
+/// A connected client. Dropping it ends the connection without a close frame.
 #[derive(Debug)]
 pub struct Client {
     commands: mpsc::UnboundedSender<Command>,
     received: Arc<Mutex<Vec<Received>>>,
-    /// How many frames have been received, so that waiting costs nothing; the end of the connection.
+    /// The number of frames received so far, to be waited for, and the end of the connection.
     progress: watch::Receiver<(usize, Option<End>)>,
     requests: Mutex<u64>,
 }
@@ -153,7 +153,7 @@ impl Client {
         self.send_text(&frame.to_string());
     }
 
-    /// Sends a frame with a `requestId` of its own, and waits for the reply to it: also an `error`.
+    /// Sends a frame with a `requestId` of its own, and waits for the reply, which may be an `error`.
     pub async fn request(&self, mut frame: Value) -> Value {
         let request_id = self.next_request_id();
         frame["requestId"] = json!(request_id);
@@ -202,12 +202,12 @@ impl Client {
         format!("r{}", *requests)
     }
 
-    /// Joins a room; the `joined` reply.
+    /// Joins a room; returns the `joined` reply.
     pub async fn join(&self, room: &str) -> Value {
         self.request_for("joined", json!({ "action": "joinRoom", "roomId": room })).await
     }
 
-    /// Joins a room again from where it was left; the `joined` reply with what was missed.
+    /// Joins a room again from where it was left; returns the `joined` reply with the missed messages.
     pub async fn join_after(&self, room: &str, after: u64) -> Value {
         self.request_for("joined", json!({ "action": "joinRoom", "roomId": room, "after": after })).await
     }
@@ -217,7 +217,7 @@ impl Client {
         self.request_for("left", json!({ "action": "leaveRoom", "roomId": room })).await;
     }
 
-    /// Sends a message; the id it was accepted under.
+    /// Sends a message; returns the id under which it was accepted.
     pub async fn say(&self, room: &str, data: Value) -> String {
         let frame = json!({ "action": "sendMessage", "roomId": room, "data": data });
         let accepted = self.request_for("accepted", frame).await;
@@ -229,7 +229,7 @@ impl Client {
         self.received.lock().unwrap().clone()
     }
 
-    /// The frames from this place on, in order.
+    /// The frames from this position on, in order.
     pub fn received_from(&self, place: usize) -> Vec<Received> {
         self.received.lock().unwrap().get(place..).unwrap_or_default().to_vec()
     }
@@ -242,7 +242,7 @@ impl Client {
         broadcasts.flat_map(|frame| frame.json["messages"].as_array().cloned().unwrap_or_default()).collect()
     }
 
-    /// What the checker takes: every message of every broadcast of any room, in order of arrival.
+    /// The messages as the checker takes them: every message of every broadcast of any room, in order of arrival.
     pub fn seen(&self) -> Vec<Seen> {
         let mut seen = Vec::new();
         for frame in self.received().iter().filter(|frame| frame.json["type"] == "messages") {
@@ -255,7 +255,7 @@ impl Client {
         seen
     }
 
-    /// Waits for a frame, one that is there already included; the first that fits.
+    /// Waits for the first frame that satisfies a condition, which may have arrived already.
     ///
     /// # Panics
     /// When none comes within twenty seconds, or the connection ends first.
@@ -265,7 +265,7 @@ impl Client {
         self.wait(what, REPLY_WITHIN, found).await
     }
 
-    /// Waits until this many messages of a room have been broadcast to this client; then all there are.
+    /// Waits until this many messages of a room have been broadcast to this client; returns all there are.
     ///
     /// # Panics
     /// When they do not come in time, or the connection ends first.
@@ -275,7 +275,7 @@ impl Client {
         self.messages(room)
     }
 
-    /// How the connection ended, if it has.
+    /// The end of the connection, if it has ended.
     pub fn end(&self) -> Option<End> {
         self.progress.borrow().1.clone()
     }
@@ -291,7 +291,7 @@ impl Client {
         ended.1.clone().expect("an end")
     }
 
-    /// Closes with a close frame, in good order.
+    /// Closes the connection with a close frame.
     pub async fn close(self) {
         self.command(Command::Close);
         self.ended().await;
@@ -307,7 +307,7 @@ impl Client {
         let mut progress = self.progress.clone();
         let look = async {
             loop {
-                // Marked as seen before the look, so that what comes during the look is not slept through.
+                // The value is marked as seen before the check, so that changes during the check are noticed.
                 let end = progress.borrow_and_update().1.clone();
                 let frames = self.received();
                 if let Some(found) = found(&frames) {

@@ -81,7 +81,7 @@ impl Alarms {
     }
 }
 
-/// Takes a message away for good, as an operator does who has looked at it.
+/// Deletes a message, as an operator does after looking at it.
 async fn discard(stack: &LocalStack, queue_url: &str, text: &str) {
     let message = received(stack, queue_url, text).await;
     let delete = Sqs::new(&stack.sdk_config()).delete_message().queue_url(queue_url);
@@ -235,7 +235,8 @@ pub(crate) async fn a_queue_that_nobody_reads_rings_until_somebody_does(stacks: 
     alarms.is_quiet("queue-age").await;
 }
 
-/// What the emulator has no cause for: numbers of AWS, under the dimensions that AWS gives them, and those of functions.
+/// Alarms on figures that the emulator does not produce, put here under the dimensions that AWS gives them, and alarms
+/// on those of functions.
 pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     let stacks = stacks.alarms().await;
     let stack = &stacks.read().await.stack;

@@ -67,7 +67,7 @@ pub(crate) async fn fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_o
     for (number, client) in in_two.iter().enumerate() {
         client.expect_messages(&room(number + 1), MESSAGES, PATIENCE).await;
     }
-    // What still was on its way to a leaver arrives before this.
+    // Frames that were still on their way to a leaver arrive before this.
     clients[0].say("fifty:left", json!("the end")).await;
     for leaver in leavers {
         leaver.expect_messages("fifty:left", 1, PATIENCE).await;
@@ -130,7 +130,7 @@ pub(crate) async fn a_retry_with_the_same_id_arrives_once(stacks: &Stacks) {
         let accepted = alice.request_for("accepted", send.clone()).await;
         assert_eq!((&accepted["roomId"], &accepted["id"]), (&json!("retry"), &json!("order-1")));
     }
-    // Of another sender it is another message.
+    // The same id from another sender is another message.
     bob.request_for("accepted", send).await;
     let last = alice.say("retry", json!("last")).await;
     let messages = bob.expect_messages("retry", 3, PATIENCE).await;

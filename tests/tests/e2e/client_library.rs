@@ -38,7 +38,7 @@ async fn its_tests_pass_on_the_stack(stacks: &Stacks) -> Result<Completion, Fail
     Ok(Completion::Completed)
 }
 
-/// On a stack of its own: no other scenario wants the producer of prices beside it.
+/// This runs on a stack of its own: no other scenario should have the producer of prices beside it.
 async fn its_demo_page_works_in_chromium() -> Result<Completion, Failed> {
     if !has_packages() {
         return Ok(without_packages());
@@ -48,7 +48,7 @@ async fn its_demo_page_works_in_chromium() -> Result<Completion, Failed> {
     };
     let stack = LocalStack::start_with_demo().await;
     let url = stack.description().demo_url.clone().ok_or("the stack has no demo page")?;
-    // It builds the page first; the stack serves what is there when it is asked.
+    // The test builds the page first; the stack serves the page as it is when asked.
     let variables = [("ROOMCAST_DEMO_URL", OsStr::new(&url)), ("ROOMCAST_CHROMIUM", OsStr::new(&chromium))];
     let ended = npm_run("test:browser", &variables).await;
     ended.map_err(|error| format!("{error}\nthe stack's logs are in {}", stack.keep_state().display()))?;

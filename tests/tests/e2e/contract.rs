@@ -1,4 +1,4 @@
-//! What `make local` tells other programs: `stack.json` and tokens.
+//! The contract of `make local` with other programs: `stack.json` and tokens.
 
 use std::path::Path;
 

@@ -17,7 +17,7 @@ pub(crate) fn kill_environments(stack: &LocalStack, function: &str) -> usize {
     };
     let mut killed = 0;
     for process in fs::read_dir("/proc").expect("/proc, as Linux has it").flatten() {
-        // Those of others cannot be read, and some end meanwhile.
+        // Processes of other users cannot be read, and some end meanwhile.
         if fs::read(process.path().join("environ")).is_ok_and(|environment| is_one(&environment)) {
             let done = Command::new("kill").arg("-KILL").arg(process.file_name()).output().expect("`kill`");
             killed += usize::from(done.status.success());

@@ -1,4 +1,4 @@
-//! Ephemeral messages: posted to who is there, and kept by nobody.
+//! Ephemeral messages: posted to the connections in the room, and kept nowhere.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) async fn typing_is_seen_and_leaves_no_trace(stacks: &Stacks) {
     let seen = expect(&bob, room, &json!("Ann types")).await;
     assert_eq!((&seen["from"], &seen["key"]), (&json!("typing-ann"), &json!("typing")));
     assert!(seen["sentAt"].is_u64() && seen.get("seq").is_none(), "{seen}");
-    // Whoever sent it gets it as all others do.
+    // The sender gets it like all others.
     expect(&ann, room, &json!("Ann types")).await;
     // A message after it has the log's first number of the room, and nothing else was kept.
     ann.say(room, json!("said")).await;
@@ -65,7 +65,7 @@ pub(crate) async fn a_producers_ephemerals_arrive_unless_they_are_old(stacks: &S
     let old = json!({ "v": 1, "roomId": room, "from": "feed", "sentAt": u64::try_from(long_ago.as_millis()).unwrap(), "data": "old" });
     produce(stack, room, &old).await;
     produce(stack, room, &json!({ "roomId": room })).await;
-    // How long a queue takes is not what is looked at here: until one arrives in time.
+    // The queue's delay is not the subject here, so messages are sent until one arrives in time.
     let mut number = 0;
     crate::wait::until("a new one arrives", async || {
         number += 1;

@@ -67,7 +67,7 @@ pub(crate) async fn an_event_that_is_no_message_goes_to_the_dead_letter_queue_wi
     assert_eq!(alice.expect_messages("events-bad", 1, PATIENCE).await[0]["data"], "good");
 }
 
-/// Many at once, which come to several environments: each is there once, in whatever order.
+/// Many events at once come to several environments: each arrives once, in any order.
 pub(crate) async fn a_burst_of_events_reaches_its_rooms_whole(stacks: &Stacks) {
     const EVENTS: usize = 60;
     let stack = stacks.shared().await;
@@ -91,7 +91,8 @@ pub(crate) async fn a_burst_of_events_reaches_its_rooms_whole(stacks: &Stacks) {
     }
 }
 
-/// What EventBridge could not deliver, and what relay could not send a thousand times: nobody needs to redrive it.
+/// Events that EventBridge could not deliver, or that `relay` could not send a thousand times: nobody needs to redrive
+/// them.
 pub(crate) async fn the_failure_queue_is_drained_by_itself(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let alice = stack.connect_with(&Handshake::token(&stack.token("drain-alice")).room("drained")).await.unwrap();
@@ -103,7 +104,7 @@ pub(crate) async fn the_failure_queue_is_drained_by_itself(stacks: &Stacks) {
     });
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
     let mut send = client.send_message().queue_url(&failures).message_body(event.to_string());
-    // As EventBridge marks what it gives up ("Using dead-letter queues to process undelivered events").
+    // EventBridge marks events that it gives up in this way ("Using dead-letter queues to process undelivered events").
     for (name, value) in [("ERROR_CODE", "NO_PERMISSIONS"), ("RULE_ARN", "arn:aws:events:us-east-1:0:rule/r")] {
         let value = MessageAttributeValue::builder().data_type("String").string_value(value).build().unwrap();
         send = send.message_attributes(name, value);
@@ -118,7 +119,7 @@ pub(crate) async fn an_event_of_another_type_is_kept_where_it_can_be_read(stacks
     let stack = stacks.shared().await;
     let detail = json!({ "roomId": "unmatched", "data": "misspelt" }).to_string();
     let id = put_all(stack, "prices.feed", "roomcast.mesage", &[detail]).await.remove(0);
-    // One after it that is for a room: the first would have come by then.
+    // An event after it is for a room: the first would have arrived by then.
     put(stack, "prices.feed", &json!({ "roomId": "unmatched", "data": "spelt" })).await;
     let kept = received(stack, &queue_url(stack, "UnmatchedQueue").await, &id).await;
     assert!(kept.body().unwrap().contains("roomcast.mesage"));

@@ -30,7 +30,7 @@ async fn assert_converge(stack: &LocalStack, room: &str, messages: usize, client
     let log = whole_log(stack, room, messages).await;
     let before_first = log.head() - messages as u64;
     let histories = join_all(clients.iter().enumerate().map(|(number, client)| async move {
-        // It was there before the first message.
+        // The reader was there before the first message.
         let mut reader = Reader::new(room, before_first);
         reader.read_broadcasts(client);
         let again = stack.connect(&format!("{room}-{number}")).await.unwrap();
@@ -78,7 +78,7 @@ pub(crate) async fn clients_converge_when_a_fifth_of_all_posts_is_lost(stacks: &
     faulty.posts.behave(Behaviour::Pass);
 }
 
-/// What a client had before stays with it, what it did not get comes with the redelivery, under the same numbers.
+/// A client keeps the messages that it had; the missing ones come with the redelivery, under the same numbers.
 pub(crate) async fn killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered(stacks: &Stacks) {
     const DELIVERED: usize = 5;
     let faulty = stacks.faulty().await;

@@ -1,4 +1,4 @@
-//! Rows of connections that are no more, and connections whose rows are no more.
+//! Rows whose connections no longer exist, and connections whose rows no longer exist.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub(crate) async fn a_killed_client_leaves_no_row_after_the_next_broadcast(stack
     until("no row is left", async || rows(stack, "killed:too").await.is_empty().then_some(())).await;
 }
 
-/// The emulator never loses a `$disconnect`; API Gateway, which promises none, is played by rows of connections that
-/// never were.
+/// The emulator never loses a `$disconnect`, but API Gateway may: rows of connections that never existed stand for
+/// that.
 pub(crate) async fn rows_whose_disconnect_was_lost_go_with_the_next_broadcast_but_young_ones_stay(stacks: &Stacks) {
     const STALE: u64 = 30; // enough for shards
     let stack = stacks.shared().await;
@@ -33,7 +33,8 @@ pub(crate) async fn rows_whose_disconnect_was_lost_go_with_the_next_broadcast_bu
         plant_row(stack, "stale", &format!("stale{number}="), number * 2000, long_ago).await;
     }
     plant_row(stack, "stale:other", "stale0=", 0, long_ago).await;
-    // A handshake that is still under way answers 410 as well. From the future, to stay young however slow the machine.
+    // A handshake that is still under way answers 410 as well. The row is dated in the future, to stay young on a slow
+    // machine.
     plant_row(stack, "stale", "young=", 7, now() + Duration::from_mins(10)).await;
     let connections = async || -> Vec<_> { rows(stack, "stale").await.into_iter().map(|row| row.connection).collect() };
     alice.say("stale", json!("hello")).await;
@@ -74,7 +75,7 @@ pub(crate) async fn a_living_connection_that_is_said_to_be_gone_is_closed_and_co
     let stack = &faulty.stack;
     let (alice, bob) = (stack.connect("false-alice").await.unwrap(), stack.connect("false-bob").await.unwrap());
     let joined = alice.join("false").await;
-    // As one who has been there for longer than a handshake takes.
+    // The row looks like that of a member that has been there for longer than a handshake takes.
     let row = rows(stack, "false").await.remove(0);
     plant_row(stack, "false", &row.connection, 7, now().checked_sub(Duration::from_mins(10)).unwrap()).await;
     faulty.posts.behave(Behaviour::SayGone);

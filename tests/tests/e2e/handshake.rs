@@ -1,4 +1,4 @@
-//! Who may connect, and with what.
+//! Handshakes: who may connect, and with what.
 
 use serde_json::json;
 use testkit::stack::mint;
@@ -41,7 +41,7 @@ pub(crate) async fn a_token_in_the_authorization_header_connects(stacks: &Stacks
 pub(crate) async fn connecting_with_a_room_joins_it_at_once(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let _alice = stack.connect_with(&Handshake::token(&stack.token("at-once")).room("at-once")).await.unwrap();
-    // Without a wait: the row was there before the handshake was answered.
+    // There is no wait here: the row was there before the handshake was answered.
     assert_eq!(users(stack, "at-once").await, ["at-once"]);
 }
 

@@ -1,5 +1,5 @@
-//! Frames of somebody who means harm: each is refused with the right code, or does no harm; and the connection's next frame
-//! is served.
+//! Frames of an attacker: each is refused with the right code or does no harm, and the connection's next frame is
+//! served.
 
 use serde_json::{Value, json};
 use testkit::websocket::{Client, Handshake};
@@ -11,7 +11,7 @@ use crate::wait::{PATIENCE, until};
 /// Text that must not come back at length.
 const LONG: usize = 30_000;
 
-/// Levels of nesting beyond what is read, and not beyond what the emulator passes on.
+/// Levels of nesting that are too many for the functions, but not for the emulator.
 const DEEP: usize = 400;
 
 fn nested(depth: usize, open: &str, close: &str) -> String {
@@ -68,7 +68,7 @@ fn frames() -> Vec<(String, &'static str)> {
         (send(r#""data":1,"data":2"#), "bad_request"),
         (send(r#""data":"#), "bad_request"),
         (send(&format!(r#""data":{}"#, nested(DEEP, "[", "]"))), "bad_request"),
-        // What some of the room's clients could not parse, and would get again at each sync.
+        // Some of the room's clients could not parse this, and would get it again at each sync.
         (send(r#""data":[1e400]"#), "bad_request"),
         (send(r#""data":"\ud800""#), "bad_request"),
         (send(r#""data":1,"id":"\ud800""#), "bad_request"),
@@ -120,7 +120,7 @@ pub(crate) async fn each_hostile_frame_is_refused_and_the_next_one_served(stacks
     assert_eq!(mallory.messages("hostile:1"), [] as [Value; 0], "nothing was accepted");
 }
 
-/// What looks like an attack and is data arrives as it was sent.
+/// Data that looks like an attack arrives as it was sent.
 pub(crate) async fn data_is_data_whatever_it_looks_like(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let room = "hostile-data";
@@ -139,7 +139,7 @@ pub(crate) async fn data_is_data_whatever_it_looks_like(stacks: &Stacks) {
     assert!(messages.iter().map(|message| &message["data"]).eq(&sent), "{messages:?}");
 }
 
-/// Ids that look alike where two are put together are two messages, whoever sends them.
+/// Pairs of sender and id that look alike when joined are two messages.
 pub(crate) async fn ids_that_could_collide_do_not(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let room = "hostile-ids";

@@ -1,4 +1,4 @@
-//! Lifecycle events: what the bus hears of who comes and goes.
+//! Lifecycle events on the bus, about members that come and go.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ impl<'a> Listener<'a> {
         Self { stack, queue_url, heard: Vec::new() }
     }
 
-    /// Everything so far, in order.
+    /// All events so far, in order.
     async fn heard(&mut self) -> &[Value] {
         let client = Sqs::new(&self.stack.sdk_config());
         loop {

@@ -56,7 +56,7 @@ use tokio::runtime::Runtime;
 /// Scenarios at once. They wait more than they work, but the emulator is one Python process.
 const THREADS: usize = 4;
 
-/// How long one scenario may take, the start of its stack included. On an idle machine none takes 30 seconds.
+/// The time for one scenario, the start of its stack included. On an idle machine none takes 30 seconds.
 const SCENARIO_WITHIN: Duration = Duration::from_mins(4);
 
 /// A trial for each scenario, with its path as its name.
@@ -76,7 +76,7 @@ async fn in_time(scenario: impl Future<Output = ()>) -> Result<(), Failed> {
     done.map_err(|_| format!("not done within {SCENARIO_WITHIN:?}").into())
 }
 
-/// What an operator does with rooms, messages and connections.
+/// The scenarios of an operator's work with rooms, messages and connections.
 fn operators(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
     scenarios![runtime, stacks;
         arguments::bad_arguments_are_refused_with_their_limit,

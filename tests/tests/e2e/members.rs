@@ -1,4 +1,4 @@
-//! What the tables hold of state and of members, read and written past all of Roomcast.
+//! The rows of state and of members in the tables, read and written past all of Roomcast.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -83,7 +83,7 @@ pub(crate) async fn hold(stack: &LocalStack, room: &str, time: Duration) {
     set(stack, &published(room), room, "nextAt", until).await;
 }
 
-/// Has a room be as one whose members have been too many for a list.
+/// Makes a room look as if its members had been too many for a list.
 pub(crate) async fn plant_count(stack: &LocalStack, room: &str, count: u64) {
     let put = client(stack).put_item().table_name(&stack.description().connections_table);
     let put = put.item("connectionId", text(&published(room))).item("roomId", text(room));

@@ -9,7 +9,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use testkit::http_server::{Answer, Handler, HttpServer, Reply, Request};
 
-/// What happens to posts.
+/// The behaviour of the endpoint towards posts.
 #[derive(Debug)]
 pub(crate) enum Behaviour {
     /// They arrive.
@@ -26,7 +26,7 @@ pub(crate) enum Behaviour {
     Lose { share: f64, random: fastrand::Rng },
 }
 
-/// What becomes of one request.
+/// The fate of one request.
 enum Fate {
     Arrives,
     Hangs,
@@ -61,12 +61,12 @@ impl Posts {
         self.server.url()
     }
 
-    /// Where posts go; before, they are answered 503.
+    /// Sets the URL that posts go to; before that they are answered 503.
     pub(crate) fn lead_to(&self, url: &str) {
         self.state.lock().unwrap().api = Some(Arc::new(Api::at(url)));
     }
 
-    /// What happens from now on.
+    /// Sets the behaviour from now on.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         let mut state = self.state.lock().unwrap();
         state.behaviour = behaviour;

@@ -1,4 +1,4 @@
-//! Presence: who is in a room, as its connections hear of it.
+//! Presence: the members of a room, as its connections are told of them.
 
 use serde_json::{Value, json};
 use testkit::stack::LocalStack;
@@ -14,7 +14,7 @@ async fn enter(client: &Client, room: &str, data: &Value) -> Value {
     client.request_for("joined", join).await
 }
 
-/// The list that a client has by its replies and frames: what it was told when it joined, and each frame applied.
+/// The list that a client has: what it was told when it joined, and each frame applied.
 struct List<'a> {
     client: &'a Client,
     room: &'a str,
@@ -84,14 +84,14 @@ pub(crate) async fn those_who_come_and_go_are_told_once(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let room = "presence:pub";
     let watcher = stack.connect("pub-watcher").await.unwrap();
-    // One who only looks is in no list.
+    // A client that only watches is in no list.
     let joined = watcher.request_for("joined", json!({ "action": "joinRoom", "roomId": room })).await;
     assert!(joined.get("presence").is_none() && joined.get("now").is_none(), "{joined}");
     let ann = stack.connect("pub-ann").await.unwrap();
     let joined = enter(&ann, room, &json!({ "name": "Ann" })).await;
     assert!(joined["now"].is_u64(), "{joined}");
     let mut list = List::of(&ann, room, &joined);
-    // One is in the list from the beginning.
+    // A member's own entry is in the list from the beginning.
     assert_eq!(list.members, [("pub-ann".to_owned(), json!({ "name": "Ann" }))]);
     // Frames go to everybody in the room.
     watcher.expect("the frame of those who look", |frame| frame["type"] == "presence" && frame["count"] == 1).await;
@@ -135,11 +135,11 @@ pub(crate) async fn an_end_that_nobody_reports_is_found_by_the_living(stacks: &S
     let synced = ann.request_for("synced", sync.clone()).await;
     assert_eq!(synced["presence"][room], json!({ "rev": list.rev, "count": 2 }), "{synced}");
     assert!(synced["now"].is_u64(), "{synced}");
-    // After half a lease without a look, the beat of one who lives asks for one.
+    // After half a lease without a look, the beat of a living member asks for one.
     forget_look(stack, room).await;
     ann.request_for("synced", sync).await;
     list.becomes(&["ghosts-ann"]).await;
-    // Who does not ask is told no more than before.
+    // A client that does not ask is told no more than before.
     let synced = ann.request_for("synced", json!({ "action": "sync", "rooms": { room: 0 } })).await;
     assert!(synced.get("presence").is_none() && synced.get("now").is_none(), "{synced}");
 }
@@ -203,7 +203,7 @@ pub(crate) async fn of_a_large_room_the_number_alone_is_told(stacks: &Stacks) {
     let all = u64::try_from(others.len() + 1).unwrap();
     let frame = counted(&ann, room, all).await;
     assert!(frame.get("joined").is_none() && frame.get("left").is_none(), "{frame}");
-    // Who they are can be looked up all the same.
+    // The members can be looked up all the same.
     let found = async || (paged(&ann, room, 2).await.len() == others.len() + 1).then_some(());
     until("all of them are found", found).await;
     // Well below the number there is a list again.

@@ -56,7 +56,7 @@ pub(crate) async fn poison_in_the_queue_goes_to_the_dead_letter_queue_and_blocks
     }
 }
 
-/// How many are conflated depends on how the queue cuts its batches; what must hold does not.
+/// The number of conflated messages depends on how the queue cuts its batches; the guarantees do not.
 pub(crate) async fn of_messages_with_a_key_all_are_logged_and_the_newest_arrives(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let alice = stack.connect_with(&Handshake::token(&stack.token("keys-alice")).room("keys")).await.unwrap();

@@ -9,7 +9,7 @@ use testkit::websocket::Client;
 pub(crate) struct Reader {
     room: String,
     last: u64,
-    /// What the application saw.
+    /// The messages that the application saw.
     pub(crate) seen: Vec<Seen>,
 }
 
@@ -19,7 +19,7 @@ impl Reader {
         Self { room: room.to_owned(), last, seen: Vec::new() }
     }
 
-    /// Joins from where it stands, and reads what was missed.
+    /// Joins from its position, and reads missed messages.
     pub(crate) async fn join(&mut self, client: &Client) {
         let joined = client.join_after(&self.room, self.last).await;
         if self.recover(&joined) {

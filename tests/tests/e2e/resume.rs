@@ -1,4 +1,4 @@
-//! Coming back: what was missed, and what was long ago.
+//! Clients that come back, after a short or a long time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(crate) async fn a_client_cut_at_random_moments_sees_every_message_once(stack
     };
     let (sent, mut reader) = tokio::join!(sending, reading);
     let sent = sent.into_iter().sum();
-    // What was sent to the room last is logged when it has arrived.
+    // All messages of the room are logged when the last one has arrived.
     let client = stack.connect("cut-reader").await.unwrap();
     reader.join(&client).await;
     crate::wait::until("the last message is logged", async || (log(stack, "cut").await.len() == sent).then_some(()))
@@ -77,7 +77,7 @@ pub(crate) async fn history_comes_in_pages_newest_first(stacks: &Stacks) {
     let alice = stack.connect_with(&Handshake::token(&stack.token("pages-alice")).room("pages")).await.unwrap();
     let all = fill(&alice, "pages", 25).await;
     whole_log(stack, "pages", 25).await;
-    // Who reads need not be in the room.
+    // A client may read the log without being in the room.
     let bob = stack.connect("pages-bob").await.unwrap();
     let mut before = None;
     for (expected, more) in [(&all[15..], true), (&all[5..15], true), (&all[..5], false)] {

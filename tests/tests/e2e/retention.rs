@@ -20,7 +20,8 @@ pub(crate) async fn what_has_expired_is_reported_as_truncated(stacks: &Stacks) {
         expire(stack, "old", *seq).await;
     }
     let bob = stack.connect("old-bob").await.unwrap();
-    // Up to what is retained: nothing is missing after the third. From the beginning: of what is retained.
+    // From the last message before the retained ones, nothing is missing; from the beginning, only the retained ones
+    // are left.
     for (after, missed, truncated) in
         [(numbers[1], 2, true), (numbers[2], 2, false), (numbers[3], 1, false), (0, 2, false)]
     {

@@ -76,7 +76,7 @@ pub(crate) async fn a_connection_ends_with_its_token(stacks: &Stacks) {
     let joined = brief.join("brief").await;
     assert!(joined["expiresInMs"].as_u64().unwrap() <= 4_000, "{joined}");
     let message = || json!({ "action": "sendMessage", "roomId": "brief", "data": 1 });
-    // Until the leeway is over too; then the answer comes before the end.
+    // The leeway must be over too; then the answer comes before the close.
     let told = until("the end of the token", async || {
         brief.send(&message());
         brief.received().into_iter().find(|frame| frame.json["code"] == "forbidden")

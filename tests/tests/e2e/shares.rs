@@ -1,4 +1,4 @@
-//! Whoever takes too much is told when to come back, and is served then.
+//! Shares: a client that takes too much is told when to come back, and is served then.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ pub(crate) const AUDIENCE: &str = "roomcast";
 /// A minute of an alarm's period, on the stack of alarms.
 pub(crate) const ALARM_MINUTE: Duration = Duration::from_secs(2);
 
-/// Every stack of the run; `None` is one that did not start, which nobody tries again.
+/// All stacks of the run; `None` stands for one that did not start, which nobody tries again.
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
     shared: OnceCell<Option<LocalStack>>,
@@ -85,7 +85,7 @@ impl Stacks {
         started(&self.tokens, TokensStack::start()).await
     }
 
-    /// The stack whose posts can be made to fail. One scenario has it at a time, and finds it without faults.
+    /// The stack whose posts can be made to fail. One scenario has it at a time, and gets it without faults.
     pub(crate) async fn faulty(&self) -> MutexGuard<'_, FaultyStack> {
         let start = async { Mutex::new(FaultyStack::start().await) };
         let stack = started(&self.faulty, start).await.lock().await;
@@ -93,7 +93,8 @@ impl Stacks {
         stack
     }
 
-    /// The stack whose alarms are low and quick. Scenarios share it; one that breaks what others need takes it alone.
+    /// The stack whose alarms have low thresholds and short periods. Scenarios share it; one that breaks what others
+    /// need takes it alone.
     pub(crate) async fn alarms(&self) -> &RwLock<FaultyStack> {
         started(&self.alarms, async { RwLock::new(FaultyStack::start_with_quick_alarms().await) }).await
     }
@@ -140,7 +141,7 @@ where
     stack.as_ref().expect("the stack did not start: the reason stands above")
 }
 
-/// A stack whose fan-out posts through an endpoint that can be told to fail; what it does not fail arrives.
+/// A stack whose fan-out posts through an endpoint that can be told to fail; the other posts arrive.
 #[derive(Debug)]
 pub(crate) struct FaultyStack {
     /// The stack.
@@ -197,11 +198,11 @@ pub(crate) struct TokensStack {
     pub(crate) stack: LocalStack,
     /// The other issuer, which publishes all three keys at first.
     pub(crate) issuer: Issuer,
-    /// A key that stays.
+    /// A key that stays published.
     pub(crate) rsa: SigningKey,
     /// Another one.
     pub(crate) ec: SigningKey,
-    /// A key that is taken back.
+    /// A key that is withdrawn.
     pub(crate) old: SigningKey,
 }
 

@@ -30,7 +30,7 @@ async fn join(client: &Client, room: &str) -> Value {
     client.request_for("joined", json!({ "action": "joinRoom", "roomId": room, "state": true })).await
 }
 
-/// Every page of a room's state from where a reply of [`join`] ends; with the first page's entries.
+/// All further pages of a room's state after a reply of [`join`], with the first page's entries.
 async fn whole(client: &Client, room: &str, joined: &Value, limit: u64) -> Vec<Value> {
     let mut entries = joined["state"].as_array().expect("entries").clone();
     let mut next = joined["stateNext"].clone();
@@ -75,11 +75,11 @@ pub(crate) async fn a_joiner_has_the_newest_value_of_each_key(stacks: &Stacks) {
     assert_eq!((&euro["from"], &euro["data"]), (&json!("feed"), &json!({ "bid": 1.08 })));
     assert!(euro["sentAt"].is_u64() && euro.get("ttlSeconds").is_none(), "{euro}");
     assert_eq!((&pound["seq"], &pound["ttlSeconds"], &pound["data"]), (&json!(seq("m6")), &json!(3_600), &json!(2)));
-    // Whoever has it from before must learn that it is gone, and which versions are older.
+    // A client that had the key must learn that it is gone, and which versions are older.
     assert_eq!(joined["stateRemoved"], json!([{ "key": "DEM", "seq": seq("m4"), "version": 4 }]), "{joined}");
     assert!(joined.get("stateNext").is_none(), "{joined}");
 
-    // What comes after it comes by the stream, with the same fields.
+    // Later changes come as broadcasts, with the same fields.
     let alice = stack.connect("state-alice").await.unwrap();
     let set =
         json!({ "action": "sendMessage", "roomId": room, "key": "EURUSD", "version": 8, "ttlSeconds": 60, "data": 2 });
@@ -113,7 +113,7 @@ pub(crate) async fn state_comes_in_pages(stacks: &Stacks) {
     let joined = join(&bob, room).await;
     let all = keys(&joined["state"]).join(" ");
     assert_eq!(all, "k0 k1 k2 k3 k4 k5 k6");
-    // As one whose first page ended before all of them.
+    // The request looks like that of a client whose first page ended before all of them.
     let first = json!({ "seq": joined["seq"], "state": [], "stateNext": "" });
     for limit in [1, 3, 7] {
         assert_eq!(keys(&json!(whole(&bob, room, &first, limit).await)).join(" "), all, "{limit} at a time");
@@ -180,7 +180,7 @@ pub(crate) async fn a_stack_without_state_leaves_it_out(stacks: &Stacks) {
     let join = json!({ "action": "joinRoom", "roomId": "presence:off", "state": true, "presence": true });
     let joined = alice.request_for("joined", join).await;
     assert!(joined.get("state").is_none() && joined.get("presence").is_none(), "{joined}");
-    // Keys are for conflation alone, and whoever may send may send them.
+    // Keys are only for conflation here, and every sender may use them.
     let keyed = json!({ "action": "sendMessage", "roomId": "presence:off", "key": "k", "data": 1 });
     alice.request_for("accepted", keyed).await;
     let description = stack.description();

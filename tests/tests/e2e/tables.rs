@@ -1,4 +1,4 @@
-//! What the tables and queues of a stack hold, read with the AWS SDK past all of Roomcast.
+//! The contents of a stack's tables and queues, read with the AWS SDK past all of Roomcast.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,7 +37,7 @@ fn read_text(item: &HashMap<String, AttributeValue>, name: &str) -> String {
     item[name].as_s().unwrap().clone()
 }
 
-/// Everybody in a room, read from the table itself: an index may lag behind.
+/// The members' rows of a room, read from the table itself: an index may lag behind.
 pub(crate) async fn rows(stack: &LocalStack, room: &str) -> Vec<Row> {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let scan = client.scan().table_name(&stack.description().connections_table).consistent_read(true);
@@ -45,13 +45,13 @@ pub(crate) async fn rows(stack: &LocalStack, room: &str) -> Vec<Row> {
     let items = scan.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
     items
         .iter()
-        // What presence has published of the room is no connection's.
+        // The row with the room's published list is not a connection's.
         .filter(|item| item.contains_key("slot"))
         .map(|item| Row { connection: read_text(item, "connectionId"), user: read_text(item, "userId") })
         .collect()
 }
 
-/// Who is in a room, sorted.
+/// The subjects in a room, sorted.
 pub(crate) async fn users(stack: &LocalStack, room: &str) -> Vec<String> {
     let mut users: Vec<_> = rows(stack, room).await.into_iter().map(|row| row.user).collect();
     users.sort();
@@ -67,7 +67,7 @@ pub(crate) async fn plant_row(stack: &LocalStack, room: &str, connection: &str, 
     put.item("expiresAt", number(now().as_secs() + 3600)).send().await.unwrap();
 }
 
-/// Deletes somebody's row in a room, past everybody who would know of it.
+/// Deletes a row in a room without anybody noticing.
 pub(crate) async fn lose_row(stack: &LocalStack, room: &str, connection: &str) {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let delete = client.delete_item().table_name(&stack.description().connections_table);
@@ -165,7 +165,7 @@ async fn look_for(stack: &LocalStack, queue_url: &str, text: &str) -> Option<Mes
     seen.into_iter().find(|message| message.body().is_some_and(|body| body.contains(text)))
 }
 
-/// Waits for a dead letter whose body has this text; its reason.
+/// Waits for a dead letter whose body has this text; returns its reason.
 pub(crate) async fn reason_of_dead_letter(stack: &LocalStack, text: &str) -> String {
     let letter = received(stack, &stack.description().dlq_url, text).await;
     let reason = letter.message_attributes().and_then(|attributes| attributes.get("reason"));

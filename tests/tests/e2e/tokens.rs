@@ -1,4 +1,5 @@
-//! Whose tokens are taken: another issuer's and our own, keys and secrets rotated while clients are connected.
+//! The tokens that are accepted: another issuer's and our own, with keys and secrets rotated while clients are
+//! connected.
 
 use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::stacks::{AUDIENCE, ISSUER, ORIGIN, Stacks};
 use crate::tables::now;
 use crate::wait::{PATIENCE, until};
 
-/// What an access token of Cognito claims.
+/// The claims of an access token of Cognito.
 fn issued(subject: &str) -> Value {
     let exp = now().as_secs() + 3_600;
     json!({ "sub": subject, "exp": exp, "iss": ISSUER, "client_id": AUDIENCE, "token_use": "access", "rooms": everywhere() })
@@ -23,7 +24,7 @@ fn issued_with(subject: &str, extra: &Value) -> Value {
     claims
 }
 
-/// What a backend's own token claims.
+/// The claims of a backend's own token.
 fn own(subject: &str) -> Value {
     json!({ "sub": subject, "exp": now().as_secs() + 3_600, "iss": ISSUER, "aud": AUDIENCE, "rooms": everywhere() })
 }
@@ -61,7 +62,7 @@ pub(crate) async fn a_rotated_secret_cuts_nobody_and_the_one_before_it_is_good_u
     drop(let_in(stack, &newest).await);
     refused(stack, &mint(first, &own("eve")), &newest).await;
     drop(connect(stack, &mint(&second, &own("late"))).await.expect("tokens of the previous secret are good"));
-    // Both secrets of those who stayed are gone or going, and they hear each other as before.
+    // Both secrets of the clients that stayed are gone or about to go, and they still get each other's messages.
     bob.say("rotated", json!("still here?")).await;
     assert_eq!(alice.expect_messages("rotated", 1, PATIENCE).await[0]["data"], "still here?");
     alice.request_for("synced", json!({ "action": "sync", "rooms": { "rotated": 0 } })).await;

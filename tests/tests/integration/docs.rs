@@ -1,4 +1,4 @@
-//! What the documents name is there: files of the repository, pages that they link to, headings in those.
+//! Everything that the documents name exists: files of the repository, linked pages, headings in those.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ const FOLDERS: [&str; 12] = [
     ".ci/", ".github/", "client/", "docs/", "fanout/", "infra/", "ingest/", "shared/", "tests/", "./", "../", "target/",
 ];
 
-/// What is made or downloaded, and not in the repository.
+/// Paths that are made or downloaded, and not in the repository.
 const MADE: [&str; 4] = ["target/", "client/dist/", "client/node_modules/", "client/demo/dist/"];
 
 fn root() -> &'static Path {
@@ -46,7 +46,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
         .flatten()
 }
 
-/// What stands between single backticks.
+/// The texts between single backticks.
 fn code(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
@@ -60,7 +60,7 @@ fn named_path(code: &str) -> Option<&str> {
     (is_path && starts_there && !is_made).then_some(path)
 }
 
-/// Where the links of a line lead, images among them.
+/// The targets of a line's links, images among them.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next())
 }
@@ -75,7 +75,7 @@ fn has_anchor(text: &str, wanted: &str) -> bool {
     prose(text).filter(|line| line.starts_with('#')).any(|heading| anchor(heading) == wanted)
 }
 
-/// What is wrong with a link in a document.
+/// The fault of a link in a document, if it has one.
 fn broken(document: &Path, text: &str, link: &str) -> Option<String> {
     if link.contains("://") || link.starts_with("mailto:") {
         return None;

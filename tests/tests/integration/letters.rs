@@ -15,7 +15,7 @@ use testkit::http_server::{Reply, Request};
 /// Letters in the queue.
 const LETTERS: usize = 25;
 
-/// A queue that takes longer to read than its letters stay hidden: those handed out first come round again, without end.
+/// A queue that takes longer to read than its letters stay hidden: the first ones come round again and again.
 #[derive(Default)]
 struct Round(AtomicUsize);
 
@@ -57,7 +57,7 @@ async fn letters_that_come_round_again_are_seen_once_and_the_queue_has_an_end() 
     assert_eq!(seen, (0..LETTERS).map(|number| format!("l-{number}")).collect::<Vec<_>>());
 }
 
-/// A queue that hands out what is visible in its order, the oldest first, each letter in a group of its own.
+/// A queue that hands out its visible letters in order, the oldest first, each in a group of its own.
 struct Queue(Mutex<VecDeque<usize>>);
 
 impl Backend for Queue {

@@ -1,4 +1,4 @@
-//! Log lines: a message is found by its id in every function that it passes, and what it says in none.
+//! Log lines: a message is found by its id in the log of every function that it passes, and its data in none.
 
 use serde_json::{Value, json};
 use testkit::aws_server::AwsServer;
@@ -8,10 +8,10 @@ use testkit::runtime_api::{Environment, Function};
 use crate::fanout::{World, invoke};
 use crate::ingest::to_queue;
 
-/// What the messages say.
+/// The data of the messages.
 const SAID: &str = "whispered";
 
-/// A function that says all that it can.
+/// A function that logs everything it can.
 fn traced(name: &str, aws: &AwsServer) -> Function {
     to_queue(name, aws).env("LOG_LEVEL", "trace")
 }

@@ -1,4 +1,4 @@
-//! FIFO queues through the real SDK: what is sent in which call, and what is said of each record.
+//! FIFO queues through the real SDK: the calls in which records are sent, and the result for each record.
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
@@ -45,7 +45,7 @@ fn taken(aws: &AwsServer) -> Vec<String> {
     aws.messages(QUEUE).into_iter().filter_map(|message| message.deduplication_id).collect()
 }
 
-/// Each result as a letter: confirmed, throttled, unavailable, not sent.
+/// Each result as a letter, for confirmed, throttled, unavailable, and not sent.
 fn letters(results: &[Result<(), QueueError>]) -> String {
     let letter = |result: &Result<(), QueueError>| match result {
         Ok(()) => 'c',
@@ -57,7 +57,7 @@ fn letters(results: &[Result<(), QueueError>]) -> String {
     results.iter().map(letter).collect()
 }
 
-/// What every queue does; `taken` tells what it has taken so far.
+/// The contract of every queue; `taken` returns the records that it has taken so far.
 async fn assert_is_a_queue(queue: impl Queue, taken: impl Fn() -> Vec<Record>) {
     assert!(queue.send(&[]).await.is_empty());
     let mut records: Vec<_> = (0..15).map(|number| record(["a", "b", "c"][number % 3], &number.to_string())).collect();
@@ -69,7 +69,7 @@ async fn assert_is_a_queue(queue: impl Queue, taken: impl Fn() -> Vec<Record>) {
     for group in ["a", "b", "c"] {
         assert_eq!(of_group(group, &taken()), of_group(group, &records), "a group's records, whole and in their order");
     }
-    // A record that was sent before is confirmed again, and there once; in another group it is another one.
+    // A record that was sent before is confirmed again but taken once; in another group it is a different record.
     let again = [records[0].clone(), record("b", "0")];
     assert_eq!(letters(&queue.send(&again).await), "cc");
     assert_eq!(taken().len(), 16);
@@ -130,7 +130,7 @@ async fn after_an_entry_that_failed_nothing_more_of_its_group_is_sent() {
     assert_eq!(taken(&aws), ["b1", "b2"]);
 }
 
-/// What a caller decides on is not lost on the way from the call or the entry to the record.
+/// A throttle of a call, or of an entry, reaches the records as one: callers decide by it.
 #[tokio::test]
 async fn a_throttle_of_a_call_or_of_an_entry_stays_one() {
     let of_entries = Fault::failed_entries(&[0, 1], "RequestThrottled");

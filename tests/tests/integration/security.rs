@@ -1,4 +1,4 @@
-//! What `SECURITY.md` says is shown by tests that there are.
+//! The tests that `SECURITY.md` names exist.
 
 use std::path::Path;
 

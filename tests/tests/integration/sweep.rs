@@ -29,7 +29,7 @@ use testkit::fifo_queue::FifoQueue;
 const SETTINGS: SweepSettings = SweepSettings {
     per_second: NonZeroU32::new(100_000).unwrap(),
     gone_grace_ms: 10_000,
-    // Nothing here is said by a connection that has just been opened.
+    // No connection here has just been opened, so a 410 can be confirmed at once.
     confirm_after: Duration::ZERO,
     lease_seconds: 1_200,
     is_dry: false,
@@ -87,7 +87,7 @@ impl World {
     }
 }
 
-/// As in a stack without presence.
+/// The ticks of a stack without presence.
 fn no_ticks() -> Ticks<SystemClock, FifoQueue> {
     Ticks::new(None, SystemClock)
 }
@@ -169,7 +169,7 @@ async fn the_function_goes_on_where_its_time_was_up() {
     }
     let position = || SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
     let function = SweeperFunction::new(position(), || world.sweep(SETTINGS), no_ticks());
-    // Its deadline is long past: a page is all that there is time for.
+    // The deadline has long passed: there is time for one page only.
     let call = async |metrics: &Metrics| {
         let event: IgnoredAny = serde_json::from_str("{}").unwrap();
         function.handle(LambdaEvent::new(event, Context::default()), metrics).await
@@ -185,7 +185,7 @@ async fn the_function_goes_on_where_its_time_was_up() {
 
 #[tokio::test]
 async fn the_function_begins_no_page_that_its_rate_has_no_time_for() {
-    // Nothing is asked of the API for these, which have expired.
+    // The API is not asked about these, which have expired.
     let world =
         World::new(ConnectionRow::many("c-", 250, "a").into_iter().map(|row| ConnectionRow { expires_at: 1, ..row }));
     let slow = SweepSettings { per_second: NonZeroU32::MIN, ..SETTINGS };
@@ -199,7 +199,7 @@ async fn the_function_begins_no_page_that_its_rate_has_no_time_for() {
     assert_eq!((swept.examined, swept.expired), (100, 100));
 }
 
-/// The last who is gone unreported leaves nobody whose `sync` would tell.
+/// When the last member is gone unreported, nobody is left whose `sync` would show it.
 #[tokio::test]
 async fn rooms_in_which_somebody_was_present_who_is_swept_have_a_tick() {
     let world = World::new([ConnectionRow::new("gone=", "plain")]);
@@ -230,7 +230,7 @@ async fn rooms_in_which_somebody_was_present_who_is_swept_have_a_tick() {
     }
 }
 
-/// Whatever became of the tick of the last one's end: no row is left of it.
+/// The tick of the last member's end may be lost, and no row is left of that member.
 #[tokio::test]
 async fn rooms_at_whose_members_nobody_has_looked_for_a_lease_have_a_tick() {
     let world = World::new([]);
@@ -254,7 +254,7 @@ async fn rooms_at_whose_members_nobody_has_looked_for_a_lease_have_a_tick() {
     }
 }
 
-/// What was deleted before the sweep could not go on is told all the same.
+/// Ticks are sent for rows that were deleted before the sweep failed.
 #[tokio::test]
 async fn a_sweep_that_fails_has_ticks_of_what_it_deleted() {
     let world = World::new([]);

@@ -15,10 +15,10 @@ const SAMPLED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f4
 /// That of a producer's request.
 const PRODUCERS: &str = "Root=1-6789e988-000000000000000000000007;Parent=0000000000000007;Sampled=1";
 
-/// One that nobody traces.
+/// A header that is not sampled.
 const UNSAMPLED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 
-/// A function that takes messages or events to the rooms' queue, or to the bus.
+/// A function that sends messages or events to the rooms' queue, or to the bus.
 fn function(name: &str, aws: &AwsServer, sink: &str) -> Function {
     Function::of_workspace(name)
         .env("AWS_ENDPOINT_URL", aws.url())

@@ -20,7 +20,7 @@ use std::hash::Hash;
 
 use stateright::{Checker, DiscoveryClassification, Expectation, HasDiscoveries, Model};
 
-/// What a search takes a model for.
+/// A model that can be searched.
 trait Searchable:
     Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq + Send + Sync>
     + Send
@@ -56,7 +56,7 @@ fn holds<M: Searchable>(name: &str, model: M) {
     }
 }
 
-/// Looks at every state: this property is never violated, whatever becomes of the others.
+/// Searches every state: this property is never violated, whatever becomes of the others.
 fn is_kept<M: Searchable>(name: &str, property: &'static str, model: M) {
     let checker = model.checker().finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
     say(name, &checker);

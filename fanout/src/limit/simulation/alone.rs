@@ -1,4 +1,4 @@
-//! One environment.
+//! Simulations with one environment.
 
 use super::*;
 
@@ -31,8 +31,8 @@ async fn an_account_that_is_empty_for_a_moment_costs_little_more_than_that_momen
 
 #[tokio::test(start_paused = true)]
 async fn refusals_at_random_do_not_sink_the_rate() {
-    // One connection that is refused four times in a row may wait for 0.75 s by itself. Of few refusals, it sometimes
-    // takes long to tell that they have nothing to do with the rate.
+    // A single connection that is refused four times in a row may wait for 0.75 s. When few posts are refused, it
+    // sometimes takes long to find out that this has nothing to do with the rate.
     for (connections, refused_at_random, seconds, worst) in
         [(1_000, 0.1, 0.5, 1.25), (10_000, 0.1, 3.0, 3.0), (10_000, 0.02, 3.0, 10.0), (1_000, 0.3, 5.0, 5.75)]
     {
@@ -114,7 +114,7 @@ async fn a_small_room_beside_a_big_one_is_served_soon_when_the_rate_is_short() {
         environment.broadcast(10).await
     };
     let (_, beside) = tokio::join!(big, small);
-    // Every other post is its own: 20 posts' time, and a retry or two.
+    // The small room has every other post: it waits for the time of 20 posts and for a retry or two.
     assert!(beside <= Duration::from_millis(250), "{beside:?}");
 }
 
@@ -128,7 +128,7 @@ async fn a_throttled_account_strikes_nobody_in_a_tiny_room() {
         assert_eq!(cold.undelivered.get() as usize, connections);
         assert!(cold.struck.borrow().is_empty());
     }
-    // Nor in an environment that was served well until a moment ago.
+    // The same holds in an environment whose posts all passed until a moment ago.
     let account = Account::new(10_000.0);
     let warm = Environment::new(&account, 64, NEAR);
     warm.broadcast(100).await;

@@ -1,4 +1,4 @@
-//! Broadcasts beside ephemeral messages, which share their account and nothing else.
+//! Simulations of broadcasts beside ephemeral messages, with which they share nothing but the account.
 
 use futures::future::{Either, select};
 use shared::{clock::Clock, metrics::Metrics, metrics::names::EPHEMERAL_POSTS};
@@ -16,13 +16,13 @@ const POSTS_PER_SECOND: u32 = 1_000;
 /// `EPHEMERAL_WINDOW_SECONDS`.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Environments that post ephemeral messages, and the rooms of each in a window with their connections: twice what the stack
-/// spends on them.
+/// Environments that post ephemeral messages, the rooms of each in a window, and the connections of a room: together
+/// twice the posts that the stack allows for ephemeral messages.
 const ENVIRONMENTS: usize = 2;
 const ROOMS: usize = 20;
 const CONNECTIONS: usize = 50;
 
-/// Posts to an account, as those of the broadcasts beside do.
+/// Posts to the same simulated account as the broadcasts.
 struct AccountApi {
     account: Rc<RefCell<Account>>,
     way: RangeInclusive<u64>,
@@ -64,8 +64,8 @@ async fn post_for_ever(number: usize, account: &Rc<RefCell<Account>>, metrics: &
     }
 }
 
-/// How long it takes environments to broadcast to a room each, of an account that has nothing saved up, with ephemeral messages beside or without, and posts of these
-/// that were made.
+/// The time that environments take to broadcast to a room each, with or without ephemeral messages beside them, on an
+/// account that has nothing saved up; and the number of posts of ephemeral messages.
 async fn broadcasts(count: usize, connections: usize, rate: f64, with_ephemerals: bool) -> (Duration, u64) {
     let account = Account::empty_for(rate, Duration::ZERO);
     let environments = environments(count, &account, 64, &FAR);
@@ -111,7 +111,8 @@ async fn ephemerals_have_their_rate_where_the_account_has_room() {
     let posting = tokio::time::timeout(Duration::from_secs(60), post_for_ever(0, &account, &metrics));
     posting.await.unwrap_err();
     let posts = metrics.count(EPHEMERAL_POSTS);
-    // Half of the rate is this environment's, and one frame may be owed for. What is earned while it posts may be too much to save.
+    // An environment has half of the stack's rate, and may go into debt for one frame. Some of what it earns while it
+    // posts may be more than it can save.
     let earned = 30_000 + CONNECTIONS as u64;
     assert!((earned * 9 / 10..=earned).contains(&posts), "{posts} posts");
     assert_eq!(u64::from(account.borrow().passed), posts);

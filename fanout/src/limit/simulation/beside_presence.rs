@@ -1,4 +1,4 @@
-//! Other rooms' messages beside frames of presence, which go through the same rate limiters.
+//! Simulations of messages beside the presence frames of other rooms, which go through the same rate limiters.
 
 use super::*;
 
@@ -13,7 +13,7 @@ const ENVIRONMENTS: usize = 4;
 const MESSAGES: u32 = 10;
 const CONNECTIONS: usize = 100;
 
-/// Publications: a room's connections, and how many such rooms there are.
+/// The rooms whose presence is published: the connections of each, and the number of rooms.
 #[derive(Clone, Copy, Debug)]
 struct Rooms {
     connections: usize,
@@ -21,14 +21,14 @@ struct Rooms {
 }
 
 impl Rooms {
-    /// The time from the publication of one to that of the next.
+    /// The time between two publications.
     fn pause(self) -> Duration {
         let millis = 1_000 * ROOMS_SHARE * self.connections / POSTS_PER_SECOND / self.count;
         Duration::from_millis(millis as u64)
     }
 }
 
-/// Sends messages for a time, whoever else posts meanwhile; returns how long each took, in milliseconds.
+/// Broadcasts messages for a time; returns how long each took, in milliseconds.
 async fn messages(environment: &Environment, time: Duration) -> Vec<f64> {
     let pause = Duration::from_secs(1) / MESSAGES;
     let count = time.as_millis() / pause.as_millis();
@@ -39,7 +39,7 @@ async fn messages(environment: &Environment, time: Duration) -> Vec<f64> {
     join_all((0..u32::try_from(count).unwrap()).map(send)).await
 }
 
-/// Publishes rooms for a time at their pace, each by the next environment; returns posts.
+/// Publishes the rooms' presence for a time, each publication by the next environment; returns the number of posts.
 async fn publish(environments: &[Environment], rooms: Rooms, time: Duration) -> usize {
     let publish = |number: usize| async move {
         sleep(rooms.pause() * u32::try_from(number).unwrap()).await;
@@ -50,7 +50,7 @@ async fn publish(environments: &[Environment], rooms: Rooms, time: Duration) -> 
     join_all((0..usize::try_from(count).unwrap()).map(publish)).await.into_iter().sum()
 }
 
-/// The mean time of other rooms' messages, in milliseconds, and posts of presence beside.
+/// The mean time of the messages' broadcasts in milliseconds, and the number of posts of presence beside them.
 async fn mean_time(seed: u64, rate: f64, rooms: Option<Rooms>, time: Duration) -> (f64, usize) {
     fastrand::seed(seed);
     let account = Account::empty_for(rate, Duration::ZERO);
@@ -68,8 +68,10 @@ async fn mean_time(seed: u64, rate: f64, rooms: Option<Rooms>, time: Duration) -
     (times.iter().sum::<f64>() / times.len() as f64, posts)
 }
 
-/// A room of ten thousand, in which a hundred come and go each second, is published every hundred seconds; five rooms of a hundred,
-/// each second, are what the stack's rate allows. Prints what the benchmarks report: `cargo test -p fanout --lib messages_beside_presence -- --nocapture`.
+/// The stack's rate allows to publish a room of ten thousand, where a hundred clients come and go each second, every
+/// hundred seconds, or five rooms of a hundred every second.
+///
+/// Prints what the benchmarks report: `cargo test -p fanout --lib messages_beside_presence -- --nocapture`.
 #[tokio::test(start_paused = true)]
 #[expect(clippy::print_stdout, reason = "read by the benchmarks")]
 async fn messages_beside_presence_take_hardly_longer() {

@@ -1,5 +1,5 @@
-//! Environments that know nothing of each other, all posting to one account, in simulated time. Each posts through a
-//! real limiter, with deliveries as the engine makes them.
+//! Simulations of environments that know nothing of each other and post to one account, in simulated time. Each posts
+//! through a real limiter; deliveries are made as in [`crate::broadcast`].
 
 #![expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
 
@@ -26,7 +26,7 @@ mod beside_ephemerals;
 mod beside_presence;
 mod together;
 
-/// Deliveries of a broadcast that are under way at the same time.
+/// The most deliveries of a broadcast that are under way at the same time.
 const MAX_PENDING: usize = 1_024;
 
 /// `FANOUT_MAX_ATTEMPTS`.
@@ -35,32 +35,32 @@ const MAX_ATTEMPTS: u32 = 4;
 /// `FANOUT_POST_TIMEOUT_MS`.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The time over which deliveries are counted together.
+/// The length of the time bins in which deliveries are counted.
 const BIN: Duration = Duration::from_millis(50);
 
-/// Ways of 5 ms there and back, and of 10 ms.
+/// The range of milliseconds that a post takes to the account, or its answer back: on average 5 ms both ways, or 10 ms.
 const NEAR: RangeInclusive<u64> = 1..=4;
 const FAR: RangeInclusive<u64> = 3..=7;
 
 /// Posts per second of an account with room for everything.
 const UNLIMITED: f64 = 1e9;
 
-/// The account: a token bucket, and what it was asked.
+/// The account: a token bucket, and counts of the posts to it.
 struct Account {
     rate: f64,
     burst: f64,
     tokens: f64,
     refilled: Instant,
     started: Instant,
-    /// The part of the posts that is refused whatever the rate.
+    /// The share of posts that is refused whatever the rate.
     refused_at_random: f64,
-    /// Posts per second that others make meanwhile, from one moment to another.
+    /// The posts per second that others make, from one moment to another.
     others: Option<(Range<Instant>, f64)>,
     passed: u32,
     refused: u32,
-    /// What passed in each bin of time.
+    /// The number of posts that passed in each bin of time.
     bins: Vec<u32>,
-    /// Posts that arrive in this millisecond, and have not been answered.
+    /// The posts that have arrived in this millisecond and are not answered yet.
     arrivals: Vec<Rc<Cell<Option<Outcome>>>>,
 }
 
@@ -123,7 +123,7 @@ impl Account {
         Outcome::Delivered
     }
 
-    /// What was delivered, as a share of what could have been.
+    /// The posts that passed, as a share of those that could have.
     fn goodput(&self) -> f64 {
         let seconds = (Instant::now() - self.started).as_secs_f64();
         f64::from(self.passed) / (self.burst + self.rate * seconds)
@@ -134,7 +134,7 @@ impl Account {
         f64::from(self.refused) / f64::from(self.passed + self.refused)
     }
 
-    /// What passed in some seconds since the start, as a share of what could have.
+    /// The posts that passed in a range of seconds since the start, as a share of those that could have.
     fn goodput_in(&self, seconds: Range<f64>) -> f64 {
         sum(&self.bins, &seconds) / (self.rate * (seconds.end - seconds.start))
     }
@@ -151,7 +151,7 @@ fn sum(bins: &[u32], seconds: &Range<f64>) -> f64 {
     (0..bins.len()).filter(is_in).map(|bin| f64::from(bins[bin])).sum()
 }
 
-/// What is the matter with a connection.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Health {
     Healthy,
@@ -165,12 +165,13 @@ struct Environment {
     account: Rc<RefCell<Account>>,
     limiter: RateLimiter,
     misses: ConsecutiveMisses,
-    /// Milliseconds that a post takes to the account, and its answer back. Whole ones, which timers keep exactly.
+    /// The range of milliseconds that a post takes to the account, and its answer back. They are whole, since timers
+    /// keep those exactly.
     way: RangeInclusive<u64>,
     undelivered: Cell<u32>,
-    /// Connections that missed a broadcast through their own fault.
+    /// The connections that missed a broadcast through their own fault.
     struck: RefCell<Vec<ConnectionId>>,
-    /// What was delivered in each bin of time since the account's start.
+    /// The number of posts delivered in each bin of time since the account's start.
     bins: RefCell<Vec<u32>>,
 }
 
@@ -192,7 +193,7 @@ impl Environment {
         self.broadcast_among(connections, |_| Health::Healthy).await.0
     }
 
-    /// Broadcasts one frame to a room; returns how long it took, and how long the healthy connections' part of it.
+    /// Broadcasts one frame to a room; returns how long it took for all connections, and for the healthy ones.
     async fn broadcast_among(&self, connections: usize, health: impl Fn(usize) -> Health) -> (Duration, Duration) {
         let (start, turns, served) = (Instant::now(), self.limiter.turns(), Cell::new(Duration::ZERO));
         let deliveries = stream::iter(0..connections).for_each_concurrent(MAX_PENDING, |number| {
@@ -270,7 +271,7 @@ fn environments(
     (0..count).map(|_| Environment::new(account, concurrency, way.clone())).collect()
 }
 
-/// Lets environments broadcast to a room each; returns deliveries that were given up.
+/// Lets environments broadcast to a room each; returns the number of deliveries that were given up.
 async fn broadcast_together(environments: &[Environment], connections: usize) -> u32 {
     join_all(environments.iter().map(|environment| environment.broadcast(connections))).await;
     environments.iter().map(|environment| environment.undelivered.get()).sum()

@@ -1,8 +1,8 @@
-//! Several environments.
+//! Simulations with several environments.
 
 use super::*;
 
-/// What came of environments that each broadcast to a room.
+/// The result of several environments' broadcasts to a room each.
 #[derive(Debug)]
 struct Together {
     goodput: f64,
@@ -26,7 +26,7 @@ async fn together(
 
 #[tokio::test(start_paused = true)]
 async fn the_accounts_rate_is_used_and_hardly_any_post_is_wasted() {
-    // Many environments need a while to be told apart from their start, when the account is found to be short.
+    // With many environments more posts are wasted at the start, until the account is found to be short.
     for (count, connections, concurrency, way, most_waste) in [
         (1, 120_000, 64, NEAR, 0.03),
         (1, 120_000, 256, FAR, 0.03),

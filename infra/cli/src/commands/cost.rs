@@ -1,4 +1,4 @@
-//! `roomcast cost`: what a workload costs a month. It asks no stack.
+//! `roomcast cost`: the price of a workload a month. It needs no stack.
 
 use std::{
     fs, io,
@@ -15,7 +15,7 @@ use crate::{
     output::Output,
 };
 
-/// What stands for standard input.
+/// The file name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
 /// Options of `roomcast cost`.
@@ -32,7 +32,7 @@ pub struct Options {
     pub capacity: bool,
 }
 
-/// Says what a workload takes and costs.
+/// Prints the calls and the price of a workload.
 ///
 /// # Errors
 /// When a file cannot be read; each of its mistakes is named.

@@ -39,7 +39,7 @@ pub struct Options {
     dry_run: bool,
 }
 
-/// What became of a connection.
+/// A connection and what was done with it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done<'a> {
@@ -72,7 +72,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
             "found"
         } else {
             let was_there = api.close(connection).await.map_err(Failure::call("a connection was to be closed"))?;
-            // Its `$disconnect` does the same, if it comes.
+            // `$disconnect` deletes the rows as well, but API Gateway does not always call it.
             let rooms = members.rooms(connection).await;
             let rooms = rooms.map_err(Failure::call("a connection's rows were to be read"))?;
             let left = members.leave_rooms(connection, &rooms).await;

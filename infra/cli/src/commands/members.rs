@@ -46,7 +46,7 @@ struct Shown<'a> {
     expires_at: u64,
 }
 
-/// Shows a room's members, page by page: none but a page is held, however large the room is.
+/// Shows a room's members, page by page: only one page is held in memory, however large the room is.
 ///
 /// # Errors
 /// When a table does not answer.
@@ -86,7 +86,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows what presence has published of a room.
+/// Shows the list of a room's members that presence has published.
 async fn published(room: &RoomId, limit: u64, client: DynamoDb, stack: &Stack, output: &Output) -> Result<(), Failure> {
     let table = PresenceTable::new(client, stack.output("ConnectionsTable")?, SystemClock);
     let row = table.get(room).await.map_err(Failure::call("the room's presence was to be read"))?;

@@ -1,4 +1,4 @@
-//! `roomcast publish`: lines of standard input, sent to a room.
+//! `roomcast publish`: sends the lines of standard input to a room.
 
 use std::{io, process::ExitCode, time::Duration};
 
@@ -20,13 +20,13 @@ use tokio::{
 
 use crate::{failure::Failure, output::Output, parse, stack::Stack};
 
-/// Messages that are read before they are sent.
+/// The most messages that are read before they are sent.
 const BATCH: usize = 10;
 
-/// How long lines that were read wait for the next one.
+/// The time that lines wait for the next one before they are sent.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Longest text that ids begin with: a dash and ten digits follow.
+/// The longest beginning of ids: a dash and ten digits follow.
 const ID_CHARS: usize = NAME_CHARS - 11;
 
 /// Options of `roomcast publish`.
@@ -63,7 +63,7 @@ fn id(text: &str) -> Result<String, String> {
     }
 }
 
-/// What is shown of a message that the queue has.
+/// A message that the queue has taken, as it is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Accepted<'a> {
@@ -83,10 +83,10 @@ struct Line<'a> {
     key: Option<&'a str>,
 }
 
-/// Sends the lines, in their order, straight to the rooms' queue: shares and cuts are for clients, and hold up nothing here.
+/// Sends the lines in their order, straight to the rooms' queue: shares and cuts apply to clients only.
 ///
 /// # Errors
-/// When a line is no message, or the queue does not take one. Those before it are sent.
+/// When a line is no message, or the queue does not take one. The lines before it are sent.
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     let queue = SqsQueue::new(Sqs::new(&stack.sdk), stack.output("QueueUrl")?);
     let ids = options.id.clone().unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
@@ -127,8 +127,9 @@ struct Input<R> {
 }
 
 impl<R: AsyncBufRead + Unpin> Input<R> {
-    /// The next messages with their lines' numbers, and what kept it from reading more: ten, or those that are there when the next
-    /// line keeps waiting. What comes a line at a time, as from `tail -f`, is sent a line at a time.
+    /// The next messages with their lines' numbers, and the reason if the next line could not be read. There are at
+    /// most ten; fewer when the next line is not there yet, so that lines which come one by one, as from `tail -f`, are
+    /// sent one by one.
     async fn batch(&mut self, options: &Options, ids: &str) -> (Vec<(u64, Message)>, Result<(), Failure>) {
         let mut batch = Vec::new();
         while batch.len() < BATCH {
@@ -160,7 +161,7 @@ impl<R: AsyncBufRead + Unpin> Input<R> {
 
 fn unreadable(number: u64, error: io::Error) -> Failure {
     match error.kind() {
-        // The error itself holds all of the line.
+        // The error's own text would contain the whole line.
         io::ErrorKind::InvalidData => Failure::Asked(format!("line {number}: is no UTF-8")),
         _ => Failure::call(format!("line {number} of standard input was to be read"))(error),
     }

@@ -1,4 +1,4 @@
-//! `roomcast state`: of each key of a room the value, as clients have it.
+//! `roomcast state`: the value of each key of a room, as clients have it.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
     time,
 };
 
-/// Whom a removal is from.
+/// The sender of a removal.
 const FROM: &str = "roomcast";
 
 /// Options of `roomcast state`.
@@ -45,7 +45,7 @@ pub struct Options {
     clear: Option<String>,
 }
 
-/// What came of `--rebuild`.
+/// The result of `--rebuild`.
 #[derive(Debug, Serialize)]
 struct Rebuilt {
     messages: u64,
@@ -53,14 +53,15 @@ struct Rebuilt {
     superseded: u64,
 }
 
-/// What `--clear` has sent.
+/// The message that `--clear` has sent.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Cleared<'a> {
     key: &'a str,
     id: &'a str,
     version: Option<u64>,
-    /// Until when versions below it are ignored, in milliseconds since the Unix epoch; for longer where any come meanwhile.
+    /// The time until which lower versions are ignored, in milliseconds since the Unix epoch; each lower version that
+    /// comes meanwhile prolongs it.
     lower_ignored_until: Option<u64>,
 }
 
@@ -87,10 +88,10 @@ struct Removal<'a> {
     remove: bool,
 }
 
-/// Shows a room's state, makes it anew, or takes a value away.
+/// Shows a room's state, rebuilds it, or removes a value.
 ///
 /// # Errors
-/// When no state is kept of the room, or a table or the queue does not answer.
+/// When the room keeps no state, or a table or the queue does not answer.
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     let room = &options.room;
     let parameter = |name: &str| stack.parameters.get(name).map(String::as_str);
@@ -114,7 +115,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     show(&States::new(table, rooms, SystemClock), &log, room, output).await
 }
 
-/// Shows it page by page, by consistent reads of log and state, as a client gets it.
+/// Shows the state page by page, by consistent reads of log and state, as a client gets it.
 async fn show(
     states: &States<SystemClock>,
     log: &LogTable<SystemClock>,
@@ -123,7 +124,7 @@ async fn show(
 ) -> Result<ExitCode, Failure> {
     let (mut after, mut first, mut shown) = (String::new(), None, 0);
     loop {
-        // Every removal that is still known is told as of the beginning of the log.
+        // Removals are asked for from the beginning of the log, so that all that are still known are shown.
         let wanted = Wanted::alone(&after, 0, STATE_ENTRIES);
         let page = states.page(log, room, wanted).await;
         let (seq, page) = page.map_err(Failure::call("the room's state was to be read"))?;
@@ -201,7 +202,8 @@ async fn clear(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A removal of the value that has this rank: with its version, and a greater number, it takes the value's place.
+/// A removal of the value with this rank: its version is the same and its number greater, so that it replaces the
+/// value.
 fn removal(room: &RoomId, key: &str, rank: Rank, origin: Origin<'_>) -> Result<Message, String> {
     let version = Some(rank.version).filter(|version| *version > 0);
     let removal = Removal { room_id: room, key, version, remove: true };

@@ -1,4 +1,5 @@
-//! `roomcast sweep`: deletes rows whose connection is gone, or that have expired. What the function `sweeper` does by its schedule.
+//! `roomcast sweep`: deletes rows whose connection is gone or that have expired, as the function `sweeper` does on its
+//! schedule.
 
 use std::{
     fs, io,
@@ -40,7 +41,7 @@ pub struct Options {
     dry_run: bool,
 }
 
-/// What stands in the file of `--resume`.
+/// The content of the file of `--resume`.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Position {
@@ -66,7 +67,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     };
     let mut position = options.resume.as_deref().map(|file| read_position(file, &stack.name)).transpose()?.flatten();
     let described = client.describe_table().table_name(table).send().await;
-    // Hours old, and so good for no more than a bar.
+    // The number is hours old: good enough for a progress bar only.
     let rows = described.ok().and_then(|described| u64::try_from(described.table?.item_count?).ok());
     let bar = output.progress(rows.filter(|rows| *rows > 0 && position.is_none()), "rows");
     let queue = stack.optional_output("PresenceQueueUrl").map(|url| SqsQueue::new(Sqs::new(&stack.sdk), url));
@@ -125,7 +126,7 @@ fn read_position(file: &Path, stack: &str) -> Result<Option<RowKey>, Failure> {
     Ok(Some(position.after))
 }
 
-/// All or nothing: a command that is killed leaves the position before or after.
+/// Writes the file in one step, so that a command that is killed leaves the position of before or after.
 fn write_position(file: &Path, stack: &str, position: Option<&RowKey>) -> Result<(), Failure> {
     let written = match position {
         None => match fs::remove_file(file) {

@@ -1,4 +1,4 @@
-//! `roomcast tail`: a room's messages from its log, past all of its clients.
+//! `roomcast tail`: shows a room's messages from its log, without being a client.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{failure::Failure, output::Output, parse, stack::Stack, time};
 /// Messages in a page.
 const PAGE: u32 = 100;
 
-/// How long to wait for the next message: shortest after one, twice as long each time there was none.
+/// The wait for the next message: this long after a message, twice as long each time there was none.
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(4);
 
@@ -37,7 +37,7 @@ pub struct Options {
     follow: bool,
 }
 
-/// Shows messages of a room's log, by consistent reads: what was logged before the command is there.
+/// Shows messages of a room's log, by consistent reads: everything that was logged before the command is shown.
 ///
 /// # Errors
 /// When the table does not answer.
@@ -73,13 +73,13 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     }
 }
 
-/// The number after which the last so many messages come.
+/// The number that precedes the last so many messages.
 async fn before_the_last(log: &LogTable<SystemClock>, room: &RoomId, last: u32) -> Result<u64, Failure> {
     let reading = || Failure::call("the room's log was to be read");
     let (mut before, mut left) = (None, last);
     loop {
         let page = log.latest(room, before, left.max(1)).await.map_err(reading())?;
-        // Nothing is the last of nothing: what comes after the newest.
+        // With no messages wanted, the number is that of the newest one.
         if let (0, Some(newest)) = (last, page.entries.first()) {
             return Ok(newest.seq());
         }

@@ -1,23 +1,23 @@
-//! How often clients beat: the rules of the client library and of `syncAfterMs`.
+//! Beats: how often clients sync, by the rules of the client library and of `syncAfterMs`.
 //!
-//! A frame puts the beat off; 30 seconds after the last one the room is looked at, and then whenever it has been silent for
-//! as long again, within the server's bounds: 30, 60, 120, 240, 480, 960 seconds after the last message, and then every 540. A
-//! connection to which frames flow beats every 540 seconds too.
+//! A frame postpones the beat. 30 seconds after the last frame the client syncs the room, and then each time it has
+//! been silent for as long again, within the server's bounds: 30, 60, 120, 240, 480 and 960 seconds after the last
+//! message, and then every 540. A connection to which frames keep coming syncs every 540 seconds too.
 
 use super::workload::Setting;
 
-/// Seconds after the last frame when the client library looks at a room: its `syncIntervalMs`.
+/// Seconds after the last frame when the client library syncs a room: its `syncIntervalMs`.
 const AFTER_FRAME: f64 = 30.0;
 
-/// What jitter leaves of the time between two beats, on average.
+/// The factor by which jitter shortens the time between two beats, on average.
 pub(super) const JITTER: f64 = 0.99;
 
-/// Beats that a session has besides those of its time: one confirms its joins, and the time until the next is begun anew,
-/// which takes half of a beat off.
+/// Beats of a session besides the regular ones: one confirms its joins, and since the time until the next starts anew
+/// then, half of a regular beat is saved.
 pub const PER_SESSION: f64 = 0.5;
 
-/// Beats a second of a connection in so many rooms, each with messages at this rate, at random moments. Rooms share the beats
-/// of their silence, and none of those after a message.
+/// Beats a second of a connection in so many rooms, each with messages at this rate at random moments. The rooms share
+/// the beats during silence, but each has its own beat after a message.
 #[must_use]
 pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f64 {
     let (least, most) = (setting.sync_min, setting.sync_max * JITTER);
@@ -25,7 +25,7 @@ pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f6
     if messages_per_second <= 0.0 {
         return slowest.max(1.0 / most);
     }
-    // A beat is due after a silence of so many seconds: as often as there is such a silence.
+    // A beat after so many seconds of silence happens as often as there is such a silence.
     let mut after_messages = 0.0;
     let mut silence = AFTER_FRAME;
     while silence < setting.sync_max {
@@ -33,7 +33,7 @@ pub fn per_second(messages_per_second: f64, rooms: f64, setting: &Setting) -> f6
         silence += silence.clamp(least, setting.sync_max);
     }
     let any = rooms * messages_per_second;
-    // `exp_m1`, since of a message in years `1 - exp` is nothing.
+    // `exp_m1` because `1 - exp` loses all digits for a room with a message in years.
     let in_silence = (-any * silence).exp() * (any / -(-any * most).exp_m1());
     slowest.max(any * after_messages + in_silence)
 }

@@ -1,4 +1,4 @@
-//! What a usage costs.
+//! The bill for a usage.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{
 /// Messages a month at the first price.
 const FIRST_MESSAGES: f64 = 1e9;
 
-/// Who sends the bill.
+/// The service that charges for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Service {
@@ -48,12 +48,12 @@ impl Service {
     }
 }
 
-/// USD a month, by what it is for and by service.
+/// USD a month, by purpose and by service.
 #[derive(Clone, Debug, Default)]
 pub struct Bill(pub BTreeMap<(Part, Service), f64>);
 
 impl Bill {
-    /// Of a usage.
+    /// The bill for a usage, at these prices.
     #[must_use]
     pub fn of(usage: &Usage, prices: &Prices) -> Self {
         let messages = messages(usage);
@@ -66,17 +66,7 @@ impl Bill {
             let mut add = |service, dollars: f64| *bill.0.entry((part, service)).or_default() += dollars;
             add(Service::ApiGateway, self::messages(&part_usage) * blended);
             add(Service::ApiGateway, usd("connectionMinutes", Count::ConnectionMinutes));
-            let invocations = [
-                Count::Authorizer,
-                Count::Session,
-                Count::Message,
-                Count::Relay,
-                Count::Fanout,
-                Count::ShardsFunction,
-                Count::PresenceFunction,
-                Count::EphemeralFunction,
-            ];
-            add(Service::Lambda, prices.usd("invocations", invocations.map(count).iter().sum()));
+            add(Service::Lambda, prices.usd("invocations", part_usage.invocations()));
             add(Service::Lambda, usd("gbSeconds", Count::GbSeconds));
             add(Service::DynamoDb, usd("writeUnits", Count::WriteUnits));
             add(Service::DynamoDb, usd("readUnits", Count::ReadUnits));
@@ -99,7 +89,7 @@ impl Bill {
         self.0.values().sum()
     }
 
-    /// By what it is for.
+    /// The sums by purpose.
     #[must_use]
     pub fn by_part(&self) -> BTreeMap<Part, f64> {
         let mut parts = BTreeMap::new();
@@ -109,7 +99,7 @@ impl Bill {
         parts
     }
 
-    /// By service.
+    /// The sums by service.
     #[must_use]
     pub fn by_service(&self) -> BTreeMap<Service, f64> {
         let mut services = BTreeMap::new();
@@ -120,7 +110,7 @@ impl Bill {
     }
 }
 
-/// What API Gateway bills as messages.
+/// The number of messages that API Gateway bills.
 fn messages(usage: &Usage) -> f64 {
     [Count::FramesIn, Count::Replies, Count::Posts, Count::Closes, Count::Looks]
         .map(|count| usage.total(count))
@@ -128,7 +118,7 @@ fn messages(usage: &Usage) -> f64 {
         .sum()
 }
 
-/// USD of one message, on average over so many.
+/// The average price of a message in USD, given so many.
 fn blended(messages: f64, prices: &Prices) -> f64 {
     if messages <= 0.0 {
         return 0.0;
@@ -153,5 +143,17 @@ mod tests {
         assert!((bill.total() - 1_800.0).abs() < 1e-6, "{bill:?}");
         assert!((bill.by_part()[&Part::Posts] - 1_350.0).abs() < 1e-6);
         assert_eq!(bill.by_service().len(), 1);
+    }
+
+    #[test]
+    fn the_sweepers_invocations_are_billed_like_those_of_others() {
+        let prices = Prices::read(None).unwrap();
+        let of = |function| {
+            let mut usage = Usage::default();
+            usage.add(Part::Sweeps, function, 1e6);
+            Bill::of(&usage, &prices).total()
+        };
+        assert!(of(Count::Sweeper) > 0.0);
+        assert!((of(Count::Sweeper) - of(Count::Session)).abs() < 1e-9);
     }
 }

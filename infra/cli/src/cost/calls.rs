@@ -1,4 +1,4 @@
-//! What calls take that several parts of a stack make.
+//! The usage of calls that several parts of a stack make.
 
 use super::{
     sizes::{MESSAGE_STEP, QUEUE_STEP, REPLY, steps},
@@ -6,7 +6,7 @@ use super::{
     workload::Setting,
 };
 
-/// Seconds of an invocation of `message` and of `session`, which wait for a call or two.
+/// Seconds of an invocation of `message` or `session`, which wait for a call or two.
 pub(super) const INGEST_SECONDS: f64 = 0.010;
 
 /// Seconds that `fanout` needs besides posting: the log's write, the first page.
@@ -29,7 +29,7 @@ pub(super) fn frame(usage: &mut Usage, part: Part, bytes: f64) {
     usage.add(part, Count::EgressBytes, REPLY);
 }
 
-/// What the event source mapping does for a batch.
+/// The calls that the event source mapping makes for a batch.
 pub(super) fn receipt(usage: &mut Usage, part: Part, requests: Count, bytes: f64) {
     usage.add(part, Count::ReceiveMessage, 1.0);
     usage.add(part, Count::DeleteMessageBatch, 1.0);

@@ -1,4 +1,4 @@
-//! What an account takes: connections, rooms and rates by its quota of requests a second.
+//! The capacity of an account: connections, rooms and rates by its quota of requests a second.
 
 use std::fmt::Write;
 
@@ -50,7 +50,7 @@ pub fn markdown() -> String {
     page
 }
 
-/// A workload of one group whose rate is what is looked for: `x` messages a second, no client of which sends.
+/// A workload of one room whose rate is to be found: `rate` messages a second, none of them sent by clients.
 fn one_room(members: f64, rate: f64, quota: f64) -> Option<Workload> {
     let text = r#"{"rooms": [{"members": 1, "messagesPerSecond": 0, "via": "events", "bytes": 300}]}"#;
     let mut workload = read(text).ok()?;
@@ -59,7 +59,7 @@ fn one_room(members: f64, rate: f64, quota: f64) -> Option<Workload> {
     Some(workload)
 }
 
-/// Posts a second that are left beside the beats of a room.
+/// The posts a second that the quota leaves for a room beside its beats.
 fn left(members: f64, rate: f64, quota: f64) -> f64 {
     quota - 2.0 * members * beats_of(rate)
 }
@@ -107,7 +107,7 @@ fn side_by_side() -> String {
     let row = |members: &f64| {
         let mut cells = vec![short(*members)];
         for quota in QUOTAS {
-            // Its message, with the reply to its sender, its posts and its members' beats.
+            // A message with the reply to its sender, its posts, and the members' beats.
             let of_room = 2.0 + members + 2.0 * members * beats_of(1.0);
             let rooms = quota / of_room;
             cells.push(short(if rooms < 1.0 { rooms } else { rooms.floor() }));

@@ -13,12 +13,13 @@ const CALL: f64 = 10.0;
 /// Seconds of an invocation of `ephemeral` besides posting.
 const EPHEMERAL_SECONDS: f64 = 0.015;
 
-/// How many go out together of what comes at random at this rate: one, and what comes within the window after it.
+/// The mean number of messages that go out together, when they come at random at this rate: one, and those that come
+/// within the window after it.
 fn frames(rate: f64, window: f64) -> f64 {
     rate / (1.0 + rate * window)
 }
 
-/// Frames a second of one room; the larger ones have none.
+/// Frames a second of one room; there are none in rooms that are too large.
 fn frames_of(group: &RoomGroup, workload: &Workload) -> f64 {
     let is_served = group.members <= workload.setting.ephemeral_max_members;
     if is_served { frames(group.ephemeral.per_second, workload.setting.ephemeral_window) } else { 0.0 }
@@ -34,7 +35,7 @@ pub fn posts_per_second(workload: &Workload) -> f64 {
     wanted(workload).min(workload.setting.ephemeral_posts)
 }
 
-/// What a group's ephemeral messages take in a month.
+/// The usage of a group's ephemeral messages in a month.
 pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     let (load, setting, part) = (&group.ephemeral, &workload.setting, Part::Ephemeral);
     if load.per_second <= 0.0 {
@@ -49,7 +50,7 @@ pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     send.add(part, Count::StandardRequests, steps(record, QUEUE_STEP));
     let rate = group.count * load.per_second;
     usage.add_times(seconds * rate, &send);
-    // Messages of all rooms come in one batch.
+    // One batch has messages of all rooms.
     let batches = frames(rate, setting.ephemeral_window);
     let calls = batches.max(rate / CALL);
     usage.add(part, Count::ReceiveMessage, seconds * calls);

@@ -13,7 +13,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Those of the object at a path; what is wrong goes to `problems`. What is no object has no members.
+    /// The members of the object at a path. Mistakes are added to `problems`. A value that is no object has no members.
     pub fn of(value: &Value, path: &str, problems: &'a mut Vec<String>) -> Self {
         let left = value.as_object().cloned().unwrap_or_else(|| {
             let shown = if path.is_empty() { "the file" } else { path };
@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
         self.problems.push(format!("{path}: {what}"));
     }
 
-    /// A member as it stands.
+    /// Takes a member as it is.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.left.remove(name).filter(|value| !value.is_null())
     }
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
         found.unwrap_or(&choices[0]).1
     }
 
-    /// Whether something is so.
+    /// A boolean.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
         let Some(value) = self.take(name) else { return default };
         value.as_bool().unwrap_or_else(|| {
@@ -128,7 +128,7 @@ impl<'a> Fields<'a> {
         entries.iter().enumerate().map(&mut read_one).collect()
     }
 
-    /// Notes what nobody has asked for: a field that is misspelt would count for nothing, unnoticed.
+    /// Notes members that were never read: a misspelt field would otherwise go unnoticed.
     pub fn end(mut self) {
         for name in std::mem::take(&mut self.left).keys().filter(|name| *name != "comment") {
             self.problem(name, "is no field here");

@@ -1,4 +1,4 @@
-//! How messages gather: while a room is being broadcast to, its next ones wait, and go out together.
+//! The flow of messages: while a room is being broadcast to, its next messages gather, and go out together.
 //!
 //! ```text
 //! 10,000 members, 64 posts at a time, 10 ms each: a broadcast takes 1.6 s
@@ -6,8 +6,8 @@
 //! 0.1 messages a second: each goes out alone
 //! ```
 //!
-//! When all rooms together want more requests than the account has, every broadcast takes longer by the same factor, and
-//! more gathers: until the posts fit.
+//! When all rooms together want more requests than the account has, every broadcast takes longer by the same factor, so
+//! more messages gather, until the posts fit.
 
 use super::{
     beats,
@@ -23,15 +23,15 @@ const BATCH: f64 = 10.0;
 /// Jobs of a batch of the shard queue.
 const JOBS: f64 = 10.0;
 
-/// By how much broadcasts are stretched at the most. Beyond, everything is packed that can be.
+/// The greatest factor by which broadcasts are stretched. Beyond, everything is packed that can be.
 const MOST_STRETCH: f64 = 1e6;
 
-/// How the messages of a group's rooms go out.
+/// The way in which the messages of a group's rooms go out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
     /// Messages in a batch of `fanout`.
     pub batch: f64,
-    /// Shards of a room; 0: `fanout` posts itself.
+    /// The shards of a room; 0 means that `fanout` posts itself.
     pub shards: f64,
     /// Jobs of a shard that go out together.
     pub jobs: f64,
@@ -47,10 +47,10 @@ impl Flow {
     }
 }
 
-/// What a workload asks of the account.
+/// The demand of a workload on the account.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// How each group's messages go out.
+    /// The flow of each group's messages.
     pub flows: Vec<Flow>,
     /// Posts a second, when all groups are busy.
     pub posts: f64,
@@ -60,7 +60,7 @@ pub struct Demand {
     pub frames: f64,
     /// Posts a second of presence and of ephemeral messages.
     pub besides: f64,
-    /// By how much the account's rate makes broadcasts longer.
+    /// The factor by which the account's rate makes broadcasts longer.
     pub stretch: f64,
 }
 
@@ -72,7 +72,7 @@ impl Demand {
     }
 }
 
-/// What a workload asks of the account.
+/// The demand of a workload on the account.
 #[must_use]
 pub fn demand(workload: &Workload) -> Demand {
     let frames = workload.rooms.iter().map(|group| frames_per_second(group, &workload.setting)).sum();
@@ -90,7 +90,7 @@ pub fn demand(workload: &Workload) -> Demand {
     Demand { flows, posts, unpacked, frames, besides, stretch }
 }
 
-/// The least stretch that will do, or the most there is.
+/// The least stretch that suffices, or [`MOST_STRETCH`].
 fn least(fits: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (1.0, MOST_STRETCH);
     for _ in 0..60 {
@@ -119,7 +119,7 @@ fn posts(group: &RoomGroup, setting: &Setting, flow: &Flow) -> f64 {
 fn flow(group: &RoomGroup, setting: &Setting, stretch: f64) -> Flow {
     let is_large = setting.shard_size > 0.0 && group.members > setting.shard_size;
     let rate = group.messages_per_second;
-    // Seconds that so many members take, of as many frames.
+    // The seconds of so many posts to so many members.
     let seconds = |members: f64, messages: f64| {
         let frames = MessageSize::of(group, setting).frames(messages);
         members * frames * setting.post_milliseconds / 1_000.0 / setting.fanout_concurrency * stretch
@@ -142,8 +142,8 @@ fn flow(group: &RoomGroup, setting: &Setting, stretch: f64) -> Flow {
     Flow { batch: BATCH, shards: 1.0, jobs, posting: seconds(group.members, BATCH * jobs) }
 }
 
-/// How many go out together of what comes at random at this rate, when that takes so many seconds: what came meanwhile, or one
-/// that came after a while in which nothing did.
+/// The mean number of messages that go out together, when they come at random at this rate and each round takes so many
+/// seconds: those that came meanwhile, or a single one after a pause.
 fn gathered(rate: f64, seconds: f64) -> f64 {
     let meanwhile = rate * seconds;
     meanwhile + (-meanwhile).exp()

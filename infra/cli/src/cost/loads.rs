@@ -1,8 +1,8 @@
-//! What a workload file says of the parts that a room may do without: ephemeral messages, presence, state.
+//! The parts of a workload file for optional features: ephemeral messages, presence, state.
 
 use super::fields::Fields;
 
-/// What a group of rooms sends that nobody keeps.
+/// The ephemeral messages of a group of rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct EphemeralLoad {
     /// Sends a second in each room.
@@ -21,7 +21,7 @@ impl EphemeralLoad {
     }
 }
 
-/// What a group of rooms has of presence.
+/// The presence of a group of rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct PresenceLoad {
     /// The share of members who are listed.
@@ -43,14 +43,15 @@ impl PresenceLoad {
     }
 }
 
-/// What a group of rooms does with keys.
+/// The keys of a group of rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct StateLoad {
     /// The share of messages that have a key.
     pub keyed: f64,
     /// The share of those that another of their batch supersedes.
     pub superseded: f64,
-    /// The share of batches that come to another environment than the one before, which applies those again.
+    /// The share of batches that come to another environment than the previous one, which then writes the keys of that
+    /// again.
     pub alternating: f64,
     /// Keys of each room.
     pub keys: f64,
@@ -58,7 +59,7 @@ pub struct StateLoad {
     pub key_bytes: f64,
     /// Joins a day of each room that get a snapshot.
     pub joins_per_day: f64,
-    /// The share of snapshots that an environment has kept of the second before.
+    /// The share of snapshots that an environment has read within the second before, and kept.
     pub kept: f64,
 }
 

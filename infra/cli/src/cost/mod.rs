@@ -1,5 +1,5 @@
-//! The model of what a workload takes and costs. Pure functions of a workload and a price list: docs/cost.md explains it, and
-//! the integration tests compare it with counted calls.
+//! The model of a workload's usage and price: pure functions of a workload and a price list. docs/cost.md explains it,
+//! and the integration tests compare it with counted calls.
 //!
 //! ```text
 //! workload -> flow: how messages gather -> traffic: calls, units -> bill
@@ -33,7 +33,7 @@ use workload::Workload;
 /// Polls of an empty queue a month: five of Lambda's pollers, each asking for 20 seconds.
 const EMPTY_POLLS: f64 = 5.0 * 3.0 * 60.0 * 24.0 * 30.0;
 
-/// FIFO queues, and others, that are polled.
+/// The numbers of FIFO queues and of other queues that are polled.
 const QUEUES: (f64, f64) = (2.0, 2.0);
 
 /// Metrics of a stack in which all is well: docs/metrics.md.
@@ -45,10 +45,10 @@ const ALARMS: f64 = 17.0;
 /// Connections that the sweeper looks at in a second: `SWEEP_PER_SECOND`.
 const SWEPT_A_SECOND: f64 = 50.0;
 
-/// Those that it gets through in one call.
+/// The most connections that it gets through in one call.
 const MOST_SWEPT: f64 = 300.0 * SWEPT_A_SECOND;
 
-/// What a workload takes in a month, and how.
+/// The estimate for a workload: its usage in a month.
 #[derive(Clone, Debug)]
 pub struct Estimate {
     /// Its rates.
@@ -58,7 +58,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of a workload.
+    /// The estimate for a workload.
     #[must_use]
     pub fn of(workload: &Workload) -> Self {
         let demand = demand(workload);
@@ -87,7 +87,7 @@ impl Estimate {
     }
 }
 
-/// What a stack takes that nobody uses.
+/// The usage of a stack that nobody uses.
 fn fixed() -> Usage {
     let mut usage = Usage::default();
     usage.add(Part::Fixed, Count::FifoRequests, QUEUES.0 * EMPTY_POLLS);
@@ -97,7 +97,8 @@ fn fixed() -> Usage {
     usage
 }
 
-/// The sweeper looks at every connection, or as many as an invocation's time allows, each time that it is called.
+/// Adds the sweeper's calls: each time that it is called it looks at every connection, or at as many as an invocation's
+/// time allows.
 fn sweeps(workload: &Workload, usage: &mut Usage) {
     let open = |group: &workload::RoomGroup| group.connections() * group.hours_per_day / 24.0;
     let connections: f64 = workload.rooms.iter().map(open).sum();

@@ -1,23 +1,23 @@
-//! What packing saves: a post that carries several messages costs as much as one that carries one.
+//! The savings by packing: a post with several messages costs as much as a post with one.
 
 use serde::Serialize;
 
 use super::{Estimate, prices::Prices, workload::Workload};
 
-/// A workload's cost by how much travels in a post.
+/// The price of a workload with different degrees of packing.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Packing {
     /// USD a month if each message were posted by itself.
     pub unpacked_usd: f64,
-    /// As it packs itself.
+    /// USD a month with the packing that comes by itself.
     pub as_it_is_usd: f64,
-    /// As if each message waited for as long as it may, where that is more.
+    /// USD a month if each message waited for as long as it may, where that packs more.
     pub tolerated_usd: f64,
 }
 
 impl Packing {
-    /// Of a workload.
+    /// The prices for a workload.
     #[must_use]
     pub fn of(workload: &Workload, prices: &Prices) -> Self {
         let as_it_is = Estimate::of(workload);
@@ -28,7 +28,7 @@ impl Packing {
                 group.messages_per_post = Some(messages);
                 group.burst = group.burst.min(messages.floor());
             }
-            // A rate that the account does not have: what it would cost all the same.
+            // The account may not have this rate; the price is computed all the same.
             packed.quota = f64::INFINITY;
             Estimate::of(&packed).usd(prices)
         };

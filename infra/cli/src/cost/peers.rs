@@ -1,4 +1,4 @@
-//! What the same deliveries cost elsewhere. They do not all do the same: `why` says what is missing.
+//! The price of the same deliveries elsewhere. Not all services do the same: `why` says what is missing.
 
 use serde::Serialize;
 
@@ -9,35 +9,36 @@ use super::{
     workload::Workload,
 };
 
-/// What AWS bills as one message in its other services.
+/// The bytes that AWS bills as one message in its other services.
 const FIVE_KB: f64 = 5_120.0;
 
-/// What Azure bills as one message.
+/// The bytes that Azure bills as one message.
 const TWO_KB: f64 = 2_048.0;
 
-/// Connections, and messages a day, that a unit of Azure's service has.
+/// The connections, and the messages a day, of one unit of Azure's service.
 const AZURE_UNIT: (f64, f64) = (1_000.0, 1e6);
 
-/// Connections, and deliveries a second, of a Centrifugo server: its authors' million connections and 500,000 messages a
-/// second on 20 pods, halved for the sake of what a server's neighbour takes over when it fails.
+/// The connections, and the deliveries a second, of a Centrifugo server: its authors report a million connections and
+/// 500,000 messages a second on 20 pods. Half of that is taken, since a server must be able to take over for one that
+/// fails.
 const SERVER: (f64, f64) = (25_000.0, 12_500.0);
 
-/// Servers at the least: one may fail.
+/// The fewest servers: one may fail.
 const SERVERS: f64 = 2.0;
 
 /// The same workload elsewhere.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
-    /// Whose.
+    /// The service's name.
     pub name: &'static str,
     /// USD a month.
     pub usd: f64,
-    /// What it does not do, or what is not counted.
+    /// The features that it lacks, and the costs that are not counted.
     pub why: &'static str,
 }
 
-/// What peers bill by.
+/// The traffic that peers bill by.
 struct Traffic {
     /// Messages to connections, in steps of a size.
     deliveries: fn(&Workload, f64) -> f64,

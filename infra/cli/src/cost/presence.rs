@@ -8,23 +8,23 @@ use super::{
     workload::{RoomGroup, Setting, Workload},
 };
 
-/// A room has this part of the stack's posts: a fifth.
+/// A room may use a fifth of the stack's posts.
 const SHARE: f64 = 5.0;
 
-/// Seconds between two publications of a room: the least and the most.
+/// The fewest and the most seconds between two publications of a room.
 const PACE: (f64, f64) = (1.0, 900.0);
 
 /// Bytes of members in the reply to a join, and in one that has nothing else.
 const MEMBERS_BYTES: f64 = 16_384.0;
 const MEMBERS_PAGE: f64 = 110_000.0;
 
-/// Bytes of a list in the room's row; beyond, it has a count.
+/// The most bytes of a list in the room's row; beyond, the row has only a count.
 const LIST: f64 = 204_800.0;
 
-/// What a page of an index holds.
+/// The bytes of a page of an index.
 const INDEX_PAGE: f64 = 1_048_576.0;
 
-/// Seconds of a look at a room besides reading its members, of which a page takes some more.
+/// Seconds of a look at a room, and the further seconds for each page of members.
 const LOOK_SECONDS: (f64, f64) = (0.020, 0.015);
 
 /// Changes in one lifecycle event.
@@ -53,7 +53,7 @@ pub(super) fn beating(group: &RoomGroup, setting: &Setting) -> Setting {
     setting
 }
 
-/// How often things happen in one room, a second while its members are connected.
+/// The rates at which things happen in one room, a second while its members are connected.
 struct Rates {
     /// Rows of members are written or deleted.
     rows: f64,
@@ -108,7 +108,7 @@ fn row_bytes(group: &RoomGroup, setting: &Setting) -> f64 {
     150.0 + setting.room_bytes + if has_list(group, setting) { list } else { 0.0 }
 }
 
-/// What a group's members take in a month.
+/// The usage of a group's members in a month.
 pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     if group.presence.listed <= 0.0 {
         return;
@@ -118,14 +118,14 @@ pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     let seconds = group.count * group.connected_seconds(workload.days);
     let wanted = wanted(workload);
     let within = if wanted > setting.presence_posts { setting.presence_posts / wanted } else { 1.0 };
-    // A row's place in the index, and its tick: one a second at the most.
+    // A change writes the row's place in the index and sends a tick, of which a room has one a second at most.
     let rows = seconds * rates.rows;
     usage.add(presence, Count::WriteUnits, rows * write_units(sizes_of(group, setting).2));
     let ticks = seconds * (rates.rows / (1.0 + rates.rows)).max(2.0 / setting.presence_lease);
     usage.add(presence, Count::SendMessage, ticks);
     usage.add(presence, Count::FifoRequests, ticks);
     usage.add_times(rows / 2.0, &joined(group, setting));
-    // The first beat after that part of the lease writes it anew.
+    // The first beat after that part of the lease renews the row.
     let beat = beating(group, setting).longest_beat * beats::JITTER;
     let renewed_every = beat * (RENEWED_AFTER * setting.presence_lease / beat).ceil();
     let renewals = seconds * group.members * group.presence.listed / renewed_every;
@@ -142,7 +142,7 @@ pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     }
 }
 
-/// What a `sync` reads of the rooms' lists.
+/// Adds the reads of the rooms' lists by a `sync`.
 pub(super) fn sync(usage: &mut Usage, group: &RoomGroup, rooms: f64, setting: &Setting) {
     if group.presence.listed > 0.0 {
         usage.add(Part::Presence, Count::BatchGetItem, 1.0);
@@ -150,7 +150,8 @@ pub(super) fn sync(usage: &mut Usage, group: &RoomGroup, rooms: f64, setting: &S
     }
 }
 
-/// The list that a joiner gets: what does not fit its reply it asks for. Nobody else of its environment has asked within the second.
+/// The list that a joiner gets. It asks for the part that does not fit the reply; it is assumed that nobody else in its
+/// environment has asked within the second.
 fn joined(group: &RoomGroup, setting: &Setting) -> Usage {
     let mut usage = Usage::default();
     let (presence, row) = (Part::Presence, row_bytes(group, setting));
@@ -186,8 +187,8 @@ fn look(group: &RoomGroup, setting: &Setting) -> Usage {
     usage
 }
 
-/// A publication, beside its look: the first page of the room's connections, which tells how many are posted to; the list is put,
-/// sent, and posted to everybody without a log.
+/// A publication, beside the look that leads to it: the first page of the room's connections tells how many are posted
+/// to; the list is put and sent, and posted to everybody without being logged.
 fn publication(group: &RoomGroup, setting: &Setting, changes: f64) -> Usage {
     let mut usage = Usage::default();
     let (presence, members) = (Part::Presence, group.members);
@@ -244,7 +245,7 @@ mod tests {
             crate::cost::Estimate::of(&workload).usage
         };
         let (long, short) = (taken("1200"), taken("60"));
-        // Every 540 and 27 seconds, less the jitter.
+        // A beat every 540 or 27 seconds, less the jitter.
         for (usage, renewals) in [(&long, 4.848e6), (&short, 96.97e6)] {
             let counted = usage.of(Part::Presence, Count::UpdateItem);
             assert!((counted / renewals - 1.0).abs() < 0.001, "{counted}");

@@ -10,7 +10,7 @@ use super::fields::Fields;
 /// The list that is built in.
 const BUILT_IN: &str = include_str!("../../prices/us-east-1-2026-11.json");
 
-/// What the model asks prices of.
+/// The names of the prices that the model needs.
 const NAMES: [&str; 25] = [
     "webSocketMessages",
     "webSocketMessagesAboveBillion",
@@ -44,11 +44,11 @@ const NAMES: [&str; 25] = [
 pub struct Price {
     /// USD for `per` of them.
     pub usd: f64,
-    /// How many cost that.
+    /// The number of units that cost this.
     pub per: f64,
-    /// What one of them is.
+    /// The unit.
     pub unit: String,
-    /// Where it was read.
+    /// The source of the price.
     pub source: String,
     /// Whether it was read on the source's own page.
     pub confirmed: bool,
@@ -65,10 +65,10 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// Reads a list; nothing: the one that is built in.
+    /// Reads a list; `None` stands for the one that is built in.
     ///
     /// # Errors
-    /// With all that is wrong.
+    /// The errors list everything that is wrong.
     pub fn read(text: Option<&str>) -> Result<Self, Vec<String>> {
         let value: Value =
             serde_json::from_str(text.unwrap_or(BUILT_IN)).map_err(|error| vec![format!("no JSON: {error}")])?;

@@ -1,4 +1,4 @@
-//! An estimate in words, and as JSON.
+//! The report of an estimate, as text and as JSON.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -15,7 +15,7 @@ use super::{
     workload::Workload,
 };
 
-/// All that is said of a workload.
+/// A workload, and all that is reported of it.
 #[derive(Debug)]
 pub struct Report<'a> {
     workload: &'a Workload,
@@ -27,7 +27,7 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Of a workload, at these prices.
+    /// The report of a workload, at these prices.
     #[must_use]
     pub fn of(workload: &'a Workload, prices: &'a Prices) -> Self {
         let estimate = Estimate::of(workload);
@@ -36,7 +36,7 @@ impl<'a> Report<'a> {
         Self { workload, prices, estimate, bill, packing, peers }
     }
 
-    /// For programs.
+    /// The report for programs.
     #[must_use]
     pub fn json(&self) -> Value {
         let demand = &self.estimate.demand;
@@ -67,13 +67,13 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// Whether the account has the requests, packed as far as may be.
+    /// Whether the account has the requests, with everything packed that can be.
     #[must_use]
     pub fn fits(&self) -> bool {
         self.estimate.demand.requests() <= self.workload.quota * 1.001
     }
 
-    /// For people.
+    /// The report for people.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -167,17 +167,6 @@ impl<'a> Report<'a> {
     fn counts(&self, text: &mut String) {
         let usage = &self.estimate.usage;
         let count = |counts: &[Count]| counts.iter().map(|count| usage.total(*count)).sum::<f64>();
-        let invocations = count(&[
-            Count::Authorizer,
-            Count::Session,
-            Count::Message,
-            Count::Relay,
-            Count::Fanout,
-            Count::ShardsFunction,
-            Count::Sweeper,
-            Count::PresenceFunction,
-            Count::EphemeralFunction,
-        ]);
         let _ = writeln!(
             text,
             "\nA month: {} posts, {} frames in, {} replies; {} invocations, {} GB-s; {} write units, {} read units;\n\
@@ -185,7 +174,7 @@ impl<'a> Report<'a> {
             short(count(&[Count::Posts])),
             short(count(&[Count::FramesIn])),
             short(count(&[Count::Replies])),
-            short(invocations),
+            short(usage.invocations()),
             short(count(&[Count::GbSeconds])),
             short(count(&[Count::WriteUnits])),
             short(count(&[Count::ReadUnits])),
@@ -254,7 +243,7 @@ fn name_of(part: Part) -> &'static str {
     }
 }
 
-/// A table in Markdown whose columns stand below one another.
+/// A table in Markdown with aligned columns.
 pub fn table<H: AsRef<str>>(head: &[H], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut lines = vec![head.iter().map(|cell| cell.as_ref().to_owned()).collect::<Vec<_>>()];
     lines.extend(rows);

@@ -1,4 +1,4 @@
-//! How often connections are opened.
+//! Sessions: how often connections are opened.
 
 /// Minutes after which a connection is handed over to the next, on average.
 const SESSION_MINUTES: f64 = 104.35;

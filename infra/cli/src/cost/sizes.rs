@@ -1,18 +1,18 @@
-//! How large things are that are billed by their size. DynamoDB counts names and values, a number as half of its digits
+//! The sizes of everything that is billed by its size. DynamoDB counts names and values, a number as half of its digits
 //! and one byte more.
 
 use super::workload::{RoomGroup, Setting};
 
-/// What API Gateway bills as one message.
+/// The bytes that API Gateway bills as one message.
 pub const MESSAGE_STEP: f64 = 32_768.0;
 
-/// What SQS and EventBridge bill as one request or event.
+/// The bytes that SQS and EventBridge bill as one request or event.
 pub const QUEUE_STEP: f64 = 65_536.0;
 
-/// What a write unit writes.
+/// The bytes that a write unit writes.
 const WRITE_STEP: f64 = 1_024.0;
 
-/// What a read unit reads, strongly consistent.
+/// The bytes that a read unit reads, strongly consistent.
 const READ_STEP: f64 = 4_096.0;
 
 /// Bytes of a reply such as `accepted` or `synced`, with room and request id.
@@ -21,7 +21,7 @@ pub const REPLY: f64 = 200.0;
 /// Bytes of a connection's id, such as `L0SM9cOFvHcCIhw=`.
 const CONNECTION_ID: f64 = 16.0;
 
-/// The envelope of a frame that says which numbers it stands for: packing leaves room for it.
+/// Bytes of the numbers that a frame may say it stands for: packing leaves room for them.
 const COVERED: f64 = 48.0;
 
 /// Bytes that DynamoDB stores besides each row.
@@ -59,7 +59,7 @@ pub struct MessageSize {
 }
 
 impl MessageSize {
-    /// Of a group's messages.
+    /// The sizes of a group's messages.
     #[must_use]
     pub fn of(group: &RoomGroup, setting: &Setting) -> Self {
         let named = setting.id_bytes + setting.subject_bytes + group.bytes;
@@ -84,7 +84,8 @@ impl MessageSize {
         self.frames(messages) * self.envelope + messages * self.entry
     }
 
-    /// What API Gateway bills for a post of so many messages to one connection: a message of its own size alone.
+    /// The messages that API Gateway bills for a post of so many messages to one connection: a message that is too
+    /// large for a shared frame is billed alone, by its size.
     #[must_use]
     pub fn billed(&self, messages: f64) -> f64 {
         let frames = self.frames(messages);

@@ -7,13 +7,13 @@ use super::{
     workload::{RoomGroup, Setting, Workload},
 };
 
-/// Bytes of a reply with state at the most.
+/// The most bytes of a reply with state.
 const PAGE: f64 = 114_688.0;
 
 /// Rows that one `Query` of State asks for.
 const ROWS: f64 = 500.0;
 
-/// What a strongly consistent read reads with a unit.
+/// The bytes that a strongly consistent read reads with one unit.
 const STRONG_STEP: f64 = 4_096.0;
 
 /// A key's row, and its place in a reply.
@@ -23,7 +23,7 @@ fn sizes_of(group: &RoomGroup, setting: &Setting) -> (f64, f64) {
     (52.0 + setting.room_bytes + value, 87.0 + value)
 }
 
-/// What a group's keys take in a month.
+/// The usage of a group's keys in a month.
 pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     let (load, setting) = (&group.state, &workload.setting);
     let (row, _) = sizes_of(group, setting);
@@ -37,8 +37,8 @@ pub(super) fn add(usage: &mut Usage, group: &RoomGroup, workload: &Workload) {
     }
 }
 
-/// A snapshot, beside the join whose reply its first page is in. The environment that serves it keeps what it has read, for the
-/// pages after the first.
+/// A snapshot, beside the join whose reply contains its first page. The environment that serves it keeps what it has
+/// read for the later pages.
 fn snapshot(group: &RoomGroup, setting: &Setting) -> Usage {
     let mut usage = Usage::default();
     let (row, entry) = sizes_of(group, setting);
@@ -47,7 +47,7 @@ fn snapshot(group: &RoomGroup, setting: &Setting) -> Usage {
     let (full, rest) = ((keys / of_page).floor(), keys % of_page);
     let billed = |keys: f64| if keys > 0.0 { steps(keys * entry + REPLY, MESSAGE_STEP) } else { 0.0 };
     let further = (keys / of_page).ceil() - 1.0;
-    // One of them is the join's own.
+    // One of the replies is the join's own.
     usage.add_some(state, Count::Replies, full * billed(of_page) + billed(rest) - 1.0);
     usage.add(state, Count::EgressBytes, keys * entry + further * REPLY);
     if further > 0.0 {
@@ -56,7 +56,7 @@ fn snapshot(group: &RoomGroup, setting: &Setting) -> Usage {
         invocation(&mut page, state, Count::Session, (setting.ingest_gb, INGEST_SECONDS), setting);
         usage.add_times(further, &page);
     }
-    // The last call finds the end, if by nothing else than that it has no row.
+    // The last call finds the end, possibly without getting any row.
     let units = |rows: f64| steps(rows * row, STRONG_STEP);
     let (read, calls) = (1.0 - group.state.kept, (keys / ROWS).floor());
     usage.add_some(state, Count::Query, read * (calls + 1.0));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn half_of_a_snapshot_is_egress() {
-        // Entries of 150 bytes.
+        // The entries have 150 bytes each.
         let join = |keys: &str, kept: &str| {
             let state = format!(r#"{{"keys": {keys}, "joinsPerDay": 1e6, "kept": {kept}}}"#);
             usd(&format!(r#""messagesPerSecond": 0, "bytes": 44, "state": {state}"#))

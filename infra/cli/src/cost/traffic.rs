@@ -1,4 +1,4 @@
-//! What a group of rooms takes in a month: its messages, and its connections.
+//! The usage of a group of rooms in a month: its messages and its connections.
 
 use super::{
     beats,
@@ -21,19 +21,19 @@ const RELAY_SECONDS: f64 = 0.015;
 /// Seconds between the looks of an environment at the rooms that are behind.
 const LOOK_SECONDS: f64 = 3.0;
 
-/// Environments beside those that are busy on average.
+/// Environments in addition to those that are busy on average.
 const SPARE_ENVIRONMENTS: f64 = 2.0;
 
-/// Seconds between the notes of how far a broadcast got.
+/// Seconds between two writes of a broadcast's progress.
 const PROGRESS_SECONDS: f64 = 5.0;
 
-/// The value for a whole number of messages, in between for a number between.
+/// The value for a number of messages, interpolated between whole numbers.
 fn between(messages: f64, value: impl Fn(f64) -> f64) -> f64 {
     let (low, high) = (messages.floor(), messages.ceil());
     value(low) + (messages - low) * (value(high) - value(low))
 }
 
-/// What a group takes in a month.
+/// The usage of a group in a month.
 #[must_use]
 pub fn of_group(group: &RoomGroup, flow: &Flow, workload: &Workload) -> Usage {
     let mut usage = Usage::default();
@@ -82,7 +82,7 @@ impl Month<'_> {
             }
             Via::Events => {
                 usage.add(ingest, Count::Events, requests);
-                // By the rule, into a queue of its own.
+                // The bus's rule puts the event into a queue of its own.
                 usage.add(ingest, Count::SendMessage, 1.0);
                 usage.add(ingest, Count::StandardRequests, requests);
                 let mut batch = Usage::default();
@@ -121,7 +121,7 @@ impl Month<'_> {
         usage.add(log, Count::PutItem, 1.0);
         usage.add(log, Count::WriteUnits, 1.0);
         let posting = if flow.shards > 0.0 {
-            // Of the room only the first page, which tells its size.
+            // Only the first page of the room is read, which tells its size.
             let (_, units) = sizes::pages(self.group.members.min(500.0), setting);
             usage.add(log, Count::Query, 1.0);
             usage.add(log, Count::ReadUnits, units);
@@ -139,7 +139,7 @@ impl Month<'_> {
         usage
     }
 
-    /// A job for each shard, in calls of ten jobs and of as many as fit 240 KiB.
+    /// Adds a job for each shard, in calls of at most ten jobs and 240 KiB.
     fn enqueue(&self, usage: &mut Usage) {
         let job = self.size.frame_bytes(self.flow.batch) + 80.0;
         let at_once = (245_760.0 / job).floor().clamp(1.0, 10.0).min(self.flow.shards);
@@ -155,7 +155,7 @@ impl Month<'_> {
         let members = self.group.members / flow.shards;
         let bytes = self.size.frame_bytes(flow.messages_per_post());
         receipt(&mut usage, shards, Count::FifoRequests, bytes);
-        // How far the shard is: read, and written when it is done.
+        // The shard's progress is read, and written at the end.
         usage.add(shards, Count::GetItem, 1.0);
         usage.add(shards, Count::ReadUnits, 1.0);
         usage.add(shards, Count::PutItem, 1.0);
@@ -169,7 +169,7 @@ impl Month<'_> {
         usage
     }
 
-    /// Posts of so many messages to so many members, with those that confirm a 410, and the rows that it removes.
+    /// Adds posts of so many messages to so many members, those that confirm a 410, and the deletion of rows.
     fn posts(&self, usage: &mut Usage, members: f64, messages: f64) {
         let (posts, gone) = (Part::Posts, members * self.group.gone_fraction);
         usage.add(posts, Count::Posts, members * between(messages, |messages| self.size.billed(messages)) + gone);
@@ -184,8 +184,8 @@ impl Month<'_> {
         usage.add(posts, Count::WriteUnits, notes);
     }
 
-    /// Each environment of `message` or `relay` looks at the rooms that are behind, and at the queue's depth, beside an
-    /// invocation.
+    /// Adds the calls by which each environment of `message` or `relay` reads which rooms are behind, and the queue's
+    /// depth, beside an invocation.
     fn look_at_congestion(&self, usage: &mut Usage, days: f64) {
         let (seconds, batch) = match self.group.via {
             Via::Clients => (INGEST_SECONDS, 1.0),

@@ -1,18 +1,18 @@
-//! What a workload takes: calls, units and whatever else is counted or billed, by what it is for.
+//! The usage of a workload: calls, units and everything else that is counted or billed, by purpose.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What something is for.
+/// The purpose of a part of the usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Part {
     /// Messages on their way into the queue.
     Ingest,
-    /// Looks of those who take them at the rooms that are behind, and at the queue's depth.
+    /// Reads of the rooms that are behind, and of the queue's depth, by the functions that take messages.
     Looks,
-    /// Numbering and logging them, with the look at the room.
+    /// Numbering and logging messages, and reading the first page of the room.
     Log,
     /// Posts to everybody.
     Posts,
@@ -28,17 +28,17 @@ pub enum Part {
     State,
     /// Lists of members: rows, ticks, publications.
     Presence,
-    /// Messages that nobody keeps.
+    /// Ephemeral messages.
     Ephemeral,
     /// Events of members and of rooms that become empty.
     Lifecycle,
     /// The sweeper's looks at connections that may be gone.
     Sweeps,
-    /// What a stack costs that nobody uses: polls of empty queues, metrics, alarms.
+    /// The usage of a stack that nobody uses: polls of empty queues, metrics, alarms.
     Fixed,
 }
 
-/// What is counted.
+/// The things that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Count {
     /// Frames from clients, in steps of 32 KB.
@@ -93,7 +93,7 @@ pub enum Count {
     WriteUnits,
     /// DynamoDB's read units.
     ReadUnits,
-    /// Bytes that lie in the tables, at one time.
+    /// Bytes that are stored in the tables at one time.
     StoredBytes,
     /// Calls of SQS.
     SendMessage,
@@ -123,7 +123,7 @@ pub enum Count {
     Alarms,
 }
 
-/// How many of what, for what.
+/// The number of each thing, by purpose.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage(BTreeMap<(Part, Count), f64>);
 
@@ -133,7 +133,7 @@ impl Usage {
         *self.0.entry((part, count)).or_default() += number;
     }
 
-    /// Adds so many, if there are any: what is not used is not listed.
+    /// Adds so many, unless it is zero: things that are not used are not listed.
     pub fn add_some(&mut self, part: Part, count: Count, number: f64) {
         if number > 0.0 {
             self.add(part, count, number);
@@ -147,25 +147,42 @@ impl Usage {
         }
     }
 
-    /// How many in all.
+    /// The number for all purposes.
     #[must_use]
     pub fn total(&self, count: Count) -> f64 {
         self.0.iter().filter(|((_, counted), _)| *counted == count).fold(0.0, |sum, (_, number)| sum + number)
     }
 
-    /// How many for one thing.
+    /// Invocations of all functions.
+    #[must_use]
+    pub fn invocations(&self) -> f64 {
+        let functions = [
+            Count::Authorizer,
+            Count::Session,
+            Count::Message,
+            Count::Relay,
+            Count::Fanout,
+            Count::ShardsFunction,
+            Count::Sweeper,
+            Count::PresenceFunction,
+            Count::EphemeralFunction,
+        ];
+        functions.map(|function| self.total(function)).iter().sum()
+    }
+
+    /// The number for one purpose.
     #[must_use]
     pub fn of(&self, part: Part, count: Count) -> f64 {
         self.0.get(&(part, count)).copied().unwrap_or_default()
     }
 
-    /// What there is of a part.
+    /// The usage of one purpose.
     #[must_use]
     pub fn part(&self, wanted: Part) -> Self {
         Self(self.0.iter().filter(|((part, _), _)| *part == wanted).map(|(key, number)| (*key, *number)).collect())
     }
 
-    /// The parts that there are.
+    /// The purposes that have any usage.
     #[must_use]
     pub fn parts(&self) -> Vec<Part> {
         let mut parts: Vec<_> = self.0.keys().map(|(part, _)| *part).collect();
@@ -173,7 +190,7 @@ impl Usage {
         parts
     }
 
-    /// All counts by what they are for.
+    /// All counts by purpose.
     #[must_use]
     pub fn by_part(&self) -> BTreeMap<Part, BTreeMap<Count, f64>> {
         let mut parts: BTreeMap<Part, BTreeMap<Count, f64>> = BTreeMap::new();
@@ -183,7 +200,7 @@ impl Usage {
         parts
     }
 
-    /// All counts, with what they come to.
+    /// The sum of each count.
     #[must_use]
     pub fn totals(&self) -> BTreeMap<Count, f64> {
         let mut totals = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What a stack is asked to do: the workload file.
+//! The workload file: all that a stack is asked to do.
 
 use serde_json::Value;
 
@@ -14,9 +14,9 @@ const LONGEST: f64 = 540.0;
 /// A workload.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Days in a month on which it is so.
+    /// The days of a month on which it applies.
     pub days: f64,
     /// Rooms that are alike.
     pub rooms: Vec<RoomGroup>,
@@ -31,9 +31,9 @@ pub struct Workload {
 /// Rooms that are alike.
 #[derive(Clone, Debug)]
 pub struct RoomGroup {
-    /// What they are called.
+    /// The group's name.
     pub name: String,
-    /// How many there are.
+    /// The number of rooms.
     pub count: f64,
     /// Connections in each.
     pub members: f64,
@@ -43,9 +43,9 @@ pub struct RoomGroup {
     pub burst: f64,
     /// Bytes of a message's `data`.
     pub bytes: f64,
-    /// Hours a day for which the members are connected.
+    /// Hours a day during which the members are connected.
     pub hours_per_day: f64,
-    /// The share of those hours in which nothing is said.
+    /// The share of those hours without messages.
     pub quiet_fraction: f64,
     /// How messages come in.
     pub via: Via,
@@ -57,7 +57,7 @@ pub struct RoomGroup {
     pub tolerated_delay_seconds: f64,
     /// The share of posts that meet a connection that is gone.
     pub gone_fraction: f64,
-    /// How often a day a member comes, for as long a part of its hours.
+    /// Visits of a member a day, which divide its hours evenly.
     pub visits_per_day: f64,
     /// Messages with keys, and joins with state.
     pub state: StateLoad,
@@ -140,7 +140,7 @@ impl RoomGroup {
         days * self.hours_per_day * 3_600.0
     }
 
-    /// Sessions of a connection in a day: visits, or those that hand-overs make of its hours.
+    /// Sessions of a connection in a day: visits, or the sessions that hand-overs make of its hours.
     #[must_use]
     pub fn sessions_per_day(&self) -> f64 {
         sessions::sessions(self.hours_per_day).max(self.visits_per_day)

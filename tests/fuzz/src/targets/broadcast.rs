@@ -15,8 +15,8 @@ use crate::promises::assert_broadcasts;
 /// Shards into which a broadcast is cut.
 const SHARDS: NonZeroU16 = NonZeroU16::new(4).unwrap();
 
-/// Broadcasts messages of a room, and asserts that everything arrives once and in order, directly as through the shard queue.
-/// Every seventh number is another's.
+/// Broadcasts messages of a room, and asserts that everything arrives once and in order, directly and through the shard
+/// queue. Every seventh number belongs to another message.
 pub(super) fn broadcast(room: &RoomId, messages: Vec<Message>) {
     let numbers = (1_700_000_000_000_000_u64..).filter(|number| number % 7 > 0);
     let logged: Vec<_> = numbers.zip(messages).map(|(seq, message)| LoggedMessage { seq, message }).collect();

@@ -40,8 +40,8 @@ fn record(body: &str, queued_at: u64) -> SqsMessage {
     serde_json::from_value(json!({"body": body, "attributes": {"SentTimestamp": queued_at.to_string()}})).unwrap()
 }
 
-/// Asserts that a batch that was queued at a time becomes a frame for each room, with the newest message of each sender and key,
-/// and that what is in none was counted.
+/// Asserts that a batch becomes a frame for each room with the newest message of each sender and key, and that all
+/// other messages are counted.
 pub(super) fn assert_posted(bodies: &[&str], queued_at: u64) {
     let metrics = Metrics::default();
     let rooms = by_room(bodies.iter().map(|body| record(body, queued_at)).collect(), NOW, &metrics);
@@ -50,7 +50,8 @@ pub(super) fn assert_posted(bodies: &[&str], queued_at: u64) {
     let left_out = [Dropped::Broken, Dropped::Old, Dropped::Superseded].map(dropped).iter().sum::<u64>();
     assert_eq!(kept as u64 + left_out, bodies.len() as u64, "every message is posted or counted");
 
-    // What is to be there, as plainly as may be: of each room, sender and key the newest time, which is none after the queue's.
+    // The expected messages, computed as plainly as possible: the newest time of each room, sender and key, but no
+    // later than the queue's.
     let mut newest: BTreeMap<_, u64> = BTreeMap::new();
     let messages = bodies.iter().filter_map(|body| Ephemeral::read(body, queued_at).ok());
     for message in messages {

@@ -25,7 +25,7 @@ const BATCH: usize = 20;
 
 const QUEUED_AT: &str = "1800000000000";
 
-/// A queue that takes everything, and remembers it.
+/// A queue that takes every record and remembers it.
 #[derive(Default)]
 struct Recording(RefCell<Vec<Record>>);
 

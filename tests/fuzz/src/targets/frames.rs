@@ -1,4 +1,5 @@
-//! Frames of clients, through the `message` function: from what a client sends to what the others of the room receive.
+//! Frames of clients, through the `message` function: from the frame of one client to the frames that others in the
+//! room receive.
 
 use std::cell::RefCell;
 
@@ -36,7 +37,7 @@ use super::{
 };
 use crate::promises::{assert_ephemeral_within_limits, assert_tells, assert_within_limits, field, value};
 
-/// Bytes of a reply to a message at the most: the longest names, with every character escaped.
+/// The most bytes of a reply to a message: the longest names, with every character escaped.
 const REPLY_BYTES: usize = 1_500;
 
 const NOW: u64 = 1_800_000_000_000;
@@ -49,7 +50,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// Queues that take everything, and remember it.
+/// Queues that take every record and remember it.
 #[derive(Default)]
 struct Recording {
     messages: RefCell<Vec<Message>>,
@@ -84,7 +85,7 @@ impl Lookout for NoCongestion {
     }
 }
 
-/// Rooms that keep state, of which one is the sender's to set and another is not.
+/// Rooms that keep state: the sender may set keys in one of them and not in another.
 const STATE_ROOMS: &str = "rs:*,user:*";
 
 const RATES: MessageRates = MessageRates { subject_messages: 1, subject_bytes: 1, room_messages: 1, room_bytes: 1 };
@@ -200,7 +201,7 @@ fn check_ephemeral(text: &str, message: Ephemeral) {
     assert_posted(&[&message.to_body()], NOW);
 }
 
-/// A field that is there, where `null` is not.
+/// A field that is present; `null` counts as missing.
 fn named(text: &str, name: &str) -> Option<Value> {
     field(text, name).filter(|value| !value.is_null())
 }

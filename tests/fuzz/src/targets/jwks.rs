@@ -1,4 +1,4 @@
-//! JWKS documents, as an issuer publishes them or as somebody in its place may.
+//! JWKS documents, as an issuer publishes them or as an attacker in its place may.
 
 use ingest::token::{
     error::TokenError,
@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
 
 use crate::promises::assert_tells;
 
-/// Keys of a document that are looked at.
+/// The most keys of a document that are looked at.
 const KEYS: usize = 100;
 
 /// `{"alg":"RS256"}`, `{"alg":"ES256"}` and `{"alg":"HS256"}` in tokens, with the payload `{}` and no signature.
@@ -34,7 +34,7 @@ pub(super) fn run(input: &[u8]) {
         for signature in ["", "AAAA", &"A".repeat(86), &"A".repeat(342)] {
             assert_unproven(&set, &format!("{unsigned}.{signature}"));
         }
-        // What is published is no secret.
+        // Published text must not work as a secret.
         let published = text.split('"').filter(|text| text.len() > 20).take(4);
         for secret in published.map(str::as_bytes).chain([input]) {
             let signature = sign(unsigned.as_bytes(), &EncodingKey::from_secret(secret), Algorithm::HS256).unwrap();

@@ -1,4 +1,4 @@
-//! What is fuzzed.
+//! The targets of the fuzzer.
 
 mod broadcast;
 mod ephemerals;
@@ -12,7 +12,7 @@ mod tokens;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Something that reads what others wrote.
+/// Code that reads input from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// Its name, and that of the folder of its corpus.
@@ -23,7 +23,7 @@ pub struct Target {
     pub mutations: u32,
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "ephemerals", run: ephemerals::run, mutations: 3_000 },
     Target { name: "events", run: events::run, mutations: 3_000 },

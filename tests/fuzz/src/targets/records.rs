@@ -73,7 +73,7 @@ fn check_group(group: Group, lines: &[(&str, &str)]) {
     }
 }
 
-/// A publication goes out in one frame that fits, and through the shard queue as what it is.
+/// Asserts that a publication goes out in one frame that fits, and passes the shard queue unchanged.
 fn check_presence(PresenceJob { room, shard, publication }: &PresenceJob, group_id: &str) {
     let group = shard.map_or_else(|| room.to_string(), |shard| format!("{room}/{}", shard.number));
     assert_eq!(group, group_id);
@@ -84,7 +84,8 @@ fn check_presence(PresenceJob { room, shard, publication }: &PresenceJob, group_
     }
 }
 
-/// Two messages are the same if sender and id are, and never otherwise; however the two are cut out of the same text.
+/// Asserts that two messages are the same if and only if sender and id are, even when the two are cut out of the same
+/// text in different ways.
 fn check_identities(messages: &[Message]) {
     for one in messages {
         for other in messages {

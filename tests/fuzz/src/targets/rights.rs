@@ -31,14 +31,15 @@ pub(super) fn run(input: &[u8]) {
     }
 }
 
-/// What a subject may do in rooms: a pattern and a right each, as plainly as may be.
+/// The rights of a subject: pairs of a pattern and a right, as plainly as possible.
 type Model = BTreeSet<(String, Right)>;
 
-/// Reads rights without the code that is looked at; of a template those of one subject.
+/// Reads rights without the code under test; for a template, those of one subject.
 fn model(json: &str, subject: Option<&Subject>) -> Model {
     let mut model = Model::new();
     let Value::Object(patterns) = value(json) else { panic!("{json}") };
-    // A subject that has what ends a subject in any pattern is named by none: it would be in another's rooms.
+    // A subject that contains a character which ends a subject in any pattern gets no rights by its name: they would be
+    // for another subject's rooms.
     let ends_early = |subject: &Subject| {
         let ends: Vec<char> = patterns
             .keys()
@@ -85,7 +86,7 @@ fn check(rights: &Rights, model: &Model, subject: &Subject, room: &RoomId) {
     }
 }
 
-/// Asserts that what a template gives by the subject's name are rooms that have the name in theirs.
+/// Asserts that the rooms which a template gives by the subject's name contain that name.
 fn check_named(json: &str, subject: &Subject, room: &RoomId) {
     let Value::Object(mut patterns) = value(json) else { panic!("{json}") };
     patterns.retain(|pattern, _| pattern.contains("{sub}"));

@@ -20,7 +20,8 @@ pub(super) fn run(input: &[u8]) {
     }
 }
 
-/// Asserts that a job is one of its group's, and that what is posted of it ascends, from wherever the shard goes on.
+/// Asserts that a job belongs to its group, and that the frames posted for it ascend from any point where the shard may
+/// resume.
 pub(super) fn check_job(job: &ShardJob, group: &str) {
     let ShardJob { room, shard, frames } = job;
     assert_eq!(group, format!("{room}/{}", shard.number));
@@ -44,7 +45,7 @@ pub(super) fn check_job(job: &ShardJob, group: &str) {
     }
 }
 
-/// An object's fields as they stand: what the messages say is theirs who made the job.
+/// An object's fields as text; the content of messages is up to the producer of the job.
 fn fields(json: &str) -> HashMap<String, &str> {
     let fields: HashMap<String, &RawValue> = serde_json::from_str(json).unwrap();
     fields.into_iter().map(|(name, value)| (name, value.get())).collect()

@@ -1,4 +1,5 @@
-//! Tokens. Three lines: a header and a payload, which are signed here in several ways, and a token as anybody may write it.
+//! Tokens. An input has three lines: a header and a payload, which are signed here in several ways, and a token as
+//! anybody may write it.
 
 use std::sync::LazyLock;
 
@@ -17,7 +18,7 @@ use shared::rights::RightsTemplate;
 
 use crate::promises::{assert_harmless, assert_tells, field};
 
-/// Bytes of a refusal of what is signed: it may name the subject, with all its characters escaped.
+/// The most bytes of a refusal of a signed token: it may name the subject, with all its characters escaped.
 const REFUSAL_BYTES: usize = 1_500;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -58,7 +59,7 @@ pub(super) fn run(input: &[u8]) {
     let signed_with = |secret: &[u8], algorithm| {
         format!("{unsigned}.{}", sign(unsigned.as_bytes(), &EncodingKey::from_secret(secret), algorithm).unwrap())
     };
-    // What is public is no secret, and a secret is good for one algorithm.
+    // A public key must not work as a secret, and a secret works with one algorithm only.
     assert_unproven(&signed_with(&KEYS.1, Algorithm::HS256));
     assert_unproven(&signed_with(SECRET, Algorithm::HS384));
     let token = signed_with(SECRET, Algorithm::HS256);
@@ -87,13 +88,13 @@ fn assert_unproven(token: &str) {
     }
 }
 
-/// Asserts that a refusal is one of a few sentences, without a word of the token's.
+/// Asserts that a refusal is one of a few sentences and contains no word of the token.
 fn assert_plain(error: &TokenError) {
     assert!(!matches!(error, TokenError::Claims(_)), "{error}");
     assert_tells(&error.to_string());
 }
 
-/// Checks what signed claims give, against another reading of them.
+/// Compares the rights that signed claims give with another reading of the claims.
 fn check_claims(payload: &str) {
     let claim = |name| field(payload, name).unwrap_or_default();
     match RULES.grant(payload, None, NOW) {

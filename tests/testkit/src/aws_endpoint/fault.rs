@@ -1,4 +1,4 @@
-//! What goes wrong with which call.
+//! Faults, and the rules that say which calls they happen to.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,37 +8,38 @@ use serde_json::{Map, Value, json};
 use super::{Call, Hold, error_reply, json_reply};
 use crate::http_server::Reply;
 
-/// What happens to a call instead of its being carried out.
+/// The fate of a call instead of simply being carried out.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Answered so; the service does not see it.
+    /// It gets this answer, and the service does not see it.
     Reply(Reply),
-    /// Carried out after this time.
+    /// It is carried out after this time.
     Delay(Duration),
-    /// Carried out when the test lets go of it.
+    /// It is carried out when the test releases it.
     Held(Hold),
-    /// Never answered, never carried out.
+    /// It is never carried out nor answered.
     Hang,
     /// The connection is reset, and the call is not carried out.
     DropBefore,
-    /// The call is carried out, then the connection is reset: the client cannot know.
+    /// The call is carried out, then the connection is reset: the client cannot know which.
     DropAfter,
     /// Only a part of a batch is carried out.
     Partial(Partial),
 }
 
-/// Which part of a batch is not carried out, and what the answer says of it.
+/// The part of a batch that is not carried out, and what the answer says of it.
 #[derive(Clone, Debug)]
 pub enum Partial {
     /// `BatchWriteItem` and `BatchGetItem`: only this many requests; the others come back as `UnprocessedItems` or
     /// `UnprocessedKeys`.
     Unprocessed {
-        /// How many requests are carried out.
+        /// The number of requests that are carried out.
         processed: usize,
     },
-    /// `SendMessageBatch`, `ChangeMessageVisibilityBatch` and `PutEvents`: the entries at these places (from 0) fail.
+    /// `SendMessageBatch`, `ChangeMessageVisibilityBatch` and `PutEvents`: the entries at these positions (from 0)
+    /// fail.
     Entries {
-        /// The places of the entries that fail.
+        /// The positions of the entries that fail.
         places: Vec<usize>,
         /// The code that they fail with.
         code: String,
@@ -59,14 +60,14 @@ impl Fault {
         Self::Reply(error_reply(400, "ThrottlingException", "Rate exceeded"))
     }
 
-    /// 400 `KmsThrottled` of SQS: too much is asked of the key of an encrypted queue. Its code stands in a header, as those of
-    /// all SQS errors that had another name in the service's older protocol, and is not the type's.
+    /// 400 `KmsThrottled` of SQS: too many calls for the key of an encrypted queue. As for all SQS errors that had
+    /// another name in the service's older protocol, the code is in a header, and not the error's type.
     pub fn kms_throttling() -> Self {
         let reply = error_reply(400, "com.amazonaws.sqs#KmsThrottled", "Rate exceeded");
         Self::Reply(reply.header("x-amzn-query-error", "KMS.ThrottlingException;Sender"))
     }
 
-    /// 400 `TransactionCanceledException` with a reason code for each item, such as `ConditionalCheckFailed`,
+    /// 400 `TransactionCanceledException` with a reason code for each item: `ConditionalCheckFailed`,
     /// `TransactionConflict`, or `None` for an item that was not the reason.
     pub fn transaction_cancelled(codes: &[&str]) -> Self {
         let reasons: Vec<_> = codes.iter().map(|code| reason(code)).collect();
@@ -104,7 +105,8 @@ impl Fault {
         Self::Partial(Partial::Unprocessed { processed })
     }
 
-    /// The entries at these places (from 0) of a `SendMessageBatch`, `ChangeMessageVisibilityBatch` or `PutEvents` fail, by the service's fault.
+    /// The entries at these positions (from 0) of a `SendMessageBatch`, `ChangeMessageVisibilityBatch` or `PutEvents`
+    /// fail, by the service's fault.
     pub fn failed_entries(places: &[usize], code: &str) -> Self {
         Self::Partial(Partial::Entries { places: places.to_vec(), code: code.to_owned(), sender_fault: false })
     }
@@ -124,7 +126,7 @@ fn reason(code: &str) -> Value {
 
 type Condition = Box<dyn Fn(&Call) -> bool + Send>;
 
-/// Which calls a [`Fault`] happens to: all of an operation, unless it is narrowed.
+/// The calls that a [`Fault`] happens to: all of an operation, unless the rule is narrowed.
 pub struct Rule {
     operation: String,
     fault: Fault,
@@ -181,14 +183,14 @@ impl Rule {
     }
 }
 
-/// What was taken out of a batch before it was carried out.
+/// The part of a batch that was taken out before the rest was carried out.
 pub(super) struct HeldBack {
     unprocessed: Map<String, Value>,
     entries: Vec<(usize, Value)>,
 }
 
 impl Partial {
-    /// Splits a call's body into what is carried out and what is not.
+    /// Splits a call's body into the part that is carried out and the rest.
     pub(super) fn hold_back(&self, operation: &str, body: &Value) -> (Value, HeldBack) {
         let mut kept = body.clone();
         let mut held_back = HeldBack { unprocessed: Map::new(), entries: Vec::new() };
@@ -232,7 +234,7 @@ impl Partial {
         empty_tables || body.get("Entries").and_then(Value::as_array).is_some_and(Vec::is_empty)
     }
 
-    /// What a service would have answered to a batch of nothing.
+    /// The answer of a service to an empty batch, which it would actually refuse.
     pub(super) fn empty_reply(operation: &str) -> Reply {
         match operation {
             "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
@@ -260,7 +262,7 @@ fn failure(operation: &str, entry: &Value, code: &str, sender_fault: bool) -> Va
 }
 
 impl HeldBack {
-    /// Adds what was held back to the answer of the rest.
+    /// Adds the part that was held back to the answer.
     pub(super) fn add_to(self, operation: &str, reply: Reply) -> Reply {
         if reply.status != 200 {
             return reply;

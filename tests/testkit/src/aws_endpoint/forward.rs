@@ -1,4 +1,4 @@
-//! Passes calls on to a service that is really there.
+//! A backend that passes calls on to a real service.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -30,7 +30,7 @@ impl Forward {
     }
 
     async fn send(&self, body: &Value, request: &Request) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-        // What is passed on unchanged stays byte for byte what the client sent.
+        // A body that was not changed is passed on byte for byte.
         let unchanged =
             body.is_null() || serde_json::from_slice::<Value>(&request.body).is_ok_and(|sent| sent == *body);
         let bytes = if unchanged { request.body.clone() } else { body.to_string().into() };

@@ -1,4 +1,4 @@
-//! Calls that wait until the test lets them go.
+//! Calls that wait until the test releases them.
 
 use tokio::sync::watch;
 
@@ -13,13 +13,13 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Lets go of every call that waits, and of all that come.
+    /// Releases every call that waits, and all that come later.
     pub fn release(&self) {
         self.0.send_replace(true);
     }
 
     pub(super) async fn released(&self) {
-        // The sender is at hand, so the channel is not closed.
+        // The sender exists as long as `self`, so the channel is not closed.
         let _ = self.0.subscribe().wait_for(|released| *released).await;
     }
 }

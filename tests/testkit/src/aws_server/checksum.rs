@@ -6,14 +6,15 @@ pub(super) fn md5_hex(bytes: &[u8]) -> String {
     format!("{:x}", md5::compute(bytes))
 }
 
-/// The checksum of String and Number attributes, as SQS documents it: of each attribute in order of its name, the
-/// name, the type, a byte for the kind of value, and the value, each text after its length in four bytes.
+/// The checksum of String and Number attributes, as SQS documents it. It covers each attribute in the order of the
+/// names: the name, the type, a byte for the kind of value, and the value, each text preceded by its length in four
+/// bytes.
 ///
 /// # Panics
 /// For a Binary attribute, which nothing here sends.
 pub fn md5_of_attributes(attributes: &Value) -> String {
     let mut encoded = Vec::new();
-    // A JSON object of serde_json is in order of its keys.
+    // A JSON object of serde_json has its keys in order.
     for (name, attribute) in attributes.as_object().expect("an object of attributes") {
         let data_type = attribute["DataType"].as_str().expect("a data type");
         let value = attribute["StringValue"].as_str().expect("a String or Number value");

@@ -1,4 +1,4 @@
-//! The endpoint seen through the real SDKs, which validate SQS's checksums.
+//! Tests of the endpoint with the real SDKs, which validate SQS's checksums.
 
 use aws_credential_types::Credentials;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;

@@ -1,4 +1,4 @@
-//! What a request to a connection meets.
+//! The outcomes of requests to a connection.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use crate::http_server::{Answer, Framing, Reply};
 
 /// An answer and the time it takes.
 ///
-/// The bodies and the `x-amzn-errortype` headers are those of API Gateway where they are publicly known: 410 has
-/// an empty body, so a client must go by the status or the header. No `Retry-After` is documented for its 429;
-/// a client must do with one and without.
+/// The bodies and the `x-amzn-errortype` headers are those of API Gateway where they are publicly known. Its 410 has an
+/// empty body, so a client must go by the status or the header. No `Retry-After` is documented for its 429, so a client
+/// must do with and without one.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     answer: Answer,
@@ -16,7 +16,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// This response.
+    /// An outcome with this response.
     pub fn answering(reply: Reply) -> Self {
         Self { answer: Answer::Reply(reply), delay: Duration::ZERO }
     }
@@ -53,7 +53,7 @@ impl Outcome {
         Self::error(403, "InvalidSignatureException", message)
     }
 
-    /// 400 `BadRequestException`: the id is none that API Gateway makes.
+    /// 400 `BadRequestException`: API Gateway makes no such ids.
     pub fn bad_request() -> Self {
         Self::error(400, "BadRequestException", "Invalid connectionId")
     }
@@ -98,7 +98,7 @@ impl Outcome {
         Self { answer: Answer::Reset, delay: Duration::ZERO }
     }
 
-    /// The TCP connection is closed in good order, but without an answer.
+    /// The TCP connection is closed in an orderly way, but without an answer.
     pub fn close() -> Self {
         Self { answer: Answer::Close, delay: Duration::ZERO }
     }
@@ -143,7 +143,7 @@ impl Outcome {
         self.map_reply(|reply| Reply { framing, ..reply })
     }
 
-    /// The status that the client sees; none when there is no response, or no whole one.
+    /// The status that the client sees; `None` when there is no complete response.
     pub fn status(&self) -> Option<u16> {
         match &self.answer {
             Answer::Reply(reply) if matches!(reply.framing, Framing::Length | Framing::Chunked) => Some(reply.status),

@@ -1,4 +1,4 @@
-//! What the `@connections` server has seen.
+//! The requests that the `@connections` server has recorded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::sigv4::SignatureError;
 /// Everything that arrived since the start, or since the record was cleared.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// What arrived for each connection.
+    /// The records of each connection.
     pub connections: BTreeMap<String, ConnectionRecord>,
     /// Posts that arrived.
     pub posts: usize,
@@ -24,11 +24,11 @@ pub struct Record {
     /// The largest number of posts that were being answered at one time. A server without latency answers a post
     /// before it reads the next one, and sees 1: set a latency to see what a client does.
     pub max_in_flight: usize,
-    /// Why signatures were refused.
+    /// The reasons why signatures were refused.
     pub signature_errors: Vec<SignatureError>,
 }
 
-/// What arrived for one connection.
+/// The requests that arrived for one connection.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionRecord {
     /// Posts that arrived.
@@ -39,8 +39,8 @@ pub struct ConnectionRecord {
     pub deletes: usize,
     /// Requests for its state.
     pub gets: usize,
-    /// The largest number of its posts that were being answered at one time: above 1, their order is not certain.
-    /// As for all posts, a server without latency sees 1.
+    /// The largest number of its posts that were being answered at one time. Above 1, their order is not certain. As
+    /// for all posts, a server without latency sees 1.
     pub max_in_flight: usize,
     /// Every post in order of arrival; empty when only counts are kept.
     pub attempts: Vec<Attempt>,
@@ -50,7 +50,7 @@ pub struct ConnectionRecord {
 /// One post to a connection.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Its place in the order of arrival of all posts, from 0.
+    /// Its position in the order of arrival of all posts, from 0.
     pub number: usize,
     /// The request as it arrived.
     pub request: Request,
@@ -70,7 +70,7 @@ impl Attempt {
 }
 
 impl ConnectionRecord {
-    /// Whether two posts to this connection were ever being answered at one time.
+    /// Whether two posts to this connection were being answered at the same time.
     pub fn overlapped(&self) -> bool {
         self.max_in_flight > 1
     }
@@ -82,36 +82,36 @@ impl ConnectionRecord {
 }
 
 impl Record {
-    /// How many posts were answered with this status.
+    /// The number of posts answered with this status.
     pub fn status(&self, status: u16) -> usize {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
 
-    /// How many posts were answered 2xx.
+    /// The number of posts answered 2xx.
     pub fn delivered(&self) -> usize {
         self.statuses.range(200..300).map(|(_, count)| count).sum()
     }
 
-    /// The connections of which two posts were ever being answered at one time.
+    /// The connections with two posts that were being answered at the same time.
     pub fn overlapped(&self) -> Vec<&str> {
         let overlapped = self.connections.iter().filter(|(_, connection)| connection.overlapped());
         overlapped.map(|(id, _)| id.as_str()).collect()
     }
 
-    /// How many connections were asked to be closed.
+    /// The number of connections with a request to close them.
     pub fn deletes(&self) -> usize {
         self.connections.values().map(|connection| connection.deletes).sum()
     }
 
     pub(super) fn connection(&mut self, connection_id: &str) -> &mut ConnectionRecord {
-        // Not the entry API: almost every post is to a connection that is already there.
+        // The entry API would copy the id for each post, although almost every connection is already there.
         if !self.connections.contains_key(connection_id) {
             self.connections.insert(connection_id.to_owned(), ConnectionRecord::default());
         }
         self.connections.get_mut(connection_id).unwrap()
     }
 
-    /// Returns the attempt's place among those of its connection.
+    /// Records a post; returns its position among those of its connection.
     pub(super) fn begin_post(&mut self, connection_id: &str, request: Option<Request>, arrived: Duration) -> usize {
         let number = self.posts;
         self.posts += 1;

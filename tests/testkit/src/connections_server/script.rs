@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Outcome;
 
-/// First the queued outcomes in turn, then another one for ever.
+/// First the queued outcomes in turn, then the same outcome for ever.
 #[derive(Clone, Debug)]
 pub struct Script {
     queue: VecDeque<Outcome>,
@@ -34,17 +34,17 @@ impl Script {
         Self { queue: VecDeque::new(), then: Then::Random { generator, rate, hit, otherwise: Outcome::ok() } }
     }
 
-    /// Like [`random`](Self::random), with a seed of each connection's own, so that what a connection meets does
-    /// not depend on the order in which connections are posted to.
+    /// Like [`random`](Self::random), with a seed for each connection, so that its outcomes do not depend on the order
+    /// in which connections are posted to.
     pub fn random_for(connection_id: &str, seed: u64, rate: f64, hit: Outcome) -> Self {
         let mixed = connection_id.bytes().fold(seed, |mixed, byte| {
-            // The multiplier of FNV-1a; any that spreads ids over seeds will do.
+            // The multiplier of FNV-1a; any other would do that spreads ids over seeds.
             (mixed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         Self::random(mixed, rate, hit)
     }
 
-    /// What follows the queue, instead of 200.
+    /// The outcome that follows the queue, instead of 200.
     #[must_use]
     pub fn then(mut self, outcome: Outcome) -> Self {
         self.then = Then::Always(outcome);

@@ -1,4 +1,4 @@
-//! The server seen through the real SDK, so that what it answers is what a real client makes of it.
+//! Tests of the server with the real SDK, which show how a real client takes its answers.
 
 use aws_credential_types::Credentials;
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;

@@ -1,11 +1,11 @@
-//! Expiry by a test's own clock, the way DynamoDB does it: some time after, and in no certain order.
+//! Expiry by a test's own clock, as DynamoDB does it: some time later, and in no certain order.
 
 use serde_json::json;
 
 use super::{DynamoDb, MESSAGES_TABLE, all_pages, json_of, parse, with_start};
 
 impl DynamoDb {
-    /// Lets what is numbered up to and including `seq` in a room's log have expired long ago, and keeps it.
+    /// Makes the entries up to and including `seq` in a room's log expired long ago, without deleting them.
     pub fn expire_in_place(&self, room_id: &str, seq: u64) {
         let expired = self.log(room_id).into_iter().filter(|row| row["seq"].as_u64().unwrap() <= seq);
         self.seed_log(expired.map(|mut row| {

@@ -1,4 +1,4 @@
-//! The database behind an index of members that lags, and calls at each of which a function can be stopped.
+//! The database with an index of members that lags, and with calls at which a function can be stopped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -18,7 +18,7 @@ use crate::steps::Steps;
 /// Rows on a page of the index.
 const PAGE: usize = 4_000;
 
-/// The database with an index that lags; clones are the same.
+/// The database with an index that lags; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Lagging {
     database: Tables,
@@ -27,20 +27,20 @@ pub struct Lagging {
     published: Arc<Mutex<Vec<Published>>>,
 }
 
-/// A row of presence that was put.
+/// A row of presence that was written.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// The room.
     pub room: String,
     /// Its version.
     pub rev: u64,
-    /// When, in milliseconds since the Unix epoch.
+    /// The time, in milliseconds since the Unix epoch.
     pub at: u64,
     /// About how many connections were in the room.
     pub connections: u64,
     /// The members that it lists, as JSON.
     pub members: Option<Value>,
-    /// What it says of the change.
+    /// The change that it describes.
     pub last: Value,
 }
 
@@ -50,14 +50,14 @@ type Key = (String, String);
 #[derive(Debug)]
 struct Index {
     random: fastrand::Rng,
-    /// In milliseconds.
+    /// The range of the lag, in milliseconds.
     lag: RangeInclusive<u64>,
-    /// By the time from which on they are visible.
+    /// The writes that are not visible yet, by the time when they become so.
     pending: BTreeMap<(u64, u64), (Key, Option<Value>)>,
     written: u64,
-    /// When the last write to a row is visible.
+    /// The time when the last write to each row becomes visible.
     latest: HashMap<Key, u64>,
-    /// By room, subject and connection.
+    /// The visible rows, by room, subject and connection.
     rooms: HashMap<String, BTreeMap<(String, String), Value>>,
     places: HashMap<Key, (String, String)>,
 }
@@ -138,7 +138,7 @@ impl Lagging {
         self.carry_out("PutItem", &json!({ "TableName": CONNECTIONS_TABLE, "Item": item })).unwrap();
     }
 
-    /// Changes when a row's member counts as present no more.
+    /// Changes the end of a member's presence.
     pub fn renew(&self, connection: &str, room: &str, present_until: u64) {
         let renew = json!({
             "TableName": CONNECTIONS_TABLE, "Key": key_of(connection, room),
@@ -214,7 +214,7 @@ impl Lagging {
             last: json("last").unwrap_or_default(),
         };
         let mut published = self.published.lock().unwrap();
-        // A look that was noted is no publication.
+        // A row that only notes a look is no publication.
         if !published.iter().rev().any(|other| other.room == row.room && other.rev == row.rev) {
             published.push(row);
         }
@@ -225,7 +225,7 @@ fn key_of(connection: &str, room: &str) -> Value {
     json!({ "connectionId": { "S": connection }, "roomId": { "S": room } })
 }
 
-/// The rows of connections that a call writes, with what they are afterwards if the call says it.
+/// The rows of connections that a call writes, with their new content if the call contains it.
 fn written(operation: &str, body: &Value) -> Vec<(Key, Option<Value>)> {
     let key = |item: &Value| {
         let text = |name: &str| item[name]["S"].as_str().unwrap().to_owned();

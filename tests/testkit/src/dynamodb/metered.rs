@@ -1,6 +1,7 @@
-//! Counts the units that calls cost, by DynamoDB's own account. Read units: every row that is read, whole and whether or not it
-//! is returned, rounded up to 4 KB for each call (of a batch for each row), at half the price when eventually consistent. Write
-//! units: every row that is written, rounded up to 1 KB, again for each index that it is in, and twice in a transaction.
+//! The units that calls cost, as DynamoDB counts them. Read units: all rows that are read, whole and even if they are
+//! not returned, rounded up to 4 KB for each call (in a batch for each row), at half the price when eventually
+//! consistent. Write units: each row that is written, rounded up to 1 KB, again for each index that contains it, and
+//! twice in a transaction.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use crate::http_server::{Reply, Request};
 const METERED: [&str; 8] =
     ["GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"];
 
-/// The database, asked for what each call has cost.
+/// The database, which is asked for the cost of each call.
 pub(super) struct Metered {
     database: Forward,
     meter: Meter,
@@ -68,7 +69,7 @@ impl Backend for Metered {
         body["ReturnConsumedCapacity"] = json!("TOTAL");
         let reply = self.database.call(operation, &body, request).await;
         let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        // That of a batch is a list, with an entry for each table.
+        // For a batch it is a list with an entry for each table.
         let consumed = &answer["ConsumedCapacity"];
         let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
         let units = tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{CONNECTIONS_TABLE, DynamoDb, json_of, parse, rows};
 
 impl DynamoDb {
-    /// A row of the connections' table as a plain JSON object of what it holds.
+    /// A row of the connections' table as a plain JSON object.
     pub fn raw_row(&self, connection_id: &str, room_id: &str) -> Option<Value> {
         let key = json!({ "connectionId": { "S": connection_id }, "roomId": { "S": room_id } });
         let request = json!({ "TableName": CONNECTIONS_TABLE, "Key": key });

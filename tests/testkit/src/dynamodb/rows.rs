@@ -45,7 +45,7 @@ impl ConnectionRow {
         (0..count).map(|number| Self::new(&format!("{prefix}{number}"), room_id)).collect()
     }
 
-    /// The same row, joined this very moment: within the grace of a handshake still under way.
+    /// The same row, joined at this moment: within the grace for a handshake that is still under way.
     #[must_use]
     pub fn young(mut self) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{DynamoDb, STATE_TABLE, all_pages, json_of, parse, rows, with_start};
 
 impl DynamoDb {
-    /// The rows of a room's state in order of `key`: plain JSON objects of what they hold.
+    /// The rows of a room's state in order of `key`, as plain JSON objects.
     pub fn state(&self, room_id: &str) -> Vec<Value> {
         let query = |start: &Value| {
             let request = json!({

@@ -1,4 +1,4 @@
-//! The tables seen through the real SDK.
+//! Tests of the tables with the real SDK.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn deletes(ids: impl IntoIterator<Item = String>) -> Vec<WriteRequest> {
     ids.into_iter().map(delete).collect()
 }
 
-/// The connections of a room by way of its index, page by page; and the number of pages.
+/// The connections of a room, read from its index page by page, and the number of pages.
 async fn page_room(client: &Client, room: &str, limit: i32) -> (Vec<String>, usize) {
     let (mut ids, mut pages, mut start) = (Vec::new(), 0, None);
     loop {

@@ -1,9 +1,9 @@
-//! What the server counts.
+//! The counters of the server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// What the server has counted.
+/// The counts of the server.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
@@ -15,27 +15,28 @@ pub struct Stats {
     pub deletes: u64,
     /// Bytes of all bodies posted.
     pub body_bytes: u64,
-    /// The largest number of posts waiting for their answer. Without latency a post is answered before the next
-    /// one is read, and this says nothing; [`max_tcp_connections`](Self::max_tcp_connections) bounds it then.
+    /// The largest number of posts that waited for their answer. Without latency a post is answered before the next one
+    /// is read, so this says nothing; [`max_tcp_connections`](Self::max_tcp_connections) is then the bound.
     pub max_in_flight: u64,
     /// TCP connections opened.
     pub tcp_connections: u64,
     /// The largest number of TCP connections open at one time.
     pub max_tcp_connections: u64,
-    /// The mean time between a post's arrival and its answer, in microseconds: what `latency` really was.
+    /// The mean time between a post's arrival and its answer, in microseconds: the actual `latency`.
     pub mean_latency_micros: u64,
     /// Posts to watched connections that were answered 200.
     pub watched: u64,
-    /// From the latest reset of the counts to the last of them.
+    /// The time from the latest reset of the counts to the last post to a watched connection.
     pub watched_micros: u64,
-    /// With a bucket, or refusals at random, the time between the first post ever and the last one: what has flowed into the bucket.
+    /// With a bucket or random refusals, the time between the first post ever and the last one, in which the bucket was
+    /// refilled.
     pub bucket_micros: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     started: Started,
-    /// When the counts were last set to zero, since the start.
+    /// The time when the counts were last set to zero, since the start.
     reset_micros: AtomicU64,
     watched: AtomicU64,
     watched_micros: AtomicU64,
@@ -50,7 +51,7 @@ pub(super) struct Counters {
     pub(super) bucket_micros: AtomicU64,
 }
 
-/// When the server was started.
+/// The time when the server was started.
 #[derive(Debug)]
 struct Started(Instant);
 
@@ -118,7 +119,7 @@ impl Counters {
         }
     }
 
-    /// Open connections and posts in flight stay, as the start of the next maxima.
+    /// Sets the counts to zero. Open connections and posts in flight stay, as the start of the next maxima.
     pub(super) fn reset(&self) {
         let counters = [
             &self.delivered,

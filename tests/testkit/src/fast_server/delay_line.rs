@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Lets callers wait for one and the same time.
+/// Makes all callers wait for the same time.
 ///
-/// Tokio's timer counts whole milliseconds and rounds up, twice on the way to `epoll`: 10 ms become up to 12,
-/// which a benchmark would charge to the client. A thread that sleeps is exact to some 60 us, and with a constant
-/// delay those who wait are already in the order in which they leave.
+/// Tokio's timer counts whole milliseconds and rounds up, twice on the way to `epoll`: 10 ms become up to 12, which a
+/// benchmark would charge to the client. A thread that sleeps is exact to some 60 us, and with a constant delay the
+/// callers are already in the order in which they leave.
 #[derive(Debug)]
 pub(super) struct DelayLine {
     delay: Duration,
@@ -70,7 +70,7 @@ impl Line {
                 && *due <= now
                 && let Some((_, sender)) = waiting.queue.pop_front()
             {
-                // Whoever waited may have gone away.
+                // The caller may have been dropped.
                 let _ = sender.send(());
             }
         }

@@ -1,4 +1,4 @@
-//! What is answered 429: posts beyond the account's token bucket, and a share of all posts at random.
+//! The posts that are answered 429: those beyond the account's token bucket, and a random share.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,16 +13,17 @@ pub(super) struct Throttle {
     opened: Mutex<Option<(Instant, Option<TokenBucket>)>>,
 }
 
-/// What becomes of a post.
+/// The result of a post.
 pub(super) struct Taken {
     pub(super) is_taken: bool,
-    /// Since the first post ever.
+    /// The time since the first post ever.
     pub(super) since_first: Duration,
 }
 
 impl Throttle {
-    /// Tokens a second and burst, of which there are none until `empty_for` after the first post; and the share of posts
-    /// (0 to 1) that is refused whatever the bucket holds. `None` when nothing is ever refused.
+    /// A throttle with a bucket (tokens a second, and burst), which is empty until `empty_for` after the first post,
+    /// and with a share of posts (0 to 1) that is refused whatever the bucket holds. `None` when nothing is ever
+    /// refused.
     pub(super) fn new(bucket: Option<(f64, f64)>, empty_for: Duration, refused_at_random: f64) -> Option<Self> {
         let refuses = bucket.is_some() || refused_at_random > 0.0;
         refuses.then(|| Self { bucket, empty_for, refused_at_random, opened: Mutex::default() })

@@ -15,10 +15,10 @@ use tokio::time::Sleep;
 use super::Framing;
 use super::socket::Ending;
 
-/// What a body that is cut promises beyond what it sends.
+/// The bytes that a cut body promises beyond those that it sends.
 pub(super) const MISSING_BYTES: usize = 64;
 
-/// Between the part that is sent and the end of a cut body, so that the part has left before the end does.
+/// The pause between the part that is sent and the end of a cut body, so that the part is on its way before the end.
 const PAUSE_BEFORE_CUT: Duration = Duration::from_millis(5);
 
 pub(super) struct ScriptedBody {

@@ -10,7 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// How a connection is going to end; shared by the socket and whoever scripts it.
+/// The way in which a connection will end; shared by the socket and the code that decides.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ending(Arc<AtomicBool>);
 
@@ -36,7 +36,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.ending.0.load(Ordering::Relaxed) {
-            // With no time to linger the kernel throws unsent data away and sends RST. It fails only on a socket
+            // With no time to linger, the kernel discards unsent data and sends RST. The call fails only on a socket
             // that the client has already reset.
             let _ = self.stream.inner().set_zero_linger();
         }

@@ -121,7 +121,8 @@ fn requests_until_closed(keep_alive: KeepAlive) -> (usize, String) {
     server.set_keep_alive(keep_alive);
     let mut stream = connect(&server);
     let (mut answered, mut last) = (0, String::new());
-    // The end of a connection may arrive with the answer or after the next request: either way that one has no answer.
+    // The end of a connection may arrive with the answer or after the next request; in either case the next request has
+    // no answer.
     while let Some(answer) = stream.write_all(POST).ok().and_then(|()| read_answer(&mut stream)) {
         answered += 1;
         last = answer;

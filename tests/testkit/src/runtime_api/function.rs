@@ -1,4 +1,4 @@
-//! What to run, and starting it.
+//! Functions: programs with their variables, and how they are started.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::http_server::HttpServer;
 /// The X-Ray header of an invocation that is not traced.
 const NOT_TRACED: &str = "Root=1-00000000-000000000000000000000000;Sampled=0";
 
-/// What to run, and with which environment variables.
+/// A program, and its environment variables.
 #[derive(Clone, Debug)]
 pub struct Function {
     program: PathBuf,
@@ -45,7 +45,7 @@ impl Function {
             ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
             ("AWS_SECRET_ACCESS_KEY", "test-secret"),
             ("AWS_SESSION_TOKEN", "test-session"),
-            // What is missing above must fail, not be looked for elsewhere.
+            // A missing credential must fail, and not be looked for elsewhere.
             ("AWS_EC2_METADATA_DISABLED", "true"),
             ("AWS_CONFIG_FILE", "/dev/null"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
@@ -103,7 +103,7 @@ impl Function {
         self
     }
 
-    /// The X-Ray header of every invocation. Nobody traces them unless this is set.
+    /// The X-Ray header of every invocation. Without it they are not traced.
     #[must_use]
     pub fn trace(mut self, header: &str) -> Self {
         header.clone_into(&mut self.trace);
@@ -136,7 +136,7 @@ impl Function {
         }
         let init_error_reported = shared.init_error.lock().unwrap().is_some();
         if init_error_reported {
-            // It ends by itself now; Lambda ends it otherwise.
+            // The process ends by itself now; Lambda would otherwise end it.
             let status = tokio::time::timeout(PATIENCE, process.ended()).await;
             return Err(init_error(&process, &shared, status.ok()));
         }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::usage::Usage;
 
-/// Between two looks at whether the process has ended.
+/// The time between two checks whether the process has ended.
 const POLL: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Process {
         Ok(Self { pid: child.id(), child: Mutex::new(child), output, readers, last_usage: Mutex::default() })
     }
 
-    /// Waits until the process has ended and its output is complete. Its end is not to be missed, so this may be
-    /// called again and by several at once.
+    /// Waits until the process has ended and its output is complete. This may be called repeatedly and by several
+    /// callers at once.
     pub(super) async fn ended(&self) -> ExitStatus {
         loop {
             let status = self.child.lock().unwrap().try_wait().expect("a child to wait for");
@@ -71,9 +71,9 @@ impl Process {
         self.output.borrow().clone()
     }
 
-    /// Waits until the lines that have come so far are as wished.
+    /// Waits until the lines that have come so far satisfy a condition.
     pub(super) async fn wait_for_output(&self, mut is_as_wished: impl FnMut(&[String]) -> bool) {
-        // An error means that the output is complete; the lines are then what they are.
+        // An error means that the output is complete, and no more lines will come.
         let _ = self.output.clone().wait_for(|lines| is_as_wished(lines)).await;
     }
 
@@ -86,7 +86,7 @@ impl Process {
     }
 
     pub(super) fn reset_peak_memory(&self) {
-        // Not every kernel is built with it; the peak is that of the whole life then.
+        // Not every kernel supports this; without it the peak is that of the whole life.
         let _ = std::fs::write(format!("/proc/{}/clear_refs", self.pid), "5");
     }
 

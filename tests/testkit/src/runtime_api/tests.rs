@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 
-/// Not a test: what the tests start. Answers each event by what its `do` says.
+/// This is not a test but the function that the tests start. It answers each event as its `do` says.
 #[test]
 #[ignore = "is run by the other tests as a process of its own"]
 #[allow(clippy::print_stdout, reason = "a function logs to standard output")]

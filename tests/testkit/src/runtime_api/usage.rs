@@ -1,4 +1,4 @@
-//! What a process has used, from `/proc`.
+//! The usage of a process, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -20,13 +20,13 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Time on a CPU, in user mode and in the kernel: the exact figure, unless threads have ended and taken theirs
-    /// along.
+    /// Time on a CPU, in user mode and in the kernel: the exact figure, unless threads have ended since, whose time it
+    /// lacks.
     pub fn cpu(&self) -> Duration {
         self.on_cpu.max(self.user + self.system)
     }
 
-    /// What was used since an earlier time. The peak memory is the later one.
+    /// The usage since an earlier time. The peak memory is the later one.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Usage {
         }
     }
 
-    /// What a process has used so far; `None` once it has ended.
+    /// The usage of a process so far; `None` once it has ended.
     pub fn of_process(pid: u32) -> Option<Self> {
         let (user, system) = ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -55,7 +55,7 @@ fn of_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)
 }
 
-/// User and system ticks: the 14th and 15th fields; the second one, the name in brackets, may contain anything.
+/// User and system ticks: the 14th and 15th fields. The second field, the name in brackets, may contain anything.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);

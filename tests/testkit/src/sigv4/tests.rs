@@ -1,4 +1,5 @@
-//! The signatures that are accepted are of AWS's published test suite for Signature Version 4: the library signs as it does.
+//! The accepted signatures are from AWS's published test suite for Signature Version 4: the library signs in the same
+//! way.
 
 use std::time::Instant;
 

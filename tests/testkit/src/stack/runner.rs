@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long the runner may take to end its emulator and functions before it is killed.
+/// The time for the runner to end its emulator and functions, before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
-/// Between two looks at a child or its output.
+/// The time between two checks of a child or its output.
 const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Runner {
         while !self.output.lock().unwrap().iter().any(|line| line.starts_with(beginning)) {
             let ended = self.child.lock().unwrap().try_wait().expect("a child to wait for");
             if let Some(status) = ended {
-                // The readers may still be behind the end of the process.
+                // The readers may not have read everything when the process has ended.
                 tokio::time::sleep(POLL * 10).await;
                 panic!("the local stack ended with {status}:\n{}", self.output().join("\n"));
             }
@@ -59,7 +59,7 @@ impl Runner {
 impl Drop for Runner {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap();
-        // The end of its standard input is what the runner stops at.
+        // The runner stops at the end of its standard input.
         drop(child.stdin.take());
         let deadline = Instant::now() + STOP_WITHIN;
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {

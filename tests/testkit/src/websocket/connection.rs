@@ -13,7 +13,7 @@ use super::{End, Received};
 
 pub(super) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What the client's owner wants.
+/// The commands of the client's owner.
 #[derive(Debug)]
 pub(super) enum Command {
     Send(Message),
@@ -21,7 +21,7 @@ pub(super) enum Command {
     Kill,
 }
 
-/// Reads and writes until the connection ends, or its owner ends it or goes away.
+/// Reads and writes until the connection ends, or until its owner ends it or is dropped.
 pub(super) async fn run(
     mut stream: Stream,
     mut commands: mpsc::UnboundedReceiver<Command>,
@@ -70,7 +70,7 @@ pub(super) async fn run(
             Some(Err(_)) | None => break End::Broken,
         }
     };
-    // Before the end is reported: whoever waits for it may count on the connection's being gone.
+    // Dropped before the end is reported, so that the connection is gone for sure when somebody learns of it.
     drop(stream);
     report.send_modify(|(_, reported)| *reported = Some(end));
 }

@@ -1,4 +1,4 @@
-//! The client against a WebSocket server that does what each test says.
+//! Tests of the client with a WebSocket server that does what each test says.
 
 use std::future::Future;
 
@@ -13,7 +13,7 @@ use super::*;
 
 type ServerSide = WebSocketStream<TcpStream>;
 
-/// Serves one connection; the handshake's URI goes to the work, too.
+/// Serves one connection; the work gets the handshake's URI too.
 async fn serve<F: Future<Output = ()> + Send + 'static>(
     work: impl FnOnce(ServerSide, String) -> F + Send + 'static,
 ) -> String {
@@ -125,7 +125,7 @@ async fn whoever_asks_on_a_connection_that_fails_is_not_answered() {
         let asked = next_json(&mut socket).await;
         send(&mut socket, json!({ "type": "messages" })).await;
         send(&mut socket, json!({ "type": "error", "requestId": asked["requestId"] })).await;
-        // The second question is read, and answered with the end.
+        // The second request is read, and answered by closing the connection.
         next_json(&mut socket).await;
     })
     .await;

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::world::{ROOMS, World};
 
-/// How long it waits for an answer before it takes its connection for dead.
+/// The time that it waits for an answer before it takes its connection for dead.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
 /// Between two syncs of a client that misses nothing.
@@ -90,7 +90,7 @@ impl ChaosClient {
         self.unsent = Some((id, room));
     }
 
-    /// Whether it has everything up to these heads, and nothing left to say.
+    /// Whether it has everything up to these heads, and has no message left to send.
     pub(super) fn is_up_to_date(&self, heads: &BTreeMap<&'static str, u64>) -> bool {
         let has_all = |(room, view): (&&'static str, &RoomView)| {
             view.position() >= heads.get(room).copied() && !view.is_incomplete()
@@ -103,14 +103,14 @@ impl ChaosClient {
         self.connection.as_ref().is_none_or(|connection| connection.client.end().is_some())
     }
 
-    /// What it has, for a report.
+    /// Its position, for a report.
     pub(super) fn describe(&self) -> String {
         let rooms: Vec<_> =
             self.views.iter().map(|(room, view)| (room, view.position(), view.is_incomplete())).collect();
         format!("{} (unsent {:?}, cut {}): {rooms:?}", self.name, self.unsent, self.is_cut())
     }
 
-    /// The number up to which it has a room, by broadcasts and what it reads by itself.
+    /// The number up to which it has a room's messages, by broadcasts and by its own reads.
     pub(super) fn receive_up_to(&mut self, room: &'static str) -> Option<u64> {
         self.receive();
         self.views.get(room).and_then(RoomView::position)
@@ -179,7 +179,7 @@ impl ChaosClient {
         }
     }
 
-    /// Reads what it has missed, as often as there is more.
+    /// Reads missed messages, as long as there are more.
     pub(super) async fn sync(&mut self) {
         self.beat = Instant::now();
         loop {
@@ -251,7 +251,7 @@ impl ChaosClient {
     }
 }
 
-/// Notes what a client has seen since it `had` so many.
+/// Notes the messages that a client has seen since it `had` so many.
 fn tell(world: &World, view: &RoomView, had: usize, at: Instant, by_broadcast: bool) {
     for seen in &view.seen()[had..] {
         world.seen(&seen.id, at, by_broadcast);

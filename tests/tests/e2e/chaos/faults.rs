@@ -1,5 +1,5 @@
-//! What goes wrong, at random: three troublemakers side by side, each with a bag of faults that it goes through in a new
-//! order again and again, so that a short run knows each fault as well.
+//! The faults, at random: three sources side by side, each with a bag of faults that it goes through in a new order
+//! again and again, so that even a short run has each fault.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -41,7 +41,7 @@ const MINUTES: &str = "ROOMCAST_CHAOS_MINUTES";
 const SHORT: Plan =
     Plan { lasts: Duration::from_secs(30), pause_ms: 500..4_000, calm_within: Duration::from_secs(150) };
 
-/// Of a long run: pauses in which queues can drain, so that the plot shows what each fault does.
+/// Pauses of a long run, in which queues can drain, so that the plot shows the effect of each fault.
 const LONG_PAUSE_MS: Range<u64> = 2_000..12_000;
 
 /// Clients.
@@ -50,17 +50,17 @@ const CLIENTS: usize = 25;
 /// Between two looks at whether all is well.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How long what goes on.
+/// The lengths of the phases of a run.
 #[derive(Clone)]
 struct Plan {
     lasts: Duration,
     /// Milliseconds between two faults of the same troublemaker.
     pause_ms: Range<u64>,
-    /// Until all is well when the faults are over.
+    /// The time until all must be well after the faults.
     calm_within: Duration,
 }
 
-/// What a run has found.
+/// The result of a run.
 struct Outcome {
     world: Arc<World>,
     seed: u64,
@@ -69,7 +69,7 @@ struct Outcome {
     samples: Vec<Sample>,
 }
 
-/// The long run, which is only there for who asks for it.
+/// The long run, which only takes place on request.
 pub(crate) fn long_run(runtime: &Handle) -> Trial {
     let runtime = runtime.clone();
     let run = move || {
@@ -149,13 +149,13 @@ async fn converge(world: &World, clients: &mut [ChaosClient]) {
         }
         sleep(POLL).await;
     }
-    // With one more sync everybody is a member again, whatever deleted the row.
+    // After one more sync every client is a member again, whatever deleted its row.
     join_all(clients.iter_mut().map(ChaosClient::sync)).await;
     for room in ROOMS {
         producers::write_record(world, room, &format!("last-{room}"), "founder").await;
     }
     loop {
-        // Who has missed something shortly before may have been closed for it.
+        // A client that missed something shortly before may have been closed for it.
         join_all(clients.iter_mut().filter(|client| client.is_cut()).map(ChaosClient::step)).await;
         let heads = heads(world).await;
         let last = verdict::logs(world).await;
@@ -177,7 +177,7 @@ async fn heads(world: &World) -> BTreeMap<&'static str, u64> {
     logs.into_iter().map(|(room, entries)| (room, entries.last().map_or(0, |(seq, _)| *seq))).collect()
 }
 
-/// What is not as it should be yet.
+/// The things that are not yet as they should be.
 async fn state_of(world: &World, clients: &[ChaosClient]) -> String {
     let heads = heads(world).await;
     let behind: Vec<_> =

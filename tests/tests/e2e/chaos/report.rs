@@ -11,7 +11,7 @@ use super::samples::{Broadcast, Logged, Sample, logged};
 use super::world::Sight;
 use super::{CLIENTS, Outcome, ROOMS, plot};
 
-/// What the plot shows, by second.
+/// The curves of the plot, by second.
 pub(super) struct Seconds {
     pub(super) delivered: Vec<f64>,
     pub(super) undelivered: Vec<f64>,
@@ -48,7 +48,7 @@ fn by_second(samples: &[Sample], logged: &Logged, queues: usize) -> Seconds {
         seconds.delivered[second] += broadcast.delivered as f64;
         seconds.undelivered[second] += broadcast.undelivered as f64;
     }
-    // A look that took longer than a second stands for those that it lasted.
+    // A look that took longer than a second stands for all the seconds that it lasted.
     for (sample, next) in samples.iter().zip(samples.iter().skip(1).map(|next| index(next.at)).chain([end])) {
         for second in index(sample.at)..next.max(index(sample.at) + 1) {
             seconds.oldest[second] = sample.oldest.as_secs_f64();

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::world::{World, unix_millis};
 
-/// What was seen at one moment.
+/// The observations of one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Sample {
     pub(super) depths: Vec<u64>,
 }
 
-/// What fan-out says of one broadcast, or of a part of one.
+/// Fan-out's log line on one broadcast, or on a part of one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Broadcast {
     /// Since the start.
@@ -31,7 +31,7 @@ pub(super) struct Broadcast {
     pub(super) posts: u64,
     /// Connections that got all of it.
     pub(super) delivered: u64,
-    /// Those that did not, and recover it from the log.
+    /// Connections that did not get it, and recover it from the log.
     pub(super) undelivered: u64,
     /// Connections found gone.
     pub(super) gone: u64,
@@ -39,7 +39,7 @@ pub(super) struct Broadcast {
     pub(super) throttled: u64,
 }
 
-/// What fan-out's functions have logged.
+/// The log of fan-out's functions.
 #[derive(Debug, Default)]
 pub(super) struct Logged {
     pub(super) broadcasts: Vec<Broadcast>,

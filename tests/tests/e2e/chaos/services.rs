@@ -7,7 +7,7 @@ use testkit::http_server::{Answer, Handler, HttpServer, Reply, Request};
 
 use crate::posts::Api;
 
-/// A service, by what its calls' `x-amz-target` begins with.
+/// A service, by the beginning of its calls' `x-amz-target`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Service {
     DynamoDb,
@@ -16,7 +16,7 @@ pub(super) enum Service {
 }
 
 impl Service {
-    /// Those that the functions call through the endpoint, as `AWS_ENDPOINT_URL_...` names them.
+    /// The services that the functions call through the endpoint, as `AWS_ENDPOINT_URL_...` names them.
     pub(super) const NAMES: [&'static str; 3] = ["DYNAMODB", "SQS", "SECRETS_MANAGER"];
 
     fn of(request: &Request) -> Option<Self> {
@@ -30,7 +30,7 @@ impl Service {
     }
 }
 
-/// What becomes of a call that has bad luck.
+/// The fate of a call that is in trouble.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Trouble {
     /// It is throttled.
@@ -39,7 +39,7 @@ pub(super) enum Trouble {
     Broken,
     /// It is neither answered nor carried out.
     Hangs,
-    /// It is carried out, and its caller never knows.
+    /// It is carried out, and its caller never learns of it.
     Unanswered,
 }
 
@@ -78,12 +78,12 @@ impl Services {
         self.server.url()
     }
 
-    /// Where calls go; before, they are answered 503.
+    /// Sets the URL that calls go to; before that they are answered 503.
     pub(super) fn lead_to(&self, url: &str) {
         self.state.lock().unwrap().emulator = Some(Arc::new(Api::at(url)));
     }
 
-    /// From now on this share of a service's calls is in trouble.
+    /// Puts this share of a service's calls in trouble from now on.
     pub(super) fn trouble(&self, service: Service, trouble: Trouble, share: f64, random: fastrand::Rng) {
         self.state.lock().unwrap().spell = Some(Spell { service, trouble, share, random });
     }

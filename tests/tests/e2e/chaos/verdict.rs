@@ -1,4 +1,4 @@
-//! What must be true when the faults are over and everything has drained.
+//! The verdict: what must be true when the faults are over and everything has drained.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,7 +17,7 @@ pub(super) async fn logs(world: &World) -> BTreeMap<&'static str, Vec<(u64, Stri
     logs
 }
 
-/// Everything that is wrong, or nothing.
+/// All violations.
 pub(super) async fn violations(world: &World, clients: &[ChaosClient]) -> Vec<String> {
     let mut wrong = world.books(|books| books.violations.clone());
     let logs = logs(world).await;
@@ -40,7 +40,8 @@ pub(super) async fn violations(world: &World, clients: &[ChaosClient]) -> Vec<St
     wrong
 }
 
-/// Each accepted message has one number; each sender's come in the order in which it sent them.
+/// Checks that each accepted message has one number, and that each sender's messages are in the order in which it sent
+/// them.
 fn check_log(world: &World, room: &'static str, entries: &[(u64, String)], wrong: &mut Vec<String>) {
     if !entries.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1) {
         wrong.push(format!("the numbers of {room} are not consecutive"));

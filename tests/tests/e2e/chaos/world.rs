@@ -1,4 +1,4 @@
-//! The stack that the chaos happens to, and the books of what was sent, seen and done to it.
+//! The stack that the chaos happens to, and the records of everything that was sent, seen and done to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -42,22 +42,22 @@ pub(super) struct World {
     books: Mutex<Books>,
 }
 
-/// What was sent, seen and done.
+/// The records of everything that was sent, seen and done.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    /// Everything that somebody tried to send, by its id.
+    /// All messages that somebody tried to send, by id.
     pub(super) sent: HashMap<String, Sent>,
-    /// What each sender that waits for its answers has sent to each room, in this order.
+    /// The messages of each sender that waits for its answers, by room, in the order of sending.
     pub(super) orders: BTreeMap<(String, &'static str), Vec<String>>,
-    /// Of each dead letter that there must be, a text that no other has.
+    /// A unique text of each dead letter that there must be.
     pub(super) poison: Vec<String>,
     /// Each first sight of a message by a client.
     pub(super) sights: Vec<Sight>,
     /// The faults, and how long each lasted.
     pub(super) faults: Vec<Mark>,
-    /// How often what happened to clients.
+    /// The counts of events that happened to clients.
     pub(super) counts: BTreeMap<&'static str, u64>,
-    /// What clients were told, and must never be told.
+    /// Replies that clients got and must never get.
     pub(super) violations: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Sent {
 pub(super) struct Sight {
     /// Since the message was sent first.
     pub(super) latency: Duration,
-    /// It came by broadcast, not from the log.
+    /// Whether it came by broadcast, and not from the log.
     pub(super) by_broadcast: bool,
 }
 
@@ -161,25 +161,25 @@ impl World {
         self.books(|books| *books.counts.entry(what).or_default() += 1);
     }
 
-    /// Notes a fault that began then and ends now.
+    /// Notes a fault that began at a moment and ends now.
     pub(super) fn mark(&self, kind: &'static str, from: Instant) {
         let [from, until] = [from, Instant::now()].map(|time| time.duration_since(self.started));
         self.books(|books| books.faults.push(Mark { kind, from, until }));
     }
 
-    /// Somebody is about to send a message, for the first time.
+    /// Notes that a message is about to be sent for the first time.
     pub(super) fn sending(&self, id: &str, room: &'static str) {
         let sent = Sent { room, at: Instant::now(), accepted: false, seen: false };
         let before = self.books(|books| books.sent.insert(id.to_owned(), sent));
         assert!(before.is_none(), "{id} is sent twice");
     }
 
-    /// It was told that its message will reach the room.
+    /// Notes that a sender was told that its message was accepted.
     pub(super) fn accepted(&self, id: &str) {
         self.books(|books| books.sent.get_mut(id).expect("a message that was sent").accepted = true);
     }
 
-    /// It sends its next message only now: the log must keep the order.
+    /// Notes an accepted message of a sender that waits for its answers: the log must keep the order.
     pub(super) fn accepted_in_order(&self, id: &str, sender: &str) {
         self.accepted(id);
         self.books(|books| {

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-/// Something that runs command lines of the AWS CLI.
+/// A process that runs command lines of the AWS CLI.
 pub(super) struct AwsCli {
     process: Child,
     lines: Option<ChildStdin>,
@@ -41,7 +41,7 @@ impl AwsCli {
 
 impl Drop for AwsCli {
     fn drop(&mut self) {
-        // It ends with its standard input.
+        // The process ends when its standard input does.
         drop(self.lines.take());
         let _ = self.process.wait();
     }

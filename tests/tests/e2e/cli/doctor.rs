@@ -34,7 +34,8 @@ pub(crate) async fn doctor_refuses_what_makes_no_sense(stacks: &Stacks) {
     refuses(stacks.shared().await, &["doctor", "--only", "weather"], "weather").await;
 }
 
-/// What `doctor` asks IAM about is what the template's roles allow, no more and no less: neither can drift from the other.
+/// The permissions that `doctor` asks IAM about are exactly those that the template's roles allow: neither can drift
+/// from the other.
 pub(crate) async fn doctor_asks_for_the_permissions_of_the_template(stacks: &Stacks) {
     for stack in [stacks.shared().await, stacks.bus().await] {
         let file = stack.state().join("stack.json");

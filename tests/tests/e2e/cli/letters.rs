@@ -68,7 +68,7 @@ pub(crate) async fn a_dead_letter_is_redriven_to_where_it_came_from(stacks: &Sta
     assert_eq!(dry.len(), 3, "{dry:?}");
     assert!(dry.iter().all(|letter| letter["outcome"] == "chosen"));
     assert!(log(stack, room).await.is_empty());
-    // One of them can never be sent again.
+    // One of the letters can never be sent again.
     let done = roomcast(stack, &redrive).await.ended_with(1).json();
     let outcome = |kind: &str| done.iter().find(|letter| letter["kind"] == kind).unwrap()["outcome"].clone();
     assert_eq!([outcome("message"), outcome("event"), outcome("unreadable")], ["redriven", "redriven", "kept"]);
@@ -86,7 +86,7 @@ pub(crate) async fn a_shards_job_is_redriven_to_the_shards(stacks: &Stacks) {
     assert!(before.contains("ShardQueue"));
     let done = roomcast(stack, &["dlq", "redrive", "--room", "cli:job", "--json"]).await.json();
     assert_eq!((&done[0]["kind"], &done[0]["outcome"]), (&json!("shard"), &json!("redriven")));
-    // It is no job, and so comes back, now with the reason that shards gives.
+    // It is no shard job, so it comes back, now with the reason that `shards` gives.
     let reason = until("it comes back", async || {
         let letters = roomcast(stack, &["dlq", "list", "--room", "cli:job", "--json"]).await.ended_with(0).json();
         letters.first().map(|letter| letter["reason"].clone())

@@ -11,7 +11,7 @@ use crate::stacks::Stacks;
 use crate::tables::{now, plant_row, rows, users};
 use crate::wait::until;
 
-/// On the stack of the bus: on others, scenarios plant rows that a sweep would find.
+/// This runs on the stack of the bus: on others, scenarios plant rows that a sweep would find.
 pub(crate) async fn a_sweep_deletes_what_was_left_behind(stacks: &Stacks) {
     let stack = stacks.bus().await;
     let room = "cli:sweep";
@@ -22,7 +22,7 @@ pub(crate) async fn a_sweep_deletes_what_was_left_behind(stacks: &Stacks) {
     let alice = stack.connect_with(&Handshake::token(&token).room(room)).await.unwrap();
     let long_ago = now().checked_sub(Duration::from_mins(10)).unwrap();
     let living = rows(stack, room).await.remove(0);
-    // As one who has been there for long.
+    // The row looks like that of a member that has been there for long.
     plant_row(stack, room, &living.connection, 7, long_ago).await;
     let plant = async || {
         for number in 0..3 {

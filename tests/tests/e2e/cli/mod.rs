@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use testkit::stack::LocalStack;
 
-/// What a command has said, and how it ended.
+/// The output of a command, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: i32,
@@ -26,7 +26,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// Its lines as JSON.
+    /// The output's lines as JSON.
     pub(crate) fn json(&self) -> Vec<Value> {
         let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\n{self:?}"));
         self.out.lines().map(line).collect()
@@ -48,7 +48,7 @@ pub(crate) fn program() -> PathBuf {
 /// The command for a stack, with words that follow.
 pub(crate) fn command(stack: &LocalStack, words: &[&str]) -> Command {
     let mut command = Command::new(program());
-    // Nothing of the caller's own AWS.
+    // The command gets none of the caller's own AWS settings.
     command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
     command.args(words).arg("--stack-file").arg(stack.state().join("stack.json"));
     command
@@ -66,7 +66,7 @@ pub(crate) async fn roomcast_reading(stack: &LocalStack, words: &[&str], input: 
     let run = move || {
         let mut child = command.spawn().expect("target/debug/roomcast, which `make rust-test` builds");
         let mut stdin = child.stdin.take().unwrap();
-        // A command that refuses its arguments reads none of it.
+        // A command that refuses its arguments reads no input.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
         child.wait_with_output().unwrap()

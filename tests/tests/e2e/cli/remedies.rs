@@ -17,13 +17,13 @@ use crate::stacks::Stacks;
 use crate::wait::until;
 use table::{Cause, FAULTS, Fault};
 
-/// What alarms take for a minute.
+/// The time that alarms take for a minute.
 const ALARM_MINUTE: Duration = Duration::from_secs(1);
 
 /// Times that a remedy may say "run this again".
 const ROUNDS: usize = 3;
 
-/// Each fault in turn, on a stack of their own.
+/// Puts each fault in turn into a stack of their own.
 pub(crate) async fn doctor_names_each_fault_and_its_command_mends_it(_: &Stacks) {
     let stack = LocalStack::start_with_alarm_minute(ALARM_MINUTE, &[]).await;
     let mut ward = Ward::of(&stack);
@@ -61,7 +61,7 @@ struct Row {
 struct Ward<'a> {
     stack: &'a LocalStack,
     aws: AwsCli,
-    /// What stands for `{Name}` in a command: physical names, outputs, the ids of routes and mappings.
+    /// The texts for `{Name}` in commands: physical names, outputs, the ids of routes and mappings.
     names: HashMap<String, String>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Ward<'a> {
         let its = |finding: &&Value| text(&finding["subject"]) == fault.subject;
         let found = findings.iter().find(its).unwrap_or_else(|| panic!("{called}: {findings:?}")).clone();
         assert!(text(&found["what"]).contains(fault.says), "{called}: {found}");
-        // What is made anew may want attributes in a second round.
+        // A resource that is made anew may need attributes in a second round.
         for _ in 0..ROUNDS {
             for finding in &findings {
                 self.mend(fault, finding).await;
@@ -132,7 +132,7 @@ impl<'a> Ward<'a> {
         Row { fault: called, what: self.anonymous(text(&found["what"])), remedy }
     }
 
-    /// What `doctor` finds wrong in the fault's area, if anything.
+    /// The problems that `doctor` finds in the fault's area, if any.
     async fn ill_in(&self, fault: &Fault) -> Option<Vec<Value>> {
         let (code, findings) = self.doctor(&["--only", fault.area]).await;
         let found = ill(&findings);

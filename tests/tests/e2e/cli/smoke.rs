@@ -65,7 +65,7 @@ pub(crate) async fn smoke_fails_when_any_one_function_is_broken(_: &Stacks) {
     roomcast(&stack, &["smoke", "--within", PATIENT]).await.ended_with(0);
 }
 
-/// Interrupted, it removes what it made all the same.
+/// `smoke` removes what it made even when it is interrupted.
 pub(crate) async fn smoke_cleans_up_when_it_is_interrupted(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let mut command = command(stack, &["smoke", "--within", PATIENT]);

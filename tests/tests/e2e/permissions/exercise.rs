@@ -1,5 +1,4 @@
-//! Everything that each function must do, so that it needs all that it may do. A new statement in a role needs a step here that
-//! calls for it.
+//! Exercises of each function that use all its permissions. A new statement in a role needs a step here that uses it.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::tables::{enqueue, enqueue_to, log, now, plant_row, queue_url, rows};
 /// Records in a full batch.
 const BATCH: usize = 10;
 
-/// How early a tick comes.
+/// The time by which a tick comes too early.
 const EARLY: Duration = Duration::from_secs(2);
 
 const POLL: Duration = Duration::from_millis(50);
@@ -29,10 +28,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// An invocation that has not ended by then is one that the emulator has lost: it should take a second.
 const LOST: Duration = Duration::from_secs(15);
 
-/// Does all that a function has to do, once: `tag` keeps its rooms and subjects apart from other times. Waits for what does
-/// not come: who calls limits the time.
+/// Does all that a function has to do, once: `tag` distinguishes its rooms and subjects from those of other times. It
+/// may wait for something that never comes, so the caller limits the time.
 pub(super) async fn exercise(stack: &LocalStack, function: &str, tag: &str) -> Result<(), String> {
-    // On the heap: each is large, and a thread of the harness has a small stack.
+    // Boxed, since each future is large and a thread of the harness has a small stack.
     let work: LocalBoxFuture<'_, _> = match function {
         "Authorizer" => Box::pin(authorizer(stack, tag)),
         "Session" => Box::pin(session(stack, tag)),
@@ -83,7 +82,7 @@ async fn session(stack: &LocalStack, tag: &str) -> Result<(), String> {
     try_join(try_join(requests(stack, tag), membership(stack, tag)), expired).await.map(drop)
 }
 
-/// Joins a room that tells who is there, renews the lease, and looks up members of a room that is too large for a list.
+/// Joins a room with presence, renews the lease, and looks up members of a room that is too large for a list.
 async fn membership(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("presence:session:{tag}");
     let alice = connect(stack, &format!("session-{tag}-member"), None).await?;
@@ -111,7 +110,7 @@ async fn requests(stack: &LocalStack, tag: &str) -> Result<(), String> {
     // The subject has as many connections as it may have, but the one that it had is gone.
     let subject = format!("session-{tag}");
     plant_row(stack, &format!("gone-{tag}="), &format!("subject/{subject}"), 0, long_ago()).await;
-    // A room with an empty log, whose fence is looked for.
+    // The room has an empty log, whose fence is read.
     let alice = connect(stack, &subject, Some(&room)).await?;
     let synced = request(&alice, "synced", json!({ "action": "sync", "rooms": { &room: 0 } })).await?;
     if synced["rooms"].get(&room).is_none() {
@@ -171,7 +170,7 @@ async fn relay(stack: &LocalStack, tag: &str) -> Result<(), String> {
 async fn fanout(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let (small, large, poison) =
         (format!("fanout:{tag}"), format!("fanout:{tag}:large"), format!("fanout:{tag}:poison"));
-    // It posts to a small room itself, and hands a large one to shards.
+    // The function posts to a small room itself, and hands a large one to `shards`.
     let broadcasts = try_join(
         broadcast(stack, &small, PERMISSIONS_SHARD_SIZE - 1),
         broadcast(stack, &large, PERMISSIONS_SHARD_SIZE),
@@ -228,7 +227,7 @@ async fn ephemeral(stack: &LocalStack, tag: &str) -> Result<(), String> {
 async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("sweeper:{tag}");
     plant_row(stack, &room, &format!("{room}="), 0, long_ago()).await;
-    // Of this one it sends word: nobody has looked at it for long.
+    // It sends a tick for this room, since nobody has looked at it for long.
     plant_count(stack, &format!("presence:sweeper:{tag}"), 1).await;
     let aws = Aws::of(stack);
     eventually(async || {
@@ -251,7 +250,7 @@ async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), St
     Ok(())
 }
 
-/// Has a function find a full batch of a group that has waited for long, whatever else becomes of it.
+/// Gives a function a full batch of a group that has waited for long, whatever else becomes of the batch.
 async fn behind(stack: &LocalStack, function: &str, group: &str) {
     let queued_at = u64::try_from(long_ago().as_millis()).unwrap();
     let record = |number| QueueRecord::message(group, &format!("{group}:{number}"), &json!(1)).queued_at(queued_at);

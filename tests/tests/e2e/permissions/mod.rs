@@ -122,7 +122,7 @@ pub(crate) async fn the_queues_take_no_call_without_tls(_: &Stacks) {
     assert_eq!(alice.request_for("error", send).await["code"], "unavailable");
 }
 
-/// Has the function `sweeper` do its part, whatever its schedule.
+/// Invokes the function `sweeper` once, independent of its schedule.
 pub(crate) async fn invoke_sweeper(stack: &LocalStack) {
     Aws::of(stack).invoke("Sweeper", &json!({})).await;
 }
@@ -139,7 +139,7 @@ async fn start(parameters: &[(&str, &str)]) -> LocalStack {
         ("LifecycleRooms", "presence:*"),
     ];
     let stack = LocalStack::start(&[&own[..], parameters].concat()).await;
-    // What was refused comes back soon.
+    // Refused records come back soon.
     for queue in ["BroadcastQueue", "ShardQueue", "EventQueue", "PresenceQueue"] {
         set_visibility_timeout(&stack, &queue_url(&stack, queue).await, 6).await;
     }
@@ -184,7 +184,7 @@ impl<'a> World<'a> {
                 refused = timeout(PATIENCE, self.refused(role, permission, since)) => {
                     assert!(refused.is_ok(), "{} does not need {permission}, or no exercise calls for it", role.function);
                 }
-                // However it ends: a call may be refused that it does not wait for.
+                // Any end will do: a call may be refused that the exercise does not wait for.
                 never = self.exercise_again_and_again(role) => match never {},
             }
             role.put_back(&self.aws).await;
@@ -222,7 +222,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What the function has logged since a time.
+    /// The lines that the function has logged since a time.
     async fn lines(&self, role: &Role, since: u128) -> Vec<String> {
         let groups = self.aws.log_groups().await;
         let group = groups.iter().find(|group| group.contains(&format!("{}LogGroup", role.function)));
@@ -234,7 +234,7 @@ impl<'a> World<'a> {
 /// Whether an exercise can show that the permission is needed.
 fn is_exercised(role: &Role, permission: &Permission) -> bool {
     let action = permission.action.as_str();
-    // Of the rooms' queue relay asks the depth itself.
+    // `relay` asks for the depth of the rooms' queue itself.
     let is_own = role.function == "Relay" && permission.resource.contains("BroadcastQueue");
     let is_of_mapping = MAPPED.contains(&role.function.as_str()) && OF_MAPPINGS.contains(&action) && !is_own;
     !is_of_mapping && !OF_LOGS.contains(&action)
@@ -243,7 +243,7 @@ fn is_exercised(role: &Role, permission: &Permission) -> bool {
 /// Whether a line of a function's log says that the permission was missing.
 fn says_refused(line: &str, permission: &Permission) -> bool {
     let beginning = |pattern: &str| pattern.trim_end_matches('*').to_owned();
-    // Of what fan-out says to connections without an SDK, only the statuses are logged.
+    // Fan-out posts without an SDK, so only the statuses of its posts are logged.
     if permission.action == "execute-api:ManageConnections" {
         let is_post = !permission.resource.contains("/DELETE/");
         let status = if is_post { "answered 403" } else { "Misconfigured(Forbidden)" };
@@ -253,7 +253,7 @@ fn says_refused(line: &str, permission: &Permission) -> bool {
         }
     }
     let Some((_, told)) = line.split_once("not authorized to perform: ") else { return false };
-    // Some services name the action alone.
+    // Some services name only the action.
     let resource = told.split_once(" on resource: ").map_or("", |(_, resource)| resource);
     let is_resource = resource.is_empty() || resource.starts_with(&beginning(&permission.resource));
     is_resource && told.starts_with(&beginning(&permission.action))

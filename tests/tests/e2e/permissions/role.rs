@@ -42,7 +42,7 @@ impl Role {
         roles
     }
 
-    /// Everything that its statements allow.
+    /// All permissions of its statements.
     pub(super) fn permissions(&self) -> Vec<Permission> {
         let mut permissions = Vec::new();
         for statement in self.policies.iter().flat_map(|(_, document)| statements(document)) {

@@ -1,4 +1,4 @@
-//! What each answer means, and that the next post is none the worse for it.
+//! The meaning of each answer, and that it does not affect the next post.
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ async fn no_answer_in_time_is_a_timeout<K: Kind>() {
     assert_eq!(post(&api, "hangs").await, Outcome::TimedOut);
     assert!(started.elapsed() >= SHORT_TIMEOUT.mul_f64(0.99), "{:?}", started.elapsed());
     assert_eq!(post(&api, "after").await, Outcome::Delivered);
-    // What was given up is not left open.
+    // A post that was given up is not left open.
     server.wait_until("no post is in flight", Duration::from_secs(60), |record| record.in_flight == 0).await;
     assert_eq!(server.connection("hangs").posts, 1);
 }
@@ -120,7 +120,7 @@ async fn a_connection_that_breaks_within_the_answer_is_a_failure<K: Kind>() {
 }
 
 async fn bodies_of_any_length_and_framing_are_read<K: Kind>() {
-    // One of them is longer than what is worth reading for a connection's sake.
+    // One body is longer than what is read to keep a connection.
     let long: &'static str = "x".repeat(100_000).leak();
     let server = server();
     let api = api::<K>(&server);

@@ -62,7 +62,8 @@ impl ProvideCredentials for Sequence {
     {
         let this = self.clone();
         Provided::new(async move {
-            // Not at once, as from a metadata service: others come to wait for the same.
+            // The answer takes a moment, as from a metadata service, so that other calls come to wait for the same
+            // fetch.
             tokio::time::sleep(Duration::from_millis(20)).await;
             this.next()
         })

@@ -26,11 +26,11 @@ async fn dropped_posts_leave_nothing_behind<K: Kind>() {
             outcome = post(&api, "hangs") => panic!("{outcome:?}"),
             () = until(&server, |record| record.connections.get("hangs").is_some_and(|c| c.posts == dropped)) => {}
         }
-        // Its connection is closed: the server learns of it.
+        // The connection of the dropped post is closed, so the server notices.
         until(&server, |record| record.in_flight == 0).await;
     }
     assert_eq!(post(&api, "after").await, Outcome::Delivered);
-    // One for each that was dropped, and none that waits.
+    // There is a connection for each dropped post, and none that waits.
     assert!(server.tcp_connections() <= DROPPED as u64 + 2, "{} connections", server.tcp_connections());
 }
 

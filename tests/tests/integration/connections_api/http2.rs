@@ -147,7 +147,7 @@ async fn a_session_on_which_nothing_is_answered_any_more_is_replaced() {
     assert_eq!(server.sessions(), 2);
 }
 
-/// As of a proxy that answers pings, behind which nobody is left.
+/// Such a session is like that of a proxy which answers pings while the server behind it is gone.
 #[tokio::test]
 async fn a_session_whose_posts_only_time_out_gets_no_more_of_them() {
     for (hanging, sessions) in [(2, 1), (3, 2)] {

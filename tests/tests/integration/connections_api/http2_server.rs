@@ -1,4 +1,4 @@
-//! A server that speaks HTTP/2 only, without TLS. What a connection's id says is what its posts meet.
+//! A server that speaks only HTTP/2, without TLS. A connection's id says how its posts are answered.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ pub(crate) struct Http2Server {
     state: Arc<Mutex<State>>,
 }
 
-/// What the server has seen.
+/// The counts of the server.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) requests: Vec<Request>,
@@ -41,7 +41,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// How many sessions are open.
+    /// The number of open sessions.
     pub(crate) fn open_sessions(&self) -> usize {
         self.sessions.iter().filter(|session| !session.is_finished()).count()
     }
@@ -66,7 +66,7 @@ impl Http2Server {
         server
     }
 
-    /// How many sessions were opened.
+    /// The number of sessions that were opened.
     pub(crate) fn sessions(&self) -> usize {
         self.state.lock().unwrap().sessions.len()
     }
@@ -133,12 +133,12 @@ impl Http2Server {
         if id == "429" {
             response = response.header(RETRY_AFTER, "2");
         }
-        // Whoever asked may be gone.
+        // The client may be gone.
         let _ = respond.send_response(response.body(()).unwrap(), true);
     }
 }
 
-/// How a server says that it has not looked at a request.
+/// The ways in which a server says that it has not processed a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
     /// It goes away, and has processed no stream.

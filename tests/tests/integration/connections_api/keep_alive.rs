@@ -68,7 +68,7 @@ async fn a_connection_that_ended_while_idle_costs_no_post<K: Kind>() {
     let api = api::<K>(&server);
     for number in 0..8 {
         assert_eq!(post(&api, &format!("c{number}")).await, Outcome::Delivered, "post {number}");
-        // As between two broadcasts: the end of the connection has arrived by now.
+        // The pause is like that between two broadcasts: the end of the connection has arrived by then.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!((server.record().posts, server.record().delivered()), (8, 8));
@@ -115,7 +115,7 @@ async fn what_came_unasked_is_not_taken_for_the_next_answer() {
                 stream.read_buf(&mut request).await.unwrap();
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            // Not before the answer has been read: with it, the connection would not be kept at all.
+            // The client must have read the answer before: otherwise the connection would not be kept at all.
             saying.notified().await;
             stream.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             has_said.notify_one();
@@ -126,7 +126,7 @@ async fn what_came_unasked_is_not_taken_for_the_next_answer() {
         assert_eq!(post(&api, "c").await, Outcome::Delivered);
         answered.notify_one();
         said.notified().await;
-        // On loopback it has arrived; the runtime hears of it when it looks at its sockets.
+        // On loopback the bytes have arrived; the runtime notices them when it polls its sockets.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     serving.abort();

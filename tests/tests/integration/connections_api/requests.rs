@@ -1,4 +1,4 @@
-//! What reaches the server.
+//! The requests as they reach the server.
 
 use aws_credential_types::Credentials;
 use fanout::connections_api::{ConnectionsApi, Outcome};

@@ -1,4 +1,4 @@
-//! What `roomcast cost` refuses, and how it says so.
+//! The workloads that `roomcast cost` refuses, and its messages about them.
 
 use super::cost_of;
 

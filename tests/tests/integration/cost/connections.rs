@@ -48,7 +48,7 @@ async fn idle_connections_cost_what_the_model_says() {
     }
     counts.add_metered(dynamodb.metered_calls());
 
-    // One confirms the join; the time until the next begins with it.
+    // One beat confirms the join, and the time until the next begins with it.
     let hours = (f64::from(beats) - 0.5) * BEAT / 3_600.0;
     let workload = json!({
         "days": 1, "subjectBytes": 10, "roomIdBytes": 20, "fixed": false,

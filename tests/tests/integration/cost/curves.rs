@@ -57,7 +57,7 @@ fn shards() -> Setting {
     }
 }
 
-/// What a cap, or a share of a throttled account, does to a busy room: more gathers, and no more goes out.
+/// The effect of a cap, or of a share of a throttled account, on a busy room: more messages gather, and no more go out.
 fn cap() -> Setting {
     let rooms = r#"{"members": 1000, "messagesPerSecond": 5, "via": "events"}"#;
     let point = |posts: f64| {
@@ -72,7 +72,7 @@ fn cap() -> Setting {
     }
 }
 
-/// What it saves to wait for more.
+/// The savings of waiting for more messages.
 fn delay() -> Setting {
     let (rate, prices) = (5.0, Prices::read(None).ok());
     let point = |seconds: f64| {
@@ -92,7 +92,7 @@ fn delay() -> Setting {
     }
 }
 
-/// What it saves to look at a silent room later.
+/// The savings of syncing silent rooms later.
 fn beats() -> Setting {
     let prices = Prices::read(None).ok();
     let rooms = r#"{"count": 1000, "members": 1, "messagesPerSecond": 0.0016667, "via": "queue"}"#;

@@ -39,7 +39,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// From now on.
+    /// Begins to count the calls of a world.
     fn from(world: World) -> Self {
         let (posts_before, sent_before) = (world.connections.record().posts, world.queues.operations().len());
         Self { world, posts_before, sent_before, counts: Counts::default() }
@@ -77,7 +77,7 @@ fn without_haste(calls: Vec<MeteredCall>) -> Vec<MeteredCall> {
     kept
 }
 
-/// Lets an environment know rooms whose logs have begun: none of it is counted.
+/// Lets an environment get to know rooms whose logs exist, without being counted.
 async fn warm_up(world: &World, fanout: &Environment, rooms: &[&str]) {
     for room in rooms {
         let first = QueueRecord::message(room, &id(999_999), &data()).queued_at(1 << 42);

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use testkit::dynamodb::MeteredCall;
 
-/// By how much a count may differ.
+/// The share by which a count may differ.
 const WITHIN: f64 = 0.02;
 
 /// The command, as built in the profile of the running test.
@@ -28,17 +28,17 @@ fn roomcast() -> Command {
 /// Runs `roomcast cost` with a workload on its standard input.
 fn cost_of(workload: &str, arguments: &[&str]) -> Output {
     let mut child = roomcast().arg("cost").args(arguments).spawn().unwrap();
-    // A command that refuses its arguments does not read.
+    // A command that refuses its arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(workload.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// How many of what.
+/// Counts by name.
 #[derive(Debug, Default)]
 pub(crate) struct Counts(BTreeMap<String, f64>);
 
 impl Counts {
-    /// What the command says of some parts of a workload.
+    /// The command's figures for some parts of a workload.
     pub(crate) fn of_model(workload: &Value, parts: &[&str]) -> Self {
         let output = cost_of(&workload.to_string(), &["-", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -89,6 +89,6 @@ impl Counts {
     }
 }
 
-/// What no test counts: it is computed of what is counted, or is Lambda's and the network's.
+/// Figures that no test counts: they are computed from counted ones, or are Lambda's and the network's.
 pub(crate) const NOT_COUNTED: [&str; 7] =
     ["GbSeconds", "EgressBytes", "LogBytes", "StoredBytes", "FifoRequests", "StandardRequests", "Events"];

@@ -1,4 +1,4 @@
-//! What an environment spends and when it keeps silent, by a clock that only moves when a test says so.
+//! The posts of an environment and its silences, by a clock that only moves when a test says so.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ use super::record;
 /// `EPHEMERAL_POSTS_PER_SECOND`, of which half is this environment's.
 const POSTS_PER_SECOND: u32 = 100;
 
-/// An environment, its clock and what is around it.
+/// An environment with its clock and its surroundings.
 struct World {
     dynamodb: DynamoDb,
     connections: ConnectionsServer,
@@ -58,7 +58,7 @@ impl World {
         record(room, "ann", Some("typing"), self.clock.unix_millis(), &json!(true))
     }
 
-    /// Serves a batch; what was counted.
+    /// Serves a batch; returns the metrics.
     async fn serve(&self, records: &[QueueRecord]) -> Metrics {
         let event: SqsEvent = serde_json::from_value(queue_batch(records)).unwrap();
         let mut context = Context::default();
@@ -106,7 +106,7 @@ async fn posts_are_never_more_than_the_rate_and_one_frame_and_every_room_has_its
     assert_eq!(record.posts as u64, posts);
     let served: BTreeSet<_> = record.connections.keys().filter_map(|connection| connection.split('-').next()).collect();
     assert_eq!(served.len(), rooms.len(), "{served:?}");
-    // Five times as many as are earned are asked for in each window.
+    // In each window, five times as many posts are wanted as are earned.
     assert!(posts >= 2_700, "{posts}: what is earned is spent");
 }
 

@@ -1,4 +1,4 @@
-//! What CloudWatch is told of ephemeral messages: each metric, produced by what it stands for.
+//! The metrics of ephemeral messages, each produced by what it stands for.
 
 use serde_json::json;
 use testkit::connections_server::{Outcome, Script};

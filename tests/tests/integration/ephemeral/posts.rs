@@ -1,4 +1,4 @@
-//! What is posted of a batch, and what that leaves behind.
+//! The posts of a batch, and what the batch leaves behind.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn whatever_posts_meet_it_is_tried_once_and_leaves_no_trace() {
     });
     let before = rows(&world);
     for (room, _) in &outcomes {
-        // What is refused silences the environment.
+        // A refused post silences the environment.
         let function = ephemeral(&world).env("FANOUT_POST_TIMEOUT_MS", 2_000).start().await.unwrap();
         invoke(&function, &[typing(room, "ann")]).await;
         let record = world.connections.record();
@@ -128,7 +128,7 @@ async fn rooms_above_the_limit_are_left_out_as_their_first_page_tells() {
     world.seed("two-pages", "t", 600);
     world.seed("few", "f", 2);
     let function = ephemeral(&world).env("EPHEMERAL_MAX_MEMBERS", 1_000).start().await.unwrap();
-    // One after the other: the first is not paid for.
+    // One room is served after the other, since the first is not paid for.
     for room in ["large", "two-pages"] {
         invoke(&function, &[typing(room, "ann")]).await;
     }

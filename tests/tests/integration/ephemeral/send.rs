@@ -118,7 +118,7 @@ async fn what_the_queue_does_not_take_is_told_apart() {
     }
 }
 
-/// What a message needs in a room of `STATE_ROOMS` and elsewhere.
+/// The right that a message with a key needs in a room of `STATE_ROOMS` and elsewhere.
 #[tokio::test]
 async fn a_key_takes_the_right_to_state_where_state_is_kept() {
     let aws = AwsServer::start();

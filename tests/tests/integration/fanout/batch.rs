@@ -95,7 +95,7 @@ async fn a_dead_letter_that_is_not_taken_keeps_its_record_and_those_after_it() {
     let world = World::start();
     world.seed("a", "a", 1);
     world.seed("b", "b", 1);
-    // Of the first room's two dead letters the second fails.
+    // The second of the first room's two dead letters fails.
     world.queues.fault(
         Rule::on("SendMessageBatch", Fault::failed_entries(&[0], "InternalError"))
             .when(|call| call.body["Entries"][0]["MessageGroupId"] == "a")

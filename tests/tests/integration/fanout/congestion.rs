@@ -1,4 +1,4 @@
-//! A group that falls behind: what fan-out notes of it, and what `message` makes of that.
+//! A group that falls behind: the notes of fan-out, and their effect on `message`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -156,12 +156,12 @@ async fn a_batch_is_broadcast_whatever_becomes_of_its_notes() {
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &batch(10, unix_millis() - 60_000)).await, Vec::<String>::new());
     assert_eq!((world.jobs().len(), calls(&world)), (1, vec!["GetQueueAttributes".to_owned()]));
-    // Whatever is in trouble is left alone for a while.
+    // A table or queue in trouble is left alone for a while.
     invoke(&fanout, &batch(10, unix_millis() - 60_000)).await;
     assert_eq!(calls(&world).len(), 1);
 }
 
-/// One message in a batch that others fill waits because of them; its room must not be shed for it.
+/// A single message in a batch that others fill waits because of them; its room must not be shed for that.
 #[tokio::test]
 async fn a_group_of_which_a_full_batch_has_little_is_not_noted() {
     let world = World::start();

@@ -35,7 +35,7 @@ async fn before_the_deadline_what_is_unfinished_is_returned_and_what_is_done_is_
         .await
         .unwrap();
     let records = [("slow", "s1"), ("done", "d1"), ("slow", "s2"), ("done", "d2")].map(|(room, id)| message(room, id));
-    // Without an answer by then the process is killed, and there is no response.
+    // If the process has not answered by then it is killed, and there is no response.
     let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(8)).await;
 
     assert_eq!(batch_item_failures(invocation.response()), ["s1", "s2"]);

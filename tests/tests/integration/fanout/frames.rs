@@ -1,4 +1,4 @@
-//! What is in the frames: packing, order, conflation, numbers.
+//! The content of frames: packing, order, conflation, numbers.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ async fn large_messages_are_cut_into_frames_of_32_kib() {
 async fn the_largest_message_fits_a_frame_and_a_larger_one_is_a_dead_letter() {
     let world = World::start();
     world.seed("room", "c", 1);
-    // What a message takes besides its data, under the longest number.
+    // The bytes that a message takes besides its data, under the longest number.
     let around = r#"{"seq":9007199254740991,"id":"fits","from":"alice","sentAt":1700000000000,"data":""}"#.len();
     let fanout = world.fanout().start().await.unwrap();
     let records = [sized("fits", MAX_MESSAGE_BYTES - around), sized("less", MAX_MESSAGE_BYTES - around + 1)];

@@ -64,11 +64,11 @@ async fn when_its_batches_are_not_full_any_more_a_room_is_posted_to_directly_aga
     world.seed("room", "c", 5);
     let fanout = start(&world).await;
     invoke(&fanout, &batch(0)).await;
-    // Its jobs are not posted yet: what comes next waits behind them.
+    // The room's jobs are not posted yet, so later messages wait behind them.
     assert_eq!(invoke(&fanout, &[message("room", "m10")]).await, Vec::<String>::new());
     assert_eq!((world.connections.record().posts, world.jobs().len()), (0, 2));
     assert_eq!(invoke(&fanout, &world.job_records()).await, Vec::<String>::new());
-    // In another environment too: it is the log that says so.
+    // The same holds in another environment, since the log says so.
     assert_eq!(invoke(&start(&world).await, &[message("room", "m11")]).await, Vec::<String>::new());
     assert_eq!(world.jobs().len(), 2);
 

@@ -1,4 +1,4 @@
-//! What CloudWatch is told of broadcasts: each metric, produced by what it stands for.
+//! The metrics of broadcasts, each produced by what it stands for.
 
 use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +33,7 @@ async fn a_broadcast_is_measured_from_its_record_to_its_last_post() {
     let counters = ["Posts", "Delivered", "Messages", "Broadcasts"].map(|name| line.count(name));
     assert_eq!(counters, [3, 3, 2, 1]);
     assert_eq!(line.values("MessagesPerPost"), [(2, 3)]);
-    // However busy the machine is; what is measured is rounded to two digits.
+    // The bounds hold on a busy machine too; values are rounded to two digits.
     for (name, at_least) in [("QueueAge", 30_000), ("BroadcastLatency", 60_000)] {
         let values = line.values(name);
         assert_eq!(line.samples(name), 2, "{values:?}");
@@ -41,7 +41,7 @@ async fn a_broadcast_is_measured_from_its_record_to_its_last_post() {
     }
     let concurrency = line.values("Concurrency");
     assert!(concurrency.len() == 1 && (1..=3).contains(&concurrency[0].0), "{concurrency:?}");
-    // What did not happen is not there: CloudWatch bills what is.
+    // Counts of zero are left out, since CloudWatch bills each metric.
     assert_eq!(line.names().len(), 4 + 4, "{:?}", line.names());
     assert_eq!(line.dimensions("Posts"), [["test", "fanout"]]);
 }

@@ -27,7 +27,7 @@ use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 use testkit::runtime_api::{Environment, Function};
 use testkit::sigv4::Expected;
 
-/// Everything around the function.
+/// The services around the function.
 pub(crate) struct World {
     pub(crate) dynamodb: DynamoDb,
     pub(crate) queues: AwsServer,
@@ -73,7 +73,7 @@ impl World {
         self.dynamodb.seed(ConnectionRow::many(prefix, count, room));
     }
 
-    /// Scripts what every post meets whose connection's id starts with `prefix`; all others are answered 200.
+    /// Scripts the outcome of posts to connections whose ids start with `prefix`; all others are answered 200.
     pub(crate) fn script_prefix(&self, prefix: &'static str, outcome: Outcome) {
         self.connections.script_others(move |id| {
             Script::always(if id.starts_with(prefix) { outcome.clone() } else { Outcome::ok() })

@@ -1,4 +1,4 @@
-//! What each outcome of a post leads to: attempts, waits, what is given up, what is closed.
+//! The consequences of each outcome of a post: attempts, waits, misses, closed connections.
 
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ async fn broadcast_while_more_follows(world: &World, fanout: &Environment, name:
     assert_eq!(invoke(fanout, &world.job_records()[earlier..]).await, Vec::<String>::new());
 }
 
-/// A room with twenty connections that are well, and one that meets what is scripted.
+/// A room with twenty healthy connections, and one with scripted outcomes.
 async fn one_among_twenty(script: Script, max_attempts: u32) -> (World, Environment) {
     let world = World::start();
     world.seed("room", "live", 20);

@@ -1,4 +1,4 @@
-//! How posts share the function: rooms with each other, and all of them one rate.
+//! The sharing of the function's posts: rooms take turns, and all share one rate.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Broadcasts that are interrupted go on where they were: nobody is posted to twice but for what was in flight.
+//! Interrupted broadcasts go on where they stopped: only posts that were in flight are made twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use super::{World, invoke, message};
 /// Posts in flight.
 const CONCURRENCY: usize = 4;
 
-/// Long enough for the posts of a test on a busy machine: what is left of it is waited for.
+/// An invocation's time: long enough for the posts of a test on a busy machine. Tests wait for the rest of it.
 const TIME: Duration = Duration::from_secs(4);
 
 async fn start(world: &World) -> Environment {
@@ -61,7 +61,7 @@ async fn five_invocations_make_one_broadcast() {
         receives += 1;
     }
     world.connections.script_others(|_| Script::always(Outcome::ok()));
-    // In another environment, which knows only what is written down.
+    // This is another environment, which knows only what is written down.
     assert_eq!(invoke(&start(&world).await, &[record.received(receives)]).await, Vec::<String>::new());
 
     let seen = world.connections.record();
@@ -86,7 +86,7 @@ async fn frames_of_an_interrupted_batch_stay_in_order_and_new_ones_follow() {
     for connection in 0..60 {
         let mut numbers = numbers(&world, &format!("c{connection}"));
         assert!(numbers.len() <= 4 + 3, "{numbers:?}");
-        // What was in flight may have come twice: of the rest each number once, in order.
+        // Messages in flight may have come twice; the others came once, in order.
         let highest = |numbers: &[u64]| numbers.iter().copied().max().unwrap_or_default();
         let is_new: Vec<_> = (0..numbers.len()).map(|at| numbers[at] > highest(&numbers[..at])).collect();
         let mut is_new = is_new.into_iter();
@@ -183,7 +183,7 @@ async fn a_throttled_log_is_written_to_again_within_the_invocation() {
         let world = World::start();
         world.seed("room", "c", 2);
         let fanout = start(&world).await;
-        // Its log begins, with a transaction for the fence.
+        // The room's log begins, with a transaction for the fence.
         assert_eq!(invoke(&fanout, &[message("room", "first")]).await, Vec::<String>::new());
         world.dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).times(5));
         world

@@ -1,4 +1,4 @@
-//! Large rooms: cut into jobs on the shard queue, which are posted by whoever takes them.
+//! Large rooms: cut into jobs on the shard queue, which its consumers post.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn a_large_room_is_cut_into_jobs_that_post_to_everybody_once() {
     assert_eq!(batches.keys().collect::<Vec<_>>(), ["room/0", "room/1", "room/2", "room/3"]);
     let logged = world.dynamodb.log("room");
     for records in batches.values() {
-        // On another environment, as a large room's jobs mostly are.
+        // The jobs run in another environment, as those of a large room mostly do.
         assert_eq!(invoke(&start(&world).await, records).await, Vec::<String>::new());
     }
     let record = world.connections.record();
@@ -156,7 +156,7 @@ async fn small_rooms_pay_nothing_for_sharding() {
         }
         assert_eq!((world.connections.record().posts, world.queues.operations().len()), (120, 0));
         let mut operations = world.dynamodb.endpoint().operations();
-        // Some calls of an invocation are made side by side.
+        // Some calls of an invocation are made side by side, in any order.
         operations[..7].sort();
         operations[7..].sort();
         operations

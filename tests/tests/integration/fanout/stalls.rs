@@ -89,7 +89,7 @@ async fn a_connection_in_the_last_slot_of_its_shard_does_not_hold_it_for_ever() 
 async fn hangs_in_slot(slot: u16, group: &str) {
     let world = World::start();
     world.seed("room", "c", 100);
-    let last = (0..).map(|n| format!("last{n}")).find(|id| ConnectionId::new(id).slot() == slot).unwrap();
+    let last = (0..10_000_000).map(|n| format!("last{n}")).find(|id| ConnectionId::new(id).slot() == slot).unwrap();
     world.dynamodb.seed([ConnectionRow::new(&last, "room")]);
     world.connections.script(&last, Script::always(Outcome::hang()));
     let function = world.fanout().env("FANOUT_SHARD_SIZE", 100).env("FANOUT_SHARDS", 4);
@@ -134,7 +134,7 @@ async fn jobs_that_take_longer_than_an_invocation_to_enqueue_get_further_each_ti
     panic!("distinct jobs after each invocation {jobs:?}");
 }
 
-/// What the version before left on the room queue.
+/// A job that an older version left on the room queue.
 #[tokio::test]
 async fn a_job_of_the_version_before_is_no_dead_letter() {
     let world = World::start();
@@ -166,7 +166,8 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_records_from_coming_bac
     );
 }
 
-/// A page that was read before the append misses who joined meanwhile, and was told a head without the message.
+/// A page of members that was read before the append lacks a client that joined meanwhile and was told a head without
+/// the message.
 #[tokio::test]
 async fn who_joins_while_the_log_is_written_gets_the_message() {
     let world = World::start();

@@ -1,4 +1,4 @@
-//! Who may connect: the real bootstrap, its secret in a made-up Secrets Manager.
+//! The authorizer: the real bootstrap, with its secret in a fake Secrets Manager.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -24,7 +24,7 @@ fn row(room: &str, seq: u64, data: &Value) -> Value {
     })
 }
 
-/// A log with these numbers, in a room whose member `c=` is.
+/// A log with these numbers, in a room with the member `c=`.
 fn seed(dynamodb: &DynamoDb, room: &str, numbers: impl IntoIterator<Item = u64>) {
     seed_rows(dynamodb, room, numbers.into_iter().map(|seq| row(room, seq, &json!(seq))));
 }
@@ -55,7 +55,7 @@ async fn sync(session: &Environment, rooms: Value) -> Value {
     synced["rooms"].clone()
 }
 
-/// What a reply says besides its messages.
+/// The fields of a reply besides its messages.
 fn state(reply: &Value) -> (u64, bool, bool) {
     (reply["seq"].as_u64().unwrap(), reply["more"].as_bool().unwrap(), reply["truncated"].as_bool().unwrap())
 }
@@ -309,7 +309,8 @@ async fn every_refusal_names_the_field_and_the_limit() {
     assert!(dynamodb.endpoint().operations().is_empty(), "nothing that is refused costs a call");
 }
 
-/// An eventually consistent read may lack what was appended a moment ago, and a page without it would leave a hole.
+/// An eventually consistent read may lack messages that were appended a moment ago, and a page without them would leave
+/// a hole.
 #[tokio::test]
 async fn a_page_that_does_not_end_just_before_where_it_should_is_read_again_consistently() {
     let dynamodb = DynamoDb::start();

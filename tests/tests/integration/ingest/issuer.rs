@@ -90,7 +90,7 @@ async fn the_algorithm_is_the_keys_and_never_the_tokens() {
     let (rsa, ec) = (SigningKey::rsa("r"), SigningKey::ec("e"));
     let world = World::start(&[&rsa, &ec]);
     world.verify(&rsa).await.unwrap();
-    // What anybody knows of the key, taken for a secret.
+    // The public half of the key, used as a secret.
     for public in [rsa.public().to_string(), rsa.public()["n"].as_str().unwrap().to_owned(), String::new()] {
         let header = Header { kid: Some("r".to_owned()), ..Header::new(Algorithm::HS256) };
         let token = encode(&header, &world.claims(), &EncodingKey::from_secret(public.as_bytes())).unwrap();

@@ -1,4 +1,4 @@
-//! `sendMessage` and whatever else a client may send there.
+//! `sendMessage`, and everything else that a client may send to its function.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,7 +33,7 @@ async fn send_as(function: &Environment, subject: &str, frame: &Value) -> Value 
 #[tokio::test]
 async fn a_sent_message_costs_one_call_and_nothing_else() {
     let aws = AwsServer::start();
-    // Nothing that a room's size could slow down is asked.
+    // The function calls nothing that could be slower in a large room.
     let (tables, connections) = (DynamoDb::start(), ConnectionsServer::start());
     connections.hold();
     let message = to_queue(&aws)
@@ -209,7 +209,7 @@ async fn the_longest_of_everything_is_accepted() {
 #[tokio::test]
 async fn what_the_queue_does_not_take_is_told_apart() {
     let frame = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "requestId": "q" });
-    // Who is throttled is told at once; what may be over in a moment is tried again.
+    // A throttled sender is told at once; other failures, which may be over in a moment, are tried again.
     let faults = [
         (Fault::access_denied(), "unavailable", 1),
         (Fault::internal_error(), "unavailable", 3),

@@ -1,4 +1,4 @@
-//! What CloudWatch is told of the functions around the broadcast: each metric, produced by what it stands for.
+//! The metrics of the functions around the broadcast, each produced by what it stands for.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

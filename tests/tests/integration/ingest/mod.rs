@@ -20,7 +20,7 @@ use testkit::runtime_api::{Environment, Function};
 /// An address at which nobody answers.
 const NOWHERE: &str = "http://127.0.0.1:9/production";
 
-/// The function `message` or `relay`, which takes what it gets to the rooms' queue.
+/// The function `message` or `relay`, which sends to the rooms' queue.
 pub(crate) fn to_queue(name: &str, aws: &AwsServer) -> Function {
     Function::of_workspace(name)
         .env("AWS_ENDPOINT_URL", aws.url())

@@ -190,7 +190,7 @@ async fn what_no_queue_takes_is_delivered_again() {
         (Fault::access_denied(), &message),
         (Fault::access_denied(), &poison),
         (Fault::failed_entries(&[0], "InternalError"), &poison),
-        // Not even a dead letter is taken: it must not be lost.
+        // Not even the dead-letter queue takes the record, which must not be lost.
         (Fault::failed_entries(&[0], "InvalidMessageContents"), &poison),
     ] {
         let aws = AwsServer::start();

@@ -1,4 +1,4 @@
-//! What a token's rights let through and what not, how many rooms and connections there may be, and how a token ends.
+//! The rights of tokens and what they permit, the limits of rooms and connections, and the end of a token.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,7 +55,7 @@ fn message(aws: &AwsServer, connections: &ConnectionsServer) -> Function {
     to_queue("message", aws).env("CONNECTIONS_ENDPOINT", connections.endpoint())
 }
 
-/// What each request needs, and whether it is had.
+/// Each request with the right that it needs, with and without that right.
 #[tokio::test]
 async fn each_request_needs_its_right_in_that_room() {
     let (dynamodb, aws, connections) = (DynamoDb::start(), AwsServer::start(), ConnectionsServer::start());
@@ -84,7 +84,7 @@ async fn each_request_needs_its_right_in_that_room() {
                 json!({}),
             ] {
                 let refused = request(function, &given, &asked).await;
-                // Which of two that are missing is told is no matter.
+                // If two rights are missing, either may be named.
                 assert_error(&refused, "forbidden", &["chat:1", "no right to"]);
             }
         }
@@ -127,7 +127,7 @@ async fn a_sync_serves_the_rooms_that_may_be_joined_and_names_the_others() {
     assert_eq!((&nothing["forbidden"], &nothing["rooms"]), (&json!(["prices"]), &json!({})));
 }
 
-/// Without the right to history, a `sync` must not be a way to it.
+/// Without the right to history, a `sync` must not give access to it.
 #[tokio::test]
 async fn who_may_only_join_syncs_what_came_since_the_connection_was_opened() {
     let dynamodb = DynamoDb::start();
@@ -176,7 +176,7 @@ async fn a_frame_after_the_tokens_end_is_forbidden_and_its_connection_closed() {
     }
     assert!(dynamodb.rows().is_empty() && dynamodb.endpoint().operations().is_empty());
     assert!(aws.operations().is_empty());
-    // Within the leeway, and for a connection of a version that told no end.
+    // The token is within the leeway here, or the connection is of a version that did not tell its end.
     let join = json!({ "action": "joinRoom", "roomId": "r" });
     assert_eq!(reply(session.invoke(&frame(&rights, now() - 1, &join)).await.response())["type"], "joined");
     let mut older = events::frame("c=", "alice", &join.to_string());
@@ -232,7 +232,7 @@ async fn a_connection_is_in_as_many_rooms_as_it_may_be() {
     assert_eq!(request(&session, &all, &join("d")).await["type"], "joined");
 }
 
-/// A log that cannot be read is no way around the limit.
+/// A join whose log cannot be read must not get round the limit.
 #[tokio::test]
 async fn a_join_whose_log_cannot_be_read_is_counted_all_the_same() {
     let dynamodb = DynamoDb::start();
@@ -264,7 +264,7 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
     assert_eq!(dynamodb.connections_of_room("user:alice"), ["1=", "2="], "who is refused is in no room");
     // Another subject is another matter.
     assert_eq!(status(&session, &events::connect("4=", "bob", None)).await, 200);
-    // One that API Gateway has told of, and one of which it has not.
+    // API Gateway has reported the end of one connection, and not that of the other.
     session.invoke(&events::disconnect("1=", "alice")).await;
     assert_eq!((open("5=").await, open("6=").await), (200, 429));
     connections.close("2=");
@@ -287,7 +287,7 @@ async fn a_connection_that_is_gone_does_not_make_room_beyond_the_limit() {
 async fn connections_whose_token_has_ended_do_not_hide_others() {
     let (dynamodb, _connections, session) = two_connections_a_subject().await;
     let expired = |number| ConnectionRow { expires_at: now() - 1, ..ConnectionRow::new("subject/alice", number) };
-    // In the order of their names, before those that are open.
+    // By their names they come before the open ones.
     dynamodb.seed(["0=", "1=", "2=", "3="].map(expired));
     let open = async |connection: &str| status(&session, &connect(&json!({}), connection, None)).await;
     assert_eq!((open("5=").await, open("6=").await, open("7=").await), (200, 200, 429));

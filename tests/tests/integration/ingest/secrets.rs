@@ -123,7 +123,7 @@ async fn an_outage_keeps_the_secrets_for_an_hour_and_then_nobody_gets_in() {
     world.clock.advance(seconds(3));
     let refused = world.verify(FIRST).await.unwrap_err();
     assert!(refused.is_outage() && refused.to_string().contains("secret could not be read"), "{refused}");
-    // Without any there is no reason to wait long.
+    // Without any secret there is no reason to wait for long.
     world.service.clear_faults();
     world.clock.advance(seconds(2));
     assert!(world.is_good(FIRST).await);

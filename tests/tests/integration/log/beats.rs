@@ -1,4 +1,4 @@
-//! What clients are told of time: when to sync next, when to try again, and that the time was up.
+//! The times that clients are told: when to sync next, when to try again, and that the time was up.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn sync_after(reply: &Value) -> u64 {
     reply["syncAfterMs"].as_u64().unwrap_or_else(|| panic!("{reply}"))
 }
 
-/// Whether a time is this one, less the jitter and whatever the clock has moved meanwhile.
+/// Whether a time is the expected one, less the jitter and the time that the clock has moved meanwhile.
 fn is_about(millis: u64, expected: u64) -> bool {
     (expected - expected / 20 - 1..=expected + 1_000).contains(&millis)
 }

@@ -70,7 +70,8 @@ async fn only_rooms_that_the_subject_may_join_are_joined() {
     assert_eq!(rooms.dynamodb.rooms_of_connection(CONNECTION), ["mine"]);
 }
 
-/// What is appended before the row is there may not be posted to the connection: so the log is read after the row is put.
+/// A message that is appended before the row exists may not be posted to the connection: so the log is read after the
+/// row is put.
 #[tokio::test]
 async fn what_came_while_the_row_was_missing_is_in_the_reply() {
     let rooms = Rooms::new();
@@ -160,7 +161,7 @@ async fn when_no_room_can_be_served_the_request_is_an_error() {
 async fn a_reply_fits_a_post_whatever_was_renewed() {
     let rooms = Rooms::new();
     let long = |number: usize| format!("{}{number:02}", "r".repeat(ROOM_ID_CHARS - 2));
-    // In a frame, some 80 bytes are around it.
+    // A frame adds some 80 bytes to it.
     rooms.seed(&long(0), 1, MAX_MESSAGE_BYTES - 100);
     let positions: Vec<_> = (0..SYNC_ROOMS).map(|number| (long(number), 0)).collect();
     let mut served = Vec::new();

@@ -1,4 +1,4 @@
-//! The room log and who reads it, on an embedded DynamoDB through the real SDK.
+//! The room log and its readers, on an embedded DynamoDB through the real SDK.
 
 mod beats;
 mod chaos;

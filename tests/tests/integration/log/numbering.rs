@@ -127,7 +127,7 @@ async fn a_log_that_retention_emptied_starts_anew_above_every_number_before() {
     let log = writer(&dynamodb, &clock, 60);
     let mut random = fastrand::Rng::with_seed(7);
     let mut last = 0;
-    // With the rows that marked it: there, gone in part, and gone.
+    // The rows that marked the log's end are there, partly gone, or gone.
     for (round, share) in [0.0, 0.5, 1.0, 0.0].into_iter().enumerate() {
         let before = clock.unix_micros();
         let first = numbers(&log, &batch(&[&format!("{round}-a"), &format!("{round}-b")], &clock)).await;
@@ -138,7 +138,7 @@ async fn a_log_that_retention_emptied_starts_anew_above_every_number_before() {
     }
 }
 
-/// The table's clock may be ahead of the writer's: it has deleted what was last, and not yet what was ahead of that.
+/// The table's clock may be ahead of the writer's: it has deleted the last entry, but not yet those before it.
 #[tokio::test]
 async fn a_number_is_not_given_again_when_the_last_entry_is_deleted_first() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
@@ -167,7 +167,7 @@ async fn an_entry_never_expires_before_the_one_ahead_of_it() {
     assert!(expiries[2] >= expiries[1] + 3_599);
 }
 
-/// The clock of whoever wrote the newest entry was ahead.
+/// The clock of the writer of the newest entry was ahead.
 #[tokio::test]
 async fn a_log_that_ends_with_a_number_beyond_the_time_goes_on_after_it() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());

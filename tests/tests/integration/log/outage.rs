@@ -31,10 +31,10 @@ use super::writer::{client, writer_over};
 
 const ROOMS: usize = 100;
 
-/// In seconds.
+/// The length of the outage, in seconds.
 const OUTAGE: u64 = 20 * 60;
 
-/// How long a room may stay silent once the table is back, in seconds.
+/// The longest time that a room may stay silent once the table is back, in seconds.
 const SILENCE: u64 = 60;
 
 /// The mapping's batch size, and the queue's `maxReceiveCount` and visibility timeout in seconds, as in the template.
@@ -197,7 +197,7 @@ async fn an_outage_of_the_tables_loses_nothing_and_is_over_when_they_are_back() 
             OUTAGE => dynamodb.endpoint().clear_faults(),
             _ => {}
         }
-        // Every room has a message every four minutes, the last one just before the table is back.
+        // Each room has a message every four minutes, the last one just before the table is back.
         if now % 240 == 50 {
             sent += 1;
             for room in &rooms {

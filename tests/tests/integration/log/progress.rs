@@ -1,4 +1,4 @@
-//! How far broadcasts are out: the rows beside the log's entries.
+//! The progress of broadcasts: the rows beside the log's entries.
 
 use std::num::NonZeroU16;
 

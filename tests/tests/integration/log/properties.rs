@@ -1,5 +1,5 @@
-//! What is true of every log, whatever happens to its writers: random runs of appends, redeliveries of any part of what
-//! was, crashes, lost answers, races, clocks that disagree, expiry, and retention that is set anew.
+//! Properties of every log, in random runs of appends, redeliveries of any messages, crashes, lost answers, races,
+//! differing clocks, expiry, and changed retention.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const SEEDS: usize = 200;
 const STEPS: usize = 20;
 const WRITERS: usize = 3;
 
-/// By how much the writers' clocks are wrong at the most, in milliseconds.
+/// The greatest error of the writers' clocks, in milliseconds.
 const CLOCK_ERROR: i64 = 2_000;
 
 const RETENTIONS: [u64; 3] = [60, 120, 3_600];
@@ -54,10 +54,10 @@ struct Run {
     writers: Vec<Writer>,
     /// Every batch that the queue has handed out.
     batches: Vec<Batch>,
-    /// Those that the queue has still to hand out again: nobody has said that they are in the log.
+    /// The batches that the queue has still to deliver again: nobody has said that they are in the log.
     pending: Vec<Batch>,
     accepted: u64,
-    /// Every row that ever was in the table.
+    /// All rows that were ever in the table.
     log: BTreeMap<u64, Entry>,
 }
 
@@ -66,7 +66,7 @@ struct Entry {
     expires_at: u64,
 }
 
-/// How an append ended; `None` when the writer crashed.
+/// The result of an append; `None` when the writer crashed.
 type Ended = Option<Result<Vec<LoggedMessage>, AppendError>>;
 
 impl Run {
@@ -129,7 +129,7 @@ impl Run {
         batch_of(messages)
     }
 
-    /// A suffix of what was, or any part of it, perhaps with something new behind it.
+    /// A suffix of earlier messages, or any part of them, perhaps with new ones behind it.
     fn redelivery(&mut self) -> Batch {
         if let Some(batch) = self.pending.pop() {
             return Batch { redelivered: true, ..batch };
@@ -187,7 +187,7 @@ impl Run {
                 None => {
                     self.pending.push(batch.clone());
                     self.writers[place] = self.environment();
-                    // What the table has been asked for is done before time is made to pass.
+                    // The table's pending calls are finished before time passes.
                     self.dynamodb.endpoint().settled().await;
                 }
             }
@@ -262,7 +262,7 @@ impl Run {
         assert_eq!(logged.len(), of_batch.len());
     }
 
-    /// Everything comes again until it is in the log; then nothing that was accepted is missing.
+    /// Redelivers everything until it is in the log; then no accepted message is missing.
     async fn finish(mut self) {
         self.dynamodb.endpoint().clear_faults();
         while let Some(batch) = self.pending.pop() {

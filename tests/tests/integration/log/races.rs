@@ -47,7 +47,7 @@ async fn a_log_that_ends_by_one_clock_and_not_by_the_other_does_not_fork() {
     }
 }
 
-/// Nor while a deployment makes retention longer, and what is a long time to one writer is no time to the other.
+/// The same holds while a deployment makes retention longer, and a long time for one writer is short for the other.
 #[tokio::test]
 async fn a_log_that_writers_keep_for_different_times_does_not_fork() {
     for left in (0..60).step_by(3) {
@@ -69,7 +69,7 @@ async fn a_stale_head_is_corrected() {
     append(&log, &batch(&["a"], &clock)).await.unwrap();
     let theirs = batch(&["b", "c"], &clock);
     append(&other, &theirs).await.unwrap();
-    // Its head is `a` still; and what another environment has logged, it recognises.
+    // Its head is still `a`, and it recognises what another environment has logged.
     append(&log, &batch(&["d"], &clock)).await.unwrap();
     append(&other, &batch(&["e", "f"], &clock)).await.unwrap();
     append(&log, &redelivered(&theirs)).await.unwrap();
@@ -146,7 +146,7 @@ async fn a_throttled_write_is_tried_again_and_logged_once() {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let log = writer(&dynamodb, &clock, RETENTION);
         append(&log, &batch(&["a"], &clock)).await.unwrap();
-        // More often than the SDK tries what was throttled.
+        // This is more often than the SDK retries a throttled call.
         dynamodb.fault(Rule::on("TransactWriteItems", Fault::transaction_cancelled(&["None", code])).times(5));
         append(&log, &batch(&["b", "c"], &clock)).await.unwrap();
         dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).times(5));
@@ -192,7 +192,7 @@ async fn a_lost_answer_does_not_log_twice() {
     assert_eq!(numbers(&log, &batch(&["c"], &clock)).await, [start + 2]);
     dynamodb.fault(Rule::on("TransactWriteItems", Fault::DropAfter).times(3));
     let mine = batch(&["d", "e"], &clock);
-    // However it ended, the batch comes again.
+    // The batch comes again, whatever the result.
     let _ = append(&log, &mine).await;
     assert_eq!(numbers(&log, &redelivered(&mine)).await, [start + 3, start + 4]);
     assert_eq!(ids(&dynamodb), ["a", "b", "c", "d", "e"]);

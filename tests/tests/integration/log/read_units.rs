@@ -1,4 +1,4 @@
-//! What requests may cost: read units, counted as DynamoDB counts them.
+//! The cost of requests: read units, counted as DynamoDB counts them.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use testkit::dynamodb::ConnectionRow;
 
 use super::rooms::{CONNECTION, RETENTION, Rooms, all_at, facts, name, seqs, sync_of};
 
-/// A message that is about as large as can be.
+/// The size of a message that is nearly as large as possible.
 const LARGE: usize = 100_000;
 
-/// What a frame may cost.
+/// The most read units that a frame may cost.
 const MOST: f64 = 300.0;
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn a_sync_of_fifty_rooms_of_large_messages_costs_little_wherever_the_clien
     }
 }
 
-/// As after a deployment: no log has a head yet. What the frame's budget does not reach is left out and asked for again.
+/// After a deployment, no log may have a head yet. Logs beyond the frame's budget are left out and asked for again.
 #[tokio::test]
 async fn logs_without_heads_are_looked_at_within_a_budget() {
     let rooms = Rooms::new();
@@ -79,7 +79,7 @@ async fn the_other_rooms_of_a_connection_are_not_read() {
     assert!(units <= 20.0 && queries <= 8, "{units} read units, {queries} queries");
 }
 
-/// Positions beyond every head, as somebody sends them who means harm.
+/// Positions beyond every head, as an attacker might send them.
 #[tokio::test]
 async fn positions_of_other_logs_are_looked_at_within_a_budget() {
     let rooms = Rooms::new();
@@ -102,14 +102,14 @@ async fn rows_that_were_all_lost_are_put_and_their_logs_looked_at_within_a_budge
     let reply = rooms.sync(&all_at(5)).await;
     assert!(rooms.dynamodb.read_units() - before <= MOST);
     assert_eq!(reply["renewed"].as_array().unwrap().len(), 50);
-    // They are members now: what was left out costs little.
+    // The client is a member now, so the rooms that were left out cost little.
     let served = reply["rooms"].as_object().unwrap();
     let left: Vec<_> = all_at(5).into_iter().filter(|(room, _)| !served.contains_key(room)).collect();
     let again = rooms.sync(&left).await;
     assert_eq!((served.len() + again["rooms"].as_object().unwrap().len(), &again["renewed"]), (50, &json!([])));
 }
 
-/// Who was no member may be behind in every room.
+/// A client that was no member may be behind in every room.
 #[tokio::test]
 async fn rows_that_were_lost_long_ago_are_put_and_their_logs_read_within_a_budget() {
     let rooms = Rooms::new();
@@ -124,7 +124,7 @@ async fn rows_that_were_lost_long_ago_are_put_and_their_logs_read_within_a_budge
     assert!(served.len() == 50 && served.values().all(|page| page["seq"] == 5 && page["more"] == true));
 }
 
-/// Somebody else of the environment has had the head read, and the room has gone on since.
+/// Another client of the environment has had the head read, and the room has gone on since.
 #[tokio::test]
 async fn a_log_that_has_gone_on_far_beyond_its_remembered_head_is_read_in_few_queries() {
     let rooms = Rooms::new();
@@ -159,7 +159,7 @@ async fn clients_at_the_head_share_their_environments_read_for_half_a_second() {
     assert_eq!(of_logs("Query"), 0);
 }
 
-/// Whoever has more than the environment remembers has it from a broadcast.
+/// A client that has more than the environment remembers has it from a broadcast.
 #[tokio::test]
 async fn a_head_below_the_clients_position_is_never_trusted() {
     let rooms = Rooms::new();
@@ -250,7 +250,7 @@ async fn a_table_that_throttles_is_not_asked_fifty_times() {
     rooms.fifty(3, 10);
     let is_of_log = |call: &testkit::aws_endpoint::Call| call.body["TableName"] == "Messages";
     rooms.dynamodb.fault(Rule::on("Query", Fault::throughput_exceeded()).when(is_of_log));
-    // Of what is not read nobody is told that there is more: who is told so asks at once.
+    // A room that was not read is not said to have more: a client that is told so asks at once.
     let reply = rooms.request(&sync_of(&all_at(2))).await;
     assert!(reply["code"] == "rate_limited" && reply["retryAfterMs"].is_u64(), "{reply}");
     let queries = rooms.dynamodb.calls_of("Query").into_iter().filter(is_of_log).count();

@@ -1,4 +1,4 @@
-//! What clients read of a log: `joinRoom` with `after`, `sync` and `getHistory`.
+//! Reads of a log by clients: `joinRoom` with `after`, `sync` and `getHistory`.
 
 use std::future::Future;
 use std::time::Duration;
@@ -107,7 +107,7 @@ async fn what_has_expired_is_never_returned_though_the_table_still_has_it() {
     assert_eq!(seqs(&room.history(None, 10).await), Vec::<u64>::new());
 }
 
-/// Whatever of it the table has deleted: it deletes in any order.
+/// The table may have deleted any of the expired entries, in any order.
 #[tokio::test]
 async fn truncation_is_told_exactly_while_the_readers_last_message_is_there() {
     for share in [0.0, 0.5, 1.0] {
@@ -312,14 +312,14 @@ async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
         assert!(read.len() >= 2);
         assert_eq!(facts(&page), (*read.last().unwrap(), all[1..=read.len()].to_vec(), false, false));
     }
-    // Who knows the head asks for the rest, and learns that it is gone.
+    // A client that knows the head asks for the rest, and learns that it is gone.
     let page = read_while_it_ends(&room, 1, room.sync(all[0])).await;
     let read = seqs(&page);
     assert_eq!(facts(&page), (all[149], all[1..=read.len()].to_vec(), true, false));
     assert_eq!(facts(&room.sync(read[read.len() - 1]).await), (all[149], vec![], false, true));
 }
 
-/// The head that was read says nothing of what is appended while the log is read; the log does.
+/// The head that was read does not tell of messages that are appended while the log is read; the log does.
 #[tokio::test]
 async fn what_is_appended_between_two_reads_is_read_too() {
     let room = Room::new();
@@ -343,8 +343,8 @@ async fn what_is_appended_between_two_reads_is_read_too() {
     assert_eq!(facts(&page), (log[1] + 1, vec![log[1], log[1] + 1], false, false));
 }
 
-/// A log that is empty when it is looked at, and has a head when that is: the message lies between, and nobody may take
-/// itself to have it.
+/// The log is empty when it is read, and has a head afterwards: the message lies between the two reads, and no client
+/// may believe that it has it.
 #[tokio::test]
 async fn a_log_that_starts_before_its_head_is_read_has_more_to_ask_for() {
     for silent in [false, true] {
@@ -353,7 +353,7 @@ async fn a_log_that_starts_before_its_head_is_read_has_more_to_ask_for() {
             let after = if silent { *room.log(&["a"]).await.last().unwrap() } else { 0 };
             room.clock.advance(Duration::from_secs(RETENTION));
             if asks == "sync" {
-                // The log itself is looked at for whoever was no member.
+                // For a client that was no member, the log itself is read.
                 room.dynamodb.delete_row("c=", ROOM);
             }
             let hold = Hold::default();

@@ -11,7 +11,7 @@ use super::writer::client;
 pub(super) const CONNECTION: &str = "c=";
 pub(super) const SUBJECT: &str = "alice";
 
-/// How long a row of a log is kept, in seconds.
+/// Seconds for which a row of a log is kept.
 pub(super) const RETENTION: u64 = 3_600;
 
 /// Both tables, a clock of their own, and one environment of the session function.
@@ -47,7 +47,7 @@ impl Rooms {
         self.dynamodb.seed([ConnectionRow { expires_at: self.clock.unix_seconds() + seconds, ..row }]);
     }
 
-    /// Fifty rooms with such logs, whose member the client is.
+    /// Fifty rooms with such logs, with the client as a member.
     pub(super) fn fifty(&self, messages: u64, bytes: usize) {
         for room in (0..50).map(name) {
             self.seed(&room, messages, bytes);
@@ -92,7 +92,7 @@ pub(super) fn seqs(page: &Value) -> Vec<u64> {
     page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
 }
 
-/// What a reply says of a room: seq, messages, more, truncated.
+/// The fields of a reply about a room: seq, messages, more, truncated.
 pub(super) fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
     (page["seq"].as_u64().unwrap(), seqs(page), page["more"] == true, page["truncated"] == true)
 }

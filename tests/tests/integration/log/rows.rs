@@ -78,7 +78,7 @@ async fn a_page_says_about_how_much_was_read_for_it() {
     assert_eq!(log.table.latest(&RoomId::parse("other").unwrap(), None, 9).await.unwrap().bytes, 0);
 }
 
-/// A row that somebody else wrote, or a later version: the others are read all the same.
+/// A row may have been written by somebody else or by a later version: the other rows are read all the same.
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_left_out() {
     let log = Log::new();
@@ -96,7 +96,7 @@ async fn a_row_that_cannot_be_read_is_left_out() {
     assert_eq!((seqs(&page.entries), page.unreadable), (vec![2], vec![]), "what has expired is nobody's concern");
 }
 
-/// Who goes on from the last entry of a page always gets further.
+/// A reader that goes on from the last entry of a page always gets further.
 #[tokio::test]
 async fn a_page_of_which_there_is_more_has_an_entry_however_many_cannot_be_read() {
     let log = Log::new();
@@ -116,7 +116,7 @@ async fn a_page_of_which_there_is_more_has_an_entry_however_many_cannot_be_read(
     assert_eq!((seqs(&page.entries), page.more, page.unreadable.len()), (vec![20], false, 40));
 }
 
-/// Its number is taken: the log goes on beyond it.
+/// The row's number is taken, so the log goes on after it.
 #[tokio::test]
 async fn a_log_goes_on_after_a_row_that_cannot_be_read() {
     let log = Log::new();

@@ -23,7 +23,7 @@ use testkit::clock::TestClock;
 use testkit::dynamodb::{CONNECTIONS_TABLE, MESSAGES_TABLE, STATE_TABLE};
 use testkit::events;
 
-/// What clients are told of it.
+/// The retention that clients are told.
 pub(super) const RETENTION_SECONDS: u64 = 3_600;
 
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl Session {
         Self::with_requests(0, client, clock)
     }
 
-    /// With so many requests a second for each subject.
+    /// A session function that allows each subject so many requests a second.
     pub(super) fn with_requests(requests: u64, client: Client, clock: &TestClock) -> Self {
         Self::with_limits(SessionLimits { rooms: 100, connections: None, requests, room_joins: 0 }, client, clock)
     }
@@ -66,7 +66,7 @@ impl Session {
         self.answer(event(events::frame(connection, subject, &frame.to_string()))).await
     }
 
-    /// As [`Session::request`], with so little time that nothing is done which does not answer at once.
+    /// Like [`Session::request`], but with so little time that no call is made which does not answer at once.
     pub(super) async fn request_at_the_last_moment(&self, connection: &str, subject: &str, frame: &Value) -> Value {
         let mut event = event(events::frame(connection, subject, &frame.to_string()));
         event.context.deadline = deadline_in(Duration::from_millis(1_050));

@@ -1,4 +1,4 @@
-//! How much a subject may ask of an environment.
+//! The share of an environment's requests that a subject may use.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn a_sync_for_which_no_row_can_be_afforded_is_told_when_to_ask_again() {
     let frame = json!({ "action": "sync", "rooms": { "another": 0 } });
     let reply = world.session.request("c=", "alice", &frame).await;
     assert_eq!((&reply["code"], reply["retryAfterMs"].is_u64()), (&json!("rate_limited"), true), "{reply}");
-    // A room whose row is there is served: it costs no more than the frame.
+    // A room whose row exists is served, since it costs no more than the frame.
     world.clock.advance(Duration::from_secs(1));
     let frame = json!({ "action": "sync", "rooms": { "another": 0, "r": 0 } });
     let reply = world.session.request("c=", "alice", &frame).await;

@@ -1,4 +1,4 @@
-//! Calls of the tables whose answers few callers tell apart, and what they read for them.
+//! Calls of the tables whose answers make little difference to callers, and their costs.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ async fn of_many_members_the_index_is_read_as_far_as_the_page_needs_it() {
     };
     let (page, queries) = page_after("", 10).await;
     assert_eq!((page.members.len(), page.next.as_deref(), queries), (10, Some("a409"), 1));
-    // Everybody up to the answer's end, of whom the last one has a newer row beyond it.
+    // All members up to the end of the answer; the last one has a newer row after it.
     let (page, queries) = page_after("", 100).await;
     let last = page.members.last().unwrap();
     assert_eq!((page.members.len(), last.id.as_str(), queries), (100, "b", 2));

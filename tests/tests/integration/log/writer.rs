@@ -1,4 +1,4 @@
-//! What the tests of the log share: writers as different Lambda environments have them, and messages.
+//! Writers of the log as different Lambda environments have them, and messages for them.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) fn writer_over(client: Client, clock: &TestClock, retention_seconds: 
     LogWriter::new(store, clock.clone(), Duration::from_secs(retention_seconds))
 }
 
-/// The log table itself, with what is around it.
+/// The log table, with its surroundings.
 pub(super) struct Log {
     pub(super) dynamodb: DynamoDb,
     pub(super) clock: TestClock,

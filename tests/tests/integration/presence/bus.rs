@@ -12,16 +12,16 @@ use testkit::steps::Steps;
 
 use super::world::World;
 
-/// A room as a backend knows it that drops what is older than what it has seen.
+/// A room as a backend knows it, which drops events older than what it has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Folded {
     pub(super) rev: u64,
     pub(super) count: u64,
     pub(super) members: BTreeSet<String>,
     pub(super) is_occupied: bool,
-    /// Every `rev` of which there was an event.
+    /// The `rev`s that had an event.
     pub(super) revs: BTreeSet<u64>,
-    /// How many events of members there were.
+    /// The number of events about members.
     pub(super) of_members: u64,
 }
 

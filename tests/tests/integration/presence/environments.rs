@@ -75,14 +75,14 @@ struct Slot {
     stopped: Option<Stopped>,
 }
 
-/// An invocation that stands still.
+/// An invocation that is stopped.
 struct Stopped {
     task: JoinHandle<Vec<String>>,
     batch: DelayedBatch,
     until: u64,
 }
 
-/// What publications have cost.
+/// The posts that publications have cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
     /// Frames, each to everybody in a room.
@@ -96,7 +96,7 @@ pub(super) struct Spent {
 pub(super) struct Environments {
     world: Rc<World>,
     slots: RefCell<Vec<Slot>>,
-    /// What publications have cost so far.
+    /// The posts that publications have cost so far.
     pub(super) spent: Cell<Spent>,
     /// Each `rev` that reached the rooms' queue.
     pub(super) told: RefCell<BTreeSet<(String, u64)>>,
@@ -137,7 +137,7 @@ impl Environments {
             && self.world.broadcasts.is_empty()
     }
 
-    /// Lets a moment of the world pass: what is due is done.
+    /// Lets a moment pass: everything that is due is done.
     pub(super) async fn moment(&self, millis: u64) {
         self.world.advance(millis);
         for place in 0..2 {
@@ -190,7 +190,7 @@ impl Environments {
 
     /// Another environment takes the place of one that was killed.
     fn renew(&self, slot: &mut Slot) {
-        // What the dead one has asked for waits at its steps for ever.
+        // Calls of the dead environment wait at its steps for ever.
         slot.steps = Steps::default();
         slot.endpoint = self.world.lagging.endpoint(&slot.steps);
         slot.client = aws_sdk_dynamodb::Client::new(&sdk_config(&slot.endpoint.url()));
@@ -239,7 +239,7 @@ pub(super) async fn handle(function: Rc<Function>, records: Vec<QueueRecord>) ->
     handle_within(Duration::from_secs(600), function, records).await
 }
 
-/// As [`handle`], with so much time.
+/// Like [`handle`], with this much time.
 pub(super) async fn handle_within(time: Duration, function: Rc<Function>, records: Vec<QueueRecord>) -> Vec<String> {
     let event: SqsEvent = serde_json::from_value(queue_batch(&records)).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;

@@ -13,7 +13,7 @@ fn publication(id: &str, after: u64, rev: u64, joined: &[&str], left: &[&str]) -
     QueueRecord::new(id, "room", json!({ "v": 1, "roomId": "room", "presence": presence }))
 }
 
-/// What a connection got: the types of its frames, and the last of type `presence`.
+/// The frames that a connection got: their types, and the last one of type `presence`.
 fn got(world: &World, connection: &str) -> (Vec<String>, Option<Value>) {
     let frames = world.frames(connection);
     let types = frames.iter().map(|frame| frame["type"].as_str().unwrap().to_owned()).collect();
@@ -87,7 +87,7 @@ async fn a_publication_comes_back_with_the_message_after_it_and_holds_up_nothing
     let fanout = world.fanout().start().await.unwrap();
     let batch = [publication("p1", 0, 1, &["ann"], &[]), message("room", "a"), publication("p2", 1, 2, &["bob"], &[])];
     assert_eq!(invoke(&fanout, &batch).await, ["p1", "a", "p2"]);
-    // Alone it is let go, whatever becomes of it.
+    // A publication alone is dropped, whatever becomes of its posts.
     assert_eq!(invoke(&fanout, &[publication("p3", 2, 3, &[], &["ann"])]).await, Vec::<String>::new());
 
     world.connections.script("c0", Script::always(Outcome::ok()));

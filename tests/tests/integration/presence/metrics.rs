@@ -1,4 +1,4 @@
-//! What CloudWatch is told of presence: each metric, produced by what it stands for.
+//! The metrics of presence, each produced by what it stands for.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ fn now() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-/// A tick that was sent so long ago.
+/// A tick that was sent this long ago.
 fn tick(id: &str, room: &str, millis_ago: u64) -> QueueRecord {
     QueueRecord::new(id, room, json!({ "v": 1, "roomId": room })).queued_at(now() - millis_ago)
 }
@@ -59,7 +59,7 @@ async fn what_a_tick_leads_to_is_counted() {
     assert_eq!(events, ["roomcast.room.occupied", "roomcast.member.joined"]);
     assert!(aws.events().iter().all(|event| event["Source"] == "roomcast" && event["EventBusName"] == "bus"));
 
-    // One that the look has seen is done; one that was sent since waits for the pace of a second at least.
+    // A tick from before the look is done; a later one waits at least for the pace of a second.
     let batch = [tick("t2", "r", 10_000), tick("t3", "r", 0)];
     assert_eq!(invoke(&presence, &batch).await, ["t3"]);
     assert_eq!(aws.postponed().len(), 1);

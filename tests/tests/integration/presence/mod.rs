@@ -1,6 +1,7 @@
 //! Presence: published by the `presence` function, posted by `fanout`, seen by clients.
 
 mod bus;
+mod clients;
 mod environments;
 mod fanout;
 mod metrics;

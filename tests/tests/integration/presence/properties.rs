@@ -1,4 +1,5 @@
-//! What presence promises, whatever goes wrong on the way: lists and events are exact in the end, and nobody stays beyond two leases.
+//! The promises of presence, whatever goes wrong: lists and events are exact in the end, and nobody stays listed beyond
+//! two leases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -37,7 +38,7 @@ async fn pass(environments: &Environments, millis: u64) {
     }
 }
 
-/// Somebody comes, goes, returns, says something else of itself, or opens a second tab.
+/// A client joins, leaves, returns, changes its data, or opens a second tab.
 fn happen(world: &World) {
     let room = ROOMS[usize::try_from(world.below(4)).unwrap()];
     let connections = world.connections(room);
@@ -46,7 +47,7 @@ fn happen(world: &World) {
     match world.below(4) {
         0 | 1 => drop(world.join(room, &format!("subject-{}", world.below(8)), &data)),
         2 if !connections.is_empty() => world.end(&connections[any(connections.len())]),
-        // Everybody's network changes.
+        // All clients' networks change.
         3 if world.below(10) == 0 => {
             for connection in connections {
                 let subject = world.members.borrow()[&connection].subject.clone();
@@ -70,7 +71,7 @@ async fn run(seed: u64) {
         }
         pass(&environments, 1_000).await;
     }
-    // Everybody leaves some rooms, and hardly any of that is told: of most, no row is left that could.
+    // All clients leave some rooms, mostly unreported: in most of these no row is left that would show it.
     pass(&environments, 15_000).await;
     world.sweep().await;
     world.faults.set(Faults { ticks_lost: 0.8, ends_unreported: 0.0, ..FAULTY });
@@ -81,9 +82,10 @@ async fn run(seed: u64) {
         }
     }
     world.faults.set(Faults::default());
-    // Ghosts, and what was hidden when environments were killed.
+    // The time in which unreported members end, and in which ticks are visible again that were hidden when environments
+    // were killed.
     pass(&environments, 2 * LEASE + 2 * VISIBILITY + 30_000).await;
-    // Where somebody lives, that was enough; the sweep looks after the rest.
+    // Where a member lives, that was enough; the sweep looks after the other rooms.
     world.sweep().await;
     assert_quiet(&world, &environments, list_max, "after a sweep").await;
 
@@ -101,7 +103,7 @@ async fn run(seed: u64) {
     assert_quiet(&world, &environments, list_max, "in the end").await;
 }
 
-/// Asserts that everybody and the bus have been told who is there, once frames that were lost are made good.
+/// Asserts that all clients and the bus know the members, once lost frames are made up for.
 async fn assert_quiet(world: &World, environments: &Environments, list_max: usize, what: &str) {
     pass(environments, 45_000).await;
     assert_told(world, environments);
@@ -121,7 +123,7 @@ async fn assert_quiet(world: &World, environments: &Environments, list_max: usiz
     }
 }
 
-/// Asserts that versions rose, and that everything that was published was told, whoever was killed before.
+/// Asserts that versions rose, and that all publications were sent, whichever environment was killed before.
 fn assert_told(world: &World, environments: &Environments) {
     let mut revs: BTreeMap<String, u64> = BTreeMap::new();
     for row in world.lagging.published() {

@@ -95,7 +95,7 @@ async fn ticks_of_rooms_for_which_there_was_no_time_come_back_soon() {
     assert_eq!(world.ticks.receive().unwrap().records.len(), 10);
 }
 
-/// What is read of a page is dropped before the next one, and data is not asked for when there will be no list.
+/// The rows of a page are dropped before the next one is read, and data is not read when there will be no list.
 #[tokio::test]
 async fn a_large_room_is_counted_without_its_data() {
     const MEMBERS: u64 = 20_000;

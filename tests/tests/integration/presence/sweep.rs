@@ -19,7 +19,7 @@ use testkit::steps::Steps;
 use super::world::{LEASE, World, connection};
 
 impl World {
-    /// What function `sweeper` does at a call of its schedule. Who has ended is gone from the API.
+    /// Runs the function `sweeper` as its schedule does. Ended connections are gone from the API.
     pub(super) async fn sweep(&self) {
         let api = ConnectionsServer::start();
         for connection in (1..=self.connected.get()).map(connection) {

@@ -32,16 +32,16 @@ use crate::log::writer_over;
 /// writes down by itself how far it got.
 const TIME: Duration = Duration::from_millis(4_900);
 
-/// Of which this is kept.
+/// The part of it that is kept for finishing up.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// How long messages are kept.
+/// The retention of messages.
 const RETENTION_SECONDS: u64 = 3_600;
 
 /// An environment at work on a batch.
 pub(super) struct Environment {
     gate: Gate,
-    /// What its calls to the tables go through.
+    /// The endpoint through which its calls to the tables go.
     pub(super) endpoint: AwsEndpoint,
     invocation: JoinHandle<Vec<String>>,
 }

@@ -60,7 +60,7 @@ impl Gate {
         go.send(outcome).expect("somebody waits for the call");
     }
 
-    /// Nothing that waits is ever done.
+    /// Closes the gate: calls that wait are never carried out.
     pub(super) fn close(&self) {
         let mut state = self.0.lock().unwrap();
         state.is_closed = true;
@@ -85,7 +85,7 @@ impl Backend for GatedTables {
     }
 }
 
-/// What the model has a step for; everything else just happens.
+/// The call for which the model has a step; all other calls pass.
 fn call_of(operation: &str, body: &Value) -> Option<Call> {
     match operation {
         "TransactWriteItems" => Some(Call::Append),

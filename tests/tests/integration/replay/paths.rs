@@ -1,4 +1,4 @@
-//! Paths of the model that are replayed: the shortest to what is of interest, and walks at random.
+//! Paths of the model that are replayed: the shortest to states of interest, and random walks.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -26,7 +26,7 @@ fn is_replayable(world: &World, action: &Action) -> bool {
         Action::Join { .. } | Action::Leave { .. } => world.consumers.is_empty(),
         Action::Cut { connection } => world.consumers.is_empty() && is_last(connection),
         Action::TimeIsUp { .. } => is_alone,
-        // Of what is not acknowledged the head may be saved or not.
+        // For messages that are not acknowledged, the head may or may not be saved.
         Action::Sync { .. } => world.saved_head() == world.head(),
         Action::FalseGone { consumer, .. } => match &world.consumers[consumer].phase {
             Phase::Post(step) => is_alone && step.open.len() == 1,
@@ -115,7 +115,7 @@ pub(super) fn shortest(scenario: &Scenario, is_there: impl Fn(&World) -> bool) -
     panic!("nothing leads there");
 }
 
-/// Three messages for two members and one who joins; each fault once or twice.
+/// Three messages for two members and a client that joins; each fault happens once or twice.
 pub(super) fn scenario() -> Scenario {
     let faults = Faults {
         crashes: 2,
@@ -131,14 +131,14 @@ pub(super) fn scenario() -> Scenario {
     Scenario::posted_directly("replay", vec![false, true, true], 3, faults)
 }
 
-/// What is of interest: a state, and the scenario in which the shortest path to it is looked for.
+/// A state of interest, and the scenario in which the shortest path to it is sought.
 pub(super) struct Interest {
     pub(super) name: &'static str,
     pub(super) scenario: Scenario,
     pub(super) is_there: fn(&World) -> bool,
 }
 
-/// Everything that is of interest.
+/// All states of interest.
 pub(super) fn interests() -> Vec<Interest> {
     let of = |name, messages, faults, is_there| {
         let scenario = Scenario::posted_directly(name, vec![true; 3], messages, faults);

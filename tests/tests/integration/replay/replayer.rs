@@ -41,7 +41,7 @@ pub(super) struct Replayer {
     at_work: Vec<Environment>,
 }
 
-/// What a client has got.
+/// A client, and the messages that it has got.
 struct Client {
     view: RoomView,
     /// Numbers of the model.
@@ -61,7 +61,7 @@ impl Replayer {
         let new_client = |is_in: &bool| {
             let mut view = RoomView::new(ROOM);
             if *is_in {
-                // It joined when there was nothing.
+                // It joined when the log was empty.
                 view.page(None, &json!({ "seq": 0, "messages": [], "more": false, "truncated": false }));
             }
             Client { view, has: Set::NONE }
@@ -176,13 +176,13 @@ impl Replayer {
         }
     }
 
-    /// An append that found its numbers taken: it waits a moment, and reads what others have appended.
+    /// Waits while an append whose numbers were taken pauses and reads what others have appended.
     async fn sit_out_the_conflict(&self, consumer: usize) {
         let at_work = &self.at_work[consumer];
         let is_answered = || at_work.endpoint.calls().iter().rev().any(|call| call.status == Some(400));
         self.until(is_answered).await;
-        // Its answer may take a while to arrive on a busy machine, so real time between looks grows; of the functions' time little
-        // may pass, or the invocation's would be up.
+        // The answer may take a while on a busy machine, so the real time between checks grows; little of the
+        // functions' time may pass, or the invocation's time would be up.
         let mut pause = Duration::from_millis(2);
         while at_work.waiting().is_none() && !at_work.has_answered() {
             assert!(pause < STUCK, "an environment is stuck after a conflict in {:?}", self.world);
@@ -214,7 +214,7 @@ impl Replayer {
             Fate::Fails => self.at_work[consumer].pass(Outcome::Rejected),
             Fate::Gone => {
                 self.at_work[consumer].pass(Outcome::Gone);
-                // It is asked once more, after a second.
+                // The connection is posted to once more, after a second.
                 let at_work = &self.at_work[consumer];
                 while at_work.waiting().is_none() {
                     tokio::task::yield_now().await;
@@ -255,7 +255,7 @@ impl Replayer {
     }
 
     async fn sync(&mut self, connection: usize) {
-        // What a session's environment remembers of a head it does not remember for long.
+        // A session's environment remembers a head for a short time only.
         self.clock.advance(Duration::from_secs(1));
         let after = self.clients[connection].view.ask().expect("it has joined");
         let frame = json!({ "action": "sync", "rooms": { ROOM: after } });
@@ -303,7 +303,7 @@ impl Replayer {
         }
     }
 
-    /// The path is at its end: with one more `sync` everybody who is there has everything, in order and once.
+    /// Ends the path: after one more `sync` every client in the room has everything, in order and once.
     pub(super) async fn converge(mut self) {
         assert!(self.world.is_quiet(), "{:?}", self.world);
         for connection in 0..self.clients.len() {
@@ -325,7 +325,7 @@ impl Replayer {
     }
 }
 
-/// What becomes of a post.
+/// The fate of a post.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Arrives,

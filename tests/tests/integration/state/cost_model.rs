@@ -1,4 +1,4 @@
-//! `roomcast cost` says of keys and snapshots what is counted here, within two percent.
+//! `roomcast cost` gives the figures for keys and snapshots that are counted here, within two percent.
 
 use serde_json::{Value, json};
 use shared::Message;
@@ -11,17 +11,17 @@ use crate::cost::{Counts, NOT_COUNTED};
 const KEY_BYTES: usize = 10;
 const VALUE_BYTES: usize = 44;
 
-/// What API Gateway bills as one message.
+/// The bytes that API Gateway bills as one message.
 const MESSAGE_STEP: usize = 32_768;
 
-/// What a snapshot is of.
+/// The first number of a snapshot's log.
 const FIRST: u64 = 1_795_219_207_000_000;
 
 fn of_state(calls: Vec<MeteredCall>) -> Vec<MeteredCall> {
     calls.into_iter().filter(|call| call.body["TableName"] == STATE_TABLE).collect()
 }
 
-/// What the model says of an hour of one room.
+/// The model's figures for an hour of one room.
 fn model(rooms: &Value) -> Counts {
     let mut rooms = rooms.clone();
     for (name, value) in [("members", json!(1)), ("hoursPerDay", json!(1)), ("bytes", json!(VALUE_BYTES))] {
@@ -69,7 +69,7 @@ async fn keyed_messages_cost_what_the_model_says() {
         let counted = Tables::new().counted(batches, environments, keys).await;
         let room = json!({ "messagesPerSecond": rate, "via": "queue", "state": state });
         let mut besides = NOT_COUNTED.to_vec();
-        // DynamoDB bills a write whose condition fails, the embedded one does not count it.
+        // DynamoDB bills a write whose condition fails; the embedded one does not count it.
         besides.extend((environments > 1).then_some("WriteUnits"));
         counted.assert_model(&model(&room), &besides);
     }
@@ -90,7 +90,7 @@ async fn snapshots_cost_what_the_model_says() {
         let (session, mut counts) = (tables.session(), Counts::default());
         let mut reply =
             session.request("c=", "ann", &json!({"action": "joinRoom", "roomId": ROOM, "state": true})).await;
-        // What a join takes without state is counted elsewhere.
+        // The calls of a join without state are counted elsewhere.
         let mut replies = reply.to_string().len().div_ceil(MESSAGE_STEP) - 1;
         let mut next = reply["stateNext"].clone();
         while let Value::String(after) = next {

@@ -1,4 +1,4 @@
-//! What state costs, counted call by call and unit by unit.
+//! The cost of state, counted call by call and unit by unit.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Tables {
             let logged: Vec<_> =
                 messages.iter().map(|message| LoggedMessage { seq: 1, message: message.clone() }).collect();
             surviving += shared::order::greatest(&logged).len();
-            // Every twenty batches a room is served by the other one.
+            // Every twenty batches a room is served by the other environment.
             let environment = (turn % rooms.len() + turn / (20 * rooms.len())) % 2;
             environments[environment].bring(&batch(messages)).await.unwrap();
         }
@@ -95,8 +95,8 @@ async fn a_joiner_has_a_hundred_keys_at_once_and_a_thousand_after_another_reques
         assert_eq!((told, asked), (keys, requests));
         let queries = tables.dynamodb.calls_of("Query");
         let of = |table: &str| queries.iter().filter(|call| call.body["TableName"] == table).count();
-        // And where the log stands, as for everybody who joins.
-        // That a page of 500 rows was the last one is told by the next.
+        // The log's head is read too, as for every join. Only the next page shows that a page of 500 rows was the last
+        // one.
         assert_eq!((of(STATE_TABLE), of(MESSAGES_TABLE)), (keys / 500 + 1, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! The function itself, when the table of state does not take what it should.
+//! The function when the table of state does not take writes.
 
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ async fn a_table_that_hangs_until_the_time_is_up_does_not_have_posts_repeated() 
     assert_eq!((world.received("c0"), world.received("c1")), (vec!["a".to_owned()], vec!["a".to_owned()]), "once");
 }
 
-/// Whether a call is one of the log, or of state, and which.
+/// The table of a call, log or state, with the kind of the call.
 fn step(call: &Call) -> Option<&'static str> {
     let number = call.body["Item"]["seq"]["N"].as_str();
     let is_entry = number.is_some_and(|number| !number.starts_with('-'));

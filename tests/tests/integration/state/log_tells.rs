@@ -1,4 +1,4 @@
-//! The log tells up to where state is complete: `stateAt`, and who takes up what it lacks.
+//! `stateAt`: the log tells up to which number state is complete, and who writes what it lacks.
 
 use serde_json::Value;
 use shared::Message;
@@ -75,7 +75,7 @@ async fn what_comes_again_is_written_though_it_is_found_in_the_log() {
     drop(writer.append(&first).await.unwrap());
     writer.bring(&redelivered(&first)).await.unwrap();
     assert_eq!((tables.values(), tables.dynamodb.log(ROOM).len()), (pairs(1..=2), 2));
-    // It knows by now that nothing is lacking.
+    // It knows by now that nothing is lacking in state.
     writer.bring(&batch(tables.keyed(3..=3))).await.unwrap();
     assert_eq!((tables.state_at()[2], tables.puts_of_state()), (Some(2), 3));
 }
@@ -93,10 +93,11 @@ async fn what_comes_again_is_not_written_again_by_whoever_has_written_it() {
         writer.bring(&redelivered(&first)).await.unwrap();
     }
     assert_eq!(tables.puts_of_state(), 4);
-    // Whoever has not goes by what the log says only where something is lacking: so a redrive mends what never was written.
+    // An environment that has not written these numbers itself believes the log only where something is lacking: so a
+    // redrive repairs keys that were never written.
     tables.environment().bring(&redelivered(&first)).await.unwrap();
     assert_eq!(tables.puts_of_state(), 4 + 2 + 2);
-    // With what is new, only that.
+    // Together with new messages, only those are written.
     let more = batch([second.messages.clone(), tables.keyed(5..=5)].concat());
     writer.bring(&redelivered(&more)).await.unwrap();
     assert_eq!(tables.puts_of_state(), 8 + 1);
@@ -108,7 +109,7 @@ async fn a_redrive_mends_what_an_older_version_has_left_out() {
     let before = batch(tables.keyed(1..=3));
     tables.environment_of("", None).bring(&before).await.unwrap();
     let writer = tables.environment();
-    // It takes the log's word for 1 and 2, and writes 3 and 4.
+    // It believes the log about 1 and 2, and writes 3 and 4.
     writer.bring(&batch(tables.keyed(4..=4))).await.unwrap();
     assert_eq!(tables.values(), pairs(3..=4));
     writer.bring(&redelivered(&before)).await.unwrap();
@@ -124,7 +125,7 @@ async fn a_write_that_failed_is_told_by_what_comes_next() {
     tables.dynamodb.fault(Rule::on("PutItem", Fault::access_denied()).when(of_state));
     assert!(writer.bring(&batch(tables.keyed(2..=3))).await.is_err());
     tables.dynamodb.endpoint().clear_faults();
-    // It is warm, and knows that it has not got so far.
+    // It is warm, and knows that its state is not complete that far.
     writer.bring(&batch(vec![tables.plain("x")])).await.unwrap();
     assert_eq!((tables.values(), tables.state_at()), (pairs(1..=3), vec![Some(0), Some(1), Some(1), Some(1)]));
 }
@@ -156,7 +157,7 @@ async fn alternating_writers_write_each_key_twice_and_read_nothing_for_it() {
     alternate(&with, "*").await;
     alternate(&without, "").await;
     assert_eq!(with.values().len(), 20);
-    // Those of the last round have not been repeated yet.
+    // The values of the last round have not been repeated yet.
     assert_eq!(with.puts_of_state(), 2 * 20 - 2);
     assert_eq!(with.queries_of_the_log(), without.queries_of_the_log());
 }
@@ -165,7 +166,8 @@ async fn alternating_writers_write_each_key_twice_and_read_nothing_for_it() {
 async fn what_was_not_seen_of_a_long_stretch_is_read() {
     let tables = Tables::new();
     for first in [1, 11, 21, 31] {
-        // Each is cold, and stopped before it has written: what state lacks grows beyond what is read for the numbers.
+        // Each environment is cold, and is stopped before it has written: the part that state lacks grows beyond the
+        // page that is read for the numbers.
         drop(tables.environment().append(&batch(tables.keyed(first..=first + 9))).await.unwrap());
     }
     assert_eq!(tables.state_at(), vec![Some(0); 40]);
@@ -184,7 +186,7 @@ async fn rooms_without_state_pay_nothing() {
     assert!(tables.dynamodb.log(ROOM).iter().all(|row| row.get("stateAt").is_none()));
 }
 
-/// State was switched on over a log that has keys: state has what comes from now on, and the last of what was.
+/// State was switched on for a log that has keys: it gets all later keys, and those of the last batch before.
 #[tokio::test]
 async fn a_log_of_older_writers_is_taken_for_complete_but_for_its_head() {
     let tables = Tables::new();

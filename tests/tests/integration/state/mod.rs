@@ -100,13 +100,13 @@ fn redelivered(batch: &Batch) -> Batch {
     Batch { redelivered: true, ..batch.clone() }
 }
 
-/// What `fanout` does of a batch besides posting it.
+/// The work of `fanout` on a batch, without the posts.
 struct Environment {
     log: Writer,
     state: StateWriter<TestClock>,
 }
 
-/// A batch that is in the log, and of which state may know nothing yet.
+/// A batch that is in the log, and that may not be in state yet.
 struct Appended {
     room: RoomId,
     messages: Vec<LoggedMessage>,

@@ -70,7 +70,7 @@ async fn a_removal_is_remembered_for_as_long_as_the_log_and_then_the_key_starts_
         (Put::Written, Put::Superseded, Put::Superseded)
     );
     assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at);
-    // The table has not deleted it yet: it counts as deleted all the same, and what is logged from now on is new.
+    // The table has not deleted it yet, but it counts as deleted, and later messages are new.
     tables.clock.advance(Duration::from_secs(RETENTION));
     assert!(table.page(&room(), "").await.unwrap().values.is_empty());
     let newer = value(11, tables.versioned("c", "k", 4));
@@ -121,7 +121,7 @@ async fn what_is_put_again_is_remembered_for_as_long_as_what_it_speaks_for() {
     assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at + 90);
 }
 
-/// Somebody else writes the row between the two: what is there then counts.
+/// Another environment writes the row between the two calls: its content then counts.
 #[tokio::test]
 async fn what_changes_before_it_is_remembered_for_longer_is_left_as_it_is() {
     let tables = Tables::new();

@@ -1,4 +1,4 @@
-//! Pages of a room's state: what is in them, as of when, and what is read for them.
+//! Pages of a room's state: their content, the number up to which they hold, and the reads for them.
 
 use std::time::Duration;
 
@@ -54,14 +54,15 @@ async fn what_is_in_the_log_and_not_in_state_is_in_the_page() {
     );
     let reply = join(&tables.session()).await;
     assert_eq!(ids(&Page::of(&reply)), [("k", "c".into()), ("l", "b".into()), ("m", "e".into())]);
-    // Where the log stands, and what is between that and what state has.
+    // The reads of the log's head, and of the messages that state may lack.
     assert_eq!(
         (tables.queries_of(STATE_TABLE), reply["seq"].as_u64()),
         (1, tables.dynamodb.log(ROOM)[4]["seq"].as_u64())
     );
 }
 
-/// State is read after the log: what is written between the two is in both or in the stream, and never in neither.
+/// State is read after the log: a value that is written between the two is in both or in the later broadcasts, and
+/// never in neither.
 #[tokio::test]
 async fn what_is_written_between_the_two_reads_is_not_missed() {
     let tables = Tables::new();
@@ -69,7 +70,7 @@ async fn what_is_written_between_the_two_reads_is_not_missed() {
     writer.bring(&batch(vec![tables.message("a", "k")])).await.unwrap();
     tables.dynamodb.endpoint().clear_calls();
     let hold = Hold::default();
-    // Whichever of them comes second.
+    // This holds the second of the two calls, whichever that is.
     tables.dynamodb.fault(Rule::on("Query", Fault::Held(hold.clone())).when(is_of_a_page).after(1).times(1));
     let writing = async {
         while tables.dynamodb.calls_of("Query").iter().filter(|call| is_of_a_page(call)).count() < 2 {
@@ -100,7 +101,7 @@ async fn pages_are_kept_for_a_second() {
     tables.clock.advance(Duration::from_millis(900));
     let (state, log) = (tables.queries_of(STATE_TABLE), tables.queries_of(MESSAGES_TABLE));
     let first = join(&session).await;
-    // Where the log stands is looked up for everybody who joins.
+    // The log's head is read for every client that joins.
     assert_eq!((tables.queries_of(STATE_TABLE) - state, tables.queries_of(MESSAGES_TABLE) - log), (0, 1));
     get(&session, "", first["seq"].as_u64().unwrap()).await;
     assert_eq!((tables.queries_of(STATE_TABLE) - state, tables.queries_of(MESSAGES_TABLE) - log), (0, 1));
@@ -121,7 +122,7 @@ async fn a_kept_page_that_is_older_than_the_first_one_is_brought_up_to_it() {
     let page = Page::of(&get(&other, "", first).await);
     assert_eq!((ids(&page), page.seq), (vec![("k", "c".into()), ("l", "b".into())], first));
     assert_eq!(tables.queries_of(STATE_TABLE), state, "the log between the two is enough");
-    // Whoever joins has what is new by now.
+    // A client that joins has the new value by now.
     writer.bring(&batch(vec![tables.removal("d", "k", None)])).await.unwrap();
     let joined = join(&other).await;
     assert_eq!((ids(&Page::of(&joined)), joined["seq"].as_u64()), (vec![("l", "b".into())], Some(first + 1)));
@@ -140,7 +141,7 @@ async fn a_number_beyond_the_log_does_not_have_state_read_again() {
         assert_eq!((ids(&page), page.seq), (vec![("k", "a".into())], first));
     }
     assert_eq!((tables.queries_of(STATE_TABLE) - state, tables.queries_of(MESSAGES_TABLE) - log), (0, 3));
-    // What the log has by now is in it.
+    // The messages that the log has by now are in it.
     writer.bring(&batch(vec![tables.message("b", "l")])).await.unwrap();
     let page = Page::of(&get(&session, "", MAX_INTEGER).await);
     assert_eq!((ids(&page), page.seq), (vec![("k", "a".into()), ("l", "b".into())], first + 1));
@@ -198,7 +199,7 @@ async fn what_is_gone_is_told_where_something_older_could_come() {
     let expired = ("brief-versioned".to_owned(), rank(3, 2));
     let [versioned] = versioned;
     assert_eq!(told(numbers[4]).await, (vec!["there".to_owned()], [versioned.clone(), expired.clone()].into()));
-    // Somebody whose first page was of before that may still get what is older.
+    // A client whose first page is from before that may still get the older value.
     let all = [("plain".to_owned(), rank(0, 0)), versioned, ("brief".to_owned(), rank(2, 0)), expired];
     assert_eq!(told(numbers[0] - 1).await, (vec!["there".to_owned()], all.into()));
 }
@@ -280,7 +281,7 @@ async fn whoever_resumes_gets_the_state_only_if_something_is_gone() {
     let reply = resume(numbers[0]).await;
     assert_eq!((reply.get("state"), reply["messages"].as_array().unwrap().len()), (None, 2));
     assert!(reply["now"].is_u64(), "{reply}");
-    // A position of an empty log says nothing of what was since.
+    // A position of an empty log says nothing about later messages.
     assert!(resume(0).await["state"].is_array());
     tables.dynamodb.expire_log(ROOM, numbers[1]);
     let reply = resume(numbers[0]).await;

@@ -1,11 +1,11 @@
-//! What is true of every snapshot, whatever happens to writers and readers: random runs of batches, redeliveries, crashes between any
-//! two calls, lost answers, races, cold environments, and clients that join, page and come back in the middle of it.
+//! Properties of every snapshot, in random runs of batches, redeliveries, crashes between any two calls, lost answers,
+//! races, cold environments, and clients that join, page and come back in the middle of it.
 //!
-//! Each page holds what the log says up to its number, and nothing that the log does not say; a snapshot with the stream after it is what
-//! the log says, also for a client that keeps what it had from before.
+//! Each page holds what the log says up to its number, and nothing else. A snapshot with the later broadcasts is what
+//! the log says, also for a client that keeps the values that it had before.
 //!
-//! In some runs hours pass, so that the log forgets. What took a value away must be remembered for as long as the log has that, or an
-//! older message that came after it; whether it is for longer is left open.
+//! In some runs hours pass, so that the log forgets. A removal must be remembered for as long as the log has it, or has
+//! an older message that came after it; it may be remembered for longer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const WRITERS: usize = 2;
 const READERS: usize = 2;
 const KEYS: u32 = 8;
 
-/// In one of so many runs hours pass.
+/// One in so many runs lets hours pass.
 const LONG: u64 = 3;
 
 /// Hours pass in so many seconds: three times that is more than the log's retention, and twice that is less, with all that a run takes.
@@ -53,7 +53,7 @@ struct Run {
     writers: Vec<Environment>,
     readers: Vec<Session>,
     clients: Vec<View>,
-    /// Every batch that the queue has handed out, and those that it has still to hand out again.
+    /// All batches that the queue has handed out, and those that it still has to deliver again.
     batches: Vec<Batch>,
     pending: Vec<Batch>,
     accepted: u64,
@@ -104,7 +104,7 @@ impl Run {
         }
     }
 
-    /// What was begun is done by then: no delivery waits for hours here.
+    /// Lets hours pass, once everything that was begun is done: no delivery waits for hours here.
     async fn let_hours_pass(&mut self) {
         while let Some(batch) = self.pending.pop() {
             self.writers[0].bring(&batch).await.unwrap();
@@ -133,7 +133,7 @@ impl Run {
         }
     }
 
-    /// What crashed, or any part of what was.
+    /// A batch that crashed, or any part of an earlier one.
     fn redelivery(&mut self) -> Batch {
         if let Some(batch) = self.pending.pop() {
             return batch;
@@ -226,9 +226,10 @@ impl Run {
         let most = fold(&log, page.seq);
         for (key, fact) in remembered(page.seq).iter().filter(|(key, _)| page.has_place_for(after, key)) {
             let told = page.entries.get(key).map(|told| told.rank).or(page.removed.get(key).copied());
-            // Nothing is told of what is gone if nothing older can come.
+            // A removal is not told if nothing older can come.
             let is_silent = fact.value(now).is_none() && fact.rank.version == 0 && fact.rank.seq <= named;
-            // What took a value away was remembered for longer than it had to be, superseded this, and is forgotten with it.
+            // A removal was remembered for longer than necessary, superseded this message, and is forgotten together
+            // with it.
             let is_kept_out = most[key].rank != fact.rank && most[key].value(now).is_none();
             let is_superseded = is_kept_out && log[&fact.rank.seq].2.is_over(now / 1_000);
             match told {
@@ -259,7 +260,7 @@ impl Run {
         }
     }
 
-    /// Everything comes again until it is done; then every client has what the log says, and so has the table.
+    /// Redelivers everything until it is done; then every client has what the log says, and so has the table.
     async fn finish(mut self) {
         while let Some(batch) = self.pending.pop() {
             self.writers[0].bring(&batch).await.unwrap();
@@ -290,14 +291,14 @@ impl Run {
     }
 }
 
-/// How a client asks.
+/// The way in which a client asks.
 #[derive(Clone, Copy)]
 struct How {
     /// Entries of a page at the most.
     limit: u32,
-    /// As if the messages of a join had left no room for state.
+    /// Whether the messages of a join are to leave no room for state.
     is_full: bool,
-    /// It joins with the position that it has.
+    /// Whether it joins with the position that it has.
     resumes: bool,
 }
 
@@ -327,7 +328,7 @@ async fn ask(session: &Session, view: &mut View, how: How, client: usize) -> Opt
             assert!(["rate_limited", "unavailable"].contains(&reply["code"].as_str().unwrap()), "{reply}");
             None
         }
-        // It has everything, or gets it by the stream.
+        // The client has everything, or gets it by later broadcasts.
         Some("joined") if reply.get("state").is_none() => None,
         Some("joined") if is_full => {
             view.begin(reply["seq"].as_u64().unwrap());

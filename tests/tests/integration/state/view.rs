@@ -1,5 +1,5 @@
-//! What a client makes of a room's state, and what the log says that it should be: a second reading of the protocol, in as few lines
-//! as may be.
+//! The view that a client has of a room's state, and the state that should follow from the log: a second implementation
+//! of the protocol, in as few lines as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,13 +34,13 @@ impl Logged {
 }
 
 impl Fact {
-    /// What it says at a time.
+    /// The value at a time, if it has not expired.
     pub(super) fn value(&self, now: u64) -> Option<&Value> {
         self.data.as_ref().filter(|_| self.until.is_none_or(|until| until > now))
     }
 }
 
-/// What the log's messages with keys say, by their numbers.
+/// The facts that the log's messages with keys state, by number.
 pub(super) type Log = BTreeMap<u64, (String, Fact, Logged)>;
 
 pub(super) fn read_log(dynamodb: &DynamoDb) -> Log {
@@ -68,8 +68,8 @@ pub(super) fn fold(log: &Log, through: u64) -> BTreeMap<String, Fact> {
     fold
 }
 
-/// The same of what must be remembered at a time in seconds: values that last, and what took a value away for as long as the log has that,
-/// or anything older that came after it.
+/// The facts that must be remembered at a time in seconds: values that last, and removals for as long as the log has
+/// them, or has anything older that came after them.
 pub(super) fn remembered(log: &Log, through: u64, now: u64) -> BTreeMap<String, Fact> {
     let mut known: BTreeMap<String, (Fact, u64)> = BTreeMap::new();
     for (key, fact, logged) in log.range(..=through).map(|(_, told)| told) {
@@ -134,12 +134,12 @@ pub(super) struct View {
     known: BTreeMap<String, (Rank, Option<Fact>)>,
     /// The number of the first page, the keys of all, and the key after which the next one begins.
     reading: Option<(u64, BTreeSet<String>, String)>,
-    /// Everything up to here has been taken.
+    /// The number up to which everything has been taken.
     position: u64,
 }
 
 impl View {
-    /// What is to be asked for next: the `after` and `seq` of a page, or else a join.
+    /// The next request: the `after` and `seq` of a page; `None` means a join.
     pub(super) fn asks_for(&self) -> Option<(String, u64)> {
         self.reading.as_ref().map(|(first, _, next)| (next.clone(), *first))
     }

@@ -41,7 +41,7 @@ pub(crate) fn shards() -> Scenario {
     Scenario { layouts, faults: Faults { crashes: 1, expiries: 1, ..NONE }, ..basis("shards") }
 }
 
-/// Nothing goes wrong but that time is up: three messages, three connections, halves.
+/// There are no faults except that time is up: three messages, three connections, halves.
 pub(crate) fn calm() -> Scenario {
     Scenario { messages: 3, connections: vec![true; 3], layouts: vec![DIRECT, TWO], ..basis("calm") }
 }
@@ -94,7 +94,7 @@ pub(crate) fn members() -> Scenario {
     Scenario { connections: vec![true, false], index_lags: true, faults, ..basis("members") }
 }
 
-/// From every state it is tried whether all ends.
+/// It is tried from every state whether everything comes to its end.
 pub(crate) fn ends() -> Scenario {
     let faults = Faults { crashes: 1, expiries: 1, ..NONE };
     Scenario { layouts: vec![DIRECT, TWO], faults, tries_the_end: true, ..basis("ends") }
@@ -112,12 +112,12 @@ pub(crate) fn late_posts() -> Scenario {
     Scenario { faults: Faults { late_posts: 1, ..NONE }, ..basis("late posts") }
 }
 
-/// What is looked at of layouts and jobs.
+/// The scenarios about layouts and jobs.
 pub(crate) fn in_shards() -> Vec<Scenario> {
     vec![trouble(), shards(), calm(), memory(), sends(), late_sends(), late_posts()]
 }
 
-/// What is looked at of dead letters, producers and members.
+/// The scenarios about dead letters, producers and members.
 pub(crate) fn letters_and_members() -> Vec<Scenario> {
     vec![letters(), late_letters(), resends(), members()]
 }

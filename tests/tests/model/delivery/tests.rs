@@ -1,4 +1,4 @@
-//! What holds of a room's broadcast, and what is missed without each rule.
+//! The properties of a room's broadcast, and those that are violated without each rule.
 
 use super::broadcast::{COMPLETE, ENDS, IN_ORDER, NUMBERED_ONCE, Rule, Scenario};
 use super::catalogue;
@@ -52,7 +52,7 @@ fn all_ends_from_every_state() {
     search(catalogue::ends());
 }
 
-/// Each rule that is taken away, where that is noticed, and which property breaks.
+/// Each rule that is taken away, the scenario in which that is noticed, and the property that breaks.
 #[test]
 fn each_rule_is_missed() {
     use catalogue::{calm, ends, frames, jobs, late_letters, late_posts, late_sends, letters, members, pair, trouble};

@@ -1,4 +1,5 @@
-//! A client that follows the published list by frames which are lost, doubled, reordered and merged, and lists it anew.
+//! A client that follows the published list by frames, which may be lost, doubled, reordered and merged, and lists it
+//! anew.
 
 use stateright::{Model, Property};
 
@@ -14,7 +15,7 @@ pub(super) const NEVER_BACK: &str = "a client's rev never goes back";
 pub(super) enum Rule {
     /// A frame is applied if it follows the client's rev.
     After,
-    /// What is not above the client's rev is ignored.
+    /// Frames that are not above the client's rev are ignored.
     IgnoreOld,
     /// Frames that came since the first page are applied over the pages.
     OverPages,
@@ -22,7 +23,7 @@ pub(super) enum Rule {
     MergeFollowing,
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Following {
     /// Publications.
@@ -47,9 +48,9 @@ struct Listing {
     rev: Option<u8>,
     /// Pages that arrived.
     pages: Facts,
-    /// A page on its way: its rev, and what it says.
+    /// A page on its way: its rev, and its content.
     reply: Option<(u8, u8)>,
-    /// What frames said since the first page.
+    /// The facts of frames since the first page.
     over: Facts,
     /// The newest page's rev.
     newest: u8,
@@ -75,7 +76,7 @@ pub(super) enum Action {
     },
     /// The server reads the next page.
     ReadPage,
-    /// It arrives.
+    /// The page arrives.
     Page,
     /// A frame that stands for all revs after `after`, up to `rev`. It may have been delivered before.
     Frame {
@@ -161,13 +162,13 @@ impl Room {
         u8::try_from(self.history.len() - 1).unwrap()
     }
 
-    /// What changed under one rev.
+    /// The changes of one rev.
     fn change(&self, rev: u8) -> Facts {
         let (before, list) = (self.history[usize::from(rev) - 1], self.history[usize::from(rev)]);
         [0, 1].map(|subject| (before[subject] != list[subject]).then_some(list[subject]))
     }
 
-    /// What frames of some revs say together: the last fact of each subject.
+    /// The facts of some revs together: the last fact of each subject.
     fn merged(&self, revs: impl Iterator<Item = u8>) -> Facts {
         revs.fold([None; 2], |facts, rev| {
             let change = self.change(rev);

@@ -3,7 +3,8 @@
 
 mod client;
 mod publisher;
+mod room;
 mod tests;
 
-/// What is listed of each of two subjects: 0 if it is absent, otherwise its data.
+/// The listed data of each of two subjects; 0 if it is absent.
 type List = [u8; 2];

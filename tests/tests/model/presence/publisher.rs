@@ -1,21 +1,21 @@
-//! How a room's list is published: rows that change, ticks that stand for the changes, an index that lags, two consumers of the
-//! ticks that crash anywhere.
+//! The publication of a room's list: rows that change, ticks that stand for the changes, an index that lags, and two
+//! consumers of the ticks that crash anywhere.
 
 use stateright::{Model, Property};
 
-use super::List;
+use super::room::{Consumer, Phase, Room, Row, list_of};
 
-/// Nothing is overlooked for ever.
+/// No change is overlooked for ever.
 pub(super) const CAUGHT_UP: &str = "when all is quiet, the list is that of the rows";
 /// Two publications never share a rev.
 pub(super) const ONE_LIST: &str = "a rev has one list";
-/// Leases.
+/// The leases of living members do not end.
 pub(super) const STAYS: &str = "nobody's lease ends who is there";
-/// Lifecycle events.
+/// The lifecycle events of every publication are put.
 pub(super) const EVENTS: &str = "when all is quiet, every publication's events were put";
-/// Also across crashes.
+/// The order of events, also across crashes.
 pub(super) const IN_ORDER: &str = "events of a rev are put after those of the rev before";
-/// Frames.
+/// The frames of every publication are sent.
 pub(super) const FRAMES: &str = "when all is quiet, every publication's frame was sent";
 
 /// A rule that can be taken away.
@@ -25,7 +25,7 @@ pub(super) enum Rule {
     Renew,
     /// A tick is sent after the row is written.
     TickAfterWrite,
-    /// A tick is handled when the index has what it stands for.
+    /// A tick is handled when the index shows the changes that it stands for.
     Delay,
     /// Rooms in which nobody has looked for long get a tick.
     Check,
@@ -39,7 +39,7 @@ pub(super) enum Rule {
     Hold,
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Publishing {
     /// Changes of rows.
@@ -47,100 +47,6 @@ pub(super) struct Publishing {
     /// Ticks that get lost, leases that end unreported.
     pub(super) losses: u8,
     pub(super) without: &'static [Rule],
-}
-
-/// The subject of each of three connections: one has two.
-const SUBJECTS: [usize; 3] = [0, 0, 1];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Tick {
-    id: u8,
-    /// Its delay is over.
-    is_due: bool,
-    /// Connections whose changes it stands for and the index does not have, one bit each.
-    lagging: u8,
-}
-
-/// The room's row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Row {
-    rev: u8,
-    list: List,
-    /// The tick that it was published for.
-    by: u8,
-    /// The last tick that was due when the index was read.
-    read_at: u8,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Consumer {
-    /// Ids of ticks.
-    batch: Vec<u8>,
-    /// It has sent the row's last change again.
-    has_resent: bool,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Phase {
-    #[default]
-    Idle,
-    ReadRow,
-    ReadIndex(Row),
-    /// The first subject is read.
-    ReadRest {
-        row: Row,
-        read_at: u8,
-        first: u8,
-    },
-    Put {
-        row: Row,
-        read_at: u8,
-        list: List,
-    },
-    /// The frame: before the events of a publication, after them when it is told again.
-    Send {
-        rev: u8,
-        is_last: bool,
-    },
-    Events {
-        rev: u8,
-        is_last: bool,
-    },
-    Done,
-}
-
-#[allow(clippy::struct_excessive_bools, reason = "what the properties ask")]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Room {
-    /// The data of each connection's row, 0 where there is none. Data is newer the higher it is.
-    rows: [u8; 3],
-    index: [u8; 3],
-    /// A session's invocation between its two calls: the row that it has yet to write, or the tick that it has yet to send.
-    unsent: [bool; 3],
-    unwritten: [Option<u8>; 3],
-    changes: u8,
-    joins: u8,
-    losses: u8,
-    /// Clients that renew their rows no more: a lease may end at any step from then on.
-    is_silent: [bool; 3],
-    /// Something changed of which no tick tells.
-    is_untold: bool,
-    /// Ticks that are not done, in order.
-    ticks: Vec<Tick>,
-    last_tick: u8,
-    row: Row,
-    consumers: Vec<Consumer>,
-    /// The list of each rev.
-    history: Vec<List>,
-    two_lists: bool,
-    /// Revs whose frames were sent, one bit each.
-    frames: u8,
-    /// The last rev whose events were put.
-    events: u8,
-    skipped: bool,
-    /// Somebody who is there is a member no more.
-    lapsed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +71,7 @@ pub(super) enum Action {
     FallSilent {
         connection: usize,
     },
-    /// Its lease ends.
+    /// The lease of a silent client ends.
     Lapse {
         connection: usize,
     },
@@ -186,49 +92,6 @@ pub(super) enum Action {
     Crash {
         consumer: usize,
     },
-}
-
-/// What is listed when these are the rows: of each subject the newest.
-fn list_of(rows: [u8; 3]) -> List {
-    let mut list = [0; 2];
-    for (data, subject) in rows.iter().zip(SUBJECTS) {
-        list[subject] = list[subject].max(*data);
-    }
-    list
-}
-
-impl Room {
-    fn lagging(&self) -> u8 {
-        (0..3)
-            .filter(|connection| self.rows[*connection] != self.index[*connection])
-            .map(|connection| 1 << connection)
-            .sum()
-    }
-
-    fn send_tick(&mut self, same_second: bool) {
-        let lagging = self.lagging();
-        match self.ticks.last_mut() {
-            Some(tick) if same_second => tick.lagging |= lagging,
-            _ => {
-                self.last_tick += 1;
-                self.ticks.push(Tick { id: self.last_tick, is_due: false, lagging });
-            }
-        }
-    }
-
-    fn last_due(&self) -> u8 {
-        // Ticks that are done were due before.
-        let not_due = self.ticks.iter().find(|tick| !tick.is_due).map(|tick| tick.id);
-        not_due.unwrap_or(self.last_tick + 1) - 1
-    }
-
-    fn write(&mut self, connection: usize, data: u8) {
-        self.rows[connection] = data;
-    }
-
-    fn done(&mut self, batch: &[u8]) {
-        self.ticks.retain(|tick| !batch.contains(&tick.id));
-    }
 }
 
 impl Publishing {
@@ -311,7 +174,7 @@ impl Publishing {
             room.history.push(row.list);
         }
         room.row = row;
-        // What it sends now it need not send again.
+        // It sends this change now, and need not send it again.
         room.consumers[consumer].has_resent = true;
         if !self.has(Rule::DoneLast) {
             let batch = room.consumers[consumer].batch.clone();
@@ -444,7 +307,7 @@ impl Model for Publishing {
             Action::Step { consumer } => self.step(&mut room, consumer),
             Action::Crash { consumer } => room.consumers[consumer] = Consumer::default(),
         }
-        // Which of two consumers does a thing makes no difference.
+        // The two consumers are interchangeable.
         room.consumers.sort();
         Some(room)
     }

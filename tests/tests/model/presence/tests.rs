@@ -1,4 +1,4 @@
-//! What holds, and what is missed without each rule.
+//! The properties that hold, and those that are violated without each rule.
 
 use super::client::{self, Following, LISTED};
 use super::publisher::{self, CAUGHT_UP, EVENTS, FRAMES, ONE_LIST, Publishing, STAYS};

@@ -1,6 +1,7 @@
-//! What holds, and what is missed without each rule.
+//! The properties that hold, and those that are violated without each rule.
 
-use super::{CAUGHT_UP, EXACT, Kind, LOGGED, Message, NEVER_BACK, Rule, Scenario, TRUE_HEAD};
+use super::world::Kind;
+use super::{CAUGHT_UP, EXACT, LOGGED, Message, NEVER_BACK, Rule, Scenario, TRUE_HEAD};
 use crate::{holds, is_violated};
 
 const PLAIN: Message = Message { kind: Kind::Plain, version: 0 };
@@ -10,7 +11,7 @@ const SET_3: Message = Message { kind: Kind::Set, version: 3 };
 const SET_5: Message = Message { kind: Kind::Set, version: 5 };
 const REMOVE_5: Message = Message { kind: Kind::Remove, version: 5 };
 
-/// Every row of three of these messages.
+/// Every sequence of three of these messages.
 fn mixes(of: &[Message]) -> Vec<Vec<Message>> {
     (0..3).fold(vec![Vec::new()], |mixes, _| {
         let longer = |mix: Vec<Message>| of.iter().map(move |message| [mix.as_slice(), &[*message]].concat());
@@ -18,7 +19,7 @@ fn mixes(of: &[Message]) -> Vec<Vec<Message>> {
     })
 }
 
-/// Two writers that crash anywhere, nobody who reads: to them a removal is a value as any.
+/// Two writers that crash anywhere, and no reader: to them a removal is a value like any other.
 fn writers() -> Scenario {
     let mut mixes = mixes(&[PLAIN, SET, SET_5]);
     mixes.push(vec![SET_5, SET, SET_3]);

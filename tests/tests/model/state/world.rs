@@ -1,6 +1,6 @@
-//! What the model of state keeps: a queue, a log, the row of one key in State, two writers, one client.
+//! The state of the model: a queue, a log, the row of one key in State, two writers, one client.
 
-/// What a message does to the key.
+/// The effect of a message on the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// It has no key.
@@ -40,7 +40,7 @@ pub(super) struct Entry {
     pub(super) state_at: Option<u8>,
 }
 
-/// What a writer remembers from one batch to the next.
+/// The knowledge that a writer keeps from one batch to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Known {
     /// The log's last number.
@@ -52,7 +52,7 @@ pub(super) struct Known {
 /// A consumer of the room's group, with its batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Writer {
-    /// Nothing: it is cold.
+    /// The writer's knowledge; `None` when it is cold.
     pub(super) known: Option<Known>,
     /// Ids of messages.
     pub(super) batch: Vec<u8>,
@@ -67,19 +67,19 @@ pub(super) enum Phase {
     Read,
     /// The batch is appended next, on condition that the log ends where it is known to.
     Append,
-    /// Numbers whose values are written to State, in any order.
+    /// It writes the values of these numbers to State, in any order.
     Put(Vec<u8>),
     Acknowledge,
 }
 
-/// A page of State as it lies in a reader's memory: its head, and what it has of the key.
+/// A page of State in a reader's memory: its head, and what it has of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Page {
     pub(super) head: u8,
     pub(super) value: Option<Value>,
 }
 
-/// Where the client is in its join.
+/// The state of the client's join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Join {
     Out,
@@ -95,7 +95,7 @@ pub(super) enum Join {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reader {
     Asked,
-    /// The log's head was read, and what it says of State.
+    /// The log's head was read, with the number up to which it calls State complete.
     Head {
         head: u8,
         complete: u8,
@@ -118,7 +118,7 @@ pub(super) struct Client {
     pub(super) position: u8,
     /// The head of the snapshot's first page.
     pub(super) first: u8,
-    /// What the map has to be the fold of.
+    /// The number up to which the map has to be the fold of the log.
     pub(super) covered: u8,
     /// The greatest order that the map ever had.
     pub(super) greatest: (u8, u8),

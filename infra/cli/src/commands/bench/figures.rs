@@ -1,4 +1,4 @@
-//! What was measured.
+//! The figures of a measurement.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,13 +25,13 @@ pub(super) struct Figures {
     messages: usize,
     /// Messages accepted per second.
     rate: f64,
-    /// From sending to the reply.
+    /// The times from sending to the reply.
     accepted: Times,
-    /// From the reply to the broadcast, of every member.
+    /// The times from the reply to the broadcast, for every member.
     received: Times,
-    /// Of the members' messages those that did not come.
+    /// Messages that did not reach a member, counted for each member.
     lost: usize,
-    /// Those that came again.
+    /// Messages that reached a member again.
     again: usize,
     /// Members who got a message after a later one.
     out_of_order: usize,
@@ -47,7 +47,7 @@ struct Times {
 
 #[derive(Debug, Serialize)]
 struct Posts {
-    /// Members times messages, and those that came again. Fewer when messages were packed.
+    /// The most posts that were made: members times messages, and those that came again. Packing makes fewer.
     used: usize,
     budget: u64,
 }

@@ -11,7 +11,7 @@ use crate::{client::Client, failure::Failure, output::Output, stack::Stack};
 /// Handshakes at once: API Gateway takes 500 a second.
 const AT_ONCE: usize = 20;
 
-/// How long a reply may take.
+/// The time for a reply.
 const WITHIN: Duration = Duration::from_secs(20);
 
 /// A message as a member received it.
@@ -22,13 +22,13 @@ pub(super) struct Received {
     pub(super) at: Instant,
 }
 
-/// Everybody in the room.
+/// The members of the room.
 pub(super) struct Members {
     listening: Vec<Member>,
 }
 
 struct Member {
-    /// How many different messages it has.
+    /// The number of different messages that it has.
     count: watch::Receiver<usize>,
     hang_up: watch::Sender<bool>,
     task: JoinHandle<Vec<Received>>,
@@ -50,7 +50,8 @@ impl Members {
         Ok(Self { listening })
     }
 
-    /// Waits until everybody has so many messages, or nobody got any for a while; then what each received.
+    /// Waits until every member has so many messages, or none got any for a while. Returns the messages that each
+    /// received.
     pub(super) async fn finish(&mut self, messages: usize, within: Duration, output: Output) -> Vec<Vec<Received>> {
         let bar = output.progress(Some(self.listening.len() as u64), "receiving");
         let mut received = Vec::new();
@@ -77,7 +78,7 @@ impl Member {
                     frame = client.next() => frame,
                     _ = is_over.changed() => break,
                 };
-                // What is missing after the end of a connection counts as lost.
+                // Messages that would have come after the end of a connection count as lost.
                 let Ok(frame) = frame else { return received };
                 for message in frame.messages(&room) {
                     let id = message["id"].as_str().unwrap_or_default().to_owned();

@@ -1,7 +1,8 @@
-//! `roomcast bench`: how fast a deployed stack broadcasts, measured without more posts than were allowed.
+//! `roomcast bench`: measures how fast a deployed stack broadcasts, within an allowed number of posts.
 //!
-//! Members join one room of a random name, senders that are no members send to it. Each message costs as many posts as the
-//! room has members, at the most: fan-out packs several into one when they wait. What was made is removed at the end.
+//! Members join one room with a random name, and senders that are no members send to it. Each message costs at most as
+//! many posts as the room has members: fan-out packs waiting messages together. Everything that was made is removed at
+//! the end.
 
 mod figures;
 mod members;
@@ -25,16 +26,16 @@ use self::{
 };
 use crate::{client::Client, failure::Failure, output::Output, stack::Stack, token, traces::Traces};
 
-/// Seconds of sending when nobody says how many messages.
+/// Seconds of sending, when the number of messages is not given.
 const SECONDS: f64 = 10.0;
 
 /// Messages per second of one sender, well below the share of a subject.
 const RATE_OF_SENDER: f64 = 10.0;
 
-/// Seconds that tokens are good for.
+/// Seconds for which tokens are valid.
 const TOKEN_SECONDS: u64 = 3_600;
 
-/// How long a reply, or a broadcast after the last message, may take.
+/// The time for a reply, or for a broadcast after the last message.
 const WITHIN: Duration = Duration::from_secs(20);
 
 /// Options of `roomcast bench`.
@@ -62,7 +63,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
-    /// How many messages the budget allows of those that are wanted.
+    /// The number of messages to send: those that are wanted, as far as the budget allows.
     fn messages(&self) -> Result<u64, Failure> {
         let allowed = self.posts / self.connections;
         let needed = |messages: u64| messages.saturating_mul(self.connections);
@@ -84,7 +85,7 @@ impl Options {
     }
 }
 
-/// Measures. Exit code 1 when a message was lost or came out of order.
+/// Measures the stack. The exit code is 1 when a message was lost or came out of order.
 ///
 /// # Errors
 /// When the budget does not suffice, when the stack does not take part, or when it was interrupted.
@@ -103,7 +104,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
         _ = tokio::signal::ctrl_c() => Err(Failure::Met("interrupted".to_owned())),
         _ = terminated.recv() => Err(Failure::Met("terminated".to_owned())),
     };
-    // Of a room that nobody is in any more, nothing is written while it is removed.
+    // The members have left, so nothing is written while the room is removed.
     let removed = traces.remove(stack).await;
     let figures = measured?;
     removed?;
@@ -133,7 +134,8 @@ async fn measure(
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0..messages {
         pace.tick().await;
-        // A sender waits for its reply: when replies take long, fewer are sent than asked for, and the figures say so.
+        // A sender waits for its reply: when replies take long, fewer messages are sent than wanted, and the figures
+        // show it.
         let sender = usize::try_from(number).unwrap_or(0) % senders.len();
         sent.push(send(&mut senders[sender], room, number).await?);
         bar.inc(1);
@@ -147,7 +149,7 @@ async fn measure(
     Ok(Figures::of(&sent, &received, options.posts, sending))
 }
 
-/// Sends one message; when it was sent and accepted, and under which id.
+/// Sends one message. Returns when it was sent and accepted, and its id.
 async fn send(sender: &mut Client, room: &str, number: u64) -> Result<Sent, Failure> {
     let began_at = Instant::now();
     let frame = json!({ "action": "sendMessage", "roomId": room, "data": { "bench": number } });

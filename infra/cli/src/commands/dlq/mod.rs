@@ -1,4 +1,4 @@
-//! `roomcast dlq`: dead letters, with their reasons; sent again, or dropped.
+//! `roomcast dlq`: lists dead letters with their reasons, sends them again, or deletes them.
 
 mod redrive;
 mod select;
@@ -59,7 +59,7 @@ pub struct Discard {
     yes: bool,
 }
 
-/// What is done with the letters that were chosen.
+/// The work on the chosen letters.
 enum Work {
     List { with_body: bool },
     Redrive { destinations: Destinations, is_dry: bool },
@@ -76,21 +76,21 @@ struct Shown<'a> {
     id: Option<&'a str>,
     reason: Option<&'a str>,
     queued_at: u64,
-    /// Of `redrive` and `discard`: `redriven`, `discarded`, `chosen` in a dry run, or `kept`.
+    /// For `redrive` and `discard`: `redriven`, `discarded`, `chosen` in a dry run, or `kept`.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a str>,
-    /// Why it was kept.
+    /// The reason why it was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
-    /// Of `show`: what it says, as JSON if it is such.
+    /// For `show`: the body, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Box<RawValue>>,
-    /// Of `show`: what it says, if it is no JSON.
+    /// For `show`: the body, if it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
 }
 
-/// How many letters were met.
+/// The numbers of letters.
 #[derive(Default)]
 struct Counts {
     seen: u64,
@@ -99,7 +99,7 @@ struct Counts {
     kept: u64,
 }
 
-/// Does what was asked. The exit code is 1 when a letter was kept that should have gone.
+/// Runs the command. The exit code is 1 when a letter was kept that should have gone.
 ///
 /// # Errors
 /// When a queue does not answer, or what was asked makes no sense.

@@ -1,4 +1,4 @@
-//! Where a dead letter came from, and sending it there again.
+//! Redriving: sending dead letters back to the queues that they came from.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ pub(super) struct Destinations {
 }
 
 impl Destinations {
-    /// Those of a stack.
+    /// The queues of a stack.
     ///
     /// # Errors
     /// When it lacks one.
@@ -31,7 +31,8 @@ impl Destinations {
         Ok(Self { rooms, shards, events: stack.output("EventQueueUrl")?.to_owned(), client })
     }
 
-    /// Sends letters, those of a group in their order; returns those that the queues have confirmed, and why not the others.
+    /// Sends letters, those of a group in their order. Returns those that the queues have confirmed, and the others
+    /// with the reason.
     pub(super) async fn send(&self, letters: Vec<Letter>) -> (Vec<Letter>, Vec<(Letter, String)>) {
         let (events, records): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| letter.kind == Kind::Event);
         let (jobs, messages): (Vec<_>, Vec<_>) = records.into_iter().partition(|letter| letter.kind == Kind::Shard);
@@ -56,8 +57,9 @@ impl Destinations {
     }
 }
 
-/// As the queue had it, in its group. Under the letter's own id: a second redrive of it is the same record, and none is taken for
-/// the one that was sent first, as one moved by SQS would be under the id that it had then.
+/// The letter as its queue had it, in the same group, but with the letter's own id for deduplication: a second redrive
+/// of the letter is dropped as a duplicate, while the letter itself is not taken for the record that was sent first. (A
+/// letter moved by SQS would keep that record's id.)
 fn record(letter: &Letter) -> Record {
     Record {
         group_id: letter.group_id.clone().unwrap_or_default(),
@@ -68,12 +70,13 @@ fn record(letter: &Letter) -> Record {
     }
 }
 
-/// What was redriven by this command: what comes back meanwhile is not sent once more, or the command would never end.
+/// The letters that this command has redriven. Those that come back meanwhile are not sent again, or the command would
+/// never end.
 #[derive(Default)]
 pub(super) struct Redriven(HashSet<(Option<String>, String)>);
 
 impl Redriven {
-    /// Sorts out what would be of no use to send, and says why.
+    /// Sorts out letters that would be sent in vain, with the reason.
     pub(super) fn sort(&mut self, letters: Vec<Letter>) -> (Vec<Letter>, Vec<(Letter, String)>) {
         let (mut sendable, mut kept) = (Vec::new(), Vec::new());
         for letter in letters {

@@ -1,4 +1,4 @@
-//! Which letters are meant.
+//! The choice of letters.
 
 use clap::{Args, ValueEnum};
 use shared::RoomId;
@@ -17,7 +17,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Where it is.
+    /// The URL of the queue.
     ///
     /// # Errors
     /// When the stack has none.
@@ -53,7 +53,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether a letter is meant.
+    /// Whether a letter is chosen.
     pub(super) fn chooses(&self, letter: &Letter) -> bool {
         let is_rooms = |room: &RoomId| letter.room.as_deref() == Some(room.as_str());
         let says = |text: &String| letter.told().contains(text.as_str());

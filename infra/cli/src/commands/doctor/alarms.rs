@@ -1,4 +1,4 @@
-//! Alarms that ring.
+//! The alarms that are ringing.
 
 use aws_sdk_cloudwatch::{Client, types::StateValue};
 
@@ -45,7 +45,7 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
 fn runbook(patient: &Patient<'_>, description: &str) -> (String, Option<String>) {
     match description.split_once("; roomcast --stack ") {
         Some((what, command)) => {
-            // After the stack's name.
+            // The command's words after the stack's name.
             let words = command.split_once(' ').map_or("", |(_, words)| words);
             (what.to_owned(), Some(patient.roomcast(words)))
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Each route with the resource that it integrates, and whether clients wait for a reply.
+/// Each route with the resource that it integrates, and whether it has a reply.
 const ROUTES: [(&str, &str, bool); 10] = [
     ("$connect", "Session", false),
     ("$disconnect", "Session", false),
@@ -139,7 +139,7 @@ async fn of_response(patient: &Patient<'_>, client: &Client, api: &str, key: &st
     }
 }
 
-/// Whether handshakes are checked.
+/// The check of whether an authorizer is asked about handshakes.
 fn of_connect(
     patient: &Patient<'_>,
     route: &Route,
@@ -225,7 +225,7 @@ async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<F
                 patient.parameter(parameter).and_then(|value| value.parse().ok()).unwrap_or(default)
             };
             let (rate, burst) = (number("ThrottlingRateLimit", 2_000), number("ThrottlingBurstLimit", 1_000));
-            // As the template has it: heartbeats have a throttle of their own.
+            // Heartbeats have a throttle of their own in the template.
             let heartbeats =
                 quoted_json(&json!({ "sync": { "ThrottlingRateLimit": 5_000, "ThrottlingBurstLimit": 2_500 } }));
             let create = format!(
@@ -238,7 +238,7 @@ async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<F
     })
 }
 
-/// Whether the function's own policy lets API Gateway call it.
+/// The check of whether the function's own policy lets API Gateway call it.
 async fn of_invocation(patient: &Patient<'_>, api: &str, function: &str) -> Result<Finding, Failure> {
     let id = format!("{function}Function");
     let subject = format!("{function}Permission");
@@ -261,7 +261,7 @@ async fn of_invocation(patient: &Patient<'_>, api: &str, function: &str) -> Resu
     let lets = |statement: &Value| {
         let principal = statement["Principal"]["Service"] == "apigateway.amazonaws.com";
         let conditions = statement["Condition"].to_string();
-        // A statement may be about the alias alone, or about the function itself alone.
+        // A statement may name either the alias or the function itself.
         let is_its = statement["Resource"] == arn.as_str();
         principal
             && is_its

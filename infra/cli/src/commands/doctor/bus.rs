@@ -16,11 +16,11 @@ use crate::failure::Failure;
 /// The detail-type of events for rooms.
 const DETAIL_TYPE: &str = "roomcast.message";
 
-/// Those of the stack's own events, which are nothing for a room, and are not unmatched either.
+/// The detail-types of the stack's own events, which are for no room but do not count as unmatched either.
 const LIFECYCLE: [&str; 4] =
     ["roomcast.room.occupied", "roomcast.room.vacated", "roomcast.member.joined", "roomcast.member.left"];
 
-/// A rule, as the template has it.
+/// A rule of the template.
 struct Expected {
     id: &'static str,
     queue: &'static str,
@@ -60,7 +60,7 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The rule that calls sweeper, on the account's own bus.
+/// The rule that calls `sweeper`, on the account's default bus.
 async fn of_schedule(patient: &Patient<'_>, client: &Client) -> Option<Finding> {
     let id = "SweepRule";
     let name = patient.resource(id).ok()?;
@@ -89,7 +89,7 @@ async fn of_rule(
     expected: &Expected,
 ) -> Result<Vec<Finding>, Failure> {
     let id = expected.id;
-    // In some regions the rule's physical name is preceded by that of its bus.
+    // In some regions the rule's physical name begins with that of its bus.
     let name = patient.resource(id)?;
     let name = name.rsplit(['|', '/']).next().unwrap_or(name);
     let problem = |what: &str| Finding::problem(Area::Bus, id, what);

@@ -1,4 +1,5 @@
-//! This machine's clock against that of AWS: tokens that are signed here, and calls, are refused when it is off.
+//! The difference between this machine's clock and that of AWS: with a large one, tokens signed here, and calls, are
+//! refused.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,10 +20,10 @@ use super::{
     patient::{Patient, unanswered},
 };
 
-/// Seconds that the network and the answer's own rounding explain.
+/// Seconds of difference that the network and the rounding of the answer's time explain.
 const LEEWAY: i64 = 30;
 
-/// Seconds beyond which AWS soon refuses calls, from five minutes on.
+/// Seconds of difference from which on a problem is reported: AWS refuses calls from five minutes on.
 const REFUSED: i64 = 240;
 
 /// Keeps the header `Date` of answers.
@@ -51,7 +52,7 @@ impl Intercept for Dates {
 pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let dates = Dates::default();
     let config = Config::from(&patient.stack.sdk).to_builder().interceptor(dates.clone()).build();
-    // Any call that is answered at once.
+    // Any call does that is answered at once.
     let answered = Client::from_conf(config).list_queues().max_results(1).send().await;
     let date = dates.0.lock().ok().and_then(|mut kept| kept.take());
     let theirs = date.and_then(|date| DateTime::from_str(&date, DateTimeFormat::HttpDate).ok());

@@ -1,9 +1,9 @@
-//! What a check found.
+//! The findings of checks.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// What a check looks at.
+/// The area that a check is about.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Area {
@@ -11,7 +11,7 @@ pub enum Area {
     Stack,
     /// Tables, the index, time to live.
     Tables,
-    /// Queues, their dead-letter queues, what waits in them.
+    /// Queues, their dead-letter queues, and the messages that wait in them.
     Queues,
     /// Event source mappings: which function reads which queue.
     Mappings,
@@ -19,7 +19,7 @@ pub enum Area {
     Bus,
     /// Functions and their environment variables.
     Functions,
-    /// What the functions' roles let them do.
+    /// The permissions of the functions' roles.
     Permissions,
     /// Routes, integrations, the authorizer, the stage, who may call the functions.
     Api,
@@ -35,30 +35,30 @@ pub enum Area {
     Alarms,
 }
 
-/// How bad it is.
+/// The gravity of a finding.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it must be.
+    /// All is well.
     Ok,
-    /// Could not be looked at: neither well nor ill.
+    /// It could not be checked.
     Skipped,
-    /// Works now; will not always, or wastes something.
+    /// It works now, but may fail later or wastes something.
     Warning,
-    /// Does not work.
+    /// It does not work.
     Problem,
 }
 
-/// What one check says of one thing.
+/// The result of one check of one thing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The area that was checked.
     pub area: Area,
-    /// Which one: the resource's name in the template.
+    /// The name of the resource in the template.
     pub subject: String,
-    /// How bad it is.
+    /// The gravity.
     pub verdict: Verdict,
-    /// What is so, in a sentence.
+    /// The state of the thing, in a sentence.
     pub what: String,
     /// The command that mends it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Functions: there, in good order, configured as the template has them.
+//! The functions: whether they exist, are active, and are configured as in the template.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::{
     patient::{Patient, quoted_json},
 };
 
-/// Variables without which a function does not start, or does without a part of its work, by its `FUNCTION`.
+/// Variables without which a function does not start, or does not do a part of its work, by the function's `FUNCTION`.
 const REQUIRED: [(&str, &[&str]); 9] = [
     ("authorizer", &[]),
     ("session", &["CONNECTIONS_TABLE", "MESSAGES_TABLE", "STATE_TABLE", "PRESENCE_QUEUE_URL", "CONNECTIONS_ENDPOINT"]),
@@ -60,7 +60,7 @@ fn look(patient: &Patient<'_>, id: &str) -> Vec<Finding> {
         return vec![Finding::problem(Area::Functions, id, what).remedy(patient.anew())];
     };
     let mut findings = vec![of_state(patient, id, function)];
-    // An answer without any is none.
+    // An answer may lack the architectures; that is no finding.
     if let Some(wanted) = patient.parameter("Architecture")
         && !function.architectures().is_empty()
         && !function.architectures().iter().any(|has| has.as_str() == wanted)
@@ -118,7 +118,7 @@ fn of_environment(patient: &Patient<'_>, id: &str, function: &FunctionConfigurat
     let ordered: std::collections::BTreeMap<_, _> = mended.iter().collect();
     let environment = quoted_json(&json!({ "Variables": ordered }) as &Value);
     if function.version().is_some_and(|version| version != "$LATEST") {
-        // A version never changes: the alias leads to a wrong one.
+        // A version never changes, so the alias points to a wrong one.
         return Finding::problem(Area::Functions, subject, what).remedy(patient.deploy(""));
     }
     let name = function.function_name().unwrap_or_default();
@@ -126,7 +126,7 @@ fn of_environment(patient: &Patient<'_>, id: &str, function: &FunctionConfigurat
     Finding::problem(Area::Functions, subject, what).remedy(patient.aws(&mend))
 }
 
-/// What a variable of a function must be; `None` when it is the function's own affair.
+/// The value that a function's variable must have; `None` when any value will do.
 fn expected(patient: &Patient<'_>, function: &str, variable: &str) -> Option<String> {
     let resource = |id: &str| patient.resources.get(id).cloned();
     let parameter = |name: &str| patient.stack.parameters.get(name).cloned();

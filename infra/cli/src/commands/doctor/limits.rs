@@ -1,4 +1,4 @@
-//! What the account gives: concurrency of functions, requests of API Gateway.
+//! The account's limits: concurrency of functions, requests of API Gateway.
 
 use futures::future::join_all;
 
@@ -7,7 +7,7 @@ use super::{
     patient::{Patient, unanswered},
 };
 
-/// The functions with what bounds how often each runs at once: a parameter, or none where it is [`FIXED`].
+/// The functions, each with the parameter that bounds its concurrency; without a parameter the bound is [`FIXED`].
 const CONCURRENCY: [(&str, Option<&str>); 8] = [
     ("AuthorizerFunction", Some("AuthorizerConcurrency")),
     ("SessionFunction", Some("SessionConcurrency")),
@@ -19,17 +19,17 @@ const CONCURRENCY: [(&str, Option<&str>); 8] = [
     ("EphemeralFunction", None),
 ];
 
-/// Of mappings without a parameter, that of relay's failures among them.
+/// The concurrency of mappings without a parameter, such as that of relay's failures.
 const FIXED: i32 = 2;
 
-/// The queue readers: one that is throttled counts a receive for each record, and wastes time.
+/// The functions that read queues: when one is throttled, that counts as a receive for each record.
 const MAPPED: [&str; 5] =
     ["RelayFunction", "FanoutFunction", "ShardsFunction", "PresenceFunction", "EphemeralFunction"];
 
 /// Routes that take frames of clients.
 const ROUTES_OF_FRAMES: f64 = 8.0;
 
-/// Looks at what the account gives.
+/// Checks the account's limits.
 pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = join_all(CONCURRENCY.map(async |(id, parameter)| reserved(patient, id, parameter).await))
         .await
@@ -41,7 +41,7 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
-/// What is reserved for a function.
+/// The check of the concurrency that is reserved for a function.
 async fn reserved(patient: &Patient<'_>, id: &str, parameter: Option<&str>) -> Option<Finding> {
     let function = patient.functions.get(id)?.function_name()?;
     let subject = format!("{id} concurrency");
@@ -71,7 +71,7 @@ async fn reserved(patient: &Patient<'_>, id: &str, parameter: Option<&str>) -> O
     })
 }
 
-/// Whether the account has the concurrency that the mappings may ask for.
+/// The check of whether the account has the concurrency that the mappings may use.
 async fn account(patient: &Patient<'_>) -> Finding {
     let subject = "account concurrency";
     let settings = match patient.lambda.get_account_settings().send().await {
@@ -99,7 +99,7 @@ async fn account(patient: &Patient<'_>) -> Finding {
     Finding::ok(Area::Limits, subject, format!("{all}, of which {unreserved} are reserved for none"))
 }
 
-/// What the account's requests are used for: frames in and posts out share them.
+/// The check of the account's requests, which frames in and posts out share.
 async fn requests(patient: &Patient<'_>) -> Finding {
     let subject = "API Gateway requests";
     let account = aws_sdk_apigateway::Client::new(&patient.stack.sdk).get_account().send().await;

@@ -1,4 +1,5 @@
-//! Log groups: there, and kept for a while and no longer; the role under which API Gateway writes its own.
+//! Log groups: whether they exist and keep lines for a limited time. Also the role with which API Gateway writes its
+//! own logs.
 
 use aws_sdk_cloudwatchlogs::Client;
 use futures::future::join_all;
@@ -47,7 +48,7 @@ async fn look(patient: &Patient<'_>, client: &Client, id: &str) -> Finding {
 
 async fn of_role(patient: &Patient<'_>) -> Finding {
     let subject = "API Gateway log role";
-    // Where the stage has no access log, none is needed.
+    // Without an access log of the stage, no role is needed.
     let stage = async {
         let client = aws_sdk_apigatewayv2::Client::new(&patient.stack.sdk);
         let (api, name) = (patient.stack.output("ApiId").ok()?, patient.stack.output("StageName").ok()?);
@@ -60,7 +61,7 @@ async fn of_role(patient: &Patient<'_>) -> Finding {
         }
         (_, Ok(account)) => match account.cloudwatch_role_arn() {
             Some(role) => Finding::ok(Area::Logs, subject, role),
-            // So says a stack of the emulator, which writes logs without.
+            // This parameter marks a stack on the emulator, which needs no role to write logs.
             None if patient.parameter("RouteResponses") == Some("false") => {
                 Finding::skipped(Area::Logs, subject, "the emulator asks for none")
             }

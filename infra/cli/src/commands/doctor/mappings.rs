@@ -9,13 +9,13 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// A mapping, as the template has it.
+/// A mapping of the template.
 struct Expected {
     queue: &'static str,
     function: &'static str,
     /// The parameter that bounds it.
     concurrency: Concurrency,
-    /// Whether the function gives back records; the others of a batch are done.
+    /// Whether the function reports failed records; the others of a batch are then deleted.
     gives_back: bool,
 }
 
@@ -67,10 +67,10 @@ const MAPPINGS: [Expected; 6] = [
 /// Functions that a stack may do without.
 const OPTIONAL: [&str; 2] = ["PresenceFunction", "EphemeralFunction"];
 
-/// Records of a batch: of fan-out what its environment says, of the others but ephemeral always so many.
+/// Records of a batch, for all functions but `ephemeral`; for fan-out only where its environment says nothing else.
 const BATCH: i32 = 10;
 
-/// Records of a batch of ephemeral messages, where they are waited for.
+/// Records of a batch of ephemeral messages, when there is a batching window.
 const WINDOW_BATCH: i32 = 1_000;
 
 /// Looks at all mappings.
@@ -104,7 +104,7 @@ async fn look(patient: &Patient<'_>, expected: &Expected, subject: &str) -> Resu
         Ok(listed) => listed.event_source_mappings.unwrap_or_default(),
         Err(error) => return Ok(vec![unanswered(Area::Mappings, subject, error)]),
     };
-    // With its alias where there is one.
+    // The function's ARN has its alias where there is one.
     let is_its = |mapping: &&EventSourceMappingConfiguration| mapping.function_arn() == Some(function.as_str());
     let others = mappings.iter().filter(|mapping| !is_its(mapping)).map(|mapping| {
         let (uuid, other) = (mapping.uuid().unwrap_or_default(), mapping.function_arn().unwrap_or_default());
@@ -125,17 +125,17 @@ async fn look(patient: &Patient<'_>, expected: &Expected, subject: &str) -> Resu
     Ok(findings)
 }
 
-/// What a mapping must be in this stack.
+/// The settings that a mapping must have in this stack.
 struct Wanted {
     batch: i32,
-    /// Seconds for which a batch may be waited for.
+    /// Seconds of the batching window.
     window: i32,
     concurrency: Option<i32>,
     gives_back: bool,
 }
 
 impl Wanted {
-    /// The options that make one.
+    /// The options of the command that makes such a mapping.
     fn options(&self) -> String {
         let window = (self.window > 0).then(|| format!("--maximum-batching-window-in-seconds {}", self.window));
         let gives_back = self.gives_back.then(|| "--function-response-types ReportBatchItemFailures".to_owned());

@@ -1,6 +1,7 @@
-//! `roomcast doctor`: looks a stack over, and says for each thing that is wrong the command that mends it.
+//! `roomcast doctor`: checks a stack, and prints for each fault the command that mends it.
 //!
-//! A module for each area; what must be so is read from the stack's own parameters, outputs and resources.
+//! There is a module for each area. The required state is derived from the stack's own parameters, outputs and
+//! resources.
 
 pub mod finding;
 pub mod patient;
@@ -59,10 +60,10 @@ pub struct Options {
     pub brief: bool,
 }
 
-/// Looks the stack over. Fails with exit code 1 when there is a problem; warnings do not.
+/// Checks the stack. The exit code is 1 when there is a problem; warnings do not count.
 ///
 /// # Errors
-/// When what the stack consists of cannot be looked up.
+/// When the stack's resources cannot be looked up.
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     let patient = Patient::admit(stack).await?;
     let areas: Vec<_> =

@@ -1,4 +1,5 @@
-//! What every check needs: the stack, its resources by their names in the template, and clients.
+//! The stack that is checked, with all that every check needs: its resources by their names in the template, and
+//! clients.
 
 use std::{collections::HashMap, error::Error};
 
@@ -13,7 +14,7 @@ use crate::{
     stack::Stack,
 };
 
-/// What a stack that is made anew has lost.
+/// The things that a stack loses when it is made anew.
 const ANEW: &str = "another address and secret of tokens; rooms begin with empty logs";
 
 /// The stack that is looked at.
@@ -22,15 +23,15 @@ pub struct Patient<'a> {
     pub stack: &'a Stack,
     /// Physical names, by the names in the template.
     pub resources: HashMap<String, String>,
-    /// The functions as they are configured; one that is gone is not among them. By their names in the template.
+    /// The functions' configurations, by their names in the template. A function that is gone is not among them.
     pub functions: HashMap<String, FunctionConfiguration>,
-    /// What is said of functions that AWS did not show: these may be there.
+    /// Findings for functions that AWS did not show, although they may exist.
     pub unseen: HashMap<String, Finding>,
     /// The functions' names in the template, also of those that are gone.
     pub function_ids: Vec<String>,
-    /// For Lambda.
+    /// The client of Lambda.
     pub lambda: aws_sdk_lambda::Client,
-    /// Such as `aws`.
+    /// The partition, such as `aws`.
     pub partition: String,
     /// The account's number.
     pub account: String,
@@ -39,7 +40,7 @@ pub struct Patient<'a> {
 }
 
 impl<'a> Patient<'a> {
-    /// Looks up what the stack consists of.
+    /// Looks up the stack's resources.
     ///
     /// # Errors
     /// When AWS does not say.
@@ -126,14 +127,15 @@ impl<'a> Patient<'a> {
         format!("{}{}", self.variables(), deploy(&self.stack.name, architecture, parameters))
     }
 
-    /// The commands that make this stack anew, and what else that means.
+    /// The commands that make this stack anew, with the losses that this brings.
     #[must_use]
     pub fn anew(&self) -> String {
         let stack = &self.stack.name;
         format!("{}make undeploy STACK={stack} && {} # {ANEW}", self.variables(), self.deploy(""))
     }
 
-    /// What `make` reads from the environment: another account's stack of this name must not be taken.
+    /// The variables that `make` would read from the environment: without them, another account's stack of this name
+    /// could be taken.
     fn variables(&self) -> String {
         let profile = self.stack.profile.as_ref().map(|name| format!("AWS_PROFILE={name} ")).unwrap_or_default();
         format!("{profile}AWS_REGION={} ", self.region)
@@ -164,13 +166,14 @@ impl<'a> Patient<'a> {
     }
 }
 
-/// The alias by which a function is called where new versions take over gradually. The one of a schedule is called itself.
+/// The alias by which a function is called, where new versions take over gradually. The function of a schedule is
+/// called without one.
 fn alias(stack: &Stack, id: &str) -> Option<&'static str> {
     let is_gradual = stack.parameters.get("GradualDeployment").is_some_and(|how| how != "off");
     (is_gradual && id != "SweeperFunction").then_some("live")
 }
 
-/// `make deploy` with everything said that has a default: those of another stack must not be taken.
+/// The `make deploy` command with all values that have a default, so that those of another stack are not taken.
 fn deploy(stack: &str, architecture: &str, parameters: &str) -> String {
     let parameters = if parameters.is_empty() { String::new() } else { format!(" PARAMS=\"{parameters}\"") };
     format!("make deploy STACK={stack} ARCH={architecture}{parameters}")
@@ -188,7 +191,7 @@ pub fn quoted_json(value: &Value) -> String {
     quoted(&value.to_string())
 }
 
-/// What is said of a thing that could not be looked at.
+/// The finding for a thing that AWS did not show.
 pub fn unanswered(
     area: Area,
     subject: impl Into<String>,

@@ -1,4 +1,4 @@
-//! What the functions' roles must let them do: one table, which the tests hold against the roles of the template.
+//! The permissions that the functions' roles must have: one table, which tests compare with the roles of the template.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +19,16 @@ use crate::failure::Failure;
 /// Calls of IAM at once: it answers a few a second.
 const AT_ONCE: usize = 4;
 
-/// What a role's function does with one resource.
+/// The actions of a role's function on one resource.
 #[derive(Debug)]
 pub struct Needed {
     /// The role, by its name in the template.
     pub role: &'static str,
     /// The actions.
     pub actions: &'static [&'static str],
-    /// On what.
+    /// The resource.
     pub on: On,
-    /// In which stacks.
+    /// The stacks that need it.
     pub when: When,
 }
 
@@ -39,7 +39,7 @@ pub enum On {
     Table(&'static str),
     /// An index of the table of connections.
     Index(&'static str),
-    /// The rows of the table of connections that say what presence has published.
+    /// The rows of the table of connections that hold the published lists of presence.
     PresenceRows,
     /// A queue.
     Queue(&'static str),
@@ -55,28 +55,28 @@ pub enum On {
     Everything,
 }
 
-/// In which stacks something is needed.
+/// The stacks in which an action is needed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum When {
-    /// In all.
+    /// Every stack.
     Always,
-    /// Where messages go straight into the queue.
+    /// Those where messages go straight into the queue.
     SinkIsQueue,
-    /// Where messages go to the bus.
+    /// Those where messages go to the bus.
     SinkIsBus,
-    /// Where a secret signs tokens.
+    /// Those where a secret signs tokens.
     UsesSecret,
-    /// Where functions are traced.
+    /// Those whose functions are traced.
     IsTraced,
-    /// Where rooms keep state.
+    /// Those whose rooms keep state.
     HasState,
-    /// Where rooms tell who is there.
+    /// Those with rooms that have presence.
     HasPresence,
-    /// Where the bus hears who comes and goes.
+    /// Those that put lifecycle events on the bus.
     HasLifecycle,
-    /// Where either is so.
+    /// Those with presence or lifecycle events.
     CountsMembers,
-    /// Where there are ephemeral messages.
+    /// Those with ephemeral messages.
     HasEphemeral,
 }
 
@@ -113,7 +113,7 @@ const fn traced(role: &'static str) -> Needed {
     needed_when(When::IsTraced, role, actions, On::Everything)
 }
 
-/// Everything that every function's code calls.
+/// All actions that the functions' code uses.
 pub const NEEDED: &[Needed] = &[
     needed("AuthorizerRole", LOGS, On::LogGroup("AuthorizerLogGroup")),
     needed_when(When::UsesSecret, "AuthorizerRole", &["secretsmanager:GetSecretValue"], On::Secret),
@@ -220,7 +220,7 @@ pub async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     roles.into_iter().flat_map(of_role).collect()
 }
 
-/// Whether something is needed in this stack.
+/// Whether an action is needed in this stack.
 #[must_use]
 pub fn is_needed(patient: &Patient<'_>, needed: &Needed) -> bool {
     let sink = patient.parameter("IngestSink").unwrap_or("sqs");
@@ -300,7 +300,7 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
         statement["Condition"] = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["presence/*"] } });
     }
     let policy = json!({ "Version": "2012-10-17", "Statement": [statement] });
-    // A policy of its own for each resource: those of the template stay as they are.
+    // Each resource gets a policy of its own, so that those of the template stay as they are.
     let policy_name = format!("given-back-{}", title(needed.on));
     let put = format!(
         "iam put-role-policy --role-name {name} --policy-name {policy_name} --policy-document {}",
@@ -321,7 +321,7 @@ fn title(on: On) -> String {
     }
 }
 
-/// An action as the template allows it: with the star for the emulator, which asks for sqs:SendMessageBatch and its like.
+/// An action as the template allows it, with a star where the emulator asks for actions such as sqs:SendMessageBatch.
 fn granted(action: &str) -> String {
     let has_batch = ["sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"].contains(&action);
     format!("{action}{}", if has_batch { "*" } else { "" })

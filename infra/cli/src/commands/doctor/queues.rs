@@ -1,4 +1,5 @@
-//! Queues: there, of the right kind, their dead-letter queues, visibility, and what waits in them.
+//! The queues: whether they exist and are of the right kind, their dead-letter queues, their visibility timeouts, and
+//! the messages that wait in them.
 
 use std::collections::HashMap;
 
@@ -17,16 +18,16 @@ const VISIBILITY_FACTOR: u64 = 6;
 /// Receives before a record goes to the dead-letter queue.
 const MAX_RECEIVES: u64 = 1000;
 
-/// SQS looks for deliverable rooms among so many messages of a FIFO queue only.
+/// The messages of a FIFO queue among which SQS looks for groups that it can deliver.
 const FIFO_WINDOW: u64 = 120_000;
 
-/// Dead letters from which on something keeps failing.
+/// The number of dead letters from which on something seems to keep failing.
 const MANY_LETTERS: u64 = 100;
 
-/// What waits in a queue for longer than an outage of minutes.
+/// The number of waiting messages that shows more than an outage of minutes.
 const DEEP: u64 = 10_000;
 
-/// A queue, as the template has it.
+/// A queue of the template.
 struct Expected {
     id: &'static str,
     is_fifo: bool,
@@ -41,13 +42,13 @@ struct Expected {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Waiting {
-    /// Work on its way.
+    /// Records on their way to a function.
     Work,
     /// Dead letters.
     DeadLetters,
-    /// What relay takes by itself.
+    /// Events that failed, which `relay` takes by itself.
     Failures,
-    /// Events of no use.
+    /// Events that are for no room.
     Unmatched,
 }
 
@@ -128,7 +129,7 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     join_all(there.map(|queue| look(patient, &client, queue))).await.concat()
 }
 
-/// A queue as it is, with the means to say how it is mended.
+/// A queue's state, with all that the remedies need.
 struct Queue<'a> {
     patient: &'a Patient<'a>,
     expected: &'a Expected,
@@ -238,7 +239,7 @@ impl Queue<'_> {
         })
     }
 
-    /// Whether ticks wait until the index has followed what they are about.
+    /// The check of whether ticks wait until the index shows their changes.
     fn of_delay(&self) -> Option<Finding> {
         let wanted = self.patient.parameter("PresenceDelaySeconds").filter(|_| self.expected.id == "PresenceQueue")?;
         let subject = format!("{} delay", self.expected.id);
@@ -266,7 +267,7 @@ impl Queue<'_> {
         let rules = self.patient.arn("events", &format!("rule/{}/*", self.patient.resource("EventBus").ok()?));
         let statement = json!({ "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" },
             "Action": "sqs:SendMessage", "Resource": arn, "Condition": { "ArnLike": { "aws:SourceArn": rules } } });
-        // A statement that stands there, such as the one about TLS, stays.
+        // Existing statements, such as the one about TLS, are kept.
         let mut policy: Value = serde_json::from_str(policy).unwrap_or_else(|_| json!({ "Version": "2012-10-17" }));
         match policy["Statement"].as_array_mut() {
             Some(statements) => statements.push(statement),

@@ -1,4 +1,5 @@
-//! Tables: there, with their keys, the indexes with all that is read of them, time to live, deletion protection.
+//! The tables: whether they exist with their keys, their indexes with all attributes that are read, time to live, and
+//! deletion protection.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -19,13 +20,13 @@ use super::{
 /// The attribute by which rows expire.
 const EXPIRES_AT: &str = "expiresAt";
 
-/// An index of the table of connections, as the template has it.
+/// An index of the table of connections in the template.
 struct ExpectedIndex {
     name: &'static str,
     keys: [&'static str; 2],
-    /// What is read of a row besides keys.
+    /// The attributes that are read besides keys.
     projected: &'static [&'static str],
-    /// What is so without it.
+    /// The consequence when it is missing.
     without: &'static str,
 }
 
@@ -44,7 +45,7 @@ const INDEXES: [ExpectedIndex; 2] = [
     },
 ];
 
-/// A table, as the template has it.
+/// A table of the template.
 struct Expected {
     id: &'static str,
     keys: [&'static str; 2],
@@ -97,7 +98,7 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
     findings
 }
 
-/// What a table that outlives its stack is without deletion protection.
+/// The danger for a table without deletion protection that should outlive its stack.
 fn without_protection(id: &str) -> Option<&'static str> {
     match id {
         "MessagesTable" => Some("off, so that one call deletes the log of every room"),
@@ -182,7 +183,7 @@ fn of_index(
         return Finding::problem(Area::Tables, subject, what).remedy(patient.aws(&mend));
     }
     match index.index_status() {
-        // The emulator leaves it out of indexes that came with their table.
+        // The emulator gives no status for indexes that were created with their table.
         None | Some(IndexStatus::Active | IndexStatus::Updating) => Finding::ok(Area::Tables, subject, "ACTIVE"),
         Some(status) => {
             let what = format!("the index is {status}; until it is ACTIVE, {without}");
@@ -204,7 +205,7 @@ fn create_index(
     indexes: &[GlobalSecondaryIndexDescription],
     expected: &ExpectedIndex,
 ) -> String {
-    // DynamoDB wants the keys of the table and of all of its indexes, and no others.
+    // DynamoDB wants the keys of the table and of all its indexes to be defined, and no other attributes.
     let of_others = indexes.iter().flat_map(|index| names(index.key_schema()));
     let mut keys: Vec<_> = TABLES[0].keys.into_iter().chain(of_others).chain(expected.keys).collect();
     keys.sort_unstable();

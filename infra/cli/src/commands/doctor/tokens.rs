@@ -1,4 +1,4 @@
-//! What signs tokens: the secret, or the issuer's keys.
+//! The keys of tokens: the secret, or those of the issuer.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::{
     patient::{Patient, unanswered},
 };
 
-/// Bytes of a secret at the least: of HS256's hash.
+/// The fewest bytes of a secret: as many as a hash of HS256 has.
 const SECRET_BYTES: usize = 32;
 
-/// How long the issuer may take.
+/// The time for the issuer's answer.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Looks at what signs tokens.
+/// Checks the keys of tokens.
 pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(arn) = patient.stack.optional_output("AuthSecretArn") {

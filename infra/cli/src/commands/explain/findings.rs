@@ -7,7 +7,8 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Findings {
     pub(crate) id: Option<String>,
-    /// When a function said that it accepted it, in milliseconds since the Unix epoch. Nothing of what a producer wrote to the queue.
+    /// The time of the log line in which a function accepted it, in milliseconds since the Unix epoch. There is none
+    /// for a message that a producer wrote to the queue.
     pub(crate) accepted_at: Option<u64>,
     pub(crate) logged: Option<Logged>,
     /// The log's newest number.
@@ -15,14 +16,14 @@ pub(crate) struct Findings {
     /// The oldest number that the log still has.
     pub(crate) first_seq: Option<u64>,
     pub(crate) broadcast: Broadcast,
-    /// When a function said that it posted it, in milliseconds since the Unix epoch.
+    /// The time of the log line in which a function posted it, in milliseconds since the Unix epoch.
     pub(crate) posted_at: Option<u64>,
-    /// Messages that wait in the queues before the log, those in flight among them, about.
+    /// About how many messages are in the queues before the log, waiting or in flight.
     pub(crate) waiting: u64,
-    /// Jobs that wait in the queue of shards, those in flight among them, about.
+    /// About how many jobs are in the shard queue, waiting or in flight.
     pub(crate) waiting_jobs: u64,
     pub(crate) dead_letters: Vec<DeadLetter>,
-    /// What could not be looked at, and why.
+    /// The sources that could not be read, with the reason.
     pub(crate) unseen: Vec<String>,
 }
 
@@ -34,18 +35,18 @@ pub(crate) struct Logged {
     pub(crate) from: String,
     pub(crate) sent_at: u64,
     pub(crate) appended_at: u64,
-    /// In how many shards it goes out; 0 is directly.
+    /// The number of shards that it goes out in; 0 means that it is posted directly.
     pub(crate) shards: u16,
 }
 
-/// What the log's rows say of a message's broadcast.
+/// The state of a message's broadcast, as the log's rows show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Broadcast {
-    /// Nothing: it is under way, or ended without a row, as most do.
+    /// There is no row: the broadcast is under way, or has ended without one, as most do.
     #[default]
     Unwritten,
-    /// It is out, or was given up for good.
+    /// It has ended.
     Finished,
     /// It stopped in the middle, and goes on when its records come back.
     Unfinished,

@@ -1,4 +1,4 @@
-//! What the functions' log lines say of a message.
+//! The functions' log lines about a message.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use super::findings::Findings;
 use crate::{failure::Causes, stack::Stack};
 
-/// How long one log group is looked through: of a busy stack's, CloudWatch reads gigabytes for one answer.
+/// The time for searching one log group: in a busy stack, CloudWatch would read gigabytes for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks through the logs. Those that cannot be read are noted.
+/// Searches the logs. Log groups that cannot be read are noted.
 pub(super) async fn read(
     stack: &Stack,
     room: &RoomId,
@@ -47,7 +47,7 @@ pub(super) async fn read(
     }
 }
 
-/// When the first line was written that says it, in milliseconds since the Unix epoch.
+/// The time of the first line that says it, in milliseconds since the Unix epoch.
 async fn first(
     stack: &Stack,
     group: &str,
@@ -58,7 +58,7 @@ async fn first(
     let client = CloudWatchLogs::new(&stack.sdk);
     let mut token = None;
     loop {
-        // A room's characters mean nothing in a pattern; ids may have quotes, and are compared here.
+        // A room's characters have no meaning in a filter pattern. Ids may contain quotes, so they are compared here.
         let filter = client.filter_log_events().log_group_name(group).filter_pattern(format!("\"{room}\""));
         let filter = filter.start_time(i64::try_from(since).unwrap_or_default()).set_next_token(token);
         let page = filter.send().await.map_err(|error| Causes(&error).to_string())?;
@@ -79,7 +79,8 @@ fn says_accepted(line: &Value, room: &RoomId, id: &str) -> bool {
     line["message"] == "accepted" && line["room"] == room.as_str() && line["id"] == id
 }
 
-/// Of a broadcast that was interrupted, a row says how far it got.
+/// Whether a line says that the message was posted. An interrupted broadcast does not count: the row of its progress
+/// says how far it got.
 fn says_posted(line: &Value, room: &RoomId, seq: Option<u64>) -> bool {
     let (first, last) = (line["firstSeq"].as_u64(), line["lastSeq"].as_u64());
     let has = |seq: u64| first.is_some_and(|first| first <= seq) && last.is_some_and(|last| seq <= last);

@@ -1,4 +1,4 @@
-//! `roomcast explain`: what became of a message, from every place that knows something of it.
+//! `roomcast explain`: tells what became of a message, from every place that knows something of it.
 
 mod findings;
 mod logs;
@@ -58,10 +58,11 @@ struct Shown<'a> {
     verdict: &'a str,
 }
 
-/// Gathers what is known, and says what it amounts to. The exit code is 1 unless the message is out, or on its way.
+/// Gathers all that is known of a message, and prints a verdict. The exit code is 1 unless the message is out or on its
+/// way.
 ///
 /// # Errors
-/// When a table or queue does not answer. Logs that cannot be read are left out, and that is said.
+/// When a table or queue does not answer. Logs that cannot be read are left out, and a note says so.
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     let findings = gather(&options, stack).await?;
     let (outcome, told) = verdict(&findings);
@@ -107,14 +108,15 @@ async fn gather(options: &Options, stack: &Stack) -> Result<Findings, Failure> {
         findings.dead_letters = dead_letters(&sqs, stack.output("DlqUrl")?, room, &id).await?;
         logs::read(stack, room, &id, seq, options.hours, &mut findings).await;
     }
-    // Before and after the log was read: what was in a queue at neither time was in none while it was looked for.
+    // The queues are looked at before and after the log is read: a message that was in them at neither time was in none
+    // meanwhile.
     let (waiting, waiting_jobs) = self::waiting(&sqs, stack).await?;
     findings.waiting = findings.waiting.max(waiting);
     findings.waiting_jobs = findings.waiting_jobs.max(waiting_jobs);
     Ok(findings)
 }
 
-/// How many messages are in the queues before the log, and how many jobs in that of the shards, those in flight among them.
+/// The number of messages in the queues before the log, and of jobs in the shard queue; both include those in flight.
 async fn waiting(sqs: &Sqs, stack: &Stack) -> Result<(u64, u64), Failure> {
     let total = async |output| {
         let (waiting, in_flight) = letters::depth(sqs, stack.output(output)?).await?;
@@ -154,7 +156,7 @@ async fn find(
     Ok(None)
 }
 
-/// What rows of progress, and the entries after it, say of a message.
+/// The state of a message's broadcast, by the rows of progress and by the entries after the message.
 async fn broadcast(
     log: &LogTable<SystemClock>,
     room: &RoomId,
@@ -162,7 +164,7 @@ async fn broadcast(
     shards: Option<NonZeroU16>,
 ) -> Result<Broadcast, shared::store::StoreError> {
     if let Some(shards) = shards {
-        // An entry's floor speaks of the room's own group, which is done with it as soon as the jobs are queued.
+        // An entry's floor is about the room's own group, which has finished as soon as the jobs are queued.
         let done = log.shards_done(room, shards).await?;
         return Ok(if done >= seq { Broadcast::Finished } else { Broadcast::Unwritten });
     }

@@ -1,17 +1,17 @@
-//! What all findings amount to, in one sentence.
+//! The verdict on all findings, in one sentence.
 
 use serde::Serialize;
 
 use super::findings::{Broadcast, Findings};
 use crate::output::in_line;
 
-/// In a word.
+/// The verdict in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     /// It is out.
     Posted,
-    /// It is in the log, and either out or about to be: nothing says which.
+    /// It is in the log, and either out or about to be; nothing tells which.
     Logged,
     /// Its broadcast stopped in the middle.
     Unfinished,
@@ -21,12 +21,12 @@ pub(crate) enum Outcome {
     DeadLetter,
     /// It was in the log, and has expired.
     Expired,
-    /// Nobody knows of it.
+    /// It is nowhere to be found.
     Unknown,
 }
 
 impl Outcome {
-    /// Whether there is nothing to be done.
+    /// Whether the operator need not do anything.
     pub(crate) fn is_well(self) -> bool {
         matches!(self, Self::Posted | Self::Logged | Self::Waiting)
     }

@@ -1,4 +1,4 @@
-//! Where the steps are taken: the rooms, the clients, and what earlier steps have come by.
+//! The ground that all steps share: the rooms, the clients, and the results of earlier steps.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::{
     traces::Traces,
 };
 
-/// Seconds that the steps' tokens are good for.
+/// Seconds for which the steps' tokens are valid.
 const TOKEN_SECONDS: u64 = 600;
 
-/// Characters of a room's name that nobody else has.
+/// The number of random characters in a room's name.
 const RANDOM: usize = 12;
 
-/// Between two looks.
+/// The time between two looks.
 const POLL: Duration = Duration::from_millis(200);
 
 /// The ground of one run.
 pub(super) struct Ground<'a> {
     pub(super) stack: &'a Stack,
-    /// How long one answer may take.
+    /// The time for one answer.
     pub(super) within: Duration,
     /// The room of most steps.
     pub(super) room: String,
     /// The room of shard jobs and dead letters.
     pub(super) other_room: String,
-    /// A room that tells who is there, where the stack has such rooms.
+    /// A room with presence, if the stack has such rooms.
     pub(super) presence_room: Option<String>,
-    /// Who sends.
+    /// The client that sends.
     pub(super) alice: Option<Client>,
-    /// Who listens.
+    /// The client that listens.
     pub(super) bob: Option<Client>,
     /// The number of the last message that was received.
     pub(super) last: u64,
@@ -43,7 +43,7 @@ pub(super) struct Ground<'a> {
 
 impl<'a> Ground<'a> {
     pub(super) fn new(stack: &'a Stack, within: Duration) -> Result<Self, Failure> {
-        // Fails before anything is made when this is another stack than Roomcast's.
+        // The command fails before it makes anything when this is no stack of Roomcast.
         for output in ["ConnectionsTable", "MessagesTable", "QueueUrl", "ShardQueueUrl", "DlqUrl", "EventBusName"] {
             stack.output(output)?;
         }
@@ -59,7 +59,7 @@ impl<'a> Ground<'a> {
         ["alice", "bob"].map(|name| format!("{}:{name}", self.room))
     }
 
-    /// What is left of the run.
+    /// All that the run leaves behind.
     pub(super) fn traces(&self) -> Traces {
         let rooms = [self.room.clone(), self.other_room.clone()].into_iter().chain(self.presence_room.clone());
         Traces { rooms: rooms.collect(), subjects: self.subjects().to_vec() }
@@ -85,7 +85,7 @@ impl<'a> Ground<'a> {
         self.bob.as_mut().ok_or_else(not_connected)
     }
 
-    /// Sends a message to the room; the id that it was accepted under.
+    /// Sends a message to the room; returns the id under which it was accepted.
     pub(super) async fn say(&mut self, text: &str) -> Result<String, Failure> {
         let frame = json!({ "action": "sendMessage", "roomId": self.room, "data": { "smoke": text } });
         let within = self.within;
@@ -93,7 +93,7 @@ impl<'a> Ground<'a> {
         Ok(accepted["id"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until the listener has a message of a room with this id; its number.
+    /// Waits until the listener has the message with this id in a room; returns its number.
     pub(super) async fn hears(&mut self, room: &str, id: &str) -> Result<u64, Failure> {
         let within = self.within;
         let has_it = |frame: &Frame| frame.messages(room).any(|message| message["id"] == id);
@@ -102,7 +102,7 @@ impl<'a> Ground<'a> {
         seq.ok_or_else(|| Failure::Met(format!("the broadcast has no numbers: {}", frame.json)))
     }
 
-    /// Ends what connections there are.
+    /// Closes all connections.
     pub(super) async fn hang_up(&mut self) {
         for client in [self.alice.take(), self.bob.take()].into_iter().flatten() {
             client.close().await;
@@ -119,16 +119,16 @@ pub(super) fn has(messages: &Value, id: &str) -> bool {
     messages.as_array().is_some_and(|messages| messages.iter().any(|message| message["id"] == id))
 }
 
-/// A room with this ending that tells who is there, if there can be one.
+/// A room with presence whose name has this ending, if there can be one.
 fn presence_room(stack: &Stack, ending: &str) -> Option<String> {
     let patterns = stack.parameters.get("PresenceRooms")?;
     let mut beginnings = patterns.split(',').filter_map(|pattern| pattern.trim().strip_suffix('*'));
     let mut rooms = beginnings.by_ref().map(|beginning| format!("{beginning}{ending}"));
-    // A personal room is its owner's.
+    // A personal room can only be joined by its owner.
     rooms.find(|room| RoomId::parse(room).is_ok_and(|room| room.owner().is_none()))
 }
 
-/// Looks until there is something.
+/// Looks again and again until something is found.
 pub(super) async fn eventually<'g, T>(
     ground: &mut Ground<'g>,
     what: &str,

@@ -1,6 +1,6 @@
-//! `roomcast smoke`: tries a deployed stack from end to end, a step for each thing that can break.
+//! `roomcast smoke`: tries a deployed stack from end to end, with a step for each thing that can break.
 //!
-//! Everything happens in rooms of random names; what is left of them is removed at the end, however it ends.
+//! Everything happens in rooms with random names. All that is left of them is removed at the end, whatever the result.
 
 mod ground;
 mod optional;
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::{ground::Ground, steps::STEPS};
 use crate::{failure::Failure, output::Output, stack::Stack};
 
-/// All steps together.
+/// The time for all steps together.
 const ALL_WITHIN: Duration = Duration::from_secs(50);
 
 /// Options of `roomcast smoke`.
@@ -32,7 +32,7 @@ pub struct Options {
     pub fail_fast: bool,
 }
 
-/// What became of a step.
+/// The result of a step.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     step: &'a str,
@@ -51,7 +51,7 @@ enum Outcome {
     Failed,
 }
 
-/// Tries the stack. Exit code 1 when a step failed.
+/// Tries the stack. The exit code is 1 when a step failed.
 ///
 /// # Errors
 /// When it could not begin, was interrupted, or could not remove what it made.
@@ -75,7 +75,8 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Every step in turn; whether all passed. One that fails does not end it: what else fails tells where the fault is.
+/// Takes every step in turn; returns whether all passed. The steps after a failed one are taken too, since their
+/// results help to find the fault.
 async fn try_all(ground: &mut Ground<'_>, is_fail_fast: bool, output: Output) -> bool {
     let begun = Instant::now();
     let (mut passed, mut failed) = (0, 0);

@@ -1,4 +1,4 @@
-//! Steps of what a stack may do without: state, presence, ephemeral messages.
+//! Steps for features that a stack may be without: state, presence, ephemeral messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::{failure::Failure, stack::Stack};
 /// The key that is set.
 const KEY: &str = "smoke";
 
-/// Between two ephemeral messages: one that came too late is dropped, as the first one may while its function starts.
+/// The time between two ephemeral messages. One that is too late is dropped, which may happen to the first while its
+/// function starts.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether a room keeps state.
@@ -21,7 +22,7 @@ pub(super) fn keeps_state(stack: &Stack, room: &str) -> bool {
     RoomPatterns::parse(rooms).is_ok_and(|rooms| rooms.matches(&room))
 }
 
-/// Sets a key, and reads it as one does who comes later.
+/// Sets a key, and reads it as a client that joins later.
 pub(super) async fn state(ground: &mut Ground<'_>) -> Result<(), Failure> {
     let (room, within) = (ground.room.clone(), ground.within);
     let set = json!({ "action": "sendMessage", "roomId": room, "key": KEY, "data": { "smoke": "state" } });
@@ -56,7 +57,7 @@ pub(super) async fn ephemeral(ground: &mut Ground<'_>) -> Result<(), Failure> {
     tried.map_err(|_| Failure::Met(format!("no ephemeral message came within {within:?}")))?
 }
 
-/// Comes into a room that tells who is there, and goes.
+/// Joins a room with presence, and leaves it.
 pub(super) async fn presence(ground: &mut Ground<'_>) -> Result<(), Failure> {
     let Some(room) = ground.presence_room.clone() else { return Ok(()) };
     let within = ground.within;
@@ -71,7 +72,7 @@ pub(super) async fn presence(ground: &mut Ground<'_>) -> Result<(), Failure> {
     };
     ground.bob()?.wait("the frame that says who is there", within, tells).await?;
     ground.bob()?.request("left", json!({ "action": "leaveRoom", "roomId": room }), within).await?;
-    // Until then a row of it may be written anew.
+    // Before that, the room's row may be written anew.
     let parsed = RoomId::parse(&room).map_err(|error| Failure::Met(error.to_string()))?;
     eventually(ground, "the end of presence in the room", async |ground| {
         let table = ground.stack.output("ConnectionsTable")?;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{failure::Failure, traces};
 
-/// The numbers of messages that were never in a log: those of a shard job that no fan-out has made.
+/// The first number of the shard job's messages, which were never in a log: no fan-out has made the job.
 const FIRST: u64 = 1;
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ pub(super) const STEPS: [Step; 15] = [
 ];
 
 impl Step {
-    /// Whether the stack has what it tries.
+    /// Whether the stack has the feature that the step tries.
     pub(super) fn is_for(self, ground: &Ground<'_>) -> bool {
         match self {
             Self::State => optional::keeps_state(ground.stack, &ground.room),
@@ -186,7 +186,7 @@ async fn event(ground: &mut Ground<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A job as fan-out makes them for large rooms, for a room that is cut into one shard.
+/// Sends a job as fan-out makes it for large rooms, here for a room that is cut into one shard.
 async fn shard(ground: &mut Ground<'_>) -> Result<(), Failure> {
     let room = ground.other_room.clone();
     let parsed = RoomId::parse(&room).map_err(|error| Failure::Met(error.to_string()))?;
@@ -207,7 +207,7 @@ async fn resume(ground: &mut Ground<'_>) -> Result<(), Failure> {
     }
     let id = ground.say("resume").await?;
     ground.bob = Some(ground.connect(&subject).await?);
-    // Others are not missed by who comes back as soon as this.
+    // Nobody else sends, so a client that comes back misses only this message.
     let asked = json!({ "action": "joinRoom", "roomId": room, "after": last });
     let joined = ground.bob()?.request("joined", asked, within).await?;
     let other = json!({ "action": "joinRoom", "roomId": ground.other_room });
@@ -215,7 +215,7 @@ async fn resume(ground: &mut Ground<'_>) -> Result<(), Failure> {
     if has(&joined["messages"], &id) {
         return Ok(());
     }
-    // It is broadcast after the join instead.
+    // The message was broadcast after the join, so it is no part of the reply.
     ground.hears(&room, &id).await.map(drop)
 }
 

@@ -1,4 +1,4 @@
-//! `roomcast stats`: what a stack, or one of its rooms, is doing.
+//! `roomcast stats`: shows what a stack, or one of its rooms, is doing.
 
 mod rates;
 mod room;
@@ -19,10 +19,10 @@ pub struct Options {
     room: Option<RoomId>,
 }
 
-/// Shows it.
+/// Shows the room or the stack.
 ///
 /// # Errors
-/// When a table or queue does not answer. Metrics that cannot be read are left out, and that is said.
+/// When a table or queue does not answer. Metrics that cannot be read are left out, and a note says so.
 pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<ExitCode, Failure> {
     match options.room {
         Some(room) => room::show(&room, stack, output).await?,

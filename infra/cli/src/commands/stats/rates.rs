@@ -1,4 +1,4 @@
-//! What CloudWatch knows of the last minutes.
+//! CloudWatch's metrics of the last minutes.
 
 use std::{
     collections::BTreeMap,
@@ -13,16 +13,16 @@ use aws_sdk_cloudwatch::{
 
 use crate::{failure::Failure, stack::Stack};
 
-/// The minutes that rates are of.
+/// The minutes over which rates are averaged.
 pub(super) const MINUTES: u64 = 5;
 
-/// Seconds of a value.
+/// The seconds of one value of a metric.
 const PERIOD: i32 = 60;
 
 /// The namespace of the stack's own metrics.
 const OWN: &str = "Roomcast";
 
-/// What is shown of the stack's own metrics, each with the functions that count it.
+/// The stack's own metrics that are shown, each with the functions that count it.
 const COUNTS: [(&str, &[&str]); 13] = [
     ("Accepted", &["message", "relay"]),
     ("Refused", &["message"]),
@@ -39,16 +39,16 @@ const COUNTS: [(&str, &[&str]); 13] = [
     ("EphemeralPosts", &["ephemeral"]),
 ];
 
-/// What CloudWatch says.
+/// The values of the metrics.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Of each queue, by its name: for how many seconds its oldest message has waited.
+    /// Seconds for which the oldest message of each queue has waited, by the queue's name.
     pub(super) oldest: BTreeMap<String, f64>,
-    /// Of each of the stack's own metrics, by its name, how many a second. Without those of which nothing came.
+    /// The rate a second of each of the stack's own metrics, by its name, without those that had no values.
     pub(super) rates: BTreeMap<&'static str, f64>,
 }
 
-/// Asks for what is known of queues, and of the stack's own metrics.
+/// Reads the metrics of some queues, and the stack's own.
 pub(super) async fn read(stack: &Stack, queues: &[&str]) -> Result<Known, Failure> {
     let mut asked = Vec::new();
     for (number, queue) in queues.iter().enumerate() {
@@ -75,7 +75,7 @@ pub(super) async fn read(stack: &Stack, queues: &[&str]) -> Result<Known, Failur
                 continue;
             }
             if let (true, Some(queue)) = (id.starts_with('q'), queues.get(number)) {
-                // Of the newest minute, which comes first.
+                // The newest minute comes first.
                 known.oldest.insert((*queue).to_owned(), result.values()[0]);
             } else if let Some((name, _)) = counts.get(number) {
                 let sum: f64 = result.values().iter().sum();

@@ -27,23 +27,23 @@ struct Shown<'a> {
     head_seq: Option<u64>,
     /// The oldest number that the log still has.
     first_seq: Option<u64>,
-    /// Where the log was started last, or carried on near its end.
+    /// The number at which the log was last started, or carried on near its end.
     fence_seq: Option<u64>,
     /// When the newest message was logged, in milliseconds since the Unix epoch.
     last_logged_at: Option<u64>,
-    /// In how many shards the newest message went out; 0 is directly.
+    /// The number of shards in which the newest message went out; 0 means that it was posted directly.
     shards: u16,
     /// A broadcast of the room that stopped in the middle.
     unfinished: Option<Unfinished>,
     behind: Option<Behind>,
-    /// What presence has published of the room.
+    /// The list of members that presence has published.
     presence: Option<Presence>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Presence {
-    /// The version of what is published.
+    /// The version of the published list.
     rev: u64,
     /// Members whom clients see: distinct subjects.
     count: u64,
@@ -56,7 +56,7 @@ struct Presence {
 struct Unfinished {
     /// Every number up to this one is out.
     done_seq: u64,
-    /// Up to this one, those below the slot have everything.
+    /// Connections below the slot have everything up to this number.
     up_to_seq: u64,
     /// The slot, of 65,536.
     slot: u16,
@@ -65,15 +65,15 @@ struct Unfinished {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Behind {
-    /// How long the room's oldest message had waited when it was seen last, in milliseconds.
+    /// The time that the room's oldest message had waited when it was last seen, in milliseconds.
     waited_ms: u64,
-    /// When that was, in milliseconds since the Unix epoch.
+    /// The time when it was seen, in milliseconds since the Unix epoch.
     seen_at: u64,
     /// The share of its messages that is admitted now.
     admitted: f64,
 }
 
-/// Shows it.
+/// Shows the room.
 pub(super) async fn show(room: &RoomId, stack: &Stack, output: &Output) -> Result<(), Failure> {
     let client = DynamoDb::new(&stack.sdk);
     let members = members(room, &client, stack).await?;
@@ -105,7 +105,7 @@ pub(super) async fn show(room: &RoomId, stack: &Stack, output: &Output) -> Resul
             up_to_seq: progress.up_to,
             slot: progress.slot,
         }),
-        // The table keeps rows for a while that say nothing any more.
+        // The table keeps rows for a while after they have lost their effect.
         behind: congestion.filter(|row| row.ends_at() > now).map(|row| Behind {
             waited_ms: row.sight.waited(),
             seen_at: row.sight.seen_at,

@@ -30,9 +30,9 @@ const QUEUES: [(&str, &str); 8] = [
 struct Shown<'a> {
     stack: &'a str,
     queues: Vec<Queue>,
-    /// Rows of the table of connections, about: AWS counts every six hours.
+    /// About how many rows the table of connections has: AWS counts them every six hours.
     connection_rows: Option<i64>,
-    /// A second, in the last five minutes; nothing without metrics.
+    /// Rates a second over the last five minutes; empty without metrics.
     rates: BTreeMap<&'static str, f64>,
     behind: Vec<Behind>,
 }
@@ -42,11 +42,11 @@ struct Shown<'a> {
 struct Queue {
     #[serde(rename = "queue")]
     name: &'static str,
-    /// Messages that wait, about.
+    /// About how many messages wait.
     waiting: u64,
-    /// Messages that a function has, about.
+    /// About how many messages a function is processing.
     in_flight: u64,
-    /// How long the oldest has waited, as CloudWatch saw it in the last minutes.
+    /// Seconds for which the oldest message has waited, as CloudWatch saw it in the last minutes.
     oldest_seconds: Option<f64>,
 }
 
@@ -56,11 +56,11 @@ struct Behind {
     group: String,
     /// The share of its messages that is admitted now.
     admitted: f64,
-    /// Since when, in milliseconds since the Unix epoch.
+    /// The time since when this is so, in milliseconds since the Unix epoch.
     since: u64,
 }
 
-/// Shows it.
+/// Shows the stack.
 pub(super) async fn show(stack: &Stack, output: &Output) -> Result<(), Failure> {
     let (sqs, dynamodb) = (Sqs::new(&stack.sdk), DynamoDb::new(&stack.sdk));
     let urls: Vec<_> =
@@ -87,7 +87,7 @@ pub(super) async fn show(stack: &Stack, output: &Output) -> Result<(), Failure> 
         queues,
         connection_rows: described.table.and_then(|table| table.item_count),
         rates: known.rates,
-        // An open cut means nothing any more.
+        // A cut that admits everything has no effect any more.
         behind: behind.filter(|behind| behind.admitted < 1.0).collect(),
     };
     output.item(&shown, || text(&shown));

@@ -7,15 +7,15 @@ use super::Row;
 
 /// A fault.
 pub(super) struct Fault {
-    /// What is wrong, for the table.
+    /// The name of the fault, for the table.
     pub(super) name: &'static str,
-    /// How it comes about.
+    /// The way in which it is caused.
     pub(super) cause: Cause,
-    /// Where `doctor` finds it.
+    /// The area in which `doctor` finds it.
     pub(super) area: &'static str,
-    /// What of.
+    /// The subject of the finding.
     pub(super) subject: &'static str,
-    /// A part of what it says.
+    /// A part of the finding's text.
     pub(super) says: &'static str,
     /// The words of `roomcast` that mend it when the remedy is to look first.
     pub(super) by_hand: &'static str,
@@ -26,7 +26,7 @@ pub(super) enum Cause {
     Commands(&'static [&'static str]),
     /// A variable of a function, with its wrong value.
     Variable(&'static str, &'static str, &'static str),
-    /// So many dead letters.
+    /// This many dead letters.
     Letters(usize),
 }
 

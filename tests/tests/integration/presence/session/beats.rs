@@ -1,4 +1,5 @@
-//! What a member's `sync` does: it renews the lease, tells where presence stands, and has rooms looked at that nobody looks at.
+//! The effects of a member's `sync`: it renews the lease, tells the version of presence, and has rooms looked at that
+//! were not for long.
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -127,7 +128,7 @@ async fn a_members_row_that_is_about_to_expire_lasts_longer_with_its_data() {
     assert!(present_until(&renewed) > world.clock.unix_seconds() + LEASE - 2);
 }
 
-/// As when `LIFECYCLE_ROOMS` is set on a running stack.
+/// This happens when `LIFECYCLE_ROOMS` is set on a running stack.
 #[tokio::test]
 async fn rows_of_connections_that_did_not_count_yet_do_where_everybody_counts() {
     let world = World::new();

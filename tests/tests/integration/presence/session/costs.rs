@@ -1,4 +1,4 @@
-//! What presence costs: calls and units, in rooms that have it and in those that have not.
+//! The cost of presence in calls and units, in rooms with and without it.
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -16,7 +16,7 @@ fn spent(world: &World, since: &mut usize) -> Vec<(String, f64)> {
     spent
 }
 
-/// What a stay in a room takes: joining, two beats, leaving, joining again, being gone.
+/// The cost of a stay in a room: joining, two beats, leaving, joining again, being gone.
 async fn stay(world: &World, room: &str, mut act: impl AsyncFnMut(&str, Option<Value>)) -> Vec<Vec<(String, f64)>> {
     let mut since = world.dynamodb.metered_calls().len();
     let mut stages = Vec::new();
@@ -94,7 +94,7 @@ async fn a_room_that_has_presence_no_more_costs_nothing_more() {
 async fn a_member_costs_what_the_design_says() {
     let world = World::new();
     let mut since = 0;
-    // What a room without presence takes.
+    // The cost in a room without presence.
     world.join("bob-1=", "plain").await;
     let plain_join = spent(&world, &mut since);
     world.sync("bob-1=", &["plain"]).await;

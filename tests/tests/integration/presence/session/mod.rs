@@ -1,4 +1,4 @@
-//! What the session function does for presence and lifecycle events.
+//! The session function's part in presence and lifecycle events.
 
 mod beats;
 mod costs;

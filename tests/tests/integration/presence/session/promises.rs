@@ -1,5 +1,5 @@
-//! What the ticks of many environments promise together: every change is looked at (P2), and nobody is present for longer than two
-//! leases who is gone (P7).
+//! The promises of the ticks of many environments together: every change is looked at (P2), and nobody who is gone
+//! counts as present for longer than two leases (P7).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -79,13 +79,13 @@ fn every_change_whose_tick_was_sent_is_followed_by_a_look_a_second_later() {
     for_each_seed("looks", 6, every_change_is_followed_by_a_look);
 }
 
-/// What function `presence` does, in short: a while after each tick it looks at the rows, and publishes.
+/// A simple form of the function `presence`: some time after each tick it reads the rows, and publishes them.
 #[derive(Default)]
 struct Publisher {
     /// When the next tick is due that was taken, by room.
     due: Vec<(u64, String)>,
     seen: usize,
-    /// Who is published, by room.
+    /// The published members, by room.
     published: BTreeMap<String, BTreeSet<String>>,
 }
 

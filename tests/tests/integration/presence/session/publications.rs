@@ -1,4 +1,4 @@
-//! What publications cost: each call counted, and `roomcast cost` held against it.
+//! The cost of publications: each call is counted, and `roomcast cost` is compared with the counts.
 
 #![expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
 
@@ -145,7 +145,7 @@ async fn publications_cost_what_the_model_says() {
     let (mut counts, mut newest) = (Counts::default(), MEMBERS);
     for change in 0..2 * MEMBERS {
         world.clock.advance(Duration::from_secs(296));
-        // As many as there were, on the average.
+        // On average the number of members stays the same.
         if matches!(change % 4, 0 | 3) {
             world.enter(&connection(newest), ROOM, json!("x".repeat(28))).await;
             newest += 1;
@@ -158,7 +158,7 @@ async fn publications_cost_what_the_model_says() {
         }
         publisher.look().await;
         counts.add_calls(calls(&world.dynamodb, &mut since).into_iter().map(|call| call.operation));
-        // What posts it reads the room once more.
+        // The function that posts it reads the room once more.
         counts.add_calls(["Query"]);
         let row = world.dynamodb.endpoint().calls_of("PutItem").pop().unwrap();
         counts.add("Posts", row.body["Item"]["connections"]["N"].as_str().unwrap().parse().unwrap());
@@ -179,7 +179,7 @@ async fn publications_cost_what_the_model_says() {
         }],
     });
     let mut besides = NOT_COUNTED.to_vec();
-    // Those of joins, beats and leases, which are counted with them.
+    // These belong to joins, beats and leases, and are counted there.
     besides.extend(["ReadUnits", "WriteUnits", "UpdateItem", "BatchGetItem", "Session", "Replies", "FramesIn"]);
     counts.assert_model(&Counts::of_model(&workload, &["presence"]), &besides);
 }

@@ -6,7 +6,7 @@ use testkit::events;
 
 use super::world::{LEASE, World};
 
-/// What a row says of its connection being present: `memberOf`, `listed`, `data`.
+/// The fields of a row about presence: `memberOf`, `listed`, `data`.
 fn presence_of(row: &Value) -> (Option<&str>, bool, Option<&str>) {
     assert_eq!(row["memberOf"].is_string(), row["presentUntil"].is_u64(), "{row}");
     (row["memberOf"].as_str(), row["listed"] == true, row["data"].as_str())

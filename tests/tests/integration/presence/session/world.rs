@@ -30,7 +30,7 @@ use crate::log::{client, event, nobody_expires};
 
 pub(super) const LEASE: u64 = 1_200;
 
-/// Within this time, in microseconds, SQS takes a deduplication id of a group once.
+/// The time in which SQS takes a deduplication id of a group only once, in microseconds.
 const DEDUPLICATED: u64 = 5 * 60 * 1_000_000;
 
 /// The tables, the time, the queue and one environment.
@@ -44,7 +44,7 @@ pub(super) struct World {
 /// An environment of the session function.
 pub(super) struct Environment(SessionFunction<TestClock, TickQueue>);
 
-/// What came of an event.
+/// The answer to an event.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) reply: Value,
@@ -135,7 +135,7 @@ impl World {
         self.dynamodb.raw_row(connection, room).unwrap_or_default()
     }
 
-    /// Writes what is published of a room: a JSON text with the members by name, or how many there are.
+    /// Writes a room's published list: a JSON text with the members by name, or their count.
     pub(super) fn publish(&self, room: &str, rev: u64, count: u64, members: Option<&Value>) {
         let mut row = json!({
             "connectionId": format!("presence/{room}"), "roomId": room, "rev": rev, "count": count, "everybody": count,
@@ -205,12 +205,12 @@ impl Environment {
         Answer { status: response.status_code, reply, ticks }
     }
 
-    /// Sends a frame of a connection whose subject is what its name begins with: `ann-1=` is one of Ann's.
+    /// Sends a frame of a connection. Its subject is the beginning of its name: `ann-1=` is one of Ann's.
     pub(super) async fn ask(&self, connection: &str, frame: Value) -> Answer {
         self.handle(events::frame(connection, subject(connection), &frame.to_string())).await
     }
 
-    /// As [`Self::ask`]; the reply as it stands.
+    /// Like [`Self::ask`], but returns the reply as text.
     pub(super) async fn text_of(&self, connection: &str, frame: Value) -> String {
         let asked = event(events::frame(connection, subject(connection), &frame.to_string()));
         self.0.handle(asked, &Metrics::default()).await.unwrap().body.unwrap()
@@ -240,12 +240,12 @@ pub(super) fn sync_of(rooms: &[&str]) -> Value {
 }
 
 impl TickQueue {
-    /// Whether it takes nothing.
+    /// Sets whether the queue refuses everything.
     pub(super) fn set_down(&self, is_down: bool) {
         self.state.is_down.set(is_down);
     }
 
-    /// How many calls there were.
+    /// The number of calls.
     pub(super) fn calls(&self) -> usize {
         self.state.calls.get()
     }

@@ -1,4 +1,4 @@
-//! What each step does.
+//! The effect of each step.
 
 use super::{
     consumer::{brought_out, finished_records, give_credit, interrupted, next, number, numbers_of_jobs, posted_beyond},
@@ -147,7 +147,7 @@ fn receive(scenario: &Scenario, world: &mut World, queue: usize, records: std::o
         phase: Phase::Read,
     };
     world.consumers.push(consumer);
-    // What is read now changes meanwhile only by consumers whose hold has ended, and those write nothing that is read.
+    // Only consumers whose hold has ended can change what is read now, and those write nothing that is read.
     if scenario.has(Rule::HeldSaves) && scenario.has(Rule::ReadAgain) && !scenario.memory {
         let (last, end) = (world.consumers.len() - 1, world.head());
         read(scenario, world, last, end);
@@ -179,7 +179,8 @@ fn read(scenario: &Scenario, world: &mut World, consumer: usize, head: u8) {
     end_of_hold(scenario, world, consumer);
 }
 
-/// What has no number goes into the log, with the way that it goes out in, if the log ends where it ended when it was read.
+/// Appends the messages without numbers, with the layout that they go out in, if the log ends where it ended when it
+/// was read.
 fn append(scenario: &Scenario, world: &mut World, consumer: usize, layout: Layout) {
     let mut at_work = world.consumers[consumer].clone();
     let Phase::Append { head } = at_work.phase else { return };
@@ -273,14 +274,14 @@ fn answer(scenario: &Scenario, world: &mut World, consumer: usize) {
 fn write_row(scenario: &Scenario, world: &mut World, queue: usize, row: Progress) {
     let standing = world.rows[queue];
     world.rows[queue] = row;
-    // A batch that came back smaller than it went ran out of time again: the slots below have more than the row says.
+    // A smaller batch than before ran out of time again: the slots below have more than the row says.
     if row.done < standing.up_to && row.up_to < standing.up_to {
         let numbers = standing.up_to - row.up_to.max(row.done);
         give_credit(scenario, world, numbers * standing.slot);
     }
 }
 
-/// Some of a consumer's records are visible again.
+/// Makes some of a consumer's records visible again.
 fn expire(scenario: &Scenario, world: &mut World, consumer: usize, records: usize) {
     if !world.consumers[consumer].lost {
         spend(&mut world.faults.expiries);
@@ -294,7 +295,7 @@ fn expire(scenario: &Scenario, world: &mut World, consumer: usize, records: usiz
     end_of_hold(scenario, world, consumer);
 }
 
-/// What became of a job that was sent.
+/// The fate of a job that was sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Taken,
@@ -310,7 +311,7 @@ fn send(scenario: &Scenario, world: &mut World, consumer: usize, job: usize, fat
     let (shard, numbers) = jobs.remove(job);
     *failed |= !matches!(fate, Fate::Taken | Fate::Dropped) && scenario.has(Rule::ConfirmSends);
     let (is_over, failed, step) = (jobs.is_empty(), *failed, *step);
-    // Of how many shards it is one was decided with the entry.
+    // The number of shards was decided with the entry.
     let first = numbers.first().unwrap_or_default();
     let of = at_work.own_layout.unwrap_or(world.entry(first).layout).shards();
     match fate {

@@ -1,4 +1,4 @@
-//! What a consumer decides: everything here is of what it has read, but for who is in the room.
+//! The decisions of a consumer: they depend only on what it has read, except for the members of the room.
 
 use super::{
     scenario::{Rule, Scenario},
@@ -16,7 +16,7 @@ pub(crate) fn is_drained(log: &[Entry], rows: &[Progress]) -> bool {
 pub(crate) struct Numbered {
     /// The entries that must be appended.
     pub(crate) new: Vec<Entry>,
-    /// What has to go out.
+    /// The numbers that have to go out.
     pub(crate) hand: Set,
     pub(crate) floor: u8,
 }
@@ -61,7 +61,7 @@ fn job(record: Record) -> Option<(Set, u8)> {
     }
 }
 
-/// What a consumer does next with what it has in hand.
+/// The next phase of a consumer with the numbers in hand.
 pub(crate) fn next(scenario: &Scenario, world: &mut World, consumer: &mut Consumer) {
     let is_of_room = consumer.queue == ROOMS;
     if is_of_room || scenario.has(Rule::ShardDone) {
@@ -88,7 +88,7 @@ pub(crate) fn next(scenario: &Scenario, world: &mut World, consumer: &mut Consum
     }
 }
 
-/// Of how many shards the way is that a number goes: 0 is direct. The entry says so, or the job.
+/// The number of shards that a number goes out in, 0 for a direct post, as the entry or the job says.
 fn way_of(world: &World, consumer: &Consumer, number: u8) -> u8 {
     if consumer.queue != ROOMS {
         let of = consumer.batch.iter().copied().filter_map(job).find(|(numbers, _)| numbers.has(number));
@@ -108,12 +108,12 @@ fn send(scenario: &Scenario, run: Set, shards: u8) -> Phase {
     Phase::Send { numbers: run, jobs, failed: false }
 }
 
-/// As many frames as a step or a job takes.
+/// The numbers of as many frames as a step or a job takes.
 fn first_frames(scenario: &Scenario, numbers: Set) -> Set {
     if scenario.packed { numbers } else { numbers.iter().take(scenario.frames).collect() }
 }
 
-/// The next numbers to be posted, and the members who lack them.
+/// The next numbers to be posted, and the members that lack them.
 fn step(scenario: &Scenario, world: &mut World, consumer: &Consumer, run: Set, way: u8) -> Step {
     let (first_slot, end) = scenario.slots(consumer.queue, way);
     let Progress { up_to, slot, missing, .. } = consumer.progress;
@@ -128,7 +128,7 @@ fn step(scenario: &Scenario, world: &mut World, consumer: &Consumer, run: Set, w
         (run, slot, missing)
     };
     if !interrupted.is_empty() && !is_whole {
-        // It cannot be told who lacks a part of the frame: everybody gets it.
+        // Nothing tells who lacks a part of the frame, so everybody gets it.
         give_credit(scenario, world, interrupted.len() * slot.saturating_sub(first_slot));
     }
     let numbers = first_frames(scenario, numbers);
@@ -175,7 +175,7 @@ pub(crate) fn brought_out(consumer: &mut Consumer, numbers: Set) {
     consumer.progress = consumer.progress.finished(numbers.last().unwrap_or_default());
 }
 
-/// How far a step got, as it is written down.
+/// The progress of a step, as it is written down.
 pub(crate) fn interrupted(scenario: &Scenario, consumer: &Consumer, step: &Step) -> Progress {
     let waiting = step.open.get(scenario.window);
     let slot = match waiting {
@@ -190,14 +190,14 @@ pub(crate) fn interrupted(scenario: &Scenario, consumer: &Consumer, step: &Step)
     Progress { done: consumer.progress.done, up_to: step.numbers.last().unwrap_or_default(), slot, missing }
 }
 
-/// Posts of a step that are made again by whoever goes on from a row.
+/// The posts of a step that are made again when another consumer goes on from a row.
 pub(crate) fn posted_beyond(step: &Step, row: Progress) -> u8 {
     let open = step.open.iter().map(|delivery| delivery.posted);
     let ended = step.posted.iter().filter(|(slot, _)| *slot >= row.slot).map(|(_, posted)| *posted);
     open.chain(ended).sum()
 }
 
-/// How many records at the head of a batch are finished with.
+/// The number of finished records at the head of a batch.
 pub(crate) fn finished_records(world: &World, consumer: &Consumer) -> usize {
     let is_finished = |record: &&Record| match record.content {
         Content::Message(message) => world.number_of(message).is_some_and(|number| !consumer.hand.has(number)),
@@ -209,7 +209,7 @@ pub(crate) fn finished_records(world: &World, consumer: &Consumer) -> usize {
 /// The most posts that may be repeated, as far as they are counted.
 const MOST_CREDIT: i8 = 20;
 
-/// So many posts may be made again.
+/// Allows so many posts to be made again.
 pub(crate) fn give_credit(scenario: &Scenario, world: &mut World, posts: u8) {
     if scenario.count_repeats {
         world.credit = world.credit.saturating_add_unsigned(posts).min(MOST_CREDIT);

@@ -11,18 +11,18 @@ use super::{
 /// Steps within which a room of the model's size is quiet. A run takes about a hundred.
 const STEPS: usize = 400;
 
-/// How consumers fare.
+/// The pace of consumers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// Full batches, and time for all of it.
     Quick,
     /// Full batches; time is up as soon as one delivery has ended.
     Short,
-    /// One record at a time; time is up as soon as one delivery has ended.
+    /// They get one record at a time, and the time is up as soon as one delivery has ended.
     ShortAndSingle,
 }
 
-/// Whether all comes to its end from a state, however short the invocations are.
+/// Whether everything comes to its end from a state, however short the invocations are.
 pub(crate) fn ends(scenario: &Scenario, world: &World) -> bool {
     let paces: &[Pace] =
         if scenario.time_is_up { &[Pace::Quick, Pace::Short, Pace::ShortAndSingle] } else { &[Pace::Quick] };
@@ -49,7 +49,7 @@ fn runs_out(scenario: &Scenario, mut world: World, pace: Pace, preferred: Layout
     false
 }
 
-/// Which step is taken first; one of 0 is never taken.
+/// The urgency of a step: greater ones are taken first, a step of 0 is never taken.
 fn urgency(world: &World, action: &Action, pace: Pace, preferred: Layout) -> usize {
     let got_further = |consumer: usize| match &world.consumers[consumer].phase {
         Phase::Post(step) => step.got_further,

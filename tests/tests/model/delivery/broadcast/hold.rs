@@ -6,7 +6,7 @@ use super::{
     world::{Phase, ROOMS, World},
 };
 
-/// A consumer whose hold has ended stops before what it must not do.
+/// Stops a consumer whose hold has ended before a step that it must not take.
 pub(crate) fn end_of_hold(scenario: &Scenario, world: &mut World, consumer: usize) {
     let at_work = &world.consumers[consumer];
     let stops = match at_work.phase {

@@ -78,7 +78,7 @@ impl Model for Scenario {
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut world = world.clone();
         self.act(&mut world, action);
-        // Which consumer came first makes no difference.
+        // The order of consumers makes no difference.
         world.consumers.sort();
         Some(world)
     }

@@ -14,7 +14,7 @@ pub(crate) fn post(scenario: &Scenario, world: &mut World, consumer: usize, deli
     let delivery = &mut step.open[delivery];
     let slot = delivery.slot;
     if world.connections[usize::from(slot)].place == Place::Cut {
-        // It says that it is gone, and its row is deleted.
+        // The connection is found gone, and its row is deleted.
         delivery.left = Set::NONE;
         let client = &mut world.connections[usize::from(slot)];
         (client.has_row, client.is_listed) = (false, false);

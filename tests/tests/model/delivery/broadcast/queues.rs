@@ -1,4 +1,4 @@
-//! What is in the queues, and what becomes of it.
+//! The queues: their records, and what becomes of them.
 
 use super::{
     scenario::{Scenario, spend},
@@ -36,7 +36,7 @@ pub(crate) fn dead_letter(scenario: &Scenario, world: &mut World, queue: usize) 
     world.dead_letters.push((queue, record.content));
 }
 
-/// A consumer is gone: what it still holds becomes visible.
+/// Removes a consumer: the records that it still holds become visible.
 pub(crate) fn release(scenario: &Scenario, world: &mut World, consumer: usize) {
     make_visible(scenario, world, consumer, world.consumers[consumer].held);
     world.consumers.remove(consumer);

@@ -1,4 +1,4 @@
-//! What is looked at: sizes, faults, and rules of the protocol, each of which can be taken away.
+//! Scenarios: sizes, faults, and the rules of the protocol, each of which can be taken away.
 
 use super::world::Layout;
 
@@ -9,19 +9,19 @@ pub(crate) enum Rule {
     ConditionalAppend,
     /// A message that is in the log keeps its number.
     FindKnown,
-    /// A batch that may be in the log is looked for in the log as it is, not as it is remembered.
+    /// A batch that may be in the log is looked for in the log itself, not in what is remembered of it.
     ReadAgain,
-    /// What lies below the floor of the log's last entry is not posted any more.
+    /// Messages below the floor of the log's last entry are not posted any more.
     Floor,
     /// Before a number goes out it is on record that everything below is finished with: by the room's group.
     FloorFirst,
     /// The same for a shard's group.
     ShardFloorFirst,
-    /// How an entry goes out stands in the entry.
+    /// The layout of an entry stands in the entry.
     LayoutInEntry,
     /// The layout changes only when the shards have posted everything.
     Drained,
-    /// Nothing is appended after the hold on a batch has ended; appends are on condition, so this one may be broken.
+    /// Nothing is appended after the hold on a batch has ended. This rule may be broken, since appends are conditional.
     HeldAppends,
     /// Nothing is posted after the hold has ended: an invocation ends before its records are visible again.
     HeldPosts,
@@ -29,7 +29,7 @@ pub(crate) enum Rule {
     HeldSends,
     /// No progress is written down after the hold has ended.
     HeldSaves,
-    /// What comes again is posted from where progress says.
+    /// Redelivered messages are posted from where progress says.
     ReadProgress,
     /// Progress names the number up to which the slots below have everything.
     CutAtNumber,
@@ -37,7 +37,7 @@ pub(crate) enum Rule {
     NameMissing,
     /// A connection that missed a frame gets no later frame of the step.
     SkipAfterMiss,
-    /// A shard's consumer leaves out what its row says is done.
+    /// A shard's consumer leaves out numbers that its row calls done.
     ShardDone,
     /// A batch is acknowledged only when the queue has confirmed every job.
     ConfirmSends,
@@ -55,7 +55,7 @@ pub(crate) enum Rule {
     PostsArriveInTime,
 }
 
-/// As often as one likes.
+/// Any number of times.
 pub(crate) const ANY: u8 = u8::MAX;
 
 /// Faults that may still happen: so many of each, or [`ANY`].
@@ -108,14 +108,14 @@ impl Faults {
     };
 }
 
-/// One fault less.
+/// Uses one fault up.
 pub(crate) fn spend(faults: &mut u8) {
     if *faults != ANY {
         *faults -= 1;
     }
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
@@ -145,7 +145,7 @@ pub(crate) struct Scenario {
     pub(crate) faults: Faults,
     /// Posts that are made again are counted.
     pub(crate) count_repeats: bool,
-    /// From every state it is tried whether all ends.
+    /// From every state it is tried whether everything comes to its end.
     pub(crate) tries_the_end: bool,
     pub(crate) without: Vec<Rule>,
 }
@@ -175,7 +175,7 @@ impl Scenario {
         }
     }
 
-    /// Whether a rule is kept.
+    /// Whether a rule applies in this scenario.
     pub(crate) fn has(&self, rule: Rule) -> bool {
         !self.without.contains(&rule)
     }

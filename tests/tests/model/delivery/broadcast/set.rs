@@ -25,7 +25,7 @@ impl Set {
         self.0 == 0
     }
 
-    /// How many numbers it has.
+    /// The count of its numbers.
     pub(crate) fn len(self) -> u8 {
         u8::try_from(self.0.count_ones()).unwrap_or(u8::MAX)
     }
@@ -35,19 +35,19 @@ impl Set {
         self.0 & Self::one(number).0 != 0
     }
 
-    /// What is in either.
+    /// The numbers that are in either set.
     #[must_use]
     pub(crate) fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// What is in both.
+    /// The numbers that are in both sets.
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// What is not in the other.
+    /// The numbers that are not in the other set.
     #[must_use]
     pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

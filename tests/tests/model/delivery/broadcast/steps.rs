@@ -6,13 +6,13 @@ use super::{
     world::{Age, Consumer, Layout, Phase, Place, QUEUES, ROOMS, World},
 };
 
-/// Consumers of one group at most: one that holds its records, and one whose hold has ended.
+/// The most consumers of one group: one that holds its records, and one whose hold has ended.
 const CONSUMERS: usize = 2;
 
 /// A step. Consumers, connections and deliveries are named by their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    // What consumers do.
+    // Steps of consumers.
     Receive {
         queue: usize,
         from: usize,
@@ -47,7 +47,7 @@ pub(crate) enum Action {
     Checkpoint {
         consumer: usize,
     },
-    // What clients do.
+    // Steps of clients.
     Join {
         connection: usize,
     },
@@ -120,7 +120,7 @@ pub(crate) enum Action {
     },
 }
 
-/// Everything that may happen next.
+/// All steps that may come next.
 pub(crate) fn actions(scenario: &Scenario, world: &World, actions: &mut Vec<Action>) {
     for queue in ROOMS..QUEUES {
         let receivable = receivable(world, queue);
@@ -145,13 +145,13 @@ pub(crate) fn actions(scenario: &Scenario, world: &World, actions: &mut Vec<Acti
     }
 }
 
-/// How many records at the head of a group can be received.
+/// The number of records at the head of a group that can be received.
 fn receivable(world: &World, queue: usize) -> usize {
     let consumers = || world.consumers.iter().filter(|consumer| consumer.queue == queue);
     if consumers().count() >= CONSUMERS {
         return 0;
     }
-    // What is in flight holds back what comes after it, not what is ahead of it.
+    // A record in flight holds back those after it, not those before it.
     let in_flight = consumers().filter(|consumer| consumer.held > 0).map(|consumer| consumer.start).min();
     in_flight.unwrap_or(world.queues[queue].len())
 }

@@ -1,4 +1,4 @@
-//! What the model keeps: a room's log and rows of progress, the queues, the consumers at work, the connections.
+//! The state of the model: a room's log and rows of progress, the queues, the consumers at work, the connections.
 
 use super::{scenario::Faults, set::Set};
 
@@ -7,7 +7,7 @@ pub(crate) const ROOMS: usize = 0;
 /// Queues: that of rooms, then a group of the shard queue for each of two shards.
 pub(crate) const QUEUES: usize = 3;
 
-/// How an entry goes out. It stands in the entry.
+/// The layout of an entry, which stands in the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Layout {
     /// The consumer that appends it posts it.
@@ -31,7 +31,7 @@ impl Layout {
 pub(crate) struct Entry {
     /// The message.
     pub(crate) message: u8,
-    /// How it goes out.
+    /// The layout.
     pub(crate) layout: Layout,
     /// Every number below is finished with: acknowledged or given up.
     pub(crate) floor: u8,
@@ -48,7 +48,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Every number up to one is out. Of an interrupted step that is out its slots say nothing any more.
+    /// The row when every number up to `through` is out. The slots of an interrupted step then say nothing any more.
     #[must_use]
     pub(crate) fn finished(self, through: u8) -> Self {
         let done = self.done.max(through);
@@ -56,7 +56,7 @@ impl Progress {
     }
 }
 
-/// How long a record has been about.
+/// The age of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Age {
     /// It is delivered for the first time, within the queue's deduplication window: its message is in no log.
@@ -67,12 +67,12 @@ pub(crate) enum Age {
     Again,
 }
 
-/// What a record stands for.
+/// The content of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Content {
-    /// In the queue of rooms.
+    /// A message, in the queue of rooms.
     Message(u8),
-    /// In a shard's group: the numbers whose frames it has, and of how many shards the shard is one.
+    /// A job, in a shard's group: the numbers of its frames, and the number of shards of the room.
     Job { numbers: Set, of: u8 },
 }
 
@@ -89,42 +89,42 @@ pub(crate) struct Consumer {
     /// The queue that it receives from.
     pub(crate) queue: usize,
     pub(crate) batch: Vec<Record>,
-    /// Where the records begin that are invisible for its sake, and how many they are.
+    /// The position of the first record that it holds invisible, and how many there are.
     pub(crate) start: usize,
     pub(crate) held: usize,
-    /// Some of its records are visible again: its time is over.
+    /// Some of its records are visible again: its hold has ended.
     pub(crate) lost: bool,
     /// Numbers that it still has to bring out.
     pub(crate) hand: Set,
-    /// How it takes entries to go out, where they do not say (only without the rule).
+    /// The layout that it assumes for entries which do not say (only without the rule).
     pub(crate) own_layout: Option<Layout>,
-    /// What it knows of its group.
+    /// The progress of its group, as it knows it.
     pub(crate) progress: Progress,
-    /// Every number below is known to be finished with by something that lasts.
+    /// Every number below is on record as finished with.
     pub(crate) floor: u8,
     /// Frames posted since progress was written down: a crash repeats them.
     pub(crate) unsaved: u8,
     pub(crate) phase: Phase,
 }
 
-/// What a consumer does next.
+/// The next step of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Phase {
-    /// It looks at the end of the log, and at its progress.
+    /// It reads the end of the log, and its progress.
     Read,
-    /// It appends what has no number, on condition that the log still ends at `head`.
+    /// It appends the messages without numbers, on condition that the log still ends at `head`.
     Append { head: u8 },
     /// It posts.
     Post(Step),
-    /// It sends jobs to shards: those that are not sent, and whether one of them was not confirmed.
+    /// It sends jobs to shards: `jobs` are those that are not sent yet, `failed` says that one was not confirmed.
     Send { numbers: Set, jobs: Vec<(u8, Set)>, failed: bool },
     /// It writes its progress down.
     Save { row: Progress, then: Then },
-    /// It answers: what is finished with is deleted. `beyond`: so many posts are made again.
+    /// It answers, and finished records are deleted. `beyond` counts the posts that are made again.
     Return { beyond: u8 },
 }
 
-/// What comes after progress is written down.
+/// The step after progress is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Then {
     GoOn,
@@ -135,7 +135,7 @@ pub(crate) enum Then {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Step {
     pub(crate) numbers: Set,
-    /// What has not ended: those left open by an earlier step first, then in the order of slots.
+    /// The deliveries that have not ended: first those that an earlier step left open, then in the order of slots.
     pub(crate) open: Vec<Delivery>,
     /// The slot from which on it began.
     pub(crate) from: u8,
@@ -168,13 +168,13 @@ pub(crate) struct Connection {
     pub(crate) is_listed: bool,
     /// The log's head when it joined first: everything after that is its to have.
     pub(crate) since: u8,
-    /// What it has.
+    /// The numbers that it has.
     pub(crate) seen: Set,
-    /// What it was not posted for a reason: a failed post, a dead letter, an index that lagged.
+    /// The numbers that it lacks for a reason: a failed post, a dead letter, an index that lagged.
     pub(crate) excused: Set,
 }
 
-/// Where a client is on its way.
+/// The state of a client's membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Out,
@@ -196,17 +196,17 @@ pub(crate) enum Place {
 /// A record in the dead-letter queue: where it came from.
 pub(crate) type DeadLetter = (usize, Content);
 
-/// Everything.
+/// The whole state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     pub(crate) log: Vec<Entry>,
-    /// One for each queue or group.
+    /// The rows of progress, one for each queue or group.
     pub(crate) rows: [Progress; QUEUES],
     pub(crate) queues: [Vec<Record>; QUEUES],
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) faults: Faults,
-    /// Jobs that each group of the shard queue has taken: what it may drop as known.
+    /// The jobs that each group of the shard queue has taken, which it may drop as duplicates.
     pub(crate) taken: [Vec<(u8, Set)>; QUEUES - 1],
     /// Jobs without an answer that may still arrive, with their shard.
     pub(crate) in_the_air: Vec<(u8, u8, Set)>,
@@ -224,13 +224,13 @@ pub(crate) struct World {
 }
 
 impl Connection {
-    /// Somebody who is in the room, or is not there yet.
+    /// A connection that is in the room, or not yet.
     pub(crate) fn new(is_in: bool) -> Self {
         let place = if is_in { Place::In } else { Place::Out };
         Self { place, has_row: is_in, is_listed: is_in, since: 0, seen: Set::NONE, excused: Set::NONE }
     }
 
-    /// Whether it has a number, or need not.
+    /// Whether it has a number, or need not have it.
     pub(crate) fn knows(self, number: u8) -> bool {
         number <= self.since || self.seen.has(number)
     }
@@ -270,7 +270,7 @@ impl World {
         self.log[usize::from(number) - 1]
     }
 
-    /// Nothing is left to be done.
+    /// Whether nothing is left to be done.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_joining =
             |connection: &Connection| matches!(connection.place, Place::Joining { .. } | Place::Told { .. });
@@ -280,8 +280,8 @@ impl World {
             && !self.connections.iter().any(is_joining)
     }
 
-    /// Every connected client has everything that it should have, but for what it lacks for a reason: it learns of that from
-    /// the gap, or from the head at its next `sync`.
+    /// Whether every connected client has all numbers that it should have, except those that it lacks for a reason: it
+    /// learns of these from the gap, or from the head at its next `sync`.
     pub(crate) fn is_complete(&self) -> bool {
         let has_all = |connection: &Connection| {
             let lacks = connection.lacks(self.head()).without(connection.excused);

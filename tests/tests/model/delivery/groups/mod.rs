@@ -14,7 +14,7 @@ const NOT_HELD_UP: &str = "while one room is stuck, the other one's records are 
 enum Rule {
     /// A group that fails keeps its own records in the queue, and no other's.
     OwnRecords,
-    /// Of a group that fails everything from the first unfinished record on comes back.
+    /// All records of a failing group from the first unfinished one on come back.
     FromTheFirst,
     /// A dead letter is acknowledged when its queue has confirmed it.
     ConfirmLetters,
@@ -22,7 +22,7 @@ enum Rule {
     LetterId,
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[derive(Clone, Debug)]
 struct Groups {
     /// The records at first: each the room, and whether it can be broadcast.
@@ -37,7 +37,7 @@ type Record = usize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Group {
     records: Vec<Record>,
-    /// How many of them are finished with, from the first one on.
+    /// The number of leading records that are finished with.
     finished: usize,
     /// Its messages are in the log.
     is_logged: bool,
@@ -92,7 +92,7 @@ enum Action {
     Mend,
 }
 
-/// What a group does next.
+/// The next step of a group.
 enum Next {
     Log,
     SendLetter,
@@ -190,7 +190,7 @@ impl Groups {
         }
         for group in groups {
             let is_left = |place: usize, record: Record| {
-                // Without the rule: only what failed itself comes back.
+                // Without the rule, only the record that failed comes back.
                 place == group.finished
                     || (place > group.finished && (self.has(Rule::FromTheFirst) || self.is_hopeless(record)))
             };
@@ -200,7 +200,7 @@ impl Groups {
         }
     }
 
-    /// Whether all of the second room is brought to its end while the first one is stuck for good.
+    /// Whether all records of the second room come to their end while the first one is stuck for good.
     fn second_room_ends(&self, world: &World) -> bool {
         let mut world = World { is_stuck: true, ..world.clone() };
         for _ in 0..50 {

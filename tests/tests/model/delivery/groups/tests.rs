@@ -1,4 +1,4 @@
-//! What holds, and what is missed without each rule.
+//! The properties that hold, and those that are violated without each rule.
 
 use super::{Groups, NO_HOPE, NOT_HELD_UP, NOTHING_LOST, Rule};
 use crate::{holds, is_violated};

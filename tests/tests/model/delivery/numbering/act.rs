@@ -1,10 +1,10 @@
-//! What each step of producers, writers and time does.
+//! The effect of each step of producers, writers and time.
 
 use super::world::{Age, Entry, Fence, Life, Phase, Plan, Record, Tail, World, Writer};
 use super::{Action, Numbering, Rule, reader};
 
-/// Entries that are read of a log that is not known, or remembered of one in which nothing was searched for: as many as a
-/// batch has, so that a consumer whose records another one has logged meanwhile finds them.
+/// Entries that are read of an unknown log, or remembered of one that was not searched: as many as a batch has, so that
+/// a consumer finds its records when another one has logged them meanwhile.
 const READ: usize = 2;
 
 pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
@@ -87,7 +87,7 @@ fn send(model: &Numbering, world: &mut World, message: u8) {
     world.queue.push(Record { message, copy, age: Age::Fresh });
 }
 
-/// Reads the end of the log, or remembers it, and decides what is written.
+/// Reads the end of the log, or remembers it, and decides on the write.
 fn look(model: &Numbering, world: &mut World, writer: usize) {
     let at_work = &world.writers[writer];
     let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
@@ -112,14 +112,14 @@ fn read_tail(world: &World, may_be_logged: bool) -> Tail {
     Tail { from: if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) }, to }
 }
 
-/// Whether the fence was read, and where it stood.
+/// The position of the fence, if it was read.
 #[derive(Clone, Copy)]
 enum FenceRead {
     No,
     At(Option<u8>),
 }
 
-/// What is written after a tail; `fence` was read before the tail, if it was.
+/// Decides on the write after a tail. `fence` is given if it was read before the tail.
 fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence: FenceRead) {
     world.writers[writer].memory = Some(tail);
     let batch = &world.writers[writer].batch;
@@ -194,7 +194,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         if at_work.is_over {
             return;
         }
-        // It reads what others have appended after what it knows; all of it, if it knew of nothing.
+        // It reads what others have appended after the entries that it knows, or everything if it knows none.
         let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
         let tail = match head(world, tail) {
             Some(_) => Tail { from: tail.from, to: world.newest().map_or(tail.to, |newest| newest + 1) },
@@ -208,7 +208,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
     world.went_back |= plan.next <= highest;
     world.gap |= plan.next > highest + 1 && !is_at_its_end;
     if plan.next > highest + 1 {
-        // What is left of the log before has expired by now, or will within seconds.
+        // The rest of the log before has expired by now, or will within seconds.
         world.entries.iter_mut().for_each(|entry| entry.is_there = false);
     }
     let own = world.entries.len();
@@ -221,7 +221,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         return;
     }
     let to = world.entries.len();
-    // What it has searched it remembers.
+    // It remembers the entries that it has searched.
     let from = if tail.to.saturating_sub(tail.from) > READ {
         tail.from
     } else {

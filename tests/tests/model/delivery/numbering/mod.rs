@@ -1,5 +1,5 @@
-//! How messages get their numbers, over the lives of a room's log: producers that send again, redelivery, two writers that
-//! remember what they have seen, a log that expires, and a client that reads it.
+//! Numbering over the lives of a room's log: producers that send again, redelivery, two writers that remember what they
+//! have seen, a log that expires, and a client that reads it.
 
 mod act;
 mod reader;
@@ -42,20 +42,20 @@ enum Rule {
     TellGone,
 }
 
-/// What is looked at.
+/// A scenario that is searched.
 #[derive(Clone, Debug)]
 struct Numbering {
     messages: u8,
-    /// How often each is sent.
+    /// The number of times that each message is sent.
     sends: u8,
     writers: usize,
     /// Writers crash.
     crashes: bool,
-    /// How often the log may come to its last seconds.
+    /// The number of times that the log may come to its last seconds.
     ends: u8,
     /// Entries that retention takes while there are others.
     takes: u8,
-    /// The table deletes what is not expired yet by a writer's clock.
+    /// The table deletes entries that are not expired yet by a writer's clock.
     clocks_differ: bool,
     /// Records that come back from the dead-letter queue, behind all others.
     redrives: u8,
@@ -150,7 +150,8 @@ impl Numbering {
         }
         let mut phases = world.writers.iter().map(|writer| &writer.phase);
         match world.entries[newest].life {
-            // No invocation lasts as long as most of a log's life: who has started the log, or appended to it, is done.
+            // No invocation lasts as long as most of a log's life: a writer that has started the log or appended to it
+            // has ended.
             Life::Lasting if world.ends > 0 => {
                 let is_old = |phase: &Phase| match phase {
                     Phase::Write(plan) => plan.fenced.is_some(),
@@ -160,7 +161,7 @@ impl Numbering {
                     actions.push(Action::ComeNearer);
                 }
             }
-            // Nor as long as the margin: who found the log lasting has written by now.
+            // Nor does one last as long as the margin: a writer that found the log lasting has written by now.
             Life::Ending => {
                 let is_old = |phase: &Phase| matches!(phase, Phase::Write(plan) if plan.fenced.is_none());
                 if !phases.any(is_old) || !self.has(Rule::Margin) {
@@ -195,7 +196,7 @@ impl Model for Numbering {
 
     fn init_states(&self) -> Vec<World> {
         let message = Message { sends: self.sends, is_known: false, taken: 0 };
-        // A message that everybody has.
+        // The first entry is a message that everybody has.
         let first = Entry { number: 1, message: u8::MAX, is_there: true, life: Life::Lasting };
         let reader =
             Reader { position: 1, asked: 1, seen: 1, given_up: 0, posted: 1, reply: Reply::None, misses: false };
@@ -217,7 +218,7 @@ impl Model for Numbering {
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         for (message, of) in (0..).zip(&world.messages) {
-            // One after the other: which message is which makes no difference.
+            // Messages are sent one after the other, since they are interchangeable.
             let is_next = of.taken > 0 || world.messages[..usize::from(message)].iter().all(|before| before.taken > 0);
             if of.sends > 0 && is_next {
                 actions.push(Action::Send { message });
@@ -240,7 +241,7 @@ impl Model for Numbering {
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut world = world.clone();
         act::act(self, &mut world, action);
-        // Which of two writers does a thing makes no difference.
+        // The two writers are interchangeable.
         world.writers.sort();
         Some(world)
     }

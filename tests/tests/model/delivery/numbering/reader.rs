@@ -11,7 +11,7 @@ pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
         Action::Post { arrives } => {
             let entry = world.entries[reader.posted];
             reader.posted += 1;
-            // What comes after a gap is asked for.
+            // Messages after a gap are asked for.
             if arrives && entry.number == reader.position + 1 {
                 reader.seen |= 1 << (reader.posted - 1);
                 reader.position = entry.number;
@@ -31,7 +31,7 @@ fn answer(model: &Numbering, world: &mut World) {
     match world.reader.reply {
         Reply::None => {}
         Reply::Asked => {
-            // Its own position is read too: while it is there, nothing after it is gone.
+            // The entry at its own position is read too: as long as that exists, nothing after it is gone.
             let mut there = world.entries.iter();
             let first = there.position(|entry| entry.is_there && entry.number >= after);
             let to = world.entries.len();
@@ -79,8 +79,8 @@ fn tell(world: &mut World, entries: &[usize], truncated: bool, head: u8, to: usi
     }
     world.reader.position = entries.last().map_or(head, |last| world.entries[*last].number).max(position);
     world.reader.reply = Reply::None;
-    // Whatever had been logged when the log was read is accounted for; a message that is not acknowledged yet, or has
-    // another number since, comes under that.
+    // All messages that were logged when the log was read are accounted for. One that is not acknowledged yet, or has
+    // another number since, is counted under that.
     let known = world.reader.seen | world.reader.given_up;
     let is_missing = |place: usize| {
         let message = world.entries[place].message;

@@ -1,4 +1,4 @@
-//! What holds, and what is missed without each rule.
+//! The properties that hold, and those that are violated without each rule.
 
 use super::{CONSECUTIVE, CONVERGES, NUMBERED_ONCE, Numbering, ONE_NUMBER, Rule};
 use crate::{holds, is_violated};
@@ -24,7 +24,7 @@ fn producers() -> Numbering {
     Numbering { messages: 3, sends: 2, writers: 1, ends: 0, takes: 0, redrives: 1, ..lives() }
 }
 
-/// A client that misses what is posted, and syncs at any time, while a writer crashes and the log ends.
+/// A client that misses posts and syncs at any time, while a writer crashes and the log ends.
 fn client() -> Numbering {
     Numbering { writers: 1, clocks_differ: false, reader: true, ..lives() }
 }

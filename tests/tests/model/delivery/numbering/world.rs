@@ -1,20 +1,20 @@
-//! What the model of numbering keeps: producers, the queue, a log that expires, two writers, one reader.
+//! The state of the model of numbering: producers, the queue, a log that expires, two writers, one reader.
 
 /// A message. Its id is its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Message {
-    /// How often its producer may still send it.
+    /// The number of times that its producer may still send it.
     pub(super) sends: u8,
     /// The queue knows it: it was taken less than five minutes ago.
     pub(super) is_known: bool,
-    /// How often the queue has taken it.
+    /// The number of times that the queue has taken it.
     pub(super) taken: u8,
 }
 
-/// What a record was when it was received.
+/// The age of a record when it was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Age {
-    /// For the first time, within the five minutes.
+    /// Received for the first time, within the five minutes.
     Fresh,
     /// Later, or again: it may be in the log.
     Old,
@@ -24,7 +24,7 @@ pub(super) enum Age {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Record {
     pub(super) message: u8,
-    /// Which of the message's records it is.
+    /// The number of the record among those of its message.
     pub(super) copy: u8,
     pub(super) age: Age,
 }
@@ -38,18 +38,18 @@ pub(super) struct Entry {
     pub(super) life: Life,
 }
 
-/// How far off the time is at which an entry expires: never earlier than those before it.
+/// The distance of the time at which an entry expires, which is never earlier than that of entries before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Life {
     /// Longer than the margin: than any invocation takes.
     Lasting,
-    /// Within the margin.
+    /// It is within the margin.
     Ending,
     /// Seconds: by another clock it may be gone.
     Last,
 }
 
-/// Where the log was started last, or carried on near its end.
+/// The number at which the log was last started, or carried on near its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Fence {
     pub(super) start: u8,
@@ -68,17 +68,18 @@ pub(super) struct Tail {
 pub(super) struct Plan {
     /// The first number.
     pub(super) next: u8,
-    /// Where the fence must stand, and the last number before this log: of a write under the lock of the fence.
+    /// For a write under the lock of the fence: the number that the fence must have, and the last number before this
+    /// log.
     pub(super) fenced: Option<(Option<u8>, u8)>,
 }
 
 /// A consumer of the room's group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Writer {
-    /// What it remembers of the log from one batch to the next.
+    /// The tail of the log that it remembers from one batch to the next.
     pub(super) memory: Option<Tail>,
     pub(super) batch: Vec<Record>,
-    /// Another one has brought its batch to an end: its own time is over, but for a write that is under way.
+    /// Another writer has finished its batch: its own time is over, except for a write that is under way.
     pub(super) is_over: bool,
     pub(super) phase: Phase,
 }
@@ -87,11 +88,11 @@ pub(super) struct Writer {
 pub(super) enum Phase {
     #[default]
     Idle,
-    /// It looks at the end of the log.
+    /// It reads the end of the log.
     Look,
     /// It reads the fence.
     ReadFence,
-    /// It looks at the end of the log once more: what is read after the fence tells who has moved it.
+    /// It reads the end of the log once more: only a read after that of the fence shows who has moved the fence.
     LookAgain {
         fence: Option<u8>,
     },
@@ -105,7 +106,7 @@ pub(super) enum Phase {
 pub(super) struct Reader {
     /// The last number that it has, without a gap.
     pub(super) position: u8,
-    /// What it had when it asked last.
+    /// The last number that it had when it asked last.
     pub(super) asked: u8,
     /// Positions of the entries that it has, and of those that it was told it cannot have, one bit each.
     pub(super) seen: u16,
@@ -113,7 +114,7 @@ pub(super) struct Reader {
     /// Entries before this position were posted.
     pub(super) posted: usize,
     pub(super) reply: Reply,
-    /// It was told that all is said, and something is missing.
+    /// It was told that it has everything, and something is missing.
     pub(super) misses: bool,
 }
 
@@ -123,12 +124,12 @@ pub(super) enum Reply {
     None,
     /// The log is read next.
     Asked,
-    /// It has these entries, from the position that was asked for on. The fence is read next.
+    /// It has these entries, from its position on. The fence is read next.
     Found {
         first: usize,
         to: usize,
     },
-    /// It has nothing there. The head that was saved is read next.
+    /// It found no entry there. The saved head is read next.
     Nothing,
     /// The saved head is another one. The newest entry is read next.
     Elsewhere {
@@ -147,7 +148,7 @@ pub(super) struct World {
     pub(super) saved_head: u8,
     pub(super) writers: Vec<Writer>,
     pub(super) reader: Reader,
-    /// How often the log may still end.
+    /// The number of times that the log may still end.
     pub(super) ends: u8,
     pub(super) takes: u8,
     pub(super) redrives: u8,
@@ -163,7 +164,7 @@ impl World {
         self.entries.iter().rposition(|entry| entry.is_there)
     }
 
-    /// How far off the end of the log is.
+    /// The distance of the log's end.
     pub(super) fn life(&self) -> Option<Life> {
         self.newest().map(|newest| self.entries[newest].life)
     }
