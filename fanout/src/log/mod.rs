@@ -286,17 +286,17 @@ impl<C: Clock> LogWriter<C> {
             return Ok((next, Append::Continue));
         }
         let fence = self.table.fence(room).await?;
+        // Before the log's end: what was saved by then, and is not there, is gone, and nobody is about to append it.
+        let saved = self.table.head(room).await?.map(|head| head.seq);
         // Only what is read after the fence was read says that nobody has moved it since.
         *tail = self.read_tail(room, batch).await?;
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok((next, Append::Continue));
         }
-        let previous = match tail.head() {
-            Some(head) => Some(head.seq),
-            None => self.table.head(room).await?.map(|head| head.seq),
-        };
+        // By a clock that is ahead of this one the newest entry has expired, and may be deleted before older ones.
+        let previous = saved.max(tail.head().map(|head| head.seq));
         let expected = fence.map(|Fence { start, .. }| start);
-        Ok((self.first_number(tail.head()), Append::Fenced { expected, previous }))
+        Ok((self.first_number(tail.head(), previous), Append::Fenced { expected, previous }))
     }
 
     /// The next number of a log that does not end soon.
@@ -305,14 +305,13 @@ impl<C: Clock> LogWriter<C> {
         tail.head().filter(|head| head.expires_at > self.clock.unix_seconds() + margin).map(|head| head.seq + 1)
     }
 
-    /// The number under which a log near its end goes on, or a new one starts: at the time, so that it starts beyond any
-    /// log that was.
-    fn first_number(&self, head: Option<Head>) -> u64 {
-        let time = self.clock.unix_micros();
+    /// The number under which a log near its end goes on after `previous`, or a new one starts: at the time, so that it starts
+    /// beyond any log that was.
+    fn first_number(&self, head: Option<Head>, previous: Option<u64>) -> u64 {
+        let next = previous.map_or(0, |previous| previous + 1);
         match head {
-            Some(head) if head.expires_at > self.clock.unix_seconds() + LAST_SECONDS => head.seq + 1,
-            Some(head) => time.max(head.seq + 1),
-            None => time,
+            Some(head) if head.expires_at > self.clock.unix_seconds() + LAST_SECONDS => next,
+            _ => self.clock.unix_micros().max(next),
         }
     }
 

@@ -38,6 +38,8 @@ enum Rule {
     StartAnew,
     /// An empty log starts at the time, beyond all numbers that there were.
     StartAtTime,
+    /// What a log is started anew after is the newest entry that there was, and not the newest that is there.
+    SavedHead,
     /// A client is told when something is gone of what comes after its position.
     TellGone,
 }

@@ -89,11 +89,12 @@ pub(super) enum Phase {
     Idle,
     /// It looks at the end of the log.
     Look,
-    /// It reads the fence.
+    /// It reads the fence, and the head that was saved.
     ReadFence,
     /// It looks at the end of the log once more: what is read after the fence tells who has moved it.
     LookAgain {
         fence: Option<u8>,
+        saved: u8,
     },
     Write(Plan),
     /// It saves the log's head, and acknowledges.
