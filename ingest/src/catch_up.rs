@@ -291,9 +291,10 @@ pub async fn read(
         _ => (last, last_appended_at),
     };
     let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
-    let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // Whoever asks for the beginning of what is retained misses nothing before it.
-    let has_gap = after > 0 && first > after + 1 && !follows(log, room, after, first).await?;
+    let has_gap = after > 0
+        && (first > after + 1 && !follows(log, room, after, first).await? || has_hole(log, room, &entries).await?);
+    let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // Of what comes after the last message that there is, nothing can be had.
     let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
     let truncated = has_gap || is_gone;
@@ -321,6 +322,15 @@ async fn newest_beyond(
 async fn follows(log: &LogTable<impl Clock>, room: &RoomId, after: u64, first: u64) -> Result<bool, StoreError> {
     let fence = log.fence(room).await?;
     Ok(fence.is_some_and(|fence| fence.start == first && fence.previous == Some(after)))
+}
+
+/// Whether something is gone from between entries. The table may delete the newest before older ones, by a clock that is ahead of
+/// this one, and the log starts anew while those are still there.
+async fn has_hole(log: &LogTable<impl Clock>, room: &RoomId, entries: &[LogEntry]) -> Result<bool, StoreError> {
+    let mut pairs = entries.iter().zip(entries.iter().skip(1)).map(|(one, next)| (one.seq(), next.seq()));
+    let Some((before, start)) = pairs.rfind(|(one, next)| one + 1 < *next) else { return Ok(false) };
+    let fence = log.fence(room).await?;
+    Ok(fence.is_some_and(|fence| fence.start == start && fence.previous.is_some_and(|previous| previous > before)))
 }
 
 /// What it means that a log has nothing from `after` on: it has expired, or `after` is beyond its head, and so not of this

@@ -187,6 +187,30 @@ async fn a_log_that_goes_on_shortly_before_its_end_has_no_jump() {
     assert_eq!(facts(&room.sync(old[0]).await), (new[0], new.clone(), false, false));
 }
 
+/// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: it has deleted the newest message,
+/// and not yet the one before.
+#[tokio::test]
+async fn a_message_that_was_deleted_before_an_older_one_is_told_to_be_gone() {
+    // The older one is there, or has expired, when the reader asks.
+    for later in [0, 3] {
+        let room = Room::new();
+        let log = || writer(&room.dynamodb, &room.clock, RETENTION);
+        let old = append_with_head(&log(), &batch(&["a", "b"], &room.clock)).await;
+        room.clock.advance(Duration::from_secs(RETENTION - 3));
+        let oldest = room.dynamodb.log(ROOM).swap_remove(0);
+        room.dynamodb.expire_log(ROOM, old[1]);
+        room.dynamodb.seed_log([oldest]);
+        let new = append_with_head(&log(), &batch(&["c"], &room.clock)).await;
+        room.clock.advance(Duration::from_secs(later));
+        for page in [room.sync(old[1]).await, room.join(Some(old[1])).await] {
+            assert_eq!(facts(&page), (new[0], new.clone(), false, false), "nothing was after b, {later} s later");
+        }
+        for page in [room.sync(old[0]).await, room.join(Some(old[0])).await] {
+            assert_eq!(facts(&page), (new[0], new.clone(), false, true), "b is gone, {later} s later");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_backlog_of_several_replies_is_read_to_its_end() {
     let room = Room::new();
