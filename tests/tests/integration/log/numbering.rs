@@ -1,14 +1,16 @@
 //! Numbers: consecutive, kept by what comes again, and what that costs.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde_json::json;
 use shared::clock::Clock;
+use shared::store::log::Layout;
 use testkit::clock::TestClock;
 use testkit::dynamodb::DynamoDb;
 
 use super::writer::{
-    ROOM, append, append_with_head, batch, batch_of, ids, message, numbers, redelivered, rows, writer,
+    ROOM, append, append_with_head, batch, batch_of, ids, message, numbers, redelivered, room, rows, writer,
 };
 
 const RETENTION: u64 = 86_400;
@@ -50,6 +52,26 @@ async fn one_message_is_one_put_several_are_one_transaction_and_a_warm_environme
     dynamodb.endpoint().clear_calls();
     append(&cold, &batch(&["m"], &clock)).await.unwrap();
     assert_eq!(dynamodb.endpoint().operations(), ["Query", "PutItem"]);
+}
+
+/// Another way out than before waits until the shards have posted everything; the same does not.
+#[tokio::test]
+async fn a_room_that_stays_in_shards_is_logged_without_a_look_at_them() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let log = writer(&dynamodb, &clock, RETENTION);
+    let append = async |id, layout| {
+        let batch = batch(&[id], &clock);
+        let tail = log.tail(&room(), &batch).await.unwrap();
+        dynamodb.endpoint().clear_calls();
+        let logged = log.append(&room(), &batch, tail, |_| layout).await.unwrap();
+        (logged.places[0].layout, dynamodb.endpoint().operations())
+    };
+    let shards = Layout::Shards(NonZeroU16::new(4).unwrap());
+    assert_eq!(append("a", shards).await.0, shards);
+    assert_eq!(append("b", shards).await, (shards, vec!["PutItem".to_owned()]));
+    let (layout, mut operations) = append("c", Layout::Direct).await;
+    assert_eq!((layout, operations.pop()), (shards, Some("PutItem".to_owned())), "nothing was posted yet");
+    assert!(!operations.is_empty() && operations.iter().all(|operation| operation == "Query"), "{operations:?}");
 }
 
 #[tokio::test]

@@ -343,6 +343,25 @@ async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
     assert_eq!(facts(&room.sync(read[read.len() - 1]).await), (all[149], vec![], false, true));
 }
 
+/// Whoever joins does not know the head, and learns from the log how far behind it is.
+#[tokio::test]
+async fn who_joins_far_behind_is_told_of_the_head_and_that_there_is_more() {
+    let room = Room::new();
+    let all = log_150(&room).await;
+    assert_eq!(facts(&room.join(Some(all[0])).await), (all[149], all[1..=100].to_vec(), true, false));
+    assert_eq!(facts(&room.join(Some(all[100])).await), (all[149], all[101..].to_vec(), false, false));
+}
+
+/// A head is saved after its messages are logged: what is beyond it is there to be asked for.
+#[tokio::test]
+async fn who_is_behind_a_head_that_is_behind_the_log_is_told_that_there_is_more() {
+    let room = Room::new();
+    let all = log_150(&room).await;
+    room.dynamodb.seed_head(ROOM, all[9], 1, room.clock.unix_seconds() + RETENTION);
+    assert_eq!(facts(&room.sync(all[0]).await), (all[100], all[1..=100].to_vec(), true, false));
+    assert_eq!(facts(&room.sync(all[8]).await), (all[108], all[9..=108].to_vec(), true, false));
+}
+
 /// The head that was read says nothing of what is appended while the log is read; the log does.
 #[tokio::test]
 async fn what_is_appended_between_two_reads_is_read_too() {
