@@ -89,7 +89,7 @@ async fn a_connection_in_the_last_slot_of_its_shard_does_not_hold_it_for_ever() 
 async fn hangs_in_slot(slot: u16, group: &str) {
     let world = World::start();
     world.seed("room", "c", 100);
-    let last = (0..).map(|n| format!("last{n}")).find(|id| ConnectionId::new(id).slot() == slot).unwrap();
+    let last = (0..10_000_000).map(|n| format!("last{n}")).find(|id| ConnectionId::new(id).slot() == slot).unwrap();
     world.dynamodb.seed([ConnectionRow::new(&last, "room")]);
     world.connections.script(&last, Script::always(Outcome::hang()));
     let function = world.fanout().env("FANOUT_SHARD_SIZE", 100).env("FANOUT_SHARDS", 4);
