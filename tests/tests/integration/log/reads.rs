@@ -13,16 +13,16 @@ use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 use super::session::Session;
 use super::writer::{ROOM, append_with_head, batch, batch_of, client, message, writer};
 
-const RETENTION: u64 = 3_600;
+pub(super) const RETENTION: u64 = 3_600;
 
-struct Room {
-    dynamodb: DynamoDb,
-    clock: TestClock,
+pub(super) struct Room {
+    pub(super) dynamodb: DynamoDb,
+    pub(super) clock: TestClock,
     session: Session,
 }
 
 impl Room {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let session = Session::new(client(&dynamodb), &clock);
         dynamodb.seed([ConnectionRow { expires_at: u64::MAX >> 12, ..ConnectionRow::new("c=", ROOM) }]);
@@ -40,12 +40,12 @@ impl Room {
         logged
     }
 
-    async fn sync(&self, after: u64) -> Value {
+    pub(super) async fn sync(&self, after: u64) -> Value {
         let frame = json!({ "action": "sync", "rooms": { ROOM: after } });
         self.session.request("c=", "alice", &frame).await["rooms"][ROOM].take()
     }
 
-    async fn join(&self, after: Option<u64>) -> Value {
+    pub(super) async fn join(&self, after: Option<u64>) -> Value {
         let mut frame = json!({ "action": "joinRoom", "roomId": ROOM });
         if let Some(after) = after {
             frame["after"] = json!(after);
@@ -66,7 +66,7 @@ fn seqs(page: &Value) -> Vec<u64> {
     page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
 }
 
-fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
+pub(super) fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
     (page["seq"].as_u64().unwrap(), seqs(page), page["more"] == true, page["truncated"] == true)
 }
 
@@ -185,43 +185,6 @@ async fn a_log_that_goes_on_shortly_before_its_end_has_no_jump() {
     let new = room.log(&["b"]).await;
     assert_eq!(new, [old[0] + 1]);
     assert_eq!(facts(&room.sync(old[0]).await), (new[0], new.clone(), false, false));
-}
-
-/// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: it has deleted the newest message,
-/// and not yet the one before.
-#[tokio::test]
-async fn a_message_that_was_deleted_before_an_older_one_is_told_to_be_gone() {
-    // The older one is there, or has expired, when the reader asks.
-    for later in [0, 3] {
-        let room = Room::new();
-        let log = || writer(&room.dynamodb, &room.clock, RETENTION);
-        let old = append_with_head(&log(), &batch(&["a", "b"], &room.clock)).await;
-        room.clock.advance(Duration::from_secs(RETENTION - 3));
-        let oldest = room.dynamodb.log(ROOM).swap_remove(0);
-        room.dynamodb.expire_log(ROOM, old[1]);
-        room.dynamodb.seed_log([oldest]);
-        let new = append_with_head(&log(), &batch(&["c", "d"], &room.clock)).await;
-        room.clock.advance(Duration::from_secs(later));
-        for page in [room.sync(old[1]).await, room.join(Some(old[1])).await] {
-            assert_eq!(facts(&page), (new[1], new.clone(), false, false), "nothing was after b, {later} s later");
-        }
-        for page in [room.sync(old[0]).await, room.join(Some(old[0])).await] {
-            assert_eq!(facts(&page), (new[1], new.clone(), false, true), "b is gone, {later} s later");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_log_that_starts_anew_beside_its_last_messages_lacks_none_of_them() {
-    let room = Room::new();
-    let log = writer(&room.dynamodb, &room.clock, RETENTION);
-    let old = append_with_head(&log, &batch(&["a", "b"], &room.clock)).await;
-    room.clock.advance(Duration::from_secs(RETENTION - 3));
-    let new = append_with_head(&log, &batch(&["c"], &room.clock)).await;
-    assert!(new[0] > old[1] + 1, "{new:?} after {old:?}");
-    for page in [room.sync(old[0]).await, room.join(Some(old[0])).await] {
-        assert_eq!(facts(&page), (new[0], vec![old[1], new[0]], false, false));
-    }
 }
 
 #[tokio::test]
