@@ -102,3 +102,51 @@ impl Notes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use aws_sdk_dynamodb::{Client, Config, config::BehaviorVersion};
+    use shared::queue::Record;
+
+    use super::*;
+
+    /// A queue that does not say how full it is; how often it was asked.
+    #[derive(Default)]
+    struct Silent(Cell<usize>);
+
+    impl Queue for Silent {
+        async fn send(&self, _: &[Record]) -> Vec<Result<(), QueueError>> {
+            Vec::new()
+        }
+
+        async fn postpone(&self, _: &[String], _: u32) -> Vec<Result<(), QueueError>> {
+            Vec::new()
+        }
+
+        async fn delete(&self, _: &[String]) -> Vec<Result<(), QueueError>> {
+            Vec::new()
+        }
+
+        async fn depth(&self) -> Result<u64, QueueError> {
+            self.0.set(self.0.get() + 1);
+            Err(QueueError::Throttled { operation: "GetQueueAttributes", reason: String::new() })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_left_alone_for_ten_seconds_and_no_longer() {
+        let config = Config::builder().behavior_version(BehaviorVersion::latest()).build();
+        let table = CongestionTable::new(Client::from_conf(config), "table that is not called");
+        let (notes, queue) = (Notes::new(table), Silent::default());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let deadline = Deadline::new(u64::try_from(now.as_millis()).unwrap() + 600_000, Duration::from_secs(1));
+        let start = 1_800_000_000_000;
+        for (millis, asked) in [(0, 1), (1, 1), (9_999, 1), (10_000, 2), (19_999, 2), (20_000, 3)] {
+            let head = Head { group: "room".to_owned(), queued_at: start, is_first: true };
+            notes.note(vec![head], &queue, start + millis, deadline).await;
+            assert_eq!(queue.0.get(), asked, "after {millis} ms");
+        }
+    }
+}

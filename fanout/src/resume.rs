@@ -145,6 +145,17 @@ mod tests {
         assert_eq!(resume.interrupted(8, Slots { from: 5, missing: vec![2] }), row(6, 8, 5, &[2]));
     }
 
+    /// As of a frame of several numbers, of which the first are done with.
+    #[test]
+    fn numbers_in_hand_that_are_done_with_make_no_difference() {
+        for first in 2..=6 {
+            assert_eq!(Resume::new(Some(row(5, 0, 0, &[])), 0).next(first, 8), bring_out(8, 0, &[]));
+            let mut interrupted = Resume::new(Some(row(5, 7, 900, &[31])), 0);
+            assert_eq!(interrupted.next(first, 8), bring_out(7, 900, &[31]), "from {first}");
+            assert_eq!(interrupted.row(), &row(5, 7, 900, &[31]));
+        }
+    }
+
     #[test]
     fn a_batch_that_comes_back_smaller_keeps_what_the_slots_below_have() {
         let mut resume = Resume::new(Some(row(0, 5, 100, &[9])), 1);

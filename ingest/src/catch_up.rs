@@ -294,9 +294,10 @@ pub async fn read(
         _ => (last, last_appended_at),
     };
     let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
-    let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // A client that asks for the beginning of what is retained misses nothing before it.
-    let has_gap = after > 0 && first > after + 1 && !follows(log, room, after, first).await?;
+    let has_gap = after > 0
+        && (first > after + 1 && !follows(log, room, after, first).await? || has_hole(log, room, &entries).await?);
+    let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // Messages up to `seq` have been there, and none can be read.
     let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
     let truncated = has_gap || is_gone;
@@ -324,6 +325,15 @@ async fn newest_beyond(
 async fn follows(log: &LogTable<impl Clock>, room: &RoomId, after: u64, first: u64) -> Result<bool, StoreError> {
     let fence = log.fence(room).await?;
     Ok(fence.is_some_and(|fence| fence.start == first && fence.previous == Some(after)))
+}
+
+/// Whether messages are gone from between entries. The table may delete the newest ones before older ones, by a clock
+/// that is ahead of this one, and the log starts anew while the older ones are still there.
+async fn has_hole(log: &LogTable<impl Clock>, room: &RoomId, entries: &[LogEntry]) -> Result<bool, StoreError> {
+    let mut pairs = entries.iter().zip(entries.iter().skip(1)).map(|(one, next)| (one.seq(), next.seq()));
+    let Some((before, start)) = pairs.rfind(|(one, next)| one + 1 < *next) else { return Ok(false) };
+    let fence = log.fence(room).await?;
+    Ok(fence.is_some_and(|fence| fence.start == start && fence.previous.is_some_and(|previous| previous > before)))
 }
 
 /// What it means that a log has nothing from `after` on: its messages have expired, or `after` is beyond its head, and

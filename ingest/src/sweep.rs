@@ -246,15 +246,18 @@ impl<C: Clock> Sweep<C> {
         let mut round = 0;
         loop {
             self.pace.turn().await;
-            match self.connections_api.status(connection).await {
-                Err(ApiError::Throttled(_)) if round + 1 < ROUNDS => {
-                    sleep(THROTTLED.delay(round)).await;
-                    round += 1;
-                }
-                status => return status,
+            match (self.connections_api.status(connection).await, wait_after(round)) {
+                (Err(ApiError::Throttled(_)), Some(wait)) => sleep(wait).await,
+                (status, _) => return status,
             }
+            round += 1;
         }
     }
+}
+
+/// How long a call waits that was throttled in a round, counted from 0; `None` after the last.
+fn wait_after(round: u32) -> Option<Duration> {
+    (round + 1 < ROUNDS).then(|| THROTTLED.delay(round))
 }
 
 /// Gives turns, evenly spread over time.
@@ -283,6 +286,14 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_throttled_call_is_made_five_times_and_waits_for_longer_each_time() {
+        let waits: Vec<_> = (0..8).map(wait_after).collect();
+        let longest = [1, 2, 4, 8].map(Duration::from_secs);
+        assert!(waits.iter().zip(longest).all(|(wait, longest)| wait.is_some_and(|wait| wait <= longest)), "{waits:?}");
+        assert_eq!(waits[4..], [None; 4]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_as_far_apart_as_the_rate_says() {

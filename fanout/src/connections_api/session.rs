@@ -233,6 +233,7 @@ mod tests {
     use std::rc::Rc;
 
     use aws_credential_types::Credentials;
+    use h2::server::SendResponse;
     use http::Response;
     use tokio::{io::duplex, time::Instant};
 
@@ -240,9 +241,11 @@ mod tests {
     use crate::connections_api::signature::{Method, Scope, SigningContext};
 
     /// The server's reaction to a request.
-    #[derive(Clone, Copy, PartialEq, Eq)]
+    #[derive(Clone, Copy)]
     enum Server {
         AnswersAfter(Duration),
+        /// An answer at once, and its body a KiB at a time; each that the client has taken is counted.
+        Streams(usize, &'static AtomicUsize),
         /// It says nothing more on the whole connection.
         Dies,
     }
@@ -251,15 +254,35 @@ mod tests {
         let (client, stream) = duplex(64 * 1024);
         tokio::spawn(async move {
             let mut connection = h2::server::handshake(stream).await.unwrap();
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                let Server::AnswersAfter(time) = server else { std::future::pending().await };
-                tokio::spawn(async move {
-                    sleep(time).await;
-                    respond.send_response(Response::new(()), true).unwrap();
-                });
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                match server {
+                    Server::Dies => std::future::pending().await,
+                    server => drop(tokio::spawn(answer(server, respond))),
+                }
             }
         });
         Session::open(Box::new(client)).await.unwrap()
+    }
+
+    async fn answer(server: Server, mut respond: SendResponse<Bytes>) {
+        match server {
+            Server::AnswersAfter(time) => {
+                sleep(time).await;
+                respond.send_response(Response::new(()), true).unwrap();
+            }
+            Server::Streams(length, taken) => {
+                let mut body = respond.send_response(Response::new(()), false).unwrap();
+                for left in (0..length).rev() {
+                    // It fails when the client has reset the stream.
+                    if body.send_data(Bytes::from_static(&[b'x'; 1_024]), left == 0).is_err() {
+                        break;
+                    }
+                    taken.fetch_add(1, Ordering::Relaxed);
+                    sleep(Duration::from_millis(1)).await;
+                }
+            }
+            Server::Dies => {}
+        }
     }
 
     /// Makes a call, as the pool does.
@@ -291,6 +314,37 @@ mod tests {
         let session = session(Server::AnswersAfter(Duration::from_secs(60))).await;
         assert_eq!(call(&session).await.unwrap().status, 200);
         assert!(session.is_usable());
+    }
+
+    /// Of a server that answers calls and no pings.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_a_call_is_as_good_as_one_to_a_ping() {
+        let (stream, _silent) = duplex(64 * 1024);
+        let (_sender, mut connection) = Builder::new().handshake::<_, Bytes>(stream).await.unwrap();
+        let activity = Activity::default();
+        activity.in_flight.store(1, Ordering::Relaxed);
+        let mut death = std::pin::pin!(death(connection.ping_pong(), &activity));
+        for _ in 0..60 {
+            activity.answers.fetch_add(1, Ordering::Relaxed);
+            assert!(timeout(PING_INTERVAL / 2, &mut death).await.is_err(), "it is heard of");
+        }
+        let last = Instant::now();
+        death.await;
+        assert!(last.elapsed() <= PING_INTERVAL * 2 + PING_TIMEOUT, "{:?}", last.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_body_of_an_answer_is_read_to_its_end_or_up_to_a_bound() {
+        static SHORT: AtomicUsize = AtomicUsize::new(0);
+        static ENDLESS: AtomicUsize = AtomicUsize::new(0);
+        for (length, taken, expected) in [(3, &SHORT, 3..=3), (usize::MAX, &ENDLESS, 17..=19)] {
+            let session = session(Server::Streams(length, taken)).await;
+            let answer = timeout(Duration::from_secs(60), call(&session)).await.expect("a bound");
+            assert_eq!(answer.unwrap().status, 200);
+            sleep(Duration::from_secs(1)).await;
+            let taken = taken.load(Ordering::Relaxed);
+            assert!(expected.contains(&taken), "{taken} KiB of a body of {length}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,7 +47,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             let mut left = frames.iter().filter(|frame| frame.last() > done);
             let Some(first) = left.next() else { return Ok(()) };
             let last = left.map(|frame| frame.last()).max().map_or(first.last(), |last| last.max(first.last()));
-            match resume.next(first.first().max(done + 1), last) {
+            match resume.next(first.first(), last) {
                 Next::Save(row) => {
                     self.record_progress(room, of, &row, invocation).await?;
                     resume.saved();

@@ -154,6 +154,19 @@ async fn posts_are_paced_until_nothing_was_refused_for_long() {
     let _together = [(); 64].map(|()| acquire_now(&turns));
 }
 
+/// Whoever measures it may be the first to come after an idle time.
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_told_while_posts_are_paced_by_it() {
+    let limiter = RateLimiter::new(64, 0);
+    assert_eq!(limiter.learnt_rate(), None);
+    throttle(&limiter);
+    assert_eq!(limiter.learnt_rate(), None, "the account drains");
+    drop(limiter.turns().acquire(Order::First).await);
+    assert!(limiter.learnt_rate().is_some_and(|rate| rate >= 250));
+    advance(Duration::from_secs(4)).await;
+    assert_eq!(limiter.learnt_rate(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_throttled_account_makes_no_connection_slow() {
     let limiter = RateLimiter::new(64, 0);

@@ -258,17 +258,18 @@ impl<C: Clock> LogWriter<C> {
             return Ok((next, Append::Continue));
         }
         let fence = self.table.fence(room).await?;
+        // The saved head is read before the tail: a number that was saved by then and is not in the tail is gone. Read afterwards, it
+        // could be that of an append that the tail does not have yet.
+        let saved = self.table.head(room).await?.map(|head| head.seq);
         // The tail must be read after the fence: only then is it known that nobody has moved the fence since.
         *tail = self.read_tail(room, batch).await?;
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok((next, Append::Continue));
         }
-        let previous = match tail.head() {
-            Some(head) => Some(head.seq),
-            None => self.table.head(room).await?.map(|head| head.seq),
-        };
+        // By a clock that is ahead of this one the newest entry has expired, and may be deleted before older ones.
+        let previous = saved.max(tail.head().map(|head| head.seq));
         let expected = fence.map(|Fence { start, .. }| start);
-        Ok((self.first_number(tail.head()), Append::Fenced { expected, previous }))
+        Ok((self.first_number(tail.head(), previous), Append::Fenced { expected, previous }))
     }
 
     /// The next number of a log that does not end soon.
@@ -277,14 +278,13 @@ impl<C: Clock> LogWriter<C> {
         tail.head().filter(|head| head.expires_at > self.clock.unix_seconds() + margin).map(|head| head.seq + 1)
     }
 
-    /// The number under which a log near its end goes on, or a new one starts. A new log starts at the current time,
-    /// which is beyond the numbers of any earlier log.
-    fn first_number(&self, head: Option<Head>) -> u64 {
-        let time = self.clock.unix_micros();
+    /// The number under which a log near its end goes on after `previous`, or a new one starts. A new log starts at the
+    /// current time, which is beyond the numbers of any earlier log.
+    fn first_number(&self, head: Option<Head>, previous: Option<u64>) -> u64 {
+        let next = previous.map_or(0, |previous| previous + 1);
         match head {
-            Some(head) if head.expires_at > self.clock.unix_seconds() + LAST_SECONDS => head.seq + 1,
-            Some(head) => time.max(head.seq + 1),
-            None => time,
+            Some(head) if head.expires_at > self.clock.unix_seconds() + LAST_SECONDS => next,
+            _ => self.clock.unix_micros().max(next),
         }
     }
 

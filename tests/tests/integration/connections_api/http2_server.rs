@@ -138,13 +138,15 @@ impl Http2Server {
     }
 }
 
-/// The ways in which a server says that it has not processed a request.
+/// The ways in which a server does not answer a request. By the first two it says that it has not looked at it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
     /// It goes away, and has processed no stream.
     GoAway,
     /// The stream alone is refused.
     Stream,
+    /// The stream is reset because of an error within.
+    Error,
 }
 
 /// Types of frames (RFC 9113, section 6).
@@ -186,6 +188,7 @@ async fn refuse_on(mut stream: TcpStream, refusal: Refusal, requests: Arc<Atomic
             (DATA, 1) => match (requests.fetch_add(1, Ordering::Relaxed), refusal) {
                 (0, Refusal::GoAway) => frame(GOAWAY, 0, 0, &[0; 8]),
                 (0, Refusal::Stream) => frame(RST_STREAM, 0, stream_id, &7_u32.to_be_bytes()),
+                (0, Refusal::Error) => frame(RST_STREAM, 0, stream_id, &2_u32.to_be_bytes()),
                 // The eighth entry of HPACK's table: ":status: 200"; the headers and the stream end with it.
                 _ => frame(HEADERS, 5, stream_id, &[0x88]),
             },

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use testkit::connections_server::Outcome;
-use testkit::events::{batch_item_failures, queue_batch};
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
 use super::{World, logged, message};
 
@@ -66,6 +67,25 @@ async fn a_room_that_ran_out_of_time_is_finished_by_the_next_delivery() {
     assert_eq!(batch_item_failures(again.response()), Vec::<String>::new());
     assert_eq!(world.received("hangs0"), ["m"]);
     assert_eq!(world.dynamodb.log("slow").len(), 1);
+}
+
+/// However slowly a connection answers, a step ends in time, and every invocation gets further.
+#[tokio::test]
+async fn a_step_is_as_many_frames_as_certainly_fit_half_of_the_time() {
+    let world = World::start();
+    world.seed("room", "c", 2);
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 1).env("FANOUT_DEADLINE_RESERVE_MS", 10_000);
+    let fanout = fanout.env("FANOUT_POST_TIMEOUT_MS", 25_000).start().await.unwrap();
+    // Each fills more than half of a frame. Of 110 s for work 55 are time for two posts.
+    let records = ["a", "b", "c"].map(|id| QueueRecord::message("room", id, &json!("x".repeat(20_000))));
+    let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(120)).await;
+    assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new());
+    let order = |connection| -> Vec<_> {
+        world.connections.connection(connection).attempts.iter().map(|attempt| attempt.number).collect()
+    };
+    let mut orders = [order("c0"), order("c1")];
+    orders.sort();
+    assert_eq!(orders, [[0, 1, 4], [2, 3, 5]], "two frames to everybody, then the third");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod pacing;
 mod progress;
 mod shards;
 mod stalls;
+mod unreachable;
 
 use std::time::Duration;
 

@@ -168,6 +168,28 @@ async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
     assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
 }
 
+/// Whether it is the last that its shard has in hand: of several steps each goes to everybody before the next one.
+#[tokio::test]
+async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() {
+    for (frames, closed) in [(1, 1), (2, 0)] {
+        let world = World::start();
+        world.seed("room", "live", 20);
+        world.seed("room", "bad", 1);
+        // The first one.
+        world.connections.script("bad0", Script::queue([Outcome::internal_error()]));
+        let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
+        // A step has one frame: the time for one post is more than half of the invocation's.
+        let fanout =
+            fanout.env("FANOUT_POST_TIMEOUT_MS", 29_000).timeout(Duration::from_secs(58)).start().await.unwrap();
+        let large = |id| QueueRecord::message("room", id, &json!("x".repeat(20_000)));
+        assert_eq!(invoke(&fanout, &["a", "b"].map(large)[..frames]).await, Vec::<String>::new());
+        assert_eq!(invoke(&fanout, &world.job_records()).await, Vec::<String>::new());
+        assert_eq!(world.connections.record().deletes(), closed, "{frames} frames");
+        let received = if frames == 1 { vec![] } else { vec!["b".to_owned()] };
+        assert_eq!((world.received("live0").len(), world.received("bad0")), (frames, received));
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_misses_several_broadcasts_is_closed_though_more_follows() {
     let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 1).await;

@@ -3,6 +3,7 @@
 mod beats;
 mod chaos;
 mod heads;
+mod jumps;
 mod memberships;
 mod numbering;
 mod outage;

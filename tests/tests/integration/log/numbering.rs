@@ -1,13 +1,17 @@
 //! Numbers: consecutive, kept by what comes again, and what that costs.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde_json::json;
 use shared::clock::Clock;
+use shared::store::log::Layout;
 use testkit::clock::TestClock;
 use testkit::dynamodb::DynamoDb;
 
-use super::writer::{ROOM, append, batch, batch_of, ids, message, numbers, redelivered, rows, writer};
+use super::writer::{
+    ROOM, append, append_with_head, batch, batch_of, ids, message, numbers, redelivered, room, rows, writer,
+};
 
 const RETENTION: u64 = 86_400;
 
@@ -29,8 +33,8 @@ async fn one_message_is_one_put_several_are_one_transaction_and_a_warm_environme
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
     let log = writer(&dynamodb, &clock, RETENTION);
     append(&log, &batch(&["a"], &clock)).await.unwrap();
-    // The log is looked at, found empty, and looked at once more after its start was read; then its last head is.
-    assert_eq!(dynamodb.endpoint().operations(), ["Query", "GetItem", "Query", "GetItem", "TransactWriteItems"]);
+    // The log is looked at, found empty, and looked at once more after its start and its last head were read.
+    assert_eq!(dynamodb.endpoint().operations(), ["Query", "GetItem", "GetItem", "Query", "TransactWriteItems"]);
     dynamodb.endpoint().clear_calls();
 
     append(&log, &batch(&["b"], &clock)).await.unwrap();
@@ -48,6 +52,26 @@ async fn one_message_is_one_put_several_are_one_transaction_and_a_warm_environme
     dynamodb.endpoint().clear_calls();
     append(&cold, &batch(&["m"], &clock)).await.unwrap();
     assert_eq!(dynamodb.endpoint().operations(), ["Query", "PutItem"]);
+}
+
+/// Another way out than before waits until the shards have posted everything; the same does not.
+#[tokio::test]
+async fn a_room_that_stays_in_shards_is_logged_without_a_look_at_them() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let log = writer(&dynamodb, &clock, RETENTION);
+    let append = async |id, layout| {
+        let batch = batch(&[id], &clock);
+        let tail = log.tail(&room(), &batch).await.unwrap();
+        dynamodb.endpoint().clear_calls();
+        let logged = log.append(&room(), &batch, tail, |_| layout).await.unwrap();
+        (logged.places[0].layout, dynamodb.endpoint().operations())
+    };
+    let shards = Layout::Shards(NonZeroU16::new(4).unwrap());
+    assert_eq!(append("a", shards).await.0, shards);
+    assert_eq!(append("b", shards).await, (shards, vec!["PutItem".to_owned()]));
+    let (layout, mut operations) = append("c", Layout::Direct).await;
+    assert_eq!((layout, operations.pop()), (shards, Some("PutItem".to_owned())), "nothing was posted yet");
+    assert!(!operations.is_empty() && operations.iter().all(|operation| operation == "Query"), "{operations:?}");
 }
 
 #[tokio::test]
@@ -141,18 +165,24 @@ async fn a_log_that_retention_emptied_starts_anew_above_every_number_before() {
 /// The table's clock may be ahead of the writer's: it has deleted the last entry, but not yet those before it.
 #[tokio::test]
 async fn a_number_is_not_given_again_when_the_last_entry_is_deleted_first() {
-    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
-    let log = writer(&dynamodb, &clock, 60);
-    let given = [numbers(&log, &batch(&["a"], &clock)).await, numbers(&log, &batch(&["b"], &clock)).await].concat();
-    clock.advance(Duration::from_secs(58));
-    dynamodb.expire_log(ROOM, given[1]);
-    let row = serde_json::json!({
-        "roomId": ROOM, "seq": given[0], "id": "a", "from": "alice", "sentAt": 1, "data": "1", "appendedAt": 1,
-        "expiresAt": clock.unix_seconds() + 2,
-    });
-    dynamodb.seed_log([row]);
-    let next = numbers(&writer(&dynamodb, &clock, 60), &batch(&["c"], &clock)).await;
-    assert!(next[0] > given[1], "{next:?} after {given:?}");
+    // By the writer's clock the log starts anew, or is carried on near its end.
+    for left in [2, 20] {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        let log = writer(&dynamodb, &clock, 60);
+        let mut given = Vec::new();
+        for id in ["a", "b"] {
+            given.extend(append_with_head(&log, &batch(&[id], &clock)).await);
+        }
+        clock.advance(Duration::from_secs(60 - left));
+        dynamodb.expire_log(ROOM, given[1]);
+        let row = json!({
+            "roomId": ROOM, "seq": given[0], "id": "a", "from": "alice", "sentAt": 1, "data": "1", "appendedAt": 1,
+            "expiresAt": clock.unix_seconds() + left,
+        });
+        dynamodb.seed_log([row]);
+        let next = numbers(&writer(&dynamodb, &clock, 60), &batch(&["c"], &clock)).await;
+        assert!(next[0] > given[1], "{next:?} after {given:?}, {left} s before the end");
+    }
 }
 
 #[tokio::test]

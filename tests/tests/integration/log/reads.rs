@@ -13,16 +13,16 @@ use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 use super::session::Session;
 use super::writer::{ROOM, append_with_head, batch, batch_of, client, message, writer};
 
-const RETENTION: u64 = 3_600;
+pub(super) const RETENTION: u64 = 3_600;
 
-struct Room {
-    dynamodb: DynamoDb,
-    clock: TestClock,
+pub(super) struct Room {
+    pub(super) dynamodb: DynamoDb,
+    pub(super) clock: TestClock,
     session: Session,
 }
 
 impl Room {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let session = Session::new(client(&dynamodb), &clock);
         dynamodb.seed([ConnectionRow { expires_at: u64::MAX >> 12, ..ConnectionRow::new("c=", ROOM) }]);
@@ -40,12 +40,12 @@ impl Room {
         logged
     }
 
-    async fn sync(&self, after: u64) -> Value {
+    pub(super) async fn sync(&self, after: u64) -> Value {
         let frame = json!({ "action": "sync", "rooms": { ROOM: after } });
         self.session.request("c=", "alice", &frame).await["rooms"][ROOM].take()
     }
 
-    async fn join(&self, after: Option<u64>) -> Value {
+    pub(super) async fn join(&self, after: Option<u64>) -> Value {
         let mut frame = json!({ "action": "joinRoom", "roomId": ROOM });
         if let Some(after) = after {
             frame["after"] = json!(after);
@@ -66,7 +66,7 @@ fn seqs(page: &Value) -> Vec<u64> {
     page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
 }
 
-fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
+pub(super) fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
     (page["seq"].as_u64().unwrap(), seqs(page), page["more"] == true, page["truncated"] == true)
 }
 
@@ -317,6 +317,25 @@ async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
     let read = seqs(&page);
     assert_eq!(facts(&page), (all[149], all[1..=read.len()].to_vec(), true, false));
     assert_eq!(facts(&room.sync(read[read.len() - 1]).await), (all[149], vec![], false, true));
+}
+
+/// A client that joins does not know the head, and learns from the log how far behind it is.
+#[tokio::test]
+async fn who_joins_far_behind_is_told_of_the_head_and_that_there_is_more() {
+    let room = Room::new();
+    let all = log_150(&room).await;
+    assert_eq!(facts(&room.join(Some(all[0])).await), (all[149], all[1..=100].to_vec(), true, false));
+    assert_eq!(facts(&room.join(Some(all[100])).await), (all[149], all[101..].to_vec(), false, false));
+}
+
+/// A head is saved after its messages are logged: what is beyond it can be asked for.
+#[tokio::test]
+async fn who_is_behind_a_head_that_is_behind_the_log_is_told_that_there_is_more() {
+    let room = Room::new();
+    let all = log_150(&room).await;
+    room.dynamodb.seed_head(ROOM, all[9], 1, room.clock.unix_seconds() + RETENTION);
+    assert_eq!(facts(&room.sync(all[0]).await), (all[100], all[1..=100].to_vec(), true, false));
+    assert_eq!(facts(&room.sync(all[8]).await), (all[108], all[9..=108].to_vec(), true, false));
 }
 
 /// The head that was read does not tell of messages that are appended while the log is read; the log does.

@@ -110,6 +110,25 @@ async fn a_list_that_many_ask_for_is_two_replies_and_read_once_a_second() {
 }
 
 #[tokio::test]
+async fn lists_of_sixteen_rooms_are_kept_and_then_the_oldest_makes_way() {
+    let world = World::new();
+    let rooms: Vec<_> = (1..=17).map(|number| format!("chat:{number}")).collect();
+    for room in &rooms {
+        world.publish(room, 7, 1, Some(&json!({ "ann": 1 })));
+    }
+    let reads = async |rooms: &[String]| {
+        world.dynamodb.endpoint().clear_calls();
+        for room in rooms {
+            assert_eq!(world.members(json!({ "roomId": room })).await["rev"], 7);
+        }
+        world.dynamodb.count("GetItem")
+    };
+    assert_eq!((reads(&rooms[..16]).await, reads(&rooms[..16]).await), (16, 0));
+    assert_eq!((reads(&rooms[16..]).await, reads(&rooms[1..]).await), (1, 0));
+    assert_eq!(reads(&rooms[..1]).await, 1);
+}
+
+#[tokio::test]
 async fn no_page_is_of_an_older_list_than_the_one_before() {
     let world = World::new();
     world.publish("chat:1", 7, 500, Some(&a_large_list()));

@@ -24,7 +24,7 @@ pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
         Action::Look { writer } => look(model, world, writer),
         Action::ReadFence { writer } => {
             let fence = world.fence.map(|fence| fence.start);
-            world.writers[writer].phase = Phase::LookAgain { fence };
+            world.writers[writer].phase = Phase::LookAgain { fence, saved: world.saved_head };
         }
         Action::Write { writer } => write(model, world, writer),
         Action::Finish { writer } => {
@@ -91,17 +91,17 @@ fn send(model: &Numbering, world: &mut World, message: u8) {
 fn look(model: &Numbering, world: &mut World, writer: usize) {
     let at_work = &world.writers[writer];
     let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
-    let (again, fence) = match at_work.phase {
-        Phase::LookAgain { fence } => (true, fence),
-        _ => (false, None),
+    let read = match at_work.phase {
+        Phase::LookAgain { fence, saved } => Some(FenceRead { fence, saved }),
+        _ => None,
     };
+    let again = read.is_some();
     let tail = match at_work.memory {
         Some(tail) if again && !model.has(Rule::LookAgain) => tail,
         Some(tail) if !again && !may_be_logged => tail,
         _ => read_tail(world, may_be_logged),
     };
-    let fence = if again { FenceRead::At(fence) } else { FenceRead::No };
-    decide(model, world, writer, tail, fence);
+    decide(model, world, writer, tail, read);
 }
 
 fn read_tail(world: &World, may_be_logged: bool) -> Tail {
@@ -112,15 +112,15 @@ fn read_tail(world: &World, may_be_logged: bool) -> Tail {
     Tail { from: if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) }, to }
 }
 
-/// The position of the fence, if it was read.
+/// The position of the fence when it was read, and the head that was saved by then.
 #[derive(Clone, Copy)]
-enum FenceRead {
-    No,
-    At(Option<u8>),
+struct FenceRead {
+    fence: Option<u8>,
+    saved: u8,
 }
 
-/// Decides on the write after a tail. `fence` is given if it was read before the tail.
-fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence: FenceRead) {
+/// Decides on the write after a tail. `read` is given if the fence was read before the tail.
+fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, read: Option<FenceRead>) {
     world.writers[writer].memory = Some(tail);
     let batch = &world.writers[writer].batch;
     let phase = if new_messages(world, tail, batch).is_empty() {
@@ -128,12 +128,17 @@ fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, fence
     } else if let Some(next) = next_of_a_lasting_log(model, world, tail) {
         Phase::Write(Plan { next, fenced: None })
     } else {
-        match fence {
-            FenceRead::No => Phase::ReadFence,
-            FenceRead::At(expected) => {
-                let previous = head(world, tail).map_or(world.saved_head, |head| head.number);
-                let next = first_number(model, world, head(world, tail));
-                Phase::Write(Plan { next, fenced: Some((expected, previous)) })
+        match read {
+            None => Phase::ReadFence,
+            Some(FenceRead { fence, saved }) => {
+                let head = head(world, tail);
+                let previous = match head {
+                    Some(head) if model.has(Rule::SavedHead) => head.number.max(saved),
+                    Some(head) => head.number,
+                    None => saved,
+                };
+                let next = first_number(model, world, head, previous);
+                Phase::Write(Plan { next, fenced: Some((fence, previous)) })
             }
         }
     };
@@ -165,10 +170,10 @@ fn next_of_a_lasting_log(model: &Numbering, world: &World, tail: Tail) -> Option
     lasts.then_some(head.number + 1)
 }
 
-/// The number under which a log near its end goes on, or a new one starts.
-fn first_number(model: &Numbering, world: &World, head: Option<Entry>) -> u8 {
+/// The number under which a log near its end goes on after `previous`, or a new one starts.
+fn first_number(model: &Numbering, world: &World, head: Option<Entry>, previous: u8) -> u8 {
     match head {
-        Some(head) if head.life == Life::Ending || !model.has(Rule::StartAnew) => head.number + 1,
+        Some(head) if head.life == Life::Ending || !model.has(Rule::StartAnew) => previous + 1,
         Some(_) => world.time(),
         None if model.has(Rule::StartAtTime) => world.time(),
         None => 1,
@@ -200,7 +205,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
             Some(_) => Tail { from: tail.from, to: world.newest().map_or(tail.to, |newest| newest + 1) },
             None => read_tail(world, may_be_logged),
         };
-        decide(model, world, writer, tail, FenceRead::No);
+        decide(model, world, writer, tail, None);
         return;
     }
     let highest = world.highest();

@@ -19,6 +19,9 @@ const CONVERGES: &str = "a client that is told that it has everything has it, or
 /// The search gets as far as this.
 const RESTARTS: &str = "a log that was started anew";
 
+/// How far above all numbers the time gets, at the most: both writers hold one that the other has not seen, of two messages.
+const LATEST: u8 = 14;
+
 /// A rule that can be taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
@@ -38,6 +41,8 @@ enum Rule {
     StartAnew,
     /// An empty log starts at the time, beyond all numbers that there were.
     StartAtTime,
+    /// What a log is started anew after is the newest entry that there was, and not the newest that is there.
+    SavedHead,
     /// A client is told when something is gone of what comes after its position.
     TellGone,
 }
@@ -244,6 +249,11 @@ impl Model for Numbering {
         // The two writers are interchangeable.
         world.writers.sort();
         Some(world)
+    }
+
+    /// Two writers that crash in turns could each take a later time than the other for ever. How much later makes no difference.
+    fn within_boundary(&self, world: &World) -> bool {
+        world.time() <= world.highest() + LATEST
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

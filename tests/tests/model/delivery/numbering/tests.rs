@@ -26,7 +26,7 @@ fn producers() -> Numbering {
 
 /// A client that misses posts and syncs at any time, while a writer crashes and the log ends.
 fn client() -> Numbering {
-    Numbering { writers: 1, clocks_differ: false, reader: true, ..lives() }
+    Numbering { writers: 1, reader: true, ..lives() }
 }
 
 #[test]
@@ -72,6 +72,7 @@ fn each_rule_is_missed() {
         (Rule::Margin, NUMBERED_ONCE, lives()),
         (Rule::StartAnew, NUMBERED_ONCE, lives()),
         (Rule::StartAtTime, NUMBERED_ONCE, lives()),
+        (Rule::SavedHead, CONVERGES, client()),
         (Rule::TellGone, CONVERGES, client()),
     ];
     for (rule, property, model) in missed {

@@ -90,11 +90,12 @@ pub(super) enum Phase {
     Idle,
     /// It reads the end of the log.
     Look,
-    /// It reads the fence.
+    /// It reads the fence, and the head that was saved.
     ReadFence,
     /// It reads the end of the log once more: only a read after that of the fence shows who has moved the fence.
     LookAgain {
         fence: Option<u8>,
+        saved: u8,
     },
     Write(Plan),
     /// It saves the log's head, and acknowledges.

@@ -1,0 +1,72 @@
+//! An endpoint to which no new connection can be opened, while others have theirs.
+
+use std::cell::RefCell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fanout::broadcast::members::Members;
+use fanout::broadcast::{Audience, Broadcaster, Invocation, Posted};
+use fanout::config::PostConfig;
+use fanout::connections_api::{ConnectionsApi, Outcome};
+use fanout::deadline::Deadline;
+use fanout::frame::EncodedFrame;
+use shared::metrics::Metrics;
+use shared::store::connections::{ALL_SLOTS, ConnectionTable};
+use shared::{ConnectionId, RoomId};
+use testkit::clock::TestClock;
+use testkit::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb, ROOM_INDEX};
+use tokio::sync::{Notify, mpsc};
+
+use crate::log::client;
+
+/// The first post of all finds no connection, though the second one is answered meanwhile. Everything after it arrives.
+#[derive(Default)]
+struct Api {
+    posts: RefCell<Vec<ConnectionId>>,
+    is_second_answered: Notify,
+}
+
+impl ConnectionsApi for &Api {
+    async fn post(&self, connection: &ConnectionId, _: &EncodedFrame) -> Outcome {
+        let earlier = self.posts.borrow().len();
+        self.posts.borrow_mut().push(connection.clone());
+        if earlier == 0 {
+            self.is_second_answered.notified().await;
+            return Outcome::Unreachable;
+        }
+        self.is_second_answered.notify_one();
+        Outcome::Delivered
+    }
+
+    async fn close(&self, _: &ConnectionId) -> Outcome {
+        Outcome::Delivered
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered() {
+    let (dynamodb, clock, api) = (DynamoDb::start(), TestClock::start(), Api::default());
+    dynamodb.seed(ConnectionRow::many("c", 2, "room"));
+    let table = ConnectionTable::new(client(&dynamodb), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX);
+    let posts = PostConfig {
+        concurrency: 2,
+        max_per_second: 0,
+        timeout: Duration::from_secs(29),
+        max_attempts: 1,
+        deadline_reserve: Duration::ZERO,
+        gone_grace: Duration::ZERO,
+    };
+    let broadcaster = Broadcaster::new(&api, clock, posts);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let deadline = Deadline::new(u64::try_from(now.as_millis()).unwrap() + 600_000, Duration::ZERO);
+    let (metrics, (gone, _)) = (Metrics::default(), mpsc::channel(1));
+    let invocation = Invocation::new(deadline, gone, &metrics, None);
+    let room = RoomId::parse("room").unwrap();
+    let members = Members::open(&table, &room, ALL_SLOTS).await.unwrap();
+    let audience = Audience { first_slot: 0, members, left_open: Vec::new() };
+    let frames = [EncodedFrame::new("{}".into())];
+    let posted = broadcaster.post(&room, &frames, true, audience, &invocation, async |_| {}).await;
+    assert!(matches!(posted, Posted::ToAll), "{posted:?}");
+    let posts = api.posts.take();
+    assert_eq!(posts.len(), 3);
+    assert_eq!((&posts[0], posts[1] != posts[0]), (&posts[2], true));
+}
