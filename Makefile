@@ -2,8 +2,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# Steps share the cargo folder and the terminal.
+# Steps share the cargo folder and the terminal, but for those that `test` runs side by side.
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
 MAKEFLAGS += --no-print-directory
 
 # One folder for everything that is built, whatever the caller's own settings are.
@@ -108,11 +110,24 @@ cli: setup ## The operator's command: target/debug/roomcast
 
 .PHONY: test
 test: ## Every check and every test; installs what is missing first
-test: setup-test lint client rust-test
+test: setup-test quick-lint built
+	@echo "==> side by side: $(SIDE_BY_SIDE_STEPS)"
+	@$(MAKE) SIDE_BY_SIDE=1 --jobs --output-sync=target $(SIDE_BY_SIDE_STEPS)
 	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
 
+# Longest first. The end-to-end tests and those of the deployment wait for an emulator most of the time, while the others compute.
+SIDE_BY_SIDE_STEPS := e2e client rust-test deploy-test template release-test
+
+# What they need, so that none of them has to build or install it.
+.PHONY: built
+built: lambda cli $(VENV)/lint/.ready $(VENV)/checkov/.ready $(VENV)/local/.ready $(CLIENT_MODULES) $(CLIENT_RUNTIMES)
+	@$(STEP) "test programs" cargo test --workspace --all-targets --test e2e --locked --no-run --quiet
+
 .PHONY: lint
-lint: format clippy rustdoc typescript python licences template deploy-test ## The checks that need no build of tests
+lint: quick-lint template deploy-test release-test ## The checks that need no build of tests
+
+.PHONY: quick-lint
+quick-lint: format clippy rustdoc typescript python licences
 
 .PHONY: format
 format: setup
@@ -120,7 +135,7 @@ format: setup
 
 .PHONY: clippy
 clippy: setup
-	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(STEP) "clippy" cargo clippy --workspace --all-targets --test e2e --locked -- -D warnings
 
 .PHONY: rustdoc
 rustdoc: setup
@@ -169,9 +184,13 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 	@$(STEP) "client: reference" npm --prefix client run docs
 
 .PHONY: rust-test
-# With the client's packages: its tests against the stack are among the end-to-end tests.
-rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
+rust-test: lambda
 	@$(STEP) "tests" cargo test --workspace --locked
+
+.PHONY: e2e
+# With the client's packages: its tests against the stack are among the end-to-end tests.
+e2e: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES) ## The end-to-end tests
+	@$(STEP) "end to end" cargo test --workspace --test e2e --locked
 
 .PHONY: fuzz
 fuzz: setup-fuzz ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
@@ -252,8 +271,6 @@ release-client: $(CLIENT_MODULES) ## The client library's package
 .PHONY: release-test
 release-test: setup
 	@$(STEP) "release: tests" python3 -m unittest discover --start-directory infra/release
-
-lint: release-test
 
 .PHONY: clean
 clean: ## Removes all that was built or installed here
