@@ -160,7 +160,7 @@ impl<'de> Deserialize<'de> for Counter {
 ///
 /// # Errors
 /// When it is anything else.
-pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
+pub fn integer<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
     match u64::deserialize(deserializer) {
         Ok(value) if range.contains(&value) => Ok(value),
         _ => {

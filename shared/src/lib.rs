@@ -10,6 +10,7 @@ pub mod connection;
 mod data;
 pub mod ephemeral;
 pub mod frame;
+mod item;
 pub mod json;
 pub mod limits;
 pub mod message;

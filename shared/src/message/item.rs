@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use super::Message;
 use crate::{
+    item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
     room::RoomId,
-    store::item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
 };
 
 impl Message {

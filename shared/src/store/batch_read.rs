@@ -3,8 +3,9 @@
 
 use aws_sdk_dynamodb::{Client, types::builders::KeysAndAttributesBuilder};
 
-use super::{StoreError, item::Item};
+use super::StoreError;
 use crate::backoff::Backoff;
+use crate::item::Item;
 
 /// Keys in one call: the limit of `BatchGetItem`.
 pub(super) const READ_BATCH: usize = 100;

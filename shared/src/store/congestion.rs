@@ -9,14 +9,12 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 
-use super::{
-    StoreError,
-    item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
-};
+use super::StoreError;
 use crate::congestion::{
     Cut,
     law::{GroupRow, Sight},
 };
+use crate::item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text};
 
 /// The scope of the groups with a cut.
 const SCOPE: &str = "rooms";

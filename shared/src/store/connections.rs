@@ -17,12 +17,14 @@ use aws_sdk_dynamodb::{
     types::{DeleteRequest, Select, WriteRequest},
 };
 
-use super::{
-    StoreError,
-    item::{number, read_number, read_optional_number, read_text, text},
-};
+use super::StoreError;
 use crate::{
-    backoff::Backoff, clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, room::RoomId,
+    backoff::Backoff,
+    clock::Clock,
+    connection::ConnectionId,
+    item::{number, read_number, read_optional_number, read_text, text},
+    limits::CONNECTION_TTL_SECONDS,
+    room::RoomId,
     subject::Subject,
 };
 

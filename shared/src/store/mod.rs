@@ -4,7 +4,6 @@ mod batch_read;
 pub mod congestion;
 pub mod connections;
 mod error;
-pub(crate) mod item;
 pub mod log;
 pub mod presence;
 pub mod room_size;

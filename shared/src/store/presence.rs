@@ -11,9 +11,13 @@ use aws_sdk_dynamodb::{Client, types::KeysAndAttributes};
 use super::{
     StoreError,
     batch_read::{BatchRead, BatchRows, READ_BATCH},
-    item::{Item, Unreadable, number, read_text, text},
 };
-use crate::{backoff::Backoff, clock::Clock, room::RoomId};
+use crate::{
+    backoff::Backoff,
+    clock::Clock,
+    item::{Item, Unreadable, number, read_text, text},
+    room::RoomId,
+};
 
 mod index;
 mod row;

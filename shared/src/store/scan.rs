@@ -6,14 +6,12 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::Client;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    StoreError,
-    connections::is_present,
+use super::{StoreError, connections::is_present, presence, subjects::KEY_PREFIX};
+use crate::{
+    connection::ConnectionId,
     item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
-    presence,
-    subjects::KEY_PREFIX,
+    room::RoomId,
 };
-use crate::{connection::ConnectionId, room::RoomId};
 
 /// The key of a row, after which a scan goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

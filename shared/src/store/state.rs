@@ -15,11 +15,14 @@ use aws_sdk_dynamodb::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    StoreError,
+use super::StoreError;
+use crate::{
+    clock::Clock,
     item::{Item, Unreadable, UnreadableRows, number, read_number, read_optional_number, read_text, text},
+    message::LoggedMessage,
+    order::Rank,
+    room::RoomId,
 };
-use crate::{clock::Clock, message::LoggedMessage, order::Rank, room::RoomId};
 
 /// Rows in one read at the most.
 const PAGE_ROWS: i32 = 500;

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 
-use super::{
-    StoreError,
+use super::StoreError;
+use crate::{
+    clock::Clock,
+    connection::ConnectionId,
     item::{Item, number, read_number, read_text, text},
+    limits::CONNECTION_TTL_SECONDS,
+    subject::Subject,
 };
-use crate::{clock::Clock, connection::ConnectionId, limits::CONNECTION_TTL_SECONDS, subject::Subject};
 
 /// What the keys of these rows begin with.
 pub(super) const KEY_PREFIX: &str = "subject/";

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 
-use super::{
-    StoreError,
+use super::{StoreError, scan::RowKey};
+use crate::{
+    clock::Clock,
     item::{number, text},
-    scan::RowKey,
 };
-use crate::clock::Clock;
 
 const SCOPE: &str = "sweep";
 const ROW: &str = "connections";

@@ -11,12 +11,10 @@ use super::{ConnectionTable, LEAVE, MemberTimes, PUT};
 use crate::{
     clock::Clock,
     connection::ConnectionId,
+    item::{Item, number, text},
     presence::Listing,
     room::RoomId,
-    store::{
-        StoreError,
-        item::{Item, number, text},
-    },
+    store::StoreError,
     subject::Subject,
 };
 

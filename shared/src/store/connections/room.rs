@@ -8,11 +8,11 @@ use super::{BACKOFF, ConnectionTable, ROUNDS};
 use crate::{
     clock::Clock,
     connection::ConnectionId,
+    item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
     room::RoomId,
     store::{
         StoreError,
         batch_read::{BatchRead, BatchRows, READ_BATCH},
-        item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
     },
 };
 

@@ -15,11 +15,9 @@ use super::{Append, LogEntry, LogTable, LogTableError, row::to_item};
 use crate::{
     aws::operation_error,
     clock::Clock,
+    item::{Item, number, text},
     room::RoomId,
-    store::{
-        StoreError,
-        item::{Item, number, text},
-    },
+    store::StoreError,
 };
 
 /// The sort key of the fence: the row that says where the log was started last, or carried on near its end.

@@ -9,11 +9,11 @@ use super::LogTable;
 use crate::{
     backoff::Backoff,
     clock::Clock,
+    item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
     room::RoomId,
     store::{
         StoreError,
         batch_read::{BatchRead, BatchRows, READ_BATCH},
-        item::{Item, Unreadable, UnreadableRows, number, read_number, read_text, text},
     },
 };
 

@@ -19,11 +19,13 @@ use std::{num::NonZeroU16, sync::Arc};
 
 use aws_sdk_dynamodb::Client;
 
-use super::{
-    StoreError,
+use super::StoreError;
+use crate::{
+    clock::Clock,
     item::{Item, number, text},
+    message::LoggedMessage,
+    room::RoomId,
 };
-use crate::{clock::Clock, message::LoggedMessage, room::RoomId};
 
 pub use append::Fence;
 pub use head::{FoundHeads, LogHead};

@@ -7,11 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::LogTable;
 use crate::{
     clock::Clock,
+    item::{Item, Unreadable, UnreadableRows, number, read_number, text},
     room::RoomId,
-    store::{
-        StoreError,
-        item::{Item, Unreadable, UnreadableRows, number, read_number, text},
-    },
+    store::StoreError,
 };
 
 /// Progress: how far one FIFO group has posted the numbers of a room. What a row says stays true for ever, so even an

@@ -12,11 +12,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    item::{Item, Unreadable, UnreadableRows, bytes, number, read_number, read_optional_number, text},
     room::RoomId,
-    store::{
-        StoreError,
-        item::{Item, Unreadable, UnreadableRows, bytes, number, read_number, read_optional_number, text},
-    },
+    store::StoreError,
 };
 
 /// The number of the first entry that a log can have.

@@ -4,9 +4,9 @@ use std::num::NonZeroU16;
 
 use super::{Layout, LogEntry};
 use crate::{
+    item::{Item, Unreadable, number, read_number, read_optional_number, text},
     message::{LoggedMessage, Message},
     room::RoomId,
-    store::item::{Item, Unreadable, number, read_number, read_optional_number, text},
 };
 
 /// The attribute that says in how many shards an entry goes out; absent from one that goes out directly.

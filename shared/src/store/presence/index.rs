@@ -7,12 +7,10 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use super::{MEMBERS_INDEX, PresenceTable};
 use crate::{
     clock::Clock,
+    item::{Item, Unreadable, UnreadableRows, read_number, read_text, text},
     presence::{Member, MemberData},
     room::RoomId,
-    store::{
-        StoreError,
-        item::{Item, Unreadable, UnreadableRows, read_number, read_text, text},
-    },
+    store::StoreError,
 };
 
 /// Rows that are read at once for a page of members: several hundred kilobytes at the most.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
     json,
     presence::Members,
-    store::item::{Item, Unreadable, number, read_number, read_optional_number, read_text, text},
 };
 
 /// A room's presence as it was last published.
