@@ -15,16 +15,14 @@ use aws_sdk_apigatewaymanagement::{
 };
 use shared::{
     ConnectionId,
-    frame::{
-        client::{Inbound, Refusal},
-        server::{ErrorCode, ServerFrame},
-    },
+    frame::server::{ErrorCode, ServerFrame},
     metrics::{Metrics, names::CLOSED},
 };
 
 use crate::{
     deadline::Deadline,
     event::Frame,
+    request::{Inbound, Refusal},
     response::{Response, RouteError},
 };
 

@@ -19,6 +19,7 @@ pub mod origins;
 pub mod outlook;
 pub mod presence;
 pub mod relay;
+pub mod request;
 pub mod response;
 pub mod routes;
 pub mod session;

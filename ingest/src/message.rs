@@ -5,7 +5,6 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
-    frame::client::{Inbound, RefusalReason, Request},
     json::Name,
     metrics::Metrics,
     queue::{Sink, ephemeral::EphemeralSink},
@@ -17,6 +16,7 @@ use crate::{
     deadline::Deadline,
     event::{EventError, Frame, SocketEvent},
     outlook::Lookout,
+    request::{Inbound, RefusalReason, Request},
     response::{Response, RouteError},
     routes::send_message::SendMessage,
 };

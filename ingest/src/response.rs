@@ -3,15 +3,14 @@
 use serde::Serialize;
 use shared::{
     congestion::view::NotNow,
-    frame::{
-        client::{Refusal, RefusalReason},
-        server::{ErrorCode, ErrorReason, Reply, ServerFrame},
-    },
+    frame::server::{ErrorCode, ErrorReason, Reply, ServerFrame},
     json::FieldError,
     metrics::Metrics,
     queue::QueueError,
     store::StoreError,
 };
+
+use crate::request::{Refusal, RefusalReason};
 
 /// The proxy response of a WebSocket route. On `$connect` and `$disconnect` only the status counts; for a frame, the
 /// body is the route response, which API Gateway sends to the client without an @connections call.

@@ -10,10 +10,7 @@ use lambda_runtime::LambdaEvent;
 use shared::{
     RoomId,
     clock::Clock,
-    frame::{
-        client::{Before, Inbound, JoinRoom, RefusalReason, Request, Sync},
-        server::{CatchUp, JoinedState, Reply},
-    },
+    frame::server::{CatchUp, JoinedState, Reply},
     json::Counter,
     limits::{STATE_ENTRIES, STATE_REPLY_BYTES},
     metrics::{
@@ -38,6 +35,7 @@ use crate::{
         recent::Recent,
         tick::Ticks,
     },
+    request::{Before, Inbound, JoinRoom, RefusalReason, Request, Sync},
     response::{Response, RouteError},
     routes::{
         connect::connect, disconnect::disconnect, get_history::get_history, get_members::get_members,

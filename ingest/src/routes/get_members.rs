@@ -2,10 +2,7 @@
 
 use shared::{
     clock::Clock,
-    frame::{
-        client::{GetMembers, SubjectAfter},
-        server::Reply,
-    },
+    frame::server::Reply,
     json::{Counter, FieldError},
     rights::Right,
     rooms::RoomPatterns,
@@ -15,6 +12,7 @@ use shared::{
 use crate::{
     grant::Grant,
     presence::{list::page_of, recent::Recent},
+    request::{GetMembers, SubjectAfter},
     response::RouteError,
 };
 

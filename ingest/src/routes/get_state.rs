@@ -1,18 +1,10 @@
 //! `getState`: a page of a room's state.
 
-use shared::{
-    clock::Clock,
-    frame::{
-        client::{AfterKey, GetState, RefusalReason},
-        server::Reply,
-    },
-    json::Counter,
-    rights::Right,
-    store::log::LogTable,
-};
+use shared::{clock::Clock, frame::server::Reply, json::Counter, rights::Right, store::log::LogTable};
 
 use crate::{
     grant::Grant,
+    request::{AfterKey, GetState, RefusalReason},
     response::RouteError,
     state::{States, Wanted},
 };

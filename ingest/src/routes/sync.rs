@@ -14,10 +14,7 @@ use futures::{StreamExt, future::join, stream};
 use shared::{
     RoomId, Subject,
     clock::Clock,
-    frame::{
-        client::{Positions, Sync},
-        server::{CatchUp, PresenceStanding, Reply},
-    },
+    frame::server::{CatchUp, PresenceStanding, Reply},
     queue::Queue,
     rights::Right,
     store::{
@@ -33,6 +30,7 @@ use crate::{
     grant::LEEWAY_SECONDS,
     heads::Heads,
     presence::membership::{Presence, Renewal},
+    request::{Positions, Sync},
     response::RouteError,
     shares::RequestShares,
     tables::Tables,

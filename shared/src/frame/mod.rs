@@ -1,6 +1,5 @@
 //! The wire protocol, version 1: JSON text frames.
 
 pub mod broadcast;
-pub mod client;
 pub mod ephemeral;
 pub mod server;

@@ -12,6 +12,7 @@ use ingest::{
     ephemeral::Ephemerals,
     message::MessageFunction,
     outlook::Lookout,
+    request::{Inbound, Request},
     routes::send_message::SendMessage,
     shares::{EphemeralShares, MessageRates},
 };
@@ -21,7 +22,6 @@ use shared::{
     Ephemeral, Message,
     clock::Clock,
     congestion::Cut,
-    frame::client::{Inbound, Request},
     limits::{MAX_POST_BYTES, NAME_CHARS},
     metrics::Metrics,
     queue::{QueueError, Sink, ephemeral::EphemeralSink},

@@ -1,14 +1,14 @@
 //! Requests about a room's members: `presence` in `joinRoom`, and `getMembers`.
 
 use serde::{Deserialize, Deserializer, de::Error};
-
-use super::JoinRoom;
-use crate::{
+use shared::{
+    RoomId,
     json::{self, Counter, FieldError, Text, required},
     limits::{MEMBERS, MEMBERS_DEFAULT, SUBJECT_BYTES},
     presence::{Listing, MemberData},
-    room::RoomId,
 };
+
+use super::JoinRoom;
 
 impl JoinRoom<'_> {
     /// What the other members are told of the connection, if it is to be listed among them.
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for MembersLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::client::{Inbound, Request};
+    use crate::request::{Inbound, Request};
 
     #[test]
     fn what_a_member_says_of_itself_is_small_readable_and_comes_with_presence() {

@@ -8,14 +8,12 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
 };
-
 use serde_json::value::RawValue;
-
-use crate::{
+use shared::{
+    RoomId,
     json::{self, Counter, FieldError, Name, Text, required},
     limits::{HISTORY_DEFAULT, HISTORY_MESSAGES, MAX_INTEGER, NAME_CHARS, STATE_ENTRIES, SYNC_ROOMS},
     message::draft::Draft,
-    room::RoomId,
     text::cut,
 };
 
