@@ -19,7 +19,7 @@ use client::ChaosClient;
 use consumer::Feed;
 use world::World;
 
-const SEEDS: usize = 200;
+const SEEDS: usize = 500;
 
 #[test]
 fn when_the_faults_stop_every_client_has_seen_its_rooms_logs() {
