@@ -2,10 +2,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# Steps share the cargo folder and the terminal, but for those that `test` runs side by side.
-ifndef SIDE_BY_SIDE
+# Steps share the cargo folder and the terminal.
 .NOTPARALLEL:
-endif
 MAKEFLAGS += --no-print-directory
 
 # One folder for everything that is built, whatever the caller's own settings are.
@@ -110,24 +108,11 @@ cli: setup ## The operator's command: target/debug/roomcast
 
 .PHONY: test
 test: ## Every check and every test; installs what is missing first
-test: setup-test quick-lint built
-	@echo "==> side by side: $(SIDE_BY_SIDE_STEPS)"
-	@$(MAKE) SIDE_BY_SIDE=1 --jobs --output-sync=target $(SIDE_BY_SIDE_STEPS)
+test: setup-test lint client rust-test e2e
 	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
 
-# Longest first. The end-to-end tests and those of the deployment wait for an emulator most of the time, while the others compute.
-SIDE_BY_SIDE_STEPS := e2e client rust-test deploy-test template release-test
-
-# What they need, so that none of them has to build or install it.
-.PHONY: built
-built: lambda cli $(VENV)/lint/.ready $(VENV)/checkov/.ready $(VENV)/local/.ready $(CLIENT_MODULES) $(CLIENT_RUNTIMES)
-	@$(STEP) "test programs" cargo test --workspace --all-targets --test e2e --locked --no-run --quiet
-
 .PHONY: lint
-lint: quick-lint template deploy-test release-test ## The checks that need no build of tests
-
-.PHONY: quick-lint
-quick-lint: format clippy rustdoc typescript python licences
+lint: format clippy rustdoc typescript python licences template deploy-test release-test ## The checks that need no build of tests
 
 .PHONY: format
 format: setup
