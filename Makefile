@@ -108,7 +108,7 @@ cli: setup ## The operator's command: target/debug/roomcast
 
 .PHONY: test
 test: ## Every check and every test; installs what is missing first
-test: setup-test lint client rust-test e2e
+test: setup-test lint client rust-test
 	@echo "==> all passed in $$(( $$(date +%s) - $(STARTED) )) s"
 
 .PHONY: lint
@@ -120,7 +120,7 @@ format: setup
 
 .PHONY: clippy
 clippy: setup
-	@$(STEP) "clippy" cargo clippy --workspace --all-targets --test e2e --locked -- -D warnings
+	@$(STEP) "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: rustdoc
 rustdoc: setup
@@ -169,13 +169,9 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 	@$(STEP) "client: reference" npm --prefix client run docs
 
 .PHONY: rust-test
-rust-test: lambda
-	@$(STEP) "tests" cargo test --workspace --locked
-
-.PHONY: e2e
 # With the client's packages: its tests against the stack are among the end-to-end tests.
-e2e: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES) ## The end-to-end tests
-	@$(STEP) "end to end" cargo test --workspace --test e2e --locked
+rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
+	@$(STEP) "tests" cargo test --workspace --locked
 
 .PHONY: fuzz
 fuzz: setup-fuzz ## Hostile input for a target until something breaks: make fuzz TARGET=frames MINUTES=10
@@ -263,7 +259,7 @@ clean: ## Removes all that was built or installed here
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---------------------------------------------------------------- what targets need
 
