@@ -16,6 +16,18 @@ export interface Sequenced {
   recovered: boolean;
 }
 
+/** Messages in runs of consecutive numbers, such as 5, 6 and 9, 10 of 5, 6, 9, 10: one empty run of none. */
+export function runs(messages: readonly LoggedMessage[]): LoggedMessage[][] {
+  let run: LoggedMessage[] = [];
+  const runs = [run];
+  for (const message of messages) {
+    const last = run.at(-1);
+    if (last && last.seq + 1 < message.seq) runs.push((run = []));
+    run.push(message);
+  }
+  return runs;
+}
+
 /**
  * Number of messages that are held while earlier ones are missing. Others are read from the log later, so nothing is
  * lost.

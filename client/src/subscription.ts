@@ -3,7 +3,7 @@ import type { RoomcastError } from "./errors.js";
 import type { BroadcastFrame, CatchUp, JoinExtras, JoinedFrame, PresenceRev } from "./frames.js";
 import { bringsState } from "./frames.js";
 import { MAX_REPLY_MS, RETENTION_SECONDS } from "./limits.js";
-import { Sequencer } from "./sequencer.js";
+import { runs, Sequencer } from "./sequencer.js";
 import type { SubscriptionPorts, SubscriptionTimes } from "./subscription-ports.js";
 import { backoffDelay, type Deferred, deferred, now, Timer } from "./timing.js";
 
@@ -243,14 +243,19 @@ export class Subscription {
     this.#isSkimming = page.more;
     if (page.more && this.#ports.skims(page.seq)) return this.#release();
     this.#isSkimming = false;
-    this.#reportTruncation(asked, page);
-    if (page.seq === 0 && end === undefined && asked === this.resumeFrom) {
-      this.#sequencer.emptied = true;
-      this.#sawEmpty();
+    // Each run on its own, so that a hole is told between the messages where it is.
+    for (const messages of runs(page.messages)) {
+      this.#reportTruncation(asked, page, messages[0]?.seq ?? 0);
+      const seq = messages.at(-1)?.seq;
+      if (seq) this.#sequencer.offer({ after: asked, seq, messages, recovered: true });
+      else if (page.seq === 0 && asked === this.resumeFrom) {
+        this.#sequencer.emptied = true;
+        this.#sawEmpty();
+      }
+      this.#advance();
+      if (this.stopped || this.#ports.full()) return;
     }
-    if (end !== undefined) this.#sequencer.offer({ after: asked, seq: end, messages: page.messages, recovered: true });
-    this.#advance();
-    if (this.stopped || !this.#sequencer.behind || this.#ports.full()) return;
+    if (!this.#sequencer.behind) return;
     const progress = this.#at > before;
     if (progress) this.#attempts = 0;
     if (progress || (page.more && crowded && end === undefined)) return this.#ask();
@@ -370,12 +375,13 @@ export class Subscription {
     this.#ports.status("recovering");
   }
 
-  /** Tells a hole once, although both connections of a hand-over report it. */
-  #reportTruncation(asked: number, page: CatchUp): void {
+  /**
+   * Tells a hole before `seq` once, although both connections of a hand-over report it. No message has the number 0,
+   * which stands for "none" here.
+   */
+  #reportTruncation(asked: number, page: CatchUp, seq: number): void {
     const { position = 0, emptied } = this.#sequencer;
     const { truncated } = page;
-    // No message has the number 0, which stands for "none" here.
-    const seq = page.messages[0]?.seq ?? 0;
     let isHole: boolean;
     if (seq === 0) isHole = truncated && page.seq === 0 && asked === position && !emptied;
     else if (truncated) isHole = asked <= position && position < seq - 1;

@@ -22,7 +22,7 @@ const HOOKS_BUDGET = 3_600;
  * Largest size of the library without the parts that not every room needs: its state, its members, its ephemeral
  * messages.
  */
-const CORE_BUDGET = 14_300;
+const CORE_BUDGET = 14_350;
 const EXTRAS = /\/(state-map|presence|ephemeral)\.js$/;
 
 /** Nothing of these is in the package, so a licence that asks for changes back does no harm. */

@@ -48,9 +48,14 @@ export class RoomLog {
     this.retained = keep === 0 ? [] : this.retained.slice(-keep);
   }
 
-  /** Drops what was sent before `time`. */
-  expireBefore(time: number): void {
-    this.retained = this.retained.filter(({ sentAt }) => sentAt >= time);
+  /** Drops what was sent before `time`; if `isLate` says so of a message, only when it is called again. */
+  expireBefore(time: number, isLate = () => false): void {
+    this.retained = this.retained.filter(({ sentAt }) => sentAt >= time || isLate());
+  }
+
+  /** Drops one message, as a table may delete a newer one before an older one. */
+  drop(seq: number): void {
+    this.retained = this.retained.filter((message) => message.seq !== seq);
   }
 
   /** The page of `joinRoom` and `sync` for a client that has everything up to `after`. */
@@ -62,7 +67,7 @@ export class RoomLog {
       seq,
       messages,
       more: missed.length > messages.length,
-      truncated: after > 0 && (after > seq || this.#hasDropped(after)),
+      truncated: after > 0 && (after > seq || this.#hasDropped(after, messages)),
     };
   }
 
@@ -86,11 +91,12 @@ export class RoomLog {
     this.#anew = true;
   }
 
-  /** True if messages after `after` are gone, or, without a head row, if they may be. */
-  #hasDropped(after: number): boolean {
+  /** True if messages between `after` and the end of a page are gone, or, without a head row, if they may be. */
+  #hasDropped(after: number, page: readonly LoggedMessage[]): boolean {
     const first = this.retained[0]?.seq;
-    if (this.remembers) return this.all.some(({ seq }) => seq > after && (first === undefined || seq < first));
-    return first === undefined || first > after + 1;
+    if (!this.remembers) return first === undefined || first > after + 1;
+    const end = page.at(-1)?.seq ?? Infinity;
+    return this.all.filter(({ seq }) => seq > after && seq <= end).length > page.length;
   }
 
   #next(): number {

@@ -142,6 +142,34 @@ describe("retention", () => {
     expect(holes).toEqual([{ after, seq: after + 3, certain: true }]);
   });
 
+  it("is reported where it dropped a message from between others, each time before what follows", async () => {
+    const [a, b, c, , e] = fake.world.append("lobby", "a", "b", "c", "d", "e", "f", "g").map(({ seq }) => seq);
+    for (const seq of [c, e]) fake.world.server.log("lobby").drop(seq ?? 0);
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const told: unknown[] = [];
+    room.on("truncated", (hole) => told.push(hole));
+    room.on("message", ({ data }) => told.push(data));
+    await during(room.join({ after: a ?? 0 }));
+    await pass(100);
+    const hole = (after = 0) => ({ after, seq: after + 2, certain: true });
+    expect(told).toEqual(["b", hole(b), "d", hole((b ?? 0) + 2), "f", "g"]);
+  });
+
+  it("is reported once where it dropped a message from between others, although two connections ask", async () => {
+    const [a, b, c] = fake.world.append("lobby", "a", "b", "c", "d").map(({ seq }) => seq);
+    fake.world.server.log("lobby").drop(c ?? 0);
+    const client = await fake.world.connected();
+    const room = client.room("lobby");
+    const told = events(room);
+    const seen = collect(room);
+    await during(room.join({ after: a ?? 0 }));
+    fake.world.network.last.cut();
+    await pass(5_000);
+    expect(dataOf(seen)).toEqual(["b", "d"]);
+    expect([told.filter((event) => event === "truncated!").length, room.seq]).toEqual([1, (b ?? 0) + 2]);
+  });
+
   it("is not reported when the log was started anew before it was empty: nothing was lost at the jump", async () => {
     fake.world.append("lobby", "seen");
     const { room } = await fake.world.joined();
