@@ -17,7 +17,7 @@ use shared::{
     text::cut,
 };
 
-pub use members::{GetMembers, MembersLimit, SubjectAfter};
+pub use members::{GetMembers, SubjectAfter};
 
 /// Bytes of an unknown action that are repeated.
 const ACTION_BYTES: usize = 32;
@@ -97,14 +97,14 @@ pub struct GetHistory {
     /// Only messages with a smaller seq.
     pub before: Option<Before>,
     /// How many messages the page may have.
-    pub limit: Option<HistoryLimit>,
+    pub limit: Option<PageLimit<HISTORY_MESSAGES>>,
 }
 
 impl GetHistory {
     /// Messages at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.limit.map_or(HISTORY_DEFAULT, |HistoryLimit(limit)| limit)
+        self.limit.map_or(HISTORY_DEFAULT, |PageLimit(limit)| limit)
     }
 }
 
@@ -120,14 +120,14 @@ pub struct GetState {
     /// The `seq` that came with the first page.
     pub seq: Option<Counter>,
     /// How many entries the page may have.
-    pub limit: Option<StateLimit>,
+    pub limit: Option<PageLimit<STATE_ENTRIES>>,
 }
 
 impl GetState {
     /// Entries at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.limit.map_or(STATE_ENTRIES, |StateLimit(limit)| limit)
+        self.limit.map_or(STATE_ENTRIES, |PageLimit(limit)| limit)
     }
 }
 
@@ -135,9 +135,9 @@ impl GetState {
 #[derive(Clone, Debug)]
 pub struct AfterKey(pub String);
 
-/// Entries that a page of state may have.
+/// How many messages, entries or members a page may have: from 1 to `MOST`.
 #[derive(Clone, Copy, Debug)]
-pub struct StateLimit(pub u32);
+pub struct PageLimit<const MOST: u32>(pub u32);
 
 impl<'de> Deserialize<'de> for AfterKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -149,10 +149,10 @@ impl<'de> Deserialize<'de> for AfterKey {
     }
 }
 
-impl<'de> Deserialize<'de> for StateLimit {
+impl<'de, const MOST: u32> Deserialize<'de> for PageLimit<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let limit = json::integer(deserializer, 1..=STATE_ENTRIES.into())?;
-        Ok(Self(u32::try_from(limit).unwrap_or(STATE_ENTRIES)))
+        let limit = json::integer(deserializer, 1..=MOST.into())?;
+        Ok(Self(u32::try_from(limit).unwrap_or(MOST)))
     }
 }
 
@@ -164,20 +164,9 @@ pub struct Positions(pub BTreeMap<RoomId, u64>);
 #[derive(Clone, Copy, Debug)]
 pub struct Before(pub u64);
 
-/// Messages that a page of history may have.
-#[derive(Clone, Copy, Debug)]
-pub struct HistoryLimit(pub u32);
-
 impl<'de> Deserialize<'de> for Before {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         json::integer(deserializer, 1..=MAX_INTEGER).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for HistoryLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let limit = json::integer(deserializer, 1..=HISTORY_MESSAGES.into())?;
-        Ok(Self(u32::try_from(limit).unwrap_or(HISTORY_MESSAGES)))
     }
 }
 

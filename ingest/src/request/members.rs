@@ -3,12 +3,12 @@
 use serde::{Deserialize, Deserializer, de::Error};
 use shared::{
     RoomId,
-    json::{self, Counter, FieldError, Text, required},
+    json::{Counter, FieldError, Text, required},
     limits::{MEMBERS, MEMBERS_DEFAULT, SUBJECT_BYTES},
     presence::{Listing, MemberData},
 };
 
-use super::JoinRoom;
+use super::{JoinRoom, PageLimit};
 
 impl JoinRoom<'_> {
     /// What the other members are told of the connection, if it is to be listed among them.
@@ -36,24 +36,20 @@ pub struct GetMembers {
     /// The `rev` that came with the first page.
     pub rev: Option<Counter>,
     /// How many members the page may have.
-    pub limit: Option<MembersLimit>,
+    pub limit: Option<PageLimit<MEMBERS>>,
 }
 
 impl GetMembers {
     /// Members at most; the default if the request names no limit.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.limit.map_or(MEMBERS_DEFAULT, |MembersLimit(limit)| limit)
+        self.limit.map_or(MEMBERS_DEFAULT, |PageLimit(limit)| limit)
     }
 }
 
 /// The subject after which a page of members begins; an empty one is before all.
 #[derive(Clone, Debug)]
 pub struct SubjectAfter(pub String);
-
-/// Members that a page may have.
-#[derive(Clone, Copy, Debug)]
-pub struct MembersLimit(pub u32);
 
 impl<'de> Deserialize<'de> for SubjectAfter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -62,13 +58,6 @@ impl<'de> Deserialize<'de> for SubjectAfter {
             return Err(D::Error::custom(format!("must have at most {SUBJECT_BYTES} bytes")));
         }
         Ok(Self(text))
-    }
-}
-
-impl<'de> Deserialize<'de> for MembersLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let limit = json::integer(deserializer, 1..=MEMBERS.into())?;
-        Ok(Self(u32::try_from(limit).unwrap_or(MEMBERS)))
     }
 }
 
