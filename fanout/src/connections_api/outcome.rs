@@ -117,7 +117,7 @@ impl Outcome {
 
     /// Whether no connection can be posted to.
     #[must_use]
-    pub fn is_everybodys(self) -> bool {
+    pub fn concerns_everybody(self) -> bool {
         matches!(self, Self::Misconfigured(_) | Self::Unreachable)
     }
 

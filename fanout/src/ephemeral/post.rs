@@ -121,7 +121,7 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
             Outcome::Throttled { retry_after } => {
                 self.refusals.borrow_mut().refused(connection, retry_after, self.clock.unix_micros());
             }
-            outcome if outcome.is_everybodys() => {
+            outcome if outcome.concerns_everybody() => {
                 tracing::error!(?outcome, "nobody can be posted to");
                 self.refusals.borrow_mut().failed(self.clock.unix_micros());
                 return Err(Dropped::Failed);
