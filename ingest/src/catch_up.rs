@@ -1,5 +1,7 @@
 //! The messages that a client has missed in a room, as far as they fit a reply.
 
+use std::iter;
+
 use shared::{
     LoggedMessage, Message, RoomId,
     clock::Clock,
@@ -283,7 +285,7 @@ pub async fn read(
             _ => break page.more,
         }
     };
-    let (Some(first), Some(newest)) = (entries.first().map(LogEntry::seq), entries.last()) else {
+    let Some(newest) = entries.last() else {
         return nothing_from(log, room, after, head, units).await;
     };
     let (last, last_appended_at) = (newest.seq(), Some(newest.appended_at));
@@ -295,8 +297,7 @@ pub async fn read(
     };
     let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
     // A client that asks for the beginning of what is retained misses nothing before it.
-    let has_gap = after > 0
-        && (first > after + 1 && !follows(log, room, after, first).await? || has_hole(log, room, &entries).await?);
+    let has_gap = after > 0 && has_hole(log, room, after, &entries).await?;
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // Messages up to `seq` have been there, and none can be read.
     let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
@@ -321,19 +322,24 @@ async fn newest_beyond(
     Ok(newest.map_or((last, appended_at), |newest| (newest.seq(), Some(newest.appended_at))))
 }
 
-/// Whether a log that was started anew with `first` had ended with `after`, so that nothing lies between the two.
-async fn follows(log: &LogTable<impl Clock>, room: &RoomId, after: u64, first: u64) -> Result<bool, StoreError> {
+/// Whether messages are gone from between `after` and the entries that were read, or from between those. The table may
+/// delete newer rows before older ones, also between the queries of one read, and a row may be unreadable. Numbers also
+/// jump where the log was started anew, with nothing lost, but only the last start is known: a jump elsewhere counts as
+/// a hole.
+async fn has_hole(
+    log: &LogTable<impl Clock>,
+    room: &RoomId,
+    after: u64,
+    entries: &[LogEntry],
+) -> Result<bool, StoreError> {
+    let before = iter::once(after).chain(entries.iter().map(LogEntry::seq));
+    let mut jumps = before.zip(entries.iter().map(LogEntry::seq)).filter(|(one, next)| one + 1 < *next);
+    let Some((before, start)) = jumps.next() else { return Ok(false) };
+    if jumps.next().is_some() {
+        return Ok(true);
+    }
     let fence = log.fence(room).await?;
-    Ok(fence.is_some_and(|fence| fence.start == first && fence.previous == Some(after)))
-}
-
-/// Whether messages are gone from between entries. The table may delete the newest ones before older ones, by a clock
-/// that is ahead of this one, and the log starts anew while the older ones are still there.
-async fn has_hole(log: &LogTable<impl Clock>, room: &RoomId, entries: &[LogEntry]) -> Result<bool, StoreError> {
-    let mut pairs = entries.iter().zip(entries.iter().skip(1)).map(|(one, next)| (one.seq(), next.seq()));
-    let Some((before, start)) = pairs.rfind(|(one, next)| one + 1 < *next) else { return Ok(false) };
-    let fence = log.fence(room).await?;
-    Ok(fence.is_some_and(|fence| fence.start == start && fence.previous.is_some_and(|previous| previous > before)))
+    Ok(fence.is_none_or(|fence| fence.start != start || fence.previous != Some(before)))
 }
 
 /// What it means that a log has nothing from `after` on: its messages have expired, or `after` is beyond its head, and

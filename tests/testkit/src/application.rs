@@ -100,8 +100,8 @@ impl RoomView {
         assert!(first > asked || first.is_none(), "a page starts before what was asked for: {page}");
         self.incomplete = page["more"].as_bool().expect("more");
         assert!(self.incomplete || last.is_none() || last == Some(head), "a last page ends before the head: {page}");
-        if page["truncated"].as_bool().expect("truncated") && first.is_none_or(|first| first > position + 1) {
-            self.gives_up.push(Truncation { after: position, before: first });
+        if page["truncated"].as_bool().expect("truncated") {
+            self.give_up_holes(position, &messages);
         }
         let is_empty = messages.is_empty();
         if let (Some(after), Some(through)) = (asked, last) {
@@ -118,6 +118,19 @@ impl RoomView {
             let is_foreign = asked.is_some_and(|asked| head < asked && asked == position);
             self.position = Some(if is_foreign { head } else { position.max(head) });
             self.advance();
+        }
+    }
+
+    /// Gives up what is not in a page between messages or, if it has none, what comes after the position.
+    fn give_up_holes(&mut self, mut after: u64, messages: &[(u64, String)]) {
+        if messages.is_empty() {
+            self.gives_up.push(Truncation { after, before: None });
+        }
+        for (seq, _) in messages {
+            if *seq > after + 1 {
+                self.gives_up.push(Truncation { after, before: Some(*seq) });
+            }
+            after = after.max(*seq);
         }
     }
 
@@ -270,5 +283,15 @@ mod tests {
         view.page(Some(5), &page(901, &[899, 900, 901], false, true));
         assert_eq!((seen(&view), view.is_incomplete()), (vec![899, 900, 901], false));
         assert_eq!(view.gives_up(), [Truncation { after: 5, before: Some(899) }]);
+    }
+
+    #[test]
+    fn what_is_gone_from_between_messages_of_a_page_is_given_up_too() {
+        let mut view = RoomView::new("r");
+        view.page(None, &page(5, &[], false, false));
+        view.page(Some(5), &page(12, &[6, 9, 10, 12], false, true));
+        assert_eq!((seen(&view), view.position()), (vec![6, 9, 10, 12], Some(12)));
+        let holes = [Truncation { after: 6, before: Some(9) }, Truncation { after: 10, before: Some(12) }];
+        assert_eq!(view.gives_up(), holes);
     }
 }

@@ -1,9 +1,35 @@
-//! What a client is told of a log that starts anew while some of what was before is still there.
+//! What a client is told of a log whose numbers jump: because it starts anew, or because messages are gone.
 
 use std::time::Duration;
 
 use super::reads::{RETENTION, Room, facts};
 use super::writer::{ROOM, append_with_head, batch, writer};
+
+#[tokio::test]
+async fn a_log_that_began_anew_is_read_across_the_jump() {
+    let room = Room::new();
+    let old = room.log(&["a", "b"]).await;
+    room.clock.advance(Duration::from_secs(RETENTION));
+    let new = room.log(&["c", "d"]).await;
+    assert!(new[0] > old[1] + 1_000_000);
+    assert_eq!(facts(&room.sync(old[1]).await), (new[1], new.clone(), false, false), "nothing came between");
+    assert_eq!(facts(&room.join(Some(old[1])).await), (new[1], new.clone(), false, false));
+    assert_eq!(facts(&room.sync(old[0]).await), (new[1], new.clone(), false, true), "b is gone");
+    assert_eq!(facts(&room.join(Some(old[0])).await), (new[1], new.clone(), false, true));
+    assert_eq!(facts(&room.sync(0).await), (new[1], new.clone(), false, false));
+    assert_eq!(facts(&room.sync(new[0] - 1).await), (new[1], new.clone(), false, false));
+}
+
+/// The log goes on without a jump nearly as long as any of it is there: nobody is told that something was dropped.
+#[tokio::test]
+async fn a_log_that_goes_on_shortly_before_its_end_has_no_jump() {
+    let room = Room::new();
+    let old = room.log(&["a"]).await;
+    room.clock.advance(Duration::from_secs(RETENTION - 60 - 10));
+    let new = room.log(&["b"]).await;
+    assert_eq!(new, [old[0] + 1]);
+    assert_eq!(facts(&room.sync(old[0]).await), (new[0], new.clone(), false, false));
+}
 
 /// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: it has deleted the newest message,
 /// and not yet the one before.
@@ -39,5 +65,34 @@ async fn a_log_that_starts_anew_beside_its_last_messages_lacks_none_of_them() {
     assert!(new[0] > old[1] + 1, "{new:?} after {old:?}");
     for page in [room.sync(old[0]).await, room.join(Some(old[0])).await] {
         assert_eq!(facts(&page), (new[0], vec![old[1], new[0]], false, false));
+    }
+}
+
+/// The table deletes expired rows in any order, and a reader may have read one of them a moment before.
+#[tokio::test]
+async fn a_message_that_was_deleted_from_between_others_is_told_to_be_gone() {
+    let room = Room::new();
+    let log = room.log(&["a", "b", "c", "d"]).await;
+    let rows = room.dynamodb.log(ROOM);
+    room.dynamodb.expire_log(ROOM, log[2]);
+    room.dynamodb.seed_log(rows.into_iter().take(2));
+    for after in [log[0], log[1]] {
+        let rest: Vec<_> = [log[1], log[3]].into_iter().filter(|seq| *seq > after).collect();
+        for page in [room.sync(after).await, room.join(Some(after)).await] {
+            assert_eq!(facts(&page), (log[3], rest.clone(), false, true), "c is gone");
+        }
+    }
+    assert_eq!(facts(&room.sync(log[2]).await), (log[3], vec![log[3]], false, false));
+}
+
+#[tokio::test]
+async fn a_message_whose_row_cannot_be_read_is_told_to_be_gone() {
+    let room = Room::new();
+    let log = room.log(&["a", "b", "c"]).await;
+    let mut row = room.dynamodb.log(ROOM).swap_remove(1);
+    row["data"] = "{".into();
+    room.dynamodb.seed_log([row]);
+    for page in [room.sync(log[0]).await, room.join(Some(log[0])).await] {
+        assert_eq!(facts(&page), (log[2], vec![log[2]], false, true));
     }
 }

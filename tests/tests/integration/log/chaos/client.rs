@@ -232,11 +232,12 @@ impl ChaosClient {
         if page["truncated"] == true {
             let expiry = asked.and_then(|asked| self.world.expiry(room, asked));
             assert!(expiry.is_none_or(|expiry| expiry <= now), "truncated, though {asked:?} is still there: {page}");
-            let before = page["messages"][0]["seq"].as_u64().unwrap_or(u64::MAX);
-            let is_between = |seq: u64| asked.is_some_and(|asked| asked < seq) && seq < before;
-            let log = self.world.log(room);
+            let seqs: Vec<u64> =
+                page["messages"].as_array().unwrap().iter().filter_map(|message| message["seq"].as_u64()).collect();
+            let end = seqs.last().map_or(u64::MAX, |last| *last);
+            let mut logged = self.world.log(room).into_keys();
             assert!(
-                log.keys().any(|seq| is_between(*seq)),
+                logged.any(|seq| asked.is_some_and(|asked| asked < seq) && seq < end && !seqs.contains(&seq)),
                 "truncated after {asked:?}, though nothing is gone: {page}"
             );
         }

@@ -45,6 +45,8 @@ enum Rule {
     SavedHead,
     /// A client is told when something is gone of what comes after its position.
     TellGone,
+    /// Also when it was between entries that are there.
+    TellHoles,
 }
 
 /// A scenario that is searched.

@@ -74,6 +74,7 @@ fn each_rule_is_missed() {
         (Rule::StartAtTime, NUMBERED_ONCE, lives()),
         (Rule::SavedHead, CONVERGES, client()),
         (Rule::TellGone, CONVERGES, client()),
+        (Rule::TellHoles, CONVERGES, client()),
     ];
     for (rule, property, model) in missed {
         is_violated(&format!("numbering without {rule:?}"), property, Numbering { without: Some(rule), ..model });

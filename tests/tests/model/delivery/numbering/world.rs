@@ -125,9 +125,13 @@ pub(super) enum Reply {
     None,
     /// The log is read next.
     Asked,
-    /// It has these entries, from its position on. The fence is read next.
+    /// It has these entries of a first page, one bit each. The rest of the log is read next.
+    Begun {
+        read: u16,
+    },
+    /// It has these of the entries before `to`, one bit each. The fence is read next.
     Found {
-        first: usize,
+        read: u16,
         to: usize,
     },
     /// It found no entry there. The saved head is read next.
