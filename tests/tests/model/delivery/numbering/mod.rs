@@ -14,7 +14,7 @@ const NUMBERED_ONCE: &str = "no number is given twice, and none below another";
 const CONSECUTIVE: &str = "numbers are consecutive while the log lasts";
 const ONE_NUMBER: &str = "a message has one number for each time that the queue took it";
 const NOTHING_LOST: &str = "what was accepted is in the queue, or was in the log";
-const CONVERGES: &str = "a client that is told that it has everything has it, or knows what is gone";
+const CONVERGES: &str = "a client has everything up to the head that it is told of, or knows what is gone";
 
 /// The search gets as far as this.
 const RESTARTS: &str = "a log that was started anew";

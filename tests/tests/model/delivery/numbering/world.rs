@@ -115,7 +115,7 @@ pub(super) struct Reader {
     /// Entries before this position were posted.
     pub(super) posted: usize,
     pub(super) reply: Reply,
-    /// It was told that it has everything, and something is missing.
+    /// Something up to the head that it was told of is missing, and it does not know.
     pub(super) misses: bool,
 }
 
