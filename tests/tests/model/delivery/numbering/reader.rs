@@ -31,7 +31,7 @@ fn answer(model: &Numbering, world: &mut World) {
     match world.reader.reply {
         Reply::None => {}
         Reply::Asked => {
-            // The entry at its own position is read too: as long as that exists, nothing after it is gone.
+            // The entry at the client's own position is read too: as long as that exists, nothing after it is gone.
             let mut there = world.entries.iter();
             let first = there.position(|entry| entry.is_there && entry.number >= after);
             let to = world.entries.len();
@@ -63,7 +63,7 @@ fn answer(model: &Numbering, world: &mut World) {
     }
 }
 
-/// The client is told: these entries, up to a head; whether something is gone.
+/// Tells the client these entries up to a head, and whether something is gone.
 fn tell(world: &mut World, entries: &[usize], truncated: bool, head: u8, to: usize) {
     let (after, position) = (world.reader.asked, world.reader.position);
     let before = entries.first().map_or(u8::MAX, |first| world.entries[*first].number);
@@ -79,8 +79,8 @@ fn tell(world: &mut World, entries: &[usize], truncated: bool, head: u8, to: usi
     }
     world.reader.position = entries.last().map_or(head, |last| world.entries[*last].number).max(position);
     world.reader.reply = Reply::None;
-    // All messages that were logged when the log was read are accounted for. One that is not acknowledged yet, or has
-    // another number since, is counted under that.
+    // Every message that was logged when the log was read must be seen or given up. A message that is still in the queue,
+    // or has a later number too, comes again and need not be.
     let known = world.reader.seen | world.reader.given_up;
     let is_missing = |place: usize| {
         let message = world.entries[place].message;
