@@ -23,7 +23,7 @@ impl Node {
         rest.trim_start().is_empty().then_some(node)
     }
 
-    /// Writes it down again.
+    /// The node as a text.
     #[must_use]
     pub fn write(&self) -> String {
         let mut text = String::new();

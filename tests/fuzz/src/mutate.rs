@@ -97,7 +97,7 @@ fn mutate_node(node: &mut Node, donor: Node, most: usize, random: &mut Rng) {
         0 => *node = donor,
         1 => *node = hostile(most, random),
         2 => {
-            // Deep, closed or not.
+            // Deep nesting, closed or not.
             let levels = *random.choice(&[1, 2, 50, 127, 128, 129, 600, 20_000]).unwrap();
             let levels = levels.min(most / 8);
             let (open, close) = *random.choice(&[("[", "]"), ("{\"a\":", "}"), ("[{\"\":", "}]"), ("[", "")]).unwrap();

@@ -27,7 +27,7 @@ pub fn assert_harmless(text: &str) {
     assert_eq!(disturbing, None, "{text:?}");
 }
 
-/// Control characters, those that change the direction of text, line separators and noncharacters.
+/// Control characters, characters that are invisible or change the direction of text, line separators and noncharacters.
 fn is_disturbing(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
@@ -77,7 +77,7 @@ pub fn field(json: &str, name: &str) -> Option<Value> {
 /// Asserts that a broadcast frame, as its receivers read it, has these messages or some of them, ascending, each as it was
 /// accepted, and fits a post.
 ///
-/// Returns the numbers that it stands for: from and up to.
+/// Returns the first and the last of the numbers that the frame stands for.
 #[must_use]
 pub fn assert_broadcasts(frame: &[u8], room: &RoomId, logged: &[LoggedMessage]) -> (u64, u64) {
     assert!(frame.len() <= MAX_POST_BYTES, "{} bytes", frame.len());

@@ -1,4 +1,4 @@
-//! Alarms: each rings for its own cause, and is quiet again after the remedy. A minute of theirs is a short one here.
+//! Alarms: each rings for its own cause, and is quiet again after the remedy. An alarm's minute takes two seconds here.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -44,7 +44,7 @@ const ALARMS: [&str; 20] = [
     "unmatched-events",
 ];
 
-/// Between two causes of the same kind.
+/// The pause between two causes of the same kind.
 const PAUSE: Duration = Duration::from_millis(300);
 
 struct Alarms {
@@ -70,7 +70,7 @@ impl Alarms {
         until(&format!("{alarm} rings"), async || self.is(alarm, &StateValue::Alarm).await.then_some(())).await;
     }
 
-    /// Counts end with their period: what causes them goes on until the alarm rings.
+    /// Repeats the cause until the alarm rings, since an alarm forgets a count at the end of its period.
     async fn rings_during(&self, alarm: &str, mut cause: impl AsyncFnMut()) {
         until(&format!("{alarm} rings"), async || {
             cause().await;
@@ -217,7 +217,7 @@ pub(crate) async fn undelivered_posts_ring_until_they_arrive(stacks: &Stacks) {
 
 pub(crate) async fn a_queue_that_nobody_reads_rings_until_somebody_does(stacks: &Stacks) {
     let stacks = stacks.alarms().await;
-    // Alone: nothing is broadcast meanwhile.
+    // The scenario has the stack alone, so that nothing is broadcast meanwhile.
     let stack = &stacks.write().await.stack;
     let alarms = Alarms::of(stack);
     alarms.is_quiet("queue-age").await;
@@ -235,8 +235,8 @@ pub(crate) async fn a_queue_that_nobody_reads_rings_until_somebody_does(stacks: 
     alarms.is_quiet("queue-age").await;
 }
 
-/// Alarms on figures that the emulator does not produce, put here under the dimensions that AWS gives them, and alarms
-/// on those of functions.
+/// Alarms on metrics of AWS that the emulator does not produce, put here under the dimensions that AWS gives them, and
+/// alarms on metrics of the functions, such as `TicksLost`.
 pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     let stacks = stacks.alarms().await;
     let stack = &stacks.read().await.stack;
@@ -270,7 +270,7 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     ];
     join_all(reported.map(async |(alarm, namespace, metric, dimensions)| {
         alarms.is_quiet(alarm).await;
-        // Over fifteen minutes back: the longest that an alarm here looks.
+        // The points reach twenty minutes back, and the longest that an alarm here looks back is fifteen.
         let dimensions: Vec<_> =
             dimensions.iter().map(|(name, value)| Dimension::builder().name(*name).value(*value).build()).collect();
         let report = async || {

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use testkit::stack::LocalStack;
 
-/// Kills every environment of a function, which the template calls so; how many there were. They are found by their
-/// environment variables, which the emulator sets.
+/// Kills every environment of a function, given the logical id in the template or a part of it, such as
+/// `FanoutFunction`; returns how many were killed. An environment is found by the variables that the emulator sets.
 pub(crate) fn kill_environments(stack: &LocalStack, function: &str) -> usize {
     let state = stack.state().display().to_string();
     let is_one = |environment: &[u8]| {

@@ -10,12 +10,12 @@ use crate::stacks::Stacks;
 use crate::tables::{log, queue_url, reason_of_dead_letter, received, whole_log};
 use crate::wait::{PATIENCE, until};
 
-/// Puts an event; its id.
+/// Puts an event; returns its id.
 pub(crate) async fn put(stack: &LocalStack, source: &str, detail: &Value) -> String {
     put_all(stack, source, "roomcast.message", &[detail.to_string()]).await.remove(0)
 }
 
-/// Puts events in one call, ten at the most; their ids.
+/// Puts events in one call, ten at the most; returns their ids.
 pub(crate) async fn put_all(stack: &LocalStack, source: &str, detail_type: &str, details: &[String]) -> Vec<String> {
     let client = aws_sdk_eventbridge::Client::new(&stack.sdk_config());
     let entries = details.iter().map(|detail| {
@@ -91,7 +91,7 @@ pub(crate) async fn a_burst_of_events_reaches_its_rooms_whole(stacks: &Stacks) {
     }
 }
 
-/// Events that EventBridge could not deliver, or that `relay` could not send a thousand times: nobody needs to redrive
+/// Events that EventBridge could not deliver, or that `relay` has failed to send a thousand times: nobody needs to redrive
 /// them.
 pub(crate) async fn the_failure_queue_is_drained_by_itself(stacks: &Stacks) {
     let stack = stacks.shared().await;

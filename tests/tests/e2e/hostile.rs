@@ -8,7 +8,7 @@ use crate::stacks::Stacks;
 use crate::tables::now;
 use crate::wait::{PATIENCE, until};
 
-/// Text that must not come back at length.
+/// The length of texts that an error must not repeat in full.
 const LONG: usize = 30_000;
 
 /// Levels of nesting that are too many for the functions, but not for the emulator.
@@ -18,7 +18,7 @@ fn nested(depth: usize, open: &str, close: &str) -> String {
     format!("{}1{}", open.repeat(depth), close.repeat(depth))
 }
 
-/// The frames, and what they are answered with.
+/// The frames, each with the code of its error.
 fn frames() -> Vec<(String, &'static str)> {
     let raw = |text: &str| text.to_owned();
     let send = |fields: &str| format!(r#"{{"action":"sendMessage","roomId":"hostile:1",{fields}}}"#);
@@ -35,7 +35,7 @@ fn frames() -> Vec<(String, &'static str)> {
         (nested(DEEP, "[", "]"), "bad_request"),
         (nested(DEEP, r#"{"a":"#, "}"), "bad_request"),
         (format!("\"{long}\""), "bad_request"),
-        // No action that there is.
+        // Actions that do not exist, values that are no action, and two actions.
         (raw(r#"{"action":null}"#), "bad_request"),
         (raw(r#"{"action":["sendMessage"]}"#), "bad_request"),
         (raw(r#"{"action":{"sendMessage":1}}"#), "bad_request"),
@@ -92,7 +92,7 @@ fn frames() -> Vec<(String, &'static str)> {
     frames
 }
 
-/// A frame without a readable `requestId`: its error is the next one that comes.
+/// Sends a frame without a readable `requestId`, whose error is the next one that comes; returns the error and its bytes.
 async fn answer(client: &Client, frame: &str) -> (Value, usize) {
     let before = client.received().len();
     client.send_text(frame);

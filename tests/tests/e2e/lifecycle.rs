@@ -53,7 +53,7 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Waits for an event of this kind at or after a place; it, and the place after it.
+    /// Waits for an event of this kind at or after a place; returns the event and the place after it.
     pub(crate) async fn hears(&mut self, kind: &str, from: usize) -> (Value, usize) {
         let kind = format!("roomcast.{kind}");
         until(&format!("the bus hears {kind}"), async || {
@@ -70,7 +70,7 @@ pub(crate) async fn a_backend_hears_who_comes_and_goes(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let room = "life:backend";
     let mut backend = Listener::of(stack, room).await;
-    // Counted with the handshake too, and without being listed.
+    // A member who joins with the handshake is counted too, though not listed.
     let ann = stack.connect_with(&Handshake::token(&stack.token("life-ann")).room(room)).await.unwrap();
     let (occupied, _) = backend.hears("room.occupied", 0).await;
     assert_eq!(occupied["source"], "roomcast");
@@ -87,7 +87,7 @@ pub(crate) async fn a_backend_hears_who_comes_and_goes(stacks: &Stacks) {
     bob.leave(room).await;
     let (vacated, _) = backend.hears("room.vacated", place).await;
     assert_eq!(vacated["detail"]["roomId"], room);
-    // Events of a rev come before those of the next, and clients of the room hear nothing of it.
+    // Events of a rev come before those of the next, and clients of the room hear nothing of them.
     let revs: Vec<_> = backend.heard().await.iter().map(|event| event["detail"]["rev"].as_u64().unwrap()).collect();
     assert!(revs.is_sorted(), "{revs:?}");
     assert!(!bob.received().iter().any(|frame| frame.json["type"] == "presence"), "{:?}", bob.received());

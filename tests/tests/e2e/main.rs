@@ -56,7 +56,8 @@ use tokio::runtime::Runtime;
 /// Scenarios at once. They wait more than they work, but the emulator is one Python process.
 const THREADS: usize = 4;
 
-/// The time for one scenario, the start of its stack included. On an idle machine none takes 30 seconds.
+/// The time for one scenario, the start of its stack included. The longest is half a minute of chaos, after which all
+/// must be calm within 150 seconds.
 const SCENARIO_WITHIN: Duration = Duration::from_mins(4);
 
 /// A trial for each scenario, with its path as its name.
@@ -123,7 +124,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let runtime = Runtime::new().expect("a runtime");
     let stacks = Arc::new(Stacks::default());
-    // Those that take longest come first. The first look for processes in /proc.
+    // Scenarios that take longest come first. The first two kill processes that they find in /proc, as Linux has it.
     let killed = scenarios![&runtime, &stacks;
         chaos::after_half_a_minute_of_chaos_everybody_has_everything,
         faults::killed_in_mid_broadcast_fanout_still_delivers_everything_once_numbered,

@@ -37,7 +37,7 @@ pub(crate) async fn state(stack: &LocalStack, room: &str) -> Vec<Item> {
     query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap()
 }
 
-/// Puts a member's row of a connection that is none: `$disconnect` will never come.
+/// Puts a member's row for a connection that does not exist, so that no `$disconnect` ever comes.
 pub(crate) async fn plant_member(stack: &LocalStack, room: &str, subject: &str) {
     let put = client(stack).put_item().table_name(&stack.description().connections_table);
     let put = put.item("connectionId", text(&ghost(subject))).item("roomId", text(room)).item("userId", text(subject));
@@ -67,17 +67,17 @@ fn published(room: &str) -> String {
     format!("presence/{room}")
 }
 
-/// When presence has looked at a room, in milliseconds since the Unix epoch, if it ever has.
+/// The time at which presence last looked at a room, in milliseconds since the Unix epoch, if it ever has.
 pub(crate) async fn looked_at(stack: &LocalStack, room: &str) -> Option<u64> {
     read_number(&row(stack, room, &published(room)).await, "readAt")
 }
 
-/// Has a room be as one that presence has not looked at for long.
+/// Makes a room look as if presence had not looked at it for long.
 pub(crate) async fn forget_look(stack: &LocalStack, room: &str) {
     set(stack, &published(room), room, "readAt", 1).await;
 }
 
-/// Has a room be as one of which nothing may be published for a while.
+/// Makes a room look as if nothing may be published of it for a while.
 pub(crate) async fn hold(stack: &LocalStack, room: &str, time: Duration) {
     let until = u64::try_from((now() + time).as_millis()).unwrap();
     set(stack, &published(room), room, "nextAt", until).await;
@@ -101,14 +101,14 @@ async fn set(stack: &LocalStack, connection: &str, room: &str, attribute: &str, 
     update.expression_attribute_values(":value", number(value)).send().await.unwrap();
 }
 
-/// Somebody's row in a room.
+/// A connection's row in a room, empty if there is none.
 pub(crate) async fn row(stack: &LocalStack, room: &str, connection: &str) -> Item {
     let get = client(stack).get_item().table_name(&stack.description().connections_table).consistent_read(true);
     let got = get.key("connectionId", text(connection)).key("roomId", text(room)).send().await.unwrap();
     got.item.unwrap_or_default()
 }
 
-/// Says that something may have changed in a room, as `session` does.
+/// Sends a tick, which says that something may have changed in a room, as `session` does.
 pub(crate) async fn tick(stack: &LocalStack, room: &str) {
     let queue = stack.description().presence_queue_url.as_deref().expect("a queue of ticks");
     let body = json!({ "v": 1, "roomId": room }).to_string();

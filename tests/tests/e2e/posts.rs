@@ -1,4 +1,4 @@
-//! The way of fan-out's posts to the emulator's `@connections` API, with faults on it.
+//! The way of the functions' posts to the emulator's `@connections` API, with faults on it.
 
 use std::sync::{Arc, Mutex};
 
@@ -128,7 +128,7 @@ impl Api {
         let (head, body) = response.into_parts();
         let Ok(body) = body.collect().await else { return Reply::empty(502) };
         let mut reply = Reply::with_body(head.status.as_u16(), "application/json", body.to_bytes());
-        // Errors have their names there.
+        // The header `x-amzn-errortype` names an error.
         for (name, value) in head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amzn-")) {
             reply = reply.header(name.as_str(), value.to_str().expect("text"));
         }

@@ -118,8 +118,8 @@ pub(crate) async fn those_who_come_and_go_are_told_once(stacks: &Stacks) {
     list.becomes(&["pub-ann"]).await;
 }
 
-/// The emulator never loses a `$disconnect`; a row of a connection that never was plays one. A lease is a minute at the least, so
-/// the scenario sets it back.
+/// The emulator never loses a `$disconnect`; a row of a connection that never was stands for a lost one. A lease is a
+/// minute at the least, so the scenario sets it back.
 pub(crate) async fn an_end_that_nobody_reports_is_found_by_the_living(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let room = "presence:ghosts";
@@ -139,7 +139,7 @@ pub(crate) async fn an_end_that_nobody_reports_is_found_by_the_living(stacks: &S
     forget_look(stack, room).await;
     ann.request_for("synced", sync).await;
     list.becomes(&["ghosts-ann"]).await;
-    // A client that does not ask is told no more than before.
+    // A client that does not ask about presence is told nothing of it.
     let synced = ann.request_for("synced", json!({ "action": "sync", "rooms": { room: 0 } })).await;
     assert!(synced.get("presence").is_none() && synced.get("now").is_none(), "{synced}");
 }
@@ -206,7 +206,7 @@ pub(crate) async fn of_a_large_room_the_number_alone_is_told(stacks: &Stacks) {
     // The members can be looked up all the same.
     let found = async || (paged(&ann, room, 2).await.len() == others.len() + 1).then_some(());
     until("all of them are found", found).await;
-    // Well below the number there is a list again.
+    // Well below the limit there is a list again.
     for subject in &others {
         end_lease(stack, room, subject).await;
     }

@@ -14,7 +14,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Has everything up to `last`; 0 is to want everything that is retained.
+    /// A reader that has everything up to `last`; with 0 it wants everything that is retained.
     pub(crate) fn new(room: &str, last: u64) -> Self {
         Self { room: room.to_owned(), last, seen: Vec::new() }
     }
@@ -55,7 +55,7 @@ impl Reader {
         }
     }
 
-    /// Takes a reply's messages; whether there are more.
+    /// Takes a reply's messages; returns whether there are more.
     fn recover(&mut self, reply: &Value) -> bool {
         assert_eq!(reply["truncated"], false, "{reply}");
         self.see(reply["messages"].as_array().unwrap());

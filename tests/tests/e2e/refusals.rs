@@ -7,7 +7,7 @@ use crate::stacks::Stacks;
 use crate::tables::rows;
 use crate::wait::PATIENCE;
 
-/// A frame without a readable `requestId`: its error is the next frame that comes.
+/// Sends a frame without a readable `requestId`; returns its error, which is the next one that comes.
 async fn next_error(client: &Client, send: impl FnOnce()) -> serde_json::Value {
     let before = client.received().len();
     send();
@@ -29,7 +29,7 @@ pub(crate) async fn every_bad_frame_gets_its_error_and_the_connection_stays_usab
     let many: serde_json::Map<_, _> = (0..51).map(|room| (format!("r{room}"), json!(0))).collect();
     let cases = [
         (json!({ "action": "dance" }), "unknown_action", vec!["dance", "sendMessage"]),
-        // They reach the function that serves the lifecycle routes, as messages.
+        // Frames that name a lifecycle route reach that route's function as messages.
         (json!({ "action": "$connect", "roomId": "bad" }), "unknown_action", vec!["$connect"]),
         (json!({ "action": "$disconnect" }), "unknown_action", vec!["$disconnect"]),
         (json!({ "action": "$default" }), "unknown_action", vec!["$default"]),

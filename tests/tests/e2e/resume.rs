@@ -58,7 +58,7 @@ pub(crate) async fn a_client_cut_at_random_moments_sees_every_message_once(stack
     assert_clean(&[whole_log(stack, "cut", sent).await], &[history], Delivery::Once);
 }
 
-/// Sends this many messages and waits until they have come back; their ids.
+/// Sends this many messages and waits until they have come back; returns their ids.
 async fn fill(client: &Client, room: &str, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
@@ -128,7 +128,7 @@ pub(crate) async fn one_sync_tells_what_was_missed_in_several_rooms(stacks: &Sta
             "{room}"
         );
     }
-    // A join from there says the same, and a heartbeat is a sync of nothing.
+    // A join from there says the same, and a beat may be a sync of no rooms.
     let joined = bob.join_after("sync:behind", has).await;
     assert_eq!(
         (ids(&joined["messages"]), &joined["seq"]),

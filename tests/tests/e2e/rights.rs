@@ -85,7 +85,7 @@ pub(crate) async fn a_connection_ends_with_its_token(stacks: &Stacks) {
     assert!(told.json["message"].as_str().unwrap().contains("expired"), "{}", told.text);
     assert_ne!(brief.ended().await, End::Ours);
     until("no row", async || rows(stack, "brief").await.is_empty().then_some(())).await;
-    // A token of the same subject opens another one.
+    // A new token of the same subject opens another connection.
     connect(stack, "brief", &json!({ "brief": ["join", "send"] }), 600).await.join("brief").await;
 }
 

@@ -25,7 +25,7 @@ async fn flood(client: &Client, mut frame: impl FnMut(usize) -> Value) -> (Value
 async fn is_served_later(client: &Client, frame: Value, refused: &Value, kind: &str) {
     assert_eq!(refused["code"], "rate_limited", "{refused}");
     let mut wait = refused["retryAfterMs"].as_u64().expect("when to come back");
-    // Another environment may know of less.
+    // Each environment counts for itself, so another one may answer with a wait of its own.
     until("to be served", async || {
         sleep(Duration::from_millis(wait)).await;
         let reply = client.request(frame.clone()).await;
@@ -43,7 +43,7 @@ pub(crate) async fn whoever_sends_too_much_is_told_when_to_try_again(stacks: &St
         |number| json!({ "action": "sendMessage", "roomId": "flooded", "data": number, "id": format!("m{number}") });
     let (frame, refused) = flood(&flooder, message).await;
     assert_eq!(refused["id"], frame["id"], "with what to try again");
-    // Another sender is another matter.
+    // Another sender's share is untouched.
     other.say("flooded", json!("a word")).await;
     is_served_later(&flooder, frame, &refused, "accepted").await;
 }

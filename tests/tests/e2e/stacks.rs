@@ -29,7 +29,7 @@ pub(crate) const PERMISSIONS_SHARD_SIZE: usize = 2;
 /// The issuer that the tokens of the bus stack, as those of the tokens stack, must name.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
-/// The audience that they must name.
+/// The audience that those tokens must name.
 pub(crate) const AUDIENCE: &str = "roomcast";
 
 /// A minute of an alarm's period, on the stack of alarms.
@@ -123,7 +123,6 @@ impl Stacks {
         let stacks = [shared, bus, faulty, tokens, alarms];
         for stack in stacks.into_iter().flatten() {
             let folder = stack.keep_state();
-            // The test's own report, as that of the harness.
             #[allow(clippy::print_stderr, reason = "said once, at the end of a run that failed")]
             {
                 eprintln!("a stack's logs are in {}", folder.display());
@@ -132,7 +131,8 @@ impl Stacks {
     }
 }
 
-/// The stack, which the first scenario to ask for it starts. In a task, so that a start that fails panics there, once.
+/// The stack, which the first scenario to ask for it starts. The start runs in a task, so that a failure panics there,
+/// once.
 async fn started<T>(stack: &OnceCell<Option<T>>, start: impl Future<Output = T> + Send + 'static) -> &T
 where
     T: Send + 'static,
@@ -141,10 +141,9 @@ where
     stack.as_ref().expect("the stack did not start: the reason stands above")
 }
 
-/// A stack whose fan-out posts through an endpoint that can be told to fail; the other posts arrive.
+/// A stack whose functions post through an endpoint that can be told to fail.
 #[derive(Debug)]
 pub(crate) struct FaultyStack {
-    /// The stack.
     pub(crate) stack: LocalStack,
     /// The way of every post.
     pub(crate) posts: Posts,
@@ -181,26 +180,25 @@ impl FaultyStack {
             ("ConnectionRooms", &rooms),
         ];
         let stack = start(&[&faulty, parameters].concat()).await;
-        // Six times the function's timeout is what the template takes, as AWS advises; here it would be a long wait.
+        // The template takes six times the function's timeout, as AWS advises: 30 seconds, a long wait here.
         set_visibility_timeout(&stack, &stack.description().queue_url, 6).await;
         posts.lead_to(&stack.description().endpoint_url);
         Self { stack, posts }
     }
 }
 
-/// The page that may connect to the tokens stack.
+/// The origin of the page that may connect to the tokens stack.
 pub(crate) const ORIGIN: &str = "https://app.example.com";
 
-/// A stack that takes tokens of another issuer, and those signed with a secret that was there before it. It asks pages for
-/// their origin.
+/// A stack that takes tokens of another issuer, and tokens signed with a secret that was there before the stack. It asks
+/// pages for their origin.
 pub(crate) struct TokensStack {
-    /// The stack.
     pub(crate) stack: LocalStack,
     /// The other issuer, which publishes all three keys at first.
     pub(crate) issuer: Issuer,
     /// A key that stays published.
     pub(crate) rsa: SigningKey,
-    /// Another one.
+    /// Another key that stays published.
     pub(crate) ec: SigningKey,
     /// A key that is withdrawn.
     pub(crate) old: SigningKey,

@@ -113,7 +113,7 @@ pub(crate) async fn state_comes_in_pages(stacks: &Stacks) {
     let joined = join(&bob, room).await;
     let all = keys(&joined["state"]).join(" ");
     assert_eq!(all, "k0 k1 k2 k3 k4 k5 k6");
-    // The request looks like that of a client whose first page ended before all of them.
+    // The first request is that of a client whose page with the join had no entries.
     let first = json!({ "seq": joined["seq"], "state": [], "stateNext": "" });
     for limit in [1, 3, 7] {
         assert_eq!(keys(&json!(whole(&bob, room, &first, limit).await)).join(" "), all, "{limit} at a time");
@@ -163,13 +163,13 @@ pub(crate) async fn messages_with_a_key_are_sent_with_the_right_to_state(stacks:
     let feed = connect(json!(["send", "state"])).await;
     feed.request_for("accepted", keyed).await;
     feed.request_for("accepted", plain).await;
-    // Reading it takes the right to join, and a room that is named.
+    // Reading state takes the right to join.
     let get = json!({ "action": "getState", "roomId": "state:rights" });
     assert_eq!(feed.request_for("error", get.clone()).await["code"], "forbidden");
     chatter.request_for("state", get).await;
 }
 
-/// The bus stack does without all of it.
+/// The bus stack has neither state, presence nor ephemeral messages.
 pub(crate) async fn a_stack_without_state_leaves_it_out(stacks: &Stacks) {
     let stack = stacks.bus().await;
     let claims = json!({
@@ -187,7 +187,7 @@ pub(crate) async fn a_stack_without_state_leaves_it_out(stacks: &Stacks) {
     assert_eq!((&description.presence_queue_url, &description.ephemeral_queue_url), (&None, &None));
 }
 
-/// The stack's shares are small: each request is a second's.
+/// The stack's shares are small, so each request is that of another subject.
 pub(crate) async fn a_stack_without_presence_refuses_what_needs_it(stacks: &Stacks) {
     let stack = stacks.bus().await;
     let connect = async |subject: &str| {

@@ -78,7 +78,7 @@ pub(crate) async fn lose_row(stack: &LocalStack, room: &str, connection: &str) {
 pub(crate) async fn log(stack: &LocalStack, room: &str) -> Vec<(u64, String)> {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let query = client.query().table_name(&stack.description().messages_table).consistent_read(true);
-    // Under 0 is not a message, but where the log started.
+    // Rows numbered 0 or below are no messages, but the room's fence, progress and head.
     let query = query.key_condition_expression("roomId = :room AND seq > :start");
     let query = query.expression_attribute_values(":room", text(room)).expression_attribute_values(":start", number(0));
     let items = query.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.unwrap();
@@ -105,7 +105,7 @@ pub(crate) async fn expire(stack: &LocalStack, room: &str, seq: u64) {
     update.expression_attribute_values(":past", number(now().as_secs() - 1)).send().await.unwrap();
 }
 
-/// Puts a message into a log that has expired, and that fan-out has no memory of.
+/// Puts an expired message into a log, which fan-out does not remember.
 pub(crate) async fn plant_expired(stack: &LocalStack, room: &str, seq: u64) {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let put = client.put_item().table_name(&stack.description().messages_table);
@@ -114,7 +114,7 @@ pub(crate) async fn plant_expired(stack: &LocalStack, room: &str, seq: u64) {
     put.item("appendedAt", number(0)).item("expiresAt", number(now().as_secs() - 1)).send().await.unwrap();
 }
 
-/// The URL of the queue that the template calls so.
+/// The URL of the queue with this logical id in the template.
 pub(crate) async fn queue_url(stack: &LocalStack, logical_id: &str) -> String {
     let client = aws_sdk_sqs::Client::new(&stack.sdk_config());
     let urls = client.list_queues().send().await.unwrap();

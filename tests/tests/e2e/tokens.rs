@@ -41,7 +41,7 @@ async fn let_in(stack: &LocalStack, token: &str) -> Client {
 /// Waits until a token is refused. Each environment has keys of its own, which a `newer` token makes it read again.
 async fn refused(stack: &LocalStack, token: &str, newer: &str) {
     until("the token is refused", async || {
-        // Refused itself while its environment may not read the keys yet.
+        // The newer token is refused itself while its environment may not read the keys yet.
         let _ = connect(stack, newer).await;
         connect(stack, token).await.is_err().then_some(())
     })
@@ -62,7 +62,7 @@ pub(crate) async fn a_rotated_secret_cuts_nobody_and_the_one_before_it_is_good_u
     drop(let_in(stack, &newest).await);
     refused(stack, &mint(first, &own("eve")), &newest).await;
     drop(connect(stack, &mint(&second, &own("late"))).await.expect("tokens of the previous secret are good"));
-    // Both secrets of the clients that stayed are gone or about to go, and they still get each other's messages.
+    // The secret of Alice's token is gone and that of Bob's goes next, and she still gets his messages.
     bob.say("rotated", json!("still here?")).await;
     assert_eq!(alice.expect_messages("rotated", 1, PATIENCE).await[0]["data"], "still here?");
     alice.request_for("synced", json!({ "action": "sync", "rooms": { "rotated": 0 } })).await;

@@ -15,7 +15,7 @@ const KEYS: usize = 100;
 /// `{"alg":"RS256"}`, `{"alg":"ES256"}` and `{"alg":"HS256"}` in tokens, with the payload `{}` and no signature.
 const UNSIGNED: [&str; 3] = ["eyJhbGciOiJSUzI1NiJ9.e30", "eyJhbGciOiJFUzI1NiJ9.e30", "eyJhbGciOiJIUzI1NiJ9.e30"];
 
-/// The same with `"kid":"k"`.
+/// The same headers with `"kid":"k"`.
 const NAMED: [&str; 3] = [
     "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30",
     "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30",

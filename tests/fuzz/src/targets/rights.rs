@@ -56,7 +56,7 @@ fn model(json: &str, subject: Option<&Subject>) -> Model {
         _ => Some(pattern.to_owned()),
     };
     for (pattern, names) in &patterns {
-        // Names too long for a room match none.
+        // A name that gets too long for a room matches none, so its length is not looked at.
         let Some(pattern) = named(pattern) else { continue };
         for name in names.as_array().unwrap() {
             model.insert((pattern.clone(), ALL.into_iter().find(|right| name == right.name()).unwrap()));

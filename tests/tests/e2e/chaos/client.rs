@@ -14,13 +14,13 @@ use tokio::time::{sleep, timeout};
 
 use super::world::{ROOMS, World};
 
-/// The time that it waits for an answer before it takes its connection for dead.
+/// The time that a client waits for an answer before it takes its connection for dead.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
-/// Between two syncs of a client that misses nothing.
+/// The time between two beats of a client that misses nothing.
 const BEAT: Duration = Duration::from_secs(10);
 
-/// Milliseconds between two things that it does.
+/// Milliseconds between two steps of a client.
 const STEP_MS: std::ops::Range<u64> = 100..600;
 
 /// The chance of a new message at each step.
@@ -33,7 +33,7 @@ pub(super) struct ChaosClient {
     cuts: watch::Receiver<f64>,
     connection: Option<Connection>,
     pub(super) views: BTreeMap<&'static str, RoomView>,
-    /// The message that it sends until it is accepted.
+    /// The id and room of the message that the client sends again until the message is accepted.
     unsent: Option<(String, &'static str)>,
     sent: u32,
     patience: Instant,
@@ -68,7 +68,7 @@ impl ChaosClient {
         }
     }
 
-    /// Lives through the faults.
+    /// Takes steps, writes messages and loses connections until the faults are over.
     pub(super) async fn live(&mut self) {
         while !self.world.is_calm() {
             sleep(Duration::from_millis(self.random.u64(STEP_MS))).await;
@@ -124,7 +124,8 @@ impl ChaosClient {
         }
     }
 
-    /// One round of what a client does all the time.
+    /// One step: the client connects if it has to, joins, receives, sends, and syncs when it misses something or a beat is
+    /// due.
     pub(super) async fn step(&mut self) {
         if self.connection.as_ref().is_some_and(|connection| connection.client.end().is_some()) {
             self.receive();
@@ -146,7 +147,7 @@ impl ChaosClient {
         let handshake = Handshake::token(&self.world.token(&self.name));
         let handshake = timeout(ANSWER_WITHIN, self.world.stack.connect_with(&handshake)).await;
         let Ok(Ok(client)) = handshake else {
-            // While the authorizer has no keys, or the table no time.
+            // The authorizer has no keys, or a table does not answer.
             self.world.count("handshakes refused");
             sleep(Duration::from_millis(self.random.u64(STEP_MS))).await;
             return false;

@@ -20,7 +20,7 @@ const SPELL_MS: std::ops::Range<u64> = 1_000..4_000;
 /// Stale rows that a lost `$disconnect` leaves behind at a time.
 const STALE: u64 = 3;
 
-/// Goes through a bag of faults until they are over.
+/// Makes the faults of a bag, each once in a random order and then anew, until the world is calm.
 async fn make_trouble<F: Copy>(world: &World, bag: &[F], random: &mut Rng, mut make: impl AsyncFnMut(F, &mut Rng)) {
     let mut left: Vec<F> = Vec::new();
     loop {
@@ -80,7 +80,7 @@ pub(super) async fn trouble_services(world: Arc<World>, mut random: Rng) {
         let from = Instant::now();
         world.services.trouble(service, trouble, share, random.fork());
         if service == SecretsManager {
-            // Or it would have those that it has read; and somebody must want to come in.
+            // A new environment has to read the keys, and clients that are cut off have to connect.
             kill_environments(&world.stack, "AuthorizerFunction");
             world.cuts.send_replace(0.2);
         }
@@ -102,7 +102,7 @@ enum Incident {
     Rotation,
 }
 
-/// Kills, cuts, poisons: what takes no time.
+/// Causes the incidents, which take no time: kills, cuts, poison.
 pub(super) async fn cause_incidents(world: Arc<World>, mut random: Rng) {
     use Incident::{Burst, Cut, DisconnectLost, Kill, Poison, Rotation, RowLost};
     let bag = [
@@ -161,7 +161,8 @@ pub(super) async fn cause_incidents(world: Arc<World>, mut random: Rng) {
     .await;
 }
 
-/// The emulator never loses a `$disconnect`; rows of connections that never were are what API Gateway leaves behind.
+/// Puts rows of connections that never were. They stand for rows that API Gateway leaves behind when it loses a
+/// `$disconnect`, as the emulator never does.
 async fn leave_rows_behind(world: &World, number: usize, random: &mut Rng) {
     let long_ago = now().checked_sub(Duration::from_mins(10)).expect("a clock that is set");
     let room = ROOMS[random.usize(..ROOMS.len())];

@@ -44,10 +44,9 @@ const SHORT: Plan =
 /// Pauses of a long run, in which queues can drain, so that the plot shows the effect of each fault.
 const LONG_PAUSE_MS: Range<u64> = 2_000..12_000;
 
-/// Clients.
 const CLIENTS: usize = 25;
 
-/// Between two looks at whether all is well.
+/// The pause between two looks at whether all is well.
 const POLL: Duration = Duration::from_millis(200);
 
 /// The lengths of the phases of a run.
@@ -136,7 +135,8 @@ async fn run(plan: &Plan) -> Outcome {
     Outcome { world, seed: seed.0, lasted: plan.lasts, calm_after, samples }
 }
 
-/// All clients come to have everything, the queues drain, and one more message reaches everybody without being asked for.
+/// Waits until all clients have everything and the queues are empty, and then until one more message in each room has
+/// reached everybody without being asked for.
 async fn converge(world: &World, clients: &mut [ChaosClient]) {
     loop {
         join_all(clients.iter_mut().map(ChaosClient::step)).await;
@@ -177,7 +177,7 @@ async fn heads(world: &World) -> BTreeMap<&'static str, u64> {
     logs.into_iter().map(|(room, entries)| (room, entries.last().map_or(0, |(seq, _)| *seq))).collect()
 }
 
-/// The things that are not yet as they should be.
+/// The depths of the queues, the heads of the logs, and the clients that are behind, for a report.
 async fn state_of(world: &World, clients: &[ChaosClient]) -> String {
     let heads = heads(world).await;
     let behind: Vec<_> =

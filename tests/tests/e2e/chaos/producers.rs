@@ -58,7 +58,7 @@ pub(super) async fn burst(world: &World, number: usize, random: &mut Rng) {
     }
 }
 
-/// Sends what can never be a message: to the queue or to the bus, by turns.
+/// Sends poison, which can never be a message: to the bus for every fifth number, otherwise to the queue.
 pub(super) async fn poison(world: &World, number: usize, random: &mut Rng) {
     let (mark, room) = (format!("poison-{number}."), ROOMS[random.usize(..ROOMS.len())]);
     let body = match number % 5 {

@@ -1,4 +1,4 @@
-//! A look at the stack once a second, and at what fan-out has logged in the end.
+//! Samples of the stack once a second, and the lines that fan-out has logged by the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct Sample {
 /// Fan-out's log line on one broadcast, or on a part of one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Broadcast {
-    /// Since the start.
+    /// The time since the start.
     pub(super) at: Duration,
     /// Posts, retries included.
     pub(super) posts: u64,
@@ -43,11 +43,11 @@ pub(super) struct Broadcast {
 #[derive(Debug, Default)]
 pub(super) struct Logged {
     pub(super) broadcasts: Vec<Broadcast>,
-    /// The metric `QueueAge`: when since the start, and the oldest record of an invocation.
+    /// The metric `QueueAge` of each line that has it: the time since the start, and the greatest age.
     pub(super) queue_ages: Vec<(Duration, Duration)>,
 }
 
-/// Looks until it is dropped.
+/// Takes a sample each second, until the future is dropped.
 pub(super) async fn take(world: Arc<World>, samples: &mut Vec<Sample>) {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);

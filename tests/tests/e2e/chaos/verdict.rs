@@ -17,14 +17,13 @@ pub(super) async fn logs(world: &World) -> BTreeMap<&'static str, Vec<(u64, Stri
     logs
 }
 
-/// All violations.
 pub(super) async fn violations(world: &World, clients: &[ChaosClient]) -> Vec<String> {
     let mut wrong = world.books(|books| books.violations.clone());
     let logs = logs(world).await;
     for (room, entries) in &logs {
         check_log(world, room, entries, &mut wrong);
     }
-    // The checker takes no log in which a message is twice: that has been said.
+    // The checker takes no log that has a message twice, which is a violation already.
     if wrong.is_empty() {
         let logs: Vec<_> = logs.into_iter().map(|(room, entries)| RoomLog::new(room, entries)).collect();
         let histories: Vec<_> = clients.iter().map(ChaosClient::history).collect();
@@ -69,7 +68,7 @@ fn check_log(world: &World, room: &'static str, entries: &[(u64, String)], wrong
     });
 }
 
-/// The dead letters are the poison, each once.
+/// Checks that the dead letters are the poison, each once.
 async fn check_dead_letters(world: &World, wrong: &mut Vec<String>) {
     let letters = dead_letters(world).await;
     let mut poison: BTreeMap<String, u32> =

@@ -21,8 +21,8 @@ pub(super) const ROOMS: [&str; 5] = ["chaos:all", "chaos:b", "chaos:c", "chaos:d
 /// Connections above which a room is cut into shards: more than are in any room but the first.
 const SHARD_SIZE: &str = "16";
 
-/// Seconds after which the queues hand out again what an environment had that was killed. As short as the functions'
-/// timeouts allow: a room stands still for so long.
+/// Seconds for which the records of a killed environment stay invisible. Their rooms stand still for so long, so it is
+/// little more than fan-out's timeout of 5 seconds.
 const VISIBILITY_SECONDS: u32 = 6;
 
 pub(super) struct World {
@@ -35,7 +35,7 @@ pub(super) struct World {
     pub(super) began: SystemTime,
     /// Milliseconds between two faults of the same troublemaker.
     pub(super) pause_ms: Range<u64>,
-    /// The share of all clients that lose their connection, each time that it is told.
+    /// The share of all clients that lose their connection, each time that a share is sent.
     pub(super) cuts: watch::Sender<f64>,
     calm: AtomicBool,
     secret: Mutex<String>,
@@ -70,12 +70,12 @@ pub(super) struct Sent {
     pub(super) seen: bool,
 }
 
-/// A client saw a message for the first time.
+/// A client's first sight of a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sight {
-    /// Since the message was sent first.
+    /// The time since the message was first sent.
     pub(super) latency: Duration,
-    /// Whether it came by broadcast, and not from the log.
+    /// Whether the message came by broadcast, and not from the log.
     pub(super) by_broadcast: bool,
 }
 
@@ -188,7 +188,7 @@ impl World {
         });
     }
 
-    /// A client's application sees a message for the first time.
+    /// Notes that a client's application sees a message for the first time.
     pub(super) fn seen(&self, id: &str, at: Instant, by_broadcast: bool) {
         self.books(|books| {
             // The checker reports what nobody has sent.

@@ -27,7 +27,7 @@ impl AwsCli {
         Self { lines: process.stdin.take(), process, answers }
     }
 
-    /// Runs a line; the answer of its last call.
+    /// Runs a line; returns the answer of its last call.
     pub(super) fn run(&mut self, line: &str) -> Value {
         let answer = block_in_place(|| {
             writeln!(self.lines.as_mut().unwrap(), "{}", json!(line)).unwrap();

@@ -50,7 +50,7 @@ pub(crate) async fn doctor_asks_for_the_permissions_of_the_template(stacks: &Sta
         }
         let mut allowed = BTreeSet::new();
         for (function, permissions) in roles_of(stack).await {
-            // The stars are for the emulator.
+            // The stars at the end of actions are for the emulator.
             let named = |(action, resource): (String, String)| {
                 format!("{function}: {} on {resource}", action.trim_end_matches('*'))
             };

@@ -1,4 +1,5 @@
-//! Dead letters. One scenario at a time: of a queue with more than ten, those behind in a group are not handed out.
+//! Dead letters. Scenarios that look for their letters have the faulty stack one at a time: of more than ten letters in a
+//! queue, those further behind in a group are not handed out.
 
 use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::json;
@@ -86,7 +87,7 @@ pub(crate) async fn a_shards_job_is_redriven_to_the_shards(stacks: &Stacks) {
     assert!(before.contains("ShardQueue"));
     let done = roomcast(stack, &["dlq", "redrive", "--room", "cli:job", "--json"]).await.json();
     assert_eq!((&done[0]["kind"], &done[0]["outcome"]), (&json!("shard"), &json!("redriven")));
-    // It is no shard job, so it comes back, now with the reason that `shards` gives.
+    // The body is no shard job, so the letter comes back, now with the reason that `shards` gives.
     let reason = until("it comes back", async || {
         let letters = roomcast(stack, &["dlq", "list", "--room", "cli:job", "--json"]).await.ended_with(0).json();
         letters.first().map(|letter| letter["reason"].clone())

@@ -33,7 +33,7 @@ pub(crate) async fn a_sweep_deletes_what_was_left_behind(stacks: &Stacks) {
     plant().await;
     plant_row(stack, room, "young=", 5, now() + Duration::from_mins(10)).await;
     let dry = roomcast(stack, &["sweep", "--dry-run", "--json"]).await.ended_with(0).json().remove(0);
-    // That of the subject may be young, too.
+    // The row of the subject's own connection may be young, too.
     assert!(dry["gone"] == 6 && dry["young"].as_u64() >= Some(1), "{dry}");
     assert_eq!(rows(stack, room).await.len(), 5);
     let file = stack.state().join("sweep.json");
@@ -47,7 +47,7 @@ pub(crate) async fn a_sweep_deletes_what_was_left_behind(stacks: &Stacks) {
     assert_eq!(left, kept);
     assert!(rows(stack, "cli:sweep:2").await.is_empty() && !file.exists());
 
-    // The function does the same.
+    // The function `sweeper` does the same.
     plant().await;
     invoke_sweeper(stack).await;
     until("the function has swept", async || rows(stack, "cli:sweep:2").await.is_empty().then_some(())).await;

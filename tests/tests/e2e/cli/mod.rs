@@ -32,7 +32,7 @@ impl Said {
         self.out.lines().map(line).collect()
     }
 
-    /// Itself, if it ended so.
+    /// The output again, after a check that the command ended with this code.
     pub(crate) fn ended_with(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
@@ -45,7 +45,7 @@ pub(crate) fn program() -> PathBuf {
     workspace.join("target/debug/roomcast")
 }
 
-/// The command for a stack, with words that follow.
+/// The command with these words, for a stack.
 pub(crate) fn command(stack: &LocalStack, words: &[&str]) -> Command {
     let mut command = Command::new(program());
     // The command gets none of the caller's own AWS settings.
@@ -54,12 +54,12 @@ pub(crate) fn command(stack: &LocalStack, words: &[&str]) -> Command {
     command
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn roomcast(stack: &LocalStack, words: &[&str]) -> Said {
     roomcast_reading(stack, words, "").await
 }
 
-/// Runs it with something on its standard input.
+/// Runs the command with something on its standard input.
 pub(crate) async fn roomcast_reading(stack: &LocalStack, words: &[&str], input: &str) -> Said {
     let (mut command, input) = (command(stack, words), input.to_owned());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -76,13 +76,13 @@ pub(crate) async fn roomcast_reading(stack: &LocalStack, words: &[&str], input: 
     Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Runs it for its lines of JSON: the exit code besides.
+/// Runs the command with `--json`; returns its exit code and its lines.
 pub(crate) async fn json_lines(stack: &LocalStack, words: &[&str]) -> (i32, Vec<Value>) {
     let said = roomcast(stack, &[words, &["--json"]].concat()).await;
     (said.code, said.json())
 }
 
-/// Arguments that make no sense: exit code 2, and a message with this in it.
+/// Asserts that arguments are refused: exit code 2, and a message that contains `told`.
 pub(crate) async fn refuses(stack: &LocalStack, words: &[&str], told: &str) {
     let said = roomcast(stack, words).await.ended_with(2);
     assert!(said.err.contains(told), "{words:?}: {said:?}");

@@ -128,7 +128,8 @@ pub(crate) async fn a_messages_way_is_explained(stacks: &Stacks) {
     alice.expect_messages(room, 1, PATIENCE).await;
     let seq = log(stack, room).await[0].0;
     for asked in ["m-1", &seq.to_string()] {
-        // Others fill the queues, so whether it is out may not be known before the broadcast's line is written.
+        // Other scenarios fill the queues, so `explain` may not know that the message is posted before the broadcast's log
+        // line is written.
         let posted = until("it is known to be accepted and posted", async || {
             let said = explain(asked).await.ended_with(0).json().remove(0);
             (said["outcome"] == "posted" && said["acceptedAt"].is_u64()).then_some(said)
@@ -142,7 +143,7 @@ pub(crate) async fn a_messages_way_is_explained(stacks: &Stacks) {
     assert_eq!(unknown["outcome"], "unknown");
     let expired = explain(&(seq - 1).to_string()).await.ended_with(1).json().remove(0);
     assert_eq!(expired["outcome"], "expired");
-    // A number still to come is nobody's.
+    // A number that has not been given yet is no message's.
     let unknown = explain(&(seq + 1_000).to_string()).await.ended_with(1).json().remove(0);
     assert_eq!(unknown["outcome"], "unknown");
 

@@ -20,7 +20,7 @@ use table::{Cause, FAULTS, Fault};
 /// The time that alarms take for a minute.
 const ALARM_MINUTE: Duration = Duration::from_secs(1);
 
-/// Times that a remedy may say "run this again".
+/// Rounds of remedies that a fault may take.
 const ROUNDS: usize = 3;
 
 /// Puts each fault in turn into a stack of their own.
@@ -33,7 +33,7 @@ pub(crate) async fn doctor_names_each_fault_and_its_command_mends_it(_: &Stacks)
     for fault in FAULTS {
         rows.push(ward.put_in_and_mend(fault).await);
     }
-    // Alarms that rang for some of them have seen the end of it after a while.
+    // Alarms that rang for some of the faults are quiet after a while.
     until("doctor finds nothing when all are mended", async || {
         let (code, findings) = ward.doctor(&[]).await;
         (code == 0 && ill(&findings).is_empty()).then_some(())
@@ -57,7 +57,7 @@ struct Row {
     remedy: String,
 }
 
-/// The stack, and what is done to it.
+/// The stack that the faults are put into, and the command line that does it.
 struct Ward<'a> {
     stack: &'a LocalStack,
     aws: AwsCli,
@@ -132,7 +132,7 @@ impl<'a> Ward<'a> {
         Row { fault: called, what: self.anonymous(text(&found["what"])), remedy }
     }
 
-    /// The problems that `doctor` finds in the fault's area, if any.
+    /// The problems and warnings that `doctor` finds in the fault's area, if any.
     async fn ill_in(&self, fault: &Fault) -> Option<Vec<Value>> {
         let (code, findings) = self.doctor(&["--only", fault.area]).await;
         let found = ill(&findings);

@@ -73,14 +73,14 @@ pub(crate) async fn smoke_cleans_up_when_it_is_interrupted(stacks: &Stacks) {
     let mut told = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     tokio::task::block_in_place(|| told.read_line(&mut line)).unwrap();
-    // Others of their kind may be under way.
+    // Other runs may be under way, so only this one's room is looked at.
     let room = line.trim().strip_prefix("room ").unwrap().to_owned();
     let is_member = async || (!rooms(stack, &room).await.is_empty()).then_some(());
     until("it is in its room", is_member).await;
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
     let output = tokio::task::block_in_place(|| {
-        // All that it says, so that it never waits for a reader.
+        // The rest of the command's output is read too, so that the command never waits for a reader.
         told.read_to_string(&mut line).unwrap();
         child.wait_with_output()
     });
@@ -96,7 +96,8 @@ pub(crate) async fn smoke_refuses_what_makes_no_sense(stacks: &Stacks) {
     refuses(stack, &["smoke", "--within", "soon"], "--within").await;
 }
 
-/// Waits until no table has a row of a room or subject that begins so: others of their kind may be under way.
+/// Waits until no table has a row of a room or subject with this beginning. Another run, whose rows have it too, may be
+/// under way.
 pub(super) async fn nothing_is_left(stack: &LocalStack, beginning: &str) {
     let mut left = Vec::new();
     let empty = async {
@@ -112,7 +113,7 @@ pub(super) async fn nothing_is_left(stack: &LocalStack, beginning: &str) {
     assert!(empty.is_ok(), "rows are left: {left:?}");
 }
 
-/// The rooms and subjects of rows that begin so.
+/// The rooms and subjects with this beginning that have rows.
 async fn rooms(stack: &LocalStack, beginning: &str) -> Vec<String> {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let description = stack.description();

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use testkit::stack::LocalStack;
 
-/// The emulator stumbles over what changes while it lists it.
+/// Attempts of a call. The emulator fails to list resources that change meanwhile.
 const ATTEMPTS: u32 = 5;
 
 pub(super) struct Aws {

@@ -25,7 +25,7 @@ const EARLY: Duration = Duration::from_secs(2);
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// An invocation that has not ended by then is one that the emulator has lost: it should take a second.
+/// The time after which an invocation, which should take a second, counts as lost by the emulator.
 const LOST: Duration = Duration::from_secs(15);
 
 /// Does all that a function has to do, once: `tag` distinguishes its rooms and subjects from those of other times. It
@@ -66,7 +66,8 @@ async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Lets a secret in that it has not read yet. The stack's own, with which the others sign, is always one of the last two.
+/// Has the authorizer read a new secret, for a token that is signed with it. The stack's own secret, with which all other
+/// exercises sign, stays one of the last two, so its tokens remain good.
 async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let secret = format!("a new secret of at least 32 bytes: {tag}");
     let expiry = (now() + Duration::from_hours(1)).as_secs();
@@ -107,7 +108,7 @@ async fn membership(stack: &LocalStack, tag: &str) -> Result<(), String> {
 
 async fn requests(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let (room, other) = (format!("session:{tag}"), format!("session:{tag}:other"));
-    // The subject has as many connections as it may have, but the one that it had is gone.
+    // The subject already has the one connection that `SubjectConnections` allows, but that one is gone.
     let subject = format!("session-{tag}");
     plant_row(stack, &format!("gone-{tag}="), &format!("subject/{subject}"), 0, long_ago()).await;
     // The room has an empty log, whose fence is read.
@@ -140,7 +141,7 @@ async fn message(stack: &LocalStack, tag: &str) -> Result<(), String> {
 
 /// Sends frames until the token has expired: the connection is told so, and closed.
 async fn ended_with_its_token(stack: &LocalStack, subject: String, frame: Value) -> Result<(), String> {
-    // All but the end of the leeway is over.
+    // The token expired two seconds ago: three of the five seconds of leeway are left.
     let claims = json!({ "sub": subject, "exp": now().as_secs() - 2, "rooms": {} });
     let brief = stack.connect_with(&Handshake::token(&stack.token_with(&claims))).await;
     let brief = brief.map_err(|refused| format!("{subject} cannot connect: {refused:?}"))?;
@@ -196,14 +197,14 @@ async fn shards(stack: &LocalStack, tag: &str) -> Result<(), String> {
     try_join(broadcast(stack, &room, PERMISSIONS_SHARD_SIZE), poisoning).await.map(drop)
 }
 
-/// Finds somebody in a room, tells the room and the bus; has to hide a tick that comes too early, and notes that nothing has changed.
-/// Nobody connects, so that it needs no other function.
+/// Has the function find somebody in a room, tell the room and the bus, hide a tick that comes too early, and note that
+/// nothing has changed. Nobody connects, so no other function is needed.
 async fn presence(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("presence:presence:{tag}");
     let mut backend = Listener::of(stack, &room).await;
     plant_member(stack, &room, &format!("presence-{tag}-ghost")).await;
     tick(stack, &room).await;
-    // The event is put when the record is sent.
+    // The event is put after the record for the room is sent, so both have happened.
     backend.hears("room.occupied", 0).await;
     forget_look(stack, &room).await;
     hold(stack, &room, EARLY).await;
@@ -212,7 +213,7 @@ async fn presence(stack: &LocalStack, tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Has an ephemeral message arrive: one that came too late is dropped, so there are several.
+/// Sends ephemeral messages until one arrives: one that comes too late is dropped.
 async fn ephemeral(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("ephemeral:{tag}");
     let alice = connect(stack, &format!("ephemeral-{tag}"), Some(&room)).await?;
@@ -227,7 +228,7 @@ async fn ephemeral(stack: &LocalStack, tag: &str) -> Result<(), String> {
 async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let room = format!("sweeper:{tag}");
     plant_row(stack, &room, &format!("{room}="), 0, long_ago()).await;
-    // It sends a tick for this room, since nobody has looked at it for long.
+    // The sweeper sends a tick for this room, since nobody has looked at the room for long.
     plant_count(stack, &format!("presence:sweeper:{tag}"), 1).await;
     let aws = Aws::of(stack);
     eventually(async || {
@@ -238,7 +239,8 @@ async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Broadcasts to a room with one client and so many connections that are gone: it has the message, their rows are deleted.
+/// Broadcasts to a room with one client, which gets the message, and `gone` connections that do not exist, whose rows are
+/// deleted.
 async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), String> {
     let alice = connect(stack, room, Some(room)).await?;
     for number in 0..gone {
@@ -250,7 +252,8 @@ async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), St
     Ok(())
 }
 
-/// Gives a function a full batch of a group that has waited for long, whatever else becomes of the batch.
+/// Gives a function a full batch of a group that has waited for long, so that it notes the group as behind. The fate of
+/// the records does not matter.
 async fn behind(stack: &LocalStack, function: &str, group: &str) {
     let queued_at = u64::try_from(long_ago().as_millis()).unwrap();
     let record = |number| QueueRecord::message(group, &format!("{group}:{number}"), &json!(1)).queued_at(queued_at);

@@ -24,21 +24,21 @@ use aws::Aws;
 use exercise::exercise;
 use role::{Permission, Role};
 
-/// The functions' logs, which the emulator keeps itself.
+/// Actions on the functions' logs. The emulator keeps these itself, so nothing fails without the permission.
 const OF_LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 
-/// Calls of event source mappings, which the emulator makes in nobody's name. Where a function also deletes records
-/// itself, that only hastens what the mapping does.
+/// Actions of event source mappings, which the emulator takes without the function's role. A function that also deletes
+/// records itself only hastens the mapping's deletion.
 const OF_MAPPINGS: [&str; 4] =
     ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:DeleteMessage", "sqs:DeleteMessage*"];
 
-/// The functions that have one.
+/// The functions with an event source mapping.
 const MAPPED: [&str; 5] = ["Relay", "Fanout", "Shards", "Presence", "Ephemeral"];
 
-/// Permissions that are needed only when something else fails: each with an action that is taken away too.
+/// Permissions that are needed only when another action is refused: each with that action, which is taken away too.
 const NEEDED_WHEN_REFUSED: [(&str, &str); 1] = [("sqs:ChangeMessageVisibility*", "execute-api:ManageConnections")];
 
-/// Between two exercises of a function that is refused something.
+/// The pause between two exercises of a function that is refused something.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Roles whose exercises look at the same dead-letter queue, or need one another's functions, take turns.
@@ -70,7 +70,7 @@ pub(crate) async fn every_permission_of_every_function_is_needed(_: &Stacks) {
     .await;
 }
 
-/// With the bus as its sink, message may put events and do nothing else.
+/// With the bus as its sink, `message` needs every permission that it has, `events:PutEvents` among them.
 pub(crate) async fn every_permission_of_message_is_needed_before_the_bus(_: &Stacks) {
     let stack = start(&[("IngestSink", "eventbridge")]).await;
     let world = World::of(&stack);
@@ -110,8 +110,8 @@ pub(crate) async fn events_that_the_queue_refuses_wait_until_it_takes_them(_: &S
     assert!(ids.into_iter().eq(0..EVENTS), "each of them once");
 }
 
-/// With the queues' policies of a deployment: the emulator is called without TLS, so every call is refused, also the root
-/// user's.
+/// The queues have the policies of a deployment. The emulator is called without TLS, so every call is refused, the root
+/// user's too.
 pub(crate) async fn the_queues_take_no_call_without_tls(_: &Stacks) {
     let stack = LocalStack::start(&[("RequireTls", "true")]).await;
     let sqs = aws_sdk_sqs::Client::new(&stack.sdk_config());
@@ -138,7 +138,7 @@ async fn start(parameters: &[(&str, &str)]) -> LocalStack {
         ("FanoutShards", "2"),
         ("FanoutTimeout", "5"),
         ("SubjectConnections", "1"),
-        // A room has a list of one, and numbers beyond.
+        // A room with more than one subject has no list, only their number.
         ("PresenceListMax", "1"),
         ("LifecycleRooms", "presence:*"),
     ];
@@ -188,7 +188,7 @@ impl<'a> World<'a> {
                 refused = timeout(PATIENCE, self.refused(role, permission, since)) => {
                     assert!(refused.is_ok(), "{} does not need {permission}, or no exercise calls for it", role.function);
                 }
-                // Any end will do: a call may be refused that the exercise does not wait for.
+                // The exercise may pass or fail: the refused call need not be one that it waits for.
                 never = self.exercise_again_and_again(role) => match never {},
             }
             role.put_back(&self.aws).await;
@@ -209,7 +209,7 @@ impl<'a> World<'a> {
 
     async fn exercise_again_and_again(&self, role: &Role) -> Infallible {
         loop {
-            // That it fails is to be expected, and not of every permission.
+            // Most exercises fail without the permission, but some do not wait for the call that needs it.
             let _ = exercise(self.stack, &role.function, &self.tag()).await;
             sleep(AGAIN).await;
         }
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
         self.exercises.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Waits until the function's log says that it was refused this.
+    /// Waits until the function's log says that the permission was missing.
     async fn refused(&self, role: &Role, permission: &Permission, since: u128) {
         while !self.lines(role, since).await.iter().any(|line| says_refused(line, permission)) {
             sleep(Duration::from_millis(100)).await;

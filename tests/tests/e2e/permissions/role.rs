@@ -8,7 +8,7 @@ use super::aws::Aws;
 
 /// A role as CloudFormation has made it.
 pub(super) struct Role {
-    /// The function that it is for, as in `FanoutRole`: `Fanout`.
+    /// The name of the role's function: `Fanout` for `FanoutRole`.
     pub(super) function: String,
     name: String,
     policies: Vec<(String, Value)>,
@@ -56,7 +56,7 @@ impl Role {
         permissions
     }
 
-    /// Puts its policies without some permissions, whose statements fall into one for each permission that is left.
+    /// Puts the role's policies without some permissions. Each permission that is left gets a statement of its own.
     pub(super) async fn take_away(&self, aws: &Aws, permissions: &[&Permission]) {
         for (name, document) in &self.policies {
             let mut left = Vec::new();
@@ -93,7 +93,7 @@ fn pairs(statement: &Value) -> impl Iterator<Item = Permission> {
     })
 }
 
-/// A text, or a list of texts.
+/// The texts of a value that is one text or a list of texts.
 fn list(value: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned();
     value.as_array().map_or_else(|| vec![text(value)], |values| values.iter().map(text).collect())

@@ -24,42 +24,42 @@ pub(crate) fn pair() -> Scenario {
     Scenario { layouts: vec![DIRECT], faults: Faults { crashes: 1, expiries: 1, ..NONE }, ..basis("pair") }
 }
 
-/// The same with a miss, and frames of one number each.
+/// The scenario `pair` with a miss, and frames of one number each.
 pub(crate) fn frames() -> Scenario {
     let faults = Faults { crashes: 1, expiries: 1, misses: 1, ..NONE };
     Scenario { layouts: vec![DIRECT], packed: false, frames: 2, faults, ..basis("frames") }
 }
 
-/// Direct or one shard, batch by batch.
+/// Direct or one shard, chosen for each batch; one crash, one loss of the hold, one miss.
 pub(crate) fn trouble() -> Scenario {
     Scenario { faults: Faults { crashes: 1, expiries: 1, misses: 1, ..NONE }, ..basis("trouble") }
 }
 
-/// Direct, one shard or two.
+/// Direct, one shard or two, chosen for each batch; one crash, one loss of the hold.
 pub(crate) fn shards() -> Scenario {
     let layouts = vec![DIRECT, ONE, TWO];
     Scenario { layouts, faults: Faults { crashes: 1, expiries: 1, ..NONE }, ..basis("shards") }
 }
 
-/// There are no faults except that time is up: three messages, three connections, halves.
+/// Three messages to three connections, directly or by two shards, with no fault except that time is up.
 pub(crate) fn calm() -> Scenario {
     Scenario { messages: 3, connections: vec![true; 3], layouts: vec![DIRECT, TWO], ..basis("calm") }
 }
 
-/// Jobs to two shards, one of which is refused.
+/// Jobs to two shards, one job refused.
 pub(crate) fn jobs() -> Scenario {
     let faults = Faults { refused_sends: 1, ..NONE };
     Scenario { layouts: vec![TWO], packed: false, frames: 1, time_is_up: false, faults, ..basis("jobs") }
 }
 
-/// Jobs that are refused, that nobody hears of again, that arrive late.
+/// Jobs to two shards that are refused, that are taken without an answer, or that arrive late.
 pub(crate) fn sends() -> Scenario {
     let faults = Faults { crashes: 1, refused_sends: 1, unanswered_sends: 1, late_sends: 1, ..NONE };
     let layouts = vec![TWO];
     Scenario { layouts, packed: false, frames: 1, deduplicates: true, faults, ..basis("sends") }
 }
 
-/// The same to one shard, while consumers lose their holds and posts fail.
+/// Jobs to one shard that arrive late, while consumers crash or lose their holds and posts fail.
 pub(crate) fn late_sends() -> Scenario {
     let faults = Faults { crashes: 1, expiries: 1, misses: 1, late_sends: 1, ..NONE };
     Scenario { deduplicates: true, faults, ..basis("late sends") }
@@ -94,7 +94,7 @@ pub(crate) fn members() -> Scenario {
     Scenario { connections: vec![true, false], index_lags: true, faults, ..basis("members") }
 }
 
-/// It is tried from every state whether everything comes to its end.
+/// From every state it is tried whether everything comes to its end.
 pub(crate) fn ends() -> Scenario {
     let faults = Faults { crashes: 1, expiries: 1, ..NONE };
     Scenario { layouts: vec![DIRECT, TWO], faults, tries_the_end: true, ..basis("ends") }

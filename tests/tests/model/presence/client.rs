@@ -26,12 +26,12 @@ pub(super) enum Rule {
 /// A scenario that is searched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Following {
-    /// Publications.
+    /// The number of publications.
     pub(super) revs: u8,
     pub(super) without: Option<Rule>,
 }
 
-/// Facts of some subjects.
+/// The data that is told of each subject, if any is.
 type Facts = [Option<u8>; 2];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +83,7 @@ pub(super) enum Action {
         after: u8,
         rev: u8,
     },
-    /// A frame in which the one between is missing (only without the rule).
+    /// A frame merged of the first and the last of three revs, without the one between (only without the rule).
     TornFrame {
         after: u8,
         rev: u8,
@@ -147,7 +147,7 @@ impl Following {
 }
 
 impl Listing {
-    /// The page that is asked for: frames say nothing of that before the first has arrived.
+    /// The page that is asked for: the first one until it has arrived and set the rev.
     fn page(&self) -> usize {
         usize::from(self.rev.is_some())
     }

@@ -27,7 +27,7 @@ pub(super) enum Rule {
     TickAfterWrite,
     /// A tick is handled when the index shows the changes that it stands for.
     Delay,
-    /// Rooms in which nobody has looked for long get a tick.
+    /// A room at which nobody has looked for long gets a tick.
     Check,
     /// The row is put on condition that its rev is the one that was read.
     Condition,
@@ -42,9 +42,9 @@ pub(super) enum Rule {
 /// A scenario that is searched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Publishing {
-    /// Changes of rows.
+    /// The number of changes of rows.
     pub(super) changes: u8,
-    /// Ticks that get lost, leases that end unreported.
+    /// The number of ticks that get lost and of leases that end unreported.
     pub(super) losses: u8,
     pub(super) without: &'static [Rule],
 }
@@ -174,7 +174,7 @@ impl Publishing {
             room.history.push(row.list);
         }
         room.row = row;
-        // It sends this change now, and need not send it again.
+        // The consumer sends this change now, and need not send it again.
         room.consumers[consumer].has_resent = true;
         if !self.has(Rule::DoneLast) {
             let batch = room.consumers[consumer].batch.clone();
@@ -285,7 +285,7 @@ impl Model for Publishing {
                 room.is_silent[connection] = true;
             }
             Action::Lapse { connection } => {
-                // The index has the lease's end.
+                // The index has the lease's end as well, so it shows the lapse at once.
                 room.lapsed |= !room.is_silent[connection];
                 room.is_silent[connection] = false;
                 (room.rows[connection], room.index[connection]) = (0, 0);

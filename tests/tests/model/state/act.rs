@@ -79,7 +79,7 @@ impl Scenario {
         }
     }
 
-    /// The last page has the key.
+    /// A page of a snapshot, of which only the last one has the key.
     fn page_of(&self, world: &World, page: u8, (head, complete): (u8, u8), value: Option<Value>) -> Page {
         if page + 1 < self.pages {
             return Page { head, value: None };
@@ -150,7 +150,7 @@ impl Scenario {
                 writer.batch = batch;
             }
             Action::ReadEnd { writer } => {
-                // What the writer knows already stays true.
+                // State stays complete up to the number that the writer knew.
                 let known = world.writers[writer].known.map_or(0, |known| known.complete);
                 let complete = known.max(world.complete());
                 world.writers[writer].known = Some(Known { head: world.head(), complete });

@@ -9,7 +9,7 @@ use stateright::{Model, Property};
 
 use world::{Client, Join, Message, Page, Phase, Reader, Value, World, Writer};
 
-/// The snapshot, with what came after it, is what the log says.
+/// A client's snapshot, with the messages after it, is what the log says.
 const EXACT: &str = "a client's map is the fold of the log";
 /// A client's entry is only ever replaced by a greater one.
 const NEVER_BACK: &str = "a key never goes back for a client";
@@ -23,7 +23,7 @@ const LOGGED: &str = "what State has is in the log";
 /// A rule that can be taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// Values are ordered by version, then number; otherwise the later one wins if either has no version.
+    /// Values are ordered by version, then number. Without the rule, the later one wins if either has no version.
     TotalOrder,
     /// A row is replaced by a greater value only.
     Condition,
@@ -31,9 +31,9 @@ enum Rule {
     AfterAppend,
     /// Entries say up to where State is complete.
     StateAt,
-    /// A writer that did not write the entries between applies them again before it calls state complete.
+    /// Entries that State may lack are applied again before a writer calls State complete.
     ApplyAgain,
-    /// An entry without a key says so too while something before it may not be applied.
+    /// An entry without a key says, too, up to where State is complete, while something before it may not be applied.
     PlainStateAt,
     /// Readers put the log's entries over the page.
     Merge,
@@ -181,7 +181,7 @@ impl Scenario {
     }
 }
 
-/// A tombstone is not shown.
+/// A value as an application sees it: a tombstone is not shown.
 fn shown(value: Option<Value>) -> Option<Value> {
     value.filter(|value| !value.removed)
 }

@@ -13,7 +13,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Message {
     pub(super) kind: Kind,
-    /// 0: none.
+    /// The version; 0 stands for none.
     pub(super) version: u8,
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::Row;
 
-/// A fault.
 pub(super) struct Fault {
     /// The name of the fault, for the table.
     pub(super) name: &'static str,

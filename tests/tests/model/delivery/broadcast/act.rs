@@ -159,7 +159,7 @@ fn read(scenario: &Scenario, world: &mut World, consumer: usize, head: u8) {
     let mut at_work = world.consumers[consumer].clone();
     let row = world.rows[at_work.queue];
     if at_work.queue == ROOMS {
-        // The row says something only of what has been here before.
+        // The row says something only of messages that were received before or are in the log.
         let is_known = |record: &Record| match record.content {
             Content::Message(message) => record.age == Age::Again || world.number_of(message).is_some(),
             Content::Job { .. } => false,
@@ -188,7 +188,7 @@ fn append(scenario: &Scenario, world: &mut World, consumer: usize, layout: Layou
     let numbered = number(scenario, known, &at_work.batch, layout);
     if !numbered.new.is_empty() {
         if world.head() > head && scenario.has(Rule::ConditionalAppend) {
-            // It reads what others have appended.
+            // The consumer reads the entries that others have appended.
             let head = world.head();
             world.consumers[consumer].phase = Phase::Append { head };
             return;
@@ -212,14 +212,14 @@ fn append(scenario: &Scenario, world: &mut World, consumer: usize, layout: Layou
     end_of_hold(scenario, world, consumer);
 }
 
-/// Posting stops. What had its chance before is given up, and how far it got is written down next.
+/// Stops posting. Deliveries that had their chance before are given up, and the step's progress is written down next.
 fn time_is_up(scenario: &Scenario, world: &mut World, consumer: usize) {
     let mut at_work = world.consumers[consumer].clone();
     let Phase::Post(step) = &mut at_work.phase else { return };
     let mut place = 0;
     let window = scenario.window;
     let mut given_up = Vec::new();
-    // The row's own slot is where it stood before anything is given up.
+    // The row names the slot at which the step stood before anything is given up.
     let stands = interrupted(scenario, &world.consumers[consumer], step);
     step.open.retain(|delivery| {
         let is_over = place < window && delivery.had_its_chance;

@@ -97,7 +97,7 @@ fn way_of(world: &World, consumer: &Consumer, number: u8) -> u8 {
     consumer.own_layout.unwrap_or(world.entry(number).layout).shards()
 }
 
-/// The first frames of a run, as jobs for each shard. Without their order: those of all frames.
+/// The jobs of the first frames of a run, for each shard. Without the rule `SendInOrder`, the jobs of all frames.
 fn send(scenario: &Scenario, run: Set, shards: u8) -> Phase {
     let each = |numbers: Set| (0..shards).map(move |shard| (shard, numbers));
     let numbers = first_frames(scenario, run);
@@ -155,7 +155,7 @@ fn ends_frame(scenario: &Scenario, consumer: &Consumer, number: u8) -> bool {
     jobs.any(|(numbers, _)| if scenario.packed { numbers.last() == Some(number) } else { numbers.has(number) })
 }
 
-/// When all deliveries of a step have ended, the step is out.
+/// Goes on to the next phase if all deliveries of a step have ended: its numbers are out.
 pub(crate) fn settle(scenario: &Scenario, world: &mut World, consumer: &mut Consumer) {
     let Phase::Post(step) = &consumer.phase else { return };
     if step.open.is_empty() {
@@ -169,7 +169,7 @@ pub(crate) fn settle(scenario: &Scenario, world: &mut World, consumer: &mut Cons
     }
 }
 
-/// Numbers are out: posted, or with the shards.
+/// Notes that numbers are out: posted, or with the shards.
 pub(crate) fn brought_out(consumer: &mut Consumer, numbers: Set) {
     consumer.hand = consumer.hand.without(numbers);
     consumer.progress = consumer.progress.finished(numbers.last().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! A broadcast ends: from a state on, when nothing goes wrong any more but that time is short.
+//! The end of a broadcast, from any state on, when nothing goes wrong any more except that time is short.
 
 use stateright::Model;
 
@@ -18,7 +18,7 @@ enum Pace {
     Quick,
     /// Full batches; time is up as soon as one delivery has ended.
     Short,
-    /// They get one record at a time, and the time is up as soon as one delivery has ended.
+    /// One record at a time; time is up as soon as one delivery has ended.
     ShortAndSingle,
 }
 

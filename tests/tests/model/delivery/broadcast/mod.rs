@@ -22,17 +22,11 @@ pub(crate) use set::Set;
 pub(crate) use steps::Action;
 pub(crate) use world::{Age, Content, Layout, ROOMS, Record, World};
 
-/// P1.
 pub(crate) const NUMBERED_ONCE: &str = "no number is given to two messages, and no message has two numbers";
-/// P2.
 pub(crate) const NOTHING_LOST: &str = "what was accepted is in the queue, in the log, or a dead letter";
-/// P3.
 pub(crate) const IN_ORDER: &str = "no connection gets a new number below one that it has";
-/// P4.
 pub(crate) const COMPLETE: &str = "when all is quiet, nobody lacks a number without a reason";
-/// P5.
 pub(crate) const ENDS: &str = "from every state all ends, however short the invocations";
-/// P6.
 pub(crate) const ONLY_IN_FLIGHT: &str = "only what a crash or the end of time left open is posted again";
 
 /// Two consumers of one group are at work: one of them has lost its hold.

@@ -46,7 +46,7 @@ pub(crate) fn miss(scenario: &Scenario, world: &mut World, consumer: usize, deli
     ended(scenario, world, consumer);
 }
 
-/// A living connection says that it is gone: its row is deleted, and it is closed, so that its client comes back.
+/// A living connection is found gone: its row is deleted, and it is closed, so that its client comes back.
 pub(crate) fn false_gone(scenario: &Scenario, world: &mut World, consumer: usize, delivery: usize) {
     spend(&mut world.faults.false_gone);
     let Phase::Post(step) = &mut world.consumers[consumer].phase else { return };
@@ -93,7 +93,7 @@ pub(crate) fn deliver(scenario: &Scenario, world: &mut World, slot: u8, frame: S
     }
 }
 
-/// Deliveries that have everything have ended.
+/// Ends the deliveries that have nothing left to be posted.
 fn ended(scenario: &Scenario, world: &mut World, consumer: usize) {
     let mut at_work = world.consumers[consumer].clone();
     let Phase::Post(step) = &mut at_work.phase else { return };

@@ -17,7 +17,7 @@ pub(crate) fn enqueue(scenario: &Scenario, world: &mut World, shard: u8, numbers
     world.queues[usize::from(shard) + 1].push(record);
 }
 
-/// The first record of a group that came before is moved to the dead-letter queue.
+/// The first record of a group, which was received before, is moved to the dead-letter queue.
 pub(crate) fn dead_letter(scenario: &Scenario, world: &mut World, queue: usize) {
     spend(&mut world.faults.dead_letters);
     let record = world.queues[queue].remove(0);

@@ -13,7 +13,7 @@ pub(crate) enum Rule {
     ReadAgain,
     /// Messages below the floor of the log's last entry are not posted any more.
     Floor,
-    /// Before a number goes out it is on record that everything below is finished with: by the room's group.
+    /// For the room's group: before a number goes out, it is on record that everything below is finished with.
     FloorFirst,
     /// The same for a shard's group.
     ShardFloorFirst,
@@ -75,7 +75,7 @@ pub(crate) struct Faults {
     pub(crate) late_sends: u8,
     /// A post that was given up arrives later.
     pub(crate) late_posts: u8,
-    /// A record that came before is moved to the dead-letter queue.
+    /// A record that was received before is moved to the dead-letter queue.
     pub(crate) dead_letters: u8,
     /// A producer sends a message again after the queue has forgotten it.
     pub(crate) resends: u8,
@@ -90,7 +90,6 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// None.
     pub(crate) const NONE: Self = Self {
         crashes: 0,
         expiries: 0,

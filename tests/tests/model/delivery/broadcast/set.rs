@@ -10,7 +10,7 @@ impl Set {
     /// The empty set.
     pub(crate) const NONE: Self = Self(0);
 
-    /// One number.
+    /// The set of one number.
     pub(crate) fn one(number: u8) -> Self {
         Self(1 << number)
     }
@@ -20,7 +20,6 @@ impl Set {
         (1..=last).collect()
     }
 
-    /// Whether it is empty.
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }

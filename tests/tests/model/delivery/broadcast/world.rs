@@ -29,9 +29,7 @@ impl Layout {
 /// An entry of the log. Its number is its position, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
-    /// The message.
     pub(crate) message: u8,
-    /// The layout.
     pub(crate) layout: Layout,
     /// Every number below is finished with: acknowledged or given up.
     pub(crate) floor: u8,
@@ -137,13 +135,13 @@ pub(crate) struct Step {
     pub(crate) numbers: Set,
     /// The deliveries that have not ended: first those that an earlier step left open, then in the order of slots.
     pub(crate) open: Vec<Delivery>,
-    /// The slot from which on it began.
+    /// The slot at which the step began.
     pub(crate) from: u8,
     /// The slot behind that of the last member.
     pub(crate) behind_all: u8,
     /// A delivery has ended.
     pub(crate) got_further: bool,
-    /// Frames posted to those whose delivery has ended, by slot.
+    /// Frames posted to each connection whose delivery has ended, by slot.
     pub(crate) posted: Vec<(u8, u8)>,
 }
 
@@ -193,7 +191,7 @@ pub(crate) enum Place {
     Left,
 }
 
-/// A record in the dead-letter queue: where it came from.
+/// A record in the dead-letter queue: the queue that it came from, and its content.
 pub(crate) type DeadLetter = (usize, Content);
 
 /// The whole state of the model.

@@ -25,7 +25,7 @@ enum Rule {
 /// A scenario that is searched.
 #[derive(Clone, Debug)]
 struct Groups {
-    /// The records at first: each the room, and whether it can be broadcast.
+    /// The records in the queue at first: the room of each, and whether the record can be broadcast.
     records: &'static [(usize, bool)],
     without: Option<Rule>,
 }
@@ -190,7 +190,7 @@ impl Groups {
         }
         for group in groups {
             let is_left = |place: usize, record: Record| {
-                // Without the rule, only the record that failed comes back.
+                // Without the rule, only the record that failed and later dead letters come back.
                 place == group.finished
                     || (place > group.finished && (self.has(Rule::FromTheFirst) || self.is_hopeless(record)))
             };

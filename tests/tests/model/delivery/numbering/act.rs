@@ -112,7 +112,7 @@ fn read_tail(world: &World, may_be_logged: bool) -> Tail {
     Tail { from: if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) }, to }
 }
 
-/// The position of the fence when it was read, and the head that was saved by then.
+/// The start that the fence named when it was read, and the head that was saved by then.
 #[derive(Clone, Copy)]
 struct FenceRead {
     fence: Option<u8>,
@@ -180,7 +180,7 @@ fn first_number(model: &Numbering, world: &World, head: Option<Entry>, previous:
     }
 }
 
-/// The append, if its numbers are free, and the fence stands where it stood.
+/// Appends the planned entries, if their numbers are free and the fence stands where it stood.
 fn write(model: &Numbering, world: &mut World, writer: usize) {
     let at_work = world.writers[writer].clone();
     let (Phase::Write(plan), Some(tail)) = (at_work.phase, at_work.memory) else { return };
@@ -199,7 +199,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         if at_work.is_over {
             return;
         }
-        // It reads what others have appended after the entries that it knows, or everything if it knows none.
+        // The writer reads on from the entries that it knows, or reads the log anew if it knows none.
         let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
         let tail = match head(world, tail) {
             Some(_) => Tail { from: tail.from, to: world.newest().map_or(tail.to, |newest| newest + 1) },
@@ -226,7 +226,7 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         return;
     }
     let to = world.entries.len();
-    // It remembers the entries that it has searched.
+    // The writer remembers the entries that it has searched.
     let from = if tail.to.saturating_sub(tail.from) > READ {
         tail.from
     } else {

@@ -16,10 +16,11 @@ const ONE_NUMBER: &str = "a message has one number for each time that the queue 
 const NOTHING_LOST: &str = "what was accepted is in the queue, or was in the log";
 const CONVERGES: &str = "a client has everything up to the head that it is told of, or knows what is gone";
 
-/// The search gets as far as this.
+/// A log that was started anew, which the search must reach.
 const RESTARTS: &str = "a log that was started anew";
 
-/// How far above all numbers the time gets, at the most: both writers hold one that the other has not seen, of two messages.
+/// The most by which the time may be above all numbers: 2, and 4 more for each of three plans, of two messages each, that
+/// the two writers make in turns.
 const LATEST: u8 = 14;
 
 /// A rule that can be taken away.
@@ -41,9 +42,10 @@ enum Rule {
     StartAnew,
     /// An empty log starts at the time, beyond all numbers that there were.
     StartAtTime,
-    /// What a log is started anew after is the newest entry that there was, and not the newest that is there.
+    /// A log that is started anew names as its predecessor the newest entry that there ever was, and not the newest that is
+    /// still there.
     SavedHead,
-    /// A client is told when something is gone of what comes after its position.
+    /// A client is told when entries after its position are gone.
     TellGone,
     /// Also when it was between entries that are there.
     TellHoles,
@@ -99,7 +101,7 @@ enum Action {
     Crash {
         writer: usize,
     },
-    /// The first record, which came before, is moved to the dead-letter queue, and comes back from there.
+    /// The first record, which was received before, is moved to the dead-letter queue, and comes back from there.
     Redrive,
     /// Retention takes the oldest entry.
     TakeOldest,
@@ -150,15 +152,16 @@ impl Numbering {
             }
             return;
         };
-        // Nor does an invocation last as long as an entry that was appended meanwhile.
+        // No invocation lasts as long as an entry: a writer that made its plan before the oldest entry was appended has
+        // ended before retention takes that entry.
         let is_older = |phase: &Phase| matches!(phase, Phase::Write(plan) if plan.next <= world.entries[oldest].number);
         if world.takes > 0 && oldest < newest && !world.writers.iter().any(|writer| is_older(&writer.phase)) {
             actions.push(Action::TakeOldest);
         }
         let mut phases = world.writers.iter().map(|writer| &writer.phase);
         match world.entries[newest].life {
-            // No invocation lasts as long as most of a log's life: a writer that has started the log or appended to it
-            // has ended.
+            // No invocation lasts as long as most of a log's life: a writer that was about to start the log, or has
+            // appended to it, has ended.
             Life::Lasting if world.ends > 0 => {
                 let is_old = |phase: &Phase| match phase {
                     Phase::Write(plan) => plan.fenced.is_some(),
@@ -168,7 +171,7 @@ impl Numbering {
                     actions.push(Action::ComeNearer);
                 }
             }
-            // Nor does one last as long as the margin: a writer that found the log lasting has written by now.
+            // No invocation lasts as long as the margin: a writer that found the log lasting has written by now.
             Life::Ending => {
                 let is_old = |phase: &Phase| matches!(phase, Phase::Write(plan) if plan.fenced.is_none());
                 if !phases.any(is_old) || !self.has(Rule::Margin) {

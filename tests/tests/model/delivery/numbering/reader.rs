@@ -34,7 +34,7 @@ fn answer(model: &Numbering, world: &mut World) {
     match world.reader.reply {
         Reply::None => {}
         Reply::Asked => {
-            // The entry at its own position is read too: as long as that exists, nothing after it is gone.
+            // The entry at the client's own position is read too: as long as that exists, nothing after it is gone.
             let read = read_from(world, after, FIRST_PAGE);
             world.reader.reply = match read.count_ones() {
                 0 => Reply::Nothing,

@@ -24,7 +24,7 @@ pub(super) enum Age {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Record {
     pub(super) message: u8,
-    /// The number of the record among those of its message.
+    /// A number that tells the record from the others of its message.
     pub(super) copy: u8,
     pub(super) age: Age,
 }
@@ -41,7 +41,7 @@ pub(super) struct Entry {
 /// The distance of the time at which an entry expires, which is never earlier than that of entries before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Life {
-    /// Longer than the margin: than any invocation takes.
+    /// Longer than the margin, and so than any invocation lasts.
     Lasting,
     /// It is within the margin.
     Ending,
@@ -146,7 +146,7 @@ pub(super) enum Reply {
 pub(super) struct World {
     pub(super) messages: Vec<Message>,
     pub(super) queue: Vec<Record>,
-    /// All that ever were in the log, ascending.
+    /// All entries that ever were in the log, ascending.
     pub(super) entries: Vec<Entry>,
     pub(super) fence: Option<Fence>,
     /// The head as it was saved beside the log.
