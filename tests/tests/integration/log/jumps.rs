@@ -1,15 +1,15 @@
-//! What a client is told of a log that starts anew while some of what was before is still there.
+//! The answers to clients about a log that starts anew while some of its old messages are still there.
 
 use std::time::Duration;
 
 use super::reads::{RETENTION, Room, facts};
 use super::writer::{ROOM, append_with_head, batch, writer};
 
-/// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: it has deleted the newest message,
-/// and not yet the one before.
+/// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: the table has deleted
+/// the newest message, and not yet the one before.
 #[tokio::test]
 async fn a_message_that_was_deleted_before_an_older_one_is_told_to_be_gone() {
-    // The older one is there, or has expired, when the reader asks.
+    // The older message is there, or has expired, when the reader asks.
     for later in [0, 3] {
         let room = Room::new();
         let log = || writer(&room.dynamodb, &room.clock, RETENTION);
