@@ -103,7 +103,7 @@ fn every_path_that_a_document_names_is_there() {
         let text = fs::read_to_string(root().join(&document)).unwrap();
         for path in prose(&text).flat_map(code).filter_map(named_path) {
             named += 1;
-            // Relative to the repository, as people read them; `../` is relative to the document.
+            // Paths are relative to the repository, as people read them; those with `./` or `../`, to the document.
             let from = if path.starts_with('.') && !path.starts_with(".ci/") && !path.starts_with(".github/") {
                 document.parent().unwrap()
             } else {

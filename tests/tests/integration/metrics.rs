@@ -1,4 +1,4 @@
-//! The page that explains the metrics names those that there are, and every one of them is produced by a test.
+//! The page that explains the metrics lists each of them and no other, and each is produced by a test.
 
 use std::collections::BTreeMap;
 use std::path::Path;

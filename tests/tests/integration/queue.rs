@@ -45,7 +45,7 @@ fn taken(aws: &AwsServer) -> Vec<String> {
     aws.messages(QUEUE).into_iter().filter_map(|message| message.deduplication_id).collect()
 }
 
-/// Each result as a letter, for confirmed, throttled, unavailable, and not sent.
+/// Each result as a letter, for confirmed, throttled, unavailable, refused, and not sent.
 fn letters(results: &[Result<(), QueueError>]) -> String {
     let letter = |result: &Result<(), QueueError>| match result {
         Ok(()) => 'c',
@@ -130,7 +130,7 @@ async fn after_an_entry_that_failed_nothing_more_of_its_group_is_sent() {
     assert_eq!(taken(&aws), ["b1", "b2"]);
 }
 
-/// A throttle of a call, or of an entry, reaches the records as one: callers decide by it.
+/// A throttle of a call, or of an entry, reaches the records as a throttle, by which callers decide.
 #[tokio::test]
 async fn a_throttle_of_a_call_or_of_an_entry_stays_one() {
     let of_entries = Fault::failed_entries(&[0, 1], "RequestThrottled");

@@ -23,7 +23,7 @@ fn every_row_of_the_threats_names_tests_that_there_are() {
         assert!(!tests.is_empty(), "no test: {row}");
         for (path, name) in tests {
             let source = std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-            // A scenario of the end-to-end tests takes the stacks; the client library's tests have sentences for names.
+            // Rust tests are functions, some with parameters; the client library's tests have sentences for names.
             let is_there = source.contains(&format!("fn {name}(")) || source.contains(&format!("(\"{name}\""));
             assert!(is_there, "{path} has no test {name}");
         }

@@ -140,7 +140,7 @@ async fn a_row_that_was_put_again_since_it_was_read_stays() {
     connections.join(&ConnectionId::new("back="), &room, &subject, now() + 60).await.unwrap();
     for row in &page.rows {
         assert_eq!(world.table().remove(row).await.unwrap(), row.connection.as_str() == "gone=");
-        // Again is fine.
+        // A second removal of the same row is no error.
         world.table().remove(row).await.unwrap();
     }
     assert_eq!(world.connections(), ["back="]);
@@ -185,7 +185,7 @@ async fn the_function_goes_on_where_its_time_was_up() {
 
 #[tokio::test]
 async fn the_function_begins_no_page_that_its_rate_has_no_time_for() {
-    // The API is not asked about these, which have expired.
+    // The API is not asked about these connections, whose rows have expired.
     let world =
         World::new(ConnectionRow::many("c-", 250, "a").into_iter().map(|row| ConnectionRow { expires_at: 1, ..row }));
     let slow = SweepSettings { per_second: NonZeroU32::MIN, ..SETTINGS };

@@ -1,4 +1,4 @@
-//! Traces: what a message causes later has the X-Ray header of what has caused it, through queues and the bus.
+//! Traces: the X-Ray header of a message goes through queues and the bus, to all that the message causes later.
 
 use serde_json::json;
 use testkit::aws_server::AwsServer;
@@ -12,7 +12,7 @@ use crate::fanout::{World, message};
 /// The header of an invocation that is traced.
 const SAMPLED: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0";
 
-/// That of a producer's request.
+/// The header of a producer's request.
 const PRODUCERS: &str = "Root=1-6789e988-000000000000000000000007;Parent=0000000000000007;Sampled=1";
 
 /// A header that is not sampled.

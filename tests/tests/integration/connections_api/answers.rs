@@ -1,4 +1,4 @@
-//! The meaning of each answer, and that it does not affect the next post.
+//! The outcome that each answer of the server gives to a post. No answer affects the next post.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ async fn retry_after_is_read<K: Kind>() {
     }
 }
 
-/// Short for a test that waits for it to be over; other posts are answered within it on a busy machine too.
+/// A timeout that is short for a test that waits for its end; other posts are answered within it on a busy machine too.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn no_answer_in_time_is_a_timeout<K: Kind>() {
@@ -120,7 +120,7 @@ async fn a_connection_that_breaks_within_the_answer_is_a_failure<K: Kind>() {
 }
 
 async fn bodies_of_any_length_and_framing_are_read<K: Kind>() {
-    // One body is longer than what is read to keep a connection.
+    // The long body exceeds the 16 KiB that the function reads in order to keep a connection.
     let long: &'static str = "x".repeat(100_000).leak();
     let server = server();
     let api = api::<K>(&server);
@@ -149,7 +149,7 @@ async fn a_server_that_is_not_there_is_unreachable<K: Kind>() {
 }
 
 async fn a_name_that_is_not_known_is_unreachable<K: Kind>() {
-    // Reserved, so that nobody ever has it (RFC 6761).
+    // The top-level domain `invalid` is reserved, so the name never exists (RFC 6761).
     let config = sdk_config(temporary_credentials());
     let api = K::api(&config, "http://nobody.invalid/production", Duration::from_secs(20));
     assert_eq!(post(&api, "c").await, Outcome::Unreachable);

@@ -24,7 +24,7 @@ for_both_implementations!(
     credentials_are_replaced_before_they_expire,
 );
 
-/// Hands out credentials one after another, the last of them for ever.
+/// A provider that hands out credentials one after another, the last of them for ever.
 #[derive(Clone, Debug)]
 struct Sequence(Arc<Shared>);
 

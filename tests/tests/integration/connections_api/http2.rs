@@ -122,7 +122,7 @@ async fn a_server_that_goes_away_answers_what_it_has_and_gets_the_rest_on_a_new_
     server.wait_until(|state| state.open_sessions() == 1).await;
 }
 
-/// Of one that was reset for another reason it cannot be told: what is sent again might arrive twice.
+/// A request that was reset for another reason may have been processed: sent again, it might arrive twice.
 #[tokio::test]
 async fn a_request_that_the_server_has_not_looked_at_is_sent_again_at_once() {
     for (refusal, outcome, sent) in [
@@ -145,14 +145,14 @@ async fn a_session_on_which_nothing_is_answered_any_more_is_replaced() {
     while outcomes.last() == Some(&Outcome::TimedOut) {
         outcomes.push(post(&api, "c").await);
     }
-    // Three timeouts, or a ping without an answer, whichever comes first.
+    // The session is given up after three timeouts or an unanswered ping, whichever comes first.
     let (last, before) = outcomes.split_last().unwrap();
     assert_eq!(*last, Outcome::Delivered);
     assert!(before.len() <= 3, "{outcomes:?}");
     assert_eq!(server.sessions(), 2);
 }
 
-/// Such a session is like that of a proxy which answers pings while the server behind it is gone.
+/// Pings are still answered on such a session, as by a proxy whose server is gone.
 #[tokio::test]
 async fn a_session_whose_posts_only_time_out_gets_no_more_of_them() {
     for (hanging, sessions) in [(2, 1), (3, 2)] {
@@ -181,7 +181,7 @@ async fn a_server_that_never_says_hello_is_unreachable() {
     let silent = tokio::spawn(async move {
         let mut taken = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
-            // The client's own hello is read, so that it is the answer that is missing.
+            // The client's own hello is read, so that only the answer is missing.
             let _ = stream.read(&mut [0; 64]).await;
             taken.push(stream);
         }

@@ -41,7 +41,6 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The number of open sessions.
     pub(crate) fn open_sessions(&self) -> usize {
         self.sessions.iter().filter(|session| !session.is_finished()).count()
     }
@@ -52,7 +51,7 @@ impl Http2Server {
         Self::start_with(None).await
     }
 
-    /// A server that takes so many streams at once on a connection.
+    /// A server that takes at most `max_streams` streams at once on a connection.
     pub(crate) async fn start_with(max_streams: Option<u32>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
@@ -71,7 +70,6 @@ impl Http2Server {
         self.state.lock().unwrap().sessions.len()
     }
 
-    /// Breaks every connection.
     pub(crate) fn break_connections(&self) {
         self.state.lock().unwrap().sessions.iter().for_each(AbortHandle::abort);
     }
@@ -138,10 +136,10 @@ impl Http2Server {
     }
 }
 
-/// The ways in which a server does not answer a request. By the first two it says that it has not looked at it.
+/// The ways in which the server refuses a request. The first two tell the client that the request was not processed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
-    /// It goes away, and has processed no stream.
+    /// The server goes away, and has processed no stream.
     GoAway,
     /// The stream alone is refused.
     Stream,
@@ -156,8 +154,8 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
-/// A server, frame by frame, that refuses the first request of all and answers 200 to the rest. Returns how many there
-/// were.
+/// A server, written frame by frame, that refuses its first request and answers 200 to the others. Returns its address
+/// and the count of its requests.
 pub(crate) async fn refuse_the_first(refusal: Refusal) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

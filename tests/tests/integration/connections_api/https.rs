@@ -1,4 +1,4 @@
-//! Posts over TLS, to a server whose certificate their process is told to trust, in the protocol that it chooses.
+//! Posts over TLS: to servers whose certificate is trusted or not, in the protocol that the server chooses.
 
 use std::path::Path;
 
@@ -84,7 +84,7 @@ async fn broadcast_to(endpoint: &str, certificate: &Path, version: &str) {
     assert_eq!((&counts["delivered"], &counts["undelivered"]), (&(5 * IN_FLIGHT).into(), &0.into()));
 }
 
-/// A broadcast to a server that speaks both protocols over TLS; returns what it has counted.
+/// A broadcast to a server that speaks both protocols over TLS; returns the server's counts.
 async fn broadcast_to_both(version: &str) -> Stats {
     let certificate = std::env::temp_dir().join(format!("roomcast-test-{}-{version}.pem", std::process::id()));
     let server = FastServer::start(Options { certificate: Some(certificate.clone()), ..Options::default() }).unwrap();

@@ -74,7 +74,8 @@ async fn a_connection_that_ended_while_idle_costs_no_post<K: Kind>() {
     assert_eq!((server.record().posts, server.record().delivered()), (8, 8));
 }
 
-/// The stock client may lose this race; a fan-out that posts without a pause would lose it all the time.
+/// A post and the end of its connection may cross on the way. The stock client may lose such a post; a fan-out that
+/// posts without a pause would lose posts all the time.
 #[tokio::test]
 async fn a_connection_that_ends_without_a_word_in_mid_broadcast_costs_no_post() {
     for requests in [1, 3] {
@@ -132,7 +133,7 @@ async fn what_came_unasked_is_not_taken_for_the_next_answer() {
     serving.abort();
 }
 
-/// Connections take descriptors and threads to open, and the ones there are are soon free.
+/// Connections take descriptors and threads to open, while those that are open are soon free.
 #[tokio::test]
 async fn many_posts_at_once_wait_for_connections_rather_than_open_one_each() {
     let server = server();

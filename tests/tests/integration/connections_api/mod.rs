@@ -46,7 +46,6 @@ const REGION: &str = "eu-central-1";
 /// Time for an attempt, enough for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A kind of implementation.
 pub(crate) trait Kind {
     type Api: ConnectionsApi;
 

@@ -48,7 +48,7 @@ async fn idle_connections_cost_what_the_model_says() {
     }
     counts.add_metered(dynamodb.metered_calls());
 
-    // One beat confirms the join, and the time until the next begins with it.
+    // One of the beats confirms the join. The time until the next one starts anew then, which saves half a beat.
     let hours = (f64::from(beats) - 0.5) * BEAT / 3_600.0;
     let workload = json!({
         "days": 1, "subjectBytes": 10, "roomIdBytes": 20, "fixed": false,

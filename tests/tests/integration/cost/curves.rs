@@ -11,9 +11,9 @@ use roomcast::cost::report::short;
 use roomcast::cost::workload::{Workload, read};
 use testkit::plot::{Curve, Point, curves};
 
-/// A setting, and what comes of it.
+/// A setting and its effect, as one curve.
 struct Setting {
-    /// The file's name, without its end.
+    /// The file's name, without its extension.
     name: &'static str,
     title: &'static str,
     below: &'static str,
@@ -28,7 +28,7 @@ fn workload(rooms: &str, setting: &str) -> Option<Workload> {
     read(&format!(r#"{{"rooms": [{rooms}], "sweepsPerDay": 0, "fixed": false {setting}}}"#)).ok()
 }
 
-/// Milliseconds until a message has been posted to everybody in a room, in an account that has enough.
+/// Milliseconds until a message has been posted to everybody in a room, in an account whose rate is no limit.
 fn broadcast(members: f64, setting: &str) -> f64 {
     let rooms = format!(r#"{{"members": {members}, "messagesPerSecond": 0.001, "via": "events"}}"#);
     workload(&rooms, setting).map_or(f64::NAN, |workload| {
@@ -57,7 +57,8 @@ fn shards() -> Setting {
     }
 }
 
-/// The effect of a cap, or of a share of a throttled account, on a busy room: more messages gather, and no more go out.
+/// The effect of a cap, or of a share of a throttled account, on a busy room: more messages gather in each post, and
+/// no more posts go out.
 fn cap() -> Setting {
     let rooms = r#"{"members": 1000, "messagesPerSecond": 5, "via": "events"}"#;
     let point = |posts: f64| {
@@ -117,7 +118,7 @@ impl Setting {
     }
 }
 
-/// `ROOMCAST_DRAW=1` draws them anew.
+/// With `ROOMCAST_DRAW=1` the plots are drawn anew.
 #[test]
 fn the_documents_plots_are_what_the_model_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");

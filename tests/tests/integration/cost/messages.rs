@@ -24,13 +24,13 @@ fn id(number: usize) -> String {
     format!("{number:036}")
 }
 
-/// A record as its queue hands it out, to a function on any clock: its message has not waited.
+/// A record as its queue hands it out. It was queued in the far future: by any clock its message has not waited.
 fn record(number: usize, queued: &QueuedMessage) -> QueueRecord {
     let record = QueueRecord::new(&format!("r{number}"), queued.group_id.as_deref().unwrap(), &queued.body);
     record.queued_at(1 << 42)
 }
 
-/// The functions behind the queues, and what they have taken.
+/// The functions behind the queues, with the calls that they have cost.
 struct Counted {
     world: World,
     posts_before: usize,
@@ -86,7 +86,7 @@ async fn warm_up(world: &World, fanout: &Environment, rooms: &[&str]) {
     assert_eq!(world.connections.record().posts, 0, "members come later");
 }
 
-/// A message's way in is counted apart from the looks at congestion that are made beside it.
+/// Whether a call is part of a message's way in. The looks at congestion that are made beside it are not counted.
 fn is_put(operation: &str) -> bool {
     !["GetQueueAttributes", "Query"].contains(&operation)
 }
@@ -183,7 +183,7 @@ async fn packed_and_sharded_rooms_cost_what_the_model_says() {
     warm_up(&world, &fanout, &["small"]).await;
     world.seed("small", "connection-0", members[0]);
     world.seed("large", "connection-1", members[1]);
-    // This one must be large from its beginning.
+    // The large room must have its members before its first message, so that it is in shards from the beginning.
     let first = QueueRecord::message("large", &id(999_999), &data()).queued_at(1 << 42);
     assert_eq!(invoke(&fanout, &[first]).await, Vec::<String>::new());
     let first = world.job_records();

@@ -70,7 +70,7 @@ impl World {
         metrics
     }
 
-    /// Serves a batch of one message to a room; whether it was posted, else why not.
+    /// Serves a batch of one message to a room; returns why the message was dropped, if it was.
     async fn serve_one(&self, room: &str) -> Result<(), Dropped> {
         let metrics = self.serve(&[self.typing(room)]).await;
         if metrics.count(EPHEMERALS_POSTED) == 1 {
@@ -85,7 +85,7 @@ impl World {
 async fn posts_are_never_more_than_the_rate_and_one_frame_and_every_room_has_its_turn() {
     fastrand::seed(1);
     let world = World::start(64);
-    // More than are served side by side: in one order those at its end would never have their turn.
+    // There are more rooms than are served side by side: in a fixed order the last ones would never have their turn.
     let rooms: Vec<_> = (0..24).map(|number| format!("r{number}")).collect();
     let sizes = [2, 4, 8, 10, 12, 30];
     for (room, count) in rooms.iter().zip(sizes.into_iter().cycle()) {
@@ -106,7 +106,7 @@ async fn posts_are_never_more_than_the_rate_and_one_frame_and_every_room_has_its
     assert_eq!(record.posts as u64, posts);
     let served: BTreeSet<_> = record.connections.keys().filter_map(|connection| connection.split('-').next()).collect();
     assert_eq!(served.len(), rooms.len(), "{served:?}");
-    // In each window, five times as many posts are wanted as are earned.
+    // In each second 264 posts are wanted and 50 are earned: 3,000 in all.
     assert!(posts >= 2_700, "{posts}: what is earned is spent");
 }
 
@@ -118,7 +118,7 @@ async fn a_refusal_silences_the_environment_and_each_that_follows_for_twice_as_l
     world.connections.script_others(refused_first);
     let mut posts = 0;
     for seconds in [1, 2, 4, 8, 16, 30] {
-        // Meanwhile what a frame owes is earned, too.
+        // The silence before was long enough to earn the 30 posts of a frame, so no frame is dropped for the allowance.
         assert_eq!(world.serve_one("room").await, Err(Dropped::Throttled));
         posts += 1;
         assert_eq!(world.connections.record().posts, posts, "the first 429 ends it");

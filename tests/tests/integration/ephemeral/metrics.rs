@@ -1,4 +1,4 @@
-//! The metrics of ephemeral messages, each produced by what it stands for.
+//! The metrics of ephemeral messages, each produced by the event that it counts.
 
 use serde_json::json;
 use testkit::connections_server::{Outcome, Script};
@@ -64,7 +64,7 @@ async fn what_is_not_paid_for_is_counted() {
     let world = World::start();
     world.seed("a", "a", 60);
     world.seed("b", "b", 60);
-    // Half a post a second: what a frame costs is not earned while a busy machine serves a batch.
+    // An environment earns half a post a second: even a busy machine serves the batch before a frame's 60 are earned.
     let function = ephemeral(&world).env("EPHEMERAL_POSTS_PER_SECOND", 1).start().await.unwrap();
     invoke(&function, &[typing("a", "ann"), typing("b", "ann")]).await;
     let line = &function.metrics(1).await[0];

@@ -26,13 +26,13 @@ fn ephemeral(world: &World) -> Function {
         .timeout(Duration::from_secs(120))
 }
 
-/// A time in an hour: nothing grows too old while a busy machine is at it.
+/// The time in an hour: messages that were sent then do not grow too old, however busy the machine is.
 fn later() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(now.as_millis()).unwrap() + 3_600_000
 }
 
-/// A message as the message route puts it, sent at a time.
+/// The record of a message, sent at a time, as the message route puts it.
 fn record(room: &str, from: &str, key: Option<&str>, sent_at: u64, data: &Value) -> QueueRecord {
     let mut body = json!({ "v": 1, "roomId": room, "from": from, "sentAt": sent_at, "data": data });
     if let Some(key) = key {
@@ -41,7 +41,7 @@ fn record(room: &str, from: &str, key: Option<&str>, sent_at: u64, data: &Value)
     QueueRecord::new(&format!("{from}-{sent_at}"), room, body).queued_at(sent_at)
 }
 
-/// A typing of somebody.
+/// A message that says that somebody is typing.
 fn typing(room: &str, from: &str) -> QueueRecord {
     record(room, from, Some("typing"), later(), &json!(true))
 }

@@ -84,7 +84,7 @@ async fn whatever_posts_meet_it_is_tried_once_and_leaves_no_trace() {
     });
     let before = rows(&world);
     for (room, _) in &outcomes {
-        // A refused post silences the environment.
+        // A refused post silences its environment, so each room has a new one.
         let function = ephemeral(&world).env("FANOUT_POST_TIMEOUT_MS", 2_000).start().await.unwrap();
         invoke(&function, &[typing(room, "ann")]).await;
         let record = world.connections.record();
@@ -128,7 +128,8 @@ async fn rooms_above_the_limit_are_left_out_as_their_first_page_tells() {
     world.seed("two-pages", "t", 600);
     world.seed("few", "f", 2);
     let function = ephemeral(&world).env("EPHEMERAL_MAX_MEMBERS", 1_000).start().await.unwrap();
-    // One room is served after the other, since the first is not paid for.
+    // Each room has a batch of its own: in one, the other room's posts might use up the allowance, and the large room
+    // would not be read.
     for room in ["large", "two-pages"] {
         invoke(&function, &[typing(room, "ann")]).await;
     }

@@ -1,4 +1,4 @@
-//! The way in: what the message route takes, for whom, and where it puts it.
+//! The way in: the ephemeral messages that the message route takes, the rights for them, and the queue for them.
 
 use serde_json::{Value, json};
 use testkit::aws_endpoint::{Fault, Rule};
@@ -66,7 +66,7 @@ async fn an_ephemeral_message_costs_one_call_to_its_own_queue_whatever_the_sink(
             json!({ "v": 1, "roomId": "room", "from": "alice", "sentAt": null, "key": "typing", "data": true });
         assert_eq!(body, expected);
 
-        // Without an id the reply has the server's, and a false `ephemeral` is a message like others.
+        // Without an id the reply has the server's, and a message whose `ephemeral` is false is like any other.
         assert!(send(&function, &typing()).await["id"].is_string());
         assert_eq!(send(&function, &with("ephemeral", json!(false))).await["type"], "accepted");
         assert_eq!(aws.messages("ephemeral").len(), 2);

@@ -16,7 +16,7 @@ async fn a_room_of_ten_thousand_is_posted_to_once_and_swept_of_the_gone() {
     world.seed("room", "gone", 3_000);
     world.seed("other", "stranger", 10);
     world.script_prefix("gone", Outcome::gone());
-    // Long enough for posts to meet in flight.
+    // The latency is long enough for posts to meet in flight.
     world.connections.set_latency(Duration::from_millis(2));
 
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 24).env("FANOUT_SHARD_SIZE", 0).start().await.unwrap();

@@ -73,7 +73,7 @@ async fn a_room_that_falls_behind_is_noted_by_fanout_and_shed_by_message() {
     let cut = table(&world).row("room").await.unwrap().and_then(|row| row.cut).expect("a cut");
     assert!(cut.fraction < 0.01 && cut.hold >= 20_000, "{cut:?}");
 
-    // An environment learns of it beside its first messages.
+    // A new environment learns of the cut beside its first messages.
     let sender = message_function(&world).start().await.unwrap();
     let mut reply = send(&sender, "room").await;
     for _ in 0..500 {
@@ -88,7 +88,7 @@ async fn a_room_that_falls_behind_is_noted_by_fanout_and_shed_by_message() {
     assert_eq!(send(&sender, "elsewhere").await["type"], "accepted", "of other rooms nobody is shed");
 }
 
-/// After an outage every room is behind for a moment; what `message` reads in one page must not be full of them.
+/// After an outage every room is behind for a moment; the one page that `message` reads must not be full of such rooms.
 #[tokio::test]
 async fn message_reads_groups_that_are_cut_and_no_others() {
     let world = World::start();
@@ -112,7 +112,7 @@ async fn rooms_that_are_not_behind_cost_no_call() {
     let world = World::start();
     world.seed("room", "c", 1);
     let fanout = world.fanout().start().await.unwrap();
-    // A clock ahead of the function's keeps a busy machine from making them old.
+    // The full batch is queued ten minutes in the future, so that it does not grow old on a busy machine.
     for records in [batch(10, unix_millis() + 600_000), batch(9, unix_millis() - 60_000)] {
         assert_eq!(invoke(&fanout, &records).await, Vec::<String>::new());
     }
@@ -130,7 +130,7 @@ async fn each_group_that_is_behind_costs_a_read_and_the_batch_one_look_at_the_qu
     let mut first = calls(&world);
     first.sort();
     assert_eq!(first, ["GetItem", "GetItem", "GetQueueAttributes", "PutItem", "PutItem"]);
-    // Seen again at once, nothing is new.
+    // A second sight at once has nothing new to note.
     invoke(&fanout, &records).await;
     let mut both = calls(&world);
     both.sort();

@@ -1,4 +1,4 @@
-//! The invocation's time is up.
+//! Invocations whose time is up before their work is done.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
 use super::{World, logged, message};
 
-/// Rooms that are done at once, one that has gone connections, and one that hangs.
+/// A room that is done at once, and a room with gone connections and with some that hang.
 fn world() -> World {
     let world = World::start();
     world.seed("done", "done", 3);
@@ -76,7 +76,7 @@ async fn a_step_is_as_many_frames_as_certainly_fit_half_of_the_time() {
     world.seed("room", "c", 2);
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 1).env("FANOUT_DEADLINE_RESERVE_MS", 10_000);
     let fanout = fanout.env("FANOUT_POST_TIMEOUT_MS", 25_000).start().await.unwrap();
-    // Each fills more than half of a frame. Of 110 s for work 55 are time for two posts.
+    // Each message fills more than half of a frame. Half of the 110 s for work, 55 s, is time for two posts of 25 s.
     let records = ["a", "b", "c"].map(|id| QueueRecord::message("room", id, &json!("x".repeat(20_000))));
     let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(120)).await;
     assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new());

@@ -13,7 +13,7 @@ fn sized(id: &str, bytes: usize) -> QueueRecord {
     QueueRecord::message("room", id, &json!("x".repeat(bytes)))
 }
 
-/// A message about something.
+/// A message with a key, which may have a version.
 fn about(id: &str, key: &str, version: Option<u64>) -> QueueRecord {
     let mut body = queued_message("room", id, "alice", &json!(id));
     body["key"] = json!(key);
@@ -23,7 +23,7 @@ fn about(id: &str, key: &str, version: Option<u64>) -> QueueRecord {
     QueueRecord::new(id, "room", body)
 }
 
-/// The numbers that a frame stands for: after the first, up to and including the second.
+/// The range of numbers that a frame covers: above the first, up to and including the second.
 fn coverage(frame: &Value) -> (u64, u64) {
     let messages = frame["messages"].as_array().unwrap();
     let number = |message: Option<&Value>| message.unwrap()["seq"].as_u64().unwrap();
@@ -195,7 +195,7 @@ async fn a_redelivered_batch_keeps_its_numbers() {
     let fanout = world.fanout().start().await.unwrap();
     invoke(&fanout, &records).await;
     invoke(&fanout, &again).await;
-    // And in an environment that knows nothing.
+    // The last redelivery goes to an environment that knows nothing.
     invoke(&world.fanout().start().await.unwrap(), &again).await;
 
     assert_eq!(world.dynamodb.log("room").len(), 2);

@@ -1,4 +1,4 @@
-//! The metrics of broadcasts, each produced by what it stands for.
+//! The metrics of broadcasts, each produced by the event that it counts.
 
 use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -173,7 +173,7 @@ async fn values_of_state_are_counted_and_so_is_what_is_written_again() {
     };
     let first = world.fanout_with_state().start().await.unwrap();
     assert_eq!(counted(&first, &[record("a", "k"), record("b", "k"), record("c", "l")]).await, [2, 0, 0]);
-    // Another environment cannot know whether the first one has got so far.
+    // Another environment cannot know whether the first one has written its values.
     let second = world.fanout_with_state().start().await.unwrap();
     assert_eq!(counted(&second, &[record("d", "m")]).await, [1, 2, 2]);
 }

@@ -1,4 +1,4 @@
-//! `fanout`, its real bootstrap between a queue's batch and posts, deletes and dead letters.
+//! The real bootstrap of `fanout`, from a queue's batch to posts, deletes and dead letters.
 
 mod batch;
 mod broadcast;
@@ -64,7 +64,7 @@ impl World {
             .timeout(Duration::from_secs(120))
     }
 
-    /// The same for a stack that keeps the state of all rooms.
+    /// The function in a stack that keeps the state of all rooms.
     pub(crate) fn fanout_with_state(&self) -> Function {
         self.fanout().env("STATE_TABLE", STATE_TABLE).env("STATE_ROOMS", "*")
     }
@@ -100,7 +100,7 @@ impl World {
         self.queues.messages("shards.fifo")
     }
 
-    /// The same as records, as the queue delivers them for the first time.
+    /// The jobs of the shard queue as records that are received for the first time.
     pub(crate) fn job_records(&self) -> Vec<QueueRecord> {
         let record =
             |job: QueuedMessage| QueueRecord::new(&job.message_id, job.group_id.as_deref().unwrap(), &job.body);

@@ -10,7 +10,7 @@ use testkit::runtime_api::Environment;
 
 use super::{World, invoke, message, tally};
 
-/// A room with one connection that always meets this outcome, and three that are well.
+/// A broadcast to one connection that always meets this outcome, and to three that are well.
 async fn broadcast_to_one_that_meets(outcome: Outcome) -> (World, Environment) {
     let world = World::start();
     world.seed("room", "live", 3);
@@ -24,7 +24,7 @@ async fn broadcast_to_one_that_meets(outcome: Outcome) -> (World, Environment) {
     (world, fanout)
 }
 
-/// The attempts made for the connection that is not well, and what the broadcast's tally says of it.
+/// The attempts made for the connection that is not well, and the number of undelivered connections in the tally.
 async fn attempts(world: &World, fanout: &Environment) -> (usize, u64) {
     let tally = tally(fanout).await;
     assert_eq!(tally["delivered"], 3);
@@ -137,8 +137,8 @@ async fn after_a_frame_that_was_given_up_no_later_one_of_the_batch_is_sent() {
     assert_eq!(world.received("c0"), Vec::<String>::new(), "the client recovers both from the log");
 }
 
-/// Has a busy room's next messages posted, a hundred of them: a full batch of full jobs, after which more is to be
-/// expected, so that a connection that misses them sees the gap by itself.
+/// A broadcast of a busy room's next hundred messages: a full batch of full jobs, after which more is to be expected, so
+/// that a connection that misses them sees the gap by itself.
 async fn broadcast_while_more_follows(world: &World, fanout: &Environment, name: &str) {
     let earlier = world.jobs().len();
     for batch in 0..10 {
@@ -163,19 +163,20 @@ async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
     let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 1).await;
     assert_eq!(invoke(&fanout, &[message("room", "1")]).await, Vec::<String>::new());
     assert_eq!((world.connections.record().deletes(), world.connections.connection("bad0").deletes), (1, 1));
-    // Closed means gone: the next broadcast removes its row.
+    // A closed connection is gone: the next broadcast removes its row.
     invoke(&fanout, &[message("room", "2")]).await;
     assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
 }
 
-/// Whether it is the last that its shard has in hand: of several steps each goes to everybody before the next one.
+/// A shard with several steps in hand posts each to everybody before the next one. Only a miss in the last step closes
+/// the connection at once: a client that misses the first of two frames sees the gap when the second one comes.
 #[tokio::test]
 async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() {
     for (frames, closed) in [(1, 1), (2, 0)] {
         let world = World::start();
         world.seed("room", "live", 20);
         world.seed("room", "bad", 1);
-        // The first one.
+        // Only its first post fails.
         world.connections.script("bad0", Script::queue([Outcome::internal_error()]));
         let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
         // A step has one frame: the time for one post is more than half of the invocation's.
@@ -283,7 +284,7 @@ async fn when_everything_fails_retries_are_a_share_of_the_posts() {
 
     let record = world.connections.record();
     assert!(record.connections.values().all(|connection| connection.posts >= 1) && record.connections.len() == 3_000);
-    // 3,000 first attempts; then a fifth of all posts, and the 256 that are always kept ready.
+    // There are 3,000 first attempts; then retries up to a fifth of all posts, and the 256 that are always kept ready.
     let most = (3_000 + 256) * 5 / 4;
     assert!((3_256..=most).contains(&record.posts), "{} posts", record.posts);
     assert_eq!(tally(&fanout).await["undelivered"], 3_000);

@@ -64,7 +64,7 @@ async fn many_rooms_finish_side_by_side() {
     let record = world.connections.record();
     assert_eq!((record.posts, record.delivered()), (600, 600));
     assert!(record.max_in_flight <= 4, "the rooms share one limit, {}", record.max_in_flight);
-    // Had they been served one after another, the first would have ended at 60.
+    // Had the rooms been served one after another, the first two would have ended at 60 and 120.
     for room in &rooms {
         let last = places(&world, &format!("{room}.")).into_iter().max().unwrap();
         assert!(last > 120, "{room} was done after {last} posts");
@@ -86,7 +86,7 @@ async fn a_cap_on_the_rate_is_kept_over_rooms_and_invocations() {
     let attempts = record.connections.values().flat_map(|connection| &connection.attempts);
     let mut arrivals: Vec<_> = attempts.map(|attempt| attempt.arrived).collect();
     arrivals.sort_unstable();
-    // A post may be held up on its way, never sent early: so many have arrived by a time at the most.
+    // A post may be held up on its way, but is never sent early: post n arrives n times 10 ms after the start, or later.
     for (posts, arrival) in (0_u32..).zip(arrivals) {
         // A few may go out at once.
         let earliest = start + Duration::from_millis(10) * posts.saturating_sub(5);
@@ -98,7 +98,7 @@ async fn a_cap_on_the_rate_is_kept_over_rooms_and_invocations() {
 async fn an_account_that_throttles_everybody_loses_nobody() {
     let world = World::start();
     world.seed("room", "c", 300);
-    // Less than a busy machine makes posts.
+    // The rate is below that of even a busy machine's posts.
     world.connections.limit_rate(100.0, 10.0);
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());

@@ -114,7 +114,7 @@ async fn a_batch_that_comes_back_in_parts_goes_on_with_what_it_has() {
         assert!(numbers.is_sorted() && numbers.len() == 2, "c{connection}: {numbers:?}");
     }
     let seen = world.connections.record();
-    // 30 have both in one frame; the others get one frame for each part.
+    // 30 connections have both in one frame; the others get one frame for each part.
     assert!(seen.posts <= 30 + 30 * 2 + 2 * CONCURRENCY, "{} posts", seen.posts);
 }
 
@@ -139,7 +139,7 @@ async fn a_page_that_cannot_be_read_loses_no_progress() {
 async fn a_slow_connection_does_not_have_everybody_above_it_posted_to_again() {
     let world = World::start();
     world.seed("room", "c", 300);
-    // The lowest slot fails and waits, and those in the middle hang until the time is up.
+    // The connection in the lowest slot is refused and waits; after 200 others, the next ones hang until the time is up.
     let lowest = world.dynamodb.rows_of_room("room").into_iter().min_by_key(|row| row.slot).unwrap().connection_id;
     hang_after(&world, 200);
     world.connections.script(&lowest, Script::queue([Outcome::throttled().retry_after("8"), Outcome::ok()]));

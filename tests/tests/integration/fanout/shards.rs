@@ -21,7 +21,7 @@ async fn start(world: &World) -> Environment {
     function(world).start().await.unwrap()
 }
 
-/// The queue's jobs from one on as it delivers them: each group's in order, one batch for each group.
+/// The queue's jobs from the one with this number on, as the queue delivers them: a batch for each group, in its order.
 fn batches_from(world: &World, first: usize) -> BTreeMap<String, Vec<QueueRecord>> {
     let mut batches: BTreeMap<String, Vec<QueueRecord>> = BTreeMap::new();
     for record in world.job_records().split_off(first) {
@@ -122,7 +122,7 @@ async fn a_job_that_was_posted_is_not_posted_again() {
     invoke(&fanout, &[message("room", "m")]).await;
     let jobs = world.job_records();
     assert_eq!(invoke(&fanout, &jobs).await, Vec::<String>::new());
-    // The queue delivers at least once, and remembers for five minutes only what it has taken.
+    // The queue delivers at least once, and remembers the jobs that it has taken for five minutes only.
     assert_eq!(invoke(&start(&world).await, &jobs).await, Vec::<String>::new());
     assert_eq!(world.connections.record().posts, 150);
 }
@@ -213,7 +213,7 @@ async fn a_room_that_shrinks_stays_in_shards_until_they_have_posted_everything()
     world.seed("room", "c", 150);
     let fanout = start(&world).await;
     assert_eq!(invoke(&fanout, &[message("room", "m1")]).await, Vec::<String>::new());
-    // Most of them leave. An environment that has never seen the room large must not post ahead of the jobs.
+    // Most members leave. An environment that has never seen the room large must not post ahead of the jobs.
     for row in world.dynamodb.rows_of_room("room").into_iter().skip(10) {
         world.dynamodb.delete_row(&row.connection_id, "room");
     }

@@ -147,7 +147,7 @@ async fn a_job_of_the_version_before_is_no_dead_letter() {
     assert_eq!(world.received("c0"), ["m"]);
 }
 
-/// Deletes that hang take the time in which records are made visible.
+/// Deletes that hang must not take the time in which records are made visible.
 #[tokio::test]
 async fn a_table_that_hangs_while_deleting_does_not_keep_records_from_coming_back() {
     let world = World::start();
@@ -186,7 +186,7 @@ async fn who_joins_while_the_log_is_written_gets_the_message() {
     assert_eq!(world.received("late0"), ["second"]);
 }
 
-/// The bytes of a search are never given back: an environment that has searched once finds less for ever after.
+/// A search is bounded in bytes. Those of an earlier search must not make a later one in the same environment find less.
 #[tokio::test]
 async fn a_search_finds_as_much_in_an_environment_that_has_searched_before() {
     let world = World::start();
@@ -223,8 +223,8 @@ async fn a_throttled_row_of_progress_does_not_have_a_shard_posted_to_again() {
     assert!(posts <= 34, "{posts} posts for 30 connections in {receives} invocations");
 }
 
-/// While the account is throttled nobody is given up: one connection that asks for patience each time holds the room, and
-/// has everybody above its slot posted to again. Without it (the first round) the room is done.
+/// While the account is throttled nobody is given up. One connection that asks for patience each time must not hold the
+/// room for that, nor have everybody above its slot posted to again. The first round is without it, for comparison.
 #[tokio::test]
 async fn a_throttled_account_and_one_connection_that_asks_for_patience_do_not_hold_a_room_for_ever() {
     for has_slow in [false, true] {

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::log::client;
 
-/// The first post of all finds no connection, though the second one is answered meanwhile. Everything after it arrives.
+/// An API whose first post finds no connection, while the second one is answered. All later posts arrive.
 #[derive(Default)]
 struct Api {
     posts: RefCell<Vec<ConnectionId>>,

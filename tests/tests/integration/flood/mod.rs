@@ -18,7 +18,7 @@ const MINUTE: u64 = 60_000;
 /// The room that is flooded.
 const FLOODED: usize = 0;
 
-/// Prints what came of it, and asserts that nothing was lost.
+/// Prints the tallies of a run, and asserts that nothing was lost.
 fn report(name: &str, world: &World) -> (Tally, Tally, Tally) {
     let (flooders, members, others) = (world.tally(is_flooder), world.tally(is_member), world.tally(is_other));
     println!("{name}: deepest {}, cuts {}, calls {}", world.deepest(), world.cuts_written, world.table_calls);
@@ -85,7 +85,7 @@ async fn fifty_rooms_flooded_at_once_delay_no_other_room() {
     let end = MINUTE;
     let mut senders = bystanders(end);
     senders.retain(|sender| !is_member(sender));
-    // Together what the stage takes.
+    // Together they send 2,000 messages a second, as many as the stage takes.
     senders.extend((0..50).map(|room| flooder(room, room, 40.0, 0..end)));
     let mut world = World::new(ALL, 200, senders, 1);
     for room in 0..50 {

@@ -1,20 +1,19 @@
-//! Who sends in a flood, and what is seen of it.
+//! The senders in a flood, and the tallies of their messages.
 
 use super::FLOODED;
 
-/// Somebody who sends.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
     pub(super) subject: String,
     pub(super) room: usize,
     pub(super) per_second: f64,
-    /// From when to when, in milliseconds since the simulation began.
+    /// The time in which it sends, in milliseconds since the simulation began.
     pub(super) active: std::ops::Range<u64>,
     /// Whether a refused message is sent again when the answer says so.
     pub(super) is_patient: bool,
 }
 
-/// What was seen of some senders' messages.
+/// The counts and times of some senders' messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) accepted: u64,
@@ -22,11 +21,11 @@ pub(super) struct Tally {
     pub(super) broadcast: u64,
     /// The longest time from a message's first attempt to the end of its broadcast, in milliseconds.
     pub(super) longest: u64,
-    /// The longest time from when it was accepted.
+    /// The longest time from a message's acceptance to the end of its broadcast.
     pub(super) longest_queued: u64,
     /// Broadcasts that ended more than two seconds after the first attempt.
     pub(super) late: u64,
-    /// All times from a message's first attempt to the end of its broadcast.
+    /// The sum of the times from a message's first attempt to the end of its broadcast.
     pub(super) total: u64,
 }
 
@@ -34,7 +33,7 @@ pub(super) fn sender(subject: String, room: usize, per_second: f64, until: u64) 
     Sender { subject, room, per_second, active: 0..until, is_patient: true }
 }
 
-/// Somebody who sends as fast as they like.
+/// A sender that sends new messages at its rate instead of refused ones again.
 pub(super) fn flooder(name: usize, room: usize, per_second: f64, active: std::ops::Range<u64>) -> Sender {
     Sender { subject: format!("flooder-{name}"), room, per_second, active, is_patient: false }
 }

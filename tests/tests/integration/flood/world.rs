@@ -37,7 +37,7 @@ use super::senders::{Sender, Tally};
 /// A step, in milliseconds.
 const STEP: u64 = 10;
 
-/// When the simulation begins.
+/// The beginning of the simulation, in milliseconds since the Unix epoch.
 const START: u64 = 1_800_000_000_000;
 
 /// Posts per second of the account ("Amazon API Gateway quotas").
@@ -46,15 +46,14 @@ const POSTS_PER_SECOND: f64 = 10_000.0;
 /// Batches that are broadcast at one time, as the template has it.
 const BATCHES: usize = 100;
 
-/// What a batch takes besides its posts, in milliseconds: polling, the log, the acknowledgement.
+/// The time that a batch takes besides its posts, in milliseconds: polling, the log, the acknowledgement.
 const OVERHEAD: u64 = 60;
 
-/// Whether a part of the defence is there.
+/// The parts of the defence that are switched on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Defence {
     /// The shares of an environment.
     pub(super) shares: bool,
-    /// Cuts.
     pub(super) cuts: bool,
     /// The limit of the queue's depth.
     pub(super) depth: bool,
@@ -107,17 +106,17 @@ struct Batch {
     part: Part,
     posts_left: f64,
     ready_at: u64,
-    /// When it comes back to the queue, if its posts have failed.
+    /// The time at which the batch comes back to the queue, if its posts have failed.
     fails_at: Option<u64>,
 }
 
-/// When the sender with an index sends next; ordered by time, the soonest first.
+/// The next attempt of the sender with an index; ordered by time, the soonest first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: std::cmp::Reverse<u64>,
     order: u64,
     sender: usize,
-    /// When it was first tried, if this is not the first time.
+    /// The time of the message's first attempt, if this is not the first.
     first: Option<u64>,
 }
 
@@ -131,11 +130,11 @@ pub(super) struct World {
     due: BinaryHeap<Due>,
     members: HashMap<usize, f64>,
     batches: Vec<Batch>,
-    /// Of each record in the queue: its sender, and when it was first tried.
+    /// The sender of each record in the queue, and the time of the message's first attempt.
     records: HashMap<u64, (usize, u64)>,
-    /// When fan-out is down, in milliseconds since the simulation began.
+    /// The time in which fan-out is down, in milliseconds since the simulation began.
     pub(super) fanout_down: std::ops::Range<u64>,
-    /// When @connections is down.
+    /// The time in which @connections is down.
     pub(super) posts_down: std::ops::Range<u64>,
     pub(super) cuts_written: u64,
     pub(super) table_calls: u64,
@@ -203,7 +202,7 @@ impl World {
         world
     }
 
-    /// The room has so many members; others have 100.
+    /// The same world with `members` members in this room; rooms have 100 otherwise.
     pub(super) fn room_of(mut self, room: usize, members: u32) -> Self {
         self.members.insert(room, f64::from(members));
         self
@@ -226,13 +225,13 @@ impl World {
         self.sim.0.queue.borrow().deepest()
     }
 
-    /// What share of a room's messages is admitted now.
+    /// The share of a room's messages that is admitted now.
     pub(super) fn fraction(&self, room: usize) -> f64 {
         let rows = self.sim.0.rows.borrow();
         rows.get(&room).and_then(|row| row.cut).map_or(1.0, |cut| cut.fraction_at(START + self.now()))
     }
 
-    /// What was seen of the senders that are as wished.
+    /// The tally of the senders that are as wished.
     pub(super) fn tally(&self, wished: impl Fn(&Sender) -> bool) -> Tally {
         let tallies = self.senders.iter().zip(&self.tallies).filter(|(sender, _)| wished(sender));
         tallies.fold(Tally::default(), |sum, (_, tally)| Tally {
@@ -256,7 +255,7 @@ impl World {
         }
     }
 
-    /// Lets time pass until nothing is queued, or so much time has passed.
+    /// Lets time pass until nothing is queued, or `at_most` milliseconds have passed.
     pub(super) async fn drain(&mut self, at_most: u64) {
         let end = self.now() + at_most;
         while self.now() < end && (self.depth() > 0 || !self.due.is_empty()) {
@@ -282,7 +281,7 @@ impl World {
         }
     }
 
-    /// Sends a message through one of the environments; says when to try again when it is refused.
+    /// Sends a message through one of the environments; returns the milliseconds to wait if it was refused.
     async fn send(&mut self, sender: usize, first: u64) -> Option<u64> {
         let mut context = Context::default();
         context.deadline = self.deadline;
@@ -319,7 +318,7 @@ impl World {
         }
     }
 
-    /// What fan-out does beside a broadcast.
+    /// Notes a group that is behind, as fan-out does beside a broadcast.
     fn note(&mut self, part: &Part) {
         let head = part.records[0];
         if self.now() - head.queued_at <= PATIENCE {

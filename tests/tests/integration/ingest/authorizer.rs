@@ -157,7 +157,7 @@ async fn a_page_of_another_origin_is_refused_and_whoever_is_no_page_is_not() {
     for origin in ["https://evil.example", "null", "", "http://app.example.com"] {
         assert_denied(&decide(&authorizer, &query, &json!({ "Origin": origin })).await);
     }
-    // Two of them: API Gateway hands the last one to `headers`, and all to `multiValueHeaders`.
+    // Of two origins, API Gateway hands the last one to `headers`, and both to `multiValueHeaders`.
     let mut twice = authorizer_request(&query, &json!({ "Origin": "https://app.example.com" }));
     twice["multiValueHeaders"]["Origin"] = json!(["https://evil.example", "https://app.example.com"]);
     assert_denied(authorizer.invoke(&twice).await.response());
@@ -185,7 +185,7 @@ async fn an_issuers_tokens_and_our_own_are_taken_side_by_side() {
     let own = claims(&json!({ "aud": "roomcast" }));
     let decide_token = async |token: String| decide(&authorizer, &json!({ "token": token }), &json!({})).await;
     assert_allowed(&decide_token(key.sign(&cognito)).await);
-    // `token_use` is a claim of the issuer's.
+    // Only the issuer's tokens must have `token_use`: our own are taken without it.
     assert_allowed(&decide_token(token(SECRET, &own)).await);
     assert_denied(&decide_token(key.sign(&own)).await);
     assert_denied(&decide_token(key.sign(&claims(&json!({ "client_id": "other", "token_use": "access" })))).await);

@@ -99,7 +99,7 @@ async fn what_retention_dropped_after_after_is_said() {
     assert_eq!((numbers(&joined), state(&joined)), (vec![], (110, false, true)));
     let joined = join(&session, "room", Some(110)).await;
     assert_eq!((numbers(&joined), state(&joined)), (vec![], (110, false, false)));
-    // And it has started anew, far beyond.
+    // The log has started anew, at far greater numbers.
     seed(&dynamodb, "room", [5_000, 5_001]);
     let joined = join(&session, "room", Some(107)).await;
     assert_eq!((numbers(&joined), state(&joined)), (vec![5_000, 5_001], (5_001, false, true)));
@@ -241,7 +241,7 @@ async fn fifty_rooms_of_the_longest_names_and_largest_messages_fit_a_reply_and_c
     let room = |number: u32| format!("{number:0>100}");
     let around = r#"{"seq":9007199254740991,"id":"m1000","from":"bob","sentAt":1700000000000,"data":""}"#.len();
     for number in 0..50 {
-        // The first room's message is as large as can be; the others' fill a reply in a few rooms.
+        // The first room's message is as large as can be; a few of the others fill a reply.
         let bytes = if number == 0 { MAX_MESSAGE_BYTES - around } else { 6_000 };
         seed_rows(&dynamodb, &room(number), [row(&room(number), 1_000, &json!("x".repeat(bytes)))]);
     }

@@ -1,4 +1,4 @@
-//! Another issuer's tokens, in simulated time: which keys verify what, rotation, and outages of the issuer.
+//! Another issuer's tokens, in simulated time: the keys that verify them, rotation, and outages of the issuer.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn a_token_that_names_no_key_is_verified_by_the_only_one() {
     let body = json!({ "keys": [oct, ec.public()] }).to_string();
     world.issuer.answer(Reply::with_body(200, "application/json", body));
     world.verify(&ec.named(None)).await.unwrap();
-    // Replaced: its token says so only by its signature.
+    // The key is replaced, which only the signature of its token shows.
     let next = SigningKey::ec("next");
     world.issuer.publish(&[&next]);
     world.clock.advance(seconds(30));

@@ -25,7 +25,7 @@ fn queued(aws: &AwsServer) -> Vec<QueuedMessage> {
     aws.messages("broadcasts.fifo")
 }
 
-/// Sends as somebody.
+/// Sends a frame of a subject; returns the reply.
 async fn send_as(function: &Environment, subject: &str, frame: &Value) -> Value {
     reply(function.invoke(&events::frame("c=", subject, &frame.to_string())).await.response())
 }
@@ -33,7 +33,7 @@ async fn send_as(function: &Environment, subject: &str, frame: &Value) -> Value 
 #[tokio::test]
 async fn a_sent_message_costs_one_call_and_nothing_else() {
     let aws = AwsServer::start();
-    // The function calls nothing that could be slower in a large room.
+    // The function must make no call that could be slower in a large room: to no connection, nor to a room's rows.
     let (tables, connections) = (DynamoDb::start(), ConnectionsServer::start());
     connections.hold();
     let message = to_queue(&aws)
@@ -209,7 +209,7 @@ async fn the_longest_of_everything_is_accepted() {
 #[tokio::test]
 async fn what_the_queue_does_not_take_is_told_apart() {
     let frame = json!({ "action": "sendMessage", "roomId": "room", "data": 1, "requestId": "q" });
-    // A throttled sender is told at once; other failures, which may be over in a moment, are tried again.
+    // A throttle or a refusal is told at once; an internal error, which may be over in a moment, is tried again.
     let faults = [
         (Fault::access_denied(), "unavailable", 1),
         (Fault::internal_error(), "unavailable", 3),

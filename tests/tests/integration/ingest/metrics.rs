@@ -1,4 +1,4 @@
-//! The metrics of the functions around the broadcast, each produced by what it stands for.
+//! The metrics of the functions around the broadcast, each produced by the event that it counts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use testkit::secrets_manager::{SECRET_ARN, SecretsManager};
 
 use super::{reply, send, session, to_queue};
 
-/// The newest of so many lines.
+/// The newest of a function's lines, of which there must be this many.
 async fn last_of(function: &Environment, lines: usize) -> Line {
     let written = function.metrics(lines).await;
     assert_eq!(written.len(), lines, "{written:?}");

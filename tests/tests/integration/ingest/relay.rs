@@ -12,7 +12,7 @@ async fn relay(aws: &AwsServer) -> Environment {
     to_queue("relay", aws).start().await.unwrap()
 }
 
-/// Hands a batch of bodies to the function; the records that it leaves in their queue.
+/// Hands a batch of bodies to the function; returns the records that it leaves in their queue.
 async fn deliver<B: ToString>(relay: &Environment, bodies: impl IntoIterator<Item = B>) -> Vec<String> {
     batch_item_failures(relay.invoke(&event_batch(bodies)).await.response())
 }
@@ -88,7 +88,7 @@ async fn an_event_that_is_delivered_twice_is_one_message() {
     assert_eq!((puts(&aws).len(), queued(&aws).len()), (2, 1));
 }
 
-/// A second delivery may come hours later: by its age it is searched for in the log.
+/// An event may come a second time hours later: a message of that age is searched for in the log.
 #[tokio::test]
 async fn a_message_is_as_old_as_its_event() {
     let aws = AwsServer::start();
@@ -157,7 +157,7 @@ async fn what_is_no_event_goes_to_the_dead_letter_queue_as_it_came() {
 #[tokio::test]
 async fn only_what_the_queue_did_not_take_stays_in_its_own() {
     let aws = AwsServer::start();
-    // Both a failure and a throttle of an entry, which the SDK does not try again.
+    // The SDK tries neither an entry that failed nor one that was throttled again.
     aws.fault(Rule::on("SendMessageBatch", Fault::failed_entries(&[0, 4], "InternalError")).times(1));
     aws.fault(Rule::on("SendMessageBatch", Fault::failed_entries(&[1], "RequestThrottled")).times(1));
     let relay = relay(&aws).await;

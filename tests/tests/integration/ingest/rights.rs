@@ -176,7 +176,7 @@ async fn a_frame_after_the_tokens_end_is_forbidden_and_its_connection_closed() {
     }
     assert!(dynamodb.rows().is_empty() && dynamodb.endpoint().operations().is_empty());
     assert!(aws.operations().is_empty());
-    // The token is within the leeway here, or the connection is of a version that did not tell its end.
+    // A token within its leeway is still good. One of a version that did not tell its end counts as ended.
     let join = json!({ "action": "joinRoom", "roomId": "r" });
     assert_eq!(reply(session.invoke(&frame(&rights, now() - 1, &join)).await.response())["type"], "joined");
     let mut older = events::frame("c=", "alice", &join.to_string());
@@ -246,7 +246,7 @@ async fn a_join_whose_log_cannot_be_read_is_counted_all_the_same() {
     assert_eq!(dynamodb.rooms_of_connection("c="), ["a"]);
 }
 
-/// A subject may have two connections.
+/// A `session` function that allows each subject two connections.
 async fn two_connections_a_subject() -> (DynamoDb, ConnectionsServer, Environment) {
     let (dynamodb, connections) = (DynamoDb::start(), ConnectionsServer::start());
     let session =
@@ -262,7 +262,7 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
     assert_eq!((open("1=").await, open("2=").await), (200, 200));
     assert_eq!(open("3=").await, 429);
     assert_eq!(dynamodb.connections_of_room("user:alice"), ["1=", "2="], "who is refused is in no room");
-    // Another subject is another matter.
+    // Another subject has connections of its own.
     assert_eq!(status(&session, &events::connect("4=", "bob", None)).await, 200);
     // API Gateway has reported the end of one connection, and not that of the other.
     session.invoke(&events::disconnect("1=", "alice")).await;
@@ -272,7 +272,8 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
     assert_eq!(dynamodb.subject_connections("alice"), ["5=", "6="]);
 }
 
-/// Handshakes at the same moment, or a limit that was lowered: one that is gone makes room for one.
+/// Handshakes at the same moment, or a limit that was lowered, may leave more connections than the limit: of four, one
+/// is gone, and three are still more than two.
 #[tokio::test]
 async fn a_connection_that_is_gone_does_not_make_room_beyond_the_limit() {
     let (dynamodb, connections, session) = two_connections_a_subject().await;
@@ -287,7 +288,7 @@ async fn a_connection_that_is_gone_does_not_make_room_beyond_the_limit() {
 async fn connections_whose_token_has_ended_do_not_hide_others() {
     let (dynamodb, _connections, session) = two_connections_a_subject().await;
     let expired = |number| ConnectionRow { expires_at: now() - 1, ..ConnectionRow::new("subject/alice", number) };
-    // By their names they come before the open ones.
+    // By their names, the expired connections come before the open ones.
     dynamodb.seed(["0=", "1=", "2=", "3="].map(expired));
     let open = async |connection: &str| status(&session, &connect(&json!({}), connection, None)).await;
     assert_eq!((open("5=").await, open("6=").await, open("7=").await), (200, 200, 429));

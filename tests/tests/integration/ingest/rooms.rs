@@ -119,7 +119,7 @@ async fn a_frame_that_claims_to_be_a_disconnect_changes_nothing() {
     dynamodb.seed([ConnectionRow::new("c=", "room")]);
     let session = session(&dynamodb).start().await.unwrap();
     for action in ["$connect", "$disconnect"] {
-        // API Gateway takes the route that the frame names, and says MESSAGE.
+        // API Gateway takes the route that the frame names, and says that the event is a MESSAGE.
         let text = json!({ "action": action, "roomId": "user:bob", "requestId": "q" }).to_string();
         let mut event = events::frame("c=", "mallory", &text);
         event["requestContext"]["routeKey"] = json!(action);

@@ -89,7 +89,7 @@ async fn a_flood_of_bad_signatures_reads_the_secret_once_in_ten_seconds() {
         for _ in 0..20 {
             assert!(!world.is_good(SECOND).await);
         }
-        // The first ten seconds are those after the start.
+        // The read at the start counts as that of the first ten seconds.
         assert_eq!(world.service.reads(), expected);
         world.clock.advance(seconds(10));
     }
@@ -135,7 +135,7 @@ async fn a_secret_that_became_too_short_changes_nothing() {
     world.service.put("short");
     world.clock.advance(seconds(300));
     assert!(world.is_good(FIRST).await);
-    // Put right again: the short one is the previous one now, and passed over.
+    // The secret is put right again: the short one is the previous one now, and is passed over.
     world.service.put(SECOND);
     world.clock.advance(seconds(10));
     assert!(world.is_good(SECOND).await);

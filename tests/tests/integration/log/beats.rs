@@ -8,14 +8,15 @@ use testkit::aws_endpoint::{Fault, Hold, Rule};
 use super::rooms::{CONNECTION, Rooms, SUBJECT, sync_of};
 use super::session::RETENTION_SECONDS;
 
-/// Longer than any of this takes on the busiest machine.
+/// A time longer than any answer takes on the busiest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sync_after(reply: &Value) -> u64 {
     reply["syncAfterMs"].as_u64().unwrap_or_else(|| panic!("{reply}"))
 }
 
-/// Whether a time is the expected one, less the jitter and the time that the clock has moved meanwhile.
+/// Whether a time is the expected one, but for the jitter (up to 5 % less) and for the time that the clock has moved
+/// meanwhile (up to a second more).
 fn is_about(millis: u64, expected: u64) -> bool {
     (expected - expected / 20 - 1..=expected + 1_000).contains(&millis)
 }

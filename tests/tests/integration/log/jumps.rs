@@ -1,4 +1,4 @@
-//! What a client is told of a log whose numbers jump: because it starts anew, or because messages are gone.
+//! The answers to clients about a log whose numbers jump, because it starts anew or because messages are gone.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ async fn a_log_that_began_anew_is_read_across_the_jump() {
     assert_eq!(facts(&room.sync(new[0] - 1).await), (new[1], new.clone(), false, false));
 }
 
-/// The log goes on without a jump nearly as long as any of it is there: nobody is told that something was dropped.
+/// A log goes on without a jump until shortly before its last message expires, so nobody is told that something was
+/// dropped.
 #[tokio::test]
 async fn a_log_that_goes_on_shortly_before_its_end_has_no_jump() {
     let room = Room::new();
@@ -31,11 +32,11 @@ async fn a_log_that_goes_on_shortly_before_its_end_has_no_jump() {
     assert_eq!(facts(&room.sync(old[0]).await), (new[0], new.clone(), false, false));
 }
 
-/// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: it has deleted the newest message,
-/// and not yet the one before.
+/// By the table's clock, which is ahead of the writer's by seconds, all of the log has expired: the table has deleted
+/// the newest message, and not yet the one before.
 #[tokio::test]
 async fn a_message_that_was_deleted_before_an_older_one_is_told_to_be_gone() {
-    // The older one is there, or has expired, when the reader asks.
+    // The older message is there, or has expired, when the reader asks.
     for later in [0, 3] {
         let room = Room::new();
         let log = || writer(&room.dynamodb, &room.clock, RETENTION);

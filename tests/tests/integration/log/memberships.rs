@@ -70,8 +70,8 @@ async fn only_rooms_that_the_subject_may_join_are_joined() {
     assert_eq!(rooms.dynamodb.rooms_of_connection(CONNECTION), ["mine"]);
 }
 
-/// A message that is appended before the row exists may not be posted to the connection: so the log is read after the
-/// row is put.
+/// A message that is appended before the row exists is perhaps never posted to the connection, so the log must be read
+/// after the row is put.
 #[tokio::test]
 async fn what_came_while_the_row_was_missing_is_in_the_reply() {
     let rooms = Rooms::new();
@@ -156,7 +156,7 @@ async fn when_no_room_can_be_served_the_request_is_an_error() {
     }
 }
 
-/// The largest reply there is: API Gateway does not pass on one that is larger.
+/// The largest reply that there can be: API Gateway does not pass on a larger one.
 #[tokio::test]
 async fn a_reply_fits_a_post_whatever_was_renewed() {
     let rooms = Rooms::new();

@@ -1,4 +1,4 @@
-//! Numbers: consecutive, kept by what comes again, and what that costs.
+//! The numbers of messages, which are consecutive and kept in a redelivery, and the calls that they cost.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn one_message_is_one_put_several_are_one_transaction_and_a_warm_environme
     assert_eq!(dynamodb.endpoint().operations(), ["Query", "PutItem"]);
 }
 
-/// Another way out than before waits until the shards have posted everything; the same does not.
+/// A layout other than before waits until the shards have posted everything; the same layout does not.
 #[tokio::test]
 async fn a_room_that_stays_in_shards_is_logged_without_a_look_at_them() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
@@ -82,7 +82,7 @@ async fn what_comes_again_keeps_its_number_and_what_is_new_follows_the_head() {
     let start = numbers(&log, &first).await[0];
     let cold = writer(&dynamodb, &clock, RETENTION);
     assert_eq!(numbers(&cold, &redelivered(&first)).await, [start, start + 1, start + 2]);
-    // A part of it, with what has come since.
+    // A part of the batch comes again, with a message that has come since.
     let mixed = redelivered(&batch(&["b", "c", "d"], &clock));
     assert_eq!(numbers(&cold, &mixed).await, [start + 1, start + 2, start + 3]);
     assert_eq!(numbers(&log, &mixed).await, [start + 1, start + 2, start + 3]);
@@ -108,7 +108,8 @@ async fn the_same_id_of_another_sender_is_another_message() {
     assert_eq!(rows(&dynamodb).len(), 2);
 }
 
-/// A redrive hands a record out as if for the first time; when it was accepted says that it may have been logged.
+/// A redrive hands a record out as if for the first time; only the time at which its message was accepted says that it
+/// may have been logged.
 #[tokio::test]
 async fn a_record_that_comes_back_from_the_dead_letter_queue_is_recognised() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
@@ -126,7 +127,7 @@ async fn a_record_that_comes_back_from_the_dead_letter_queue_is_recognised() {
     assert_eq!(rows(&dynamodb).len(), 401);
 }
 
-/// Also when the log is about to end just then, and is looked at anew before it is started again.
+/// A record is recognised also when the log is about to end, and is looked at anew before it is started again.
 #[tokio::test]
 async fn a_record_that_comes_back_while_the_log_is_ending_is_recognised() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
@@ -162,7 +163,7 @@ async fn a_log_that_retention_emptied_starts_anew_above_every_number_before() {
     }
 }
 
-/// The table's clock may be ahead of the writer's: it has deleted the last entry, but not yet those before it.
+/// The table's clock may be ahead of the writer's: the table has deleted the last entry, but not yet those before it.
 #[tokio::test]
 async fn a_number_is_not_given_again_when_the_last_entry_is_deleted_first() {
     // By the writer's clock the log starts anew, or is carried on near its end.

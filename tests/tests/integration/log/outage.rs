@@ -197,7 +197,7 @@ async fn an_outage_of_the_tables_loses_nothing_and_is_over_when_they_are_back() 
             OUTAGE => dynamodb.endpoint().clear_faults(),
             _ => {}
         }
-        // Each room has a message every four minutes, the last one just before the table is back.
+        // Each room has a message every four minutes: one before the outage, four in it, and one 50 s after it.
         if now % 240 == 50 {
             sent += 1;
             for room in &rooms {

@@ -27,7 +27,7 @@ const CLOCK_ERROR: i64 = 2_000;
 
 const RETENTIONS: [u64; 3] = [60, 120, 3_600];
 
-/// Numbers may jump over a log that is empty, or is so many seconds before its end.
+/// The seconds before a log's end in which its numbers may jump, as they may when it is empty.
 const LAST_MOMENTS: u64 = 5;
 
 /// The largest age at which a record can be new, in milliseconds: the queue's deduplication window.
@@ -224,7 +224,7 @@ impl Run {
 
     /// Reads the table, and checks what has come into it since it was read last.
     fn observe(&mut self) {
-        // Rows that some writer's clock may already take for expired.
+        // The time up to which some writer's clock may already take rows for expired.
         let ended = self.clock.unix_seconds() + CLOCK_ERROR.unsigned_abs().div_ceil(1_000);
         for row in self.dynamodb.log(ROOM) {
             let (seq, id) = (row["seq"].as_u64().unwrap(), row["id"].as_str().unwrap().to_owned());
@@ -245,7 +245,7 @@ impl Run {
         }
     }
 
-    /// Checks what a writer says of a batch: all of it, in order, under numbers that it has in the log.
+    /// Checks a writer's answer about a batch: it has all messages, in order, under their numbers in the log.
     fn check_answer(&self, batch: &Batch, logged: &[LoggedMessage]) {
         assert!(logged.is_sorted_by(|one, next| one.seq < next.seq), "{logged:?}");
         for LoggedMessage { seq, message } in logged {

@@ -21,7 +21,7 @@ async fn an_empty_log_that_two_start_at_once_does_not_fork() {
     for ahead in [-2_000, 0, 2_000] {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let logs = [clock.clone(), clock.ahead_by_millis(ahead)].map(|clock| writer(&dynamodb, &clock, RETENTION));
-        // Both have found it empty before either writes.
+        // Both writers have found the log empty before either writes.
         dynamodb.fault(Rule::on("TransactWriteItems", Fault::Delay(Duration::from_millis(50))).times(2));
         let (mine, theirs) = (batch(&["a", "b"], &clock), batch(&["c", "d"], &clock));
         let (mine, theirs) = join(numbers(&logs[0], &mine), numbers(&logs[1], &theirs)).await;
@@ -31,7 +31,7 @@ async fn an_empty_log_that_two_start_at_once_does_not_fork() {
     }
 }
 
-/// Nor does one that both find to be ending, one continuing it while the other starts it anew.
+/// Near its end a log could fork when one writer goes on with it while the other starts it anew.
 #[tokio::test]
 async fn a_log_that_ends_by_one_clock_and_not_by_the_other_does_not_fork() {
     for left in (1_190..1_210).chain(0..12) {
@@ -69,7 +69,7 @@ async fn a_stale_head_is_corrected() {
     append(&log, &batch(&["a"], &clock)).await.unwrap();
     let theirs = batch(&["b", "c"], &clock);
     append(&other, &theirs).await.unwrap();
-    // Its head is still `a`, and it recognises what another environment has logged.
+    // The first writer's head is still `a`, and it recognises what the other one has logged.
     append(&log, &batch(&["d"], &clock)).await.unwrap();
     append(&other, &batch(&["e", "f"], &clock)).await.unwrap();
     append(&log, &redelivered(&theirs)).await.unwrap();

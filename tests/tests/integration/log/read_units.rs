@@ -21,7 +21,7 @@ async fn a_sync_of_fifty_rooms_of_large_messages_costs_little_wherever_the_clien
     rooms.fifty(5, LARGE);
     let mut one_behind = all_at(5);
     one_behind[20].1 = 1;
-    // Positions, with what the sync costs at most, and the messages that it brings.
+    // Positions, the most read units that their sync may cost, and the number of messages that it brings.
     for (positions, most, messages) in
         [(all_at(5), 30.0, 0), (all_at(1), MOST, 1), (all_at(0), MOST, 1), (all_at(4), MOST, 1), (one_behind, 150.0, 1)]
     {
@@ -40,7 +40,7 @@ async fn a_sync_of_fifty_rooms_of_large_messages_costs_little_wherever_the_clien
     }
 }
 
-/// After a deployment, no log may have a head yet. Logs beyond the frame's budget are left out and asked for again.
+/// After a deployment, perhaps no log has a head yet. Logs beyond the frame's budget are left out and asked for again.
 #[tokio::test]
 async fn logs_without_heads_are_looked_at_within_a_budget() {
     let rooms = Rooms::new();
@@ -74,7 +74,7 @@ async fn the_other_rooms_of_a_connection_are_not_read() {
     let before = (rooms.dynamodb.read_units(), rooms.dynamodb.count("Query"));
     let reply = rooms.sync(&wanted.map(|room| (room.to_owned(), 0))).await;
     assert_eq!((&reply["renewed"], &reply["forbidden"]), (&json!([]), &json!(["z", "a"])));
-    // Four pages of rows, and as many rows as a connection may have.
+    // The sync reads four pages of rows, and counts as many rows as a connection may have.
     let (units, queries) = (rooms.dynamodb.read_units() - before.0, rooms.dynamodb.count("Query") - before.1);
     assert!(units <= 20.0 && queries <= 8, "{units} read units, {queries} queries");
 }
@@ -124,7 +124,7 @@ async fn rows_that_were_lost_long_ago_are_put_and_their_logs_read_within_a_budge
     assert!(served.len() == 50 && served.values().all(|page| page["seq"] == 5 && page["more"] == true));
 }
 
-/// Another client of the environment has had the head read, and the room has gone on since.
+/// A head far below the end of its log, as an environment remembers it while the room goes on.
 #[tokio::test]
 async fn a_log_that_has_gone_on_far_beyond_its_remembered_head_is_read_in_few_queries() {
     let rooms = Rooms::new();
@@ -167,7 +167,7 @@ async fn a_head_below_the_clients_position_is_never_trusted() {
     rooms.join("room", 7_200);
     let sync = async |after: u64| facts(&rooms.sync(&[("room".to_owned(), after)]).await["rooms"]["room"]);
     assert_eq!(sync(5).await, (5, vec![], false, false));
-    // The log goes on; its head is read as it was, as an eventually consistent read may be.
+    // The log goes on; its head is still the old one, as an eventually consistent read may find it.
     rooms.seed("room", 7, 10);
     rooms.dynamodb.seed_head("room", 5, 1, u64::MAX >> 12);
     assert_eq!(sync(6).await, (7, vec![7], false, false));
@@ -206,8 +206,8 @@ async fn a_history_page_reads_about_what_it_holds() {
     assert!(rooms.dynamodb.calls_of("Query").iter().all(|call| call.body["ConsistentRead"] != true));
 }
 
-/// Large messages that have expired and that the table has not deleted yet: looking beyond them is what ends the frame's
-/// reading.
+/// Large messages that have expired and that the table has not deleted yet: looking beyond them uses up what the frame
+/// may read.
 #[tokio::test]
 async fn expired_rows_that_are_still_there_are_looked_beyond_in_few_rooms_of_a_frame() {
     let rooms = Rooms::new();

@@ -245,7 +245,7 @@ async fn many_expired_rows_that_are_still_there_cost_few_reads() {
     }
 }
 
-/// A log of 150 messages that expire together, while one of the reads that a request makes of it is under way.
+/// The reply to a request while the log ends: all its messages expire while the query with this index is under way.
 async fn read_while_it_ends(room: &Room, queries: usize, request: impl Future<Output = Value>) -> Value {
     let hold = Hold::default();
     let is_of_log = |call: &Call| call.body["TableName"] == MESSAGES_TABLE;
@@ -274,7 +274,7 @@ async fn log_150(room: &Room) -> Vec<u64> {
     all
 }
 
-/// A few rows are read, then the rest of a reply's, and then, because the log goes on, its head.
+/// A join reads a few rows, then the rest of a reply's, and then, because the log goes on, its head.
 #[tokio::test]
 async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
     let room = Room::new();
@@ -303,7 +303,7 @@ async fn who_joins_far_behind_is_told_of_the_head_and_that_there_is_more() {
     assert_eq!(facts(&room.join(Some(all[100])).await), (all[149], all[101..].to_vec(), false, false));
 }
 
-/// A head is saved after its messages are logged: what is beyond it can be asked for.
+/// A head is saved after its messages are logged, so the log may go on beyond it, and the client must ask for the rest.
 #[tokio::test]
 async fn who_is_behind_a_head_that_is_behind_the_log_is_told_that_there_is_more() {
     let room = Room::new();
@@ -337,8 +337,8 @@ async fn what_is_appended_between_two_reads_is_read_too() {
     assert_eq!(facts(&page), (log[1] + 1, vec![log[1], log[1] + 1], false, false));
 }
 
-/// The log is empty when it is read, and has a head afterwards: the message lies between the two reads, and no client
-/// may believe that it has it.
+/// The log is empty when it is read, and has a head afterwards: the message came between the two reads, and the client
+/// must not believe that it has the message.
 #[tokio::test]
 async fn a_log_that_starts_before_its_head_is_read_has_more_to_ask_for() {
     for silent in [false, true] {

@@ -1,4 +1,4 @@
-//! Entries as rows: how they go out, what a page has read, and rows that cannot be read.
+//! Entries as rows: their layouts, the bytes that a page has read, and rows that cannot be read.
 
 use std::num::NonZeroU16;
 
@@ -18,7 +18,7 @@ impl Log {
         LogEntry { logged, appended_at: now * 1_000, expires_at: now + RETENTION, layout, floor, state_at: None }
     }
 
-    /// A row of the log, with members of its own.
+    /// A row of the log, with fields of its own.
     fn row(&self, seq: u64, own: Value) -> Value {
         let mut row = json!({
             "roomId": ROOM, "seq": seq, "id": format!("m{seq}"), "from": "alice", "sentAt": 1, "data": "1",

@@ -66,7 +66,8 @@ impl Session {
         self.answer(event(events::frame(connection, subject, &frame.to_string()))).await
     }
 
-    /// Like [`Session::request`], but with so little time that no call is made which does not answer at once.
+    /// Like [`Session::request`], but a call that does not answer at once is given up: 50 ms are left before the second
+    /// that is kept for the answer.
     pub(super) async fn request_at_the_last_moment(&self, connection: &str, subject: &str, frame: &Value) -> Value {
         let mut event = event(events::frame(connection, subject, &frame.to_string()));
         event.context.deadline = deadline_in(Duration::from_millis(1_050));

@@ -45,7 +45,8 @@ async fn a_subjects_connection_is_forgotten_when_its_token_or_its_longest_life_i
     assert_eq!(names(subjects.all_connections(&alice).await.unwrap()), ["c1", "c2"]);
 }
 
-/// The newest entries may not be in an eventually consistent answer: where that does not end before the number, it is asked for again.
+/// An eventually consistent answer may lack the newest entries: unless it ends just before the number that was asked
+/// for, the log is read again.
 #[tokio::test]
 async fn history_that_is_read_twice_says_what_both_reads_took() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
@@ -81,7 +82,7 @@ async fn of_many_members_the_index_is_read_as_far_as_the_page_needs_it() {
             "presentUntil": present_until, "listed": listed, "data": joined_at.to_string(),
         }));
     };
-    // Rows in one answer at the most: 500.
+    // One answer has 500 rows at the most.
     for number in 0..499 {
         row(&format!("a{number:03}"), &format!("a{number:03}"), 1, number >= 400);
     }

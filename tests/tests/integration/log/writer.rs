@@ -35,7 +35,7 @@ pub(super) fn writer(dynamodb: &DynamoDb, clock: &TestClock, retention_seconds: 
     writer_over(client(dynamodb), clock, retention_seconds)
 }
 
-/// A writer over a client that others use too: making one takes longer than most tests' calls.
+/// A writer over a client that others use too: making a client takes longer than most tests' calls.
 pub(crate) fn writer_over(client: Client, clock: &TestClock, retention_seconds: u64) -> Writer {
     let store = LogTable::new(client, MESSAGES_TABLE, clock.clone());
     LogWriter::new(store, clock.clone(), Duration::from_secs(retention_seconds))

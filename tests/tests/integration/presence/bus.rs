@@ -25,7 +25,7 @@ pub(super) struct Folded {
     pub(super) of_members: u64,
 }
 
-/// The bus; clones are the same.
+/// The bus; clones are the same bus.
 #[derive(Clone, Default)]
 pub(super) struct Witness(Rc<RefCell<BTreeMap<String, Folded>>>);
 

@@ -1,4 +1,5 @@
-//! The environments of the `presence` function, and of what posts its frames: fed from the queues, killed, stopped for a while.
+//! The environments of the `presence` function, which are fed from the queues, killed, and stopped for a while; and the
+//! posting of its frames.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +69,7 @@ pub(super) type Function = PresenceFunction<SteppedQueue, SteppedBus, TestClock>
 /// One of the environments that run side by side.
 struct Slot {
     steps: Steps,
-    /// Stops when it is dropped.
+    /// The endpoint of the tables, which stops when it is dropped.
     endpoint: AwsEndpoint,
     client: aws_sdk_dynamodb::Client,
     function: Rc<Function>,
@@ -87,9 +88,9 @@ struct Stopped {
 pub(super) struct Spent {
     /// Frames, each to everybody in a room.
     pub(super) frames: u64,
-    /// Posts of them all.
+    /// The posts of all frames.
     pub(super) posts: u64,
-    /// Posts of the largest.
+    /// The posts of the frame with the most posts.
     pub(super) largest: u64,
 }
 
@@ -101,7 +102,7 @@ pub(super) struct Environments {
     /// Each `rev` that reached the rooms' queue.
     pub(super) told: RefCell<BTreeSet<(String, u64)>>,
     pub(super) kills: Cell<u64>,
-    /// Kills the next invocation after so many steps.
+    /// The steps after which the next invocation is killed, if it is to be.
     kill_next: Cell<Option<u64>>,
 }
 
@@ -124,7 +125,6 @@ impl Environments {
         }
     }
 
-    /// The next invocation is killed after so many steps.
     pub(super) fn kill_next_after(&self, steps: u64) {
         self.kill_next.set(Some(steps));
     }

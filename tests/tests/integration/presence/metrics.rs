@@ -1,4 +1,4 @@
-//! The metrics of presence, each produced by what it stands for.
+//! The metrics of presence, each produced by the event that it counts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! Outages of what a publication is told to: the bus, the rooms' queue.
+//! Outages of the bus and of the rooms' queue, to which publications are told.
 
 use std::rc::Rc;
 
@@ -12,8 +12,8 @@ use super::world::{Faults, World};
 /// Posts a second that all publications may cause.
 const RATE: u64 = 2;
 
-/// Rooms with events whose last publication waits, and the connections of each: trying them all once, every half a minute, would
-/// cost more than the rate.
+/// Rooms with events whose last publication waits, and the connections of each. To try all of them every half a minute
+/// would take 100 posts in 30 s, more than the rate.
 const ROOMS: u64 = 10;
 const CONNECTIONS: u64 = 10;
 
@@ -40,7 +40,7 @@ async fn rooms_wait_for_themselves_alone(seed: u64, outage: Faults) {
         put(room);
     }
     pass(&environments, OUTAGE).await;
-    // A queue that refuses everybody is up for the one that is looked at.
+    // The rooms' queue is up for the room that joins now; the bus stays down, if it was.
     world.faults.set(Faults { queue: 0.0, ..outage });
     let before = world.ticks.received();
     world.join("p", "ann", &json!(1));

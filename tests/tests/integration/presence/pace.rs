@@ -1,4 +1,4 @@
-//! What publications may cost, counted in simulated time.
+//! The posts that publications may cost, counted in simulated time.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use testkit::seeds::for_each_seed;
 use super::environments::{Environments, Spent};
 use super::world::{Faults, LEASE, World};
 
-/// How much two clocks may differ, in milliseconds.
+/// The most by which two clocks differ, in milliseconds.
 const SKEW: u64 = 400;
 
 /// Asserts that no two frames of a room were nearer than its pace.
@@ -33,7 +33,7 @@ fn an_hour_of_rooms_posts_no_more_than_the_rate_and_a_room() {
         let environments = Environments::new(&world);
         let start = world.now();
         while world.now() < start + 3_600_000 {
-            // By turns nobody comes, and too many for the rate.
+            // Ten minutes with too many changes for the rate, and ten with few, come by turns.
             let is_rush = ((world.now() - start) / 600_000).is_multiple_of(2);
             if is_rush || world.below(20) == 0 {
                 let room = format!("p{}", world.below(12));
@@ -132,7 +132,7 @@ fn ten_thousand_members_who_come_and_go_are_counted_at_the_pace() {
         assert!((3..=5).contains(&published.len()), "{}", published.len());
         let row = world.row("p").unwrap();
         assert!(row.members.is_none() && (9_700..10_300).contains(&row.count), "{row:?}");
-        // A tick a second, of which each is received once for each publication at the most.
+        // There are 310 ticks, one a second; hardly any is received more than once.
         assert!(world.ticks.received() < 400, "{}", world.ticks.received());
     });
 }

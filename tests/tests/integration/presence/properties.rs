@@ -16,7 +16,8 @@ const ROOMS: [&str; 4] = ["p1", "p2", "b1", "e1"];
 /// Simulated time between two moments, in milliseconds.
 const MOMENT: u64 = 100;
 
-/// The bound on a change that the server knows of, besides the room's pace: delay, deduplication, and a moment or two.
+/// The time in which a change that the server knows of is published, besides the room's pace: delay, deduplication, and
+/// a moment or two.
 const SOON: u64 = 5_000;
 
 /// The shortest pace: that of all small rooms.
@@ -71,7 +72,7 @@ async fn run(seed: u64) {
         }
         pass(&environments, 1_000).await;
     }
-    // All clients leave some rooms, mostly unreported: in most of these no row is left that would show it.
+    // All clients leave some rooms, and most ticks of that are lost: in most of these no row is left that would show it.
     pass(&environments, 15_000).await;
     world.sweep().await;
     world.faults.set(Faults { ticks_lost: 0.8, ends_unreported: 0.0, ..FAULTY });
@@ -85,11 +86,11 @@ async fn run(seed: u64) {
     // The time in which unreported members end, and in which ticks are visible again that were hidden when environments
     // were killed.
     pass(&environments, 2 * LEASE + 2 * VISIBILITY + 30_000).await;
-    // Where a member lives, that was enough; the sweep looks after the other rooms.
+    // In a room with a member that time was enough; the sweep looks after the other rooms.
     world.sweep().await;
     assert_quiet(&world, &environments, list_max, "after a sweep").await;
 
-    // Quiet after a last change everywhere.
+    // There is a last change in every room, and then quiet.
     for room in ROOMS {
         match world.connections(room).first() {
             Some(connection) if world.below(2) == 0 => world.leave(connection),

@@ -1,4 +1,4 @@
-//! The row that is published of a room: one that cannot be read, and what a look writes that has found nothing new.
+//! The published row of a room: one that cannot be read, and the writes of a look that finds nothing new.
 
 use std::rc::Rc;
 
@@ -12,7 +12,6 @@ use testkit::steps::Steps;
 use super::environments::{Function, function, handle};
 use super::world::{DELAY, World};
 
-/// One environment.
 struct Environment {
     world: Rc<World>,
     endpoint: AwsEndpoint,

@@ -19,7 +19,7 @@ use super::environments::{Function, function, handle, handle_within};
 use super::world::{DELAY, World};
 use crate::log::client;
 
-/// Longer than any test takes that does not fail.
+/// A time longer than any test takes that does not fail.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Environment {
@@ -38,7 +38,7 @@ impl Environment {
         Self { world, endpoint, function }
     }
 
-    /// Ten rooms in which somebody has come, in one batch. They have events and nothing else, which cost no posts.
+    /// A batch of ticks of ten rooms with a new member each. The rooms have events and no lists, so they cost no posts.
     fn batch(&self) -> DelayedBatch {
         for number in 0..10 {
             self.world.put_row(&format!("c{number}="), &format!("e{number}"), "ann", 3_600_000);

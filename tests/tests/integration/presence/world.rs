@@ -30,7 +30,7 @@ pub(super) const VISIBILITY: u64 = 90_000;
 /// The time between a client's beats, in milliseconds.
 pub(super) const BEAT: u64 = 25_000;
 
-/// The difference between clocks, in milliseconds.
+/// The most by which a clock is ahead or behind, in milliseconds.
 pub(super) const SKEW: i64 = 200;
 
 /// The probabilities of faults.
@@ -65,7 +65,7 @@ pub(super) struct Member {
     pub(super) has_row: bool,
     pub(super) next_beat: u64,
     pub(super) view: PresenceView,
-    /// Frames and answers under way, by when they arrive.
+    /// Frames and answers under way, each with the time of its arrival.
     pub(super) inbox: Vec<(u64, Value)>,
 }
 
@@ -246,7 +246,6 @@ impl World {
         }));
     }
 
-    /// Deletes the row of a connection.
     pub(super) fn delete_row(&self, connection: &str, room: &str) {
         self.lagging.delete(connection, room);
     }

@@ -32,10 +32,9 @@ use crate::log::writer_over;
 /// writes down by itself how far it got.
 const TIME: Duration = Duration::from_millis(4_900);
 
-/// The part of it that is kept for finishing up.
+/// The part of an invocation's time that is kept for finishing up.
 const RESERVE: Duration = Duration::from_secs(1);
 
-/// The retention of messages.
 const RETENTION_SECONDS: u64 = 3_600;
 
 /// An environment at work on a batch.
@@ -84,7 +83,6 @@ impl Environment {
         self.gate.waiting()
     }
 
-    /// Whether it has answered.
     pub(super) fn has_answered(&self) -> bool {
         self.invocation.is_finished()
     }
@@ -94,13 +92,13 @@ impl Environment {
         self.gate.pass(outcome);
     }
 
-    /// The records that it wants to have again.
+    /// The ids of the records that the environment reports as failed, once it has answered.
     pub(super) async fn answer(&mut self) -> Vec<String> {
         (&mut self.invocation).await.unwrap()
     }
 }
 
-/// Killed where it stands: what waits is never done.
+/// A dropped environment is killed where it stands: the call that waits is never made.
 impl Drop for Environment {
     fn drop(&mut self) {
         self.gate.close();

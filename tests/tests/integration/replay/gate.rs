@@ -23,7 +23,7 @@ pub(super) enum Call {
     Post(ConnectionId, Bytes),
 }
 
-/// The gate of one environment; clones are the same.
+/// The gate of one environment; clones are the same gate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gate(Arc<Mutex<State>>);
 

@@ -1,8 +1,8 @@
 //! Paths of the model of a room's broadcast, replayed with the real function: each step of the model is a call that is let go, a
 //! kill, or an end of time, and after each the tables and the clients have what the model says.
 //!
-//! Of the model's steps those are left out that go to shards, checkpoints in the middle of posting, late posts, an index that lags,
-//! and a log that is remembered: every environment here is a cold one.
+//! Left out are the model's steps to shards, checkpoints in the middle of posting, late posts, an index that lags, and a
+//! log that is remembered: every environment here is a cold one.
 
 #[path = "../../model/delivery/broadcast/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the searches use the rest")]
@@ -28,7 +28,7 @@ const WALKS: u64 = 36;
 /// Replays a path while the functions' time stands still.
 fn replay(name: &str, scenario: &Scenario, path: Vec<Action>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    // While something blocks, time that is paused does not go on by itself.
+    // Paused time goes on by itself when there is nothing to do, but not while a blocking task runs.
     let (over, is_over) = std::sync::mpsc::channel::<()>();
     let replaying = async {
         let holding = tokio::task::spawn_blocking(move || is_over.recv());

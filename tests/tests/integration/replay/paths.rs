@@ -14,8 +14,9 @@ const STEPS: usize = 40;
 /// Steps within which a walk without faults is at its end.
 const END: usize = 200;
 
-/// Whether the replayer can take a step at a time: it stops the clock of one environment at a time, and joins are one call. While
-/// a connection that is gone waits to be asked once more, the next one is posted to: so only the last one is found gone.
+/// Whether the replayer can take a step in a state of the world. Time passes for all environments at once, so one whose
+/// time is up must be alone. A join is one call. While a connection that was answered 410 waits for its second attempt,
+/// the next one is posted to, so only the last connection is found gone.
 fn is_replayable(world: &World, action: &Action) -> bool {
     let is_joining = world.connections.iter().any(|client| matches!(client.place, Place::Joining { .. }));
     let is_last = |connection: usize| world.connections[connection + 1..].iter().all(|client| !client.is_listed);

@@ -21,10 +21,10 @@ use crate::log::{Session, client};
 
 const ROOM: &str = "room";
 
-/// Older than the queue's deduplication window, in milliseconds.
+/// An age beyond the queue's deduplication window, in milliseconds.
 const OLD: u64 = 10 * 60 * 1_000;
 
-/// Real time after which an environment that comes to nothing is stuck.
+/// The real time after which an environment that makes no call counts as stuck.
 const STUCK: Duration = Duration::from_secs(120);
 
 pub(super) struct Replayer {
@@ -61,7 +61,7 @@ impl Replayer {
         let new_client = |is_in: &bool| {
             let mut view = RoomView::new(ROOM);
             if *is_in {
-                // It joined when the log was empty.
+                // The client joined when the log was empty.
                 view.page(None, &json!({ "seq": 0, "messages": [], "more": false, "truncated": false }));
             }
             Client { view, has: Set::NONE }
@@ -79,17 +79,17 @@ impl Replayer {
         }
     }
 
-    /// Takes a step here and there.
+    /// Takes a step in the model and with the real function, and compares the two.
     pub(super) async fn step(&mut self, action: Action) {
         let before = self.world.clone();
         let mut after = before.clone();
         self.scenario.act(&mut after, action);
         self.take(action, &before, &after).await;
         if after.consumers.len() < self.at_work.len() {
-            // Killed, over, or out of its time.
+            // The consumer was killed, has answered, or was stopped after its hold had ended.
             self.at_work.remove(consumer_of(action).expect("a consumer is gone"));
         }
-        // The model's order of consumers.
+        // The consumers at work are kept in the model's order.
         let mut pairs: Vec<_> = after.consumers.drain(..).zip(self.at_work.drain(..)).collect();
         pairs.sort_by(|one, other| one.0.cmp(&other.0));
         (after.consumers, self.at_work) = pairs.into_iter().unzip();
@@ -222,7 +222,7 @@ impl Replayer {
                 }
                 assert!(matches!(at_work.waiting(), Some(Call::Post(again, _)) if again == connection));
                 at_work.pass(Outcome::Gone);
-                // The function deletes it when its invocation ends.
+                // The function deletes the row when its invocation ends.
                 self.dynamodb.delete_row(connection.as_str(), ROOM);
             }
         }
@@ -235,7 +235,7 @@ impl Replayer {
         messages.map(|message| self.number(message["seq"].as_u64().unwrap())).collect()
     }
 
-    /// The model's number of a real one: a log starts at the time. What lies below it is 0.
+    /// The model's number of a real one, which begins with the time: the log's first entry is 1, and all below it is 0.
     fn number(&self, seq: u64) -> u8 {
         let first = self.dynamodb.log(ROOM).first().and_then(|row| row["seq"].as_u64()).unwrap_or(u64::MAX);
         (seq + 1).saturating_sub(first).try_into().unwrap_or(u8::MAX)
@@ -274,7 +274,7 @@ impl Replayer {
         client.view.page(after, page);
     }
 
-    /// The tables, and what the clients have, are those of the model.
+    /// Asserts that the log, the row of progress, and what the clients have are those of the model.
     async fn compare(&self, action: Action) {
         let rows = self.dynamodb.log(ROOM);
         let first = rows.first().and_then(|row| row["seq"].as_u64()).unwrap_or_default();

@@ -43,7 +43,7 @@ impl Tables {
         (0..10).map(message).collect()
     }
 
-    /// Brings batches in, each by the next environment; counts what that takes of State.
+    /// Brings batches in, each by the next environment; returns the calls of state that this takes.
     async fn counted(&self, batches: usize, environments: usize, keys: usize) -> Counts {
         let environments: Vec<_> = (0..environments).map(|_| self.environment()).collect();
         for number in 0..batches {

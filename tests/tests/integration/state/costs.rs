@@ -54,7 +54,7 @@ async fn a_key_is_written_once_a_batch_at_three_hundred_updates_a_second_in_a_ro
 
 #[tokio::test]
 async fn a_key_is_written_once_a_batch_at_ten_thousand_updates_a_second_in_many_rooms() {
-    // A fifth of a second; a room is served by one environment for longer than that.
+    // 1,920 messages are a fifth of a second; a room is served by one environment for longer than that.
     let tables = Tables::new();
     let rooms: Vec<_> = (0..32).map(|number| format!("fx:{number}")).collect();
     let (writes, keys) = tables.writes_and_keys(&rooms, 1_920).await;

@@ -37,7 +37,7 @@ async fn records_come_back_until_their_state_is_written_and_nothing_is_posted_ag
         (world.received("c0"), world.received("d0")),
         (vec!["a".to_owned(), "b".to_owned()], vec!["m".to_owned()])
     );
-    // Again, also from another environment.
+    // The records come again, to the same environment and to another one.
     for fanout in [&fanout, &world.fanout_with_state().start().await.unwrap()] {
         let again: Vec<_> = records[..2].iter().map(|record| record.clone().received(2)).collect();
         assert_eq!(invoke(fanout, &again).await, ["a", "b"]);
@@ -127,7 +127,7 @@ async fn a_table_that_hangs_until_the_time_is_up_does_not_have_posts_repeated() 
     assert_eq!((world.received("c0"), world.received("c1")), (vec!["a".to_owned()], vec!["a".to_owned()]), "once");
 }
 
-/// The table of a call, log or state, with the kind of the call.
+/// The kind of a call: an append, another call of the log, or a call of state.
 fn step(call: &Call) -> Option<&'static str> {
     let number = call.body["Item"]["seq"]["N"].as_str();
     let is_entry = number.is_some_and(|number| !number.starts_with('-'));
@@ -140,7 +140,7 @@ fn step(call: &Call) -> Option<&'static str> {
     }
 }
 
-/// The calls of log and state that an invocation has made up to its append, and how many of state after it.
+/// The calls of log and state that an invocation has made up to its append, and the number of those of state after it.
 async fn steps(world: &World, fanout: &Environment, records: &[QueueRecord]) -> (Vec<&'static str>, usize) {
     world.dynamodb.endpoint().clear_calls();
     assert_eq!(invoke(fanout, records).await, Vec::<String>::new());
@@ -167,7 +167,7 @@ async fn no_append_waits_for_state() {
     }
 }
 
-/// Six attempts of ours, of three by the SDK.
+/// A put has six attempts of ours, each of which is three by the SDK.
 #[tokio::test]
 async fn a_value_is_put_again_while_the_table_throttles_for_a_moment_and_not_for_ever() {
     let tables = Tables::new();

@@ -1,4 +1,4 @@
-//! `stateAt`: the log tells up to which number state is complete, and who writes what it lacks.
+//! `stateAt`, the number up to which state is complete by the log; and the environments that write what state lacks.
 
 use serde_json::Value;
 use shared::Message;
@@ -15,7 +15,7 @@ impl Tables {
         log.iter().map(|row| row["stateAt"].as_u64().map(|at| at + 1 - first)).collect()
     }
 
-    /// The rooms' values: keys with the ids of their messages.
+    /// The room's values: keys with the ids of their messages.
     fn values(&self) -> Vec<(String, String)> {
         let text = |text: &Value| text.as_str().unwrap().to_owned();
         let rows = self.dynamodb.state(ROOM);
@@ -48,7 +48,7 @@ async fn every_entry_of_an_append_with_keys_says_what_state_had_before_it() {
     writer.bring(&batch(vec![tables.plain("d")])).await.unwrap();
     writer.bring(&batch(vec![tables.message("e", "k")])).await.unwrap();
     assert_eq!(tables.state_at(), [None, Some(1), Some(1), None, Some(4)]);
-    // Once known, the log is not read again.
+    // The empty log is read twice; once its end is known, it is not read again.
     assert_eq!((tables.puts_of_state(), tables.queries_of_the_log()), (2, 2));
 }
 
@@ -58,7 +58,7 @@ async fn what_a_killed_writer_has_left_out_the_next_one_takes_up() {
     drop(tables.environment().append(&batch(tables.keyed(1..=3))).await.unwrap());
     assert_eq!(tables.values(), []);
     let cold = tables.environment();
-    // Even without a key of its own, and its entry says so until that is done.
+    // The next writer does so even for a message without a key, whose entry still says that state lacks the others.
     cold.bring(&batch(vec![tables.plain("x")])).await.unwrap();
     assert_eq!((tables.values(), tables.state_at()), (pairs(1..=3), vec![Some(0); 4]));
     cold.bring(&batch(vec![tables.plain("y")])).await.unwrap();
@@ -75,7 +75,7 @@ async fn what_comes_again_is_written_though_it_is_found_in_the_log() {
     drop(writer.append(&first).await.unwrap());
     writer.bring(&redelivered(&first)).await.unwrap();
     assert_eq!((tables.values(), tables.dynamodb.log(ROOM).len()), (pairs(1..=2), 2));
-    // It knows by now that nothing is lacking in state.
+    // The writer knows by now that nothing is lacking in state.
     writer.bring(&batch(tables.keyed(3..=3))).await.unwrap();
     assert_eq!((tables.state_at()[2], tables.puts_of_state()), (Some(2), 3));
 }
@@ -97,7 +97,7 @@ async fn what_comes_again_is_not_written_again_by_whoever_has_written_it() {
     // redrive repairs keys that were never written.
     tables.environment().bring(&redelivered(&first)).await.unwrap();
     assert_eq!(tables.puts_of_state(), 4 + 2 + 2);
-    // Together with new messages, only those are written.
+    // Of a batch that comes again together with a new message, only the new one is written.
     let more = batch([second.messages.clone(), tables.keyed(5..=5)].concat());
     writer.bring(&redelivered(&more)).await.unwrap();
     assert_eq!(tables.puts_of_state(), 8 + 1);
@@ -109,7 +109,7 @@ async fn a_redrive_mends_what_an_older_version_has_left_out() {
     let before = batch(tables.keyed(1..=3));
     tables.environment_of("", None).bring(&before).await.unwrap();
     let writer = tables.environment();
-    // It believes the log about 1 and 2, and writes 3 and 4.
+    // The new writer believes the log about 1 and 2, and writes 3 and 4.
     writer.bring(&batch(tables.keyed(4..=4))).await.unwrap();
     assert_eq!(tables.values(), pairs(3..=4));
     writer.bring(&redelivered(&before)).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_write_that_failed_is_told_by_what_comes_next() {
     tables.dynamodb.fault(Rule::on("PutItem", Fault::access_denied()).when(of_state));
     assert!(writer.bring(&batch(tables.keyed(2..=3))).await.is_err());
     tables.dynamodb.endpoint().clear_faults();
-    // It is warm, and knows that its state is not complete that far.
+    // The writer is warm, and knows that state is not complete that far.
     writer.bring(&batch(vec![tables.plain("x")])).await.unwrap();
     assert_eq!((tables.values(), tables.state_at()), (pairs(1..=3), vec![Some(0), Some(1), Some(1), Some(1)]));
 }
@@ -186,7 +186,7 @@ async fn rooms_without_state_pay_nothing() {
     assert!(tables.dynamodb.log(ROOM).iter().all(|row| row.get("stateAt").is_none()));
 }
 
-/// State was switched on for a log that has keys: it gets all later keys, and those of the last batch before.
+/// State was switched on for a log that has keys: it gets all later keys, and that of the last message before.
 #[tokio::test]
 async fn a_log_of_older_writers_is_taken_for_complete_but_for_its_head() {
     let tables = Tables::new();

@@ -70,14 +70,15 @@ async fn a_removal_is_remembered_for_as_long_as_the_log_and_then_the_key_starts_
         (Put::Written, Put::Superseded, Put::Superseded)
     );
     assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at);
-    // The table has not deleted it yet, but it counts as deleted, and later messages are new.
+    // The table has not deleted the row yet, but it counts as deleted, and later messages are new.
     tables.clock.advance(Duration::from_secs(RETENTION));
     assert!(table.page(&room(), "").await.unwrap().values.is_empty());
     let newer = value(11, tables.versioned("c", "k", 4));
     assert_eq!(table.put(&room(), &newer, log_expires_at + RETENTION, RETENTION).await.unwrap(), Put::Written);
 }
 
-/// An older version that comes late is in the log for longer than what took the value away, unless that is remembered for as long.
+/// An older version that comes late stays in the log for longer than what it met, a removal or a value with an end. That
+/// must be remembered for as long: otherwise a fold of the log would bring the older value back.
 #[tokio::test]
 async fn what_an_older_version_met_is_remembered_for_as_long_as_the_log_has_that() {
     let brief = |tables: &Tables| Message { ttl_seconds: Some(60), ..tables.versioned("a", "k", 5) };
@@ -108,7 +109,7 @@ async fn what_an_older_version_met_is_remembered_for_as_long_as_the_log_has_that
     }
 }
 
-/// Two keys' worth of messages in one batch, or applied together: the greatest of a key speaks for the others.
+/// Of the messages of one key in a batch, or applied together, only the greatest is put: it speaks for the others.
 #[tokio::test]
 async fn what_is_put_again_is_remembered_for_as_long_as_what_it_speaks_for() {
     let tables = Tables::new();
@@ -121,7 +122,7 @@ async fn what_is_put_again_is_remembered_for_as_long_as_what_it_speaks_for() {
     assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at + 90);
 }
 
-/// Another environment writes the row between the two calls: its content then counts.
+/// Another environment writes the row between the two calls, and then what it wrote counts.
 #[tokio::test]
 async fn what_changes_before_it_is_remembered_for_longer_is_left_as_it_is() {
     let tables = Tables::new();

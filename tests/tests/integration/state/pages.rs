@@ -27,7 +27,7 @@ impl Tables {
         self.dynamodb.calls_of("Query").iter().filter(|call| call.body["TableName"] == table).count()
     }
 
-    /// A row of state, small or large.
+    /// A row of state with data of this many bytes.
     fn row(&self, key: &str, seq: u64, bytes: usize) -> Value {
         json!({
             "roomId": ROOM, "key": key, "version": 0, "seq": seq, "from": "eu", "sentAt": self.clock.unix_millis(),
@@ -54,7 +54,7 @@ async fn what_is_in_the_log_and_not_in_state_is_in_the_page() {
     );
     let reply = join(&tables.session()).await;
     assert_eq!(ids(&Page::of(&reply)), [("k", "c".into()), ("l", "b".into()), ("m", "e".into())]);
-    // The reads of the log's head, and of the messages that state may lack.
+    // State is read once, and the page is as of the log's head.
     assert_eq!(
         (tables.queries_of(STATE_TABLE), reply["seq"].as_u64()),
         (1, tables.dynamodb.log(ROOM)[4]["seq"].as_u64())
@@ -70,7 +70,7 @@ async fn what_is_written_between_the_two_reads_is_not_missed() {
     writer.bring(&batch(vec![tables.message("a", "k")])).await.unwrap();
     tables.dynamodb.endpoint().clear_calls();
     let hold = Hold::default();
-    // This holds the second of the two calls, whichever that is.
+    // The fault holds the second of the two calls, whichever that is.
     tables.dynamodb.fault(Rule::on("Query", Fault::Held(hold.clone())).when(is_of_a_page).after(1).times(1));
     let writing = async {
         while tables.dynamodb.calls_of("Query").iter().filter(|call| is_of_a_page(call)).count() < 2 {
@@ -122,7 +122,7 @@ async fn a_kept_page_that_is_older_than_the_first_one_is_brought_up_to_it() {
     let page = Page::of(&get(&other, "", first).await);
     assert_eq!((ids(&page), page.seq), (vec![("k", "c".into()), ("l", "b".into())], first));
     assert_eq!(tables.queries_of(STATE_TABLE), state, "the log between the two is enough");
-    // A client that joins has the new value by now.
+    // A client that joins does not have the removed key any more.
     writer.bring(&batch(vec![tables.removal("d", "k", None)])).await.unwrap();
     let joined = join(&other).await;
     assert_eq!((ids(&Page::of(&joined)), joined["seq"].as_u64()), (vec![("l", "b".into())], Some(first + 1)));
@@ -141,7 +141,7 @@ async fn a_number_beyond_the_log_does_not_have_state_read_again() {
         assert_eq!((ids(&page), page.seq), (vec![("k", "a".into())], first));
     }
     assert_eq!((tables.queries_of(STATE_TABLE) - state, tables.queries_of(MESSAGES_TABLE) - log), (0, 3));
-    // The messages that the log has by now are in it.
+    // The messages that the log has by now are in the page.
     writer.bring(&batch(vec![tables.message("b", "l")])).await.unwrap();
     let page = Page::of(&get(&session, "", MAX_INTEGER).await);
     assert_eq!((ids(&page), page.seq), (vec![("k", "a".into()), ("l", "b".into())], first + 1));
@@ -199,7 +199,7 @@ async fn what_is_gone_is_told_where_something_older_could_come() {
     let expired = ("brief-versioned".to_owned(), rank(3, 2));
     let [versioned] = versioned;
     assert_eq!(told(numbers[4]).await, (vec!["there".to_owned()], [versioned.clone(), expired.clone()].into()));
-    // A client whose first page is from before that may still get the older value.
+    // A client whose first page is from before these messages may still get an older value.
     let all = [("plain".to_owned(), rank(0, 0)), versioned, ("brief".to_owned(), rank(2, 0)), expired];
     assert_eq!(told(numbers[0] - 1).await, (vec!["there".to_owned()], all.into()));
 }

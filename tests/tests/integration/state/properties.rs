@@ -33,7 +33,8 @@ const KEYS: u32 = 8;
 /// One in so many runs lets hours pass.
 const LONG: u64 = 3;
 
-/// Hours pass in so many seconds: three times that is more than the log's retention, and twice that is less, with all that a run takes.
+/// The seconds that pass at once: three times 1,700 is more than the log's retention, and twice that is less, with all
+/// that a run takes.
 const HOURS: u64 = 1_700;
 
 #[test]
@@ -77,7 +78,7 @@ impl Run {
     }
 
     async fn step(&mut self) {
-        // Mostly within the second for which pages are kept.
+        // Most steps are within the second for which pages are kept.
         let millis = if self.random.u32(..6) == 0 { 1_500 } else { self.random.u64(1..120) };
         self.tables.clock.advance(Duration::from_millis(millis));
         if self.is_long && self.random.u32(..4) == 0 {
@@ -104,7 +105,7 @@ impl Run {
         }
     }
 
-    /// Lets hours pass, once everything that was begun is done: no delivery waits for hours here.
+    /// Lets hours pass, once everything that was begun is done: no batch waits for hours here.
     async fn let_hours_pass(&mut self) {
         while let Some(batch) = self.pending.pop() {
             self.writers[0].bring(&batch).await.unwrap();
@@ -133,7 +134,7 @@ impl Run {
         }
     }
 
-    /// A batch that crashed, or any part of an earlier one.
+    /// A batch whose writer was killed or failed, or any part of the earlier ones, perhaps with a new message.
     fn redelivery(&mut self) -> Batch {
         if let Some(batch) = self.pending.pop() {
             return batch;
@@ -310,8 +311,8 @@ impl How {
     }
 }
 
-/// Asks for a client's next page, or joins; returns the key after which the page begins, and the page. None where a table did not answer,
-/// of a join whose reply is full, and of one that needs no state.
+/// Asks for a client's next page, or joins; returns the key after which the page begins, and the page: `None` when a
+/// table did not answer, when the reply to a join is full, and when a join needs no state.
 async fn ask(session: &Session, view: &mut View, how: How, client: usize) -> Option<(String, Page)> {
     let How { limit, is_full, resumes } = how;
     let (connection, subject) = (format!("c{client}="), format!("client-{client}"));

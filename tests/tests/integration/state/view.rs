@@ -13,13 +13,13 @@ use super::ROOM;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fact {
     pub(super) rank: Rank,
-    /// `None` of a removal.
+    /// The data; `None` for a removal.
     pub(super) data: Option<Value>,
-    /// When it reads as absent, in milliseconds.
+    /// The time from which on it reads as absent, in milliseconds.
     pub(super) until: Option<u64>,
 }
 
-/// When a message was logged, and until when it is, in seconds.
+/// The times at which a message was logged, and at which its entry expires, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Logged {
     at: u64,
@@ -122,7 +122,7 @@ impl Page {
         page
     }
 
-    /// Whether a key lies in the page, if that begins after another.
+    /// Whether a key lies in the page, which begins after the key `after`.
     pub(super) fn has_place_for(&self, after: &str, key: &str) -> bool {
         key > after && self.next.as_deref().is_none_or(|next| key <= next)
     }
@@ -144,7 +144,7 @@ impl View {
         self.reading.as_ref().map(|(first, _, next)| (next.clone(), *first))
     }
 
-    /// Up to where it has everything, if it has had a snapshot.
+    /// The number up to which the client has everything, if it has had a snapshot.
     pub(super) fn position(&self) -> Option<u64> {
         Some(self.position).filter(|position| *position > 0)
     }
@@ -181,7 +181,7 @@ impl View {
         true
     }
 
-    /// Takes what the log has after its position, as the stream brings it.
+    /// Takes the messages that the log has after the client's position, as the stream brings them.
     pub(super) fn stream(&mut self, log: &Log) {
         for (seq, (key, fact, _)) in log.range(self.position + 1..) {
             Self::keep(&mut self.known, key.clone(), fact.rank, Some(fact.clone()));

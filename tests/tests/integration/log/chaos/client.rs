@@ -12,13 +12,14 @@ use testkit::application::{RoomView, Truncation};
 use super::moment;
 use super::world::{ROOMS, World};
 
-/// What a client does before it rests, at the most.
+/// The most actions of a client before it rests.
 const ACTIONS: u32 = 12;
 
-/// How long a log that was seen empty vouches for what it holds later being all there was; less than retention.
+/// The time for which a client that has seen a log empty may take all that the log holds later for all that there was;
+/// less than retention.
 const TRUST_EMPTY: Duration = Duration::from_secs(600);
 
-/// Answers of the server that were delivered to the connection, but never reached the client.
+/// The share of delivered frames that never reach the client, and of failed posts whose frames reach it all the same.
 const LOST_FRAMES: f64 = 0.08;
 
 pub(super) struct ChaosClient {
@@ -34,16 +35,16 @@ pub(super) struct ChaosClient {
 struct Connection {
     id: String,
     joined: Vec<&'static str>,
-    /// How many of the server's attempts have been looked at.
+    /// The number of the server's attempts that the client has looked at.
     read: usize,
 }
 
-/// One room as the client sees it, and what it may expect of it.
+/// One room as the client sees it, and the numbers that it must see.
 pub(super) struct View {
     pub(super) room: RoomView,
-    /// Everything numbered above is its to see.
+    /// The number above which the client must see every message.
     pub(super) since: u64,
-    /// Each truncation that it was told of, with the time.
+    /// Each truncation that the client was told of, with the time.
     pub(super) truncations: Vec<(Truncation, u64)>,
     seen_empty: u64,
 }
@@ -58,7 +59,7 @@ impl ChaosClient {
         Self { world, subject, random, connection: None, rooms, views: BTreeMap::new(), sent: 0 }
     }
 
-    /// Lives through a time of faults.
+    /// Acts at random during a time of faults.
     pub(super) async fn live(&mut self) {
         for _ in 0..self.random.u32(ACTIONS / 2..=ACTIONS) {
             self.world.clock.advance(Duration::from_millis(self.random.u64(1..3_000)));
@@ -77,20 +78,20 @@ impl ChaosClient {
                 self.sync().await;
             }
         }
-        // Some are away when the silence comes.
+        // Some clients are away when the silence comes.
         if self.random.u32(..3) == 0 {
             self.cut().await;
         }
     }
 
-    /// The faults have stopped: with one sync it has everything, and is a member of its rooms.
+    /// Asserts that one sync after the faults the client has everything, and is a member of its rooms.
     pub(super) async fn converge(&mut self) {
         if let Some(connection) = &self.connection {
             self.world.mend(&connection.id);
         }
         self.come_back().await;
         self.receive();
-        // What an environment remembers of a head it does not remember for long.
+        // An environment of the session function remembers a head for half a second.
         self.world.clock.advance(Duration::from_secs(1));
         self.sync().await;
         for (room, view) in &self.views {
@@ -105,23 +106,23 @@ impl ChaosClient {
         );
     }
 
-    /// A row is deleted though its connection lives: API Gateway answered 410 for it.
+    /// Deletes a row though its connection lives, as after a 410 that was wrong.
     fn lose_a_membership(&mut self) {
         let Some(connection) = &self.connection else { return };
         let room = self.rooms[self.random.usize(..self.rooms.len())];
         self.world.dynamodb.delete_row(&connection.id, room);
     }
 
-    /// In the middle of everything, what there is of the state is what the log says.
+    /// Asserts that what there is of a room's state follows from its log, also while there are faults.
     async fn look_at_the_state(&mut self) {
         let room = self.rooms[self.random.usize(..self.rooms.len())];
         self.world.check_state(room, &self.subject).await;
     }
 
-    /// Sends a message or two, and sometimes again, as a client does that has waited for its answer in vain.
+    /// Sends some messages, half of them twice, as a client does that has waited for its answer in vain.
     async fn send(&mut self) {
         let Some(connection) = self.connection.as_ref().map(|connection| connection.id.clone()) else { return };
-        // Now and then so many that batches come in full.
+        // Now and then there are so many messages that batches come in full.
         let messages = if self.random.u32(..8) == 0 { 15 } else { self.random.u32(1..=3) };
         for _ in 0..messages {
             self.sent += 1;
@@ -143,7 +144,7 @@ impl ChaosClient {
         }
     }
 
-    /// Loses its connection. Sometimes it is told; `$disconnect` is best effort.
+    /// Loses its connection. Only sometimes the session function is told of it: `$disconnect` is best effort.
     async fn cut(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         self.world.cut(&connection.id);
@@ -221,7 +222,7 @@ impl ChaosClient {
         self.world.observe();
         let now = self.world.clock.unix_seconds();
         let view = self.views.get_mut(room).expect("a room that was joined");
-        // A log seen empty too long ago does not vouch for what it holds now, and asking from 0 is never answered
+        // A client that saw the log empty too long ago may have missed messages, and asking from 0 is never answered
         // with `truncated`.
         if asked == Some(0) && view.seen_empty + TRUST_EMPTY.as_secs() < now {
             view.room.give_up_since_empty();
@@ -261,7 +262,7 @@ impl ChaosClient {
             let frame: Value = serde_json::from_slice(&attempt.request.body).unwrap();
             let room = frame["roomId"].as_str().unwrap();
             if arrives {
-                // A broadcast can overtake the answer to the first join; who does not know the room yet drops it.
+                // A broadcast can overtake the answer to the first join; a client without the room drops its frame.
                 if let Some(view) = self.views.get_mut(room) {
                     view.room.broadcast(&frame);
                 }

@@ -1,4 +1,4 @@
-//! A Lambda environment of `fanout` and what drives it: it receives batches, and is killed in the middle of them.
+//! The consumers of both queues: Lambda environments of `fanout` that receive batches, and are killed in the middle.
 
 use std::num::NonZeroU16;
 use std::rc::Rc;
@@ -31,8 +31,8 @@ use crate::log::writer::writer_over;
 
 type Environment = Fanout<FifoQueue, WitnessedApi, TestClock>;
 
-/// The real client, with a witness of what is posted. Its order counts: a post that arrives only after it was given up is
-/// beyond what anybody can promise.
+/// The real client, which notes the posts in the order in which they are made. That order counts: the arrival of a post
+/// after it was given up is beyond what anybody can promise.
 struct WitnessedApi {
     api: SignedConnectionsApi,
     world: Rc<World>,
@@ -52,7 +52,7 @@ impl ConnectionsApi for WitnessedApi {
 /// Shards of a large room.
 const SHARDS: NonZeroU16 = NonZeroU16::new(2).unwrap();
 
-/// Which of the two functions an environment is of.
+/// The queue that an environment consumes: that of its function.
 #[derive(Clone, Copy)]
 pub(super) enum Feed {
     Rooms,
@@ -87,7 +87,7 @@ pub(super) async fn run(world: Rc<World>, feed: Feed, mut random: Rng) {
 async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, batch: &Batch, random: &mut Rng) {
     let fate = if world.is_faulty() { random.u32(..10) } else { 9 };
     match fate {
-        // Killed in the middle of it. The queue finds out when the batch's time has expired.
+        // The environment is killed in the middle of the batch. The queue finds out when the batch's time has expired.
         0 | 1 => {
             let killed_after = Duration::from_millis(random.u64(..60));
             let done = tokio::time::timeout(killed_after, handle(fanout, &batch.records, 10_000)).await;
@@ -99,7 +99,7 @@ async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, b
                 queue.expire(batch);
             }
         }
-        // So slow that the batch's time expires meanwhile: somebody else has it too.
+        // The environment is so slow that the batch's time expires meanwhile: another consumer may have the batch too.
         2 if world.batches_expire => {
             let expires_after = Duration::from_millis(random.u64(..40));
             let expiring = async {
@@ -109,12 +109,12 @@ async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, b
             let (failures, ()) = futures::join!(handle(fanout, &batch.records, 10_000), expiring);
             queue.settle(batch, &failures);
         }
-        // Little time left: the deadline comes in the middle of it.
+        // Little time is left: the deadline comes in the middle of the batch.
         2..=4 => {
             let failures = handle(fanout, &batch.records, random.u64(10..120)).await;
             queue.settle(batch, &failures);
         }
-        // The next batch meets another environment, which knows nothing, or has seen the room at another size.
+        // The batch meets a new environment, which knows nothing and may take the room for large or small instead.
         5 => {
             *fanout = environment(world, queue, random);
             let failures = handle(fanout, &batch.records, 10_000).await;

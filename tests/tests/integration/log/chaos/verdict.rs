@@ -1,4 +1,4 @@
-//! What must be true in the end.
+//! The assertions at the end of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,8 +37,8 @@ pub(super) fn check(world: &World, clients: &[ChaosClient]) {
     }
 }
 
-/// Whatever was posted to a connection was posted in order: a number that it had not got before is beyond all that it
-/// had, whether or not the earlier ones arrived.
+/// Asserts that the posts to each connection were made in order: a number that is new to the connection is above all
+/// that were posted to it before, whether or not those arrived.
 fn check_order(world: &World, room: &str) {
     for (connection, bodies) in world.posts.borrow().iter() {
         let mut seen: BTreeSet<u64> = BTreeSet::new();
@@ -59,8 +59,8 @@ fn check_order(world: &World, room: &str) {
     }
 }
 
-/// The log as one client must have seen it: except what was conflated, and what it was told it cannot have because
-/// it had expired by then.
+/// The log as one client must have seen it. It may lack messages that were conflated, and those within a truncation that
+/// had expired when it was told of that.
 fn owed(room: &str, log: &BTreeMap<u64, Row>, conflated: &BTreeSet<u64>, view: &View) -> RoomLog {
     let mut owed = RoomLog::new(room, log.iter().map(|(seq, row)| (*seq, row.id.clone())));
     for (seq, row) in log {
@@ -75,7 +75,8 @@ fn owed(room: &str, log: &BTreeMap<u64, Row>, conflated: &BTreeSet<u64>, view: &
     owed
 }
 
-/// The messages that a frame stands for and does not hold. Each must have given way to one with the same key.
+/// The numbers that frames cover without holding the messages. Each message must have given way to a greater one with
+/// the same key.
 fn conflated(world: &World, room: &str, log: &BTreeMap<u64, Row>) -> BTreeSet<u64> {
     let record = world.connections.record();
     let bodies = record.connections.values().flat_map(ConnectionRecord::bodies);

@@ -30,13 +30,13 @@ use crate::log::writer::client;
 
 pub(super) const ROOMS: [&str; 2] = ["a", "b"];
 
-/// How long messages are kept, in seconds.
+/// The time for which messages are kept, in seconds.
 pub(super) const RETENTION: u64 = 900;
 
-/// Posts that go wrong while there are faults.
+/// The share of posts that go wrong while there are faults.
 const BAD_POSTS: f64 = 0.2;
 
-/// Jobs that the shard queue does not take, each time they are sent, while there are faults.
+/// The share of jobs that the shard queue does not take, each time that they are sent, while there are faults.
 const REFUSED_JOBS: f64 = 0.2;
 
 pub(super) struct World {
@@ -56,14 +56,14 @@ pub(super) struct World {
     pub(super) batches_expire: bool,
     logs: RefCell<BTreeMap<&'static str, BTreeMap<u64, Row>>>,
     accepted: RefCell<BTreeSet<(String, String)>>,
-    /// What was posted to each connection, in the order in which the posts were made.
+    /// The frames posted to each connection, in the order in which the posts were made.
     pub(super) posts: RefCell<BTreeMap<ConnectionId, Vec<Bytes>>>,
     faulty: Cell<bool>,
     closed: Cell<bool>,
     connected: Cell<u32>,
 }
 
-/// A row of a log, as long as it was there.
+/// A row of a log, which is kept when the table has deleted it.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) id: String,
@@ -111,7 +111,7 @@ impl World {
         self.closed.get()
     }
 
-    /// No more work comes.
+    /// Lets the consumers end: no more work comes.
     pub(super) fn close(&self) {
         self.closed.set(true);
     }
@@ -125,12 +125,12 @@ impl World {
         connection
     }
 
-    /// The connection is gone for good.
+    /// Answers 410 to all later posts to a connection.
     pub(super) fn cut(&self, connection: &str) {
         self.connections.script(connection, Script::always(Outcome::gone()));
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Stops all faults but those of the open connections, which last until [`Self::mend`].
     pub(super) fn stop_faults(&self) {
         self.faulty.set(false);
         self.shard_queue.refuse_nothing();
@@ -140,13 +140,13 @@ impl World {
         self.connections.script(connection, Script::always(Outcome::ok()));
     }
 
-    /// Sends a message, as the `message` function takes it from API Gateway. It may refuse it for now.
+    /// Sends a message through the `message` function, which may refuse it for now.
     pub(super) async fn send(&self, connection: &str, subject: &str, frame: &Value) {
         let frame = event(events::frame(connection, subject, &frame.to_string()));
         let response = self.message.handle(frame, &Metrics::default()).await.unwrap();
         let reply: Value = serde_json::from_str(&response.body.unwrap()).unwrap();
         if reply["code"] == "rate_limited" {
-            // Its room falls behind: time jumps here, and hardly anything is drained while there are faults.
+            // The message's room falls behind: time jumps here, and hardly anything is drained while there are faults.
             assert!(reply["retryAfterMs"].is_u64(), "{reply}");
             return;
         }
@@ -167,12 +167,12 @@ impl World {
             }
         };
         tokio::time::timeout(Duration::from_secs(300), silent).await.expect("the queue is drained within minutes");
-        // What consumers that were killed have asked for is done before time is made to pass.
+        // The calls of consumers that were killed come to their end before time is made to pass.
         self.dynamodb.endpoint().settled().await;
         self.observe();
     }
 
-    /// Nothing is sent for a while: often for so long that the logs end.
+    /// Lets time pass in which nothing is sent, often so much that the logs end.
     pub(super) fn stay_silent(&self, random: &mut Rng) {
         let seconds = match random.u32(..3) {
             0 => random.u64(1..RETENTION),
@@ -204,7 +204,8 @@ impl World {
         }
     }
 
-    /// Reads a room's state: of each key it has the greatest message up to the number that is told with it, or a greater one.
+    /// Asserts that a room's state has, for each key, the greatest message up to the number that is told with it, or a
+    /// greater one.
     pub(super) async fn check_state(&self, room: &str, subject: &str) {
         let frame = json!({ "action": "getState", "roomId": room });
         let reply = self.session.request("reader=", subject, &frame).await;
@@ -229,7 +230,7 @@ impl World {
         self.logs.borrow().get(room).cloned().unwrap_or_default()
     }
 
-    /// When an entry expires, if it was in the table when last noted.
+    /// The time at which an entry expires, in seconds, if it was ever noted.
     pub(super) fn expiry(&self, room: &str, seq: u64) -> Option<u64> {
         self.logs.borrow().get(room)?.get(&seq).map(|row| row.expires_at)
     }

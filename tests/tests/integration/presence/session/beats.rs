@@ -1,5 +1,5 @@
 //! The effects of a member's `sync`: it renews the lease, tells the version of presence, and has rooms looked at that
-//! were not for long.
+//! nobody has looked at for long.
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -128,7 +128,7 @@ async fn a_members_row_that_is_about_to_expire_lasts_longer_with_its_data() {
     assert!(present_until(&renewed) > world.clock.unix_seconds() + LEASE - 2);
 }
 
-/// This happens when `LIFECYCLE_ROOMS` is set on a running stack.
+/// `LIFECYCLE_ROOMS` may be set on a running stack.
 #[tokio::test]
 async fn rows_of_connections_that_did_not_count_yet_do_where_everybody_counts() {
     let world = World::new();
@@ -282,7 +282,7 @@ async fn what_presence_cannot_do_is_left_out_and_the_rooms_are_served() {
     }
 }
 
-/// The connection's rows are read as they were a moment ago.
+/// The connection's rows are read eventually consistently: as they were a moment ago.
 #[tokio::test]
 async fn a_sync_that_does_not_see_a_member_yet_leaves_its_row_as_it_is() {
     let world = World::new();
@@ -306,7 +306,7 @@ async fn a_sync_that_does_not_see_a_member_yet_leaves_its_row_as_it_is() {
     }
 }
 
-/// The row was read before it was deleted, or while it was another's.
+/// The row is deleted between the read and the renewal of a sync.
 #[tokio::test]
 async fn a_row_that_is_gone_meanwhile_does_not_come_back_by_a_renewal() {
     let world = World::new();

@@ -69,7 +69,7 @@ async fn a_room_without_presence_costs_not_a_call_nor_a_unit_nor_a_byte_more() {
     assert_eq!(with, without);
 }
 
-/// Nor has the role the rights for more.
+/// In a stack that keeps presence no more, the function's role lacks the rights for further calls.
 #[tokio::test]
 async fn a_room_that_has_presence_no_more_costs_nothing_more() {
     let world = World::with_lease(60);
@@ -173,7 +173,7 @@ async fn fifty_rooms_of_a_member_are_one_read_a_sync() {
     assert_eq!(presence_reads, 1);
 }
 
-/// Joins of one moment, in another environment each.
+/// Joins within one second, each in an environment of its own.
 #[tokio::test]
 async fn joins_of_one_second_have_one_tick_in_the_queue() {
     let world = World::new();

@@ -149,7 +149,7 @@ async fn no_page_is_of_an_older_list_than_the_one_before() {
     assert_eq!(page(None, None).await, 10);
 }
 
-/// API Gateway takes no frame above 128 KiB: a client that got none would ask for ever.
+/// API Gateway takes no frame above 128 KiB: a client that got no reply would ask for ever.
 #[tokio::test]
 async fn beside_the_largest_message_a_list_is_shorter_and_goes_on() {
     let world = World::new();

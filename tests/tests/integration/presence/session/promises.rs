@@ -14,7 +14,7 @@ use super::world::{Environment, LEASE, World, sync_of};
 /// The queue's delay, in microseconds.
 const DELAY: u64 = 3_000_000;
 
-/// Between a change and a look at it there is at least this, in microseconds: an index follows its table within a second.
+/// The least time between a change and a look at it, in microseconds: an index follows its table within a second.
 const LEAST: u64 = 1_000_000;
 
 const SECOND: u64 = 1_000_000;
@@ -28,7 +28,7 @@ fn environments(world: &World, lease_seconds: u64) -> Vec<Environment> {
     [200, 0, -200].map(environment).into()
 }
 
-/// P2. Times are as the world's clock shows them, which no environment sees.
+/// P2. Times are those of the world's clock, whatever the environments' own clocks show.
 async fn every_change_is_followed_by_a_look(seed: u64) {
     let (world, mut random) = (World::new(), Rng::with_seed(seed));
     let environments = environments(&world, LEASE);
@@ -79,10 +79,10 @@ fn every_change_whose_tick_was_sent_is_followed_by_a_look_a_second_later() {
     for_each_seed("looks", 6, every_change_is_followed_by_a_look);
 }
 
-/// A simple form of the function `presence`: some time after each tick it reads the rows, and publishes them.
+/// A simple form of the function `presence`: three seconds after each tick it reads the rows, and publishes them.
 #[derive(Default)]
 struct Publisher {
-    /// When the next tick is due that was taken, by room.
+    /// The times at which the ticks that were taken are due, each with its room.
     due: Vec<(u64, String)>,
     seen: usize,
     /// The published members, by room.
@@ -108,7 +108,7 @@ impl Publisher {
     }
 }
 
-/// P7, with a lease of a minute: members beat as they are told to, and one of them falls silent, of whom nobody ever tells.
+/// P7, with a lease of a minute: members beat as they are told to, and one of them falls silent, which nobody reports.
 async fn nobody_who_is_gone_is_present_for_longer_than_two_leases(seed: u64, room: &str) {
     let lease = 60;
     let (world, mut random) = (World::with_lease(lease), Rng::with_seed(seed));

@@ -28,7 +28,7 @@ use crate::log::client;
 
 const ROOM: &str = "chat:1";
 
-/// `PRESENCE_DELAY_SECONDS`, and what a room's pace is at the least.
+/// `PRESENCE_DELAY_SECONDS`. A small room's pace, one second, is shorter.
 const DELAY: u64 = 3;
 
 /// The bus of a stack without lifecycle events.
@@ -72,7 +72,7 @@ impl Publisher {
         Self { function, clock: clock.clone(), looks: 0 }
     }
 
-    /// Has a tick that is sent now handled when its delay is over.
+    /// Sends a tick, and has it handled when its delay is over.
     async fn look(&mut self) {
         self.looks += 1;
         let tick = QueueRecord::new(&format!("tick-{}", self.looks), ROOM, json!({ "v": 1, "roomId": ROOM }));
@@ -114,7 +114,7 @@ async fn a_publication_takes_the_calls_of_the_design() {
         let operations: Vec<_> = taken.iter().map(|call| call.operation.as_str()).collect();
         assert_eq!(operations, expected, "{members} members");
         assert_eq!(publisher.function.broadcasts.sent(), 1);
-        // Sixteen rows are half a unit, and more if they are as short as these.
+        // Half a unit reads sixteen rows, and more of rows as short as these.
         let units: f64 = pages.iter().map(|call| call.units).sum();
         assert!(units <= members as f64 / 32.0 + 0.5 * pages.len() as f64, "{members} members: {units} units");
 
@@ -158,7 +158,7 @@ async fn publications_cost_what_the_model_says() {
         }
         publisher.look().await;
         counts.add_calls(calls(&world.dynamodb, &mut since).into_iter().map(|call| call.operation));
-        // The function that posts it reads the room once more.
+        // The function that posts the publication reads the room once more.
         counts.add_calls(["Query"]);
         let row = world.dynamodb.endpoint().calls_of("PutItem").pop().unwrap();
         counts.add("Posts", row.body["Item"]["connections"]["N"].as_str().unwrap().parse().unwrap());

@@ -40,7 +40,7 @@ async fn who_does_not_want_to_be_listed_counts_only_where_everybody_does() {
         let joined = world.join("ann-1=", room).await;
         assert!(joined.reply.get("presence").is_none() && joined.reply.get("now").is_none(), "{}", joined.reply);
         assert_eq!(presence_of(&world.row("ann-1=", room)), (counted.then_some(room), false, None), "{room}");
-        // As with the handshake.
+        // A handshake that joins the room puts the same row.
         assert_eq!(world.session.connect("bob-1=", room).await.status, 200);
         assert_eq!(presence_of(&world.row("bob-1=", room)), (counted.then_some(room), false, None), "{room}");
     }

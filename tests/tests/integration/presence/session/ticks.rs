@@ -1,4 +1,4 @@
-//! When the queue is told that a room's members may have changed.
+//! Ticks: the queue is told each time that a room's members may have changed.
 
 use std::num::NonZeroU32;
 

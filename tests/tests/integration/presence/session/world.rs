@@ -104,7 +104,7 @@ impl World {
         join(request, meanwhile).await.0
     }
 
-    /// Lets seconds pass, to the beginning of one.
+    /// Lets time pass to the beginning of the second that is so many seconds after this one.
     pub(super) fn pass(&self, seconds: u64) {
         let into_second = self.clock.unix_micros() % 1_000_000;
         self.clock.advance(Duration::from_micros(seconds * 1_000_000 - into_second));
@@ -148,7 +148,7 @@ impl World {
         self.dynamodb.seed_raw_row(&row);
     }
 
-    /// Writes a log of one message that takes as many bytes in a frame as there may be.
+    /// Writes a log of one message that takes about as many bytes in a frame as a message may take.
     pub(super) fn seed_largest_message(&self, room: &str) {
         let (now, expires_at) = (self.clock.unix_millis(), self.clock.unix_seconds() + 3_600);
         // The entry's names and numbers take some hundred bytes.
@@ -196,7 +196,6 @@ impl Environment {
         Self(function.with_presence(rooms, Some(queue.clone())))
     }
 
-    /// Handles an event.
     pub(super) async fn handle(&self, socket_event: Value) -> Answer {
         let metrics = Metrics::default();
         let response = self.0.handle(event(socket_event), &metrics).await.unwrap();
@@ -205,7 +204,7 @@ impl Environment {
         Answer { status: response.status_code, reply, ticks }
     }
 
-    /// Sends a frame of a connection. Its subject is the beginning of its name: `ann-1=` is one of Ann's.
+    /// Sends a frame of a connection, whose subject is the beginning of its name: `ann-1=` is one of Ann's.
     pub(super) async fn ask(&self, connection: &str, frame: Value) -> Answer {
         self.handle(events::frame(connection, subject(connection), &frame.to_string())).await
     }
@@ -245,12 +244,11 @@ impl TickQueue {
         self.state.is_down.set(is_down);
     }
 
-    /// The number of calls.
     pub(super) fn calls(&self) -> usize {
         self.state.calls.get()
     }
 
-    /// The ticks that it has taken, each with when that was, in microseconds since the Unix epoch.
+    /// The ticks that the queue has taken, each with its time in microseconds since the Unix epoch.
     pub(super) fn taken(&self) -> Vec<(u64, Record)> {
         self.state.taken.borrow().clone()
     }

@@ -91,7 +91,7 @@ fn has_hole(model: &Numbering, world: &World, after: u8, read: &[usize]) -> bool
     jumps.next().is_some() || !is_start
 }
 
-/// The client is told: these entries, up to a head; whether something is gone, which was where numbers jump.
+/// Tells the client these entries up to a head, and whether something is gone, which was where numbers jump.
 fn tell(world: &mut World, entries: &[usize], truncated: bool, head: u8, to: usize) {
     let (after, position) = (world.reader.asked, world.reader.position);
     let end = entries.last().map_or(u8::MAX, |last| world.entries[*last].number);
