@@ -86,6 +86,25 @@ async fn a_message_that_was_deleted_from_between_others_is_told_to_be_gone() {
     assert_eq!(facts(&room.sync(log[2]).await), (log[3], vec![log[3]], false, false));
 }
 
+/// A log that was started anew lacks its first message, or the one after that.
+#[tokio::test]
+async fn a_hole_at_the_start_of_a_log_is_no_part_of_the_jump() {
+    for lost in [0, 1] {
+        let room = Room::new();
+        let old = room.log(&["a", "b"]).await;
+        room.clock.advance(Duration::from_secs(RETENTION - 60 - 3));
+        let mut new = room.log(&["c", "d", "e"]).await;
+        assert!(new[0] > old[1] + 1, "{new:?} after {old:?}");
+        let rows = room.dynamodb.log(ROOM);
+        let lost = new.remove(lost);
+        room.dynamodb.expire_log(ROOM, lost);
+        room.dynamodb.seed_log(rows.into_iter().filter(|row| row["seq"].as_u64() < Some(lost)));
+        for page in [room.sync(old[1]).await, room.join(Some(old[1])).await] {
+            assert_eq!(facts(&page), (new[1], new.clone(), false, true), "{lost} is gone");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_message_whose_row_cannot_be_read_is_told_to_be_gone() {
     let room = Room::new();
