@@ -50,7 +50,10 @@ pub struct Frame {
 pub enum EventError {
     /// The event type is unknown or missing.
     #[error("not a WebSocket event: eventType is {0:?}")]
-    Type(Option<String>),
+    UnknownType(Option<String>),
+    /// The route leads to the wrong function.
+    #[error("a connection begins or ends: `$connect` and `$disconnect` are routes of `session`, and this is `message`")]
+    OfSession,
     /// A field that every event of its type has is missing.
     #[error("the event has no {0}")]
     Missing(&'static str),
@@ -79,7 +82,7 @@ impl TryFrom<ApiGatewayWebsocketProxyRequest> for SocketEvent {
                 message_id: context.message_id.clone().ok_or(EventError::Missing("messageId"))?,
                 body: event.body.filter(|_| !event.is_base64_encoded),
             })),
-            other => Err(EventError::Type(other.map(str::to_owned))),
+            other => Err(EventError::UnknownType(other.map(str::to_owned))),
         }
     }
 }
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn refuses_other_events() {
-        assert!(matches!(parse("PING", json!({})), Err(EventError::Type(_))));
+        assert!(matches!(parse("PING", json!({})), Err(EventError::UnknownType(_))));
         let nobody = json!({"requestContext": {"eventType": "MESSAGE", "connectionId": "c", "connectedAt": 1, "requestTimeEpoch": 2, "messageId": "m"}});
         assert!(matches!(parse("MESSAGE", nobody), Err(EventError::Subject)));
     }

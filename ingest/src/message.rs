@@ -52,9 +52,7 @@ impl<S: Sink, E: EphemeralSink, L: Lookout, C: Clock> MessageFunction<S, E, L, C
         let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let frame = match event.payload.try_into()? {
             SocketEvent::Frame(frame) => frame,
-            SocketEvent::Connect { .. } | SocketEvent::Disconnect { .. } => {
-                return Err(EventError::Type(Some("a connection's; those belong to the session function".into())));
-            }
+            SocketEvent::Connect { .. } | SocketEvent::Disconnect { .. } => return Err(EventError::OfSession),
         };
         Ok(self.serve(&frame, trace.as_ref(), deadline, metrics).await.counted(metrics))
     }
