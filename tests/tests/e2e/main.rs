@@ -169,7 +169,7 @@ fn main() -> ExitCode {
         events::the_failure_queue_is_drained_by_itself,
         events::an_event_of_another_type_is_kept_where_it_can_be_read,
         events::an_event_that_is_no_message_goes_to_the_dead_letter_queue_with_its_reason,
-        gone::a_killed_client_leaves_no_row_after_the_next_broadcast,
+        gone::a_killed_clients_rows_go_with_its_disconnect,
         gone::rows_whose_disconnect_was_lost_go_with_the_next_broadcast_but_young_ones_stay,
         gone::a_client_whose_row_was_lost_hears_again_after_its_next_sync,
         gone::a_living_connection_that_is_said_to_be_gone_is_closed_and_comes_back,
