@@ -110,7 +110,6 @@ fn beside_messages(runtime: &Runtime, stacks: &Arc<Stacks>) -> Vec<Trial> {
         state::a_joiner_has_the_newest_value_of_each_key,
         state::state_comes_in_pages,
         state::an_expired_value_is_absent_and_its_versions_are_remembered,
-        state::messages_with_a_key_are_sent_with_the_right_to_state,
         state::a_stack_without_state_leaves_it_out,
         state::a_stack_without_presence_refuses_what_needs_it,
         ephemeral::typing_is_seen_and_leaves_no_trace,
