@@ -180,7 +180,7 @@ fuzz: setup-fuzz ## Hostile input for a target until something breaks: make fuzz
 .PHONY: chaos
 chaos: ## Everything goes wrong at once on a local stack, for a while: make chaos MINUTES=10; tests/chaos/REPORT.md
 chaos: lambda $(VENV)/local/.ready
-	@ROOMCAST_CHAOS_MINUTES="$(MINUTES)" $(STEP) "chaos for $(MINUTES) minutes" \
+	@ROOMCAST_SEEDS=1 ROOMCAST_CHAOS_MINUTES="$(MINUTES)" $(STEP) "chaos for $(MINUTES) minutes" \
 		cargo test --package tests --test e2e --locked -- --exact chaos::for_minutes
 
 .PHONY: mutants

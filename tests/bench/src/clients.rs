@@ -9,9 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use testkit::programs::built;
 
 use crate::figures::Series;
-use crate::machine::{ConnectionsServer, program};
+use crate::machine::ConnectionsServer;
 
 /// Connections that each client opens. boto3's loop needs only one, and HTTP/2 carries as many requests on one.
 pub(crate) const CONNECTIONS: usize = 64;
@@ -78,7 +79,7 @@ impl Client {
         let (connections, seconds) = (CONNECTIONS.to_string(), time.as_secs_f64().to_string());
         let whole_seconds = time.as_secs().to_string();
         let bench = |client| {
-            let mut command = Command::new(program("bench"));
+            let mut command = Command::new(built("bench"));
             command.args(["post", "--client", client, "--url", url, "--connections", &connections]);
             command.args(["--seconds", &seconds]);
             command

@@ -5,11 +5,12 @@ use std::process::Command;
 use serde_json::json;
 use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, MESSAGES_TABLE};
 use testkit::events::frame;
+use testkit::programs::built;
 use testkit::runtime_api::Function;
 use testkit::secrets_manager::SECRET_ARN;
 
 use crate::figures::Series;
-use crate::machine::{Backing, ConnectionsServer, program};
+use crate::machine::{Backing, ConnectionsServer};
 
 /// All functions.
 pub(crate) const FUNCTIONS: [&str; 6] = ["authorizer", "session", "message", "relay", "fanout", "ephemeral"];
@@ -113,7 +114,7 @@ fn configured(name: &str, backing: &Backing, server: &ConnectionsServer) -> Func
 
 /// Megabytes (10^6 bytes) of a function's deployment package, compressed as well as zip can.
 fn zip_mb(name: &str) -> Result<f64, String> {
-    let output = Command::new("python3").arg("tests/bench/zip_size.py").arg(program(name)).output();
+    let output = Command::new("python3").arg("tests/bench/zip_size.py").arg(built(name)).output();
     let output = output.map_err(|error| format!("python3: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let bytes: f64 = said.trim().parse().map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,16 +12,12 @@ use testkit::aws_server::{AwsServer, QueuedMessage};
 use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX};
 use testkit::events::QueueRecord;
 use testkit::fast_server::Stats;
+use testkit::programs::built;
 use testkit::runtime_api::Function;
 use testkit::secrets_manager::SecretsManager;
 
 /// The name of the shard queue.
 const SHARD_QUEUE: &str = "shards.fifo";
-
-/// A program that was built along with this one.
-pub(crate) fn program(name: &str) -> PathBuf {
-    std::env::current_exe().expect("the path of this program").with_file_name(name)
-}
 
 /// The posts that an account refuses, and the time of a post.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +74,7 @@ impl ConnectionsServer {
     }
 
     fn start_with(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        let mut command = Command::new(program("connections-server"));
+        let mut command = Command::new(built("connections-server"));
         let mut child =
             command.args(arguments).stdout(Stdio::piped()).spawn().expect("connections-server, built along with this");
         let mut url = String::new();

@@ -30,6 +30,7 @@ pub mod http_server;
 pub mod issuer;
 pub mod plot;
 pub mod presence_view;
+pub mod programs;
 pub mod runtime_api;
 pub mod secrets_manager;
 pub mod seeds;

@@ -62,6 +62,11 @@ fn run_one<F: Future<Output = ()>>(run: &(impl Fn(u64) -> F + Sync), seed: u64) 
     LocalSet::new().block_on(&runtime, run(seed));
 }
 
+/// The first of the seeds, for a test that takes too long for several.
+pub fn one() -> u64 {
+    seeds(1)[0]
+}
+
 fn seeds(count: usize) -> Vec<u64> {
     let of = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")));
     match (of(SEED), of(SEEDS)) {

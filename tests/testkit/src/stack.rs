@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::aws_sdk::sdk_config;
 use crate::events::everywhere;
+use crate::programs::built;
 use crate::websocket::{Client, Handshake, Refused};
 use runner::Runner;
 
@@ -127,7 +128,7 @@ impl LocalStack {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace's folder");
         let state = StateFolder::new(workspace);
         let code = state.folder.join("code");
-        stage_functions(&workspace.join("target/debug"), &code);
+        stage_functions(&code);
         arguments.extend(["--state".to_owned(), state.folder.display().to_string()]);
         arguments.extend(["--code".to_owned(), code.display().to_string()]);
         arguments.extend(["--port", "0", "--exit-on-stdin-eof"].map(str::to_owned));
@@ -222,11 +223,11 @@ impl LocalStack {
 
 /// Links the programs that `cargo build` made into the folder that the runner reads. It does not use `target/lambda`,
 /// where a deployment puts functions for another machine.
-fn stage_functions(built: &Path, code: &Path) {
+fn stage_functions(code: &Path) {
     for name in FUNCTIONS {
         let folder = code.join(name);
         std::fs::create_dir_all(&folder).expect("a folder for a function");
-        let built = built.join(name);
+        let built = built(name);
         let link = std::fs::hard_link(&built, folder.join("bootstrap"));
         link.unwrap_or_else(|error| panic!("{}: {error}; `cargo build --workspace --bins` makes it", built.display()));
     }

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::events::{put, put_all};
 use crate::stacks::{ALARM_MINUTE, Behaviour, FaultyStack, Stacks};
 use crate::tables::{enqueue, queue_url, received};
-use crate::wait::until;
+use crate::wait::{seed, until};
 
 /// Every alarm of the template.
 const ALARMS: [&str; 20] = [
@@ -202,7 +202,8 @@ pub(crate) async fn undelivered_posts_ring_until_they_arrive(stacks: &Stacks) {
     let alarms = Alarms::of(stack);
     alarms.is_quiet("undelivered").await;
     let bob = stack.connect_with(&Handshake::token(&stack.token("alarms-bob")).room("alarms-lost")).await.unwrap();
-    posts.behave(Behaviour::Lose { share: 1.0, random: fastrand::Rng::new() });
+    let seed = seed();
+    posts.behave(Behaviour::Lose { share: 1.0, random: fastrand::Rng::with_seed(seed.0) });
     let mut number = 0;
     let message = async || {
         number += 1;

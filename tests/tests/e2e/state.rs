@@ -148,27 +148,6 @@ pub(crate) async fn an_expired_value_is_absent_and_its_versions_are_remembered(s
     assert_eq!(join(&bob, room).await["state"], json!([]));
 }
 
-pub(crate) async fn messages_with_a_key_are_sent_with_the_right_to_state(stacks: &Stacks) {
-    let stack = stacks.shared().await;
-    let connect = async |rights: Value| {
-        let expiry = now().as_secs() + 600;
-        let claims = json!({ "sub": "chatter", "exp": expiry, "rooms": { "state:rights": rights } });
-        stack.connect_with(&Handshake::token(&stack.token_with(&claims))).await.unwrap()
-    };
-    let plain = json!({ "action": "sendMessage", "roomId": "state:rights", "data": 1 });
-    let keyed = json!({ "action": "sendMessage", "roomId": "state:rights", "key": "k", "data": 1 });
-    let chatter = connect(json!(["join", "send"])).await;
-    chatter.request_for("accepted", plain.clone()).await;
-    assert_eq!(chatter.request_for("error", keyed.clone()).await["code"], "forbidden");
-    let feed = connect(json!(["send", "state"])).await;
-    feed.request_for("accepted", keyed).await;
-    feed.request_for("accepted", plain).await;
-    // Reading state takes the right to join.
-    let get = json!({ "action": "getState", "roomId": "state:rights" });
-    assert_eq!(feed.request_for("error", get.clone()).await["code"], "forbidden");
-    chatter.request_for("state", get).await;
-}
-
 /// The bus stack has neither state, presence nor ephemeral messages.
 pub(crate) async fn a_stack_without_state_leaves_it_out(stacks: &Stacks) {
     let stack = stacks.bus().await;

@@ -21,12 +21,11 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
     }
 }
 
-/// A seed of random choices, told when the scenario fails; `ROOMCAST_SEED` sets it.
+/// A seed of random choices, told when the scenario fails.
 pub(crate) struct Seed(pub(crate) u64);
 
 pub(crate) fn seed() -> Seed {
-    let chosen = std::env::var("ROOMCAST_SEED").ok().map(|seed| seed.parse().expect("ROOMCAST_SEED is a number"));
-    Seed(chosen.unwrap_or_else(|| fastrand::u64(..)))
+    Seed(testkit::seeds::one())
 }
 
 impl Drop for Seed {

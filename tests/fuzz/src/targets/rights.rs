@@ -8,7 +8,7 @@ use shared::{
     rights::{ALL, Right, Rights, RightsTemplate},
 };
 
-use crate::promises::value;
+use crate::promises::{assert_harmless, value};
 
 pub(super) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -16,18 +16,20 @@ pub(super) fn run(input: &[u8]) {
     let json = lines.next().unwrap_or_default();
     let subject = Subject::parse(lines.next().unwrap_or_default()).unwrap_or_else(|_| Subject::parse("alice").unwrap());
     let room = RoomId::parse(lines.next().unwrap_or_default()).unwrap_or_else(|_| RoomId::parse("chat:1").unwrap());
-    match serde_json::from_str::<Rights>(json) {
-        Ok(rights) => {
-            let written = serde_json::to_string(&rights).unwrap();
-            assert_eq!(serde_json::from_str::<Rights>(&written).unwrap(), rights);
-            check(&rights, &model(json, None), &subject, &room);
-        }
-        Err(error) => assert!(!error.to_string().is_empty()),
+    // Nobody is told why rights are refused: a token's refusal names the claim, which the target `tokens` looks at.
+    if let Ok(rights) = serde_json::from_str::<Rights>(json) {
+        let written = serde_json::to_string(&rights).unwrap();
+        assert_eq!(serde_json::from_str::<Rights>(&written).unwrap(), rights);
+        check(&rights, &model(json, None), &subject, &room);
     }
-    if let Ok(template) = RightsTemplate::parse(json) {
-        let rights = template.of(&subject);
-        check(&rights, &model(json, Some(&subject)), &subject, &room);
-        check_named(json, &subject, &room);
+    match RightsTemplate::parse(json) {
+        Ok(template) => {
+            let rights = template.of(&subject);
+            check(&rights, &model(json, Some(&subject)), &subject, &room);
+            check_named(json, &subject, &room);
+        }
+        // The operator, whose template it is, is told the whole pattern.
+        Err(error) => assert_harmless(&error.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::process::Process;
 use super::{Api, Environment, INIT_TIMEOUT, InitError, PATIENCE, Shared, init_error};
 use crate::http_server::HttpServer;
+use crate::programs::built;
 
 /// The X-Ray header of an invocation that is not traced.
 const NOT_TRACED: &str = "Root=1-00000000-000000000000000000000000;Sampled=0";
@@ -66,11 +67,7 @@ impl Function {
     /// # Panics
     /// When it has not been built.
     pub fn of_workspace(name: &str) -> Self {
-        let test = std::env::current_exe().unwrap();
-        // target/{profile}/deps/{test} for tests, target/{profile}/{program} for programs.
-        let folder = test.parent().unwrap();
-        let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
-        let program = profile.join(name);
+        let program = built(name);
         assert!(program.is_file(), "{} is missing: cargo build -p ingest -p fanout", program.display());
         Self::new(program).env("STACK_NAME", "test").env("FUNCTION", name)
     }

@@ -11,10 +11,11 @@ pub(crate) mod remedies;
 pub(crate) mod smoke;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use testkit::programs::built;
 use testkit::stack::LocalStack;
 
 /// The output of a command, and its exit code.
@@ -39,10 +40,9 @@ impl Said {
     }
 }
 
-/// The binary that `cargo build` made.
+/// The command's binary.
 pub(crate) fn program() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder");
-    workspace.join("target/debug/roomcast")
+    built("roomcast")
 }
 
 /// The command with these words, for a stack.
@@ -64,7 +64,7 @@ pub(crate) async fn roomcast_reading(stack: &LocalStack, words: &[&str], input: 
     let (mut command, input) = (command(stack, words), input.to_owned());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = move || {
-        let mut child = command.spawn().expect("target/debug/roomcast, which `make rust-test` builds");
+        let mut child = command.spawn().expect("the command, which `make cli` builds");
         let mut stdin = child.stdin.take().unwrap();
         // A command that refuses its arguments reads no input.
         let _ = stdin.write_all(input.as_bytes());

@@ -1,6 +1,6 @@
 //! The properties of a room's broadcast, and those that are violated without each rule.
 
-use super::broadcast::{COMPLETE, ENDS, IN_ORDER, NUMBERED_ONCE, Rule, Scenario};
+use super::broadcast::{COMPLETE, ENDS, IN_ORDER, NOTHING_LOST, NUMBERED_ONCE, ONLY_IN_FLIGHT, Rule, Scenario};
 use super::catalogue;
 use crate::{holds, is_violated};
 
@@ -55,9 +55,12 @@ fn all_ends_from_every_state() {
 /// Each rule that is taken away, the scenario in which that is noticed, and the property that breaks.
 #[test]
 fn each_rule_is_missed() {
-    use catalogue::{calm, ends, frames, jobs, late_letters, late_posts, late_sends, letters, members, pair, trouble};
-    let missed: [(&[Rule], Scenario, &'static str); 23] = [
+    use catalogue::{
+        calm, ends, frames, jobs, late_letters, late_posts, late_sends, letters, members, pair, repeats, trouble,
+    };
+    let missed: [(&[Rule], Scenario, &'static str); 25] = [
         (&[Rule::ConditionalAppend, Rule::HeldAppends], letters(), NUMBERED_ONCE),
+        (&[Rule::ConditionalAppend, Rule::HeldAppends], letters(), NOTHING_LOST),
         (&[Rule::FindKnown], pair(), NUMBERED_ONCE),
         (&[Rule::ReadAgain], letters(), IN_ORDER),
         (&[Rule::Floor], letters(), IN_ORDER),
@@ -69,6 +72,7 @@ fn each_rule_is_missed() {
         (&[Rule::HeldPosts], pair(), IN_ORDER),
         (&[Rule::HeldSaves], trouble(), IN_ORDER),
         (&[Rule::ReadProgress], ends(), ENDS),
+        (&[Rule::ReadProgress], repeats(), ONLY_IN_FLIGHT),
         (&[Rule::CutAtNumber], trouble(), COMPLETE),
         (&[Rule::NameMissing], pair(), COMPLETE),
         (&[Rule::SkipAfterMiss], frames(), IN_ORDER),

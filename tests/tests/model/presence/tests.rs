@@ -1,7 +1,7 @@
 //! The properties that hold, and those that are violated without each rule.
 
-use super::client::{self, Following, LISTED};
-use super::publisher::{self, CAUGHT_UP, EVENTS, FRAMES, ONE_LIST, Publishing, STAYS};
+use super::client::{self, Following, LISTED, NEVER_BACK};
+use super::publisher::{self, CAUGHT_UP, EVENTS, FRAMES, IN_ORDER, ONE_LIST, Publishing, STAYS};
 use crate::{holds, is_kept, is_violated};
 
 fn publishing() -> Publishing {
@@ -25,13 +25,14 @@ fn a_client_follows_frames_that_are_lost_doubled_reordered() {
 #[test]
 fn each_rule_of_publishing_is_missed() {
     use publisher::Rule::{By, Check, Condition, Delay, DoneLast, Hold, Renew, TickAfterWrite};
-    let missed: [(&'static [publisher::Rule], _); 10] = [
+    let missed: [(&'static [publisher::Rule], _); 11] = [
         (&[TickAfterWrite], CAUGHT_UP),
         (&[Delay], CAUGHT_UP),
         (&[Check], CAUGHT_UP),
         (&[Renew], STAYS),
         (&[By], EVENTS),
         (&[By], FRAMES),
+        (&[By], IN_ORDER),
         (&[DoneLast], EVENTS),
         (&[Hold], CAUGHT_UP),
         (&[Hold], EVENTS),
@@ -54,8 +55,10 @@ fn ticks_that_are_held_twice_never_give_a_rev_two_lists() {
 #[test]
 fn each_rule_of_following_is_missed() {
     use client::Rule::{After, IgnoreOld, MergeFollowing, OverPages};
-    for rule in [After, IgnoreOld, MergeFollowing, OverPages] {
+    let missed =
+        [(After, LISTED), (IgnoreOld, LISTED), (IgnoreOld, NEVER_BACK), (MergeFollowing, LISTED), (OverPages, LISTED)];
+    for (rule, property) in missed {
         let without = Some(rule);
-        is_violated(&format!("presence without {rule:?}"), LISTED, Following { without, ..following() });
+        is_violated(&format!("presence without {rule:?}"), property, Following { without, ..following() });
     }
 }

@@ -20,6 +20,8 @@ enum Rule {
     ConfirmLetters,
     /// A dead letter's deduplication id is that of its record.
     LetterId,
+    /// The queue: a record in flight holds back all records of its group that come after it.
+    InFlightBlocks,
 }
 
 /// A scenario that is searched.
@@ -125,10 +127,15 @@ impl Groups {
         }
     }
 
-    /// Records that can be received: of a group that is in flight, none.
+    /// Records that can be received: of a group that is in flight, none. Without the rule, those that are not in flight
+    /// themselves.
     fn receivable(&self, world: &World) -> Vec<Record> {
-        let in_flight = |room: usize| world.consumers.iter().any(|consumer| !consumer.groups[room].records.is_empty());
-        world.queue.iter().copied().filter(|record| !in_flight(self.records[*record].0)).collect()
+        let is_held_back = |record: Record| {
+            let room = self.records[record].0;
+            let mut of_group = world.consumers.iter().flat_map(|consumer| &consumer.groups[room].records);
+            of_group.any(|in_flight| *in_flight == record || self.has(Rule::InFlightBlocks))
+        };
+        world.queue.iter().copied().filter(|record| !is_held_back(*record)).collect()
     }
 
     fn act(&self, world: &mut World, action: Action) {

@@ -1,6 +1,6 @@
 //! The properties that hold, and those that are violated without each rule.
 
-use super::{Groups, NO_HOPE, NOT_HELD_UP, NOTHING_LOST, Rule};
+use super::{Groups, IN_ORDER, NO_HOPE, NOT_HELD_UP, NOTHING_LOST, Rule};
 use crate::{holds, is_violated};
 
 /// Messages of two rooms, and two records that can never be broadcast.
@@ -22,6 +22,7 @@ fn each_rule_is_missed() {
         (Rule::FromTheFirst, NOTHING_LOST),
         (Rule::ConfirmLetters, NOTHING_LOST),
         (Rule::LetterId, NO_HOPE),
+        (Rule::InFlightBlocks, IN_ORDER),
     ];
     for (rule, property) in missed {
         is_violated(&format!("groups without {rule:?}"), property, Groups { without: Some(rule), ..groups() });

@@ -199,6 +199,10 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         if at_work.is_over {
             return;
         }
+        if !model.has(Rule::ReadOn) {
+            world.writers[writer].phase = Phase::Finish;
+            return;
+        }
         // The writer reads on from the entries that it knows, or reads the log anew if it knows none.
         let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
         let tail = match head(world, tail) {

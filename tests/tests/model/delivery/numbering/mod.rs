@@ -32,6 +32,8 @@ enum Rule {
     Search,
     /// Entries are appended on condition that their numbers are free.
     Condition,
+    /// A writer that finds its numbers taken, or the fence moved, reads on and appends its messages after that.
+    ReadOn,
     /// A log that is empty, or ends soon, is written to under the lock of its fence.
     Fence,
     /// The end of the log is read after the fence.

@@ -1,6 +1,6 @@
 //! The properties that hold, and those that are violated without each rule.
 
-use super::{CONSECUTIVE, CONVERGES, NUMBERED_ONCE, Numbering, ONE_NUMBER, Rule};
+use super::{CONSECUTIVE, CONVERGES, NOTHING_LOST, NUMBERED_ONCE, Numbering, ONE_NUMBER, Rule};
 use crate::{holds, is_violated};
 
 /// Two writers that crash anywhere, and a log that ends once.
@@ -67,6 +67,7 @@ fn each_rule_is_missed() {
         (Rule::Deduplicate, ONE_NUMBER, producers()),
         (Rule::Search, ONE_NUMBER, producers()),
         (Rule::Condition, NUMBERED_ONCE, lives()),
+        (Rule::ReadOn, NOTHING_LOST, lives()),
         (Rule::Fence, CONSECUTIVE, lives()),
         (Rule::LookAgain, CONSECUTIVE, lives()),
         (Rule::Margin, NUMBERED_ONCE, lives()),
