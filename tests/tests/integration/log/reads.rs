@@ -10,6 +10,7 @@ use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::clock::TestClock;
 use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 
+use super::rooms::{facts, seqs};
 use super::session::Session;
 use super::writer::{ROOM, append_with_head, batch, batch_of, client, message, writer};
 
@@ -60,14 +61,6 @@ impl Room {
         }
         self.session.request("c=", "alice", &frame).await
     }
-}
-
-fn seqs(page: &Value) -> Vec<u64> {
-    page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
-}
-
-pub(super) fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
-    (page["seq"].as_u64().unwrap(), seqs(page), page["more"] == true, page["truncated"] == true)
 }
 
 #[tokio::test]
