@@ -8,21 +8,10 @@ use shared::ConnectionId;
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::connections_server::{Outcome, Script};
 use testkit::dynamodb::ConnectionRow;
-use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
-use testkit::runtime_api::Environment;
+use testkit::events::QueueRecord;
 
+use super::progress::{invoke_briefly, start};
 use super::{World, invoke, message};
-
-const TIME: Duration = Duration::from_secs(4);
-
-async fn start(world: &World) -> Environment {
-    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
-    fanout.start().await.unwrap()
-}
-
-async fn invoke_briefly(fanout: &Environment, records: &[QueueRecord]) -> Vec<String> {
-    batch_item_failures(fanout.invoke_within(&queue_batch(records), TIME).await.response())
-}
 
 fn large(id: &str, bytes: usize) -> QueueRecord {
     QueueRecord::message("room", id, &json!("x".repeat(bytes)))
