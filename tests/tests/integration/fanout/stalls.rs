@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared::ConnectionId;
-use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::connections_server::{Outcome, Script};
 use testkit::dynamodb::ConnectionRow;
 use testkit::events::QueueRecord;
@@ -163,11 +163,18 @@ async fn who_joins_while_the_log_is_written_gets_the_message() {
     world.seed("room", "c", 3);
     let fanout = start(&world).await;
     assert_eq!(invoke(&fanout, &[message("room", "first")]).await, Vec::<String>::new());
-    world.dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_millis(1_500))));
+    let (dynamodb, hold) = (world.dynamodb.endpoint(), Hold::default());
+    dynamodb.clear_calls();
+    dynamodb.fault(Rule::on("PutItem", Fault::Held(hold.clone())));
     let joining = async {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        let is_page = |call: &Call| call.body["IndexName"].is_string() && call.status == Some(200);
+        dynamodb.wait_until("the page is read", |calls| calls.iter().any(is_page)).await;
+        dynamodb.wait_for("PutItem", 1).await;
         assert_eq!(world.dynamodb.log("room").len(), 1, "its head, as the joiner is told");
         world.seed("room", "late", 1);
+        // An append up to 100 ms counts as too short for a join in it.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        hold.release();
     };
     let records = [message("room", "second")];
     let (failed, ()) = tokio::join!(invoke(&fanout, &records), joining);
@@ -202,7 +209,7 @@ async fn a_throttled_row_of_progress_does_not_have_a_shard_posted_to_again() {
     let records: Vec<_> = (0..10).map(|n| message("room", &n.to_string())).collect();
     invoke(&fanout, &records).await;
     let job = world.job_records().remove(0);
-    let is_progress = |call: &testkit::aws_endpoint::Call| call.body["Item"]["upTo"].is_object();
+    let is_progress = |call: &Call| call.body["Item"]["upTo"].is_object();
     world.dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).when(is_progress).after(1).times(3));
     let mut receives = 1;
     while !invoke(&fanout, &[job.clone().received(receives)]).await.is_empty() {
