@@ -215,8 +215,14 @@ async fn read(request: http::Request<RecvStream>) -> Request {
         stream.flow_control().release_capacity(data.len()).unwrap();
         body.extend_from_slice(&data);
     }
-    let target = parts.uri.path().to_owned();
-    Request { method: parts.method, target, headers: parts.headers, body: body.into(), arrived: Instant::now() }
+    Request {
+        method: parts.method,
+        target: parts.uri.path().to_owned(),
+        headers: parts.headers,
+        body: body.into(),
+        tcp_connection: 0,
+        arrived: Instant::now(),
+    }
 }
 
 /// The API over HTTP/2, with ample time for an attempt.

@@ -1,5 +1,6 @@
 //! HTTP connections are kept, and replaced when the server does not keep them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,9 +45,12 @@ async fn connections_are_used_again_the_last_one_first<K: Kind>() {
     let (outcomes, ()) = tokio::join!(four, check);
     assert_eq!(outcomes, [Outcome::Delivered; 4]);
     for _ in 0..8 {
-        assert_eq!(post(&api, "c").await, Outcome::Delivered);
+        assert_eq!(post(&api, "last").await, Outcome::Delivered);
     }
     assert_eq!(server.tcp_connections(), 4);
+    let used: BTreeSet<_> =
+        server.connection("last").attempts.iter().map(|attempt| attempt.request.tcp_connection).collect();
+    assert_eq!(used.len(), 1, "by turns {used:?}");
 }
 
 async fn a_server_that_announces_the_end_of_a_connection_gets_every_post_once<K: Kind>() {
