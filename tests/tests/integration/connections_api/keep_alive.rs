@@ -1,18 +1,14 @@
 //! HTTP connections are kept, and replaced when the server does not keep them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fanout::connections_api::Outcome;
 use futures::future::join_all;
 use testkit::connections_server::{Outcome as Scripted, Script};
 use testkit::http_server::KeepAlive;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
-use super::{Kind, Signed, TIMEOUT, api, post, sdk_config, server, temporary_credentials};
+use super::{Kind, Signed, api, post, server};
 
 for_both_implementations!(
     a_connection_is_kept_after_every_answer,
@@ -90,38 +86,6 @@ async fn a_connection_that_keeps_breaking_is_tried_on_a_new_one_once() {
     assert_eq!(post(&api, "breaks").await, Outcome::Failed);
     assert_eq!(server.connection("breaks").posts, 2);
     assert_eq!(post(&api, "after").await, Outcome::Delivered);
-}
-
-/// Servers say "408 Request Timeout" to a connection that was idle, before they close it.
-#[tokio::test]
-async fn what_came_unasked_is_not_taken_for_the_next_answer() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}/production", listener.local_addr().unwrap());
-    let (answered, said) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (saying, has_said) = (answered.clone(), said.clone());
-    let serving = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(br#"{"type":"messages"}"#) {
-                stream.read_buf(&mut request).await.unwrap();
-            }
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            // The client must have read the answer before: otherwise the connection would not be kept at all.
-            saying.notified().await;
-            stream.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            has_said.notify_one();
-        }
-    });
-    let api = Signed::api(&sdk_config(temporary_credentials()), &endpoint, TIMEOUT);
-    for _ in 0..3 {
-        assert_eq!(post(&api, "c").await, Outcome::Delivered);
-        answered.notify_one();
-        said.notified().await;
-        // On loopback the bytes have arrived; the runtime notices them when it polls its sockets.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    serving.abort();
 }
 
 /// Connections take descriptors and threads to open, while those that are open are soon free.
