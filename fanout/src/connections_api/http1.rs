@@ -237,9 +237,27 @@ impl From<Http1Error> for TransportError {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::Credentials;
+    use bytes::Bytes;
     use tokio::io::duplex;
 
     use super::*;
+    use crate::connections_api::signature::{Method, Scope, SigningContext};
+
+    /// Servers say "408 Request Timeout" to a connection that was idle, before they close it.
+    #[tokio::test]
+    async fn what_came_unasked_is_not_taken_for_the_next_answer() {
+        let (stream, mut server) = duplex(1_024);
+        let mut connection = Http1Connection { stream: Box::new(stream), buffer: Vec::new() };
+        server.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let scope = Scope { region: "r".to_owned(), host: "host".to_owned(), path: "/live".to_owned() };
+        let credentials = Credentials::new("AKID", "secret", None, None, "test");
+        let context = Rc::new(SigningContext::new(&credentials, &scope, 0).unwrap());
+        let (path, body) = ("/live/@connections/c", Bytes::from("{}"));
+        let request = SignedRequest { method: Method::Post, path, body: &body, context, signature: [b'0'; 64] };
+        let exchanged = connection.exchange(&request).await;
+        assert!(matches!(exchanged, Err(Http1Error::Unanswered(_))), "{exchanged:?}");
+    }
 
     #[test]
     fn a_connection_that_was_idle_for_long_is_closed_with_all_that_were_idle_longer() {

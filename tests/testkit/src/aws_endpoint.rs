@@ -62,6 +62,9 @@ struct Shared {
     under_way: AtomicUsize,
 }
 
+/// The longest wait for a call that always comes on a machine that is merely busy; only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The path of a request that is not a call: it is answered when everything that was sent before it has been read.
 const BARRIER: &str = "/barrier";
 
@@ -138,6 +141,27 @@ impl AwsEndpoint {
         while self.shared.under_way.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Waits until the calls so far satisfy a condition.
+    ///
+    /// # Panics
+    /// When they do not within a minute.
+    pub async fn wait_until(&self, what: &str, condition: impl Fn(&[Call]) -> bool) {
+        let started = Instant::now();
+        while !condition(&self.shared.calls.lock().unwrap()) {
+            assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until so many calls of one operation have arrived.
+    ///
+    /// # Panics
+    /// When they do not within a minute.
+    pub async fn wait_for(&self, operation: &str, count: usize) {
+        let has_arrived = |calls: &[Call]| calls.iter().filter(|call| call.operation == operation).count() >= count;
+        self.wait_until(&format!("{count} calls of {operation}"), has_arrived).await;
     }
 
     /// Forgets the calls so far; rules stay.

@@ -37,6 +37,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The number of the TCP connection that it came over, from 1 in the order in which they were opened.
+    pub tcp_connection: u64,
     /// The time when the body was complete.
     pub arrived: Instant,
 }
@@ -220,22 +222,27 @@ async fn accept<H: Handler>(listener: TcpListener, handler: Arc<H>, shared: Arc<
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
-        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        let tcp_connection = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         // Without this, Nagle's algorithm would be measured instead of the client.
         stream.set_nodelay(true).unwrap();
         let keep_alive = *shared.keep_alive.lock().unwrap();
-        tokio::spawn(serve_connection(stream, keep_alive, Arc::clone(&handler)));
+        tokio::spawn(serve_connection(stream, tcp_connection, keep_alive, Arc::clone(&handler)));
     }
 }
 
-async fn serve_connection<H: Handler>(stream: tokio::net::TcpStream, keep_alive: KeepAlive, handler: Arc<H>) {
+async fn serve_connection<H: Handler>(
+    stream: tokio::net::TcpStream,
+    tcp_connection: u64,
+    keep_alive: KeepAlive,
+    handler: Arc<H>,
+) {
     let ending = Ending::default();
     let socket = Socket::new(stream, ending.clone());
     let last_response_written = Arc::new(Notify::new());
     let served = AtomicU64::new(0);
     let service = service_fn(|request: http::Request<Incoming>| {
         let number = served.fetch_add(1, Ordering::Relaxed) + 1;
-        answer(request, number, keep_alive, &handler, &ending, &last_response_written)
+        answer(request, (tcp_connection, number), keep_alive, &handler, &ending, &last_response_written)
     });
     let connection = http1::Builder::new().pipeline_flush(true).serve_connection(socket, service);
     tokio::pin!(connection);
@@ -252,7 +259,7 @@ async fn serve_connection<H: Handler>(stream: tokio::net::TcpStream, keep_alive:
 
 async fn answer<H: Handler>(
     request: http::Request<Incoming>,
-    number: u64,
+    (tcp_connection, number): (u64, u64),
     keep_alive: KeepAlive,
     handler: &Arc<H>,
     ending: &Ending,
@@ -267,7 +274,8 @@ async fn answer<H: Handler>(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-    let request = Request { method: head.method, target, headers: head.headers, body, arrived: Instant::now() };
+    let (method, headers) = (head.method, head.headers);
+    let request = Request { method, target, headers, body, tcp_connection, arrived: Instant::now() };
     let reply = match handler.handle(request).await {
         Answer::Reply(reply) => reply,
         Answer::Hang => std::future::pending().await,

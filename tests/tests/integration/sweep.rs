@@ -7,14 +7,14 @@ use aws_sdk_dynamodb::Client;
 use ingest::connections_api::{ApiError, ConnectionsApi};
 use ingest::presence::tick::Ticks;
 use ingest::sweep::{Sweep, SweepError, SweepSettings, Swept};
-use ingest::sweeper::SweeperFunction;
+use ingest::sweeper::{SweeperError, SweeperFunction};
 use lambda_runtime::{Context, LambdaEvent};
 use serde::de::IgnoredAny;
 use serde_json::json;
 use shared::metrics::Metrics;
 use shared::metrics::names::{EXAMINED, SWEPT, TICKS_SENT};
 use shared::store::connections::ConnectionTable;
-use shared::store::scan::{RowKey, RowTable};
+use shared::store::scan::RowTable;
 use shared::store::sweep::SweepPosition;
 use shared::{
     ConnectionId, RoomId, Subject,
@@ -55,6 +55,10 @@ impl World {
         RowTable::new(self.client(), CONNECTIONS_TABLE)
     }
 
+    fn position(&self) -> SweepPosition<SystemClock> {
+        SweepPosition::new(self.client(), CONGESTION_TABLE, SystemClock)
+    }
+
     fn sweep(&self, settings: SweepSettings) -> Sweep<SystemClock> {
         // One attempt of the SDK, so that each throttle is the sweep's own to wait for.
         let sdk = sdk_config("http://127.0.0.1:9").into_builder();
@@ -92,8 +96,12 @@ fn no_ticks() -> Ticks<SystemClock, FifoQueue> {
     Ticks::new(None, SystemClock)
 }
 
+/// A call of the schedule whose deadline has long passed: there is time for one page only.
+fn without_time() -> LambdaEvent<IgnoredAny> {
+    LambdaEvent::new(serde_json::from_str("{}").unwrap(), Context::default())
+}
+
 fn now() -> u64 {
-    use shared::clock::Clock;
     SystemClock.unix_seconds()
 }
 
@@ -167,18 +175,12 @@ async fn the_function_goes_on_where_its_time_was_up() {
     for number in 0..250 {
         world.server.close(&format!("gone-{number}"));
     }
-    let position = || SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
-    let function = SweeperFunction::new(position(), || world.sweep(SETTINGS), no_ticks());
-    // The deadline has long passed: there is time for one page only.
-    let call = async |metrics: &Metrics| {
-        let event: IgnoredAny = serde_json::from_str("{}").unwrap();
-        function.handle(LambdaEvent::new(event, Context::default()), metrics).await
-    };
+    let function = SweeperFunction::new(world.position(), || world.sweep(SETTINGS), no_ticks());
     let metrics = Metrics::default();
     for (left, is_complete) in [(150, false), (50, false), (0, true)] {
-        assert!(call(&metrics).await.is_ok());
+        assert!(function.handle(without_time(), &metrics).await.is_ok());
         assert_eq!(world.dynamodb.rows().len(), left);
-        assert_eq!(position().load().await.unwrap().is_none(), is_complete);
+        assert_eq!(world.position().load().await.unwrap().is_none(), is_complete);
     }
     assert_eq!((metrics.count(EXAMINED), metrics.count(SWEPT)), (250, 250));
 }
@@ -189,12 +191,10 @@ async fn the_function_begins_no_page_that_its_rate_has_no_time_for() {
     let world =
         World::new(ConnectionRow::many("c-", 250, "a").into_iter().map(|row| ConnectionRow { expires_at: 1, ..row }));
     let slow = SweepSettings { per_second: NonZeroU32::MIN, ..SETTINGS };
-    let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
-    let function = SweeperFunction::new(position, || world.sweep(slow), no_ticks());
+    let function = SweeperFunction::new(world.position(), || world.sweep(slow), no_ticks());
     // A page may take 200 s.
-    let mut context = Context::default();
-    context.deadline = SystemClock.unix_millis() + 150_000;
-    let event = LambdaEvent::new(serde_json::from_str("{}").unwrap(), context);
+    let mut event = without_time();
+    event.context.deadline = SystemClock.unix_millis() + 150_000;
     let swept = function.handle(event, &Metrics::default()).await.unwrap();
     assert_eq!((swept.examined, swept.expired), (100, 100));
 }
@@ -217,11 +217,10 @@ async fn rooms_in_which_somebody_was_present_who_is_swept_have_a_tick() {
     let dry = SweepSettings { is_dry: true, ..SETTINGS };
     let queue = FifoQueue::default();
     for (settings, ticked) in [(dry, vec![]), (SETTINGS, vec!["chat:1", "chat:2"])] {
-        let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
         let ticks = Ticks::new(Some(queue.clone()), SystemClock);
-        let function = SweeperFunction::new(position, || world.sweep(settings), ticks);
-        let (event, metrics) = (serde_json::from_str("{}").unwrap(), Metrics::default());
-        function.handle(LambdaEvent::new(event, Context::default()), &metrics).await.unwrap();
+        let function = SweeperFunction::new(world.position(), || world.sweep(settings), ticks);
+        let metrics = Metrics::default();
+        function.handle(without_time(), &metrics).await.unwrap();
         let rooms: Vec<_> = queue.sent().into_iter().map(|record| record.group_id).collect();
         assert_eq!(
             (rooms, metrics.count(TICKS_SENT)),
@@ -243,11 +242,9 @@ async fn rooms_at_whose_members_nobody_has_looked_for_a_lease_have_a_tick() {
     }
     let queue = FifoQueue::default();
     for settings in [SweepSettings { is_dry: true, ..SETTINGS }, SETTINGS] {
-        let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
         let ticks = Ticks::new(Some(queue.clone()), SystemClock);
-        let function = SweeperFunction::new(position, || world.sweep(settings), ticks);
-        let event = LambdaEvent::new(serde_json::from_str("{}").unwrap(), Context::default());
-        let swept = function.handle(event, &Metrics::default()).await.unwrap();
+        let function = SweeperFunction::new(world.position(), || world.sweep(settings), ticks);
+        let swept = function.handle(without_time(), &Metrics::default()).await.unwrap();
         assert_eq!((swept.examined, swept.deleted()), (3, 0));
         let rooms: Vec<_> = queue.sent().into_iter().map(|record| record.group_id).collect();
         assert_eq!(rooms, if settings.is_dry { vec![] } else { vec!["chat:1"] });
@@ -265,25 +262,27 @@ async fn a_sweep_that_fails_has_ticks_of_what_it_deleted() {
         }));
     }
     world.dynamodb.fault(Rule::on("DeleteItem", Fault::access_denied()).after(1));
-    let (queue, event) = (FifoQueue::default(), serde_json::from_str("{}").unwrap());
-    let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
+    let queue = FifoQueue::default();
     let ticks = Ticks::new(Some(queue.clone()), SystemClock);
-    let function = SweeperFunction::new(position, || world.sweep(SETTINGS), ticks);
-    assert!(function.handle(LambdaEvent::new(event, Context::default()), &Metrics::default()).await.is_err());
+    let function = SweeperFunction::new(world.position(), || world.sweep(SETTINGS), ticks);
+    assert!(function.handle(without_time(), &Metrics::default()).await.is_err());
     assert_eq!((queue.sent().len(), world.dynamodb.rows().len()), (1, 1));
 }
 
+/// The next call goes on with the page that failed, neither with the first page nor with the one behind.
 #[tokio::test]
 async fn a_page_that_fails_is_swept_again() {
-    let world = World::new(ConnectionRow::many("gone-", 3, "a"));
-    (0..3).for_each(|number| world.server.close(&format!("gone-{number}")));
-    world.dynamodb.fault(Rule::on("DeleteItem", Fault::access_denied()).times(1));
-    let position = SweepPosition::new(world.client(), CONGESTION_TABLE, SystemClock);
-    let key: RowKey = serde_json::from_str(r#"{"connectionId":"none=","roomId":"a"}"#).unwrap();
-    position.save(Some(&key)).await.unwrap();
-    assert_eq!(position.load().await.unwrap(), Some(key));
-    position.save(None).await.unwrap();
-    assert!(matches!(world.swept(SETTINGS).await, Err(SweepError::Store(_))));
-    assert_eq!(world.dynamodb.rows().len(), 3);
-    assert_eq!(world.swept(SETTINGS).await.unwrap().gone, 3);
+    let world = World::new(ConnectionRow::many("gone-", 150, "a"));
+    (0..150).for_each(|number| world.server.close(&format!("gone-{number}")));
+    // The second page fails at its eleventh row.
+    world.dynamodb.fault(Rule::on("DeleteItem", Fault::access_denied()).after(110).times(1));
+    let function = SweeperFunction::new(world.position(), || world.sweep(SETTINGS), no_ticks());
+    let call = || async { function.handle(without_time(), &Metrics::default()).await };
+    assert_eq!(call().await.unwrap().examined, 100);
+    let second_page = world.position().load().await.unwrap();
+    assert!(second_page.is_some());
+    assert!(matches!(call().await, Err(SweeperError::Sweep(SweepError::Store(_)))));
+    assert_eq!((world.dynamodb.rows().len(), world.position().load().await.unwrap()), (40, second_page));
+    assert_eq!(call().await.unwrap().gone, 40);
+    assert_eq!((world.dynamodb.rows().len(), world.position().load().await.unwrap()), (0, None));
 }

@@ -28,6 +28,7 @@ fn request(method: Method, target: &str, headers: &[(&str, &str)], body: &'stati
         target: target.to_owned(),
         headers,
         body: Bytes::from_static(body.as_bytes()),
+        tcp_connection: 1,
         arrived: Instant::now(),
     }
 }

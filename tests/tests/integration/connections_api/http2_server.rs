@@ -20,8 +20,8 @@ use tokio::task::AbortHandle;
 use super::{REGION, sdk_config, temporary_credentials};
 
 /// The running server. Ids: a status; `hangs`, never answered; `stalls`, after which nothing is answered on the whole
-/// connection, pings included; `goes-away`, answered, after which the server takes no more; `slow`, which takes a while;
-/// everything else is answered 200.
+/// connection, pings included; `goes-away`, answered, after which the server takes no more; everything else is
+/// answered 200.
 #[derive(Clone)]
 pub(crate) struct Http2Server {
     pub(crate) address: SocketAddr,
@@ -34,9 +34,6 @@ pub(crate) struct State {
     pub(crate) requests: Vec<Request>,
     /// Requests that were reset before their answer.
     pub(crate) resets: usize,
-    /// Requests that wait for their answer, of all sessions, and the most there ever were.
-    in_flight: usize,
-    pub(crate) max_in_flight: usize,
     sessions: Vec<AbortHandle>,
 }
 
@@ -107,26 +104,13 @@ impl Http2Server {
     async fn answer(self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let id = id(&request).to_owned();
         let request = read(request).await;
-        {
-            let mut state = self.state.lock().unwrap();
-            state.requests.push(request);
-            state.in_flight += 1;
-            state.max_in_flight = state.max_in_flight.max(state.in_flight);
+        self.state.lock().unwrap().requests.push(request);
+        if id == "hangs" {
+            let is_reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await.is_ok();
+            self.state.lock().unwrap().resets += usize::from(is_reset);
+        } else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let is_reset = match id.as_str() {
-            "hangs" => std::future::poll_fn(|cx| respond.poll_reset(cx)).await.is_ok(),
-            "slow" => {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                false
-            }
-            _ => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                false
-            }
-        };
-        let mut state = self.state.lock().unwrap();
-        state.in_flight -= 1;
-        state.resets += usize::from(is_reset);
         let mut response = Response::builder().status(StatusCode::from_bytes(id.as_bytes()).unwrap_or_default());
         if id == "429" {
             response = response.header(RETRY_AFTER, "2");
@@ -215,8 +199,14 @@ async fn read(request: http::Request<RecvStream>) -> Request {
         stream.flow_control().release_capacity(data.len()).unwrap();
         body.extend_from_slice(&data);
     }
-    let target = parts.uri.path().to_owned();
-    Request { method: parts.method, target, headers: parts.headers, body: body.into(), arrived: Instant::now() }
+    Request {
+        method: parts.method,
+        target: parts.uri.path().to_owned(),
+        headers: parts.headers,
+        body: body.into(),
+        tcp_connection: 0,
+        arrived: Instant::now(),
+    }
 }
 
 /// The API over HTTP/2, with ample time for an attempt.

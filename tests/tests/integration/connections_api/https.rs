@@ -7,7 +7,7 @@ use testkit::connections_server::{Outcome, Script};
 use testkit::fast_server::{FastServer, Options, Stats};
 use testkit::tls::TlsFront;
 
-use crate::fanout::{World, invoke, logged, message, tally};
+use crate::fanout::{World, invoke, message, tally};
 
 async fn world() -> (World, TlsFront) {
     let world = World::start();
@@ -45,7 +45,7 @@ async fn posts_and_closes_go_over_tls_to_a_server_that_is_trusted() {
     );
     assert!(world.connections.tcp_connections() <= 5, "the one that did not speak HTTP/2, and four that are kept");
     let is_warning = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("HTTP/1.1 only"));
-    assert_eq!(logged(&fanout, 1, is_warning).await.len(), 1);
+    assert_eq!(fanout.logged(1, is_warning).await.len(), 1);
 }
 
 #[tokio::test]

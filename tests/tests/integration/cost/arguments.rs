@@ -36,13 +36,17 @@ fn the_documents_examples_are_good() {
     let page = std::fs::read_to_string(format!("{folder}/../cost.md")).unwrap();
     let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(files.len() >= 5, "{files:?}");
+    let mut shown = 0;
     for file in files {
         let output = cost_of("", &[file.to_str().unwrap()]);
         assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains("USD a month"));
         let name = file.file_name().unwrap().to_str().unwrap();
-        let is_shown = page.contains(&format!("roomcast cost docs/examples/{name}"));
-        assert!(!is_shown || page.contains(&said), "docs/cost.md shows something else than\n{said}");
+        if page.contains(&format!("$ roomcast cost docs/examples/{name}\n")) {
+            assert!(page.contains(&said), "docs/cost.md shows something else than\n{said}");
+            shown += 1;
+        }
     }
+    assert_eq!(shown, 3, "examples whose output docs/cost.md shows");
 }

@@ -13,7 +13,7 @@ use testkit::dynamodb::CONGESTION_TABLE;
 use testkit::events::{self, QueueRecord};
 use testkit::runtime_api::{Environment, Function};
 
-use super::{World, invoke, logged, message};
+use super::{World, invoke, message};
 
 fn unix_millis() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
@@ -157,7 +157,7 @@ async fn a_batch_is_broadcast_whatever_becomes_of_its_notes() {
     assert_eq!(invoke(&fanout, &batch(10, unix_millis() - 60_000)).await, Vec::<String>::new());
     assert_eq!((world.jobs().len(), calls(&world)), (1, vec!["GetQueueAttributes".to_owned()]));
     let is_about = |line: &Value| line["message"] == "which groups are behind is not noted for a while";
-    let lines = logged(&fanout, 1, is_about).await;
+    let lines = fanout.logged(1, is_about).await;
     assert!(lines[0]["problem"].as_str().unwrap().contains("AccessDenied"), "{lines:?}");
     // A table or queue in trouble is left alone for a while.
     invoke(&fanout, &batch(10, unix_millis() - 60_000)).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::connections_server::Outcome;
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
-use super::{World, logged, message};
+use super::{World, message};
 
 /// A room that is done at once, and a room with gone connections and with some that hang.
 fn world() -> World {
@@ -43,7 +43,7 @@ async fn before_the_deadline_what_is_unfinished_is_returned_and_what_is_done_is_
     assert_eq!(world.received("done0"), ["d1", "d2"]);
     let left = world.dynamodb.connections_of_room("slow");
     assert_eq!(left, ["hangs0", "hangs1", "hangs2"], "the gone that were found are removed");
-    let lines = logged(&fanout, 1, |line| line["message"] == "broadcast" && line["room"] == "slow").await;
+    let lines = fanout.logged(1, |line| line["message"] == "broadcast" && line["room"] == "slow").await;
     assert!(lines[0]["interruption"].as_str().unwrap().contains("time was up"), "{lines:?}");
     let postponed = world.queues.calls().into_iter().filter(|call| call.operation == "ChangeMessageVisibilityBatch");
     let entries: Vec<_> = postponed.flat_map(|call| call.body["Entries"].as_array().unwrap().clone()).collect();

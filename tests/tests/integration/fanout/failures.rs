@@ -4,7 +4,7 @@ use testkit::aws_endpoint::{Call, Fault, Rule};
 use testkit::connections_server::Outcome;
 use testkit::dynamodb::MESSAGES_TABLE;
 
-use super::{World, invoke, logged, message};
+use super::{World, invoke, message};
 
 /// Records of a good and a bad room in turns; those of the bad one are `bad-1` and `bad-2`.
 fn records() -> [testkit::events::QueueRecord; 4] {
@@ -39,7 +39,7 @@ async fn a_room_that_may_not_be_posted_to_fails_alone_and_loses_no_row() {
     assert_eq!(world.connections.record().delivered(), 40);
     assert_eq!(world.dynamodb.connections_of_room("bad").len(), 40);
     assert_eq!(world.dynamodb.count("BatchWriteItem"), 0);
-    let errors = logged(&fanout, 1, |line| line["level"] == "ERROR" && line["group"] == "bad").await;
+    let errors = fanout.logged(1, |line| line["level"] == "ERROR" && line["group"] == "bad").await;
     assert!(errors[0]["error"].as_str().unwrap().contains("execute-api:ManageConnections"), "{errors:?}");
 }
 

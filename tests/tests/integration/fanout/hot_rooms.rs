@@ -1,6 +1,7 @@
 //! Rooms whose batches come in full: their frames go through the shard queue, packed, and the log is not held up.
 
 use serde_json::{Value, json};
+use testkit::aws_endpoint::Call;
 use testkit::events::QueueRecord;
 use testkit::runtime_api::Environment;
 
@@ -84,12 +85,16 @@ async fn a_quiet_room_pays_nothing_for_it() {
     let world = World::start();
     world.seed("room", "c", 3);
     let fanout = start(&world).await;
-    for number in 0..3 {
-        assert_eq!(invoke(&fanout, &[message("room", &format!("m{number}"))]).await, Vec::<String>::new());
+    assert_eq!(invoke(&fanout, &[message("room", "m0")]).await, Vec::<String>::new());
+    world.dynamodb.endpoint().clear_calls();
+    for id in ["m1", "m2"] {
+        assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
     }
     assert_eq!(world.queues.operations(), Vec::<String>::new());
-    let mut operations = world.dynamodb.endpoint().operations().split_off(7);
-    operations.sort();
-    let expected = [["PutItem"; 4].as_slice(), &["Query"; 2]].concat();
-    assert_eq!(operations, expected, "an append, the head's row, and a page for each message");
+    let is_page = |call: &Call| call.body["IndexName"].is_string();
+    let (pages, others): (Vec<_>, Vec<_>) = world.dynamodb.endpoint().calls().into_iter().partition(is_page);
+    let others: Vec<_> = others.into_iter().map(|call| call.operation).collect();
+    assert_eq!(others, ["PutItem"; 4], "an append and the head's row for each message");
+    // A page beside which the append took more than 100 ms is read anew, as may happen on a busy machine.
+    assert!((2..=4).contains(&pages.len()), "{} pages for two messages", pages.len());
 }

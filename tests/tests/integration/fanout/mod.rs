@@ -124,14 +124,9 @@ pub(crate) async fn invoke(fanout: &Environment, records: &[QueueRecord]) -> Vec
     batch_item_failures(fanout.invoke(&queue_batch(records)).await.response())
 }
 
-/// The lines of the function's log that are as wished, once there are this many.
-pub(crate) async fn logged(fanout: &Environment, count: usize, wished: impl Fn(&Value) -> bool) -> Vec<Value> {
-    fanout.logged(count, wished).await
-}
-
 /// The counts that the function logged of its only broadcast to the room `room`.
 pub(crate) async fn tally(fanout: &Environment) -> Value {
-    let broadcasts = logged(fanout, 1, |line| line["message"] == "broadcast" && line["room"] == "room").await;
+    let broadcasts = fanout.logged(1, |line| line["message"] == "broadcast" && line["room"] == "room").await;
     assert_eq!(broadcasts.len(), 1);
     broadcasts[0].clone()
 }

@@ -19,7 +19,7 @@ const CONCURRENCY: usize = 4;
 /// An invocation's time: long enough for the posts of a test on a busy machine. Tests wait for the rest of it.
 const TIME: Duration = Duration::from_secs(4);
 
-async fn start(world: &World) -> Environment {
+pub(super) async fn start(world: &World) -> Environment {
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", CONCURRENCY).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
     fanout.start().await.unwrap()
 }
@@ -33,7 +33,7 @@ fn hang_after(world: &World, connections: usize) {
     });
 }
 
-async fn invoke_briefly(fanout: &Environment, records: &[QueueRecord]) -> Vec<String> {
+pub(super) async fn invoke_briefly(fanout: &Environment, records: &[QueueRecord]) -> Vec<String> {
     batch_item_failures(fanout.invoke_within(&queue_batch(records), TIME).await.response())
 }
 

@@ -5,24 +5,17 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared::ConnectionId;
-use testkit::aws_endpoint::{Fault, Rule};
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::connections_server::{Outcome, Script};
 use testkit::dynamodb::ConnectionRow;
-use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
-use testkit::runtime_api::Environment;
+use testkit::events::QueueRecord;
 
+use super::progress::{invoke_briefly, start};
 use super::{World, invoke, message};
 
-const TIME: Duration = Duration::from_secs(4);
-
-async fn start(world: &World) -> Environment {
-    let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
-    fanout.start().await.unwrap()
-}
-
-async fn invoke_briefly(fanout: &Environment, records: &[QueueRecord]) -> Vec<String> {
-    batch_item_failures(fanout.invoke_within(&queue_batch(records), TIME).await.response())
-}
+/// The invocations after which a room is held for ever. None of the tests needs half as many, even on a busy machine,
+/// which gets less done in each.
+const FOR_EVER: u32 = 20;
 
 fn large(id: &str, bytes: usize) -> QueueRecord {
     QueueRecord::message("room", id, &json!("x".repeat(bytes)))
@@ -45,7 +38,7 @@ async fn a_connection_that_is_slow_but_well_does_not_hold_its_room_for_ever() {
     let fanout = start(&world).await;
     let mut left: Vec<_> = (0..9).map(|n| large(&n.to_string(), 20_000)).collect();
     let mut posts = Vec::new();
-    for receives in 1..=6 {
+    for receives in 1..=FOR_EVER {
         let records: Vec<_> = left.iter().cloned().map(|record| record.received(receives)).collect();
         let failed = invoke_briefly(&fanout, &records).await;
         left.retain(|record| failed.contains(&record.message_id));
@@ -70,7 +63,7 @@ async fn hangs(end: usize) {
     world.connections.script(&ends(&world)[end], Script::always(Outcome::hang()));
     let fanout = start(&world).await;
     let mut posts = Vec::new();
-    for receives in 1..=4 {
+    for receives in 1..=FOR_EVER {
         let failed = invoke_briefly(&fanout, &[message("room", "m").received(receives)]).await;
         posts.push(world.connections.record().posts);
         if failed.is_empty() {
@@ -97,7 +90,7 @@ async fn hangs_in_slot(slot: u16, group: &str) {
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
     let jobs: Vec<_> = world.job_records().into_iter().filter(|job| job.group == group).collect();
     let mut posts = Vec::new();
-    for receives in 1..=4 {
+    for receives in 1..=FOR_EVER {
         let again: Vec<_> = jobs.iter().cloned().map(|job| job.received(receives)).collect();
         let failed = invoke_briefly(&fanout, &again).await;
         posts.push(world.connections.record().posts);
@@ -119,7 +112,7 @@ async fn jobs_that_take_longer_than_an_invocation_to_enqueue_get_further_each_ti
     let records: Vec<_> = (0..4).map(|n| large(&n.to_string(), 100_000)).collect();
     let mut jobs = Vec::new();
     let mut left = records.clone();
-    for receives in 1..=20 {
+    for receives in 1..=FOR_EVER {
         let failed = invoke_briefly(&fanout, &left).await;
         left.retain(|record| failed.contains(&record.message_id));
         for record in &mut left {
@@ -174,11 +167,18 @@ async fn who_joins_while_the_log_is_written_gets_the_message() {
     world.seed("room", "c", 3);
     let fanout = start(&world).await;
     assert_eq!(invoke(&fanout, &[message("room", "first")]).await, Vec::<String>::new());
-    world.dynamodb.fault(Rule::on("PutItem", Fault::Delay(Duration::from_millis(1_500))));
+    let (dynamodb, hold) = (world.dynamodb.endpoint(), Hold::default());
+    dynamodb.clear_calls();
+    dynamodb.fault(Rule::on("PutItem", Fault::Held(hold.clone())));
     let joining = async {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        let is_page = |call: &Call| call.body["IndexName"].is_string() && call.status == Some(200);
+        dynamodb.wait_until("the page is read", |calls| calls.iter().any(is_page)).await;
+        dynamodb.wait_for("PutItem", 1).await;
         assert_eq!(world.dynamodb.log("room").len(), 1, "its head, as the joiner is told");
         world.seed("room", "late", 1);
+        // An append up to 100 ms counts as too short for a join in it.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        hold.release();
     };
     let records = [message("room", "second")];
     let (failed, ()) = tokio::join!(invoke(&fanout, &records), joining);
@@ -213,7 +213,7 @@ async fn a_throttled_row_of_progress_does_not_have_a_shard_posted_to_again() {
     let records: Vec<_> = (0..10).map(|n| message("room", &n.to_string())).collect();
     invoke(&fanout, &records).await;
     let job = world.job_records().remove(0);
-    let is_progress = |call: &testkit::aws_endpoint::Call| call.body["Item"]["upTo"].is_object();
+    let is_progress = |call: &Call| call.body["Item"]["upTo"].is_object();
     world.dynamodb.fault(Rule::on("PutItem", Fault::throughput_exceeded()).when(is_progress).after(1).times(3));
     let mut receives = 1;
     while !invoke(&fanout, &[job.clone().received(receives)]).await.is_empty() {
@@ -237,7 +237,7 @@ async fn a_throttled_account_and_one_connection_that_asks_for_patience_do_not_ho
         let fanout = start(&world).await;
         let mut posts = Vec::new();
         let is_done = async {
-            for receives in 1..=6 {
+            for receives in 1..=FOR_EVER {
                 let failed = invoke_briefly(&fanout, &[message("room", "m").received(receives)]).await;
                 posts.push(world.connections.record().delivered());
                 if failed.is_empty() {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::reads::{RETENTION, Room, facts};
+use super::reads::{RETENTION, Room};
+use super::rooms::facts;
 use super::writer::{ROOM, append_with_head, batch, writer};
 
 #[tokio::test]

@@ -79,9 +79,8 @@ async fn what_came_while_the_row_was_missing_is_in_the_reply() {
     let hold = Hold::default();
     rooms.dynamodb.fault(Rule::on("PutItem", Fault::Held(hold.clone())).when(is_put_of("room")));
     let appends = async {
-        while rooms.dynamodb.count("PutItem") == 0 || rooms.dynamodb.count("BatchGetItem") == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        rooms.dynamodb.endpoint().wait_for("PutItem", 1).await;
+        rooms.dynamodb.endpoint().wait_for("BatchGetItem", 1).await;
         rooms.dynamodb.seed_log([json!({
             "roomId": "room", "seq": 3, "id": "m3", "from": "bob", "sentAt": 1, "data": "1", "appendedAt": 1,
             "expiresAt": rooms.clock.unix_seconds() + RETENTION,

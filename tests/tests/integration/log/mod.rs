@@ -21,4 +21,4 @@ mod throttled;
 mod writer;
 
 pub(crate) use session::{Session, event, nobody_expires};
-pub(crate) use writer::{Writer, client, writer_over};
+pub(crate) use writer::{Writer, batch_of, client, redelivered, writer_over};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, join3};
 use testkit::aws_endpoint::{Fault, Hold, Rule};
 use testkit::clock::TestClock;
 use testkit::dynamodb::DynamoDb;
@@ -21,10 +21,15 @@ async fn an_empty_log_that_two_start_at_once_does_not_fork() {
     for ahead in [-2_000, 0, 2_000] {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let logs = [clock.clone(), clock.ahead_by_millis(ahead)].map(|clock| writer(&dynamodb, &clock, RETENTION));
-        // Both writers have found the log empty before either writes.
-        dynamodb.fault(Rule::on("TransactWriteItems", Fault::Delay(Duration::from_millis(50))).times(2));
+        let hold = Hold::default();
+        dynamodb.fault(Rule::on("TransactWriteItems", Fault::Held(hold.clone())));
+        let both_write = async {
+            // Both writers have found the log empty before either writes.
+            dynamodb.endpoint().wait_for("TransactWriteItems", 2).await;
+            hold.release();
+        };
         let (mine, theirs) = (batch(&["a", "b"], &clock), batch(&["c", "d"], &clock));
-        let (mine, theirs) = join(numbers(&logs[0], &mine), numbers(&logs[1], &theirs)).await;
+        let (mine, theirs, ()) = join3(numbers(&logs[0], &mine), numbers(&logs[1], &theirs), both_write).await;
         assert_eq!((mine.len(), theirs.len()), (2, 2));
         assert_eq!(rows(&dynamodb).len(), 4);
         assert_consecutive(&dynamodb);
@@ -211,9 +216,7 @@ async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanw
     dynamodb.fault(Rule::on("PutItem", Fault::Held(hold.clone())).times(1));
     let sleeping = async { numbers(&sleeper, &batch(&["slept"], &clock)).await[0] };
     let meanwhile = async {
-        while dynamodb.count("PutItem") == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        dynamodb.endpoint().wait_for("PutItem", 1).await;
         clock.advance(Duration::from_secs(890));
         let new = numbers(&other, &batch(&["b"], &clock)).await[0];
         hold.release();

@@ -10,6 +10,7 @@ use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::clock::TestClock;
 use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE};
 
+use super::rooms::{facts, seqs};
 use super::session::Session;
 use super::writer::{ROOM, append_with_head, batch, batch_of, client, message, writer};
 
@@ -60,14 +61,6 @@ impl Room {
         }
         self.session.request("c=", "alice", &frame).await
     }
-}
-
-fn seqs(page: &Value) -> Vec<u64> {
-    page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
-}
-
-pub(super) fn facts(page: &Value) -> (u64, Vec<u64>, bool, bool) {
-    (page["seq"].as_u64().unwrap(), seqs(page), page["more"] == true, page["truncated"] == true)
 }
 
 #[tokio::test]
@@ -323,9 +316,8 @@ async fn what_is_appended_between_two_reads_is_read_too() {
         .fault(Rule::on("Query", Fault::Held(hold.clone())).when(|call| call.body["TableName"] == MESSAGES_TABLE));
     let heads = room.dynamodb.count("BatchGetItem");
     let appends = async {
-        while room.dynamodb.count("BatchGetItem") == heads || room.dynamodb.count("Query") < 3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        room.dynamodb.endpoint().wait_for("BatchGetItem", heads + 1).await;
+        room.dynamodb.endpoint().wait_for("Query", 3).await;
         let row = json!({
             "roomId": ROOM, "seq": log[1] + 1, "id": "c", "from": "alice", "sentAt": 1, "data": "1", "appendedAt": 1,
             "expiresAt": room.clock.unix_seconds() + RETENTION,
@@ -355,9 +347,7 @@ async fn a_log_that_starts_before_its_head_is_read_has_more_to_ask_for() {
             room.dynamodb.fault(Rule::on("GetItem", Fault::Held(hold.clone())).when(is_of_head).times(1));
             let reads = room.dynamodb.count("GetItem");
             let starts = async {
-                while room.dynamodb.count("GetItem") == reads {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                room.dynamodb.endpoint().wait_for("GetItem", reads + 1).await;
                 let logged = room.log(&["b"]).await;
                 hold.release();
                 logged

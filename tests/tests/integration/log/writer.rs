@@ -70,12 +70,12 @@ pub(super) fn batch(ids: &[&str], clock: &TestClock) -> Batch {
 }
 
 /// A batch that the queue delivers for the first time.
-pub(super) fn batch_of(messages: Vec<Message>) -> Batch {
+pub(crate) fn batch_of(messages: Vec<Message>) -> Batch {
     let oldest = messages.iter().map(|message| message.sent_at).min().unwrap_or_default();
     Batch { messages, redelivered: false, oldest }
 }
 
-pub(super) fn redelivered(batch: &Batch) -> Batch {
+pub(crate) fn redelivered(batch: &Batch) -> Batch {
     Batch { redelivered: true, ..batch.clone() }
 }
 

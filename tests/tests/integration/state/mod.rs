@@ -24,7 +24,7 @@ use shared::{LoggedMessage, Message, RoomId};
 use testkit::clock::TestClock;
 use testkit::dynamodb::{DynamoDb, STATE_TABLE};
 
-use crate::log::{Session, Writer, client, writer_over};
+use crate::log::{Session, Writer, batch_of as batch, client, redelivered, writer_over};
 
 /// The room that has state, and how long its log keeps messages, in seconds.
 const ROOM: &str = "fx";
@@ -88,16 +88,6 @@ fn room() -> RoomId {
 
 fn data(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
-}
-
-/// A batch that the queue delivers for the first time.
-fn batch(messages: Vec<Message>) -> Batch {
-    let oldest = messages.iter().map(|message| message.sent_at).min().unwrap_or_default();
-    Batch { messages, redelivered: false, oldest }
-}
-
-fn redelivered(batch: &Batch) -> Batch {
-    Batch { redelivered: true, ..batch.clone() }
 }
 
 /// The work of `fanout` on a batch, without the posts.

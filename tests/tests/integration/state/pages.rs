@@ -7,7 +7,7 @@ use shared::Message;
 use shared::clock::Clock;
 use shared::limits::MAX_INTEGER;
 use shared::order::Rank;
-use testkit::aws_endpoint::{Fault, Hold, Rule};
+use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
 use super::view::Page;
@@ -73,9 +73,9 @@ async fn what_is_written_between_the_two_reads_is_not_missed() {
     // The fault holds the second of the two calls, whichever that is.
     tables.dynamodb.fault(Rule::on("Query", Fault::Held(hold.clone())).when(is_of_a_page).after(1).times(1));
     let writing = async {
-        while tables.dynamodb.calls_of("Query").iter().filter(|call| is_of_a_page(call)).count() < 2 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let are_both_there =
+            |calls: &[Call]| calls.iter().filter(|call| call.operation == "Query" && is_of_a_page(call)).count() == 2;
+        tables.dynamodb.endpoint().wait_until("both pages are asked for", are_both_there).await;
         writer.bring(&batch(vec![tables.message("b", "l")])).await.unwrap();
         writer.bring(&batch(vec![tables.plain("c")])).await.unwrap();
         hold.release();
@@ -88,7 +88,7 @@ async fn what_is_written_between_the_two_reads_is_not_missed() {
     assert_eq!(page.entries.len(), 2);
 }
 
-fn is_of_a_page(call: &testkit::aws_endpoint::Call) -> bool {
+fn is_of_a_page(call: &Call) -> bool {
     [STATE_TABLE, MESSAGES_TABLE].iter().any(|table| call.body["TableName"] == *table)
 }
 
@@ -311,7 +311,7 @@ async fn rooms_without_state_and_who_does_not_ask_get_not_a_byte_more() {
 #[tokio::test]
 async fn a_table_that_throttles_is_told_as_such() {
     let tables = Tables::new();
-    let of_state = |call: &testkit::aws_endpoint::Call| call.body["TableName"] == STATE_TABLE;
+    let of_state = |call: &Call| call.body["TableName"] == STATE_TABLE;
     tables.dynamodb.fault(Rule::on("Query", Fault::throughput_exceeded()).when(of_state));
     let session = tables.session();
     for reply in [join(&session).await, get(&session, "", 0).await] {
