@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use shared::RoomId;
 use shared::clock::Clock;
 use shared::store::log::{Fence, LogHead};
+use testkit::application::RoomView;
 
+use super::reads::Room;
 use super::writer::{Log, ROOM, append, batch, numbers, room, writer};
 
 const RETENTION: u64 = 3_600;
@@ -51,4 +54,32 @@ async fn a_log_that_starts_anew_says_where_the_one_before_it_ended() {
     let next = numbers(&writer, &batch(&["c"], &log.clock)).await[0];
     assert!(next > last + 1);
     assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: next, previous: Some(last) }));
+}
+
+/// The head is written beside the posts: a client that has got some of a log's first messages may ask before it is there.
+#[tokio::test]
+async fn a_client_that_asks_before_the_head_is_written_loses_nothing() {
+    let room = Room::new();
+    let mut view = RoomView::new(ROOM);
+    view.page(None, &room.join(None).await);
+    let ask = async |view: &mut RoomView| {
+        let after = view.ask().unwrap();
+        view.page(Some(after), &room.sync(after).await);
+    };
+    // It is a member by now, whose beats look at heads.
+    ask(&mut view).await;
+
+    let writer = writer(&room.dynamodb, &room.clock, RETENTION);
+    let messages = append(&writer, &batch(&["a", "b"], &room.clock)).await.unwrap();
+    let (first, second) = (messages[0].seq, messages[1].seq);
+    view.broadcast(&json!({ "type": "messages", "roomId": ROOM, "messages": [{ "seq": second, "id": "b" }] }));
+    ask(&mut view).await;
+    assert!(view.is_incomplete() && view.gives_up().is_empty(), "{view:?}");
+
+    let now = room.clock.unix_millis();
+    writer.table().save_head(&super::writer::room(), head(second, now)).await.unwrap();
+    room.clock.advance(Duration::from_secs(1));
+    ask(&mut view).await;
+    assert_eq!(view.seen().iter().map(|seen| seen.seq).collect::<Vec<_>>(), [first, second]);
+    assert!(!view.is_incomplete() && view.gives_up().is_empty(), "{view:?}");
 }
