@@ -28,7 +28,7 @@ pub struct Logged {
     pub known: bool,
     /// The number of messages that were numbered now.
     pub numbered: usize,
-    /// The newest of the messages, as the log's head.
+    /// The newest of the messages, as the log's head; `None` if the append has written that already.
     pub head: Option<LogHead>,
     /// The work that completes the room's state up to the log's end; `None` where no state is kept or nothing is to be
     /// written.

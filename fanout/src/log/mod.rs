@@ -174,7 +174,7 @@ impl<C: Clock> LogWriter<C> {
                     tail.extend_with_own(&entries);
                     let mut messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).collect();
                     messages.sort_by_key(|logged| logged.seq);
-                    let head = head_of(&messages, &tail);
+                    let head = head_of(&messages, &tail).filter(|_| how == Append::Continue);
                     let state = self.state_work(room, &messages, &tail);
                     self.remember(room, tail);
                     let (places, numbered) = (plan.places().to_vec(), messages.len());

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::history::Seen;
 
-/// Answers in a row that know nothing of a log from which messages have come, after which they are believed. The head is
-/// written beside the posts, and the server remembers for half a second that there was none.
+/// Answers in a row that know nothing of a log from which messages have come, after which they are believed. Heads are
+/// read eventually consistent, and the server remembers for half a second that there was none.
 const BELIEVED_AFTER: u32 = 5;
 
 /// One room as one client sees it, over all its connections.
