@@ -32,7 +32,7 @@ export class Beat {
   readonly #interval: number;
   /** The beat that the server asked for in its last answer. */
   #next = 0;
-  /** The beat after the last frame that came since then. */
+  /** The beat that follows the last frame since that answer; `undefined` if none has come. */
   #afterFrame: number | undefined;
   /** The last look at the room, from which the silence of the connection, and of a member, is counted. */
   #since = 0;
@@ -84,8 +84,8 @@ export class Beat {
   }
 
   /**
-   * Notes the answer to the question of `sentAt`. A room that shared another's frame, and had nothing new, stays due
-   * when it was: otherwise one busy room would draw all silent rooms into its beats.
+   * Notes the answer to the question of `sentAt`. A room that was not due yet, only shared another's frame, and had
+   * nothing new, keeps its time: otherwise one busy room would draw all silent rooms into its beats.
    */
   synced(time: number, sentAt: number, syncAfterMs: number | undefined, news: boolean): void {
     const next = time + this.#wait(syncAfterMs);
@@ -105,7 +105,10 @@ export class Beat {
     if (this.#confirmAt < Infinity) this.#confirmAt = retryAt;
   }
 
-  /** Moves the next beat to `time` at the latest, because a longer silence would leave a doubt. */
+  /**
+   * Moves the next beat to `time` at the latest: before an empty log could have dropped a message unseen, or to look
+   * again for messages that were announced and not found.
+   */
   atMost(time: number): void {
     this.#next = Math.min(this.#next, Math.max(time, this.#since + SHORTEST_MS));
   }

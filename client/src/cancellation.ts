@@ -1,6 +1,6 @@
 /**
- * A word to any number of waiters that they wait in vain. It is no `AbortController`, because Node warns of a leak when
- * more than ten listeners wait on one signal, and here hundreds of calls may.
+ * The end of a wait, told to any number of waiters. It is no `AbortController`, because Node warns of a leak when more
+ * than ten listeners wait on one signal, and here hundreds of calls may.
  */
 export class Cancellation {
   /** The reason, which `cancel` sets; `undefined` before. */

@@ -60,8 +60,8 @@ export class Roomcast extends Emitter<ClientEvents> {
   }
 
   /**
-   * The room with this id, always the same object until it is released. `T` is the type of its messages' data: what is
-   * sent, and what is received, which only `parse` checks. Throws `bad_request` for a bad id.
+   * The room with this id, always the same object until it is released. `T` is the type of its messages' data, sent and
+   * received. Only `parse` checks received data. Throws `bad_request` for a bad id.
    */
   room<T = unknown>(id: string, options: RoomOptions<T> = {}): Room<T> {
     const room = this.#rooms.get(id, () => new Room<T>(id, this.#session, this.#rooms) as Room<unknown>) as Room<T>;

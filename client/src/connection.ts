@@ -12,7 +12,7 @@ import type { Settings } from "./options.js";
 import { deferred, now, Timer } from "./timing.js";
 import type { WebSocketLike } from "./websocket.js";
 
-/** Events of a connection for its owner. A reply is none: it goes to the caller of `request`. */
+/** Events of a connection for its owner. Replies are not among them: they go to the callers of `request`. */
 export interface ConnectionPorts {
   broadcast(frame: BroadcastFrame): void;
   /** The server's clock, in Unix milliseconds. */
@@ -54,7 +54,7 @@ const RENEWAL_MS = 120_000;
 
 /**
  * Shortest rest of a token's time that is worth a hand-over. It bounds the cost of a provider that returns an old token
- * again: each hand-over comes after at least two thirds of the time that is left, so two hours get to this bound in
+ * again: each hand-over comes after at least two thirds of the time that is left, so two hours are used up after
  * five.
  */
 const SHORTEST_TOKEN_MS = 20_000;
@@ -219,9 +219,9 @@ export class Connection {
   }
 
   /**
-   * Requests that an error of API Gateway itself answers, which does not name one. A throttling throttles every
-   * request. Any other error belongs to the only request there is, or to none. A wrong guess repeats a request for
-   * nothing, so only retryable errors are assigned.
+   * Pending requests that an error of API Gateway itself is taken to answer, because it names none. Throttling answers
+   * all of them. Any other error answers the only one, or none if there are several. A wrong guess repeats a request
+   * for nothing, so only retryable errors are assigned.
    */
   #guessRequests(error: RoomcastError): string[] {
     const pending = [...this.#pending.keys()];

@@ -95,7 +95,8 @@ const shapes = new Map<unknown, Record<string, Check>>(
 
 /**
  * Optional times of a frame, with their bounds: a greater value counts as the bound, and one that is no time is
- * dropped. No wait is longer than a beat (for the retention that is six days), so that no server can silence a client.
+ * dropped. No wait is longer than `MAX_BEAT_MS`, so that no server can silence a client. The retention has the same
+ * number as its bound, in seconds: six days.
  */
 const HINTS = {
   retentionSeconds: MAX_BEAT_MS,

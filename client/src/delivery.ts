@@ -41,7 +41,7 @@ interface DeliveryPorts<T> {
 export class Delivery<T> {
   /** True while the application must read before more is delivered. */
   full = false;
-  /** True if messages that nobody reads wait for somebody. */
+  /** True if messages that come while nobody reads are kept for the first reader. */
   #keeps = true;
   readonly #limit: number;
   readonly #ports: DeliveryPorts<T>;
@@ -70,7 +70,7 @@ export class Delivery<T> {
     return this.#longest.length + this.#backlog.length;
   }
 
-  /** Lets messages go that nobody reads, from now on. */
+  /** Drops messages that nobody reads, from now on. */
   keepNothing(): void {
     this.#keeps = false;
     this.#flush();

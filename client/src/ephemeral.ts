@@ -18,7 +18,7 @@ export interface EphemeralOptions {
    * The subject matter, for example `typing`: of a sender and key only the newest is passed on. At most 64 characters.
    */
   key?: string;
-  /** Shortest time between two with this key: earlier ones are not sent. Default 3,000, without a key 0. */
+  /** Shortest time between two messages with this key: an earlier one is not sent. Default 3,000, without a key 0. */
   minIntervalMs?: number;
 }
 
@@ -51,7 +51,7 @@ export class Ephemerals {
       if (!retryable) throw thrown;
       if (code !== "disconnected") return false;
     }
-    // Nothing was sent without a connection, so the next one does not come too early.
+    // Without a connection nothing was sent, so the next message does not come too early.
     this.#sent.delete(key);
     return false;
   }

@@ -76,8 +76,8 @@ export interface CatchUp {
   /** True if more messages follow: ask again from the last message on, or from the same `after` if there is none. */
   more: boolean;
   /**
-   * True if messages that were asked for are gone; or, with `seq` below the position that was asked from, if it is of
-   * another log.
+   * True if messages that were asked for are gone; or, with `seq` below the position that was asked from, if that
+   * position is of another log.
    */
   truncated: boolean;
 }
@@ -127,7 +127,7 @@ export interface SyncedFrame {
   forbidden?: string[];
   /** Wait until the next sync of these rooms. */
   syncAfterMs?: number;
-  /** The newest list of members of each room that was asked for with one. */
+  /** The newest list of members of each room whose list the `sync` named. */
   presence?: Record<string, PresenceRev>;
   /** The server's clock, in Unix milliseconds. */
   now?: number;
@@ -171,7 +171,7 @@ export interface MessagesFrame {
 export interface PresenceFrame extends PresenceRev {
   type: "presence";
   roomId: string;
-  /** The number of the list that it changes. */
+  /** The number of the list that is changed. */
   after?: number;
   joined?: Member[];
   left?: string[];
@@ -200,7 +200,7 @@ export interface ErrorFrame {
   message: string;
   /** Wait before the next attempt, where the server knows. */
   retryAfterMs?: number;
-  /** `token_expired`: the frame was refused because of its connection, which is closed. */
+  /** `token_expired`: the connection's token has expired, and the server closes the connection. */
   reason?: string;
 }
 

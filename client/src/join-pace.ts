@@ -48,7 +48,7 @@ export class JoinPace {
     if (code === "disconnected") return;
     const time = now();
     this.pausedUntil = Math.max(this.pausedUntil, time + retryAfterMs);
-    // Joins that were under way together fail together, which is one failure.
+    // Joins that were under way together fail together, and count as one failure.
     if (sentAt < this.#failedAt) return;
     this.#failedAt = time;
     this.#failures++;

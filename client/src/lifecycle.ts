@@ -63,7 +63,7 @@ export abstract class Lifecycle {
   /** Called at the end, by `close()` or by an error that retrying cannot cure. */
   abstract ended(reason: RoomcastError): void;
 
-  /** The cancellation of everything when the client is closed; `undefined` when it is closed. */
+  /** The cancellation of everything that ends with `close()`; `undefined` while the client is closed. */
   get cancellation(): Cancellation | undefined {
     return this.#run?.cancellation;
   }

@@ -53,7 +53,7 @@ export class Link {
   readonly #seats = new Map<string, Seat>();
   /** Seats that wait to be joined or left, longest first. */
   readonly #queue = new Set<Seat>();
-  /** The end of the last sync that names a room. */
+  /** The last sync that names a room, by room. */
   readonly #syncs = new Map<string, Promise<unknown>>();
   readonly #strays = new Map<string, number>();
   #waiting: Deferred<void> | undefined;

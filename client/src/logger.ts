@@ -3,13 +3,16 @@ import type { RoomcastError } from "./errors.js";
 
 /** A destination of log lines, such as `console`. It is never given a token, nor a message's data. */
 export interface Logger {
-  /** Frames of a room's life: joins, beats, renewed memberships. */
+  /** Events of rooms, such as joins and gaps, renewed memberships, and connections that open and close. */
   debug(message: string, details?: object): void;
-  /** Connections. */
+  /** Changes of the client's state. */
   info(message: string, details?: object): void;
-  /** Errors that are being retried, and events that an application should know of: a stalled room, a truncated log. */
+  /**
+   * Errors that are being retried, all errors of a room, and events that an application should know of: a stalled room,
+   * a truncated log.
+   */
   warn(message: string, details?: object): void;
-  /** Errors that are final. */
+  /** Errors of the client that are not retried. */
   error(message: string, details?: object): void;
 }
 

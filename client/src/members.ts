@@ -14,8 +14,8 @@ export function said(data: unknown): unknown {
 }
 
 /**
- * True if the server takes the data: it refuses what some parsers would. With `u` a whole surrogate pair is one
- * character, which does not match.
+ * True if the server takes the data: it refuses half of a surrogate pair and too many levels, which some parsers cannot
+ * read. With `u` a whole surrogate pair is one character, which does not match.
  */
 function isReadable(data: unknown, levels = DATA_LEVELS): boolean {
   if (typeof data === "string") return !/[\ud800-\udfff]/u.test(data);

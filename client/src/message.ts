@@ -8,7 +8,7 @@ export interface Message<T = unknown> {
    * jump alone does not mean that anything was lost.
    */
   seq: number;
-  /** The sender's id for it, or the server's. */
+  /** The id that the sender gave the message, or else the server. */
   id: string;
   /** The sender, as the server authenticated them. Producers with rights on the bus or queue may set it. */
   from: string;

@@ -38,7 +38,7 @@ export function watchNetwork({ back, hidden, doubtful }: NetworkPorts, target?: 
     [network, "offline", doubtful],
     [document, "visibilitychange", () => (isHidden() ? hidden() : back())],
   ];
-  // React Native has a global `document` or `addEventListener` or neither, depending on the day.
+  // React Native may have a global `document`, or a global `addEventListener`, or neither.
   const each = (method: "addEventListener" | "removeEventListener") => {
     for (const [source, event, listener] of watched) source?.[method]?.(event, listener);
   };

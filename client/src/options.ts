@@ -43,7 +43,7 @@ export interface RoomcastOptions {
   /**
    * Time from a room's last frame to the comparison with its log. A frame that was lost before a silence is found
    * within 1.25 times this. After that the server says when to look next, in the end every nine minutes. Default 30 s,
-   * below nine minutes.
+   * at most nine minutes.
    */
   syncIntervalMs?: number;
   /** Time that a beat waits for its reply before the connection counts as dead. Default 10 s. */

@@ -2,11 +2,11 @@ import type { CallOptions } from "./abort.js";
 import type { Member } from "./frames.js";
 
 export interface PresenceEvents {
-  /** Somebody who came, with the first of their connections. */
+  /** A member who came, with the first of their connections. */
   joined: Member;
-  /** Somebody who went, with the last of their connections. */
+  /** A member who went, with the last of their connections. */
   left: Member;
-  /** Somebody whose data has changed. */
+  /** A member whose data has changed. */
   updated: Member & { readonly previous: unknown };
   count: { count: number; previous: number };
   /**

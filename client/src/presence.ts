@@ -17,7 +17,10 @@ interface PresencePorts {
   used(): void;
 }
 
-/** Time within which a list that one frame or answer names may come in another. */
+/**
+ * Time for which the frames that lead to a newer list are waited for, once a frame or an answer has named that list.
+ * Then the list is read.
+ */
 const GRACE_MS = 2_000;
 
 /**
@@ -33,7 +36,10 @@ const MAX_FAILURES = 7;
 /** Number of frames that are held because they do not follow on the list. A dropped frame counts as a lost one. */
 const MAX_HELD = 100;
 
-/** Number of pages of a list: it has 200 KiB at most, in pages of 16. A longer one is of a room without a list. */
+/**
+ * Largest number of pages of a list, which has 1,000 members and 200 KiB at most, in pages of 500 members or some
+ * 110 KiB. A room with more pages has no list.
+ */
 const MAX_PAGES = 20;
 
 /**
@@ -52,7 +58,7 @@ export class Presence extends Emitter<PresenceEvents> {
   /** The client itself, as long as the list lacks it or its newest data. */
   #own: Member | undefined;
   #ownId: string | undefined;
-  /** The number of the list at that time. */
+  /** The number of the list at the last join: lists up to it may lack the client's newest data. */
   #saidAt = 0;
   /** The number of the list that the client has; `undefined` if it has none yet. */
   #rev: number | undefined;
@@ -73,8 +79,8 @@ export class Presence extends Emitter<PresenceEvents> {
   /** The list that is being read. */
   #reading: object | undefined;
   /**
-   * Number of readings in a row that have failed. Infinite after a refusal, so that there is none before the room is
-   * joined again.
+   * Number of readings in a row that have failed. Infinite after a refusal, so that the list is not read before the
+   * room is joined again.
    */
   #failures = 0;
   readonly #timer = new Timer();

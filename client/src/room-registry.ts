@@ -11,7 +11,7 @@ type Reference = { deref(): Room | undefined };
 
 /**
  * A client's rooms by id. A room that is neither joined nor listened to is held weakly. It stays the same object as
- * long as the application has it, and goes when nobody does, as after `client.room(id).send(...)`.
+ * long as the application has it, and goes when nobody has it any more, as after `client.room(id).send(...)`.
  */
 export class RoomRegistry implements RoomPorts {
   readonly #rooms = new Map<string, Reference>();

@@ -59,8 +59,8 @@ export interface JoinOptions extends CallOptions {
    * The last `seq` that the application has: everything after it is delivered. 0 means everything that the log retains.
    * Default: only messages from now on.
    *
-   * It needs the right `history`: the join is refused as `forbidden` without. A join without `after` succeeds then, and
-   * `truncated` tells of messages that were missed while the connection was lost.
+   * A position needs the right `history`: the join is refused as `forbidden` without. A join without `after` succeeds
+   * then, and `truncated` tells of messages that were missed while the connection was lost.
    */
   after?: number;
   /**
@@ -83,7 +83,7 @@ export interface HistoryOptions extends CallOptions {
 }
 
 export interface HistoryPage<T = unknown> {
-  /** In the order of the log. */
+  /** Messages in the order of the log. */
   messages: Message<T>[];
   /** True if there are older messages: ask with the `before` of this page. */
   more: boolean;

@@ -29,8 +29,8 @@ export function runs(messages: readonly LoggedMessage[]): LoggedMessage[][] {
 }
 
 /**
- * Number of messages that are held while earlier ones are missing. Others are read from the log later, so nothing is
- * lost.
+ * Number of stretches, and of messages in them, that are held while earlier ones are missing. Others are read from the
+ * log later, so nothing is lost.
  */
 const MAX_SPANS = 256;
 const MAX_MESSAGES = 2_000;
@@ -128,8 +128,8 @@ export class Sequencer {
   }
 
   /**
-   * The messages of a stretch. A page of the log gets those that broadcasts have brought of its stretch too, because
-   * the log may have dropped them since: a page can lead from an expired log into the one that was started anew.
+   * The messages of a stretch. A page of the log also gets the messages of its stretch that broadcasts have brought,
+   * because the log may have dropped them since: a page can lead from an expired log into one that was started anew.
    */
   #messagesOf({ seq, messages, recovered }: Span): Sequenced[] {
     const known = new Map(messages.map((message) => [message.seq, { message, recovered }]));

@@ -24,14 +24,14 @@ interface Slot<T> extends Rank {
 }
 
 /**
- * Time for which values are remembered after the room was left. The server uses a page of state again for less. A join
- * within that time may get a page that is older than the values shown before, and no value must go back.
+ * Time for which values are remembered after the room was left. The server hands out a page of state again for up to a
+ * second, so a join may get a page that is older than the values shown before, and no value must go back.
  */
 const MAX_PAGE_AGE_MS = 5_000;
 
 /**
- * Time for which a key without a value or version is remembered. Every later message of the log takes its place. Only a
- * page that is under way may be older.
+ * Time for which a key is remembered that has neither a value nor a version. Every later message of the log takes its
+ * place. Only a page that is under way may be older.
  */
 const PAGE_UNDER_WAY_MS = 60_000;
 

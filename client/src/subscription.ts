@@ -100,7 +100,7 @@ export class Subscription {
     return this.#state === "live";
   }
 
-  /** True if asking the log makes sense: the room is joined, and the application has room for the answer. */
+  /** True if asking the log makes sense: the room is joined, and the buffer has place for the answer. */
   get syncable(): boolean {
     return this.connected && !this.#ports.full();
   }
@@ -119,7 +119,7 @@ export class Subscription {
     if (this.stopped) return;
     if (frame.type !== "messages") return this.#ports.broadcast(frame);
     const before = this.#sequencer.position;
-    // Without room for it only its existence is noted. It is read from the log when the application has caught up.
+    // With a full buffer only the frame's existence is noted. Its messages are read from the log when there is place.
     if (this.#ports.full()) this.#sequencer.noteHead(frame.seq);
     else this.#sequencer.offer({ ...frame, recovered: false });
     this.#advance();
@@ -188,12 +188,12 @@ export class Subscription {
     this.#startRecovery(this.#at, true);
   }
 
-  /** Called when the application has room for messages again. */
+  /** Called when the buffer has place for messages again. */
   onDrained(): void {
     if (this.stopped) return;
     this.#advance();
     if (this.#sequencer.behind) this.#ask();
-    // The beat may have been due while there was no room for an answer.
+    // The beat may have been due while there was no place for an answer.
     this.#ports.due(this);
   }
 
@@ -237,7 +237,7 @@ export class Subscription {
     const end = page.messages.at(-1)?.seq;
     if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
-    // Without room for it the page is read again when the application has caught up.
+    // With a full buffer the page is dropped, and read again when there is place.
     if (this.#ports.full()) return this.#release();
     // Before `skims`, which may skip at once.
     this.#isSkimming = page.more;

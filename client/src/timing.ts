@@ -16,7 +16,7 @@ export function deferred<T>(): Deferred<T> {
   return ends;
 }
 
-/** The same promise, whose rejection may go unobserved, because events tell the same. */
+/** The same promise. Its rejection may go unobserved, because events tell of it too. */
 export function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;

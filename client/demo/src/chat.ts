@@ -30,7 +30,7 @@ export class Chat {
     });
   }
 
-  /** Leaves the room it is in, and shows this one: its newest messages, then what follows. */
+  /** Leaves the present room, and shows this one: its newest messages, then those that follow. */
   async enter(roomId: string): Promise<void> {
     if (this.#room?.id === roomId) return;
     this.#unfollow();
@@ -43,8 +43,8 @@ export class Chat {
     this.#room = room;
     this.#unfollow = () => {};
     try {
-      // The join comes first: a page of history may lack the messages of the last second, and the room's own messages
-      // do not.
+      // The history comes first, and the join goes on from its last message: a page of history may lack the messages of
+      // the last second, which the join then brings. The other way round they would be missing.
       const { messages } = await room.history({ limit: 50 });
       await room.join({ after: messages.at(-1)?.seq ?? 0, presence: { name: this.#name } });
       if (this.#room !== room) return;

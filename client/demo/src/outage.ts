@@ -4,7 +4,7 @@ import type { WebSocketConstructor, WebSocketLike } from "../../src/index.js";
 export class Outage {
   readonly #sockets = new Set<WebSocket>();
   #until = 0;
-  /** Connections that were opened. */
+  /** Number of connections that were opened. */
   opened = 0;
 
   /** The class to give to the client. */

@@ -29,7 +29,7 @@ export class Status {
     client.on("error", (error) => this.happened(error.message + (error.retryable ? "; trying again" : ""), "bad"));
   }
 
-  /** Shows a room's figures, until its `stop` is called. */
+  /** Shows a room's figures, until the function that it returns is called. */
   follow(room: Room, seqElement: string): () => void {
     const showSeq = (seq: number) => {
       byId<"dd">(seqElement).textContent = seq === 0 ? "–" : String(seq);

@@ -4,7 +4,7 @@ import { Watched } from "./shared.js";
 /** A client's connection at one moment. */
 export interface ConnectionSnapshot {
   state: ConnectionState;
-  /** The newest error in this state, if it is not open because of one. */
+  /** The newest error that led to this state, or came in it; `undefined` while the connection is open. */
   error: RoomcastError | undefined;
 }
 

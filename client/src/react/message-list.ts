@@ -113,7 +113,7 @@ export class MessageList<T> {
       }),
     ];
     if (room.status === "joined" || room.status === "recovering") {
-      // `#reach` is too small while an iterator has messages to read that listeners were given before this one came.
+      // `#reach` is too small while an iterator still has messages to read that listeners were given before this one.
       this.#reach = room.seq ?? 0;
       this.#begin();
     }
@@ -253,7 +253,7 @@ export class MessageList<T> {
       this.#reach = Math.max(this.#reach, message.seq - 1);
       this.#lookLater();
     } else if (message.seq === this.#reach && !this.#cutOff) {
-      // A message delivered after a later one is none of the past, whose newest is to be looked for still.
+      // A delivered message is none of the past. The newest message of the past is an earlier one, still to be found.
       this.#reach--;
       this.#lookLater();
     }

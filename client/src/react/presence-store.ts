@@ -13,7 +13,7 @@ export interface PresenceSnapshot<P = unknown> {
 /** The snapshot before a room is joined, and on a server. */
 export const NOBODY: PresenceSnapshot<never> = Object.freeze({ members: Object.freeze([]), count: 0, listed: false });
 
-/** A room, whatever its messages are. */
+/** The part of a `Room` that `usePresence` needs, whatever the type of its messages. */
 export interface Attended {
   readonly presence: Presence;
   on(event: "joined" | "left", listener: () => void): () => void;

@@ -140,7 +140,7 @@ export class RoomStore<T> {
   }
 
   #failed(error: RoomcastError): void {
-    // A leave that was asked for is no failure, and one bad message is none of the room.
+    // A leave that was asked for is no failure, and one bad message is no failure of the room.
     if (NOT_FAILURES.has(error.code) || this.#room.status === "joined") return;
     this.#set({ status: this.#room.status, error });
   }

@@ -25,7 +25,7 @@ class StateStore<T> {
   #unwatch: (() => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #snapshot: StateSnapshot<T> = NO_STATE;
-  /** The snapshot of the last update. */
+  /** True if `#snapshot` shows the last update. */
   #isFresh = false;
 
   constructor(room: Room<T>) {

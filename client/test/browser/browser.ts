@@ -27,7 +27,7 @@ export class Browser {
     this.#context = context;
   }
 
-  /** Fails with what to do when there is no Chromium. */
+  /** Starts the browser. Without a Chromium, the error says what to do. */
   static async launch(options: BrowserContextOptions = {}): Promise<Browser> {
     const finder = fileURLToPath(new URL("../../../infra/chromium", import.meta.url));
     const executablePath = execFileSync(finder, { encoding: "utf8" }).trim();
@@ -43,7 +43,7 @@ export class Browser {
     const page = await this.#context.newPage();
     page.setDefaultTimeout(20_000);
     page.on("pageerror", (error) => this.problems.push(`${name}: ${error.message}`));
-    // Includes what the content security policy refuses.
+    // A refusal by the content security policy is such an error too.
     page.on("console", (message) => {
       if (message.type() === "error") this.problems.push(`${name}: ${message.text()}`);
     });

@@ -93,7 +93,7 @@ describe("the demo page", () => {
     await bob.press("#text", "Enter");
     await until(alice, "Wait for it");
     await expect.poll(() => typing.textContent()).toBe("");
-    // With the message, not by time; unless this machine was asleep.
+    // The message ends the notice. A minute is no proof of it, because the notice also ends by itself, after 4 s.
     expect(Date.now() - begun).toBeLessThan(60_000);
     expect(await faces(alice)).toEqual(["alice", "bob"]);
   });
@@ -212,7 +212,7 @@ describe("the demo page", () => {
   });
 });
 
-/** The keys that an answer to joining the room of the prices has; `undefined` if it is another frame. */
+/** The keys in the answer to joining the room of the prices; `undefined` for any other frame. */
 function stateOfPrices(text: string): string[] | undefined {
   const { type, roomId, state } = JSON.parse(text) as { type: string; roomId: string; state?: { key: string }[] };
   return type === "joined" && roomId === "prices" ? (state ?? []).map(({ key }) => key) : undefined;

@@ -57,7 +57,7 @@ describe.each([
   });
 
   beforeEach(async () => {
-    // The page first: the server waits for its connections.
+    // The page is closed first, because the server waits for its connections.
     await page?.close();
     await socketServer?.stop();
     socketServer = await SocketServer.start(folder);
@@ -135,7 +135,7 @@ describe.each([
     await chat("joined", "other").waitFor();
     expect(await texts()).toEqual([]);
     await eventually(() => frames("leaveRoom")).toEqual(["lobby"]);
-    // Back, before the other one has been left for good.
+    // Back to `lobby`, while `other` is being left.
     await show({ rooms: ["lobby"], key: "b" });
     await chat("joined").waitFor();
     await until("two");
@@ -187,7 +187,7 @@ describe.each([
     await show({ rooms: ["lobby"], key: "a" });
     await until("m11");
     expect(await texts()).toEqual(["m7", "m8", "m9", "m10", "m11"]);
-    // Twice at once is once; two clicks of the browser's could be far enough apart for two pages.
+    // Two clicks at once read one page. Clicks by the browser could be far enough apart to read two.
     await page.locator('button[name="older"]').evaluate((button: HTMLButtonElement) => {
       button.click();
       button.click();

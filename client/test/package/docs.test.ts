@@ -43,7 +43,7 @@ describe("the pages of the package", () => {
     for (const page of pages) {
       for (const { line, language, source } of snippets(page)) {
         const name = `${page.replace(/\W/g, "-")}-line-${line}.${language}`;
-        // Lines as in the page; a module, so that snippets do not share names.
+        // Line numbers are those of the page. Each file is a module, so that snippets do not share names.
         writeFileSync(join(project, name), `${"\n".repeat(line)}${source}\nexport {};\n`);
         names.push(name);
       }

@@ -25,7 +25,10 @@ const HOOKS_BUDGET = 3_600;
 const CORE_BUDGET = 14_350;
 const EXTRAS = /\/(state-map|presence|ephemeral)\.js$/;
 
-/** Nothing of these is in the package, so a licence that asks for changes back does no harm. */
+/**
+ * Licences of the packages that are used in development. Nothing of them is in the package, so a licence that asks for
+ * changes back does no harm.
+ */
 const LICENCES = new Set([
   "0BSD",
   "Apache-2.0",

@@ -54,7 +54,7 @@ const REACT = `
   createElement(RoomcastProvider, { client: new Roomcast({ url: "wss://x", token: "t" }) }, createElement(Chat));
 `;
 
-/** Compiles files with nothing but the package around; what the compiler says. */
+/** Compiles files with nothing but the package around them. Returns the compiler's messages. */
 function compile(name: string, sources: Record<string, string>, compilerOptions: object): string {
   const project = join(folder, name);
   mkdirSync(project);

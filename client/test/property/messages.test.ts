@@ -6,7 +6,7 @@ import { inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
-/** Pages of the past come late, show the log as it was `lag` ms ago, and fail now and then. */
+/** Makes pages of the past come late, show the log as it was `lag` ms ago, and fail now and then. */
 function slowHistory(random: Random, lag: number): void {
   const { server, network } = fake.world;
   const log = server.log("lobby");
@@ -14,7 +14,7 @@ function slowHistory(random: Random, lag: number): void {
     if (action !== "getHistory") return undefined;
     if (random.chance(0.05)) return { code: "unavailable" };
     const hidden = log.retained.find(({ sentAt }) => sentAt > Date.now() - lag)?.seq ?? Infinity;
-    // A page that does not end just before `before` is read once more, and then exactly.
+    // With a `before` a page is exact: the server reads it again, consistently, if it does not end just before that.
     const before = (frame["before"] as number | undefined) ?? hidden;
     const page = log.history(before, frame["limit"] as number);
     const socket = network.last;
@@ -24,7 +24,7 @@ function slowHistory(random: Random, lag: number): void {
   };
 }
 
-/** Runs that have failed once. */
+/** Seeds of runs that have failed once. */
 const FAILED = [725_007_293, 596_019_542, 154_523_053];
 
 /**

@@ -156,7 +156,7 @@ class Restless {
     for (const { id, status, seq } of this.#rooms) {
       const wished = this.#wishes.get(id) ?? false;
       if (status !== (wished ? "joined" : "left")) wrong.add(`a room is ${status} for a wish of ${wished}`);
-      // During a hand-over there are two.
+      // During a hand-over a room has two members.
       if (server.members(id).length > 0 !== wished)
         wrong.add(`${server.members(id).length} members for a wish of ${wished}`);
       if (!wished) continue;

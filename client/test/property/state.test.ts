@@ -2,7 +2,7 @@ import { describe } from "vitest";
 import { inRandomTime, itHolds } from "../support/random-runs.js";
 import { StateChaos } from "../support/state-chaos.js";
 
-/** Random runs as those of the messages; `ROOMCAST_SEED=n` replays one. */
+/** Random runs of clients that watch a room's state; `ROOMCAST_SEED=n` replays one. */
 describe("a room's state", () => {
   inRandomTime();
 

@@ -11,10 +11,10 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const CLIENTS = 4;
 const ROOMS = ["one", "two", "three"];
-/** Between two broadcasts of a room, and between two messages of a client. */
+/** Time between two broadcasts of a room, and between two messages of a client. */
 const BROADCAST_MS = 5 * SECOND;
 const SEND_MS = 7 * SECOND;
-/** Hand-overs in one time of a token that is given again and again: see the README. */
+/** Hand-overs in the life of a token that is given again and again: see the README. */
 const IN_VAIN = 5;
 /**
  * A hand-over comes after three quarters of a token's time or two minutes before its end, and up to a tenth earlier.
@@ -46,7 +46,7 @@ interface Outcome {
   longestDeafMs: number;
   /** Connections of the client that made the most. */
   connections: number;
-  /** Of all clients. */
+  /** Connections of all clients. */
   allConnections: number;
   joins: number;
   sends: { made: number; frames: number };
@@ -112,7 +112,7 @@ async function run(
     await time.pass(lives * ms);
     for (const { room, history } of histories) {
       const { all } = model.messages.log(room);
-      // The newest may be on their way, or missed in a hand-over that is going on.
+      // The newest messages may be on their way, or missed in a hand-over that is going on.
       wrong.push(...violations(history, model.messages.log(room), all.at(-8)?.seq ?? 0));
     }
     for (const client of clients) client.close();

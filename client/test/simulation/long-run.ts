@@ -8,9 +8,9 @@ import { Watch } from "./watch.js";
 import { Weather } from "./weather.js";
 
 const MINUTE = 60_000;
-/** Everything that happens to clients happens in this time. */
+/** Time in which things happen to the clients. After it everything heals. */
 const TROUBLED_MS = 30 * MINUTE;
-/** The longest time between two beats, and what a beat and a reconnect may take. */
+/** The longest time between two beats, and a minute for a beat and a reconnect. */
 const HEALING_MS = 9 * MINUTE + MINUTE;
 
 interface Participant {
@@ -41,8 +41,8 @@ export class LongRun {
   readonly #model: Model;
   readonly #rooms: string[];
   /**
-   * Rooms in which nothing is ever said, for one client in a few runs: more than one beat can name. When joins fail,
-   * its rooms wait for each other, so it is not measured how long that client is deaf.
+   * Rooms in which nothing is ever said, for one client in one run of a hundred: 40 to 60, where a beat can name 50.
+   * When joins fail, its rooms wait for each other, so it is not measured how long that client is deaf.
    */
   readonly #silent: string[];
   readonly #participants: Participant[] = [];
@@ -109,8 +109,8 @@ export class LongRun {
   }
 
   /**
-   * For most a name, which is a token without an end; for some tokens of minutes, from a provider that may fail, or
-   * keep them too long.
+   * The token of a client: for most its name, which is a token without an end; for the others tokens of some minutes,
+   * from a provider that may fail, or keep them too long.
    */
   #tokens(name: string): string | TokenProvider {
     const random = this.#random;
@@ -225,7 +225,10 @@ export class LongRun {
     if (entry !== undefined) entry.isOver = true;
   }
 
-  /** A join that runs late may come after the leave; its client leaves again when a broadcast tells it. */
+  /**
+   * Clients that are still members of rooms that they have left. A join that runs late may come after the leave; its
+   * client leaves again when a broadcast tells it.
+   */
   #strays(): string[] {
     const sockets = [...this.#model.gateway.sockets].filter(([, socket]) => socket.isAlive);
     return this.#participants.flatMap(({ name, current }) => {

@@ -12,10 +12,10 @@ const HOUR = 60 * 60_000;
 const DAYS = 30;
 const SECONDS = DAYS * 24 * 60 * 60;
 const ACCOUNT_PER_SECOND = 10_000;
-/** Few are enough: each does what all do. `ROOMCAST_CONNECTIONS=1000` simulates as many. */
+/** Number of connections. Few are enough, because all do the same. `ROOMCAST_CONNECTIONS=1000` simulates as many. */
 const CONNECTIONS = Number(process.env["ROOMCAST_CONNECTIONS"] ?? 20);
 
-/** A beat so soon after a join looks at the room once more: it is a part of the join. */
+/** Time after a join within which a beat is a part of the join: it looks at the room once more. */
 const CONFIRM_MS = 5_000;
 
 class MonthWatch extends Watch {

@@ -8,12 +8,12 @@ import { Watch } from "./watch.js";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
-/** The longest that a silent room is not looked at (`SYNC_MAX_SECONDS`), with a second for the answer. */
+/** Longest time between two looks at a silent room (`SYNC_MAX_SECONDS`), with a second for the answer. */
 const BEAT_MS = 541 * SECOND;
-/** A confirmed 410, a reconnect with its backoff, and a join. */
+/** Time for a confirmed 410, a reconnect with its backoff, and a join. */
 const RECONNECT_MS = 3 * SECOND;
 
-/** A client in a room, and when what it got came. */
+/** A client in a room, and the delays of the messages that it got. */
 interface Scene {
   time: VirtualTime;
   model: Model;
@@ -48,7 +48,7 @@ async function afterSilence(seed: number, act: (scene: Scene) => Promise<void>):
   }
 }
 
-/** The next posts are answered 410 for so long, and then none. */
+/** Has posts answered 410 for `ms` from the next one on, and none after that. */
 function answerGone(faults: Faults, ms: number): void {
   faults.falseGoneMs = () => {
     faults.falseGoneMs = CALM.falseGoneMs;
@@ -56,7 +56,7 @@ function answerGone(faults: Faults, ms: number): void {
   };
 }
 
-/** Longest of some numbers; infinite when there are not as many as there should be. */
+/** The longest delay; infinite unless there are `count` delays. */
 function longest(delays: readonly number[], count: number): number {
   return delays.length === count ? Math.max(...delays) : Infinity;
 }
@@ -120,7 +120,7 @@ describe("the first message after a long silence", () => {
       }
       await time.pass(SECOND);
       expect(longest(delays, 120)).toBeLessThan(BEAT_MS);
-      // From the beat on that shows the room active: `Watch` measures it.
+      // `Watch` measures from the beat on that shows the room active.
       expect(watch.longest).toBeLessThan(50 * SECOND);
     }));
 });

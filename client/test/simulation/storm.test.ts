@@ -14,7 +14,7 @@ const SESSIONS: Record<string, Partial<Faults>> = {
   "takes 25 s": { durationMs: () => 25_000 },
 };
 
-/** `session` is behind `$connect` too, so what it suffers from, handshakes suffer from. */
+/** Fates of handshakes: `session` is behind `$connect` too, so its troubles are theirs. */
 const HANDSHAKES: Record<string, Partial<Faults>> = {
   open: {},
   "are refused": { handshake: () => "is refused" },
@@ -31,7 +31,7 @@ function attempts(ms: number, lostMs: number, base: number, cap: number): number
   return count + Math.max(0, ms) / (lostMs + cap / 2);
 }
 
-/** Full jitter spreads a count of ten minutes by less than a tenth: this is five times as much. */
+/** Factor by which a count may exceed its average. Full jitter spreads a count of ten minutes by less than a tenth. */
 const SPREAD = 1.4;
 /** The timeout of a handshake, and of the first request on a connection on which nothing is answered. */
 const TIMEOUT_MS = 10_000;
@@ -48,13 +48,14 @@ const CONNECTIONS: Record<string, number> = {
   stall: SPREAD * attempts(STORM_MS, TIMEOUT_MS, ...RECONNECT),
 };
 /**
- * All rooms share one backoff when joins fail, after the first few at once. When the storm is over each is joined: 204.
+ * Largest number of joins. All rooms share one backoff when joins fail, after the first eight at once. After the storm
+ * each room is joined: 204.
  */
 const JOINS = JOIN_CONCURRENCY + SPREAD * attempts(STORM_MS, 0, ...RETRY) + ROOMS;
-/** All rooms share their beats too, and each is looked at once more when it has been joined: 196. */
+/** Largest number of syncs. All rooms share their beats, and each is looked at once more after its join: 196. */
 const SYNCS = SPREAD * attempts(STORM_MS, 0, ...RETRY) + ROOMS;
 
-/** A beat after the joins is all that a calm minute may see. */
+/** Number of syncs that the calm minute may see: the beats that follow the joins. */
 const CALM_SYNCS = 2;
 
 describe("a storm", () => {
@@ -62,7 +63,7 @@ describe("a storm", () => {
   for (const [session, faults] of Object.entries(SESSIONS)) {
     for (const [handshakes, fate] of Object.entries(HANDSHAKES)) {
       for (const cuts of [false, true]) {
-        // Without a new connection it does not matter.
+        // Without a cut there are no handshakes.
         if (!cuts && handshakes !== "open") continue;
         const name = `in which session ${session}${cuts ? `, connections are cut, and handshakes ${handshakes}` : ""}`;
         it(name, () => endure({ session: faults, handshakes: fate, cuts }, name, seed, CONNECTIONS[handshakes] ?? 0));

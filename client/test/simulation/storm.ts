@@ -10,7 +10,7 @@ const MINUTE = 60_000;
 export const STORM_MS = 10 * MINUTE;
 const CLIENTS = 10;
 export const ROOMS = 20;
-/** Between two broadcasts of a room. */
+/** Time between two broadcasts of a room. */
 const BROADCAST_MS = 5_000;
 
 /** The conduct of `session` in a storm, and the fate of handshakes and of open connections. */
@@ -30,9 +30,9 @@ export interface Deeds {
 
 interface StormOutcome {
   wrong: string[];
-  /** In the storm and the minute after it, of each client. */
+  /** Counts of each client in the storm and the minute after it. */
   stormy: Deeds[];
-  /** In the minute after that. */
+  /** Counts of each client in the minute after that. */
   after: Deeds[];
 }
 
@@ -97,7 +97,7 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
   }
 }
 
-/** Counts of each client since the last time. */
+/** Counts of each client since the last call. */
 function take(deeds: Map<string, Deeds>): Deeds[] {
   const taken = [...deeds.values()];
   for (const name of deeds.keys()) deeds.set(name, { connections: 0, joins: 0, syncs: 0 });

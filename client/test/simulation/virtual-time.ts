@@ -39,7 +39,7 @@ export class VirtualTime {
     return task;
   }
 
-  /** Replaces the global clock and timers, and `Math.random` by `random`; the result puts them back. */
+  /** Replaces the global clock and timers, and `Math.random` by `random`. Returns a function that puts them back. */
   install(random: () => number): () => void {
     const globals = globalThis as unknown as Record<Replaced, unknown>;
     const { setTimeout, clearTimeout } = globals;

@@ -13,12 +13,13 @@ const SYNC_MIN_MS = 30_000;
  */
 const CALL_MS = 30_000 + 10_000 + 2_000;
 
-/** An answer that takes longer is a trouble like none, until it comes. */
+/** Time after which a late answer counts as missing, until it comes. */
 const PROMPT_MS = 2_000;
 
 /**
- * A beat is due at the latest 37.5 s after the last frame, the next message comes within 10 s, and the broadcasts,
- * replies and the index take their time; so do handshakes that nobody answers, which are seldom counted in full.
+ * Longest time that a client may be deaf. A beat is due at the latest 37.5 s after the last frame, the next message
+ * comes within 10 s, and the broadcasts, replies and the index take their time; so do handshakes that nobody answers,
+ * which are seldom counted in full.
  */
 export const DEAF_LIMIT_MS = 60_000;
 
@@ -58,7 +59,7 @@ interface Ear {
 /**
  * Measures how long clients are deaf. A client in a room is deaf from its last push on, or from its first answered join
  * or beat in the room's present activity if it has had none, while the room is active (broadcasts at least every 10 s).
- * Not counted is what was done to it, and each trouble only as long as it may last:
+ * The time of a trouble is not counted, for as long as the trouble may last:
  *
  * - a post that fails (lost, given up, answered 410): until the room's next broadcast;
  * - a join or beat that gets no good answer: until the client's next one, 42 s at most, or until an answer that comes
@@ -210,7 +211,7 @@ export class Watch implements Observer {
     );
   }
 
-  /** Counts the cost of the ear's last call, when the next one is sent or somebody asks. */
+  /** Troubles that the ear's last call has made until now. */
   #troublesOfCall({ lastCall, lastPush }: Ear): Interval[] {
     const { now } = this.#time;
     if (lastCall === undefined) return [];

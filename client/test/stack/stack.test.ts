@@ -153,7 +153,7 @@ describe.skipIf(missing !== undefined)("the library against a whole stack", () =
     await alice.client.room(roomId).join();
     await bob.client.room(roomId).send("first");
     await saw(seen, 1);
-    // One that follows on another: a beat follows it.
+    // A second message, which follows on the first without a gap, so that a beat follows its frame.
     await bob.client.room(roomId).send("before");
     await saw(seen, 2);
     // Past the look at the log that follows a join.
@@ -280,7 +280,7 @@ describe.skipIf(missing !== undefined)("the library against a whole stack", () =
     const seen: unknown[] = [];
     bob.on("ephemeral", ({ from, key, data }) => seen.push([from, key, data]));
     await bob.join();
-    // Not all of them need arrive.
+    // Some ephemeral messages may be lost.
     const says = async () => {
       await alice.sendEphemeral(true, { key: "typing", minIntervalMs: 2_000 });
       expect(seen[0]).toEqual(["alice", "typing", true]);

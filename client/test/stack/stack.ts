@@ -78,7 +78,7 @@ export async function logAfter(room: Room, seq: number): Promise<Message[]> {
   }
 }
 
-/** The fields of a message that must be equal on two sides: all but the way it came. */
+/** The fields of messages that are compared between two sides. */
 export function essence(messages: readonly Message[]): object[] {
   return messages.map(({ seq, id, from, data }) => ({ seq, id, from, data }));
 }

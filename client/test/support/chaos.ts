@@ -26,7 +26,7 @@ export class Chaos {
   readonly #network = new FakeNetwork(this.#server);
   readonly #participants: Participant[] = [];
   readonly #histories: { roomId: string; history: History; closed: boolean }[] = [];
-  /** Ends what records a history. */
+  /** Functions that end the recording of a history. */
   readonly #stops = new Map<History, () => void>();
   readonly #floors = new Map<string, number>();
   readonly #accepted: { roomId: string; id: string }[] = [];
@@ -82,7 +82,7 @@ export class Chaos {
       if (this.#retention) this.#expire();
     }
     this.#heal();
-    // One frame in every room, so that whoever is a member has a beat due soon.
+    // One frame in every room, so that every member has a beat due soon.
     for (const roomId of ROOMS) this.#produce(roomId, 1);
     // Enough for a dead connection to be noticed by a beat, up to 9 minutes later, a capped backoff and a round of
     // beats.
@@ -247,7 +247,7 @@ export class Chaos {
         if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
       }
     };
-    // It ends as the join does, which is where the error is looked at.
+    // The loop ends with the error of the join, which is looked at there.
     read().catch(() => {});
     return () => {
       void iterator.return?.();
@@ -268,7 +268,7 @@ export class Chaos {
       .catch((error: RoomcastError) => this.#rejected(who, error));
   }
 
-  /** Closes a client and connects it again, now or later: its rooms go on where they stopped, before other eyes. */
+  /** Closes a client and connects it again within 5 s: its rooms go on where they stopped, in new histories. */
   #restart(who: Participant): void {
     who.client.close();
     for (const [roomId, old] of [...who.current]) {

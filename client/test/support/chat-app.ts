@@ -22,7 +22,7 @@ export interface View {
   key: string;
   /** The chats are there without joining their rooms. */
   paused?: boolean;
-  /** A board with the state and the members of a room, and what the page's own says there. */
+  /** A board with the state and the members of a room, and the mood of the page's own member. */
   board?: { room: string; mood: string };
 }
 
@@ -42,7 +42,7 @@ function Status(): ReactElement {
   return createElement("p", { id: "status", "data-state": state }, `${state} ${error?.code ?? ""}`);
 }
 
-/** Two components of it want the room: one its members, one its state. */
+/** A board, of which one component wants the room's members, and another its state. */
 function Board({ room: id, mood }: { room: string; mood: string }): ReactElement {
   const { room, status } = useRoom(id, { presence: { mood } });
   const { members, count, listed } = usePresence<{ mood: string }>(room);

@@ -22,7 +22,7 @@ class Witness {
   readonly #exact: boolean;
   /** The list that follows from the events. */
   #told = new Map<string, unknown>();
-  /** The last list that was published that the client has shown. */
+  /** The index of the newest published list that the client has shown. */
   #reached = 0;
 
   /** `exact`: lists come in one page, so that each that is shown is one that was published. */

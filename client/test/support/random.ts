@@ -31,7 +31,10 @@ export class Random {
   }
 }
 
-/** The seeds to run: `ROOMCAST_SEED=n` for one, `ROOMCAST_SEEDS=n` for so many new ones, else always the same from `usual` on. */
+/**
+ * The seeds to run: `ROOMCAST_SEED=n` for one, `ROOMCAST_SEEDS=n` for so many new ones, else always the same from
+ * `usual` on.
+ */
 export function seeds(count: number, usual = 1): number[] {
   const one = process.env["ROOMCAST_SEED"];
   if (one !== undefined) return [Number(one)];

@@ -48,7 +48,7 @@ export class RoomLog {
     this.retained = keep === 0 ? [] : this.retained.slice(-keep);
   }
 
-  /** Drops what was sent before `time`; if `isLate` says so of a message, only when it is called again. */
+  /** Drops messages that were sent before `time`. One that `isLate` is true for stays until a later call. */
   expireBefore(time: number, isLate = () => false): void {
     this.retained = this.retained.filter(({ sentAt }) => sentAt >= time || isLate());
   }

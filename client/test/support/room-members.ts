@@ -17,7 +17,7 @@ export class RoomMembers {
   /** `undefined`: the room is too large for a list. */
   #list: Map<string, Member> | undefined = new Map();
 
-  /** Compares the rows with the list; the frame that tells the difference, if there is one. */
+  /** Compares the rows with the list. Returns the frame that tells the difference, if there is one. */
   publish(
     rows: readonly MemberRow[],
     time: number,
@@ -46,8 +46,8 @@ export class RoomMembers {
   }
 
   /**
-   * The members in a `joined`: nothing but the count without a list. They include oneself, who need not be published
-   * yet.
+   * The members in a `joined`, or only their count if there is no list. Oneself is among them, although perhaps not
+   * published yet.
    */
   first(size: number, oneself: MemberRow): MembersPage {
     const { rev, count } = this;
@@ -60,7 +60,7 @@ export class RoomMembers {
     return { rev, count: all.length, members, ...(next !== undefined && { next }) };
   }
 
-  /** A page of the list; without one, a look at the rows. */
+  /** A page of the list, or of the rows if there is no list. */
   page(after: string, size: number, rows: readonly MemberRow[]): MembersPage & { members: Member[]; listed: boolean } {
     const { rev, count } = this;
     const all = [...(this.#list ?? membersOf(rows)).values()].filter(({ id }) => id > after);

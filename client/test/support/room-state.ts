@@ -16,8 +16,8 @@ export function untilOf({ sentAt, ttlSeconds }: Pick<LoggedMessage, "sentAt" | "
 }
 
 /**
- * The page for a client that knows the log up to `seq`: keys without a value are in it if an older message can meet
- * them.
+ * The page for a client that knows the log up to `seq`. A key without a value is in it only if an older message of that
+ * key could still come.
  */
 export function meeting(page: StatePage, seq: number): StatePage {
   return { ...page, removed: (page.removed ?? []).filter((key) => key.version !== undefined || key.seq > seq) };
@@ -57,8 +57,8 @@ export class RoomState {
   readonly #rows = new Map<string, Row>();
 
   /**
-   * Writes a batch that was appended at `time`, as `fanout` does. What is beaten must not come back while the log has
-   * it.
+   * Writes a batch that was appended at `time`, as `fanout` does. A message that was superseded must not come back
+   * while the log has it.
    */
   write(batch: readonly LoggedMessage[], retentionSeconds: number, time: number): void {
     const logged = time + retentionSeconds * 1_000;

@@ -61,11 +61,11 @@ export class ScriptedServer {
   /** Rooms that have no state, and rooms that have no list of members. */
   readonly stateless = new Set<string>();
   readonly unlisted = new Set<string>();
-  /** Keys in one page of a room's state. 0 in `joined`: there is no room for any. */
+  /** Keys in one page of a room's state. 0 in `joined`: there is no place for any. */
   statePage = { joined: 1_000, next: 500 };
   /** Time for which pages of state are used again, in milliseconds. */
   stateCacheMs = 0;
-  /** Members in a page, in a list, and in a frame of changes; within what time a member is to sync. */
+  /** Members in a page, in a list, and in a frame of changes; the time within which a member is to sync. */
   presence = { page: 100, list: 500, frame: 100, syncWithinMs: 540_000 };
   /** Milliseconds from a change of a room's members to its publication; infinite: none. */
   presenceDelay: () => number = () => 3_500;
@@ -96,7 +96,7 @@ export class ScriptedServer {
     return state;
   }
 
-  /** The state is that of another time, or none. */
+  /** Forgets a room's state and all kept pages, as when the table of state is restored. */
   restore(roomId: string): void {
     this.#states.delete(roomId);
     this.#pages.clear();
@@ -157,7 +157,7 @@ export class ScriptedServer {
     return (this.expiries.get(token) ?? Number.POSITIVE_INFINITY) - Date.now();
   }
 
-  /** Handles a client frame; the reply, if there is one. */
+  /** Handles a client frame. Returns the reply, if there is one. */
   handle(peer: Peer, text: string): string | undefined {
     const frame = JSON.parse(text) as ClientFields;
     this.frames.push(frame);
@@ -335,12 +335,12 @@ export class ScriptedServer {
     };
   }
 
-  /** From when on a connection may read a log that it may not read as a whole; `undefined`: it may. */
+  /** The time from which on a connection may read a log; `undefined` if it may read all of it. */
   #visibleFrom(peer: Peer, roomId: string): number | undefined {
     return this.withoutHistory.has(roomId) ? (peer.openedAt ?? 0) : undefined;
   }
 
-  /** Puts a connection's row: `sync` does, too, without what a `joinRoom` says. */
+  /** Puts a connection's row. A `sync` puts one too, which does not make the client a member of the list. */
   #put(peer: Peer, roomId: string, frame?: ClientFields): void {
     const isMember = frame?.["presence"] === true && !this.unlisted.has(roomId);
     const data = frame?.["presenceData"];
@@ -381,7 +381,7 @@ export class ScriptedServer {
     return this.#pages.get(JSON.stringify([roomId, after, size]), seq, this.stateCacheMs, read);
   }
 
-  /** A message that is not logged. */
+  /** Passes on a message that is not logged. */
   #pass(peer: Peer, roomId: string, frame: ClientFields): object {
     const { key, data } = frame;
     const message = { from: peer.sub, sentAt: this.now(), ...(key !== undefined && { key }), data };

@@ -30,9 +30,9 @@ class Witness {
    * one.
    */
   #lacks = false;
-  /** The greatest of each key that the client has shown. */
+  /** The greatest value of each key that the client has shown. */
   readonly #greatest = new Map<string, StateEntry>();
-  /** Up to which message of each key the client has seen what it had. */
+  /** The place, among the messages of each key, of the one whose value the client has shown last. */
   readonly #reached = new Map<string, number>();
   /** The state that follows from the events. */
   #told = new Map<string, StateEntry>();
@@ -69,7 +69,7 @@ class Witness {
     if (told !== shown) this.wrong.push(`${this.#name} was told ${told}, and shows ${shown}`);
   }
 
-  /** Checks that a key has the value that it had after some message, which is none before that of the last look. */
+  /** Checks that a key shows the value that it had after some message, and none before the message of the last look. */
   #sees(key: string, entry: StateEntry | undefined): void {
     this.seen++;
     const log = this.#server.log(ROOM);
@@ -217,7 +217,7 @@ export class StateChaos {
       if (random.chance(0.1)) return { data: this.#sent++ };
       const key = random.pick(KEYS);
       const version = random.chance(0.4) ? { version: random.int(0, 5) } : {};
-      // From the bus they may come days late.
+      // Messages from the bus may come days late.
       const sent = random.chance(0.1) ? { sentAt: this.#server.now() - random.int(0, 200_000_000) } : {};
       if (random.chance(0.25)) return { key, data: null, remove: true, ...version, ...sent };
       return {
@@ -278,7 +278,7 @@ export class StateChaos {
       who.client.connect().catch(() => {});
       this.#join(who.room);
     }
-    // So that whoever is a member has a beat due soon.
+    // Messages, so that every member has a beat due soon.
     this.#produce(5);
   }
 }

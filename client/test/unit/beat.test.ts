@@ -8,7 +8,7 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const interval = 30 * SECOND;
 
-/** A beat that was joined at 0 and confirmed, with nothing due before nine minutes. */
+/** The beat of a room that was joined at 0 and confirmed, with nothing due before nine minutes. */
 function silent(): Beat {
   const beat = new Beat(interval);
   beat.joined(0, 9 * MINUTE);

@@ -92,7 +92,7 @@ describe("a token that expires", () => {
     network.weather = { ...network.weather, latency: () => 4_000 };
     await fake.world.joined({ token: fresh(2 * MINUTE) });
     while (network.sockets.length < 2) await pass(100);
-    // 116 s were left when the first `joinRoom` came, which was sent 4 s before.
+    // 116 s were left when the first `joinRoom` was sent, and 112 s when it came.
     expect(network.last.openedAt - (network.sockets[0]?.openedAt ?? 0)).toBeLessThanOrEqual(
       4_000 + 116_000 * 0.75 * 0.95 + 200,
     );
@@ -214,7 +214,7 @@ describe("a token provider that is of no help", () => {
 
 describe("an answer that the token has expired", () => {
   beforeEach(() => {
-    // An application that has joined no room cannot know; these have joined one and know as little.
+    // The expiry is not told, as to an application that has joined no room.
     fake.world.server.expiry.hint = false;
   });
 

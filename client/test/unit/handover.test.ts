@@ -14,7 +14,7 @@ describe("the hand-over", () => {
     client.on("state", (change) => changes.push(change));
     const seen = collect(room);
     const start = room.seq ?? 0;
-    // A message every second for five hours.
+    // A message every ten seconds for five hours.
     for (let second = 0; second < 5 * 3_600; second++) {
       if (second % 10 === 0) fake.world.server.publish("lobby", [{ data: second }]);
       await pass(1_000);

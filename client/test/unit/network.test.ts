@@ -21,7 +21,10 @@ class Target implements NetworkTarget {
   }
 }
 
-/** A client whose connection was lost and whose next attempts are `refused` or get no answer. */
+/**
+ * A client whose connection was lost. With `stalls` its attempts get no answer until `mend()`; with `refuses` none is
+ * refused, but it waits for its backoff.
+ */
 async function offline(how: "refuses" | "stalls", networkTarget?: NetworkTarget) {
   const options = { reconnect: { base: 30_000, cap: 60_000 }, ...(networkTarget && { networkTarget }) };
   const client = await fake.world.connected(options);

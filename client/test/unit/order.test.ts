@@ -185,11 +185,11 @@ describe("retention", () => {
     expect(room.seq).toBeGreaterThan(before + 1);
     expect(order).toEqual(["recovering", "gap!", "joined", "recovered 0!"]);
 
-    // The same without a broadcast: the heartbeat finds it.
+    // The same without a broadcast: the beat finds it.
     log.startAnew();
     fake.world.append("lobby", "by sync", "and the next");
     await pass(31_000);
-    // And on a new connection.
+    // The same on a new connection.
     log.startAnew();
     fake.world.append("lobby", "by join");
     fake.world.network.last.cut();

@@ -82,7 +82,7 @@ describe("room.seq", () => {
     expect(seqs.map(([, at]) => at)).toEqual(seqs.map(([seq]) => seq));
     expect(seqs).toHaveLength(2);
     expect(room.seq).toBe(seqs[1]?.[0]);
-    // The documentation says: to resume, pass it as `after`.
+    // The documentation says: to resume, pass `room.seq` as `after`.
     const seen = collect(room);
     await during(room.join({ after: room.seq ?? 0 }));
     await pass(500);

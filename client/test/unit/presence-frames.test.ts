@@ -25,7 +25,7 @@ describe("a frame of presence", () => {
     await pass(12_000);
     expect(ids(ann.room)).toEqual(["ann", "cy"]);
     expect(seen).toEqual(["+cy", "1 => 2"]);
-    // One for each who had the list.
+    // Only ann asks: the others have come with the newer list, or gone.
     expect(server.received("getMembers")).toHaveLength(1);
   });
 

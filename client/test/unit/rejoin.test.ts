@@ -139,7 +139,7 @@ describe("the wish to be joined", () => {
     await pass(50);
     expect(room.status).toBe("joined");
     expect(seen.map(({ data }) => data)).toEqual([1, 2, 3]);
-    // It is the same join.
+    // `join()` sends no frame, because the room is joined already.
     await room.join();
     expect(fake.world.server.received("joinRoom")).toHaveLength(2);
   });

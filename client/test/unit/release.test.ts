@@ -10,7 +10,7 @@ import { during, failure, inFakeTime, pass } from "../support/world.js";
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-/** The real one, whatever the time of a test is. */
+/** The real `setImmediate`, also in tests under fake time. */
 const turn = setImmediate;
 
 describe("release()", () => {
@@ -31,7 +31,7 @@ describe("release()", () => {
     fake.world.server.publish("lobby", [{ data: 1 }]);
     await pass(100);
     expect(heard).toEqual(["left"]);
-    // The old one has no power over the new one.
+    // The old room has no power over the new one.
     await room.release();
     expect(client.room("lobby")).toBe(again);
     expect(again.status).toBe("joined");

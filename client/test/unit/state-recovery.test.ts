@@ -33,7 +33,7 @@ describe("state after a lost connection", () => {
     remove("a");
     put("b", 2);
     for (let n = 0; n < 30; n++) put("d", n);
-    // Older than what the server remembers of a removal.
+    // A look at the state more than a day later makes the server forget the removal.
     server.state("fx").page(0, "", 0, Date.now() + 100_000_000);
     server.log("fx").expire(3);
     await pass(5_000);
@@ -142,7 +142,7 @@ describe("state after a lost connection", () => {
     put("gone", 1);
     await pass(50);
     network.last.cut();
-    // The tables of a time before.
+    // The tables are restored as of an earlier time.
     server.logs.delete("fx");
     server.restore("fx");
     put("a", "restored");
@@ -232,7 +232,7 @@ describe("pages of state", () => {
     server.statePage = { joined: 1, next: 1 };
     const client = await fake.world.connected();
     const room = client.room("fx");
-    // StrictMode does this: the first join's pages come late.
+    // The pages of the first join come late. StrictMode joins, leaves and joins like this.
     const latencies = [5, 5, 5, 400, 5, 5];
     network.weather = { ...network.weather, latency: () => latencies.shift() ?? 5 };
     await during(room.join({ state: true }));

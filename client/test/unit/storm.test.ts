@@ -35,7 +35,7 @@ async function storm(
     syncs: server.received("sync").length,
   };
   server.script = script;
-  // Something happens on which every client looks at its connection.
+  // The connection is cut, so that the client has to connect and join in the storm.
   network.last.cut();
   for (let second = 0; second < MINUTES * 60; second++) {
     if (broadcasts)

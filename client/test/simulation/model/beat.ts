@@ -3,9 +3,9 @@ import type { VirtualTime } from "../virtual-time.js";
 const SYNC_MIN_MS = 30_000;
 const SYNC_MAX_MS = 540_000;
 const MAX_STRETCH = 8;
-/** A second has at most one doubling. */
+/** Shortest time between two doublings of the stretch. */
 const DOUBLING_MS = 1_000;
-/** So long without a throttled call halves the stretch. */
+/** Time without a throttled call after which the stretch is halved. */
 const HALVING_MS = 10_000;
 
 /** Says when a client should sync next: the older the news, the later, and later still while the tables throttle. */

@@ -6,7 +6,7 @@ import type { ConnectionsTable, MessagesTable, Row } from "./tables.js";
 
 /** Messages of one batch, and so of one frame. */
 const BATCH = 10;
-/** A 410 counts when a second post, so much later, is answered 410 too. */
+/** Time until the second post, which must be answered 410 too for a 410 to count. */
 const CONFIRM_MS = 1_000;
 /** Rows younger than this survive even a confirmed 410. */
 const GONE_GRACE_MS = 10_000;
@@ -20,9 +20,9 @@ interface Step {
   room: string;
   text: string;
   underWay: number;
-  /** Connections that did not get it. */
+  /** Connections that did not get the frame. */
   missed: string[];
-  /** Connections to close when it has ended. */
+  /** Connections to close when the broadcast has ended. */
   closing: string[];
 }
 
@@ -95,7 +95,7 @@ export class Fanout {
     if (answer === "failed" || this.#time.now - row.joinedAt < GONE_GRACE_MS) return this.#miss(step, connection);
     this.#connections.delete(connection, step.room);
     this.deleted++;
-    // One that lives all the same would hear nothing more.
+    // A connection that lives all the same would hear nothing more.
     step.closing.push(connection);
     this.#done(step);
   }
@@ -117,15 +117,15 @@ export class Fanout {
 
   #done(step: Step): void {
     if (--step.underWay > 0) return;
-    // Nothing that follows would tell them of what they missed.
+    // No frame follows that would show these connections that they have missed one.
     if (this.#queued.get(step.room) === 0) step.closing.push(...step.missed);
-    // So many misses are nobody's own fault.
+    // So many misses are not the fault of single connections, which stay open.
     const isWidespread = this.#recent.filter((missed) => missed).length >= WIDESPREAD;
     if (!isWidespread) for (const connection of new Set(step.closing)) this.#close(connection);
     this.#step(step.room);
   }
 
-  /** The client comes back and reads the log. */
+  /** Closes a connection, so that its client comes back and reads the log. */
   #close(connection: string): void {
     this.#misses.delete(connection);
     this.#gateway.deleteConnection(connection);

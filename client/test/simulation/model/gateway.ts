@@ -7,15 +7,15 @@ import type { Call, Observer } from "./observer.js";
 import type { ClientFields, Outcome, Session } from "./session.js";
 import type { Tokens } from "./tokens.js";
 
-/** The longest that a client waits for a handshake, and before it dials again. */
+/** Longest time that a client waits for a handshake, and before it dials again. */
 const STALL_MS = 10_000;
 const RECONNECT_MS = 30_000;
 /**
- * The time in which a client must give up a half-open connection: that of a request and of a beat, however patient it
- * is.
+ * Time within which a client must give up a half-open connection: 30 s for a request, and 30 s for the `sync` that
+ * follows, at the most.
  */
 const FROZEN_MS = 60_000;
-/** Time by which a client may believe that its token ends earlier: that of its `joinRoom`. */
+/** Time by which a client may take its token to end too early: it counts from the sending of its `joinRoom`. */
 const ENDED_MS = 30_000;
 const GOING_AWAY = 1001;
 const ABNORMAL = 1006;
@@ -76,7 +76,7 @@ export class Gateway {
       return this.#lost(socket, STALL_MS + RECONNECT_MS);
     }
     const handshakeMs = this.faults.latencyMs() + this.faults.handshakeMs();
-    // Longer than the client waits.
+    // The client gives up a handshake that takes so long.
     if (handshakeMs >= STALL_MS) this.#lost(socket, STALL_MS + RECONNECT_MS);
     this.time.after(handshakeMs, () => {
       if (socket.readyState !== 0) return;
@@ -162,7 +162,7 @@ export class Gateway {
 
   /** The client has closed its connection. */
   left(socket: SimulatedSocket): void {
-    // It does not wait to be told that its token has ended.
+    // The client does not wait to be told that its token has ended.
     if (this.tokens.left(socket.token) <= ENDED_MS) this.#lost(socket, RECONNECT_MS);
     if (!socket.frozen) this.time.after(this.faults.latencyMs(), () => this.#forget(socket));
   }
@@ -222,7 +222,7 @@ export class Gateway {
     return true;
   }
 
-  /** Only the client's frames count: real connections live a little longer. */
+  /** Cuts an idle connection. Only the client's frames count: real connections live a little longer. */
   #watchIdle(socket: SimulatedSocket): Task {
     const left = socket.lastActivity + MAX_IDLE_MS - this.time.now;
     return this.time.after(left, () => {
@@ -243,7 +243,7 @@ export class Gateway {
     });
   }
 
-  /** Another connection, as in a hand-over, makes up for it. */
+  /** Notes that a client has lost a connection. Another one, as in a hand-over, makes up for it. */
   #lost(socket: SimulatedSocket, backWithinMs: number): void {
     const others = [...this.sockets.values()].some(
       (other) => other.client === socket.client && other !== socket && other.isAlive,
@@ -268,13 +268,13 @@ export class SimulatedSocket implements WebSocketLike {
   onerror: ((event: { message?: string }) => void) | null = null;
   onclose: ((event: { code: number; reason: string }) => void) | null = null;
   readyState = 0;
-  /** The id that API Gateway gave it. */
+  /** The connection's id, given by API Gateway. */
   connection = "";
   /** Half-open: nothing comes through any more, and nobody is told. */
   frozen = false;
-  /** A frame was sent on it when it was frozen. */
+  /** True if a frame was sent on the connection when it was frozen. */
   isDoubtful = false;
-  /** Posts are answered 410 until then, although it lives. */
+  /** Time until which posts are answered 410, although the connection lives. */
   goneUntil = 0;
   lastActivity: number;
   closedAt = Number.POSITIVE_INFINITY;

@@ -23,6 +23,6 @@ export interface Observer {
 
 /** A frame under way. */
 export interface Call {
-  /** The client got an answer about these rooms that serves; `syncAfterMs` is what it was told. */
+  /** The client got an answer that serves these rooms; `syncAfterMs` is the wait in it. */
   served(rooms: readonly string[], syncAfterMs: number): void;
 }

@@ -74,7 +74,7 @@ export class Session {
     usage.readUnits += 0.5;
     const rooms = [...this.#connections.rowsOf(connection).keys()];
     for (const room of rooms) this.#connections.delete(connection, room);
-    // Besides, the connection is none of its subject's any more.
+    // One more call takes the connection off those of its subject.
     usage.tableCalls += Math.ceil(rooms.length / 25) + 1;
     usage.writeUnits += 2 * rooms.length + 1;
   }
@@ -168,7 +168,7 @@ export class Session {
       if (head !== undefined) newestAt = Math.max(newestAt ?? 0, head.appendedAt);
     }
     if (renewed.length > 0) {
-      // The number of rooms that it is in now.
+      // One more call counts the rooms that the connection is in now.
       usage.tableCalls++;
       usage.readUnits += 1;
     }
@@ -198,7 +198,7 @@ export class Session {
     };
   }
 
-  /** A row cannot be renewed beyond the token's end. */
+  /** True if the row need not be renewed. It cannot be renewed beyond the token's end. */
   #isMember(row: Row | undefined, leftMs: number): boolean {
     return row !== undefined && row.expiresAt > Date.now() + Math.min(RENEW_MS, leftMs - 1);
   }

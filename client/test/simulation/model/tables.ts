@@ -37,7 +37,7 @@ export class ConnectionsTable {
     this.#faults = faults;
   }
 
-  /** A row that lives no longer than its token, which ends in `leftMs`. */
+  /** Puts a row, which lives no longer than the connection's token. That ends in `leftMs`. */
   put(connection: string, room: string, leftMs = ROW_LIFE_MS): void {
     const { now } = this.#time;
     this.#write(connection, room, { joinedAt: now, expiresAt: now + Math.min(ROW_LIFE_MS, leftMs) });

@@ -1,6 +1,6 @@
 import type { VirtualTime } from "../virtual-time.js";
 
-/** So long after its end a token is still taken by an open connection. */
+/** Time after its end for which a token is still taken on an open connection. */
 const LEEWAY_MS = 5_000;
 
 /**
