@@ -175,14 +175,26 @@ impl Head {
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
     pub async fn read(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Self, StoreError> {
-        if let Some(newest) = log.latest(room, None, 1).await?.entries.into_iter().next() {
-            let (seq, appended_at) = (newest.seq(), Some(newest.appended_at));
-            return Ok(Self { seq, appended_at, newest: Some(Box::new(newest)) });
+        if let Some(head) = Self::of_newest(log, room).await? {
+            return Ok(head);
+        }
+        let Some(saved) = log.head(room).await? else { return Ok(Self { seq: 0, appended_at: None, newest: None }) };
+        // The log has been started between the two reads.
+        if log.is_lasting(&saved)
+            && let Some(head) = Self::of_newest(log, room).await?
+        {
+            return Ok(head);
         }
         // What the log had before everything expired.
-        let head = log.head(room).await?;
-        let (seq, appended_at) = head.map_or((0, None), |head| (head.seq, Some(head.appended_at)));
-        Ok(Self { seq, appended_at, newest: None })
+        Ok(Self { seq: saved.seq, appended_at: Some(saved.appended_at), newest: None })
+    }
+
+    async fn of_newest(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Option<Self>, StoreError> {
+        let newest = log.latest(room, None, 1).await?.entries.into_iter().next();
+        Ok(newest.map(|newest| {
+            let (seq, appended_at) = (newest.seq(), Some(newest.appended_at));
+            Self { seq, appended_at, newest: Some(Box::new(newest)) }
+        }))
     }
 }
 

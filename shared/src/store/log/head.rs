@@ -96,6 +96,12 @@ impl<C: Clock> LogTable<C> {
         Ok(head)
     }
 
+    /// Whether the log with this head has not expired.
+    #[must_use]
+    pub fn is_lasting(&self, head: &LogHead) -> bool {
+        head.expires_at > self.clock.unix_seconds()
+    }
+
     /// The newest entries of several logs, eventually consistent. A log that nothing was appended to for longer than a
     /// month has none.
     ///

@@ -88,6 +88,28 @@ async fn what_is_written_between_the_two_reads_is_not_missed() {
     assert_eq!(page.entries.len(), 2);
 }
 
+/// The log has no entry when it is read, and a head afterwards: it has started between the two reads, and state lacks
+/// its first messages. It has not expired, which would leave all of it to state.
+#[tokio::test]
+async fn a_log_that_starts_while_its_head_is_read_is_in_the_page() {
+    for asks in ["join", "get"] {
+        let tables = Tables::new();
+        let (writer, session) = (tables.environment(), tables.session());
+        let hold = Hold::default();
+        let is_of_head = |call: &Call| call.body["Key"]["seq"]["N"] == "-1000000";
+        tables.dynamodb.fault(Rule::on("GetItem", Fault::Held(hold.clone())).when(is_of_head).times(1));
+        let writing = async {
+            tables.dynamodb.endpoint().wait_for("GetItem", 1).await;
+            drop(writer.append(&batch(vec![tables.message("a", "k"), tables.message("b", "l")])).await.unwrap());
+            hold.release();
+        };
+        let asking = async { if asks == "join" { join(&session).await } else { get(&session, "", 0).await } };
+        let (reply, ()) = futures::join!(asking, writing);
+        assert_eq!(ids(&Page::of(&reply)), [("k", "a".into()), ("l", "b".into())], "{asks}: {reply}");
+        assert_eq!(reply["seq"], tables.dynamodb.log(ROOM)[1]["seq"], "{asks}");
+    }
+}
+
 fn is_of_a_page(call: &Call) -> bool {
     [STATE_TABLE, MESSAGES_TABLE].iter().any(|table| call.body["TableName"] == *table)
 }
