@@ -58,7 +58,7 @@ CLIENT_RUNTIMES := client/test/runtimes/node_modules/.package-lock.json
 DEMO_PAGE := client/demo/dist/index.html
 CLIENT_SOURCES := $(shell find client/src client/demo client/scripts -type f -not -path '*/dist/*' 2>/dev/null)
 
-# Of the client's packages, for every TypeScript file of the repository.
+# One of the client's packages, which checks every TypeScript file of the repository.
 BIOME := client/node_modules/.bin/biome
 RUFF := $(VENV)/ruff/bin/ruff
 
@@ -76,7 +76,7 @@ local: ports setup lambda $(VENV)/local/.ready $(DEMO_PAGE)
 
 .PHONY: token
 token: ## A token for the local stack: make token SUB=alice ROOMS='{"chat:*":["join","send"]}' TTL=60
-# As they were typed, and by the environment: what quotes and dollars mean in them is no concern of make or the shell.
+# The values go by the environment, as they were typed: make and the shell would read quotes and dollars in them otherwise.
 token: override export SUB := $(value SUB)
 token: override export ROOMS := $(value ROOMS)
 token: override export TTL := $(value TTL)
@@ -169,7 +169,7 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 	@$(STEP) "client: reference" npm --prefix client run docs
 
 .PHONY: rust-test
-# With the client's packages: its tests against the stack are among the end-to-end tests.
+# The client's packages are needed because its tests against the stack are among the end-to-end tests.
 rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
 
@@ -205,7 +205,7 @@ bench-tuning: ## The measured curves of docs/tuning.md, about two minutes after 
 
 .PHONY: deploy
 deploy: ## To your AWS account: make deploy STACK=roomcast ARCH=arm64 PARAMS="Name=Value ..." (TAGS, ROLE_ARN, S3_BUCKET: docs/deploy.md)
-# As they were typed, and by the environment, as above.
+# By the environment, as above.
 deploy: override export PARAMS := $(value PARAMS)
 deploy: override export TAGS := $(value TAGS)
 deploy: setup $(VENV)/deploy/.ready
@@ -216,7 +216,7 @@ deploy: setup $(VENV)/deploy/.ready
 DEPLOY = $(VENV)/deploy/bin/python infra/deploy/deploy.py --stack "$(STACK)" --arch "$(ARCH)" --role-arn "$(ROLE_ARN)" --s3-bucket "$(S3_BUCKET)"
 
 .PHONY: undeploy
-undeploy: ## Deletes the stack STACK; asks first, unless YES=1; PURGE=1 deletes messages and dead letters as well
+undeploy: ## Deletes the stack STACK; asks first, unless YES=1; PURGE=1 deletes messages, state and dead letters as well
 undeploy: setup $(VENV)/deploy/.ready
 	@$(VENV)/deploy/bin/python infra/deploy/undeploy.py --stack "$(STACK)" --role-arn "$(ROLE_ARN)" $(if $(YES),--yes) $(if $(PURGE),--purge)
 
@@ -238,7 +238,7 @@ setup-fuzz:
 setup-bench:
 	@infra/system-packages bench
 
-# What a release has, in target/release-artifacts.
+# Releases are made in target/release-artifacts.
 .PHONY: release
 release: ## Functions, template and command of one architecture, as a release has them: make release ARCH=arm64
 release: setup $(VENV)/deploy/.ready
@@ -261,7 +261,7 @@ clean: ## Removes all that was built or installed here
 help: ## This list
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-# ---------------------------------------------------------------- what targets need
+# ---------------------------------------------------------------- prerequisites
 
 .PHONY: ports
 ports:
@@ -271,7 +271,7 @@ $(VENV)/%/.ready: infra/requirements/%.txt | setup
 	@$(STEP) "Python packages: $*" infra/python-packages $(VENV)/$* $<
 	@touch $@
 
-# The debug profile: they work in seconds all the same, and take half as long to build.
+# Tools are built in the debug profile: they work in seconds all the same, and take half as long to build.
 $(CARGO_DENY): | setup
 	@$(call install-tool,cargo-deny,$(CARGO_DENY_VERSION))
 

@@ -1,4 +1,4 @@
-"""Resources that outlive their stack on purpose: messages, dead letters, the role under which API Gateway logs."""
+"""Resources that outlive their stack on purpose: messages, state, dead letters, the role for API Gateway's logs."""
 
 from dataclasses import dataclass
 

@@ -38,7 +38,7 @@ def undeploy(session, asked: argparse.Namespace) -> None:
         raise Refused(f"there is no stack {asked.stack} in {session.region_name}")
     if found:
         stack.refuse_foreign(found)
-    # Whatever else has failed, it can be deleted.
+    # A stack in a failed state can be deleted.
     if found and found["StackStatus"].endswith("_IN_PROGRESS"):
         stack.refuse_busy(found)
     if found and found.get("EnableTerminationProtection"):

@@ -90,7 +90,7 @@ def seconds_of(text: str) -> int:
 
 
 def main() -> int:
-    # From the environment, where make puts them: in a command line quotes and dollars would be the shell's.
+    # make puts these into the environment: on a command line the shell would read quotes and dollars in them.
     asked_by_make = {name: os.environ.get(name) or None for name in ("SUB", "ROOMS", "TTL")}
     options = argparse.ArgumentParser(description="Prints a token for the local stack.")
     options.add_argument(

@@ -264,7 +264,7 @@ def main() -> None:
     count_invocations()
     read_log_lines()
     replace(provisioners, "_cw_metric_alarm_record", alarm_with_expression)
-    # Evaluated by `tick` alone, and cut to length there.
+    # `tick` alone evaluates alarms and cuts metrics to length.
     replace(cloudwatch, "_evaluate_alarm", lambda alarm: None)
     replace(cloudwatch, "_evict_old_metrics", lambda: None)
     threading.Thread(target=tick, name="metrics", daemon=True).start()

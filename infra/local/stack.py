@@ -97,12 +97,12 @@ def describe(endpoint: str, port: int, outputs: dict[str, str], demo_url: str | 
         "messagesTable": outputs["MessagesTable"],
         "stateTable": outputs["StateTable"],
         "queueUrl": outputs["QueueUrl"],
-        # No presence and lifecycle events, or no ephemeral messages: None.
+        # None in a stack without presence and lifecycle events, or without ephemeral messages.
         "presenceQueueUrl": outputs.get("PresenceQueueUrl"),
         "ephemeralQueueUrl": outputs.get("EphemeralQueueUrl"),
         "dlqUrl": outputs["DlqUrl"],
         "eventBusName": outputs["EventBusName"],
-        # Only another issuer's tokens: None.
+        # None in a stack that takes only another issuer's tokens.
         "authSecretArn": outputs.get("AuthSecretArn"),
         "demoUrl": demo_url,
     }

@@ -1,5 +1,5 @@
-"""Prints the version of this tree, once all that name it agree. With --tag, the tag must too; with --notes, prints what
-CHANGELOG.md says of the version.
+"""Prints the version of this tree, if all files that name it agree. With --tag, the tag must agree too; with --notes,
+prints the section of CHANGELOG.md about the version instead.
 
     python3 infra/release/version.py --tag v0.1.0 --notes
 """
