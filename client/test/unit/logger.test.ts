@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { describe, expect, it, vi } from "vitest";
 import type { Logger } from "../../src/index.js";
-import { inFakeTime, pass } from "../support/world.js";
+import { during, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
@@ -82,6 +82,31 @@ describe("the logger", () => {
     void client.room("lobby").join();
     await pass(10);
     expect(lines.join("\n")).toMatch(/debug room left .*the WebSocket could not be created/s);
+    expect(lines.join("\n")).not.toContain("secret");
+  });
+
+  it("is not told the data by a `parse` that quotes it, but the application is", async () => {
+    const { server } = fake.world;
+    const { lines, logger } = keeper();
+    const client = await fake.world.connected({ logger });
+    const parse = (data: unknown) => {
+      throw new TypeError(`bad: ${String(data)}`);
+    };
+    const room = client.room("lobby", { parse });
+    const errors: unknown[] = [];
+    room.on("error", (error) => errors.push(error));
+    server.publish("lobby", [{ key: "k", data: "secret-value" }]);
+    await during(room.join({ state: true }));
+    const [message] = server.publish("lobby", [{ data: "secret-live" }]);
+    await pass(100);
+    await during(room.history({ limit: 1 }));
+    const text = `message ${message?.seq} has bad data`;
+    expect(errors).toMatchObject([
+      { code: "bad_data", message: "the value of k has bad data", cause: { cause: { message: "bad: secret-value" } } },
+      { code: "bad_data", message: text, cause: { message: "bad: secret-live" } },
+      { code: "bad_data", message: text, cause: { message: "bad: secret-live" } },
+    ]);
+    expect(lines.filter((line) => line.startsWith("warn room error"))).toHaveLength(3);
     expect(lines.join("\n")).not.toContain("secret");
   });
 
