@@ -177,10 +177,11 @@ describe("the demo page", () => {
     await bob.locator('#state[data-state="open"]').waitFor();
   });
 
-  it("looks as it should", async () => {
+  it("fits a narrow screen, and is photographed for those who want to look", async () => {
     const folder = at("../target/screenshots");
     await alice.bringToFront();
-    await alice.waitForTimeout(2_000);
+    const drawn = alice.locator('#chart path.line:not([d=""])');
+    await expect.poll(() => drawn.count(), { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
     await alice.screenshot({ path: join(folder, "demo.png"), fullPage: true });
     await alice.emulateMedia({ colorScheme: "dark" });
     await alice.screenshot({ path: join(folder, "demo-dark.png"), fullPage: true });
