@@ -110,9 +110,11 @@ describe("the logger", () => {
     expect(lines.join("\n")).not.toContain("secret");
   });
 
-  it("may be the console", () => {
-    const fits: Logger = console;
-    expect(fake.world.client({ logger: fits }).state).toBe("closed");
+  it("may be the console", async () => {
+    vi.spyOn(console, "debug").mockReturnValue();
+    const told = vi.spyOn(console, "info").mockReturnValue();
+    await fake.world.connected({ logger: console });
+    expect(told.mock.calls.map(([text]) => text)).toEqual(["closed -> connecting", "connecting -> open"]);
   });
 
   it("that throws disturbs nobody, as a listener that throws does not", async () => {
