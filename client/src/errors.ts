@@ -16,7 +16,7 @@ export type ServerErrorCode =
  *   which).
  * - `token_failed`: the token provider rejected.
  * - `protocol`: the server sent a frame that makes no sense.
- * - `bad_data`: a message's data failed the room's `parse`; the message was skipped.
+ * - `bad_data`: a message's data failed the room's `parse`, whose error is the `cause`; the message was skipped.
  * - `closed`: the client is closed, as it is before the first `connect()`, or was closed before the operation ended.
  * - `left`: the room was left before the operation ended.
  * - `aborted`: the call's signal was aborted, where signals have no reason of their own.

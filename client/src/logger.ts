@@ -1,7 +1,7 @@
 import { report } from "./emitter.js";
 import type { RoomcastError } from "./errors.js";
 
-/** A destination of log lines, such as `console`. It is never given a token, nor a message's data. */
+/** A destination of log lines, such as `console`. It is never given a token, a message's data or an error's cause. */
 export interface Logger {
   /** Events of rooms, such as joins and gaps, renewed memberships, and connections that open and close. */
   debug(message: string, details?: object): void;
@@ -16,16 +16,19 @@ export interface Logger {
   error(message: string, details?: object): void;
 }
 
-/** Writes to a logger, if there is one. An error of the logger is reported as a listener's is, and disturbs nobody. */
-export function log(logger: Logger | undefined, level: keyof Logger, message: string, details?: object): void {
+/**
+ * Writes to a logger, if there is one. Of the `error` among the details it leaves out the cause, because that may quote
+ * the address, and so the token, or a message's data. An error of the logger is reported as a listener's is, and
+ * disturbs nobody.
+ */
+export function log(logger: Logger | undefined, level: keyof Logger, text: string, details: object = {}): void {
+  const { error, ...fields } = details as { error?: RoomcastError };
   try {
-    logger?.[level](message, details);
-  } catch (error) {
-    report(error);
+    logger?.[level](text, {
+      ...(error && { code: error.code, message: error.message, roomId: error.roomId }),
+      ...fields,
+    });
+  } catch (thrown) {
+    report(thrown);
   }
-}
-
-/** The fields of an error for a log. Its cause is left out, because it may quote the address, and so the token. */
-export function loggable({ code, message, roomId }: RoomcastError): object {
-  return { code, message, roomId };
 }

@@ -1,4 +1,4 @@
-import { describe, RoomcastError } from "./errors.js";
+import { RoomcastError } from "./errors.js";
 import type { Message } from "./message.js";
 import type { Sequenced } from "./sequencer.js";
 
@@ -16,7 +16,8 @@ export function parseAll<T>(
       const data = message.remove ? (message.data as T) : parse(message.data);
       messages.push({ ...message, roomId, data, recovered });
     } catch (cause) {
-      const text = `message ${message.seq} has bad data: ${describe(cause)}`;
+      // The text is logged. That of the cause is not, because it may quote the data.
+      const text = `message ${message.seq} has bad data`;
       bad.push(new RoomcastError("bad_data", text, { roomId, messageId: message.id, cause }));
     }
   }

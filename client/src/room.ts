@@ -7,7 +7,7 @@ import { type EphemeralOptions, Ephemerals } from "./ephemeral.js";
 import { about, checkWhole, type ErrorCode, type ErrorDetails, RoomcastError } from "./errors.js";
 import type { ClientFrame, EphemeralFrame, Reply, ReplyFrame } from "./frames.js";
 import { HISTORY_MESSAGES, isRoomId, MEMBERS } from "./limits.js";
-import { log, loggable } from "./logger.js";
+import { log } from "./logger.js";
 import type { Message } from "./message.js";
 import { parseAll } from "./parse.js";
 import { Presence } from "./presence.js";
@@ -385,7 +385,7 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
 
   /** Emits an event other than `message`, and logs it: as a warning if an application should know of it. */
   #tell<E extends Exclude<keyof RoomEvents<T>, "message">>(event: E, value: RoomEvents<T>[E]): void {
-    const details = value instanceof RoomcastError ? loggable(value) : { roomId: this.id, ...value };
+    const details = { roomId: this.id, ...(value instanceof RoomcastError ? { error: value } : value) };
     log(this.#session.settings.logger, WARNED.includes(event) ? "warn" : "debug", `room ${event}`, details);
     this.emit(event, value);
   }

@@ -7,7 +7,7 @@ import { RoomcastError } from "./errors.js";
 import { JoinPace } from "./join-pace.js";
 import { Lifecycle, type StateChange } from "./lifecycle.js";
 import { Link } from "./link.js";
-import { log, loggable } from "./logger.js";
+import { log } from "./logger.js";
 import { watchNetwork } from "./network.js";
 import type { Settings } from "./options.js";
 import { Requester } from "./requester.js";
@@ -76,12 +76,12 @@ export class Session extends Lifecycle {
   }
 
   changed(change: StateChange): void {
-    log(this.settings.logger, "info", `${change.previous} -> ${change.state}`, change.error && loggable(change.error));
+    log(this.settings.logger, "info", `${change.previous} -> ${change.state}`, { error: change.error });
     this.#events.emit("state", change);
   }
 
   error(error: RoomcastError): void {
-    log(this.settings.logger, error.retryable ? "warn" : "error", error.message, loggable(error));
+    log(this.settings.logger, error.retryable ? "warn" : "error", error.message, { error });
     this.#events.emit("error", error);
   }
 
@@ -135,7 +135,7 @@ export class Session extends Lifecycle {
     this.#links.add(link);
     void connection.lost.then((reason) => {
       this.#links.delete(link);
-      log(logger, "debug", "disconnected", loggable(reason));
+      log(logger, "debug", "disconnected", { error: reason });
       for (const room of this.subscriptions.values()) {
         // In a hand-over the other connection may have the room.
         if (![...this.#links].some((other) => other.hasJoined(room))) room.onDisconnected();

@@ -17,7 +17,7 @@ const FLAGS = [
 
 /** Chromium with a profile of its own: `ROOMCAST_CHROMIUM`, or else the one on the PATH. */
 export class Browser {
-  /** Errors of pages and on their consoles. */
+  /** Errors of pages, errors and warnings on their consoles. */
   readonly problems: string[] = [];
   readonly #profile: string;
   readonly #context: BrowserContext;
@@ -45,7 +45,7 @@ export class Browser {
     page.on("pageerror", (error) => this.problems.push(`${name}: ${error.message}`));
     // A refusal by the content security policy is such an error too.
     page.on("console", (message) => {
-      if (message.type() === "error") this.problems.push(`${name}: ${message.text()}`);
+      if (["error", "warning"].includes(message.type())) this.problems.push(`${name}: ${message.text()}`);
     });
     return page;
   }

@@ -1,11 +1,9 @@
-import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, inject, it } from "vitest";
+import { CLEAN, runTsc } from "../support/tsc.js";
 
 const { folder, files } = inject("packed");
-const tsc = fileURLToPath(new URL("../../node_modules/typescript/bin/tsc", import.meta.url));
 const installed = join(folder, "node_modules/roomcast-client");
 const pages = files.filter((file) => file.endsWith(".md"));
 
@@ -60,7 +58,7 @@ describe("the pages of the package", () => {
       types: ["node"],
     };
     writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: names }));
-    expect(spawnSync(process.execPath, [tsc, "--pretty", "false"], { cwd: project, encoding: "utf8" }).stdout).toBe("");
+    expect(runTsc(project)).toEqual(CLEAN);
   });
 
   it("link to files that are there", () => {

@@ -1,11 +1,9 @@
-import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, inject, it } from "vitest";
+import { CLEAN, type Compilation, runTsc } from "../support/tsc.js";
 
 const { folder } = inject("packed");
-const tsc = fileURLToPath(new URL("../../node_modules/typescript/bin/tsc", import.meta.url));
 
 const USE = `
   const client = new Roomcast({ url: "wss://x", token: async ({ refused }) => (refused ? "a" : "b") });
@@ -54,8 +52,8 @@ const REACT = `
   createElement(RoomcastProvider, { client: new Roomcast({ url: "wss://x", token: "t" }) }, createElement(Chat));
 `;
 
-/** Compiles files with nothing but the package around them. Returns the compiler's messages. */
-function compile(name: string, sources: Record<string, string>, compilerOptions: object): string {
+/** Compiles files with nothing but the package around them. */
+function compile(name: string, sources: Record<string, string>, compilerOptions: object): Compilation {
   const project = join(folder, name);
   mkdirSync(project);
   for (const [file, source] of Object.entries(sources)) writeFileSync(join(project, file), source);
@@ -64,34 +62,40 @@ function compile(name: string, sources: Record<string, string>, compilerOptions:
     join(project, "tsconfig.json"),
     JSON.stringify({ compilerOptions: options, files: Object.keys(sources) }),
   );
-  return spawnSync(process.execPath, [tsc, "--pretty", "false"], { cwd: project, encoding: "utf8" }).stdout;
+  return runTsc(project);
 }
 
 describe("the package's types", () => {
   // Checks the declarations themselves too: skipLibCheck is off.
   it.each(["Node16", "NodeNext"])("need neither the DOM nor Node, for import and for require (%s)", (module) => {
-    expect(compile(`core-${module}`, { "use.mts": CORE, "use.cts": CORE }, { module })).toBe("");
+    expect(compile(`core-${module}`, { "use.mts": CORE, "use.cts": CORE }, { module })).toEqual(CLEAN);
   });
 
   it("suit bundlers", () => {
-    expect(compile("core-bundler", { "use.ts": CORE }, { module: "ESNext", moduleResolution: "Bundler" })).toBe("");
+    expect(compile("core-bundler", { "use.ts": CORE }, { module: "ESNext", moduleResolution: "Bundler" })).toEqual(
+      CLEAN,
+    );
   });
 
   // React's own types need the DOM.
   const dom = { lib: ["ES2022", "DOM"], skipLibCheck: true };
 
   it("have the hooks, for import and for require", () => {
-    expect(compile("react-node", { "use.mts": REACT, "use.cts": REACT }, { module: "NodeNext", ...dom })).toBe("");
+    expect(compile("react-node", { "use.mts": REACT, "use.cts": REACT }, { module: "NodeNext", ...dom })).toEqual(
+      CLEAN,
+    );
   });
 
   it("have the hooks, for bundlers", () => {
     expect(
       compile("react-bundler", { "use.ts": REACT }, { module: "ESNext", moduleResolution: "Bundler", ...dom }),
-    ).toBe("");
+    ).toEqual(CLEAN);
   });
 
   it("are found by tools that do not know `exports`", () => {
-    expect(compile("old", { "use.ts": REACT }, { module: "CommonJS", moduleResolution: "Node10", ...dom })).toBe("");
+    expect(compile("old", { "use.ts": REACT }, { module: "CommonJS", moduleResolution: "Node10", ...dom })).toEqual(
+      CLEAN,
+    );
   });
 
   it("are not those of an ES module for what is required", () => {
@@ -100,6 +104,6 @@ describe("the package's types", () => {
       import library = require("roomcast-client");
       new library.Roomcast({} as never) satisfies Roomcast;
     `;
-    expect(compile("commonjs", { "use.cts": source }, { module: "Node16" })).toBe("");
+    expect(compile("commonjs", { "use.cts": source }, { module: "Node16" })).toEqual(CLEAN);
   });
 });

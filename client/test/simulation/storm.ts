@@ -42,7 +42,8 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
   const random = new Random(seed);
   const faults: Faults = { ...CALM };
   const deeds = new Map<string, Deeds>();
-  const model = new Model(time, random, faults, new Counting(time, deeds), 24 * 60 * MINUTE);
+  const watch = new Counting(time, deeds);
+  const model = new Model(time, random, faults, watch, 24 * 60 * MINUTE);
   const restore = time.install(random.next);
   try {
     const rooms = Array.from({ length: ROOMS }, (_, index) => `room${index}`);
@@ -91,7 +92,7 @@ export async function weather(seed: number, { session, handshakes, cuts }: Storm
     await time.pass(MINUTE);
     const after = take(deeds);
     for (const { client } of clients) client.close();
-    return { wrong, stormy, after };
+    return { wrong: [...watch.wrong, ...wrong], stormy, after };
   } finally {
     restore();
   }

@@ -28,11 +28,6 @@ export class VirtualTime {
     return this.#now;
   }
 
-  /** Tasks that have neither run nor been cancelled. */
-  get waiting(): number {
-    return this.#heap.filter(({ run }) => run !== undefined).length;
-  }
-
   after(ms: number, run: () => void): Task {
     const task: Task = { at: this.#now + Math.max(0, ms), order: this.#order++, run };
     this.#push(task);

@@ -3,15 +3,16 @@ import { during, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
+/** The frame of API Gateway when an integration fails. Its request id is not the client's. */
+const INTERNAL_ERROR = JSON.stringify({ message: "Internal server error", connectionId: "c=", requestId: "aws" });
+
 describe("a connection", () => {
   it("gives API Gateway's own error to the only request it can be about", async () => {
     const { room } = await fake.world.joined();
     let errors = 1;
     fake.world.server.script = (frame) => {
       if (frame.action !== "sendMessage" || errors-- <= 0) return undefined;
-      fake.world.network.last.inject(
-        JSON.stringify({ message: "Too Many Requests", connectionId: "c=", requestId: "aws" }),
-      );
+      fake.world.network.last.inject(INTERNAL_ERROR);
       return "silence";
     };
     const start = Date.now();
@@ -19,13 +20,26 @@ describe("a connection", () => {
     expect(Date.now() - start).toBeLessThan(1_000);
   });
 
+  it("gives API Gateway's own error to none of two requests, because it may be about either", async () => {
+    const client = await fake.world.connected();
+    const errors: string[] = [];
+    client.on("error", ({ code }) => errors.push(code));
+    fake.world.server.script = () => "silence";
+    const sends = ["a", "b"].map((id) => client.room(id).send("x"));
+    await pass(50);
+    fake.world.network.last.inject(INTERNAL_ERROR);
+    await pass(1_000);
+    expect(errors).toEqual(["unavailable"]);
+    expect(fake.world.server.received("sendMessage")).toHaveLength(2);
+    fake.world.server.script = () => undefined;
+    await during(Promise.all(sends));
+  });
+
   it("reports an error that is about no request", async () => {
     const client = await fake.world.connected();
     const errors: string[] = [];
     client.on("error", ({ code }) => errors.push(code));
-    fake.world.network.last.inject(
-      JSON.stringify({ message: "Internal server error", connectionId: "c=", requestId: "aws" }),
-    );
+    fake.world.network.last.inject(INTERNAL_ERROR);
     fake.world.network.last.inject(
       JSON.stringify({ type: "error", code: "bad_request", message: "?", requestId: "r999" }),
     );

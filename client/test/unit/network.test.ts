@@ -21,15 +21,12 @@ class Target implements NetworkTarget {
   }
 }
 
-/**
- * A client whose connection was lost. With `stalls` its attempts get no answer until `mend()`; with `refuses` none is
- * refused, but it waits for its backoff.
- */
-async function offline(how: "refuses" | "stalls", networkTarget?: NetworkTarget) {
+/** A client whose connection was lost. It backs off, or its next attempts stall: they get no answer until `mend()`. */
+async function offline(how: "backs off" | "stalls", networkTarget?: NetworkTarget) {
   const options = { reconnect: { base: 30_000, cap: 60_000 }, ...(networkTarget && { networkTarget }) };
   const client = await fake.world.connected(options);
   let bad = how === "stalls";
-  fake.world.network.weather = { ...fake.world.network.weather, [how]: () => bad };
+  fake.world.network.weather = { ...fake.world.network.weather, stalls: () => bad };
   fake.world.network.last.cut();
   const mend = () => {
     bad = false;
@@ -41,7 +38,7 @@ describe("a page that is seen again", () => {
   it("does not wait for the rest of a backoff", async () => {
     const page = new Target();
     vi.stubGlobal("document", page);
-    const { client } = await offline("refuses");
+    const { client } = await offline("backs off");
     await pass(100);
     expect(client.state).toBe("recovering");
     page.fire("visibilitychange");
@@ -65,7 +62,7 @@ describe("a page that is seen again", () => {
 describe("the network target", () => {
   it("tells of the network where the global object does not", async () => {
     const target = new Target();
-    const { client } = await offline("refuses", target);
+    const { client } = await offline("backs off", target);
     await pass(100);
     target.fire("online");
     await pass(20);
@@ -86,7 +83,7 @@ describe("the network target", () => {
 
   it("does not end a handshake that has only begun", async () => {
     const target = new Target();
-    const { client } = await offline("refuses", target);
+    const { client } = await offline("backs off", target);
     fake.world.network.weather = { ...fake.world.network.weather, latency: () => 500 };
     await pass(15_100);
     const { length } = fake.world.network.sockets;

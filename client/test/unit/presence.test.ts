@@ -265,7 +265,7 @@ describe("a room that is too large for a list", () => {
 
   it("is found by a beat if its frame was lost", async () => {
     const { server, network } = fake.world;
-    Object.assign(server.presence, { list: 2, says: true });
+    server.presence.list = 2;
     const { room } = await present("a");
     await pass(4_000);
     network.weather = { ...network.weather, losesBroadcast: () => true };

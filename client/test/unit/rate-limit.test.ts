@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { ClientFields } from "../support/peer.js";
 import { during, inFakeTime, pass } from "../support/world.js";
 
@@ -104,10 +104,6 @@ describe("a wait that the server asks for", () => {
   });
 
   describe("for a message", () => {
-    beforeEach(() => {
-      fake.world.network.weather = { ...fake.world.network.weather, latency: () => 5 };
-    });
-
     it("is kept by all of its room, ordered or not, and through a lost connection", async () => {
       const { client, room } = await fake.world.joined();
       const end = limit("sendMessage");

@@ -230,7 +230,7 @@ describe("a listener of `truncated` that leaves the room", () => {
   });
 });
 
-describe("a listener of `state` that leaves a room when it begins to recover", () => {
+describe("a listener of `status` that leaves a room when it begins to recover", () => {
   it("is told nothing more", async () => {
     const { server } = fake.world;
     const [first] = server.publish("lobby", [{ data: 1 }, { data: 2 }]);

@@ -1,4 +1,3 @@
-import { setTimeout as wait } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
@@ -10,8 +9,10 @@ import { during, failure, inFakeTime, pass } from "../support/world.js";
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-/** The real `setImmediate`, also in tests under fake time. */
-const turn = setImmediate;
+const { setImmediate: realImmediate } = globalThis;
+
+/** Lets a turn of the real event loop pass, also in tests under fake time. */
+const turn = () => new Promise((resolve) => realImmediate(resolve));
 
 describe("release()", () => {
   const fake = inFakeTime();
@@ -70,7 +71,7 @@ describe("release()", () => {
     void client.release("lobby");
     await pass(120_000);
     // Node tells of rejections that nobody handled when a turn of its event loop is over.
-    await new Promise((resolve) => turn(resolve));
+    await turn();
     process.off("unhandledRejection", onUnhandled);
     expect(unhandled).toEqual([]);
   });
@@ -110,11 +111,11 @@ describe("RoomRegistry", () => {
       registry.get(`user:${n}`, make(`user:${n}`, true));
       if (n % 500 === 0) {
         // A weak reference holds until the turn of the event loop in which it was read is over.
-        await wait(1);
+        await turn();
         collectGarbage();
       }
     }
-    await wait(1);
+    await turn();
     collectGarbage();
     expect(registry.all().length).toBeLessThan(2_500);
     expect(registry.get("held", make("held", true))).toBe(held);
