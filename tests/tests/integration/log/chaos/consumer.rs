@@ -78,7 +78,10 @@ pub(super) async fn run(world: Rc<World>, feed: Feed, mut random: Rng) {
     let mut fanout = environment(&world, &queue, &mut random);
     while !world.is_closed() {
         match queue.receive(&mut random) {
-            Some(batch) => serve(&world, &queue, &mut fanout, &batch, &mut random).await,
+            Some(batch) => {
+                let _at_work = world.at_work();
+                serve(&world, &queue, &mut fanout, &batch, &mut random).await;
+            }
             None => moment(&mut random).await,
         }
     }
@@ -96,6 +99,8 @@ async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, b
             } else {
                 *fanout = environment(world, queue, random);
                 moment(random).await;
+                // A batch stays hidden for minutes, and a call that was under way ends within seconds.
+                world.dynamodb.endpoint().settled().await;
                 queue.expire(batch);
             }
         }

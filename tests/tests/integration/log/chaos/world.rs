@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +59,8 @@ pub(super) struct World {
     accepted: RefCell<BTreeSet<(String, String)>>,
     /// The frames posted to each connection, in the order in which the posts were made.
     pub(super) posts: RefCell<BTreeMap<ConnectionId, Vec<Bytes>>>,
+    /// Held by each consumer that has a batch.
+    working: Rc<()>,
     faulty: Cell<bool>,
     closed: Cell<bool>,
     connected: Cell<u32>,
@@ -92,6 +95,7 @@ impl World {
             logs: RefCell::default(),
             accepted: RefCell::default(),
             posts: RefCell::default(),
+            working: Rc::default(),
             faulty: Cell::new(true),
             closed: Cell::new(false),
             connected: Cell::new(0),
@@ -160,9 +164,16 @@ impl World {
         self.accepted.borrow().clone()
     }
 
+    /// Until it is dropped, a consumer counts as at work.
+    pub(super) fn at_work(&self) -> Rc<()> {
+        Rc::clone(&self.working)
+    }
+
+    /// Waits until nothing is left to be done, nor being done: a consumer may be at work on a batch that has expired and
+    /// that another one has finished.
     pub(super) async fn wait_until_silent(&self) {
         let silent = async {
-            while !self.queue.is_empty() || !self.shard_queue.is_empty() {
+            while !self.queue.is_empty() || !self.shard_queue.is_empty() || Rc::strong_count(&self.working) > 1 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
