@@ -109,8 +109,10 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         join_all(connections.iter().map(|connection| async move {
             let outcome = self.broadcaster.api().close(connection).await;
             metrics.add(CLOSED, u64::from(outcome == Outcome::Delivered));
-            if outcome != Outcome::Gone {
-                tracing::info!(%connection, ?outcome, "closed a connection that missed what was posted to it");
+            match outcome {
+                Outcome::Delivered => tracing::info!(%connection, "closed a connection, whose client connects anew"),
+                Outcome::Gone => {}
+                outcome => tracing::warn!(%connection, ?outcome, "a connection was not closed"),
             }
         }))
         .await;
