@@ -54,7 +54,7 @@ counters! {
     POSTS = "Posts";
     /// Connections that got every frame of a broadcast.
     DELIVERED = "Delivered";
-    /// Connections that answered 410 twice, and whose rows were deleted.
+    /// Connections that answered 410 twice. Their rows are deleted.
     GONE = "Gone";
     /// Posts that were answered 429.
     THROTTLED = "Throttled";
