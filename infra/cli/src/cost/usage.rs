@@ -119,7 +119,7 @@ pub enum Count {
     LogBytes,
     /// Metrics of CloudWatch.
     Metrics,
-    /// Alarms of CloudWatch.
+    /// Metrics that alarms of CloudWatch look at.
     Alarms,
 }
 

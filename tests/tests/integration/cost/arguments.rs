@@ -50,3 +50,21 @@ fn the_documents_examples_are_good() {
     }
     assert_eq!(shown, 3, "examples whose output docs/cost.md shows");
 }
+
+/// CloudWatch bills each metric that an alarm looks at.
+#[test]
+fn every_metric_of_the_templates_alarms_is_billed() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let template = std::fs::read_to_string(format!("{root}/infra/template.yaml")).unwrap();
+    let alarms: Vec<_> = template.split("Type: AWS::CloudWatch::Alarm\n").skip(1).collect();
+    let metrics = alarms.iter().map(|rest| {
+        let its_own = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+        its_own.filter(|line| line.trim() == "MetricStat:").count().max(1)
+    });
+    let (there_are, of_them): (usize, usize) = (metrics.sum(), alarms.len());
+    assert!(of_them == 20 && there_are > of_them, "{there_are} metrics of {of_them} alarms");
+    // A workload that has presence and ephemeral messages, and so their alarms.
+    let output = cost_of("", &["--json", &format!("{root}/docs/examples/lobby.json")]);
+    let estimate: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(estimate["counts"]["Alarms"], there_are as f64);
+}
