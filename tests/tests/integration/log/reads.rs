@@ -267,6 +267,20 @@ async fn log_150(room: &Room) -> Vec<u64> {
     all
 }
 
+/// The saved head says that the log has expired, so it has not just been started, and is not read once more.
+#[tokio::test]
+async fn who_joins_a_log_that_has_expired_has_it_read_once() {
+    let room = Room::new();
+    let last = room.log(&["a", "b"]).await[1];
+    room.clock.advance(Duration::from_secs(RETENTION));
+    room.dynamodb.endpoint().clear_calls();
+    assert_eq!(facts(&room.join(None).await), (last, vec![], false, false));
+    let of_log = |call: &Call| call.body["TableName"] == MESSAGES_TABLE;
+    let calls: Vec<_> =
+        room.dynamodb.endpoint().calls().into_iter().filter(of_log).map(|call| call.operation).collect();
+    assert_eq!(calls, ["Query", "GetItem"]);
+}
+
 /// A join reads a few rows, then the rest of a reply's, and then, because the log goes on, its head.
 #[tokio::test]
 async fn a_log_that_ends_between_two_reads_ends_with_what_was_read() {
