@@ -105,6 +105,11 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let mut hand = Hand::new(&logged, resume.done());
         let places = places_by_position(work, &logged.places);
         let (mut head, mut state) = (logged.head, logged.state);
+        if logged.may_start {
+            // A `sync` believes a head that says that the log is empty, or has expired, so no message may be posted
+            // before that is put right.
+            self.save_head(&room, head.take(), invocation).await?;
+        }
         loop {
             let is_finished = |position: usize| places[position].is_some_and(|seq| !hand.has(seq));
             let run = hand.run();

@@ -28,8 +28,11 @@ pub struct Logged {
     pub known: bool,
     /// The number of messages that were numbered now.
     pub numbered: usize,
-    /// The newest of the messages, as the log's head; `None` if the append has written that already.
+    /// The newest of the messages, as the log's head.
     pub head: Option<LogHead>,
+    /// Whether the log may have no head yet, or that of a log that has expired: the messages were appended under the
+    /// fence, or in an earlier attempt, of which nothing is known.
+    pub may_start: bool,
     /// The work that completes the room's state up to the log's end; `None` where no state is kept or nothing is to be
     /// written.
     pub state: Option<StateWork>,

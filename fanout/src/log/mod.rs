@@ -174,11 +174,12 @@ impl<C: Clock> LogWriter<C> {
                     tail.extend_with_own(&entries);
                     let mut messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).collect();
                     messages.sort_by_key(|logged| logged.seq);
-                    let head = head_of(&messages, &tail).filter(|_| how == Append::Continue);
+                    let head = head_of(&messages, &tail);
                     let state = self.state_work(room, &messages, &tail);
                     self.remember(room, tail);
                     let (places, numbered) = (plan.places().to_vec(), messages.len());
-                    return Ok(Logged { places, messages, floor, known: false, numbered, head, state });
+                    let may_start = how != Append::Continue;
+                    return Ok(Logged { places, messages, floor, known: false, numbered, head, may_start, state });
                 }
                 Ok(()) => {
                     numbered += entries.len();
@@ -231,7 +232,7 @@ impl<C: Clock> LogWriter<C> {
         let head = head_of(&messages, &tail);
         let state = self.state_work(room, &messages, &tail);
         self.remember(room, tail);
-        Ok(Logged { places, messages, floor, known: true, numbered, head, state })
+        Ok(Logged { places, messages, floor, known: true, numbered, head, may_start: true, state })
     }
 
     /// The work that brings the room's state up to the log's end; `None` when there is no key to write.

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::{
     types::{Put, TransactWriteItem},
 };
 
-use super::{Append, LogEntry, LogHead, LogTable, LogTableError, row::to_item};
+use super::{Append, LogEntry, LogTable, LogTableError, row::to_item};
 use crate::{
     aws::operation_error,
     clock::Clock,
@@ -37,9 +37,7 @@ pub struct Fence {
 const TRANSACTION: &str = "TransactWriteItems of a log";
 
 impl<C: Clock> LogTable<C> {
-    /// Appends all entries or none; their numbers must be free. A transaction takes 100 rows, the fence and the head
-    /// among them: under the fence the head is written with the entries, so that nobody who asks for what a client has
-    /// been posted is told that the log is empty, or has ended.
+    /// Appends all entries or none; their numbers must be free. A transaction takes 100 rows, the fence among them.
     ///
     /// A throttled append is tried again by the SDK, as often as any call, before it is an error.
     ///
@@ -54,10 +52,9 @@ impl<C: Clock> LogTable<C> {
                 self.append_together(puts).await
             }
             (entries @ [first, ..], Append::Fenced { expected, previous }) => {
-                let newest = entries.last().unwrap_or(first);
-                let rows = [self.put_fence(room, first, expected, previous), self.put_head(room, newest)];
+                let fence = self.put_fence(room, first, expected, previous);
                 let puts = entries.iter().map(|entry| self.put(to_item(entry)));
-                self.append_together(rows.into_iter().chain(puts).collect::<Result<_, _>>()?).await
+                self.append_together(std::iter::once(fence).chain(puts).collect::<Result<_, _>>()?).await
             }
         }
     }
@@ -97,14 +94,6 @@ impl<C: Clock> LogTable<C> {
                 .expression_attribute_names("#start", "start")
                 .expression_attribute_values(":expected", number(expected)),
         };
-        let put = put.build().map_err(StoreError::not_built(TRANSACTION))?;
-        Ok(TransactWriteItem::builder().put(put).build())
-    }
-
-    /// The head, which needs no condition beside the fence: the entries come after every number that was saved.
-    fn put_head(&self, room: &RoomId, newest: &LogEntry) -> Result<TransactWriteItem, StoreError> {
-        let head = LogHead { seq: newest.seq(), appended_at: newest.appended_at, expires_at: newest.expires_at };
-        let put = Put::builder().table_name(&*self.table).set_item(Some(head.to_item(room)));
         let put = put.build().map_err(StoreError::not_built(TRANSACTION))?;
         Ok(TransactWriteItem::builder().put(put).build())
     }

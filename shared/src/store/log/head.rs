@@ -42,19 +42,6 @@ pub struct LogHead {
     pub expires_at: u64,
 }
 
-impl LogHead {
-    pub(super) fn to_item(self, room: &RoomId) -> Item {
-        Item::from([
-            ("roomId".into(), text(room.as_str())),
-            ("seq".into(), number(SORT_KEY)),
-            ("newest".into(), number(self.seq)),
-            ("appendedAt".into(), number(self.appended_at)),
-            ("logExpiresAt".into(), number(self.expires_at)),
-            ("expiresAt".into(), number(self.expires_at + OUTLIVES_SECONDS)),
-        ])
-    }
-}
-
 /// The heads of some logs.
 #[derive(Debug, Default)]
 pub struct FoundHeads {
@@ -66,8 +53,7 @@ pub struct FoundHeads {
 
 impl<C: Clock> LogTable<C> {
     /// Notes the newest entry of a room's log, unless a newer one is noted. A writer does this before its messages
-    /// count as posted. Otherwise a client that a message has not reached could take itself to have everything. An
-    /// append under the fence has done it already.
+    /// count as posted. Otherwise a client that a message has not reached could take itself to have everything.
     ///
     /// # Errors
     /// When the table does not take it.
@@ -76,7 +62,12 @@ impl<C: Clock> LogTable<C> {
             .client
             .put_item()
             .table_name(&*self.table)
-            .set_item(Some(head.to_item(room)))
+            .item("roomId", text(room.as_str()))
+            .item("seq", number(SORT_KEY))
+            .item("newest", number(head.seq))
+            .item("appendedAt", number(head.appended_at))
+            .item("logExpiresAt", number(head.expires_at))
+            .item("expiresAt", number(head.expires_at + OUTLIVES_SECONDS))
             .condition_expression("attribute_not_exists(seq) OR newest < :newest")
             .expression_attribute_values(":newest", number(head.seq))
             .send()

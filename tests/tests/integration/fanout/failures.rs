@@ -73,7 +73,8 @@ async fn what_is_posted_is_not_acknowledged_before_the_head_is_written() {
     let world = world(2);
     let is_head = |call: &Call| call.body["Item"].get("newest").is_some();
     let fanout = world.fanout().start().await.unwrap();
-    assert_eq!(invoke(&fanout, &[message("good", "first")]).await, Vec::<String>::new(), "its append writes the head");
+    assert_eq!(invoke(&fanout, &[message("good", "first")]).await, Vec::<String>::new());
+    world.dynamodb.endpoint().clear_calls();
     world.dynamodb.fault(Rule::on("PutItem", Fault::access_denied()).when(is_head).times(1));
     let record = || message("good", "m");
     assert_eq!(invoke(&fanout, &[record()]).await.len(), 1);
@@ -84,6 +85,24 @@ async fn what_is_posted_is_not_acknowledged_before_the_head_is_written() {
     assert_eq!((heads.len(), logged.len()), (2, 2));
     assert_eq!(heads[1].body["Item"]["newest"]["N"], logged[1]["seq"].to_string());
     assert_eq!(heads[1].body["Item"]["logExpiresAt"]["N"], logged[1]["expiresAt"].to_string());
+}
+
+/// A `sync` would be told that the log is empty, or has expired, by somebody who has been posted some of it.
+#[tokio::test]
+async fn nothing_of_a_log_that_starts_is_posted_before_its_head_is_written() {
+    let world = world(2);
+    let is_head = |call: &Call| call.body["Item"].get("newest").is_some();
+    let fails = || Rule::on("PutItem", Fault::access_denied()).when(is_head);
+    world.dynamodb.fault(fails().times(1));
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("good", "m")]).await.len(), 1);
+    // The next environment does not know how far the one before it got.
+    world.dynamodb.fault(fails().times(1));
+    let fanout = world.fanout().start().await.unwrap();
+    assert_eq!(invoke(&fanout, &[message("good", "m").received(2)]).await.len(), 1);
+    assert_eq!((world.connections.record().posts, world.dynamodb.log("good").len()), (0, 1));
+    assert_eq!(invoke(&fanout, &[message("good", "m").received(3)]).await, Vec::<String>::new());
+    assert_eq!(world.received("good0"), ["m"]);
 }
 
 #[tokio::test]

@@ -85,13 +85,11 @@ pub(super) async fn append(writer: &Writer, batch: &Batch) -> Result<Vec<LoggedM
     Ok(logged.messages)
 }
 
-/// Appends as `fanout` does, which notes the head as well unless the append has. Returns the numbers, in the order of the log.
+/// Appends as `fanout` does, which notes the head as well. Returns the numbers, in the order of the log.
 pub(super) async fn append_with_head(writer: &Writer, batch: &Batch) -> Vec<u64> {
     let tail = writer.tail(&room(), batch).await.unwrap();
     let logged = writer.append(&room(), batch, tail, |_| Layout::Direct).await.unwrap();
-    if let Some(head) = logged.head {
-        writer.table().save_head(&room(), head).await.unwrap();
-    }
+    writer.table().save_head(&room(), logged.head.expect("a head")).await.unwrap();
     logged.messages.iter().map(|message| message.seq).collect()
 }
 
