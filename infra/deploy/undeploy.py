@@ -16,7 +16,9 @@ def parse_options() -> argparse.Namespace:
     options = argparse.ArgumentParser(description="Deletes a Roomcast stack from AWS.")
     options.add_argument("--stack", required=True)
     options.add_argument("--role-arn", default="", help="a role that CloudFormation works under")
-    options.add_argument("--purge", action="store_true", help="delete messages, state, dead letters and the log role too")
+    options.add_argument(
+        "--purge", action="store_true", help="delete messages, state, dead letters and the log role too"
+    )
     options.add_argument("--yes", action="store_true", help="do not ask")
     return options.parse_args()
 
