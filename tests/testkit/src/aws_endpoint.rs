@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::http_server::{Answer, Handler, HttpServer, Reply, Request};
 
+pub(crate) use fault::transaction_cancelled;
 pub use fault::{Fault, Partial, Rule};
 pub use forward::Forward;
 pub use hold::Hold;

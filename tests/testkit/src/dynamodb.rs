@@ -4,6 +4,7 @@
 //! fail, and are fast enough for rooms of 100,000 rows.
 
 mod expiry;
+mod in_part;
 mod lagging;
 mod metered;
 mod raw;
@@ -22,6 +23,8 @@ use tokio::sync::oneshot;
 
 use crate::aws_endpoint::{AwsEndpoint, Call, Rule};
 
+pub use in_part::InPart;
+use in_part::Transactions;
 pub use lagging::{Lagging, Published};
 pub use metered::MeteredCall;
 use metered::{Meter, Metered};
@@ -47,6 +50,7 @@ pub const CONGESTION_TABLE: &str = "Congestion";
 pub struct DynamoDb {
     endpoint: AwsEndpoint,
     meter: Meter,
+    in_part: InPart,
     database: Tables,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -83,10 +87,15 @@ impl DynamoDb {
             });
         });
         let meter = Meter::default();
+        let database = Tables(database);
+        let in_part = InPart::of(database.clone());
+        let transactions =
+            Transactions { database: Metered::in_front_of(&url, meter.clone()), in_part: in_part.clone() };
         Self {
-            endpoint: AwsEndpoint::start(Metered::in_front_of(&url, meter.clone())),
+            endpoint: AwsEndpoint::start(transactions),
             meter,
-            database: Tables(database),
+            in_part,
+            database,
             stop: Some(stop),
             thread: Some(thread.expect("a thread")),
         }

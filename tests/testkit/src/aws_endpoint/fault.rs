@@ -70,19 +70,7 @@ impl Fault {
     /// 400 `TransactionCanceledException` with a reason code for each item: `ConditionalCheckFailed`,
     /// `TransactionConflict`, or `None` for an item that was not the reason.
     pub fn transaction_cancelled(codes: &[&str]) -> Self {
-        let reasons: Vec<_> = codes.iter().map(|code| reason(code)).collect();
-        let message = format!(
-            "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
-            codes.join(", ")
-        );
-        Self::Reply(json_reply(
-            400,
-            &json!({
-                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-                "Message": message,
-                "CancellationReasons": reasons,
-            }),
-        ))
+        Self::Reply(transaction_cancelled(codes))
     }
 
     /// 400 `ConditionalCheckFailedException` of DynamoDB.
@@ -114,6 +102,21 @@ impl Fault {
     fn dynamodb(kind: &str, message: &str) -> Self {
         Self::Reply(error_reply(400, &format!("com.amazonaws.dynamodb.v20120810#{kind}"), message))
     }
+}
+
+/// 400 `TransactionCanceledException` with a reason code for each item.
+pub(crate) fn transaction_cancelled(codes: &[&str]) -> Reply {
+    let reasons: Vec<_> = codes.iter().map(|code| reason(code)).collect();
+    let message =
+        format!("Transaction cancelled, please refer cancellation reasons for specific reasons [{}]", codes.join(", "));
+    json_reply(
+        400,
+        &json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": message,
+            "CancellationReasons": reasons,
+        }),
+    )
 }
 
 fn reason(code: &str) -> Value {
