@@ -309,7 +309,7 @@ pub async fn read(
     };
     let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
     // A client that asks for the beginning of what is retained misses nothing before it.
-    let has_gap = after > 0 && has_hole(log, room, after, &entries).await?;
+    let has_gap = after > 0 && has_hole(after, &entries);
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
     // Messages up to `seq` have been there, and none can be read.
     let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
@@ -336,22 +336,10 @@ async fn newest_beyond(
 
 /// Whether messages are gone from between `after` and the entries that were read, or from between those. The table may
 /// delete newer rows before older ones, also between the queries of one read, and a row may be unreadable. Numbers also
-/// jump where the log was started anew, with nothing lost, but only the last start is known: a jump elsewhere counts as
-/// a hole.
-async fn has_hole(
-    log: &LogTable<impl Clock>,
-    room: &RoomId,
-    after: u64,
-    entries: &[LogEntry],
-) -> Result<bool, StoreError> {
+/// jump where the log was started anew, with nothing lost: the entry there says so.
+fn has_hole(after: u64, entries: &[LogEntry]) -> bool {
     let before = iter::once(after).chain(entries.iter().map(LogEntry::seq));
-    let mut jumps = before.zip(entries.iter().map(LogEntry::seq)).filter(|(one, next)| one + 1 < *next);
-    let Some((before, start)) = jumps.next() else { return Ok(false) };
-    if jumps.next().is_some() {
-        return Ok(true);
-    }
-    let fence = log.fence(room).await?;
-    Ok(fence.is_none_or(|fence| fence.start != start || fence.previous != Some(before)))
+    before.zip(entries).any(|(before, entry)| before + 1 < entry.seq() && entry.previous != Some(before))
 }
 
 /// What it means that a log has nothing from `after` on: its messages have expired, or `after` is beyond its head, and

@@ -159,7 +159,16 @@ mod tests {
             )
         };
         let logged = LoggedMessage { seq, message };
-        LogEntry { logged, appended_at: 0, expires_at: 0, layout: Layout::Direct, floor: 0, state_at }
+        LogEntry {
+            logged,
+            append_start: seq,
+            previous: None,
+            appended_at: 0,
+            expires_at: 0,
+            layout: Layout::Direct,
+            floor: 0,
+            state_at,
+        }
     }
 
     fn page(entries: &[LogEntry], more: bool) -> LogPage {

@@ -88,9 +88,26 @@ pub enum AppendError {
     /// The table did not answer, or throttled for too long.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Other writers were quicker at each attempt.
+    /// Other writers were quicker at each attempt, or one was at work all the time.
     #[error("another writer was quicker {ATTEMPTS} times")]
     Contended,
+}
+
+/// What is written next to a log.
+#[derive(Clone, Copy, Debug)]
+struct NextWrite {
+    /// The first number.
+    next: u64,
+    /// The last number before it, if it is known.
+    previous: Option<u64>,
+    how: Append,
+}
+
+impl NextWrite {
+    /// The number that comes next in a log that lasts.
+    fn following(next: u64) -> Self {
+        Self { next, previous: next.checked_sub(1), how: Append::Continue }
+    }
 }
 
 /// Writes room logs. There is one for each environment.
@@ -157,7 +174,10 @@ impl<C: Clock> LogWriter<C> {
             if tail.has_all(&batch.messages) {
                 return Ok(self.logged(room, batch, tail, numbered).await?);
             }
-            let (next, how) = self.next_write(room, &mut tail, batch).await?;
+            let Some(NextWrite { next, previous, how }) = self.next_write(room, &mut tail, batch).await? else {
+                tokio::time::sleep(CONFLICT.delay(attempt)).await;
+                continue;
+            };
             let layout = self.layout(room, &tail, &wanted).await?;
             let plan = tail.plan(&batch.messages, next, layout);
             let floor = plan.floor(tail.head().map_or(0, |head| head.floor));
@@ -168,7 +188,10 @@ impl<C: Clock> LogWriter<C> {
             let has_keys = plan.new_messages(&batch.messages).any(|message| message.key.is_some());
             let state_at = keeps_state.then(|| tail.state_at(next, has_keys)).flatten();
             let times = (self.clock.unix_millis(), expires_at);
-            let entries = plan.entries(&batch.messages, floor, times, state_at);
+            let mut entries = plan.entries(&batch.messages, floor, times, state_at);
+            if let Some(first) = entries.first_mut() {
+                first.previous = previous.filter(|previous| previous + 1 < first.seq());
+            }
             match self.table.append(room, &entries, how).await {
                 Ok(()) if plan.known().is_empty() => {
                     tail.extend_with_own(&entries);
@@ -253,10 +276,10 @@ impl<C: Clock> LogWriter<C> {
         self.tails.borrow_mut().state_is_written_to(room, seq);
     }
 
-    /// The next number, and the condition on which it is written.
-    async fn next_write(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(u64, Append), StoreError> {
+    /// What is written next; `None` while another writer is starting the log.
+    async fn next_write(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<Option<NextWrite>, StoreError> {
         if let Some(next) = self.next_of_a_lasting_log(tail) {
-            return Ok((next, Append::Continue));
+            return Ok(Some(NextWrite::following(next)));
         }
         let fence = self.table.fence(room).await?;
         // The saved head is read before the tail: a number that was saved by then and is not in the tail is gone. Read afterwards, it
@@ -265,12 +288,21 @@ impl<C: Clock> LogWriter<C> {
         // The tail must be read after the fence: only then is it known that nobody has moved the fence since.
         *tail = self.read_tail(room, batch).await?;
         if let Some(next) = self.next_of_a_lasting_log(tail) {
-            return Ok((next, Append::Continue));
+            return Ok(Some(NextWrite::following(next)));
+        }
+        // The table may show the fence before the entries that were appended with it. They may be this very batch, whose
+        // last consumer was given up while it wrote.
+        let is_starting = |fence: &Fence| {
+            fence.appended_at.is_some_and(|at| self.table.may_be_in_part(at))
+                && tail.head().is_none_or(|head| head.seq < fence.start)
+        };
+        if fence.as_ref().is_some_and(is_starting) {
+            return Ok(None);
         }
         // By a clock that is ahead of this one the newest entry has expired, and may be deleted before older ones.
         let previous = saved.max(tail.head().map(|head| head.seq));
-        let expected = fence.map(|Fence { start, .. }| start);
-        Ok((self.first_number(tail.head(), previous), Append::Fenced { expected, previous }))
+        let how = Append::Fenced { expected: fence.map(|fence| fence.start) };
+        Ok(Some(NextWrite { next: self.first_number(tail.head(), previous), previous, how }))
     }
 
     /// The next number of a log that does not end soon.

@@ -266,10 +266,11 @@ impl Plan {
         (appended_at, expires_at): (u64, u64),
         state_at: Option<u64>,
     ) -> Vec<LogEntry> {
+        let append_start = self.new.first().map_or(0, |first| self.places[*first].seq);
         let entry = |index: &usize| {
             let Place { seq, layout } = self.places[*index];
             let logged = LoggedMessage { seq, message: messages[*index].clone() };
-            LogEntry { logged, appended_at, expires_at, layout, floor, state_at }
+            LogEntry { logged, append_start, previous: None, appended_at, expires_at, layout, floor, state_at }
         };
         self.new.iter().map(entry).collect()
     }
@@ -305,6 +306,8 @@ mod tests {
     fn entry(seq: u64, id: &str) -> LogEntry {
         LogEntry {
             logged: LoggedMessage { seq, message: message(id) },
+            append_start: seq,
+            previous: None,
             appended_at: seq * 10,
             expires_at: seq + 1000,
             layout: Layout::Direct,

@@ -28,10 +28,9 @@ pub(super) const FENCE: u64 = 0;
 pub struct Fence {
     /// The first number of the log since then.
     pub start: u64,
-    /// The last number before `start`. No message lies between the two, so whoever has everything up to `previous` has
-    /// missed nothing. Unknown in a fence that an older version has written, and if the log had been silent for longer
-    /// than a month.
-    pub previous: Option<u64>,
+    /// When that was appended, in milliseconds since the Unix epoch. Unknown in a fence that an older version has
+    /// written.
+    pub appended_at: Option<u64>,
 }
 
 const TRANSACTION: &str = "TransactWriteItems of a log";
@@ -51,8 +50,8 @@ impl<C: Clock> LogTable<C> {
                 let puts = entries.iter().map(|entry| self.put(to_item(entry))).collect::<Result<_, _>>()?;
                 self.append_together(puts).await
             }
-            (entries @ [first, ..], Append::Fenced { expected, previous }) => {
-                let fence = self.put_fence(room, first, expected, previous);
+            (entries @ [first, ..], Append::Fenced { expected }) => {
+                let fence = self.put_fence(room, first, expected);
                 let puts = entries.iter().map(|entry| self.put(to_item(entry)));
                 self.append_together(std::iter::once(fence).chain(puts).collect::<Result<_, _>>()?).await
             }
@@ -75,17 +74,14 @@ impl<C: Clock> LogTable<C> {
         room: &RoomId,
         first: &LogEntry,
         expected: Option<u64>,
-        previous: Option<u64>,
     ) -> Result<TransactWriteItem, StoreError> {
         let mut put = Put::builder()
             .table_name(&*self.table)
             .item("roomId", text(room.as_str()))
             .item("seq", number(FENCE))
             .item("start", number(first.seq()))
+            .item("appendedAt", number(first.appended_at))
             .item("expiresAt", number(first.expires_at));
-        if let Some(previous) = previous {
-            put = put.item("previous", number(previous));
-        }
         put = match expected {
             None => put.condition_expression("attribute_not_exists(seq)"),
             Some(expected) => put

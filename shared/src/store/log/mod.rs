@@ -31,11 +31,22 @@ pub use append::Fence;
 pub use head::{FoundHeads, LogHead};
 pub use progress::{Progress, ProgressOf};
 
+/// The time after an append, in milliseconds, for which the table may show it in part: what is missing of it later is
+/// gone. It is a matter of milliseconds; the rest is for clocks that differ. No message is kept for less than twice as
+/// long.
+const IN_PART_MILLIS: u64 = 30_000;
+
 /// A message in the log.
 #[derive(Clone, Debug)]
 pub struct LogEntry {
     /// The message and its number.
     pub logged: LoggedMessage,
+    /// The number of the first entry that was appended together with it.
+    pub append_start: u64,
+    /// The last number before it, in an entry at which numbers jump because the log was started anew: no message lies
+    /// between the two, so whoever has everything up to that number has missed nothing. Unknown if the log had been
+    /// silent for longer than a month.
+    pub previous: Option<u64>,
     /// When it was appended, in milliseconds since the Unix epoch.
     pub appended_at: u64,
     /// When it expires, in seconds since the Unix epoch. Never earlier than the entry before it.
@@ -127,13 +138,15 @@ pub enum Append {
         /// Where the log was started last, as the writer has read with [`LogTable::fence`]; the first entry's number
         /// takes its place.
         expected: Option<u64>,
-        /// The last number before the first entry's, if it is known.
-        previous: Option<u64>,
     },
 }
 
 /// The log table. Reads are strongly consistent unless they say otherwise, and leave out what has expired, whether or
 /// not the table has deleted it already: entries expire in order, but DynamoDB deletes them in any.
+///
+/// An append of several entries is a transaction, and a `Query` may see some rows of a transaction before others ("Isolation
+/// levels for transactions", DynamoDB Developer Guide). Pages of entries never show that: they are read again until the
+/// append is there from its start on.
 #[derive(Clone, Debug)]
 pub struct LogTable<C> {
     client: Client,
@@ -145,6 +158,12 @@ impl<C: Clock> LogTable<C> {
     /// The table with this name.
     pub fn new(client: Client, table: &str, clock: C) -> Self {
         Self { client, table: table.into(), clock }
+    }
+
+    /// Whether the table may still show what was appended at this time in part.
+    #[must_use]
+    pub fn may_be_in_part(&self, appended_at: u64) -> bool {
+        self.clock.unix_millis() < appended_at + IN_PART_MILLIS
     }
 
     /// One of a room's rows besides its entries.

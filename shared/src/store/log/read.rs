@@ -1,5 +1,7 @@
 //! Reading a log, a page at a time.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
     types::{ConsumedCapacity, ReturnConsumedCapacity},
@@ -11,6 +13,7 @@ use super::{
     row::read_entry,
 };
 use crate::{
+    backoff::Backoff,
     clock::Clock,
     item::{Item, Unreadable, UnreadableRows, bytes, number, read_number, read_optional_number, text},
     room::RoomId,
@@ -39,6 +42,27 @@ enum Consistency {
 struct Row {
     seq: u64,
     is_living: bool,
+}
+
+/// The reads of a page of which an append is there only in part, which is a matter of milliseconds.
+const READS: u32 = 6;
+const IN_PART: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(200) };
+
+const QUERY: &str = "Query of a log";
+
+/// What one query has read.
+struct ReadPage {
+    page: LogPage,
+    /// The last number in it, expired or not.
+    last_read: Option<u64>,
+    /// Whether an append is there, and not from its start on.
+    is_in_part: bool,
+}
+
+/// Whether one of the numbers from `first` up to `last` is missing among `numbers`, which are ascending.
+fn lacks_some(numbers: &[u64], first: u64, last: u64) -> bool {
+    let there = numbers.partition_point(|number| *number < last) - numbers.partition_point(|number| *number < first);
+    u64::try_from(there).is_ok_and(|there| there < last.saturating_sub(first))
 }
 
 /// The bytes that so many read units stand for, strongly consistent.
@@ -130,7 +154,7 @@ impl<C: Clock> LogTable<C> {
         let unreadable =
             |_: Unreadable| StoreError::Unavailable { operation: OPERATION, source: "the row cannot be read".into() };
         let read = |item: &Item| {
-            Ok(Fence { start: read_number(item, "start")?, previous: read_optional_number(item, "previous")? })
+            Ok(Fence { start: read_number(item, "start")?, appended_at: read_optional_number(item, "appendedAt")? })
         };
         row.as_ref().map(read).transpose().map_err(unreadable)
     }
@@ -148,25 +172,50 @@ impl<C: Clock> LogTable<C> {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
     }
 
-    /// The page that one query reads, and the last number in it, expired or not.
+    /// The page of a range, and the last number in it, expired or not.
     async fn page(
         &self,
         room: &RoomId,
         range: (u64, u64),
         direction: Direction,
         limit: u32,
-        consistency: Consistency,
+        mut consistency: Consistency,
     ) -> Result<(LogPage, Option<u64>), StoreError> {
+        let mut bytes = 0;
+        for attempt in 0..READS {
+            let ReadPage { page, last_read, is_in_part } =
+                self.read_page(room, range, direction, limit, consistency).await?;
+            bytes += page.bytes;
+            if !is_in_part {
+                return Ok((LogPage { bytes, ..page }, last_read));
+            }
+            consistency = Consistency::Strong;
+            tokio::time::sleep(IN_PART.delay(attempt)).await;
+        }
+        Err(StoreError::Unavailable { operation: QUERY, source: "the table shows only a part of an append".into() })
+    }
+
+    /// The page that one query reads.
+    async fn read_page(
+        &self,
+        room: &RoomId,
+        range: (u64, u64),
+        direction: Direction,
+        limit: u32,
+        consistency: Consistency,
+    ) -> Result<ReadPage, StoreError> {
         let query = self.query(room, range, direction, limit).consistent_read(consistency == Consistency::Strong);
         let output = query.send().await;
-        let output = output.map_err(StoreError::of_call("Query of a log"))?;
+        let output = output.map_err(StoreError::of_call(QUERY))?;
         let now = self.clock.unix_seconds();
         let items = output.items.unwrap_or_default();
         let (mut page, mut unreadable) = (LogPage::default(), UnreadableRows::default());
         let (mut last_read, mut has_expired) = (None, false);
+        let mut numbers = Vec::with_capacity(items.len());
         for item in &items {
             page.bytes += bytes(item);
             last_read = read_number(item, "seq").ok();
+            numbers.extend(last_read);
             if read_number(item, "expiresAt").is_ok_and(|expires_at| expires_at <= now) {
                 has_expired = true;
                 continue;
@@ -182,7 +231,13 @@ impl<C: Clock> LogTable<C> {
         unreadable.warn(room);
         // Entries expire in order: going down, nothing lives below the first expired one.
         page.more = output.last_evaluated_key.is_some() && (direction == Direction::Ascending || !has_expired);
-        Ok((page, last_read))
+        numbers.sort_unstable();
+        // Going down, the page ends with the last row that was read, and may be continued below that.
+        let lowest = last_read.filter(|_| direction == Direction::Descending && page.more).unwrap_or(range.0);
+        let is_in_part = page.entries.iter().any(|entry| {
+            self.may_be_in_part(entry.appended_at) && lacks_some(&numbers, entry.append_start.max(lowest), entry.seq())
+        });
+        Ok(ReadPage { page, last_read, is_in_part })
     }
 
     /// The number from which on rows live, behind any number of expired ones. Entries expire in order, so it is found
@@ -214,7 +269,7 @@ impl<C: Clock> LogTable<C> {
         let query = self.query(room, range, direction, 1).projection_expression("seq, expiresAt");
         // Attributes that are not returned are read and paid for all the same.
         let query = query.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let output = query.send().await.map_err(StoreError::of_call("Query of a log"))?;
+        let output = query.send().await.map_err(StoreError::of_call(QUERY))?;
         let units = output.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or(1.0);
         *bytes_read += bytes_of_units(units);
         let now = self.clock.unix_seconds();

@@ -9,6 +9,12 @@ use crate::{
     room::RoomId,
 };
 
+/// The attribute of [`LogEntry::append_start`]; absent from an entry that is the first of its append.
+const APPEND_START: &str = "appendStart";
+
+/// The attribute of [`LogEntry::previous`].
+const PREVIOUS: &str = "previous";
+
 /// The attribute that says in how many shards an entry goes out; absent from one that goes out directly.
 const SHARDS: &str = "shards";
 
@@ -27,6 +33,12 @@ pub(super) fn to_item(entry: &LogEntry) -> Item {
         ("appendedAt".into(), number(entry.appended_at)),
         ("expiresAt".into(), number(entry.expires_at)),
     ]);
+    if entry.append_start < *seq {
+        item.insert(APPEND_START.into(), number(entry.append_start));
+    }
+    if let Some(previous) = entry.previous {
+        item.insert(PREVIOUS.into(), number(previous));
+    }
     if let Layout::Shards(shards) = entry.layout {
         item.insert(SHARDS.into(), number(shards));
     }
@@ -48,8 +60,11 @@ pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreada
             Layout::Shards(shards.ok_or(Unreadable(SHARDS))?)
         }
     };
+    let seq = read_number(item, "seq")?;
     Ok(LogEntry {
-        logged: LoggedMessage { seq: read_number(item, "seq")?, message },
+        logged: LoggedMessage { seq, message },
+        append_start: read_optional_number(item, APPEND_START)?.unwrap_or(seq),
+        previous: read_optional_number(item, PREVIOUS)?,
         appended_at: read_number(item, "appendedAt")?,
         expires_at: read_number(item, "expiresAt")?,
         layout,
@@ -74,15 +89,35 @@ mod tests {
         let message =
             Message::new(RoomId::parse("r").unwrap(), "i", "alice", 7, RawValue::from_string("1".into()).unwrap());
         let logged = LoggedMessage { seq: 5, message };
-        LogEntry { logged, appended_at: 8, expires_at: 9, layout: Layout::Direct, floor: 0, state_at: None }
+        LogEntry {
+            logged,
+            append_start: 5,
+            previous: None,
+            appended_at: 8,
+            expires_at: 9,
+            layout: Layout::Direct,
+            floor: 0,
+            state_at: None,
+        }
     }
 
     #[test]
     fn an_entry_that_goes_out_directly_says_nothing_of_shards_floor_or_state() {
         let item = to_item(&entry());
-        assert!([SHARDS, FLOOR, STATE_AT].iter().all(|attribute| !item.contains_key(*attribute)));
+        assert!(
+            [APPEND_START, PREVIOUS, SHARDS, FLOOR, STATE_AT].iter().all(|attribute| !item.contains_key(*attribute))
+        );
         let read = read_entry(&entry().logged.message.room, &item).unwrap();
         assert_eq!((read.seq(), read.layout, read.floor, read.expires_at), (5, Layout::Direct, 0, 9));
+    }
+
+    #[test]
+    fn what_was_appended_with_it_and_before_it_reads_back() {
+        for (append_start, previous) in [(5, None), (3, None), (5, Some(2))] {
+            let item = to_item(&LogEntry { append_start, previous, ..entry() });
+            let read = read_entry(&entry().logged.message.room, &item).unwrap();
+            assert_eq!((read.append_start, read.previous), (append_start, previous));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod beats;
 mod chaos;
 mod heads;
+mod in_part;
 mod jumps;
 mod memberships;
 mod numbering;
@@ -20,5 +21,6 @@ mod tables;
 mod throttled;
 mod writer;
 
+pub(crate) use in_part::finished_meanwhile;
 pub(crate) use session::{Session, event, nobody_expires};
 pub(crate) use writer::{Writer, batch_of, client, redelivered, writer_over};

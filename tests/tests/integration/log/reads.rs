@@ -54,7 +54,7 @@ impl Room {
         self.session.request("c=", "alice", &frame).await
     }
 
-    async fn history(&self, before: Option<u64>, limit: u32) -> Value {
+    pub(super) async fn history(&self, before: Option<u64>, limit: u32) -> Value {
         let mut frame = json!({ "action": "getHistory", "roomId": ROOM, "limit": limit });
         if let Some(before) = before {
             frame["before"] = json!(before);

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::store::log::{Append, Fence, Layout, LogEntry, LogTableError};
+use shared::store::log::{Append, Layout, LogEntry, LogTableError};
 use shared::{LoggedMessage, RoomId};
 
 use super::writer::{Log, ROOM, append, batch, message, numbers, room, writer};
@@ -15,7 +15,16 @@ impl Log {
     fn entry(&self, seq: u64, layout: Layout, floor: u64) -> LogEntry {
         let logged = LoggedMessage { seq, message: message(&format!("m{seq}"), &self.clock) };
         let now = self.clock.unix_seconds();
-        LogEntry { logged, appended_at: now * 1_000, expires_at: now + RETENTION, layout, floor, state_at: None }
+        LogEntry {
+            logged,
+            append_start: seq,
+            previous: None,
+            appended_at: now * 1_000,
+            expires_at: now + RETENTION,
+            layout,
+            floor,
+            state_at: None,
+        }
     }
 
     /// A row of the log, with fields of its own.
@@ -38,7 +47,7 @@ async fn how_an_entry_goes_out_stands_in_it() {
     let log = Log::new();
     let shards = Layout::Shards(NonZeroU16::new(16).unwrap());
     let entries = [log.entry(1, Layout::Direct, 0), log.entry(2, shards, 2), log.entry(3, Layout::Direct, 3)];
-    log.table.append(&room(), &entries, Append::Fenced { expected: None, previous: None }).await.unwrap();
+    log.table.append(&room(), &entries, Append::Fenced { expected: None }).await.unwrap();
     let read = log.table.since(&room(), 1, 10).await.unwrap().entries;
     let facts: Vec<_> = read.iter().map(|entry| (entry.layout, entry.floor)).collect();
     assert_eq!(facts, [(Layout::Direct, 0), (shards, 2), (Layout::Direct, 3)]);
@@ -51,16 +60,14 @@ async fn how_an_entry_goes_out_stands_in_it() {
 async fn of_two_that_move_the_fence_from_the_same_place_one_does() {
     let log = Log::new();
     let append = async |seq, expected| {
-        log.table
-            .append(&room(), &[log.entry(seq, Layout::Direct, 0)], Append::Fenced { expected, previous: expected })
-            .await
+        log.table.append(&room(), &[log.entry(seq, Layout::Direct, 0)], Append::Fenced { expected }).await
     };
     append(5, None).await.unwrap();
-    assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: 5, previous: None }));
+    assert_eq!(log.table.fence(&room()).await.unwrap().unwrap().start, 5);
     assert!(matches!(append(6, None).await, Err(LogTableError::Conflict)));
     append(6, Some(5)).await.unwrap();
     assert!(matches!(append(7, Some(5)).await, Err(LogTableError::Conflict)));
-    assert_eq!(log.table.fence(&room()).await.unwrap(), Some(Fence { start: 6, previous: Some(5) }));
+    assert_eq!(log.table.fence(&room()).await.unwrap().unwrap().start, 6);
     assert_eq!(log.table.fence(&RoomId::parse("other").unwrap()).await.unwrap(), None);
 }
 

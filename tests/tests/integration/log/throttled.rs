@@ -16,6 +16,8 @@ impl Log {
     async fn append(&self, first: u64, count: u64) -> Result<(), LogTableError> {
         let entry = |seq| LogEntry {
             logged: LoggedMessage { seq, message: message(&format!("m{seq}"), &self.clock) },
+            append_start: seq,
+            previous: None,
             appended_at: 1,
             expires_at: self.clock.unix_seconds() + 60,
             layout: Layout::Direct,

@@ -12,7 +12,7 @@ use testkit::dynamodb::{MESSAGES_TABLE, STATE_TABLE};
 
 use super::view::Page;
 use super::{ROOM, Tables, batch, data};
-use crate::log::Session;
+use crate::log::{Session, finished_meanwhile};
 
 async fn join(session: &Session) -> Value {
     session.request("c=", "ann", &json!({"action": "joinRoom", "roomId": ROOM, "state": true})).await
@@ -113,6 +113,26 @@ async fn a_log_that_starts_while_its_head_is_read_is_in_the_page() {
     }
 }
 
+/// Of two keys that were logged together the table shows the second first.
+#[tokio::test]
+async fn a_page_has_all_that_was_logged_with_its_newest_message() {
+    for is_kept in [false, true] {
+        let tables = Tables::new();
+        let (writer, session) = (tables.environment(), tables.session());
+        writer.bring(&batch(vec![tables.message("a", "k")])).await.unwrap();
+        if is_kept {
+            join(&session).await;
+        }
+        let in_part = tables.dynamodb.next_in_part(&[0]);
+        let logged = batch(vec![tables.message("b", "l"), tables.message("c", "m")]);
+        let reading = finished_meanwhile(&tables.dynamodb, in_part, join(&session));
+        let (reply, appended) = futures::join!(reading, writer.append(&logged));
+        let page = Page::of(&reply);
+        assert_eq!(ids(&page), [("k", "a".into()), ("l", "b".into()), ("m", "c".into())], "{is_kept}");
+        assert_eq!(page.seq, appended.unwrap().messages[1].seq);
+    }
+}
+
 fn is_of_a_page(call: &Call) -> bool {
     [STATE_TABLE, MESSAGES_TABLE].iter().any(|table| call.body["TableName"] == *table)
 }
@@ -178,6 +198,7 @@ async fn a_log_that_has_started_anew_is_read_anew() {
     let tables = Tables::new();
     let (writer, session) = (tables.environment(), tables.session());
     writer.bring(&batch(vec![tables.message("a", "k")])).await.unwrap();
+    tables.clock.advance(Duration::from_secs(60));
     let first = join(&session).await["seq"].as_u64().unwrap();
     tables.dynamodb.expire_log(ROOM, first);
     tables.clock.advance(Duration::from_millis(500));
@@ -308,6 +329,7 @@ async fn whoever_resumes_gets_the_state_only_if_something_is_gone() {
     assert!(reply["now"].is_u64(), "{reply}");
     // A position of an empty log says nothing about later messages.
     assert!(resume(0).await["state"].is_array());
+    tables.clock.advance(Duration::from_secs(60));
     tables.dynamodb.expire_log(ROOM, numbers[1]);
     let reply = resume(numbers[0]).await;
     assert_eq!(
