@@ -1,6 +1,6 @@
 //! The effect of each step of producers, writers and time.
 
-use super::world::{Age, Entry, Fence, Life, Phase, Plan, Record, Tail, World, Writer};
+use super::world::{Age, Entry, Life, Phase, Plan, Record, Tail, World, Writer};
 use super::{Action, Numbering, Rule, reader};
 
 /// Entries that are read of an unknown log, or remembered of one that was not searched: as many as a batch has, so that
@@ -23,10 +23,12 @@ pub(super) fn act(model: &Numbering, world: &mut World, action: Action) {
         }
         Action::Look { writer } => look(model, world, writer),
         Action::ReadFence { writer } => {
-            let fence = world.fence.map(|fence| fence.start);
-            world.writers[writer].phase = Phase::LookAgain { fence, saved: world.saved_head };
+            world.writers[writer].phase = Phase::LookAgain { fence: world.fence, saved: world.saved_head };
         }
         Action::Write { writer } => write(model, world, writer),
+        Action::Show { entry } => world.entries[entry].is_shown = true,
+        Action::ShowFence => world.fence = world.next_fence.take(),
+        Action::Hear { writer } => world.writers[writer].phase = Phase::Finish,
         Action::Finish { writer } => {
             let batch = std::mem::take(&mut world.writers[writer].batch);
             world.writers[writer].phase = Phase::Idle;
@@ -106,10 +108,16 @@ fn look(model: &Numbering, world: &mut World, writer: usize) {
 
 fn read_tail(world: &World, may_be_logged: bool) -> Tail {
     let (Some(oldest), Some(newest)) = (world.oldest(), world.newest()) else {
-        return Tail { from: world.entries.len(), to: world.entries.len() };
+        return Tail { from: world.entries.len(), to: world.entries.len(), unseen: 0 };
     };
     let to = newest + 1;
-    Tail { from: if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) }, to }
+    let from = if may_be_logged { oldest } else { to.saturating_sub(READ).max(oldest) };
+    Tail { from, to, unseen: hidden(world, from, to) }
+}
+
+/// The entries of a range that are not in sight, one bit each.
+fn hidden(world: &World, from: usize, to: usize) -> u16 {
+    (from..to).filter(|entry| !world.entries[*entry].is_shown).fold(0, |hidden, entry| hidden | 1 << entry)
 }
 
 /// The start that the fence named when it was read, and the head that was saved by then.
@@ -130,6 +138,14 @@ fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, read:
     } else {
         match read {
             None => Phase::ReadFence,
+            // What the fence stands for may come into sight yet.
+            Some(FenceRead { fence, .. })
+                if world.has_hidden()
+                    && fence > head(world, tail).map(|head| head.number)
+                    && model.has(Rule::AwaitStart) =>
+            {
+                Phase::ReadFence
+            }
             Some(FenceRead { fence, saved }) => {
                 let head = head(world, tail);
                 let previous = match head {
@@ -155,7 +171,9 @@ fn head(world: &World, tail: Tail) -> Option<Entry> {
 fn new_messages(world: &World, tail: Tail, batch: &[Record]) -> Vec<u8> {
     let mut new = Vec::new();
     for record in batch {
-        let is_known = world.entries[tail.from..tail.to].iter().any(|entry| entry.message == record.message);
+        let is_seen = |place: &usize| tail.unseen & (1 << place) == 0;
+        let mut seen = (tail.from..tail.to).filter(is_seen);
+        let is_known = seen.any(|place| world.entries[place].message == record.message);
         if !is_known && !new.contains(&record.message) {
             new.push(record.message);
         }
@@ -188,8 +206,10 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
     let last = plan.next + u8::try_from(new.len()).unwrap_or_default() - 1;
     let is_taken = |entry: &Entry| entry.is_there && (plan.next..=last).contains(&entry.number);
     let is_free = !world.entries.iter().any(is_taken) || !model.has(Rule::Condition);
-    let stands = match (plan.fenced, world.fence) {
-        (Some((expected, _)), Some(fence)) => expected == Some(fence.start) || !model.has(Rule::Fence),
+    let stands = match (plan.fenced, world.fence, world.next_fence) {
+        // Another transaction is writing the row.
+        (Some(_), _, Some(_)) => !model.has(Rule::Fence),
+        (Some((expected, _)), Some(fence), None) => expected == Some(fence) || !model.has(Rule::Fence),
         _ => true,
     };
     if at_work.is_over {
@@ -206,7 +226,12 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         // The writer reads on from the entries that it knows, or reads the log anew if it knows none.
         let may_be_logged = at_work.batch.iter().any(|record| record.age == Age::Old) && model.has(Rule::Search);
         let tail = match head(world, tail) {
-            Some(_) => Tail { from: tail.from, to: world.newest().map_or(tail.to, |newest| newest + 1) },
+            // A read that would show an append in part is made later, with another attempt.
+            _ if model.shows_part(world) => return,
+            Some(_) => {
+                let to = world.newest().map_or(tail.to, |newest| newest + 1).max(tail.to);
+                Tail { to, unseen: tail.unseen | hidden(world, tail.to, to), ..tail }
+            }
             None => read_tail(world, may_be_logged),
         };
         decide(model, world, writer, tail, None);
@@ -221,10 +246,17 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
         world.entries.iter_mut().for_each(|entry| entry.is_there = false);
     }
     let own = world.entries.len();
-    let entry = |(number, message): (u8, &u8)| Entry { number, message: *message, is_there: true, life: Life::Lasting };
+    // One row is there as a whole.
+    let is_shown = !model.in_part || (new.len() == 1 && plan.fenced.is_none());
+    let entry = |(number, message): (u8, &u8)| {
+        let previous = plan.fenced.filter(|_| number == plan.next).map_or(number - 1, |(_, previous)| previous);
+        let append_start = plan.next;
+        Entry { number, message: *message, previous, append_start, is_there: true, is_shown, life: Life::Lasting }
+    };
     world.entries.extend((plan.next..).zip(&new).map(entry));
-    if let Some((_, previous)) = plan.fenced {
-        world.fence = Some(Fence { start: plan.next, previous });
+    if plan.fenced.is_some() {
+        let fence = if model.in_part { &mut world.next_fence } else { &mut world.fence };
+        *fence = Some(plan.next);
     }
     if at_work.is_over {
         return;
@@ -236,6 +268,6 @@ fn write(model: &Numbering, world: &mut World, writer: usize) {
     } else {
         own.min(to.saturating_sub(READ)).max(tail.from)
     };
-    world.writers[writer].memory = Some(Tail { from, to });
-    world.writers[writer].phase = Phase::Finish;
+    world.writers[writer].memory = Some(Tail { from, to, unseen: tail.unseen });
+    world.writers[writer].phase = if is_shown { Phase::Finish } else { Phase::Written };
 }

@@ -15,6 +15,7 @@ const CONSECUTIVE: &str = "numbers are consecutive while the log lasts";
 const ONE_NUMBER: &str = "a message has one number for each time that the queue took it";
 const NOTHING_LOST: &str = "what was accepted is in the queue, or was in the log";
 const CONVERGES: &str = "a client has everything up to the head that it is told of, or knows what is gone";
+const TRUTHFUL: &str = "a client is told that something is gone only where it is";
 
 /// A log that was started anew, which the search must reach.
 const RESTARTS: &str = "a log that was started anew";
@@ -47,6 +48,10 @@ enum Rule {
     /// A log that is started anew names as its predecessor the newest entry that there ever was, and not the newest that is
     /// still there.
     SavedHead,
+    /// An append that is in sight in part is read again until it is there from its start on.
+    ReadWhole,
+    /// A writer that finds the fence of a log, and no entry from there on, waits for the entries.
+    AwaitStart,
     /// A client is told when entries after its position are gone.
     TellGone,
     /// Also when it was between entries that are there.
@@ -66,10 +71,10 @@ struct Numbering {
     ends: u8,
     /// Entries that retention takes while there are others.
     takes: u8,
-    /// The table deletes entries that are not expired yet by a writer's clock.
-    clocks_differ: bool,
     /// Records that come back from the dead-letter queue, behind all others.
     redrives: u8,
+    /// The rows of an append come into sight one by one.
+    in_part: bool,
     reader: bool,
     without: Option<Rule>,
 }
@@ -95,6 +100,15 @@ enum Action {
         writer: usize,
     },
     Write {
+        writer: usize,
+    },
+    /// A row of an append comes into sight.
+    Show {
+        entry: usize,
+    },
+    ShowFence,
+    /// The append is answered.
+    Hear {
         writer: usize,
     },
     Finish {
@@ -136,9 +150,12 @@ impl Numbering {
                     let receivable = world.queue.len().min(2);
                     actions.extend((1..=receivable).map(|records| Action::Receive { writer, records }));
                 }
+                Phase::Look | Phase::LookAgain { .. } if self.shows_part(world) => {}
                 Phase::Look | Phase::LookAgain { .. } => actions.push(Action::Look { writer }),
                 Phase::ReadFence => actions.push(Action::ReadFence { writer }),
                 Phase::Write(_) => actions.push(Action::Write { writer }),
+                Phase::Written if world.has_hidden() => {}
+                Phase::Written => actions.push(Action::Hear { writer }),
                 Phase::Finish => actions.push(Action::Finish { writer }),
             }
             if self.crashes && *at_work != Writer::default() {
@@ -147,7 +164,24 @@ impl Numbering {
         }
     }
 
+    /// Whether a query would show an append in part, and is made again.
+    fn shows_part(&self, world: &World) -> bool {
+        self.has(Rule::ReadWhole) && world.is_in_part()
+    }
+
+    fn table_actions(world: &World, actions: &mut Vec<Action>) {
+        let hidden = (0..world.entries.len()).filter(|entry| !world.entries[*entry].is_shown);
+        actions.extend(hidden.map(|entry| Action::Show { entry }));
+        if world.next_fence.is_some() {
+            actions.push(Action::ShowFence);
+        }
+    }
+
     fn time_actions(&self, world: &World, actions: &mut Vec<Action>) {
+        // Rows come into sight within moments.
+        if world.has_hidden() {
+            return;
+        }
         let (Some(oldest), Some(newest)) = (world.oldest(), world.newest()) else {
             if world.fence.is_some() && self.ends > 0 {
                 actions.push(Action::TakeFence);
@@ -167,7 +201,7 @@ impl Numbering {
             Life::Lasting if world.ends > 0 => {
                 let is_old = |phase: &Phase| match phase {
                     Phase::Write(plan) => plan.fenced.is_some(),
-                    phase => *phase == Phase::Finish,
+                    phase => [Phase::Written, Phase::Finish].contains(phase),
                 };
                 if !phases.any(is_old) {
                     actions.push(Action::ComeNearer);
@@ -183,20 +217,26 @@ impl Numbering {
             Life::Lasting => {}
             Life::Last => {
                 actions.push(Action::End);
-                if self.clocks_differ && world.takes > 0 && oldest < newest {
+                // By the table's clock it has expired already.
+                if world.takes > 0 && oldest < newest {
                     actions.push(Action::TakeNewest);
                 }
             }
         }
     }
 
-    fn reader_actions(world: &World, actions: &mut Vec<Action>) {
+    fn reader_actions(&self, world: &World, actions: &mut Vec<Action>) {
         let reader = &world.reader;
-        if reader.posted < world.entries.len() {
+        // Entries are posted once their append is answered.
+        let next = world.entries.get(reader.posted);
+        let is_answered =
+            |next: &Entry| world.entries.iter().all(|entry| entry.append_start != next.append_start || entry.is_shown);
+        if next.is_some_and(is_answered) {
             actions.extend([true, false].map(|arrives| Action::Post { arrives }));
         }
         match reader.reply {
             Reply::None => actions.push(Action::Ask),
+            Reply::Asked | Reply::Begun { .. } if self.shows_part(world) => {}
             _ => actions.push(Action::Answer),
         }
     }
@@ -209,14 +249,31 @@ impl Model for Numbering {
     fn init_states(&self) -> Vec<World> {
         let message = Message { sends: self.sends, is_known: false, taken: 0 };
         // The first entry is a message that everybody has.
-        let first = Entry { number: 1, message: u8::MAX, is_there: true, life: Life::Lasting };
-        let reader =
-            Reader { position: 1, asked: 1, seen: 1, given_up: 0, posted: 1, reply: Reply::None, misses: false };
+        let first = Entry {
+            number: 1,
+            message: u8::MAX,
+            previous: 0,
+            append_start: 1,
+            is_there: true,
+            is_shown: true,
+            life: Life::Lasting,
+        };
+        let reader = Reader {
+            position: 1,
+            asked: 1,
+            seen: 1,
+            given_up: 0,
+            posted: 1,
+            reply: Reply::None,
+            misses: false,
+            is_misled: false,
+        };
         vec![World {
             messages: vec![message; usize::from(self.messages)],
             queue: Vec::new(),
             entries: vec![first],
             fence: None,
+            next_fence: None,
             saved_head: 1,
             writers: vec![Writer::default(); self.writers],
             reader,
@@ -244,15 +301,17 @@ impl Model for Numbering {
             actions.push(Action::Redrive);
         }
         self.writer_actions(world, actions);
+        Self::table_actions(world, actions);
         self.time_actions(world, actions);
         if self.reader {
-            Self::reader_actions(world, actions);
+            self.reader_actions(world, actions);
         }
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut world = world.clone();
         act::act(self, &mut world, action);
+        world.forget_appends();
         // The two writers are interchangeable.
         world.writers.sort();
         Some(world)
@@ -285,6 +344,7 @@ impl Model for Numbering {
         ];
         if self.reader {
             properties.push(Property::always(CONVERGES, |_: &Self, world: &World| !world.reader.misses));
+            properties.push(Property::always(TRUTHFUL, |_: &Self, world: &World| !world.reader.is_misled));
         }
         if self.ends > 0 {
             properties.push(Property::sometimes(RESTARTS, |_: &Self, world: &World| {

@@ -39,13 +39,13 @@ fn answer(model: &Numbering, world: &mut World) {
             world.reader.reply = match read.count_ones() {
                 0 => Reply::Nothing,
                 FIRST_PAGE => Reply::Begun { read },
-                _ => Reply::Found { read, to: world.entries.len() },
+                _ => Reply::Found { read, to: shown(world) },
             };
         }
         Reply::Begun { read } => {
             let last = world.entries[read.ilog2() as usize].number;
             let read = read | read_from(world, last + 1, u32::MAX);
-            world.reader.reply = Reply::Found { read, to: world.entries.len() };
+            world.reader.reply = Reply::Found { read, to: shown(world) };
         }
         Reply::Found { read, to } => {
             let read: Vec<usize> = (0..to).filter(|entry| read & (1 << entry) != 0).collect();
@@ -56,7 +56,7 @@ fn answer(model: &Numbering, world: &mut World) {
             tell(world, &messages, truncated, head, to);
         }
         Reply::Nothing if world.saved_head == after => {
-            let to = world.entries.len();
+            let to = shown(world);
             tell(world, &[], false, after, to);
         }
         Reply::Nothing => world.reader.reply = Reply::Elsewhere { saved: world.saved_head },
@@ -66,29 +66,35 @@ fn answer(model: &Numbering, world: &mut World) {
                 // There is more by now: it asks again.
                 world.reader.reply = Reply::Asked;
             } else {
-                let to = world.entries.len();
+                let to = shown(world);
                 tell(world, &[], model.has(Rule::TellGone), saved.max(newest), to);
             }
         }
     }
 }
 
-/// The entries that are there from a number on, one bit each, and no more than `limit` of them.
+/// The number of entries up to the last one that is in sight, or was.
+fn shown(world: &World) -> usize {
+    world.entries.iter().rposition(|entry| entry.is_shown).map_or(0, |last| last + 1)
+}
+
+/// The entries that are in sight from a number on, one bit each, and no more than `limit` of them.
 fn read_from(world: &World, number: u8, limit: u32) -> u16 {
-    let is_there = |entry: &usize| world.entries[*entry].is_there && world.entries[*entry].number >= number;
-    let there = (0..world.entries.len()).filter(is_there).take(limit as usize);
+    let is_found = |place: &usize| {
+        let entry = world.entries[*place];
+        entry.is_there && entry.is_shown && entry.number >= number
+    };
+    let there = (0..world.entries.len()).filter(is_found).take(limit as usize);
     there.fold(0, |read, entry| read | 1 << entry)
 }
 
-/// Whether numbers jump elsewhere than at the last start of the log, the only one that the fence names.
+/// Whether numbers jump elsewhere than where the log was started anew, which the entry there says.
 fn has_hole(model: &Numbering, world: &World, after: u8, read: &[usize]) -> bool {
-    let numbers: Vec<u8> =
-        std::iter::once(after).chain(read.iter().map(|entry| world.entries[*entry].number)).collect();
-    let looked_at = if model.has(Rule::TellHoles) { numbers.len() } else { 2 };
-    let mut jumps = numbers[..looked_at].windows(2).filter(|two| two[1] > two[0] + 1);
-    let Some(jump) = jumps.next() else { return false };
-    let is_start = world.fence.is_some_and(|fence| fence.start == jump[1] && fence.previous == jump[0]);
-    jumps.next().is_some() || !is_start
+    let entries: Vec<Entry> = read.iter().map(|entry| world.entries[*entry]).collect();
+    let looked_at = if model.has(Rule::TellHoles) { entries.len() } else { 1 };
+    let before = std::iter::once(after).chain(entries.iter().map(|entry| entry.number));
+    let mut two = before.zip(&entries).take(looked_at);
+    two.any(|(before, entry)| entry.number > before + 1 && entry.previous != before)
 }
 
 /// Tells the client these entries up to a head, and whether something is gone, which was where numbers jump.
@@ -96,9 +102,10 @@ fn tell(world: &mut World, entries: &[usize], truncated: bool, head: u8, to: usi
     let (after, position) = (world.reader.asked, world.reader.position);
     let end = entries.last().map_or(u8::MAX, |last| world.entries[*last].number);
     if truncated {
-        for (place, entry) in world.entries.iter().enumerate() {
+        for (place, entry) in world.entries.iter().enumerate().take(to) {
             if !entries.contains(&place) && entry.number > after && entry.number < end {
                 world.reader.given_up |= 1 << place;
+                world.reader.is_misled |= entry.is_there;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The properties that hold, and those that are violated without each rule.
 
-use super::{CONSECUTIVE, CONVERGES, NOTHING_LOST, NUMBERED_ONCE, Numbering, ONE_NUMBER, Rule};
+use super::{CONSECUTIVE, CONVERGES, NOTHING_LOST, NUMBERED_ONCE, Numbering, ONE_NUMBER, Rule, TRUTHFUL};
 use crate::{holds, is_violated};
 
 /// Two writers that crash anywhere, and a log that ends once.
@@ -12,8 +12,8 @@ fn lives() -> Numbering {
         crashes: true,
         ends: 1,
         takes: 2,
-        clocks_differ: true,
         redrives: 0,
+        in_part: true,
         reader: false,
         without: None,
     }
@@ -21,7 +21,7 @@ fn lives() -> Numbering {
 
 /// Producers that send again, within the five minutes and after; a dead letter that is redriven.
 fn producers() -> Numbering {
-    Numbering { messages: 3, sends: 2, writers: 1, ends: 0, takes: 0, redrives: 1, ..lives() }
+    Numbering { messages: 3, sends: 2, writers: 1, ends: 0, takes: 0, redrives: 1, in_part: false, ..lives() }
 }
 
 /// A client that misses posts and syncs at any time, while a writer crashes and the log ends.
@@ -74,6 +74,9 @@ fn each_rule_is_missed() {
         (Rule::StartAnew, NUMBERED_ONCE, lives()),
         (Rule::StartAtTime, NUMBERED_ONCE, lives()),
         (Rule::SavedHead, CONVERGES, client()),
+        (Rule::ReadWhole, TRUTHFUL, client()),
+        (Rule::ReadWhole, ONE_NUMBER, lives()),
+        (Rule::AwaitStart, ONE_NUMBER, lives()),
         (Rule::TellGone, CONVERGES, client()),
         (Rule::TellHoles, CONVERGES, client()),
     ];

@@ -34,7 +34,13 @@ pub(super) struct Record {
 pub(super) struct Entry {
     pub(super) number: u8,
     pub(super) message: u8,
+    /// The number before it; another one than the next below if the log was started anew with it.
+    pub(super) previous: u8,
+    /// The number of the first entry of its append.
+    pub(super) append_start: u8,
     pub(super) is_there: bool,
+    /// A query finds it. The rows of an append come into sight one by one.
+    pub(super) is_shown: bool,
     pub(super) life: Life,
 }
 
@@ -49,18 +55,13 @@ pub(super) enum Life {
     Last,
 }
 
-/// The number at which the log was last started, or carried on near its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Fence {
-    pub(super) start: u8,
-    pub(super) previous: u8,
-}
-
-/// The end of the log as a writer has seen it: positions among all entries.
+/// The end of the log as a writer has seen it: positions among all entries, but for those that it has not seen between
+/// others, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Tail {
     pub(super) from: usize,
     pub(super) to: usize,
+    pub(super) unseen: u16,
 }
 
 /// A write that is made next.
@@ -98,6 +99,8 @@ pub(super) enum Phase {
         saved: u8,
     },
     Write(Plan),
+    /// It waits for the answer.
+    Written,
     /// It saves the log's head, and acknowledges.
     Finish,
 }
@@ -117,6 +120,8 @@ pub(super) struct Reader {
     pub(super) reply: Reply,
     /// Something up to the head that it was told of is missing, and it does not know.
     pub(super) misses: bool,
+    /// It was told that something is gone which is there.
+    pub(super) is_misled: bool,
 }
 
 /// A reply to a `sync` or a join with `after`, on its way.
@@ -148,7 +153,10 @@ pub(super) struct World {
     pub(super) queue: Vec<Record>,
     /// All entries that ever were in the log, ascending.
     pub(super) entries: Vec<Entry>,
-    pub(super) fence: Option<Fence>,
+    /// The fence: the number at which the log was last started, or carried on near its end.
+    pub(super) fence: Option<u8>,
+    /// The fence that comes into sight with an append.
+    pub(super) next_fence: Option<u8>,
     /// The head as it was saved beside the log.
     pub(super) saved_head: u8,
     pub(super) writers: Vec<Writer>,
@@ -164,19 +172,40 @@ pub(super) struct World {
 }
 
 impl World {
-    /// The newest entry, if the log has any.
+    /// The newest entry, if the log shows any.
     pub(super) fn newest(&self) -> Option<usize> {
-        self.entries.iter().rposition(|entry| entry.is_there)
+        self.entries.iter().rposition(|entry| entry.is_there && entry.is_shown)
+    }
+
+    /// Whether an append is under way whose rows are not all in sight.
+    pub(super) fn has_hidden(&self) -> bool {
+        self.next_fence.is_some() || self.entries.iter().any(|entry| !entry.is_shown)
+    }
+
+    /// Whether an entry is in sight and not all of its append before it.
+    pub(super) fn is_in_part(&self) -> bool {
+        let is_after = |hidden: &Entry, entry: &Entry| {
+            entry.is_there && entry.is_shown && (entry.append_start..entry.number).contains(&hidden.number)
+        };
+        let hidden = self.entries.iter().filter(|entry| !entry.is_shown);
+        hidden.into_iter().any(|hidden| self.entries.iter().any(|entry| is_after(hidden, entry)))
+    }
+
+    /// Forgets what was appended together once all of it is in sight.
+    pub(super) fn forget_appends(&mut self) {
+        if !self.has_hidden() {
+            self.entries.iter_mut().for_each(|entry| entry.append_start = entry.number);
+        }
     }
 
     /// The distance of the log's end.
     pub(super) fn life(&self) -> Option<Life> {
-        self.newest().map(|newest| self.entries[newest].life)
+        self.entries.iter().rfind(|entry| entry.is_there).map(|newest| newest.life)
     }
 
     /// The oldest entry, if the log has any.
     pub(super) fn oldest(&self) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.is_there)
+        self.entries.iter().position(|entry| entry.is_there && entry.is_shown)
     }
 
     /// The highest number that there ever was.
