@@ -223,8 +223,10 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             return Ok((logged, Some(members).filter(|_| !was_long)));
         }
         let (tail, (size, members)) = try_join(tail, look).await?;
+        let begun = Instant::now();
         let wanted = |current| self.layouts.wanted(size, messages, current);
-        Ok((self.log.append(room, batch, tail, wanted).await?, Some(members)))
+        let logged = self.log.append(room, batch, tail, wanted).await?;
+        Ok((logged, Some(members).filter(|_| begun.elapsed() <= LONG_APPEND)))
     }
 
     /// Hands frames to the shard queue. The batch is acknowledged only when the queue has confirmed every job. If one

@@ -88,8 +88,8 @@ pub enum AppendError {
     /// The table did not answer, or throttled for too long.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Other writers were quicker at each attempt, or one was at work all the time.
-    #[error("another writer was quicker {ATTEMPTS} times")]
+    /// Other writers were quicker at each attempt, or at work.
+    #[error("another writer was quicker, or at work, {ATTEMPTS} times")]
     Contended,
 }
 

@@ -44,8 +44,9 @@ struct Row {
     is_living: bool,
 }
 
-/// The reads of a page of which an append is there only in part, which is a matter of milliseconds.
-const READS: u32 = 6;
+/// How often a page is read again because an append is there only in part, which is a matter of milliseconds. With the
+/// waits it is at most 0.7 s.
+const READS_AGAIN: u32 = 7;
 const IN_PART: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(200) };
 
 const QUERY: &str = "Query of a log";
@@ -77,34 +78,46 @@ impl<C: Clock> LogTable<C> {
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
     pub async fn latest(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
-        self.descending(room, before, limit, Consistency::Strong).await
+        self.before(room, before, limit, Consistency::Strong).await
     }
 
     /// As [`LogTable::latest`], but eventually consistent: at half the price, the newest entries may be missing.
-    /// Entries just before `before` are not: numbers are consecutive, so a page that does not begin with the number
-    /// before it is read again, strongly consistent. What is still missing then has expired, or the log was started
-    /// anew after it.
+    /// Entries just before `before` are not.
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
     pub async fn history(&self, room: &RoomId, before: Option<u64>, limit: u32) -> Result<LogPage, StoreError> {
-        let page = self.descending(room, before, limit, Consistency::Eventual).await?;
-        let is_next_to = |before: u64| page.entries.first().is_some_and(|newest| newest.seq() + 1 == before);
-        if before.is_none_or(is_next_to) {
-            return Ok(page);
-        }
-        let strong = self.descending(room, before, limit, Consistency::Strong).await?;
-        Ok(LogPage { bytes: page.bytes + strong.bytes, ..strong })
+        self.before(room, before, limit, Consistency::Eventual).await
     }
 
-    async fn descending(
+    /// The newest entries before a number. Numbers are consecutive, so a page that does not begin with the number before
+    /// it is read again, strongly consistent, and after a look at the entry with that number: if it was appended
+    /// together with what is missing, the append was there only in part. What is still missing then has expired, or the
+    /// log was started anew after it.
+    async fn before(
         &self,
         room: &RoomId,
         before: Option<u64>,
         limit: u32,
         consistency: Consistency,
     ) -> Result<LogPage, StoreError> {
-        let mut last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
+        let last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
+        let page = self.descending(room, last, limit, consistency).await?;
+        let is_next = page.entries.first().is_some_and(|newest| newest.seq() == last);
+        let Some(before) = before.filter(|_| !is_next && last >= FIRST) else { return Ok(page) };
+        let look = self.descending(room, before, 2, Consistency::Strong).await?;
+        let again = self.descending(room, last, limit, Consistency::Strong).await?;
+        Ok(LogPage { bytes: page.bytes + look.bytes + again.bytes, ..again })
+    }
+
+    /// The newest entries up to a number.
+    async fn descending(
+        &self,
+        room: &RoomId,
+        mut last: u64,
+        limit: u32,
+        consistency: Consistency,
+    ) -> Result<LogPage, StoreError> {
         let mut found = LogPage::default();
         while last >= FIRST {
             let (page, last_read) = self.page(room, (FIRST, last), Direction::Descending, limit, consistency).await?;
@@ -181,16 +194,16 @@ impl<C: Clock> LogTable<C> {
         limit: u32,
         mut consistency: Consistency,
     ) -> Result<(LogPage, Option<u64>), StoreError> {
-        let mut bytes = 0;
-        for attempt in 0..READS {
+        for attempt in 0..=READS_AGAIN {
+            if attempt > 0 {
+                tokio::time::sleep(IN_PART.delay(attempt - 1)).await;
+                consistency = Consistency::Strong;
+            }
             let ReadPage { page, last_read, is_in_part } =
                 self.read_page(room, range, direction, limit, consistency).await?;
-            bytes += page.bytes;
             if !is_in_part {
-                return Ok((LogPage { bytes, ..page }, last_read));
+                return Ok((page, last_read));
             }
-            consistency = Consistency::Strong;
-            tokio::time::sleep(IN_PART.delay(attempt)).await;
         }
         Err(StoreError::Unavailable { operation: QUERY, source: "the table shows only a part of an append".into() })
     }

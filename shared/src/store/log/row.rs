@@ -61,9 +61,13 @@ pub(super) fn read_entry(room: &RoomId, item: &Item) -> Result<LogEntry, Unreada
         }
     };
     let seq = read_number(item, "seq")?;
+    let append_start = read_optional_number(item, APPEND_START)?.unwrap_or(seq);
+    if append_start > seq {
+        return Err(Unreadable(APPEND_START));
+    }
     Ok(LogEntry {
         logged: LoggedMessage { seq, message },
-        append_start: read_optional_number(item, APPEND_START)?.unwrap_or(seq),
+        append_start,
         previous: read_optional_number(item, PREVIOUS)?,
         appended_at: read_number(item, "appendedAt")?,
         expires_at: read_number(item, "expiresAt")?,
@@ -154,6 +158,7 @@ mod tests {
         assert_eq!(unreadable(SHARDS, number(0)), Unreadable(SHARDS));
         assert_eq!(unreadable(SHARDS, number(65_536)), Unreadable(SHARDS));
         assert_eq!(unreadable(FLOOR, text("x")), Unreadable(FLOOR));
+        assert_eq!(unreadable(APPEND_START, number(6)), Unreadable(APPEND_START));
         assert_eq!(unreadable("data", text("{")), Unreadable("data"));
         assert_eq!(unreadable("version", number("1.5")), Unreadable("version"));
         // Beyond all numbers that are written: whoever counts on from it would start again at 0.

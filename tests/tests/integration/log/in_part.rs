@@ -3,27 +3,34 @@
 use std::future::{Future, pending};
 use std::time::Duration;
 
-use fanout::log::AppendError;
+use fanout::log::{AppendError, Batch};
 use futures::future::join;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use shared::Message;
 use testkit::aws_endpoint::Call;
 use testkit::clock::TestClock;
 use testkit::dynamodb::{DynamoDb, InPart, MESSAGES_TABLE};
 
 use super::reads::{RETENTION, Room};
 use super::rooms::{facts, seqs};
-use super::writer::{ROOM, append, append_with_head, batch, ids, numbers, redelivered, writer};
+use super::writer::{ROOM, append, append_with_head, batch, batch_of, ids, message, numbers, redelivered, writer};
 
 /// The result of something that reads the log while an append is there in part, which is finished as soon as the log has
 /// been read twice.
 pub(crate) async fn finished_meanwhile<T>(dynamodb: &DynamoDb, in_part: &InPart, read: impl Future<Output = T>) -> T {
+    finished_after(2, dynamodb, in_part, read).await
+}
+
+/// The same, with another number of reads.
+async fn finished_after<T>(reads: usize, dynamodb: &DynamoDb, in_part: &InPart, read: impl Future<Output = T>) -> T {
     in_part.begun().await;
     let queries = |calls: &[Call]| {
         calls.iter().filter(|call| call.operation == "Query" && call.body["TableName"] == MESSAGES_TABLE).count()
     };
     let before = queries(&dynamodb.endpoint().calls());
     let finish = async {
-        dynamodb.endpoint().wait_until("two reads", |calls| queries(calls) >= before + 2).await;
+        dynamodb.endpoint().wait_until("the reads", |calls| queries(calls) >= before + reads).await;
         in_part.finish();
         pending().await
     };
@@ -38,10 +45,20 @@ pub(crate) async fn finished_meanwhile<T>(dynamodb: &DynamoDb, in_part: &InPart,
 impl Room {
     /// What `read` gives, with the numbers of two messages that are logged together and are there in part when it reads.
     async fn read_in_part<T>(&self, unwritten: &[usize], read: impl Future<Output = T>) -> (T, Vec<u64>) {
+        self.read_of(&["y", "z"], unwritten, 2, read).await
+    }
+
+    async fn read_of<T>(
+        &self,
+        ids: &[&str],
+        unwritten: &[usize],
+        reads: usize,
+        read: impl Future<Output = T>,
+    ) -> (T, Vec<u64>) {
         let log = writer(&self.dynamodb, &self.clock, RETENTION);
         let in_part = self.dynamodb.next_in_part(unwritten);
-        let batch = batch(&["y", "z"], &self.clock);
-        join(finished_meanwhile(&self.dynamodb, in_part, read), append_with_head(&log, &batch)).await
+        let batch = batch(ids, &self.clock);
+        join(finished_after(reads, &self.dynamodb, in_part, read), append_with_head(&log, &batch)).await
     }
 }
 
@@ -88,6 +105,20 @@ async fn history_has_all_of_an_append() {
     assert_eq!(of_history[..2], [false, true]);
 }
 
+/// The first page of history ends within the append.
+#[tokio::test]
+async fn history_has_an_append_that_is_longer_than_a_page() {
+    for unwritten in 0..5 {
+        let room = Room::new();
+        let log = room.log(&["a"]).await;
+        let reading = room.history(None, 10);
+        let (page, new) = room.read_of(&["u", "v", "x", "y", "z"], &[unwritten], 4, reading).await;
+        // The end of an append may be missing.
+        let told = if unwritten == 4 { &new[..4] } else { &new };
+        assert_eq!(seqs(&page), [&log, told].concat(), "{unwritten}");
+    }
+}
+
 /// A log that starts anew shows its entries before its fence.
 #[tokio::test]
 async fn nobody_is_told_of_a_loss_where_a_log_is_starting() {
@@ -99,12 +130,17 @@ async fn nobody_is_told_of_a_loss_where_a_log_is_starting() {
 }
 
 /// A consumer gets a batch while the append of the one that had it before is still under way, as after a deadline.
-async fn redelivered_in_part(dynamodb: &DynamoDb, clock: &TestClock, unwritten: &[usize]) -> [Vec<u64>; 2] {
+async fn redelivered_in_part(
+    dynamodb: &DynamoDb,
+    clock: &TestClock,
+    batch: Batch,
+    unwritten: &[usize],
+    reads: usize,
+) -> [Vec<u64>; 2] {
     let (before, after) = (writer(dynamodb, clock, RETENTION), writer(dynamodb, clock, RETENTION));
-    let batch = batch(&["y", "z"], clock);
     let in_part = dynamodb.next_in_part(unwritten);
     let again = redelivered(&batch);
-    let numbers_again = finished_meanwhile(dynamodb, in_part, numbers(&after, &again));
+    let numbers_again = finished_after(reads, dynamodb, in_part, numbers(&after, &again));
     let (second, first) = join(numbers_again, numbers(&before, &batch)).await;
     [first, second]
 }
@@ -114,8 +150,22 @@ async fn a_batch_whose_append_is_under_way_is_logged_once() {
     for unwritten in [&[0][..], &[1], &[0, 1]] {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         append(&writer(&dynamodb, &clock, RETENTION), &batch(&["a"], &clock)).await.unwrap();
-        let [first, second] = redelivered_in_part(&dynamodb, &clock, unwritten).await;
+        let [first, second] = redelivered_in_part(&dynamodb, &clock, batch(&["y", "z"], &clock), unwritten, 2).await;
         assert_eq!((first, ids(&dynamodb).as_slice()), (second, ["a", "y", "z"].map(String::from).as_slice()));
+    }
+}
+
+/// A consumer reads 25 entries of a log first, or 1 MB of it.
+#[tokio::test]
+async fn a_batch_that_is_larger_than_a_page_is_logged_once() {
+    for unwritten in 0..6 {
+        let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+        append(&writer(&dynamodb, &clock, RETENTION), &batch(&["a"], &clock)).await.unwrap();
+        let large = RawValue::from_string(format!("\"{}\"", "x".repeat(115_000))).unwrap();
+        let messages = (0..12).map(|number| Message { data: large.clone(), ..message(&number.to_string(), &clock) });
+        let [first, second] =
+            redelivered_in_part(&dynamodb, &clock, batch_of(messages.collect()), &[unwritten], 4).await;
+        assert_eq!((first, dynamodb.log(ROOM).len()), (second, 13), "{unwritten}");
     }
 }
 
@@ -124,7 +174,7 @@ async fn a_batch_whose_append_is_under_way_is_logged_once() {
 async fn a_batch_that_starts_a_log_is_logged_once() {
     for unwritten in [&[0][..], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], &[0, 1, 2]] {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
-        let [first, second] = redelivered_in_part(&dynamodb, &clock, unwritten).await;
+        let [first, second] = redelivered_in_part(&dynamodb, &clock, batch(&["y", "z"], &clock), unwritten, 2).await;
         assert_eq!((first, ids(&dynamodb)), (second, vec!["y".to_owned(), "z".to_owned()]), "{unwritten:?}");
     }
 }

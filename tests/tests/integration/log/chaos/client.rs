@@ -62,7 +62,7 @@ impl ChaosClient {
     /// Acts at random during a time of faults.
     pub(super) async fn live(&mut self) {
         for _ in 0..self.random.u32(ACTIONS / 2..=ACTIONS) {
-            self.world.clock.advance(Duration::from_millis(self.random.u64(1..3_000)));
+            self.world.advance(Duration::from_millis(self.random.u64(1..3_000)));
             match self.random.u32(..13) {
                 0..=4 => self.send().await,
                 5 => self.cut().await,

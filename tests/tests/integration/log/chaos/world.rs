@@ -78,6 +78,7 @@ pub(super) struct Row {
 impl World {
     pub(super) fn new(random: &mut Rng) -> Self {
         let (dynamodb, clock, queue) = (DynamoDb::start(), TestClock::start(), FifoQueue::default());
+        dynamodb.any_in_part(random.fork());
         let dynamodb_client = client(&dynamodb);
         let table = CongestionTable::new(dynamodb_client.clone(), CONGESTION_TABLE);
         let lookout = TableAndQueue { table, queue: queue.clone() };
@@ -137,6 +138,7 @@ impl World {
     /// Stops all faults but those of the open connections, which last until [`Self::mend`].
     pub(super) fn stop_faults(&self) {
         self.faulty.set(false);
+        self.dynamodb.none_in_part();
         self.shard_queue.refuse_nothing();
     }
 
@@ -181,6 +183,13 @@ impl World {
         // The calls of consumers that were killed come to their end before time is made to pass.
         self.dynamodb.endpoint().settled().await;
         self.observe();
+    }
+
+    /// Lets some time pass, unless the table shows an append in part: that is a matter of moments.
+    pub(super) fn advance(&self, time: Duration) {
+        if self.dynamodb.is_whole() {
+            self.clock.advance(time);
+        }
     }
 
     /// Lets time pass in which nothing is sent, often so much that the logs end.

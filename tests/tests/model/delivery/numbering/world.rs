@@ -134,7 +134,7 @@ pub(super) enum Reply {
     Begun {
         read: u16,
     },
-    /// It has these of the entries before `to`, one bit each. The fence is read next.
+    /// It has these of the entries before `to`, one bit each.
     Found {
         read: u16,
         to: usize,
