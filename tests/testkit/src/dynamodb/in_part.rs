@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dynoxide::ImportOptions;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use super::metered::Metered;
 use super::{DynamoDb, Tables, json_of, parse};
@@ -21,6 +21,8 @@ pub struct InPart {
     database: Tables,
     which: Arc<Mutex<Which>>,
     rows: Arc<watch::Sender<Vec<Unwritten>>>,
+    /// Nobody reads while a transaction is carried out as a whole and rows of it are taken out again.
+    calls: Arc<RwLock<()>>,
 }
 
 /// The transactions that are written in part.
@@ -89,7 +91,7 @@ impl Which {
 
 impl InPart {
     pub(super) fn of(database: Tables) -> Self {
-        Self { database, which: Arc::default(), rows: Arc::new(watch::Sender::new(Vec::new())) }
+        Self { database, which: Arc::default(), rows: Arc::new(watch::Sender::new(Vec::new())), calls: Arc::default() }
     }
 
     /// Waits until a transaction is written in part.
@@ -154,8 +156,11 @@ pub(super) struct Transactions {
 
 impl Backend for Transactions {
     async fn call(&self, operation: &str, body: &Value, request: &Request) -> Reply {
+        if operation == "TransactWriteItems" {
+            return self.transact(body, request).await;
+        }
+        let _reading = self.in_part.calls.read().await;
         match operation {
-            "TransactWriteItems" => self.transact(body, request).await,
             "PutItem" if self.in_part.is_unwritten(body) => conflict(),
             _ => self.database.call(operation, body, request).await,
         }
@@ -164,6 +169,7 @@ impl Backend for Transactions {
 
 impl Transactions {
     async fn transact(&self, body: &Value, request: &Request) -> Reply {
+        let writing = self.in_part.calls.write().await;
         let puts: Vec<_> = body["TransactItems"].as_array().expect("items").iter().map(|item| &item["Put"]).collect();
         let reason = |put: &&Value| if self.in_part.is_unwritten(put) { "TransactionConflict" } else { "None" };
         let reasons: Vec<_> = puts.iter().map(reason).collect();
@@ -178,6 +184,7 @@ impl Transactions {
             for (position, before) in unwritten.iter().zip(before) {
                 self.in_part.hide(puts[*position], before);
             }
+            drop(writing);
             match after {
                 Some(after) => {
                     tokio::time::sleep(after).await;

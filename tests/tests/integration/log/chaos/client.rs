@@ -42,7 +42,10 @@ struct Connection {
 /// One room as the client sees it, and the numbers that it must see.
 pub(super) struct View {
     pub(super) room: RoomView,
-    /// The number above which the client must see every message.
+    /// The log's head when the client joined first, above which it may see messages; 0 if there was none.
+    pub(super) head: u64,
+    /// The number above which the client must see every message. That of a log without a head is the time, since a reader may
+    /// remember for a while that there was none.
     pub(super) since: u64,
     /// Each truncation that the client was told of, with the time.
     pub(super) truncations: Vec<(Truncation, u64)>,
@@ -187,7 +190,7 @@ impl ChaosClient {
         }
         connection.joined.push(room);
         let head = reply["seq"].as_u64().unwrap();
-        self.views.entry(room).or_insert_with(|| View::new(room, if head == 0 { started } else { head }));
+        self.views.entry(room).or_insert_with(|| View::new(room, head, if head == 0 { started } else { head }));
         if self.random.bool() {
             moment(&mut self.random).await;
             self.receive();
@@ -272,7 +275,7 @@ impl ChaosClient {
 }
 
 impl View {
-    fn new(room: &str, since: u64) -> Self {
-        Self { room: RoomView::new(room), since, truncations: Vec::new(), seen_empty: 0 }
+    fn new(room: &str, head: u64, since: u64) -> Self {
+        Self { room: RoomView::new(room), head, since, truncations: Vec::new(), seen_empty: 0 }
     }
 }

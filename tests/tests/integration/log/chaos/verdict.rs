@@ -28,7 +28,7 @@ pub(super) fn check(world: &World, clients: &[ChaosClient]) {
         for client in clients {
             if let Some(view) = client.views.get(room) {
                 let seen = view.room.seen().to_vec();
-                let memberships = vec![Membership::since(room, view.since).nothing_before(view.since)];
+                let memberships = vec![Membership::since(room, view.since).nothing_before(view.head)];
                 let history = History { connection: client.subject.clone(), memberships, seen };
                 let owed = owed(room, &log, &conflated, view);
                 assert_clean(&[owed], &[history], Delivery::Once);
