@@ -61,8 +61,9 @@ impl<C: Clock> LogTable<C> {
         Ok(progress)
     }
 
-    /// Saves how far a group got, in place of what it saved before. `expires_at` is in seconds since the Unix epoch: when
-    /// no record of these numbers can come again.
+    /// Saves how far a group got, in place of what it saved before, unless more is done by that: a consumer that was given
+    /// up while it saved may be later than the next one. `expires_at` is in seconds since the Unix epoch: when no record of
+    /// these numbers can come again.
     ///
     /// # Errors
     /// When the table does not take it.
@@ -86,8 +87,10 @@ impl<C: Clock> LogTable<C> {
         if !progress.missing.is_empty() {
             put = put.item("missing", AttributeValue::Ns(progress.missing.iter().map(u16::to_string).collect()));
         }
-        put.send().await.map_err(StoreError::of_call("PutItem of a progress"))?;
-        Ok(())
+        let put = put
+            .condition_expression("attribute_not_exists(seq) OR done <= :done")
+            .expression_attribute_values(":done", number(progress.done));
+        StoreError::unless_condition_failed("PutItem of a progress", put.send().await).map(drop)
     }
 
     /// The number up to which all of the first `shards` shards have posted everything; 0 if one of them has saved

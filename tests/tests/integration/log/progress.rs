@@ -45,6 +45,18 @@ async fn each_group_reads_what_it_saved_last() {
     }
 }
 
+#[tokio::test]
+async fn what_is_done_stays_done() {
+    let log = Log::new();
+    log.save(ProgressOf::Room, done(7)).await;
+    log.save(ProgressOf::Room, Progress { done: 6, up_to: 9, slot: 40, missing: vec![3] }).await;
+    assert_eq!(log.table.progress(&room(), ProgressOf::Room).await.unwrap(), Some(done(7)));
+    // The same numbers may be interrupted again.
+    let interrupted = Progress { done: 7, up_to: 9, slot: 40, missing: vec![3] };
+    log.save(ProgressOf::Room, interrupted.clone()).await;
+    assert_eq!(log.table.progress(&room(), ProgressOf::Room).await.unwrap(), Some(interrupted));
+}
+
 /// Rows are read by other versions than those that wrote them.
 #[tokio::test]
 async fn a_row_is_as_documented() {

@@ -112,6 +112,12 @@ pub(crate) fn late_posts() -> Scenario {
     Scenario { faults: Faults { late_posts: 1, ..NONE }, ..basis("late posts") }
 }
 
+/// A row that was given up may be saved after the hold has ended.
+pub(crate) fn late_saves() -> Scenario {
+    let pair = pair();
+    Scenario { name: "late saves", without: [pair.without.as_slice(), &[Rule::HeldSaves]].concat(), ..pair }
+}
+
 /// The scenarios about layouts and jobs.
 pub(crate) fn in_shards() -> Vec<Scenario> {
     vec![trouble(), shards(), calm(), memory(), sends(), late_sends(), late_posts()]

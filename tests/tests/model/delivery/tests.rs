@@ -14,6 +14,11 @@ fn two_messages_posted_directly() {
 }
 
 #[test]
+fn progress_that_is_saved_late() {
+    search(catalogue::late_saves());
+}
+
+#[test]
 fn posts_that_are_made_again() {
     search(catalogue::repeats());
 }
@@ -56,9 +61,10 @@ fn all_ends_from_every_state() {
 #[test]
 fn each_rule_is_missed() {
     use catalogue::{
-        calm, ends, frames, jobs, late_letters, late_posts, late_sends, letters, members, pair, repeats, trouble,
+        calm, ends, frames, jobs, late_letters, late_posts, late_saves, late_sends, letters, members, pair, repeats,
+        trouble,
     };
-    let missed: [(&[Rule], Scenario, &'static str); 25] = [
+    let missed: [(&[Rule], Scenario, &'static str); 26] = [
         (&[Rule::ConditionalAppend, Rule::HeldAppends], letters(), NUMBERED_ONCE),
         (&[Rule::ConditionalAppend, Rule::HeldAppends], letters(), NOTHING_LOST),
         (&[Rule::FindKnown], pair(), NUMBERED_ONCE),
@@ -71,6 +77,7 @@ fn each_rule_is_missed() {
         (&[Rule::HeldAppends], letters(), COMPLETE),
         (&[Rule::HeldPosts], pair(), IN_ORDER),
         (&[Rule::HeldSaves], trouble(), IN_ORDER),
+        (&[Rule::RowForward], late_saves(), IN_ORDER),
         (&[Rule::ReadProgress], ends(), ENDS),
         (&[Rule::ReadProgress], repeats(), ONLY_IN_FLIGHT),
         (&[Rule::CutAtNumber], trouble(), COMPLETE),

@@ -273,6 +273,9 @@ fn answer(scenario: &Scenario, world: &mut World, consumer: usize) {
 
 fn write_row(scenario: &Scenario, world: &mut World, queue: usize, row: Progress) {
     let standing = world.rows[queue];
+    if row.done < standing.done && scenario.has(Rule::RowForward) {
+        return;
+    }
     world.rows[queue] = row;
     // A smaller batch than before ran out of time again: the slots below have more than the row says.
     if row.done < standing.up_to && row.up_to < standing.up_to {

@@ -29,6 +29,8 @@ pub(crate) enum Rule {
     HeldSends,
     /// No progress is written down after the hold has ended.
     HeldSaves,
+    /// A row that calls less done does not take the place of one that calls more done.
+    RowForward,
     /// Redelivered messages are posted from where progress says.
     ReadProgress,
     /// Progress names the number up to which the slots below have everything.
