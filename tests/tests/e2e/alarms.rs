@@ -252,7 +252,7 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     let index: &[_] = &[("TableName", table), ("GlobalSecondaryIndexName", "members-index")];
     let lambda: &[_] = &[("FunctionName", fanout.as_str())];
     let of_shards: &[_] = &[("Stack", "roomcast"), ("Function", "shards")];
-    let of_session: &[_] = &[("Stack", "roomcast"), ("Function", "session")];
+    let of_sweeper: &[_] = &[("Stack", "roomcast"), ("Function", "sweeper")];
     let reported: [(_, _, _, &[(&str, &str)]); 14] = [
         ("connect-storm", "AWS/ApiGateway", "ConnectCount", api),
         ("api-errors", "AWS/ApiGateway", "ExecutionError", api),
@@ -264,7 +264,7 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
         ("shard-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", shards)]),
         ("presence-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", ticks)]),
         ("ephemeral-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", ephemerals)]),
-        ("ticks-lost", "Roomcast", "TicksLost", of_session),
+        ("ticks-lost", "Roomcast", "TicksLost", of_sweeper),
         ("broadcast-latency", "Roomcast", "BroadcastLatency", of_shards),
         ("throttled", "Roomcast", "Throttled", of_shards),
         ("returned", "Roomcast", "Returned", of_shards),

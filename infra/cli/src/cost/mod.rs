@@ -39,7 +39,7 @@ const QUEUES: (f64, f64) = (2.0, 2.0);
 /// Metrics of a stack in which all is well: docs/metrics.md.
 const METRICS: f64 = 30.0;
 
-/// Metrics that a stack's alarms look at, each of which is billed as an alarm, besides those of presence (2) and of
+/// Metrics that a stack's alarms look at, each of which is billed as an alarm, besides those of presence (3) and of
 /// ephemeral messages (1).
 const ALARMS: f64 = 46.0;
 
@@ -75,7 +75,7 @@ impl Estimate {
             let ephemeral = has(|group| group.ephemeral.per_second > 0.0);
             usage.add_some(Part::Fixed, Count::FifoRequests, presence * EMPTY_POLLS);
             usage.add_some(Part::Fixed, Count::StandardRequests, ephemeral * EMPTY_POLLS);
-            usage.add_some(Part::Fixed, Count::Alarms, 2.0 * presence + ephemeral);
+            usage.add_some(Part::Fixed, Count::Alarms, 3.0 * presence + ephemeral);
         }
         sweeps(workload, &mut usage);
         Self { demand, usage }
