@@ -1,6 +1,6 @@
 //! The deletion of rows whose connections are gone, in full batches, while posting goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use shared::{
@@ -33,16 +33,17 @@ pub fn channel() -> (mpsc::Sender<Gone>, mpsc::Receiver<Gone>) {
 }
 
 /// Deletes the rows of the connections that come through the channel, until it is closed: `ceil(n / 25)` calls for `n`
-/// rows of a room. Rows that cannot be deleted are left to the next broadcast or their TTL.
+/// rows of a room. Rows that cannot be deleted are left to the next broadcast or their TTL. Several frames of an invocation
+/// may find the same connection gone, and the table refuses a batch that names a row twice.
 pub async fn delete_gone<C: Clock>(table: &ConnectionTable<C>, mut gone: mpsc::Receiver<Gone>) {
-    let mut collected: BTreeMap<RoomId, Vec<ConnectionId>> = BTreeMap::new();
+    let mut collected: BTreeMap<RoomId, BTreeSet<ConnectionId>> = BTreeMap::new();
     let mut deletes = FuturesUnordered::new();
     loop {
         tokio::select! {
             received = gone.recv(), if deletes.len() < DELETES => {
                 let Some(Gone { room, connection }) = received else { break };
                 let batch = collected.entry(room.clone()).or_default();
-                batch.push(connection);
+                batch.insert(connection);
                 if batch.len() == DELETE_BATCH {
                     let batch = std::mem::take(batch);
                     deletes.push(delete(table, room, batch).boxed_local());
@@ -56,7 +57,8 @@ pub async fn delete_gone<C: Clock>(table: &ConnectionTable<C>, mut gone: mpsc::R
     deletes.collect::<()>().await;
 }
 
-async fn delete<C: Clock>(table: &ConnectionTable<C>, room: RoomId, batch: Vec<ConnectionId>) {
+async fn delete<C: Clock>(table: &ConnectionTable<C>, room: RoomId, batch: BTreeSet<ConnectionId>) {
+    let batch: Vec<_> = batch.into_iter().collect();
     if let Err(error) = table.remove(&room, &batch).await {
         tracing::warn!(%room, rows = batch.len(), %error, "rows of closed connections were not deleted");
     }

@@ -79,6 +79,18 @@ async fn a_batch_without_publications_costs_what_it_ever_did() {
     assert_eq!(calls(&with), expected, "one page of the room more");
 }
 
+/// A batch that names a row twice is refused as a whole ("BatchWriteItem", DynamoDB API Reference).
+#[tokio::test]
+async fn a_connection_that_is_found_gone_by_two_frames_is_deleted() {
+    let world = World::start();
+    world.seed("room", "c", 3);
+    world.connections.script("c1", Script::always(Outcome::gone()));
+    let fanout = world.fanout().start().await.unwrap();
+    let batch = [message("room", "a"), publication("p", 0, 1, &["ann"], &[])];
+    assert_eq!(invoke(&fanout, &batch).await, Vec::<String>::new());
+    assert_eq!(world.dynamodb.connections_of_room("room"), ["c0", "c2"]);
+}
+
 #[tokio::test]
 async fn a_publication_comes_back_with_the_message_after_it_and_holds_up_nothing() {
     let world = World::start();
