@@ -93,7 +93,8 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(StoreError::unless_condition_failed(PUT, put)?.is_some())
     }
 
-    /// Puts a connection into a room that keeps presence, but not as present. Says whether it was present until now.
+    /// Puts a connection into a room that keeps presence, but not as present. Says whether it may have been present until
+    /// now. With the row of an earlier attempt of this call that was not answered it may.
     ///
     /// # Errors
     /// As [`Self::join`].
@@ -105,8 +106,9 @@ impl<C: Clock> ConnectionTable<C> {
         ends_at: u64,
     ) -> Result<bool, StoreError> {
         let put = self.put_of(connection, room, subject, self.expiry(ends_at)).return_values(ReturnValue::AllOld);
+        let joined_at = put.get_item().as_ref().and_then(|item| item.get("joinedAt")).cloned();
         let old = put.send().await.map_err(StoreError::of_call(PUT))?.attributes;
-        Ok(old.as_ref().is_some_and(is_present))
+        Ok(old.as_ref().is_some_and(|old| is_present(old) || old.get("joinedAt") == joined_at.as_ref()))
     }
 
     /// Renews how long a connection is present and, with `ends_at`, how long its row lasts; what is listed of it stays.

@@ -162,6 +162,22 @@ async fn a_leave_has_its_tick_whatever_was_answered() {
     }
 }
 
+/// The SDK's second attempt finds the row of the first, and not that of the member.
+#[tokio::test]
+async fn a_member_that_is_one_no_more_has_its_tick_whatever_was_answered() {
+    let world = World::new();
+    world.enter("ann-1=", "chat:1", json!(1)).await;
+    world.pass(1);
+    world.ticked();
+    world.dynamodb.fault(Rule::on("PutItem", Fault::DropAfter).times(1));
+    let joined = world.join("ann-1=", "chat:1").await;
+    assert_eq!((&joined.reply["type"], joined.ticks), (&json!("joined"), (1, 0)));
+    assert_eq!(
+        (&world.row("ann-1=", "chat:1")["memberOf"], world.ticked()),
+        (&serde_json::Value::Null, vec!["chat:1".to_owned()])
+    );
+}
+
 #[tokio::test]
 async fn a_join_whose_log_cannot_be_read_has_its_tick() {
     let world = World::new();
