@@ -40,6 +40,8 @@ pub struct Record {
     pub receives: u32,
     /// When the queue took it, in milliseconds since the Unix epoch.
     pub queued_at: u64,
+    /// When it was received first, in milliseconds since the Unix epoch; 0 if that is not told.
+    pub first_received_at: u64,
     /// The trace that it belongs to.
     pub trace: Option<TraceHeader>,
     /// The work that it asks for.
@@ -82,6 +84,21 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
+/// The visibility timeout of the queues, in timeouts of the function, as the template sets it.
+const VISIBILITY: u64 = 6;
+
+/// When an invocation with this deadline must have ended because another consumer may have its records from then on; both in
+/// milliseconds since the Unix epoch. While the function is throttled, Lambda holds records that it has received, and may
+/// invoke the function when they are about to be visible again. Of a record that has come back nobody knows when it
+/// was received this time.
+#[must_use]
+pub fn held_until(groups: &[Group], deadline: u64, now: u64) -> u64 {
+    let visibility = deadline.saturating_sub(now) * VISIBILITY;
+    let fresh = groups.iter().flat_map(|group| &group.records).filter(|record| record.receives == 1);
+    let held = fresh.filter(|record| record.first_received_at > 0).map(|record| record.first_received_at + visibility);
+    held.min().map_or(deadline, |held| held.min(deadline))
+}
+
 /// An event that no queue can have sent.
 #[derive(Debug, thiserror::Error)]
 #[error("a record has no messageId: is the function's event source an SQS queue?")]
@@ -99,6 +116,8 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
         let receives = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
         let queued_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or_default();
+        let first_received_at = attribute("ApproximateFirstReceiveTimestamp").and_then(|millis| millis.parse().ok());
+        let first_received_at = first_received_at.unwrap_or_default();
         let trace = TraceHeader::sampled(attribute("AWSTraceHeader"));
         let body = record.body.unwrap_or_default();
         let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: queued_at }) {
@@ -106,7 +125,7 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
         let receipt_handle = record.receipt_handle.unwrap_or_default();
-        let record = Record { id, receipt_handle, receives, queued_at, trace, job };
+        let record = Record { id, receipt_handle, receives, queued_at, first_received_at, trace, job };
         // At most ten groups: looking through them is quicker than hashing.
         match groups.iter_mut().find(|group| group.id == group_id) {
             Some(group) => group.records.push(record),
@@ -233,6 +252,23 @@ mod tests {
         assert_eq!(groups[1].records[0].receipt_handle, "handle-2");
         let batches: Vec<_> = groups.iter().map(|group| group.messages().unwrap()).collect();
         assert_eq!((batches[0].messages.len(), batches[0].redelivered, batches[1].redelivered), (2, false, true));
+    }
+
+    #[test]
+    fn records_are_held_for_six_timeouts_from_when_they_were_received() {
+        let received = |count: &str, at: Option<u64>| {
+            let mut record = record("m", "r", count, r#"{"roomId":"r","data":1}"#);
+            let at = at.map(|at| ("ApproximateFirstReceiveTimestamp".to_owned(), at.to_string()));
+            record.attributes.extend(at);
+            record
+        };
+        let until = |records: Vec<SqsMessage>| held_until(&read(records).unwrap(), 1_030_000, 1_000_000);
+        assert_eq!(until(vec![received("1", Some(999_900))]), 1_030_000);
+        assert_eq!(until(vec![received("1", Some(850_000))]), 1_030_000, "just in time");
+        assert_eq!(until(vec![received("1", Some(849_999))]), 1_029_999);
+        assert_eq!(until(vec![received("1", Some(999_900)), received("1", Some(830_000))]), 1_010_000, "the earliest");
+        assert_eq!(until(vec![received("1", Some(700_000))]), 880_000, "it is over");
+        assert_eq!(until(vec![received("2", Some(700_000)), received("1", None)]), 1_030_000, "nobody knows");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId,
-    clock::Clock,
+    clock::{Clock, SystemClock},
     metrics::{
         Metrics,
         names::{CLOSED, QUEUE_AGE, RETURNED},
@@ -47,9 +47,11 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         event: LambdaEvent<SqsEvent>,
         metrics: &Metrics,
     ) -> Result<SqsBatchResponse, NotARecord> {
-        let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
         let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let groups = batch::read(event.payload.records)?;
+        // Lambda's deadline is one of its own clock, as are the queue's times.
+        let held_until = batch::held_until(&groups, event.context.deadline, SystemClock.unix_millis());
+        let deadline = Deadline::new(held_until, self.deadline_reserve);
         let now = self.clock.unix_millis();
         // SQS always says when it took a record; 0 means that it was not told.
         for record in groups.iter().flat_map(|group| &group.records).filter(|record| record.queued_at > 0) {

@@ -241,8 +241,15 @@ mod tests {
     fn a_group_that_keeps_failing_is_left_alone_for_longer() {
         let wait = |receives: u32| {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
-            let record =
-                Record { id: String::new(), receipt_handle: String::new(), receives, queued_at: 0, trace: None, job };
+            let record = Record {
+                id: String::new(),
+                receipt_handle: String::new(),
+                receives,
+                queued_at: 0,
+                first_received_at: 0,
+                trace: None,
+                job,
+            };
             Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
         };
         assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::connections_server::Outcome;
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
-use super::{World, message};
+use super::{World, invoke, message};
 
 /// A room that is done at once, and a room with gone connections and with some that hang.
 fn world() -> World {
@@ -113,4 +113,35 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_the_answer() {
         .unwrap();
     let invocation = fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(3)).await;
     assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new(), "the room's posts were all made");
+}
+
+/// While the function is throttled, Lambda holds the records that it has received. Another consumer has them by now.
+#[tokio::test]
+async fn records_whose_visibility_timeout_is_over_are_left_alone() {
+    let world = World::start();
+    world.seed("room", "c", 2);
+    let fanout = world.fanout().start().await.unwrap();
+    let mut batch = queue_batch(&[message("room", "m")]);
+    let now: u64 = batch["Records"][0]["attributes"]["SentTimestamp"].as_str().unwrap().parse().unwrap();
+    // The function is given half a minute, and the queue hides records for six times as long.
+    batch["Records"][0]["attributes"]["ApproximateFirstReceiveTimestamp"] = json!((now - 181_000).to_string());
+    let late = fanout.invoke_within(&batch, Duration::from_secs(30)).await;
+    assert_eq!(batch_item_failures(late.response()), ["m"]);
+    assert_eq!((world.connections.record().posts, world.dynamodb.log("room").len()), (0, 0));
+    assert_eq!(invoke(&fanout, &[message("room", "m").received(2)]).await, Vec::<String>::new());
+    assert_eq!(world.received("c0"), ["m"]);
+}
+
+#[test]
+fn the_template_hides_records_for_six_timeouts() {
+    let template = include_str!("../../../../infra/template.yaml");
+    let timeouts = template.split("\n  FanoutTimeouts:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+    let mut checked = 0;
+    for line in timeouts {
+        let numbers: Vec<u64> =
+            line.split(|other: char| !other.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+        assert_eq!(numbers, [numbers[0], 6 * numbers[0]], "{line}");
+        checked += 1;
+    }
+    assert_eq!(checked, 8);
 }

@@ -79,7 +79,7 @@ async fn a_batch_without_publications_costs_what_it_ever_did() {
     assert_eq!(calls(&with), expected, "one page of the room more");
 }
 
-/// A batch that names a row twice is refused as a whole ("BatchWriteItem", DynamoDB API Reference).
+/// A batch that names a row twice is refused as a whole ("`BatchWriteItem`", DynamoDB API Reference).
 #[tokio::test]
 async fn a_connection_that_is_found_gone_by_two_frames_is_deleted() {
     let world = World::start();
