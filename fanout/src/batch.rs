@@ -87,8 +87,8 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 /// The visibility timeout of the queues, in timeouts of the function, as the template sets it.
 const VISIBILITY: u64 = 6;
 
-/// When an invocation with this deadline must have ended because another consumer may have its records from then on; both in
-/// milliseconds since the Unix epoch. While the function is throttled, Lambda holds records that it has received, and may
+/// The time by which an invocation with this deadline must end: another consumer may have its records after that. All
+/// times are in milliseconds since the Unix epoch. While the function is throttled, Lambda holds records that it has received, and may
 /// invoke the function when they are about to be visible again. Of a record that has come back nobody knows when it
 /// was received this time.
 #[must_use]

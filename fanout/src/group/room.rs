@@ -208,7 +208,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let look = async {
             let members = Members::open(&self.connections, room, ALL_SLOTS).await?;
             let size = self.layouts.learn(room, members.page(), members.is_last_page());
-            Ok::<_, GroupError>((size, members))
+            Ok::<_, GroupError>((size, members, Instant::now()))
         };
         let tail = async { Ok::<_, GroupError>(self.log.tail(room, batch).await?) };
         if let Some(size) = self.layouts.size(room) {
@@ -219,14 +219,13 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                 let logged = self.log.append(room, batch, tail, wanted).await?;
                 Ok::<_, GroupError>((logged, begun.elapsed() > LONG_APPEND))
             };
-            let ((logged, was_long), (_, members)) = try_join(append, look).await?;
+            let ((logged, was_long), (_, members, _)) = try_join(append, look).await?;
             return Ok((logged, Some(members).filter(|_| !was_long)));
         }
-        let (tail, (size, members)) = try_join(tail, look).await?;
-        let begun = Instant::now();
+        let (tail, (size, members, looked_at)) = try_join(tail, look).await?;
         let wanted = |current| self.layouts.wanted(size, messages, current);
         let logged = self.log.append(room, batch, tail, wanted).await?;
-        Ok((logged, Some(members).filter(|_| begun.elapsed() <= LONG_APPEND)))
+        Ok((logged, Some(members).filter(|_| looked_at.elapsed() <= LONG_APPEND)))
     }
 
     /// Hands frames to the shard queue. The batch is acknowledged only when the queue has confirmed every job. If one

@@ -175,6 +175,7 @@ impl<C: Clock> LogWriter<C> {
                 return Ok(self.logged(room, batch, tail, numbered).await?);
             }
             let Some(NextWrite { next, previous, how }) = self.next_write(room, &mut tail, batch).await? else {
+                throttled = None;
                 tokio::time::sleep(CONFLICT.delay(attempt)).await;
                 continue;
             };

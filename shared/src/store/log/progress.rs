@@ -88,7 +88,8 @@ impl<C: Clock> LogTable<C> {
             put = put.item("missing", AttributeValue::Ns(progress.missing.iter().map(u16::to_string).collect()));
         }
         let put = put
-            .condition_expression("attribute_not_exists(seq) OR done <= :done")
+            // A row that cannot be read has a `done` of another type, which is not above a number.
+            .condition_expression("NOT done > :done")
             .expression_attribute_values(":done", number(progress.done));
         StoreError::unless_condition_failed("PutItem of a progress", put.send().await).map(drop)
     }

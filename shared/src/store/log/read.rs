@@ -60,7 +60,8 @@ struct ReadPage {
     is_in_part: bool,
 }
 
-/// Whether one of the numbers from `first` up to `last` is missing among `numbers`, which are ascending.
+/// Whether one of the numbers from `first` up to, but not including, `last` is missing among `numbers`, which are
+/// ascending.
 fn lacks_some(numbers: &[u64], first: u64, last: u64) -> bool {
     let there = numbers.partition_point(|number| *number < last) - numbers.partition_point(|number| *number < first);
     u64::try_from(there).is_ok_and(|there| there < last.saturating_sub(first))
@@ -90,10 +91,9 @@ impl<C: Clock> LogTable<C> {
         self.before(room, before, limit, Consistency::Eventual).await
     }
 
-    /// The newest entries before a number. Numbers are consecutive, so a page that does not begin with the number before
-    /// it is read again, strongly consistent, and after a look at the entry with that number: if it was appended
-    /// together with what is missing, the append was there only in part. What is still missing then has expired, or the
-    /// log was started anew after it.
+    /// The newest entries before a number. Numbers are consecutive, so if a page does not begin with the one below
+    /// `before`, the entry `before` is looked at, which waits until all of its append is there, and the page is read
+    /// again, strongly consistent. What is still missing then is gone, or the log was started anew after it.
     async fn before(
         &self,
         room: &RoomId,
@@ -103,7 +103,8 @@ impl<C: Clock> LogTable<C> {
     ) -> Result<LogPage, StoreError> {
         let last = before.map_or(u64::MAX, |before| before.saturating_sub(1));
         let page = self.descending(room, last, limit, consistency).await?;
-        let is_next = page.entries.first().is_some_and(|newest| newest.seq() == last);
+        let is_next =
+            page.entries.first().is_some_and(|newest| newest.seq() == last) || page.unreadable.contains(&last);
         let Some(before) = before.filter(|_| !is_next && last >= FIRST) else { return Ok(page) };
         let look = self.descending(room, before, 2, Consistency::Strong).await?;
         let again = self.descending(room, last, limit, Consistency::Strong).await?;

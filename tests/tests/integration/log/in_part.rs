@@ -87,7 +87,8 @@ async fn whoever_asks_for_everything_gets_the_beginning() {
 async fn the_beginning_of_an_append_is_told_as_such() {
     let room = Room::new();
     let log = room.log(&["a", "b"]).await;
-    let (page, new) = room.read_in_part(&[1], room.sync(log[0])).await;
+    // It is finished when the reply is there.
+    let (page, new) = room.read_of(&["y", "z"], &[1], usize::MAX / 2, room.sync(log[0])).await;
     assert_eq!(facts(&page), (new[0], vec![log[1], new[0]], false, false));
 }
 

@@ -121,6 +121,8 @@ async fn a_row_that_cannot_be_read_counts_as_none() {
     ]);
     assert_eq!(log.table.progress(&room(), ProgressOf::Room).await.unwrap(), None);
     assert_eq!(log.shards_done(1).await, 0);
+    log.save(ProgressOf::Shard(0), done(1)).await;
+    assert_eq!(log.shards_done(1).await, 1, "and another one takes its place");
 }
 
 #[tokio::test]
