@@ -163,13 +163,13 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_records_from_coming_bac
 /// the message.
 #[tokio::test]
 async fn who_joins_while_the_log_is_written_gets_the_message() {
-    for (is_cold, held) in [(false, "PutItem"), (true, "PutItem"), (true, "Query")] {
-        joins_while_the_log_is_written(is_cold, held).await;
+    for (is_cold, stalled) in [(false, "PutItem"), (true, "PutItem"), (true, "Query")] {
+        joins_while_the_log_is_written(is_cold, stalled).await;
     }
 }
 
 /// A warm environment knows the room's size, and need not wait for the page; a cold one reads the log.
-async fn joins_while_the_log_is_written(is_cold: bool, held: &'static str) {
+async fn joins_while_the_log_is_written(is_cold: bool, stalled: &'static str) {
     let world = World::start();
     world.seed("room", "c", 3);
     let mut fanout = start(&world).await;
@@ -180,10 +180,10 @@ async fn joins_while_the_log_is_written(is_cold: bool, held: &'static str) {
     let (dynamodb, hold) = (world.dynamodb.endpoint(), Hold::default());
     dynamodb.clear_calls();
     let is_of_log = |call: &Call| call.body["TableName"] == MESSAGES_TABLE;
-    dynamodb.fault(Rule::on(held, Fault::Held(hold.clone())).when(is_of_log));
+    dynamodb.fault(Rule::on(stalled, Fault::Held(hold.clone())).when(is_of_log));
     let joining = async {
         let is_page = |call: &Call| call.body["IndexName"].is_string() && call.status == Some(200);
-        let is_held = |call: &Call| call.operation == held && is_of_log(call);
+        let is_held = |call: &Call| call.operation == stalled && is_of_log(call);
         dynamodb.wait_until("the page is read", |calls| calls.iter().any(is_page)).await;
         dynamodb.wait_until("the call is held", |calls| calls.iter().any(is_held)).await;
         assert_eq!(world.dynamodb.log("room").len(), 1, "its head, as the joiner is told");
@@ -195,7 +195,7 @@ async fn joins_while_the_log_is_written(is_cold: bool, held: &'static str) {
     let records = [message("room", "second")];
     let (failed, ()) = tokio::join!(invoke(&fanout, &records), joining);
     assert_eq!(failed, Vec::<String>::new());
-    assert_eq!(world.received("late0"), ["second"], "cold: {is_cold}, {held} held");
+    assert_eq!(world.received("late0"), ["second"], "cold: {is_cold}, {stalled} stalled");
 }
 
 /// A search is bounded in bytes. Those of an earlier search must not make a later one in the same environment find less.
