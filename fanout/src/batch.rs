@@ -88,9 +88,9 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 const VISIBILITY: u64 = 6;
 
 /// The time by which an invocation with this deadline must end: another consumer may have its records after that. All
-/// times are in milliseconds since the Unix epoch. While the function is throttled, Lambda holds records that it has received, and may
-/// invoke the function when they are about to be visible again. Of a record that has come back nobody knows when it
-/// was received this time.
+/// times are in milliseconds since the Unix epoch. While the function is throttled, Lambda holds records that it has
+/// received, and may invoke the function when they are about to be visible again. Of a record that has come back nobody
+/// knows when it was received this time.
 #[must_use]
 pub fn held_until(groups: &[Group], deadline: u64, now: u64) -> u64 {
     let visibility = deadline.saturating_sub(now) * VISIBILITY;

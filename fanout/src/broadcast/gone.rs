@@ -33,8 +33,8 @@ pub fn channel() -> (mpsc::Sender<Gone>, mpsc::Receiver<Gone>) {
 }
 
 /// Deletes the rows of the connections that come through the channel, until it is closed: `ceil(n / 25)` calls for `n`
-/// rows of a room. Rows that cannot be deleted are left to the next broadcast or their TTL. Several frames of an invocation
-/// may find the same connection gone, and the table refuses a batch that names a row twice.
+/// rows of a room. Rows that cannot be deleted are left to the next broadcast or their TTL. Several frames of an
+/// invocation may find the same connection gone, and the table refuses a batch that names a row twice.
 pub async fn delete_gone<C: Clock>(table: &ConnectionTable<C>, mut gone: mpsc::Receiver<Gone>) {
     let mut collected: BTreeMap<RoomId, BTreeSet<ConnectionId>> = BTreeMap::new();
     let mut deletes = FuturesUnordered::new();

@@ -98,7 +98,7 @@ pub enum AppendError {
 struct NextWrite {
     /// The first number.
     next: u64,
-    /// The last number before it, if it is known.
+    /// The last number before it, if the log may start anew with it and that number is known.
     previous: Option<u64>,
     how: Append,
 }
@@ -106,7 +106,7 @@ struct NextWrite {
 impl NextWrite {
     /// The number that comes next in a log that lasts.
     fn following(next: u64) -> Self {
-        Self { next, previous: next.checked_sub(1), how: Append::Continue }
+        Self { next, previous: None, how: Append::Continue }
     }
 }
 

@@ -93,8 +93,8 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(StoreError::unless_condition_failed(PUT, put)?.is_some())
     }
 
-    /// Puts a connection into a room that keeps presence, but not as present. Says whether it may have been present until
-    /// now. With the row of an earlier attempt of this call that was not answered it may.
+    /// Puts a connection into a room that keeps presence, but not as present. Says whether it may have been present
+    /// until now. It may if the row that was there is that of an earlier attempt of this call, which was not answered.
     ///
     /// # Errors
     /// As [`Self::join`].

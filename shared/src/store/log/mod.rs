@@ -144,9 +144,9 @@ pub enum Append {
 /// The log table. Reads are strongly consistent unless they say otherwise, and leave out what has expired, whether or
 /// not the table has deleted it already: entries expire in order, but DynamoDB deletes them in any.
 ///
-/// An append of several entries is a transaction, and a `Query` may see some rows of a transaction before others ("Isolation
-/// levels for transactions", DynamoDB Developer Guide). Pages of entries never show that: they are read again until the
-/// append is there from its start on.
+/// An append of several entries is a transaction, and a `Query` may see some rows of a transaction before others
+/// ("Isolation levels for transactions", DynamoDB Developer Guide). Pages of entries do not show that: they are read again
+/// until the append is there from its start on.
 #[derive(Clone, Debug)]
 pub struct LogTable<C> {
     client: Client,

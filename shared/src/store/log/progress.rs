@@ -61,9 +61,9 @@ impl<C: Clock> LogTable<C> {
         Ok(progress)
     }
 
-    /// Saves how far a group got, in place of what it saved before, unless more is done by that: a consumer that was given
-    /// up while it saved may be later than the next one. `expires_at` is in seconds since the Unix epoch: when no record of
-    /// these numbers can come again.
+    /// Saves how far a group got, in place of what it saved before, unless more is done by that: a consumer that was
+    /// given up while it saved may be later than the next one. `expires_at` is in seconds since the Unix epoch: when no
+    /// record of these numbers can come again.
     ///
     /// # Errors
     /// When the table does not take it.

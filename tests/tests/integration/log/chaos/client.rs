@@ -44,8 +44,8 @@ pub(super) struct View {
     pub(super) room: RoomView,
     /// The log's head when the client joined first, above which it may see messages; 0 if there was none.
     pub(super) head: u64,
-    /// The number above which the client must see every message. That of a log without a head is the time, since a reader may
-    /// remember for a while that there was none.
+    /// The number above which the client must see every message. That of a log without a head is the time, since a
+    /// reader may remember for a while that there was none.
     pub(super) since: u64,
     /// Each truncation that the client was told of, with the time.
     pub(super) truncations: Vec<(Truncation, u64)>,
