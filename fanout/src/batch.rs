@@ -6,7 +6,7 @@ use shared::{
     Message,
     json::{self, FieldError},
     message::draft::{Origin, ProducerDraft},
-    queue::Record as QueueRecord,
+    queue::{Delivery, Record as QueueRecord},
     trace::TraceHeader,
 };
 
@@ -34,14 +34,8 @@ pub struct Group {
 pub struct Record {
     /// Its id, by which it is reported as failed.
     pub id: String,
-    /// The queue's handle on this delivery, with which the record is deleted or made visible again.
-    pub receipt_handle: String,
-    /// The number of times that the queue has delivered it, this time included.
-    pub receives: u32,
-    /// When the queue took it, in milliseconds since the Unix epoch.
-    pub queued_at: u64,
-    /// When it was received first, in milliseconds since the Unix epoch; 0 if that is not told.
-    pub first_received_at: u64,
+    /// How it was delivered.
+    pub delivery: Delivery,
     /// The trace that it belongs to.
     pub trace: Option<TraceHeader>,
     /// The work that it asks for.
@@ -84,21 +78,6 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// The visibility timeout of the queues, in timeouts of the function, as the template sets it.
-const VISIBILITY: u64 = 6;
-
-/// The time by which an invocation with this deadline must end: another consumer may have its records after that. All
-/// times are in milliseconds since the Unix epoch. While the function is throttled, Lambda holds records that it has
-/// received, and may invoke the function when they are about to be visible again. Of a record that has come back nobody
-/// knows when it was received this time.
-#[must_use]
-pub fn held_until(groups: &[Group], deadline: u64, now: u64) -> u64 {
-    let visibility = deadline.saturating_sub(now) * VISIBILITY;
-    let fresh = groups.iter().flat_map(|group| &group.records).filter(|record| record.receives == 1);
-    let held = fresh.filter(|record| record.first_received_at > 0).map(|record| record.first_received_at + visibility);
-    held.min().map_or(deadline, |held| held.min(deadline))
-}
-
 /// An event that no queue can have sent.
 #[derive(Debug, thiserror::Error)]
 #[error("a record has no messageId: is the function's event source an SQS queue?")]
@@ -114,18 +93,14 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let id = record.message_id.clone().ok_or(NotARecord)?;
         let attribute = |name: &str| record.attributes.get(name).map(String::as_str);
         let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
-        let receives = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-        let queued_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or_default();
-        let first_received_at = attribute("ApproximateFirstReceiveTimestamp").and_then(|millis| millis.parse().ok());
-        let first_received_at = first_received_at.unwrap_or_default();
+        let delivery = Delivery::of(record.receipt_handle.clone(), &record.attributes);
         let trace = TraceHeader::sampled(attribute("AWSTraceHeader"));
         let body = record.body.unwrap_or_default();
-        let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: queued_at }) {
+        let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: delivery.queued_at }) {
             Ok(job) => job,
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
-        let receipt_handle = record.receipt_handle.unwrap_or_default();
-        let record = Record { id, receipt_handle, receives, queued_at, first_received_at, trace, job };
+        let record = Record { id, delivery, trace, job };
         // At most ten groups: looking through them is quicker than hashing.
         match groups.iter_mut().find(|group| group.id == group_id) {
             Some(group) => group.records.push(record),
@@ -153,13 +128,18 @@ fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, Field
 }
 
 impl Group {
+    /// How its records were delivered.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> + Clone {
+        self.records.iter().map(|record| &record.delivery)
+    }
+
     /// The group's messages, which are logged together; `None` when there are none.
     #[must_use]
     pub fn messages(&self) -> Option<log::Batch> {
         let messages = || self.records.iter().filter_map(|record| Some((record, record.message()?)));
         Some(log::Batch {
             messages: messages().map(|(_, message)| message.clone()).collect(),
-            redelivered: messages().any(|(record, _)| record.receives > 1),
+            redelivered: messages().any(|(record, _)| record.delivery.receives > 1),
             oldest: messages().map(|(record, message)| record.accepted_at(message)).min()?,
         })
     }
@@ -205,8 +185,9 @@ impl Record {
     /// The time when a message was accepted: its own `sentAt` where that is possible, else the time when the queue took
     /// it. A producer's `sentAt` in seconds would otherwise have the room's whole log searched for the message.
     fn accepted_at(&self, message: &Message) -> u64 {
-        let possible = self.queued_at.saturating_sub(OLDEST)..=self.queued_at;
-        if possible.contains(&message.sent_at) { message.sent_at } else { self.queued_at }
+        let queued_at = self.delivery.queued_at;
+        let possible = queued_at.saturating_sub(OLDEST)..=queued_at;
+        if possible.contains(&message.sent_at) { message.sent_at } else { queued_at }
     }
 
     fn dead_letter(&self, group_id: &str) -> Option<QueueRecord> {
@@ -248,27 +229,11 @@ mod tests {
         let ids: Vec<Vec<&str>> =
             groups.iter().map(|group| group.records.iter().map(|record| record.id.as_str()).collect()).collect();
         assert_eq!(ids, [vec!["1", "3"], vec!["2"]]);
-        assert_eq!((groups[0].records[0].receives, groups[1].records[0].receives), (1, 3));
-        assert_eq!(groups[1].records[0].receipt_handle, "handle-2");
+        let delivery = &groups[1].records[0].delivery;
+        assert_eq!((groups[0].records[0].delivery.receives, delivery.receives), (1, 3));
+        assert_eq!((delivery.receipt_handle.as_str(), delivery.queued_at), ("handle-2", 2_000_000_000_077));
         let batches: Vec<_> = groups.iter().map(|group| group.messages().unwrap()).collect();
         assert_eq!((batches[0].messages.len(), batches[0].redelivered, batches[1].redelivered), (2, false, true));
-    }
-
-    #[test]
-    fn records_are_held_for_six_timeouts_from_when_they_were_received() {
-        let received = |count: &str, at: Option<u64>| {
-            let mut record = record("m", "r", count, r#"{"roomId":"r","data":1}"#);
-            let at = at.map(|at| ("ApproximateFirstReceiveTimestamp".to_owned(), at.to_string()));
-            record.attributes.extend(at);
-            record
-        };
-        let until = |records: Vec<SqsMessage>| held_until(&read(records).unwrap(), 1_030_000, 1_000_000);
-        assert_eq!(until(vec![received("1", Some(999_900))]), 1_030_000);
-        assert_eq!(until(vec![received("1", Some(850_000))]), 1_030_000, "just in time");
-        assert_eq!(until(vec![received("1", Some(849_999))]), 1_029_999);
-        assert_eq!(until(vec![received("1", Some(999_900)), received("1", Some(830_000))]), 1_010_000, "the earliest");
-        assert_eq!(until(vec![received("1", Some(700_000))]), 880_000, "it is over");
-        assert_eq!(until(vec![received("2", Some(700_000)), received("1", None)]), 1_030_000, "nobody knows");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use shared::{
         Metrics,
         names::{CLOSED, QUEUE_AGE, RETURNED},
     },
-    queue::Queue,
+    queue::{Hold, Queue},
     trace::TraceHeader,
 };
 
@@ -49,13 +49,13 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<SqsBatchResponse, NotARecord> {
         let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let groups = batch::read(event.payload.records)?;
+        let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
         // Lambda's deadline is one of its own clock, as are the queue's times.
-        let held_until = batch::held_until(&groups, event.context.deadline, SystemClock.unix_millis());
-        let deadline = Deadline::new(held_until, self.deadline_reserve);
+        let hold = Hold::new(SystemClock.unix_millis(), event.context.deadline);
         let now = self.clock.unix_millis();
         // SQS always says when it took a record; 0 means that it was not told.
-        for record in groups.iter().flat_map(|group| &group.records).filter(|record| record.queued_at > 0) {
-            metrics.record(QUEUE_AGE, now.saturating_sub(record.queued_at));
+        for delivery in groups.iter().flat_map(Group::deliveries).filter(|delivery| delivery.queued_at > 0) {
+            metrics.record(QUEUE_AGE, now.saturating_sub(delivery.queued_at));
         }
         let behind = heads_behind(&groups, self.batch_size, now);
         let (gone, gone_receiver) = gone::channel();
@@ -65,7 +65,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             let invocation = Invocation::new(deadline, gone, metrics, trace);
             let under_way = GroupsUnderWay::new(groups.len());
             let processing =
-                groups.into_iter().map(|group| self.process_and_acknowledge(group, &invocation, &under_way));
+                groups.into_iter().map(|group| self.process_and_acknowledge(group, hold, &invocation, &under_way));
             let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
             self.broadcaster.measure(&invocation);
             (left, self.broadcaster.closing(invocation))
@@ -90,10 +90,11 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     async fn process_and_acknowledge(
         &self,
         group: Group,
+        hold: Hold,
         invocation: &Invocation<'_>,
         under_way: &GroupsUnderWay,
     ) -> Left {
-        let left = self.process(group, invocation).await;
+        let left = self.process(group, hold, invocation).await;
         let handles = left.finished_handles();
         if !under_way.others_end_within(PATIENCE).await && !handles.is_empty() {
             // A record that is not deleted now is deleted with the rest of the batch.

@@ -12,7 +12,7 @@ use shared::{
     backoff::Backoff,
     clock::Clock,
     metrics::names::DEAD_LETTERS,
-    queue::{Queue, QueueError},
+    queue::{Hold, Queue, QueueError},
     store::{
         StoreError,
         log::{Progress, ProgressOf},
@@ -40,6 +40,9 @@ const PROGRESS_SECONDS: u64 = 5 * 24 * 60 * 60;
 /// The reason why a group's records stay in the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
+    /// The queue does not confirm that they are this invocation's.
+    #[error("another consumer may have them: {0}")]
+    NotHeld(#[source] QueueError),
     /// They could not be appended to the log.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -88,16 +91,16 @@ impl Left {
     #[must_use]
     pub fn finished_handles(&self) -> Vec<String> {
         let finished = self.group.records.iter().take(self.first);
-        finished.map(|record| record.receipt_handle.clone()).collect()
+        finished.map(|record| record.delivery.receipt_handle.clone()).collect()
     }
 }
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
     /// Does all the work of one group, as far as it can. Returns which records must stay in the queue: those from the
     /// first unfinished one on.
-    pub(crate) async fn process(&self, group: Group, invocation: &Invocation<'_>) -> Left {
+    pub(crate) async fn process(&self, group: Group, hold: Hold, invocation: &Invocation<'_>) -> Left {
         let work = Work { group, finished: Cell::new(0) };
-        let visible_after = match self.process_records(&work, invocation).await {
+        let visible_after = match self.process_records(&work, hold, invocation).await {
             // A broadcast that got further goes on at once.
             Ok(()) | Err(GroupError::Interrupted { cause: Interruption::TimeIsUp, got_further: true }) => 0,
             Err(error) => {
@@ -121,7 +124,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     /// Makes the records that stay in the queue visible again after some seconds. Those for which it fails come back
     /// when their visibility timeout is over.
     async fn postpone(&self, left: &Left, seconds: u32) {
-        let mut handles: Vec<String> = left.records().iter().map(|record| record.receipt_handle.clone()).collect();
+        let mut handles: Vec<String> =
+            left.records().iter().map(|record| record.delivery.receipt_handle.clone()).collect();
         for is_last in [false, true] {
             if handles.is_empty() {
                 return;
@@ -137,7 +141,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         }
     }
 
-    async fn process_records(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
+    async fn process_records(&self, work: &Work, hold: Hold, invocation: &Invocation<'_>) -> Result<(), GroupError> {
+        let hold = hold.of(&self.source_queue, work.group.deliveries());
+        invocation.deadline.work(hold).await?.map_err(GroupError::NotHeld)?;
         let nothing = |_| false;
         self.finish_records(work, invocation, nothing).await?;
         let mut layout = None;
@@ -227,7 +233,7 @@ impl Work {
     /// been received. It is the same for all its records, so that they come back together.
     fn wait(&self) -> u32 {
         let first = self.group.records.get(self.finished.get());
-        let receives = first.map_or(1, |record| record.receives.clamp(1, 16));
+        let receives = first.map_or(1, |record| record.delivery.receives.clamp(1, 16));
         let longest = u32::try_from(LONGEST_WAIT.as_secs()).unwrap_or(u32::MAX);
         (1 << (receives - 1)).min(longest)
     }
@@ -235,21 +241,16 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
+    use shared::queue::Delivery;
+
     use super::*;
 
     #[test]
     fn a_group_that_keeps_failing_is_left_alone_for_longer() {
         let wait = |receives: u32| {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
-            let record = Record {
-                id: String::new(),
-                receipt_handle: String::new(),
-                receives,
-                queued_at: 0,
-                first_received_at: 0,
-                trace: None,
-                job,
-            };
+            let delivery = Delivery { receives, ..Delivery::default() };
+            let record = Record { id: String::new(), delivery, trace: None, job };
             Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
         };
         assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);

@@ -6,12 +6,12 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use shared::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     metrics::{
         Metrics,
         names::{RETURNED, TICKS_HIDDEN},
     },
-    queue::Queue,
+    queue::{Hold, Queue},
 };
 use tokio::time::timeout;
 
@@ -44,10 +44,11 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     /// When the event is none of a queue's: the function is wired wrongly.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>, metrics: &Metrics) -> Result<SqsBatchResponse, NotATick> {
         let deadline = Deadline::of(&event.context);
+        let hold = Hold::new(SystemClock.unix_millis(), event.context.deadline);
         let rooms = ticks::read(event.payload.records)?;
         let mut response = SqsBatchResponse::default();
         let mut served = stream::iter(&rooms)
-            .map(async |room| &room.ticks[self.serve_in_time(room, deadline, metrics).await..])
+            .map(async |room| &room.ticks[self.serve_in_time(room, hold, deadline, metrics).await..])
             .buffer_unordered(ROOMS_AT_ONCE);
         while let Some(left) = served.next().await {
             response.batch_item_failures.extend(left.iter().map(failure));
@@ -58,8 +59,8 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
 
     /// As [`Self::serve_room`], within the invocation's time. If that is up, none of the room's ticks counts as done,
     /// as if the environment had been killed; but they need not wait for the visibility timeout.
-    async fn serve_in_time(&self, room: &RoomTicks, deadline: Deadline, metrics: &Metrics) -> usize {
-        if let Some(first) = deadline.in_time(self.serve_room(room, metrics)).await {
+    async fn serve_in_time(&self, room: &RoomTicks, hold: Hold, deadline: Deadline, metrics: &Metrics) -> usize {
+        if let Some(first) = deadline.in_time(self.serve_room(room, hold, metrics)).await {
             return first;
         }
         let wait = wait_after_failure(room, 0);
@@ -71,7 +72,12 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
 
     /// Serves a room's ticks; says how many of them are done. The others are hidden until there is something to do for
     /// them.
-    async fn serve_room(&self, room: &RoomTicks, metrics: &Metrics) -> usize {
+    async fn serve_room(&self, room: &RoomTicks, hold: Hold, metrics: &Metrics) -> usize {
+        let deliveries = room.ticks.iter().map(|tick| &tick.delivery);
+        if let Err(error) = hold.of(&self.ticks, deliveries).await {
+            tracing::warn!(room = %room.room, %error, "another consumer may have a room's ticks");
+            return 0;
+        }
         match self.publish(room, metrics).await {
             Ok(Left::Nothing) => room.ticks.len(),
             Ok(Left::Hidden { first, until }) => {
@@ -92,7 +98,8 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
 
     /// Hides ticks for so many seconds. One that cannot be hidden comes back when its visibility timeout is over.
     async fn hide(&self, room: &RoomTicks, first: usize, seconds: u32) {
-        let handles: Vec<String> = room.ticks[first..].iter().map(|tick| tick.receipt_handle.clone()).collect();
+        let handles: Vec<String> =
+            room.ticks[first..].iter().map(|tick| tick.delivery.receipt_handle.clone()).collect();
         for error in self.ticks.postpone(&handles, seconds).await.into_iter().filter_map(Result::err) {
             tracing::warn!(room = %room.room, %error, "a tick comes back after its visibility timeout");
         }
@@ -101,7 +108,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
 
 /// For how many seconds a room's ticks are hidden after the one at this place has failed: twice as long each time.
 fn wait_after_failure(room: &RoomTicks, first: usize) -> u32 {
-    let receives = room.ticks.get(first).map_or(1, |tick| tick.receives.clamp(1, 16));
+    let receives = room.ticks.get(first).map_or(1, |tick| tick.delivery.receives.clamp(1, 16));
     (1 << (receives - 1)).min(LONGEST_WAIT)
 }
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use shared::{
     RoomId,
     json::{self, required},
+    queue::Delivery,
 };
 
 /// A room's ticks in a batch, in their order. They are one FIFO group, so no other consumer has ticks of the room
@@ -22,12 +23,8 @@ pub struct RoomTicks {
 pub struct Tick {
     /// Its id in the queue.
     pub id: String,
-    /// The handle with which its visibility is changed.
-    pub receipt_handle: String,
-    /// How often the queue has delivered it, this time included.
-    pub receives: u32,
-    /// When it was sent, in milliseconds since the Unix epoch.
-    pub sent_at: u64,
+    /// How it was delivered.
+    pub delivery: Delivery,
 }
 
 /// A record that the queue cannot have delivered.
@@ -50,9 +47,6 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<RoomTicks>, NotATick> {
     let mut rooms: Vec<RoomTicks> = Vec::new();
     for record in records {
         let id = record.message_id.ok_or(NotATick)?;
-        let number = |name: &str| record.attributes.get(name).and_then(|number| number.parse::<u64>().ok());
-        let (receives, sent_at) = (number("ApproximateReceiveCount"), number("SentTimestamp").unwrap_or_default());
-        let receives = u32::try_from(receives.unwrap_or(1)).unwrap_or(u32::MAX);
         let room = match json::read(&record.body.unwrap_or_default()) {
             Ok(Body { room_id }) => room_id,
             Err(error) => {
@@ -60,7 +54,7 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<RoomTicks>, NotATick> {
                 continue;
             }
         };
-        let tick = Tick { id, receipt_handle: record.receipt_handle.unwrap_or_default(), receives, sent_at };
+        let tick = Tick { id, delivery: Delivery::of(record.receipt_handle, &record.attributes) };
         match rooms.iter_mut().find(|other| other.room == room) {
             Some(other) => other.ticks.push(tick),
             None => rooms.push(RoomTicks { room, ticks: vec![tick] }),
@@ -92,8 +86,8 @@ mod tests {
             .map(|room| (room.room.as_str(), room.ticks.iter().map(|tick| tick.id.as_str()).collect()))
             .collect();
         assert_eq!(ids, [("a", vec!["1", "3"]), ("b", vec!["2"])]);
-        let tick = &rooms[0].ticks[0];
-        assert_eq!((tick.receives, tick.sent_at, tick.receipt_handle.as_str()), (2, 77, "h"));
+        let Delivery { receipt_handle, receives, queued_at, .. } = &rooms[0].ticks[0].delivery;
+        assert_eq!((*receives, *queued_at, receipt_handle.as_str()), (2, 77, "h"));
         assert!(read(vec![serde_json::from_value(json!({"body": "{}"})).unwrap()]).is_err());
     }
 }

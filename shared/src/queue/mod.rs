@@ -2,6 +2,7 @@
 
 mod batch;
 mod dead_letter;
+mod delivery;
 pub mod ephemeral;
 mod error;
 pub mod eventbridge;
@@ -14,6 +15,7 @@ use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_sqs::operation::send_message::SendMessageError;
 
 pub use dead_letter::REASON;
+pub use delivery::{Delivery, Hold};
 pub use error::QueueError;
 
 use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};

@@ -141,6 +141,18 @@ impl DelayedQueue {
     }
 }
 
+impl State {
+    /// The place of the record that is in flight with this handle. That of a delivery whose visibility timeout is over is
+    /// refused.
+    fn in_flight(&self, operation: &'static str, handle: &str, now: u64) -> Result<usize, QueueError> {
+        let is_held = |held: &Held| held.record.receipt_handle() == handle && held.visible_at > now;
+        self.records.iter().position(is_held).ok_or_else(|| QueueError::Unavailable {
+            operation,
+            reason: "ReceiptHandleIsInvalid: The receipt handle has expired".to_owned(),
+        })
+    }
+}
+
 impl Queue for DelayedQueue {
     async fn send(&self, records: &[Record]) -> Vec<Result<(), QueueError>> {
         for record in records {
@@ -150,18 +162,25 @@ impl Queue for DelayedQueue {
     }
 
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
-        let visible_at = self.clock.unix_millis() + u64::from(seconds) * 1_000;
-        for held in &mut self.state.lock().unwrap().records {
-            if receipt_handles.contains(&held.record.receipt_handle()) {
-                held.visible_at = visible_at;
-            }
-        }
-        vec![Ok(()); receipt_handles.len()]
+        let now = self.clock.unix_millis();
+        let mut state = self.state.lock().unwrap();
+        let postpone = |handle: &String| {
+            let place = state.in_flight("ChangeMessageVisibilityBatch", handle, now)?;
+            state.records[place].visible_at = now + u64::from(seconds) * 1_000;
+            Ok(())
+        };
+        receipt_handles.iter().map(postpone).collect()
     }
 
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
-        self.state.lock().unwrap().records.retain(|held| !receipt_handles.contains(&held.record.receipt_handle()));
-        vec![Ok(()); receipt_handles.len()]
+        let now = self.clock.unix_millis();
+        let mut state = self.state.lock().unwrap();
+        let delete = |handle: &String| {
+            let place = state.in_flight("DeleteMessageBatch", handle, now)?;
+            state.records.remove(place);
+            Ok(())
+        };
+        receipt_handles.iter().map(delete).collect()
     }
 
     async fn depth(&self) -> Result<u64, QueueError> {

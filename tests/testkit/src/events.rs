@@ -26,6 +26,8 @@ pub struct QueueRecord {
     pub receive_count: u32,
     /// The time when the queue took it, in milliseconds since the Unix epoch; `None` means just now.
     pub queued_at: Option<u64>,
+    /// The time when it was received first, likewise.
+    pub first_received_at: Option<u64>,
 }
 
 /// The same batch with its records as parts of a trace: each has its sender's X-Ray header.
@@ -41,7 +43,7 @@ impl QueueRecord {
     /// A record delivered for the first time.
     pub fn new(message_id: &str, group: &str, body: impl ToString) -> Self {
         let (message_id, group, body) = (message_id.to_owned(), group.to_owned(), body.to_string());
-        Self { message_id, group, body, receive_count: 1, queued_at: None }
+        Self { message_id, group, body, receive_count: 1, queued_at: None, first_received_at: None }
     }
 
     /// A message from `alice` for a room; the record has the message's id.
@@ -63,25 +65,32 @@ impl QueueRecord {
         self
     }
 
-    /// The receipt handle that the queue has handed out with it.
+    /// The same record, received first at this time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn first_received_at(mut self, unix_millis: u64) -> Self {
+        self.first_received_at = Some(unix_millis);
+        self
+    }
+
+    /// The receipt handle that the queue has handed out with this delivery of it.
     pub fn receipt_handle(&self) -> String {
-        format!("handle-of-{}", self.message_id)
+        format!("handle-{}-of-{}", self.receive_count, self.message_id)
     }
 
     fn to_json(&self, position: usize) -> Value {
-        let now = unix_millis().to_string();
+        let millis = |time: Option<u64>| time.unwrap_or_else(unix_millis).to_string();
         json!({
             "messageId": self.message_id,
             "receiptHandle": self.receipt_handle(),
             "body": self.body,
             "attributes": {
                 "ApproximateReceiveCount": self.receive_count.to_string(),
-                "SentTimestamp": self.queued_at.map_or(now.clone(), |millis| millis.to_string()),
+                "SentTimestamp": millis(self.queued_at),
                 "SequenceNumber": format!("{position:020}"),
                 "MessageGroupId": self.group,
                 "SenderId": "AIDATEST",
                 "MessageDeduplicationId": format!("deduplication-of-{}", self.message_id),
-                "ApproximateFirstReceiveTimestamp": now,
+                "ApproximateFirstReceiveTimestamp": millis(self.first_received_at),
             },
             "messageAttributes": {},
             "md5OfBody": format!("{:x}", md5::compute(&self.body)),

@@ -127,6 +127,15 @@ impl State {
     fn release(&mut self, batch: u64) {
         self.in_flight.retain(|_, other| *other != batch);
     }
+
+    /// The record that is in flight with this handle. That of a delivery whose visibility timeout is over is refused.
+    fn in_flight(&self, operation: &'static str, handle: &str) -> Result<&QueueRecord, QueueError> {
+        let record = self.records.iter().find(|record| record.receipt_handle() == handle);
+        record.filter(|record| self.in_flight.contains_key(&record.group)).ok_or_else(|| QueueError::Unavailable {
+            operation,
+            reason: "ReceiptHandleIsInvalid: The receipt handle has expired".to_owned(),
+        })
+    }
 }
 
 impl Sink for FifoQueue {
@@ -161,23 +170,23 @@ impl Queue for FifoQueue {
 
     /// Deletes the records. The rest of their groups is received again when their consumer has answered.
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), QueueError>> {
-        self.0.lock().unwrap().records.retain(|record| !receipt_handles.contains(&record.receipt_handle()));
-        vec![Ok(()); receipt_handles.len()]
+        let mut state = self.0.lock().unwrap();
+        let delete = |handle: &String| {
+            let id = state.in_flight("DeleteMessageBatch", handle)?.message_id.clone();
+            state.records.retain(|record| record.message_id != id);
+            Ok(())
+        };
+        receipt_handles.iter().map(delete).collect()
     }
 
     /// Notes the call. The records are visible again when their consumer has answered, since time passes only when the
-    /// test says so. A record that is not in flight cannot be postponed.
+    /// test says so.
     async fn postpone(&self, receipt_handles: &[String], seconds: u32) -> Vec<Result<(), QueueError>> {
         let mut state = self.0.lock().unwrap();
-        let State { records, in_flight, postponed, .. } = &mut *state;
         let postpone = |handle: &String| {
-            let record = records.iter().find(|record| record.receipt_handle() == *handle);
-            if let Some(record) = record.filter(|record| in_flight.contains_key(&record.group)) {
-                postponed.push((record.message_id.clone(), seconds));
-                return Ok(());
-            }
-            let reason = "MessageNotInflight: no such record is in flight".to_owned();
-            Err(QueueError::Unavailable { operation: "ChangeMessageVisibilityBatch", reason })
+            let id = state.in_flight("ChangeMessageVisibilityBatch", handle)?.message_id.clone();
+            state.postponed.push((id, seconds));
+            Ok(())
         };
         receipt_handles.iter().map(postpone).collect()
     }
@@ -239,9 +248,15 @@ mod tests {
     async fn only_what_is_in_flight_can_be_postponed() {
         let (queue, mut random) = queue();
         let first = receive(&queue, &mut random, 1);
-        let handles = [first.records[0].receipt_handle(), "handle-of-record-3".to_owned()];
+        let handles = [first.records[0].receipt_handle(), "handle-1-of-record-3".to_owned()];
         let results = queue.postpone(&handles, 5).await;
         assert!(results[0].is_ok() && matches!(results[1], Err(QueueError::Unavailable { .. })));
         assert_eq!(queue.postponed(), [("record-1".to_owned(), 5)]);
+        queue.expire(&first);
+        assert!(queue.postpone(&handles[..1], 5).await[0].is_err(), "nobody has it");
+        let again = receive(&queue, &mut random, 1);
+        assert_ne!(again.records[0].receipt_handle(), handles[0]);
+        assert!(queue.postpone(&handles[..1], 5).await[0].is_err(), "another one has it");
+        assert!(queue.delete(&handles[..1]).await[0].is_err() && !queue.is_empty());
     }
 }

@@ -42,7 +42,7 @@ async fn a_room_that_is_done_is_acknowledged_while_another_takes_its_time() {
         }
         // The posts to the slow room are still unanswered: they have 20 s.
         assert_eq!(world.connections.record().in_flight, 3);
-        assert_eq!(world.queues.deleted(), ["handle-of-q1", "handle-of-q2"]);
+        assert_eq!(world.queues.deleted(), ["handle-1-of-q1", "handle-1-of-q2"]);
     };
     let (invocation, ()) = tokio::join!(fanout.invoke_within(&batch, Duration::from_secs(30)), acknowledged);
     assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new());

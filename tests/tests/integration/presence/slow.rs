@@ -1,7 +1,7 @@
 //! Rooms that take long to read, and the others of their batch.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use testkit::aws_endpoint::{AwsEndpoint, Fault, Hold, Rule};
 use testkit::aws_sdk::sdk_config;
 use testkit::delayed_queue::DelayedBatch;
 use testkit::dynamodb::{CONNECTIONS_TABLE, DynamoDb, MEMBERS_INDEX};
+use testkit::events::QueueRecord;
 use testkit::steps::Steps;
 use tokio::task::LocalSet;
 
@@ -74,6 +75,28 @@ async fn a_room_that_takes_long_does_not_keep_the_others_of_its_batch_waiting() 
     });
     assert_eq!(served.await, Vec::<String>::new());
     assert_eq!(world.bus.room("e0").count, 1);
+}
+
+/// While the function is throttled, Lambda holds the ticks that it has received. They are hidden for six times as long as
+/// the function has.
+#[tokio::test]
+async fn ticks_that_another_consumer_may_have_are_left_to_it() {
+    let environment = Environment::new(500);
+    let (time, long_ago) = (Duration::from_secs(15), Duration::from_secs(91));
+    let received_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - long_ago;
+    let received_at = u64::try_from(received_at.as_millis()).unwrap();
+    let late = |batch: DelayedBatch| {
+        let late = |record: QueueRecord| record.queued_at(received_at).first_received_at(received_at);
+        batch.records.into_iter().map(late).collect::<Vec<_>>()
+    };
+    let first = late(environment.batch());
+    let world = &environment.world;
+    world.advance(100_000);
+    let second = late(world.ticks.receive().expect("another consumer has them"));
+    let failures = handle_within(time, Rc::clone(&environment.function), first).await;
+    assert_eq!((failures.len(), world.row("e0").is_none()), (10, true));
+    let failures = handle_within(time, Rc::clone(&environment.function), second).await;
+    assert_eq!((failures.len(), world.row("e0").map(|row| row.everybody)), (0, Some(1)));
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ pub(super) async fn run(world: Rc<World>, feed: Feed, mut random: Rng) {
 }
 
 async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, batch: &Batch, random: &mut Rng) {
-    let fate = if world.is_faulty() { random.u32(..10) } else { 9 };
+    let fate = if world.is_faulty() { random.u32(..11) } else { 10 };
     match fate {
         // The environment is killed in the middle of the batch. The queue finds out when the batch's time has expired.
         0 | 1 => {
@@ -125,6 +125,21 @@ async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, b
             let failures = handle(fanout, &batch.records, 10_000).await;
             queue.settle(batch, &failures);
         }
+        // The function was throttled for so long that the batch's time has expired, or is about to: another consumer may
+        // have the batch, or get it meanwhile.
+        6 => {
+            let is_over = random.bool();
+            if is_over {
+                queue.expire(batch);
+                moment(random).await;
+            }
+            let long_ago = u64::try_from(unix_time().as_millis()).unwrap() - 70_000;
+            let late = |record: &QueueRecord| record.clone().queued_at(long_ago).first_received_at(long_ago);
+            let records: Vec<_> = batch.records.iter().map(late).collect();
+            let failures = handle(fanout, &records, 10_000).await;
+            assert!(!is_over || failures.len() == records.len(), "a batch that is over was worked on");
+            queue.settle(batch, &failures);
+        }
         _ => {
             let failures = handle(fanout, &batch.records, 10_000).await;
             queue.settle(batch, &failures);
@@ -132,12 +147,15 @@ async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, b
     }
 }
 
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
 /// Invokes the function with so many milliseconds left; returns the batch item failures.
 async fn handle(fanout: &Environment, records: &[QueueRecord], millis_left: u64) -> Vec<String> {
     let event: SqsEvent = serde_json::from_value(queue_batch(records)).unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut context = Context::default();
-    context.deadline = u64::try_from(now.as_millis()).unwrap() + millis_left;
+    context.deadline = u64::try_from(unix_time().as_millis()).unwrap() + millis_left;
     let response = fanout.handle(LambdaEvent::new(event, context), &Metrics::default()).await.unwrap();
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
