@@ -83,7 +83,7 @@ async fn a_room_that_takes_long_does_not_keep_the_others_of_its_batch_waiting() 
 async fn ticks_that_another_consumer_may_have_are_left_to_it() {
     let environment = Environment::new(500);
     let (time, long_ago) = (Duration::from_secs(15), Duration::from_secs(91));
-    let received_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - long_ago;
+    let received_at = (SystemTime::now() - long_ago).duration_since(UNIX_EPOCH).unwrap();
     let received_at = u64::try_from(received_at.as_millis()).unwrap();
     let late = |batch: DelayedBatch| {
         let late = |record: QueueRecord| record.queued_at(received_at).first_received_at(received_at);
