@@ -16,7 +16,7 @@ use shared::{
     queue::Queue,
     store::{
         StoreError,
-        connections::{ConnectionTable, MemberTimes},
+        connections::{ConnectionTable, KnownRow},
         presence::{PresenceTable, Standing},
     },
 };
@@ -51,7 +51,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         &self,
         (connections, table): (&ConnectionTable<C>, &PresenceTable<C>),
         connection: &ConnectionId,
-        rows: &HashMap<&RoomId, &MemberTimes>,
+        rows: &HashMap<&RoomId, &KnownRow>,
         asked: Option<&BTreeSet<RoomId>>,
         now_millis: u64,
     ) -> Attended {
@@ -95,7 +95,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         &self,
         connections: &ConnectionTable<C>,
         connection: &ConnectionId,
-        rows: &HashMap<&RoomId, &MemberTimes>,
+        rows: &HashMap<&RoomId, &KnownRow>,
         now: u64,
     ) -> Attended {
         let lease = self.rooms.lease_seconds;

@@ -11,7 +11,7 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        connections::{ConnectionTable, MemberTimes, Membership},
+        connections::{ConnectionTable, KnownRow, Membership},
     },
 };
 
@@ -137,7 +137,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         connections: &ConnectionTable<C>,
         (connection, grant): (&ConnectionId, &Grant),
         room: &RoomId,
-        (times, now_seconds): (Option<MemberTimes>, u64),
+        (times, now_seconds): (Option<KnownRow>, u64),
     ) -> Result<Renewal, StoreError> {
         let (subject, ends_at, lease_seconds) = (&grant.subject, grant.ends_at(), self.rooms.lease_seconds);
         if !self.rooms.include(room) {

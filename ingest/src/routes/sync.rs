@@ -19,7 +19,7 @@ use shared::{
     rights::Right,
     store::{
         StoreError,
-        connections::{ConnectionTable, MemberTimes},
+        connections::{ConnectionTable, KnownRow},
         log::{LogHead, LogTable},
     },
 };
@@ -62,8 +62,10 @@ const RENEWED_WITHIN: u64 = 20 * 60;
 pub struct Synced {
     rooms: BTreeMap<RoomId, CatchUp>,
     forbidden: Vec<RoomId>,
-    /// The rooms in which the connection's row was put anew.
-    pub renewed: BTreeSet<RoomId>,
+    /// The rooms in which the connection's row was put anew, now or, where it wants to be listed, earlier.
+    renewed: BTreeSet<RoomId>,
+    /// The number of rows that were put anew now.
+    pub heals: u64,
     /// Where presence stands in the rooms asked about, if there were any.
     presence: Option<BTreeMap<RoomId, PresenceStanding>>,
     /// Whether the connection is present in any of the rooms.
@@ -140,6 +142,10 @@ pub async fn sync<C: Clock>(
             Some((room.clone(), *after, Look::at(*after, *head, was_member, now_seconds)))
         })
         .collect();
+    let heals = renewed.len() as u64;
+    // The reply that said so may have been lost: it is said again until the connection has joined.
+    let is_put_back = |room: &&RoomId| rows.get(*room).is_some_and(|row| row.put_back);
+    renewed.extend(asked.iter().flatten().filter(is_put_back).cloned());
     // The order differs each time, so that a room that is always behind does not keep the others from being served.
     order.shuffle(&mut looks);
     let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
@@ -164,7 +170,7 @@ pub async fn sync<C: Clock>(
         failures.log(positions.len() - rooms.len());
     }
     let presence = asked.map(|_| fitting(attended.standings, left));
-    Ok(Synced { rooms, forbidden, renewed, presence, is_present, newest, throttled })
+    Ok(Synced { rooms, forbidden, renewed, heals, presence, is_present, newest, throttled })
 }
 
 /// The rooms whose renewal the shares still allow, and why the next one is refused. From that one on, rooms are left
@@ -195,7 +201,7 @@ struct Renewed {
 async fn renew<C: Clock>(
     (connections, presence, changed): (&ConnectionTable<C>, &Presence<C, impl Queue>, &mut BTreeSet<RoomId>),
     frame: &Frame,
-    (due, rows, now_seconds): (&BTreeSet<&RoomId>, &HashMap<RoomId, MemberTimes>, u64),
+    (due, rows, now_seconds): (&BTreeSet<&RoomId>, &HashMap<RoomId, KnownRow>, u64),
     failures: &mut Failures,
 ) -> Renewed {
     let puts = due.iter().map(|room| async move {

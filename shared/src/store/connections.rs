@@ -56,13 +56,15 @@ const PUT: &str = "PutItem of a connection";
 
 const LEAVE: &str = "DeleteItem of a connection";
 
-/// Until when a connection's row in a room counts, in seconds since the Unix epoch.
+/// What is known of a connection's row in a room. Times are in seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemberTimes {
+pub struct KnownRow {
     /// When the row expires; the connection itself is gone by then.
     pub expires_at: u64,
     /// Until when the connection is present, if presence or lifecycle events count it there.
     pub present_until: Option<u64>,
+    /// Whether a `sync` has put the row back: of what was listed of its connection it knows nothing.
+    pub put_back: bool,
 }
 
 /// A room that a connection is in.
@@ -145,7 +147,7 @@ impl<C: Clock> ConnectionTable<C> {
         &self,
         connection: &ConnectionId,
         rooms: impl DoubleEndedIterator<Item = &'a RoomId> + Clone,
-    ) -> Result<HashMap<RoomId, MemberTimes>, StoreError> {
+    ) -> Result<HashMap<RoomId, KnownRow>, StoreError> {
         let mut memberships = HashMap::new();
         let Some(last) = rooms.clone().next_back() else { return Ok(memberships) };
         let mut next = rooms.clone().next();
@@ -158,7 +160,7 @@ impl<C: Clock> ConnectionTable<C> {
                 .expression_attribute_values(":connection", text(connection.as_str()))
                 .expression_attribute_values(":first", text(first.as_str()))
                 .expression_attribute_values(":last", text(last.as_str()))
-                .projection_expression("roomId, expiresAt, presentUntil")
+                .projection_expression("roomId, expiresAt, presentUntil, putBack")
                 .limit(MEMBERSHIPS)
                 .send()
                 .await
@@ -167,10 +169,8 @@ impl<C: Clock> ConnectionTable<C> {
                 // A row that cannot be read is left out, and so put again.
                 let room = RoomId::parse(read_text(item, "roomId").ok()?).ok()?;
                 let expires_at = read_number(item, "expiresAt").ok()?;
-                Some((
-                    room,
-                    MemberTimes { expires_at, present_until: read_optional_number(item, "presentUntil").ok()? },
-                ))
+                let present_until = read_optional_number(item, "presentUntil").ok()?;
+                Some((room, KnownRow { expires_at, present_until, put_back: item.contains_key("putBack") }))
             }));
             // The next query begins with the next room that was asked for.
             let read_up_to = page.last_evaluated_key.as_ref().and_then(|key| read_text(key, "roomId").ok());

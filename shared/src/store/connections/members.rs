@@ -1,5 +1,6 @@
 //! Rows of connections that are present: those that presence lists, and those that lifecycle events count. Such a row
-//! has the attributes `memberOf` (its room) and `presentUntil`, and a listed one `listed` and perhaps `data`. The index
+//! has the attributes `memberOf` (its room) and `presentUntil`, and a listed one `listed` and perhaps `data`. A row that
+//! was lost and put back, present or not, has `putBack` until its connection joins again. The index
 //! `members-index` is by `memberOf`, so no other row is in it.
 
 use aws_sdk_dynamodb::{
@@ -7,7 +8,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue},
 };
 
-use super::{ConnectionTable, LEAVE, MemberTimes, PUT};
+use super::{ConnectionTable, KnownRow, LEAVE, PUT};
 use crate::{
     clock::Clock,
     connection::ConnectionId,
@@ -70,7 +71,8 @@ impl<C: Clock> ConnectionTable<C> {
 
     /// Puts back a row that was not found, in a room that keeps presence. With `counted_for`, the connection counts as
     /// present for so many seconds. Returns false, and writes nothing, if there is a row after all and its connection
-    /// is present: the read before had not seen it yet.
+    /// is present: the read before had not seen it yet. A row that was put back is put again, since it may be that of an
+    /// earlier attempt of this call, which was not answered.
     ///
     /// # Errors
     /// As [`Self::join`].
@@ -89,7 +91,8 @@ impl<C: Clock> ConnectionTable<C> {
             }
             None => self.put_of(connection, room, subject, self.expiry(ends_at)),
         };
-        let put = put.condition_expression("attribute_not_exists(memberOf)").send().await;
+        let is_lost = "attribute_not_exists(memberOf) OR attribute_exists(putBack)";
+        let put = put.item("putBack", AttributeValue::Bool(true)).condition_expression(is_lost).send().await;
         Ok(StoreError::unless_condition_failed(PUT, put)?.is_some())
     }
 
@@ -121,7 +124,7 @@ impl<C: Clock> ConnectionTable<C> {
         &self,
         connection: &ConnectionId,
         room: &RoomId,
-        times: MemberTimes,
+        times: KnownRow,
         lease_seconds: u64,
         (ends_at, also_absent): (Option<u64>, bool),
     ) -> Result<bool, StoreError> {

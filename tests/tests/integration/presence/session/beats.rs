@@ -108,6 +108,43 @@ async fn a_row_that_is_put_anew_is_no_members_unless_everybody_counts() {
     }
 }
 
+/// The reply to the sync that has put its row back may be lost.
+#[tokio::test]
+async fn a_member_that_lost_its_row_is_told_until_it_joins_again() {
+    let world = World::new();
+    for room in ["chat:1", "both:1"] {
+        world.enter("ann-1=", room, json!(1)).await;
+        world.publish(room, 1, 1, None);
+        world.pass(1);
+        world.dynamodb.delete_row("ann-1=", room);
+        for _ in 0..3 {
+            let synced = world.ask("ann-1=", asking(&[room], &[room])).await;
+            assert_eq!(synced.reply["renewed"], json!([room]));
+            world.pass(1);
+        }
+        let of_nobody = world.ask("ann-1=", asking(&[room], &[])).await;
+        assert_eq!(of_nobody.reply["renewed"], json!([]), "it does not want to be listed");
+        world.enter("ann-1=", room, json!(1)).await;
+        let synced = world.ask("ann-1=", asking(&[room], &[room])).await;
+        assert_eq!((&synced.reply["renewed"], &world.row("ann-1=", room)["listed"]), (&json!([]), &json!(true)));
+    }
+}
+
+/// The first attempt of the put was not answered.
+#[tokio::test]
+async fn a_row_that_was_put_back_twice_is_told_of() {
+    let world = World::new();
+    for room in ["chat:1", "both:1"] {
+        world.enter("ann-1=", room, json!(1)).await;
+        world.publish(room, 1, 1, None);
+        world.pass(1);
+        world.dynamodb.delete_row("ann-1=", room);
+        world.dynamodb.fault(Rule::on("PutItem", Fault::DropAfter).times(1));
+        let synced = world.ask("ann-1=", asking(&[room], &[room])).await;
+        assert_eq!(synced.reply["renewed"], json!([room]));
+    }
+}
+
 #[tokio::test]
 async fn a_members_row_that_is_about_to_expire_lasts_longer_with_its_data() {
     let world = World::new();
@@ -295,7 +332,8 @@ async fn a_sync_that_does_not_see_a_member_yet_leaves_its_row_as_it_is() {
         for seen in [None, Some(json!({ "roomId": { "S": room }, "expiresAt": { "N": "1" } }))] {
             let seen: Vec<_> = seen.into_iter().collect();
             let seen = json!({ "Items": seen, "Count": seen.len(), "ScannedCount": seen.len() });
-            let is_of_rows = |call: &Call| call.body["ProjectionExpression"] == "roomId, expiresAt, presentUntil";
+            let is_of_rows =
+                |call: &Call| call.body["ProjectionExpression"] == "roomId, expiresAt, presentUntil, putBack";
             let stale = Rule::on("Query", Fault::Reply(json_reply(200, &seen))).when(is_of_rows).times(1);
             world.dynamodb.fault(stale);
             let synced = world.sync("ann-1=", &[room]).await;
