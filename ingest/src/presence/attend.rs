@@ -56,7 +56,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         now_millis: u64,
     ) -> Attended {
         let present: BTreeSet<_> =
-            rows.iter().filter(|(_, times)| times.present_until.is_some()).map(|(room, _)| *room).collect();
+            rows.iter().filter(|(_, row)| row.present_until.is_some()).map(|(room, _)| *room).collect();
         let looked_at: BTreeSet<_> = present.iter().copied().chain(asked.into_iter().flatten()).collect();
         let standings = async {
             if looked_at.is_empty() { Ok(HashMap::new()) } else { table.standings(looked_at.iter().copied()).await }
@@ -99,15 +99,15 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         now: u64,
     ) -> Attended {
         let lease = self.rooms.lease_seconds;
-        let renewals = rows.iter().filter_map(|(room, times)| {
+        let renewals = rows.iter().filter_map(|(room, row)| {
             // Where lifecycle events count everybody, rows count, too, that were put before the room had such events.
             let also_absent = self.rooms.lifecycle.matches(room);
-            let until = times.present_until.or(also_absent.then_some(0))?;
+            let until = row.present_until.or(also_absent.then_some(0))?;
             // A connection is present no longer than its row lasts, so such a lease cannot be renewed.
-            let is_due = until <= now + lease * 3 / 5 && until < times.expires_at.min(now + lease);
+            let is_due = until <= now + lease * 3 / 5 && until < row.expires_at.min(now + lease);
             is_due.then_some(async move {
                 let how = (None, also_absent);
-                (*room, until, connections.stay_present(connection, room, **times, lease, how).await)
+                (*room, until, connections.stay_present(connection, room, **row, lease, how).await)
             })
         });
         let mut attended = Attended::default();

@@ -137,18 +137,18 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         connections: &ConnectionTable<C>,
         (connection, grant): (&ConnectionId, &Grant),
         room: &RoomId,
-        (times, now_seconds): (Option<KnownRow>, u64),
+        (row, now_seconds): (Option<KnownRow>, u64),
     ) -> Result<Renewal, StoreError> {
         let (subject, ends_at, lease_seconds) = (&grant.subject, grant.ends_at(), self.rooms.lease_seconds);
         if !self.rooms.include(room) {
             connections.join(connection, room, subject, ends_at).await?;
             return Ok(Renewal::Done { is_changed: false });
         }
-        if let Some(times) = times
-            && let Some(present_until) = times.present_until
+        if let Some(row) = row
+            && let Some(present_until) = row.present_until
         {
             let how = (Some(ends_at), false);
-            if connections.stay_present(connection, room, times, lease_seconds, how).await? {
+            if connections.stay_present(connection, room, row, lease_seconds, how).await? {
                 return Ok(Renewal::Done { is_changed: present_until <= now_seconds });
             }
         }

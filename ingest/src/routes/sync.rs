@@ -114,15 +114,15 @@ pub async fn sync<C: Clock>(
     let rows = connections.memberships(&frame.connection, positions.keys());
     let (rows, known) = join(rows, heads.of(log, &positions)).await;
     let (mut rows, mut failures) = (rows?, Failures::default());
-    for (room, times) in &mut rows {
+    for (room, row) in &mut rows {
         // The row may have been put before a change of the room patterns.
-        times.present_until = times.present_until.filter(|_| presence.rooms.include(room));
+        row.present_until = row.present_until.filter(|_| presence.rooms.include(room));
     }
     failures.extend(known.error);
 
     // No row outlives the token.
     let renewed_until = grant.ends_at().min(now_seconds + RENEWED_WITHIN);
-    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|times| times.expires_at < renewed_until);
+    let is_due = |room: &&RoomId| rows.get(*room).is_none_or(|row| row.expires_at < renewed_until);
     let due: BTreeSet<_> = positions.keys().filter(is_due).collect();
     let (affordable, over) = affordable(&due, shares, &grant.subject);
     let putting = (connections, presence, &mut *changed);
@@ -137,21 +137,21 @@ pub async fn sync<C: Clock>(
         .filter_map(|(room, after)| {
             // What was appended before the row was put may have reached neither the connection nor the head that was
             // read.
-            let was_member = rows.get(room).is_some_and(|times| times.expires_at > now_seconds);
+            let was_member = rows.get(room).is_some_and(|row| row.expires_at > now_seconds);
             let head = known.heads.get(room)?;
             Some((room.clone(), *after, Look::at(*after, *head, was_member, now_seconds)))
         })
         .collect();
-    let heals = renewed.len() as u64;
+    let put_back = renewed.len() as u64;
     // The reply that said so may have been lost: it is said again until the connection has joined.
-    let is_put_back = |room: &&RoomId| rows.get(*room).is_some_and(|row| row.put_back);
+    let is_put_back = |room: &&RoomId| !forbidden.contains(room) && rows.get(*room).is_some_and(|row| row.put_back);
     renewed.extend(asked.iter().flatten().filter(is_put_back).cloned());
     // The order differs each time, so that a room that is always behind does not keep the others from being served.
     order.shuffle(&mut looks);
     let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
     let lasting: HashMap<_, _> =
         rows.iter().filter(|(room, _)| positions.contains_key(*room) && !due.contains(room)).collect();
-    let was_present = |room: &RoomId| rows.get(room).is_some_and(|times| times.present_until.is_some());
+    let was_present = |room: &RoomId| rows.get(room).is_some_and(|row| row.present_until.is_some());
     let is_present = lasting.keys().any(|room| was_present(room))
         || renewed.iter().any(|room| was_present(room) || presence.rooms.lifecycle.matches(room))
         || !found.is_empty();
@@ -170,7 +170,7 @@ pub async fn sync<C: Clock>(
         failures.log(positions.len() - rooms.len());
     }
     let presence = asked.map(|_| fitting(attended.standings, left));
-    Ok(Synced { rooms, forbidden, renewed, heals, presence, is_present, newest, throttled })
+    Ok(Synced { rooms, forbidden, renewed, heals: put_back, presence, is_present, newest, throttled })
 }
 
 /// The rooms whose renewal the shares still allow, and why the next one is refused. From that one on, rooms are left
@@ -205,8 +205,8 @@ async fn renew<C: Clock>(
     failures: &mut Failures,
 ) -> Renewed {
     let puts = due.iter().map(|room| async move {
-        let times = rows.get(*room).copied();
-        let put = presence.renew(connections, (&frame.connection, &frame.grant), room, (times, now_seconds)).await;
+        let row = rows.get(*room).copied();
+        let put = presence.renew(connections, (&frame.connection, &frame.grant), room, (row, now_seconds)).await;
         (RoomId::clone(room), put)
     });
     let mut came = Renewed::default();

@@ -124,11 +124,11 @@ impl<C: Clock> ConnectionTable<C> {
         &self,
         connection: &ConnectionId,
         room: &RoomId,
-        times: KnownRow,
+        row: KnownRow,
         lease_seconds: u64,
         (ends_at, also_absent): (Option<u64>, bool),
     ) -> Result<bool, StoreError> {
-        let expires_at = ends_at.map_or(times.expires_at, |ends_at| self.expiry(ends_at));
+        let expires_at = ends_at.map_or(row.expires_at, |ends_at| self.expiry(ends_at));
         let set = "SET memberOf = :room, presentUntil = :until";
         let update = self
             .client
