@@ -236,7 +236,7 @@ impl<C: Clock + Clone, Q: Queue> SessionFunction<C, Q> {
         self.presence.tick(changed, metrics).await;
         let synced = synced?;
         metrics.add(SYNCS, 1);
-        metrics.add(HEALS, synced.heals);
+        metrics.add(HEALS, synced.healed);
         if synced.throttled {
             self.beat.borrow_mut().throttled(self.clock.unix_millis());
         }

@@ -65,12 +65,13 @@ pub struct Synced {
     /// The rooms in which the connection's row was put anew, now or, where it wants to be listed, earlier.
     renewed: BTreeSet<RoomId>,
     /// The number of rows that were put anew now.
-    pub heals: u64,
+    pub healed: u64,
     /// Where presence stands in the rooms asked about, if there were any.
     presence: Option<BTreeMap<RoomId, PresenceStanding>>,
     /// Whether the connection is present in any of the rooms.
     pub is_present: bool,
-    /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any.
+    /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any. The
+    /// time of the `sync` if it has put back a row: a message that is posted before the index shows the row is missed.
     pub newest: Option<u64>,
     /// Whether a table has throttled a call.
     pub throttled: bool,
@@ -131,18 +132,18 @@ pub async fn sync<C: Clock>(
     let leaving = (connections, presence, &mut *changed);
     forbidden.extend(leave_surplus(leaving, frame, most_rooms, &mut renewed).await?);
 
+    let was_member = |room: &RoomId| rows.get(room).is_some_and(|row| row.expires_at > now_seconds);
     let mut looks: Vec<_> = positions
         .iter()
         .filter(|(room, _)| renewed.contains(*room) || found.contains(*room) || !due.contains(room))
         .filter_map(|(room, after)| {
             // What was appended before the row was put may have reached neither the connection nor the head that was
             // read.
-            let was_member = rows.get(room).is_some_and(|row| row.expires_at > now_seconds);
             let head = known.heads.get(room)?;
-            Some((room.clone(), *after, Look::at(*after, *head, was_member, now_seconds)))
+            Some((room.clone(), *after, Look::at(*after, *head, was_member(room), now_seconds)))
         })
         .collect();
-    let put_back = renewed.len() as u64;
+    let healed = renewed.len() as u64;
     // The reply that said so may have been lost: it is said again until the connection has joined.
     let is_put_back = |room: &&RoomId| !forbidden.contains(room) && rows.get(*room).is_some_and(|row| row.put_back);
     renewed.extend(asked.iter().flatten().filter(is_put_back).cloned());
@@ -169,8 +170,9 @@ pub async fn sync<C: Clock>(
     } else {
         failures.log(positions.len() - rooms.len());
     }
+    let newest = if renewed.iter().all(was_member) { newest } else { Some(now_millis) };
     let presence = asked.map(|_| fitting(attended.standings, left));
-    Ok(Synced { rooms, forbidden, renewed, heals: put_back, presence, is_present, newest, throttled })
+    Ok(Synced { rooms, forbidden, renewed, healed, presence, is_present, newest, throttled })
 }
 
 /// The rooms whose renewal the shares still allow, and why the next one is refused. From that one on, rooms are left

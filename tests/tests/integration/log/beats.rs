@@ -43,6 +43,18 @@ async fn rooms_are_synced_as_seldom_as_they_are_silent() {
     assert_eq!(rooms.request(&join).await["retentionSeconds"], RETENTION_SECONDS);
 }
 
+/// A message that is posted before the index shows the row is missed, and in a silent room nothing follows it.
+#[tokio::test]
+async fn a_connection_whose_row_was_put_anew_syncs_again_soon() {
+    let rooms = Rooms::new();
+    rooms.seed("old", 3, 10);
+    rooms.clock.advance(Duration::from_secs(900));
+    let at = [("old".to_owned(), 3)];
+    for expected in [30_000, 540_000] {
+        assert!(is_about(sync_after(&rooms.sync(&at).await), expected), "{expected}");
+    }
+}
+
 #[tokio::test]
 async fn while_tables_throttle_everybody_waits_longer() {
     let rooms = Rooms::new();
