@@ -15,6 +15,8 @@ const CLOSE_MS = 20;
 interface Membership {
   /** Broadcasts before this time do not reach the member: the index lags behind the table. */
   visibleFrom: number;
+  /** Whether `sync` has put it, after it was lost. */
+  putBack: boolean;
   /** The row of a connection that is a member. */
   member?: MemberRow | undefined;
 }
@@ -282,8 +284,8 @@ export class ScriptedServer {
         };
       }
       case "sync": {
-        const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>));
         const lists = frame["presence"] as Record<string, number> | undefined;
+        const synced = this.#sync(peer, Object.entries(frame["rooms"] as Record<string, number>), lists ?? {});
         if (lists === undefined) return synced;
         const published = Object.keys(lists).map((id) => [id, { rev: this.list(id).rev, count: this.list(id).count }]);
         return { ...synced, presence: Object.fromEntries(published) as object, now: this.now() };
@@ -301,16 +303,17 @@ export class ScriptedServer {
     }
   }
 
-  #sync(peer: Peer, asked: [string, number][]): object {
+  #sync(peer: Peer, asked: [string, number][], lists: object): object {
     if (asked.length > SYNC_ROOMS) return { type: "error", code: "bad_request", message: "too many rooms" };
     const allowed = asked.filter(([roomId]) => !this.forbidden.has(roomId));
     const forbidden = asked.map(([roomId]) => roomId).filter((roomId) => this.forbidden.has(roomId));
     const served = allowed.filter(([roomId]) => !this.unsynced.has(roomId));
     if (allowed.length > 0 && served.length === 0)
       return { type: "error", code: "unavailable", message: "no room could be read" };
-    const renewed = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
-    for (const roomId of renewed) this.#put(peer, roomId);
-    this.renewals += renewed.length;
+    const put = served.map(([roomId]) => roomId).filter((roomId) => !this.#membersOf(roomId).has(peer));
+    const renewed = [...put, ...Object.keys(lists).filter((roomId) => this.#membersOf(roomId).get(peer)?.putBack)];
+    for (const roomId of put) this.#put(peer, roomId);
+    this.renewals += put.length;
     let left = this.budget;
     const pages = served.map(([roomId, after]) => {
       const log = this.log(roomId);
@@ -325,7 +328,8 @@ export class ScriptedServer {
       left -= page.messages.length;
       return [roomId, page];
     });
-    const syncAfterMs = this.syncAfterMs(asked.map(([roomId]) => roomId));
+    // The index may not show a row at once that was put back.
+    const syncAfterMs = put.length > 0 ? 30_000 : this.syncAfterMs(asked.map(([roomId]) => roomId));
     return {
       type: "synced",
       rooms: Object.fromEntries(pages) as object,
@@ -340,12 +344,16 @@ export class ScriptedServer {
     return this.withoutHistory.has(roomId) ? (peer.openedAt ?? 0) : undefined;
   }
 
-  /** Puts a connection's row. A `sync` puts one too, which does not make the client a member of the list. */
+  /**
+   * Puts a connection's row. A `sync` puts one too, which does not make the client a member of the list; it is told so
+   * until it has joined again.
+   */
   #put(peer: Peer, roomId: string, frame?: ClientFields): void {
     const isMember = frame?.["presence"] === true && !this.unlisted.has(roomId);
     const data = frame?.["presenceData"];
     const member = { sub: peer.sub, at: ++this.#rowNumber, ...(data !== undefined && { data }) };
-    this.#membersOf(roomId).set(peer, { visibleFrom: Date.now() + this.indexLag(), ...(isMember && { member }) });
+    const row = { visibleFrom: Date.now() + this.indexLag(), putBack: frame === undefined };
+    this.#membersOf(roomId).set(peer, { ...row, ...(isMember && { member }) });
     if (isMember) this.#tick(roomId);
   }
 

@@ -147,6 +147,26 @@ describe("a frame of presence", () => {
     expect(ids(bob.room)).toEqual(["ann", "bob"]);
   });
 
+  it("has a member back whose row was lost, also if the answer that said so was lost", async () => {
+    const { server, network } = fake.world;
+    await present("ann", "here");
+    await pass(4_000);
+    const { weather } = network;
+    const before = server.renewals;
+    server.loseRow(ROOM, network.last);
+    network.weather = { ...weather, losesReply: () => server.renewals > before };
+    while (server.renewals === before) await pass(1_000);
+    network.weather = weather;
+    const joins = server.received("joinRoom").length;
+    // Frames show that the connection lives.
+    for (let n = 0; n < 120; n++) {
+      server.publish(ROOM, [{ data: n }]);
+      await pass(1_000);
+    }
+    expect(server.received("joinRoom").slice(joins)).toMatchObject([{ presence: true, presenceData: "here" }]);
+    expect(network.sockets.length).toBe(1);
+  });
+
   it("is none of a room's that is joined without", async () => {
     await present("ann");
     const { room } = await fake.world.joined({ token: "bob" }, ROOM);

@@ -149,6 +149,8 @@ export class Session {
       if (this.#isThrottled()) continue;
       if (!this.#isMember(rows.get(room), leftMs)) {
         if (this.#isThrottled()) continue;
+        // The index may not show a row at once that was put back.
+        if (!rows.has(room)) newestAt = Date.now();
         this.#put(connection, room, leftMs, usage);
         renewed.push(room);
       }
