@@ -103,7 +103,7 @@ pub fn records(
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use shared::presence::{Member, MemberData};
+    use shared::presence::{ListedMember, MemberData};
 
     use super::*;
 
@@ -115,7 +115,7 @@ mod tests {
 
     fn publication(after: u64, rev: u64, joined: &[&str], bytes: usize) -> Publication {
         let data = MemberData::parse(&format!("\"{}\"", "x".repeat(bytes)));
-        let joined = joined.iter().map(|id| Member { id: (*id).to_owned(), data: data.clone() }).collect();
+        let joined = joined.iter().map(|id| ListedMember { id: (*id).to_owned(), data: data.clone() }).collect();
         Publication { rev, count: 1, change: Change::Facts { after, joined, left: Vec::new() } }
     }
 

@@ -74,7 +74,7 @@ pub type Members = BTreeMap<String, Option<MemberData>>;
 
 /// A member as replies, frames and events show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
+pub struct ListedMember {
     /// The subject.
     pub id: String,
     /// What it says of itself.
@@ -101,7 +101,7 @@ pub enum Change {
         /// The `rev` that they follow on; 0 is the empty list.
         after: u64,
         /// New members, and those whose data has changed, each with its data.
-        joined: Vec<Member>,
+        joined: Vec<ListedMember>,
         /// Those who are members no more.
         left: Vec<String>,
     },
@@ -122,7 +122,7 @@ struct Wire {
     #[serde(deserialize_with = "required_counter")]
     count: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    joined: Option<Vec<Member>>,
+    joined: Option<Vec<ListedMember>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -249,7 +249,7 @@ impl Publication {
                 if follows == self.rev =>
             {
                 // A BTreeMap, so that the facts have the same order each time.
-                let mut facts: BTreeMap<String, Option<Member>> = BTreeMap::new();
+                let mut facts: BTreeMap<String, Option<ListedMember>> = BTreeMap::new();
                 for (present, absent) in [(joined, left), (then, gone)] {
                     facts.extend(absent.into_iter().map(|id| (id, None)));
                     facts.extend(present.into_iter().map(|member| (member.id.clone(), Some(member))));
@@ -273,11 +273,11 @@ mod tests {
         RoomId::parse("chat").unwrap()
     }
 
-    fn member(id: &str, data: Option<&str>) -> Member {
-        Member { id: id.to_owned(), data: data.and_then(MemberData::parse) }
+    fn member(id: &str, data: Option<&str>) -> ListedMember {
+        ListedMember { id: id.to_owned(), data: data.and_then(MemberData::parse) }
     }
 
-    fn facts(after: u64, rev: u64, joined: &[Member], left: &[&str]) -> Publication {
+    fn facts(after: u64, rev: u64, joined: &[ListedMember], left: &[&str]) -> Publication {
         let left = left.iter().map(|id| (*id).to_owned()).collect();
         Publication { rev, count: 3, change: Change::Facts { after, joined: joined.to_vec(), left } }
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use serde::Serialize;
 use shared::{
     RoomId,
-    presence::Member,
+    presence::ListedMember,
     queue::{
         QueueError,
         eventbridge::{BusEvent, EventBus},
@@ -43,7 +43,7 @@ struct Detail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    members: Option<&'a [Member]>,
+    members: Option<&'a [ListedMember]>,
 }
 
 /// The events of a publication.

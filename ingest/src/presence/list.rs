@@ -11,7 +11,7 @@ use shared::{
         MAX_MESSAGE_BYTES, MAX_POST_BYTES, MEMBERS, MEMBERS_BYTES, PRESENCE_DATA_BYTES, ROOM_ID_CHARS,
         STATE_REPLY_BYTES, SUBJECT_BYTES,
     },
-    presence::{Listing, Member, Members},
+    presence::{ListedMember, Listing, Members},
     queue::Queue,
     store::{
         StoreError,
@@ -44,7 +44,7 @@ const _: () = assert!(
 #[derive(Debug)]
 pub struct JoinedList {
     published: Option<PresenceRow>,
-    oneself: Member,
+    oneself: ListedMember,
 }
 
 impl<C: Clock, Q: Queue> Presence<C, Q> {
@@ -60,7 +60,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         listing: Option<&Listing>,
     ) -> Result<Option<JoinedList>, StoreError> {
         let Some(Listing { data }) = listing.filter(|_| self.rooms.listed.matches(room)) else { return Ok(None) };
-        let oneself = Member { id: subject.as_str().to_owned(), data: data.clone() };
+        let oneself = ListedMember { id: subject.as_str().to_owned(), data: data.clone() };
         Ok(Some(JoinedList { published: table.get(room).await?, oneself }))
     }
 }
@@ -86,7 +86,7 @@ pub async fn page_of(
     let (members, next) = if let Some(members) = &row.members {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = members.range::<str, _>((start, Bound::Unbounded));
-        cut(rest.map(|(id, data)| Member { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
+        cut(rest.map(|(id, data)| ListedMember { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
     } else {
         let look = table.listed_after(room, after, limit).await?;
         let (members, next) = cut(look.members.into_iter(), limit, PAGE_BYTES);
@@ -108,7 +108,7 @@ impl JoinedList {
     }
 }
 
-fn with_oneself(published: Option<PresenceRow>, oneself: Member, bytes: usize) -> MemberList {
+fn with_oneself(published: Option<PresenceRow>, oneself: ListedMember, bytes: usize) -> MemberList {
     let (rev, count, members) = match published {
         None => (0, 0, Some(Members::new())),
         Some(PresenceRow { rev, count, members, .. }) => (rev, count, members),
@@ -126,13 +126,17 @@ fn with_oneself(published: Option<PresenceRow>, oneself: Member, bytes: usize) -
     MemberList { rev, count, members: Some(page), next }
 }
 
-fn members_of(members: Members) -> impl Iterator<Item = Member> {
-    members.into_iter().map(|(id, data)| Member { id, data })
+fn members_of(members: Members) -> impl Iterator<Item = ListedMember> {
+    members.into_iter().map(|(id, data)| ListedMember { id, data })
 }
 
 /// The first members, as many as the limits allow, and the subject of the last one if there are more.
-fn cut(members: impl Iterator<Item = Member>, limit: u32, mut bytes_left: usize) -> (Vec<Member>, Option<String>) {
-    let mut page: Vec<Member> = Vec::new();
+fn cut(
+    members: impl Iterator<Item = ListedMember>,
+    limit: u32,
+    mut bytes_left: usize,
+) -> (Vec<ListedMember>, Option<String>) {
+    let mut page: Vec<ListedMember> = Vec::new();
     for member in members {
         let bytes = bytes_of(&member);
         if page.len() >= limit as usize || bytes > bytes_left {
@@ -146,7 +150,7 @@ fn cut(members: impl Iterator<Item = Member>, limit: u32, mut bytes_left: usize)
 }
 
 /// Bytes that a member takes in a reply, its comma among them.
-fn bytes_of(member: &Member) -> usize {
+fn bytes_of(member: &ListedMember) -> usize {
     json::length(member) + 1
 }
 
@@ -156,11 +160,11 @@ mod tests {
 
     use super::{super::row::nothing_published, *};
 
-    fn member(id: &str, data: &str) -> Member {
-        Member { id: id.to_owned(), data: MemberData::parse(data) }
+    fn member(id: &str, data: &str) -> ListedMember {
+        ListedMember { id: id.to_owned(), data: MemberData::parse(data) }
     }
 
-    fn row(members: Option<Vec<Member>>) -> PresenceRow {
+    fn row(members: Option<Vec<ListedMember>>) -> PresenceRow {
         let members = members.map(|members| members.into_iter().map(|member| (member.id, member.data)).collect());
         PresenceRow {
             rev: 9,
@@ -185,7 +189,7 @@ mod tests {
     }
 
     /// Members whose names sort as their numbers, with almost as much data as there may be.
-    fn large(number: usize) -> Member {
+    fn large(number: usize) -> ListedMember {
         member(&format!("m{number:03}"), &format!("\"{}\"", "x".repeat(990)))
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use shared::{
     json,
     limits::{FRAME_BYTES, ROOM_ID_CHARS},
-    presence::{Change, Member, Members, Publication},
+    presence::{Change, ListedMember, Members, Publication},
     store::presence::{LastChange, PresenceRow, Told},
 };
 
@@ -59,9 +59,9 @@ pub fn publication(row: &PresenceRow) -> Option<Publication> {
 }
 
 /// Members with their data, as far as it is known.
-pub(super) fn entries(row: &PresenceRow, ids: &[String]) -> Vec<Member> {
+pub(super) fn entries(row: &PresenceRow, ids: &[String]) -> Vec<ListedMember> {
     let data = |id: &String| row.members.as_ref()?.get(id)?.clone();
-    ids.iter().map(|id| Member { id: id.clone(), data: data(id) }).collect()
+    ids.iter().map(|id| ListedMember { id: id.clone(), data: data(id) }).collect()
 }
 
 /// The row that stands for a room of which nothing was published yet.
@@ -184,7 +184,7 @@ mod tests {
     fn facts(row: &PresenceRow) -> Facts {
         match publication(row).unwrap().change {
             Change::Facts { after, joined, left } => {
-                let of = |member: Member| (member.id, member.data.map(|data| data.as_json().to_owned()));
+                let of = |member: ListedMember| (member.id, member.data.map(|data| data.as_json().to_owned()));
                 (after, joined.into_iter().map(of).collect(), left)
             }
             change => panic!("{change:?}"),

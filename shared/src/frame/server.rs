@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{message::LoggedMessage, presence::Member, room::RoomId};
+use crate::{message::LoggedMessage, presence::ListedMember, room::RoomId};
 
 /// A reply, with the id of the request that it answers.
 #[derive(Debug, Serialize)]
@@ -163,7 +163,7 @@ pub struct MemberList {
     pub count: u64,
     /// Some of them, sorted by subject; `None` in a room of which only their number is published.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub members: Option<Vec<Member>>,
+    pub members: Option<Vec<ListedMember>>,
     /// The subject after which the next page begins, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::{
     RoomId,
     clock::{Clock, SystemClock},
-    presence::{Member, MemberData},
+    presence::{ListedMember, MemberData},
     rooms::RoomPatterns,
     store::{
         connections::{ALL_SLOTS, ConnectionTable},
@@ -100,7 +100,7 @@ async fn published(room: &RoomId, limit: u64, client: DynamoDb, stack: &Stack, o
     let has_list = row.members.is_some();
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     for (id, data) in row.members.unwrap_or_default().into_iter().take(most) {
-        let member = Member { id, data };
+        let member = ListedMember { id, data };
         let said = || member.data.as_ref().map_or("", MemberData::as_json).to_owned();
         output.item(&member, || format!("{:<24}  {}", member.id, said()));
     }

@@ -154,7 +154,7 @@ fn members_are_told_with_what_they_are_a_version_of() {
     let members = |next: Option<&str>| MemberList {
         rev: 12,
         count: 2,
-        members: next.map(|next| vec![Member { id: next.to_owned(), data: MemberData::parse("[1]") }]),
+        members: next.map(|next| vec![ListedMember { id: next.to_owned(), data: MemberData::parse("[1]") }]),
         next: next.map(str::to_owned),
     };
     assert_eq!(

@@ -8,7 +8,7 @@ use super::{MEMBERS_INDEX, PresenceTable};
 use crate::{
     clock::Clock,
     item::{Item, Unreadable, UnreadableRows, read_number, read_text, text},
-    presence::{Member, MemberData},
+    presence::{ListedMember, MemberData},
     room::RoomId,
     store::StoreError,
 };
@@ -58,7 +58,7 @@ pub struct IndexCursor(Item);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedPage {
     /// The members, each once.
-    pub members: Vec<Member>,
+    pub members: Vec<ListedMember>,
     /// The subject after which the next page starts, if there is one.
     pub next: Option<String>,
 }
@@ -113,8 +113,8 @@ impl<C: Clock> PresenceTable<C> {
                 break;
             }
         }
-        let mut members: Vec<Member> =
-            newest.into_iter().map(|(id, row): (_, PresentRow)| Member { id, data: row.data }).collect();
+        let mut members: Vec<ListedMember> =
+            newest.into_iter().map(|(id, row): (_, PresentRow)| ListedMember { id, data: row.data }).collect();
         if members.len() > limit {
             members.truncate(limit);
             let next = members.last().map(|member| member.id.clone());
