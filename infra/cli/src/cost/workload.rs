@@ -221,7 +221,7 @@ fn read_setting(fields: &mut Fields<'_>) -> Setting {
         shard_size: fields.whole("fanoutShardSize", 0.0..=1e7, Some(10_000.0)),
         shards: fields.whole("fanoutShards", 2.0..=256.0, Some(16.0)),
         sync_min: fields.number("syncMinSeconds", 5.0..=540.0, Some(30.0)),
-        sync_max: fields.number("syncMaxSeconds", 30.0..=540.0, Some(540.0)),
+        sync_max: fields.number("syncMaxSeconds", 5.0..=540.0, Some(540.0)),
         longest_beat: LONGEST,
         subject_bytes: fields.whole("subjectBytes", 1.0..=256.0, Some(36.0)),
         id_bytes: fields.whole("idBytes", 1.0..=64.0, Some(36.0)),
