@@ -1,17 +1,5 @@
 //! Text as the services around want it.
 
-/// Bytes in lowercase hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = Vec::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-    // Digits are UTF-8.
-    String::from_utf8(text).unwrap_or_default()
-}
-
 /// A text's beginning of at most `bytes` bytes, cut between two characters; an ellipsis says that there was more.
 #[must_use]
 pub fn cut(text: &str, bytes: usize) -> String {
@@ -48,12 +36,6 @@ pub fn escape_noncharacters(json: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_become_digits() {
-        assert_eq!(hex(&[0, 0x0f, 0xa5]), "000fa5");
-        assert_eq!(hex(&[]), "");
-    }
 
     #[test]
     fn a_text_is_cut_between_characters() {

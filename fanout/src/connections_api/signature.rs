@@ -135,8 +135,8 @@ impl SigningContext {
         }
         request.update(&self.canonical_headers);
         request.update(body_sha256);
-        let to_sign = self.string_to_sign.clone().chain_update(hex(&request.finalize()));
-        hex(&to_sign.finalize().into_bytes())
+        let to_sign = self.string_to_sign.clone().chain_update(digits(&request.finalize().into()));
+        digits(&to_sign.finalize().into_bytes().into())
     }
 }
 
@@ -156,13 +156,11 @@ fn compact(second: u64) -> Option<String> {
     Some(date.replace(['-', ':'], ""))
 }
 
-fn hex(hash: &[u8]) -> [u8; 64] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// A hash in hexadecimal digits.
+fn digits(hash: &[u8; 32]) -> Signature {
     let mut digits = [0; 64];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
+    // It fits: there are two digits for each byte.
+    let _ = hex::encode_to_slice(hash, &mut digits);
     digits
 }
 

@@ -10,7 +10,6 @@ use std::{ops::RangeInclusive, rc::Rc};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use shared::text::hex;
 
 pub(crate) use measure::count;
 
@@ -47,7 +46,7 @@ impl EncodedFrame {
 
     /// A frame that stands for numbers and carries messages.
     pub(crate) fn of(body: Bytes, numbers: RangeInclusive<u64>, messages: Rc<[Carried]>) -> Self {
-        let sha256 = hex(&Sha256::digest(&body));
+        let sha256 = hex::encode(Sha256::digest(&body));
         Self { body, sha256, numbers, messages, is_presence: false }
     }
 

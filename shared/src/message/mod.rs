@@ -8,11 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    limits::MAX_INTEGER,
-    room::RoomId,
-    text::{escape_noncharacters, hex},
-};
+use crate::{limits::MAX_INTEGER, room::RoomId, text::escape_noncharacters};
 
 /// An accepted message that has no number yet: the body of a queue record.
 #[derive(Clone, Debug)]
@@ -57,7 +53,7 @@ impl Identity {
     /// The identity as a FIFO queue's deduplication id (at most 128 characters).
     #[must_use]
     pub fn to_deduplication_id(self) -> String {
-        hex(&self.0)
+        hex::encode(self.0)
     }
 }
 
