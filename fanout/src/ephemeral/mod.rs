@@ -119,15 +119,19 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> EphemeralFunct
         self.poster.post(frame, &connections.ok_or(Dropped::Large)?, metrics).await
     }
 
-    /// The room's connections; `None` when the first page shows that there are too many.
+    /// The room's connections whose rows have not expired: those may be of ended tokens. `None` when the first page
+    /// shows that there are too many.
     async fn read(&self, room: &RoomId) -> Result<Option<Vec<ConnectionId>>, StoreError> {
         let mut members = Members::open(&self.connections, room, ALL_SLOTS).await?;
         if room_size::estimate(members.page(), members.is_last_page()) > self.most_members {
             return Ok(None);
         }
         let mut connections = Vec::new();
+        let now = self.clock.unix_seconds();
         while let Some(member) = members.next().await? {
-            connections.push(member.connection);
+            if member.expires_at > now {
+                connections.push(member.connection);
+            }
         }
         Ok(Some(connections))
     }

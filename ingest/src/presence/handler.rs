@@ -76,6 +76,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         let deliveries = room.ticks.iter().map(|tick| &tick.delivery);
         if let Err(error) = hold.of(&self.ticks, deliveries).await {
             tracing::warn!(room = %room.room, %error, "another consumer may have a room's ticks");
+            self.hide(room, 0, wait_after_failure(room, 0)).await;
             return 0;
         }
         match self.publish(room, metrics).await {

@@ -36,10 +36,10 @@ impl Delivery {
         }
     }
 
-    /// The earliest time at which the record can have been received. Of one that has come back the queue does not say
-    /// when it was received this time.
+    /// The earliest time at which this delivery can have been. Of a record that has come back the queue says only when
+    /// it was received first.
     fn received_after(&self) -> u64 {
-        if self.receives <= 1 { self.first_received_at.max(self.queued_at) } else { self.queued_at }
+        self.first_received_at.max(self.queued_at)
     }
 }
 
@@ -125,7 +125,8 @@ mod tests {
         let fresh = [
             delivery("over", 1, 999_000, 999_900),
             delivery("over", 1, 1_000, 850_000),
-            delivery("over", 7, 850_000, 851_000),
+            delivery("over", 7, 1_000, 850_000),
+            delivery("over", 7, 850_000, 0),
         ];
         assert_eq!(hold(&fresh).await, (true, vec![]));
     }
@@ -141,7 +142,9 @@ mod tests {
     async fn of_what_may_have_been_received_long_ago_the_queue_is_asked() {
         let fresh = delivery("fresh", 1, 1_000, 999_900);
         let asked = |handle: &str| vec![(vec!["fresh".to_owned(), handle.to_owned()], 180)];
-        for (receives, queued_at, first_received_at) in [(1, 1_000, 849_999), (2, 849_999, 999_900), (1, 0, 0)] {
+        for (receives, queued_at, first_received_at) in
+            [(1, 1_000, 849_999), (2, 1_000, 849_999), (1, 849_999, 0), (1, 0, 0)]
+        {
             let old = |handle| [fresh.clone(), delivery(handle, receives, queued_at, first_received_at)];
             assert_eq!(hold(&old("held")).await, (true, asked("held")));
             assert_eq!(hold(&old("over")).await, (false, asked("over")), "another consumer may have it");

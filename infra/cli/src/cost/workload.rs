@@ -272,4 +272,23 @@ mod tests {
         assert!((workload.rooms[0].messages(workload.days) - 864_000.0).abs() < 1e-6);
         assert_eq!(workload.rooms[0].via, Via::Clients);
     }
+
+    #[test]
+    fn beats_may_be_as_the_template_lets_them_be() {
+        let of = |seconds: f64| {
+            let rooms = r#""rooms": [{"members": 1, "messagesPerSecond": 0}]"#;
+            read(&format!(r#"{{{rooms}, "syncMinSeconds": {seconds}, "syncMaxSeconds": {seconds}}}"#))
+        };
+        let template = include_str!("../../../template.yaml");
+        for name in ["SyncMinSeconds", "SyncMaxSeconds"] {
+            let parameter = template.split(&format!("\n  {name}:\n")).nth(1).unwrap();
+            let bound = |bound: &str| -> f64 {
+                let value = parameter.split(&format!("    {bound}: ")).nth(1).unwrap();
+                value.lines().next().unwrap().parse().unwrap()
+            };
+            let (least, most) = (bound("MinValue"), bound("MaxValue"));
+            assert!(of(least).is_ok() && of(most).is_ok(), "{name}");
+            assert!(of(least - 1.0).is_err() && of(most + 1.0).is_err(), "{name}");
+        }
+    }
 }

@@ -126,7 +126,7 @@ async fn records_that_another_consumer_may_have_are_left_alone() {
     let fanout = world.fanout().start().await.unwrap();
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let late = message("late", "m1").queued_at(now - 200_000).first_received_at(now - 181_000);
-    let again = message("again", "m2").queued_at(now - 181_000).received(2);
+    let again = message("again", "m2").queued_at(now - 200_000).first_received_at(now - 181_000).received(2);
     let batch = queue_batch(&[late, again, message("fresh", "m3").received(2)]);
 
     let over = Fault::failed_entries(&[0], "ReceiptHandleIsInvalid");
