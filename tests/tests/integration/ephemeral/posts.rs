@@ -50,6 +50,17 @@ async fn each_connection_of_a_room_gets_one_frame_of_the_newest_messages() {
     assert_eq!(world.dynamodb.endpoint().operations(), ["Query"; 3], "a page of each room");
 }
 
+/// An expired row may be that of a connection whose token has ended, and which nobody has closed.
+#[tokio::test]
+async fn a_connection_whose_row_has_expired_gets_nothing() {
+    let world = World::start();
+    let expired = ConnectionRow { expires_at: 1_700_000_000, ..ConnectionRow::new("expired", "chat") };
+    world.dynamodb.seed([expired, ConnectionRow::new("live", "chat")]);
+    let function = ephemeral(&world).env("EPHEMERAL_POSTS_PER_SECOND", PLENTY).start().await.unwrap();
+    invoke(&function, &[typing("chat", "ann")]).await;
+    assert_eq!((world.frames("live").len(), world.connections.connection("expired").posts), (1, 0));
+}
+
 /// All rows of connections.
 fn rows(world: &World) -> Vec<ConnectionRow> {
     let mut rows = world.dynamodb.rows();
