@@ -33,7 +33,7 @@ const ENVELOPE: usize = 1024;
 const ROOM_ENVELOPE: usize = 80;
 
 /// Bytes that a reply keeps for each room that was renewed, besides its name once more: `"",`.
-const RENEWED_ENVELOPE: usize = 3;
+pub const RENEWED_ENVELOPE: usize = 3;
 
 // The largest message, with its comma, fits the largest reply in which no room was renewed. Otherwise a client would
 // ask for it for ever.
@@ -234,11 +234,6 @@ impl Found {
         Self { seq: head.seq, more: true, appended_at: Some(head.appended_at), ..Self::empty() }
     }
 
-    /// Messages that the client has no right to: it is told that they are gone.
-    fn withheld(self) -> Self {
-        Self { messages: Vec::new(), more: false, truncated: true, ..self }
-    }
-
     /// Takes as many messages as the budget allows.
     pub fn fill(self, budget: &mut ReplyBudget) -> CatchUp {
         let found = self.messages.len();
@@ -263,9 +258,9 @@ pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, St
 pub const ANY_TIME: u64 = 0;
 
 /// Reads the messages after `after`, strongly consistent; 0 stands for the beginning of what is retained. Reads about
-/// as much as `bytes_left` of a reply can hold. `head` is the log's head, if it is known and lies beyond `after`. If
-/// any message that was found was appended before `not_before`, in milliseconds since the Unix epoch, none is handed
-/// out.
+/// as much as `bytes_left` of a reply can hold. `head` is the log's head, if it is known and lies beyond `after`. To a
+/// message that was appended before `not_before`, in milliseconds since the Unix epoch, the client has no right: it is
+/// told that this one is gone, and all before it.
 ///
 /// # Errors
 /// When the table does not answer, or throttles; the SDK has tried it again by then.
@@ -307,7 +302,17 @@ pub async fn read(
         None if more => newest_beyond(log, room, (last, last_appended_at), &mut units).await?,
         _ => (last, last_appended_at),
     };
-    let is_withheld = entries.iter().any(|entry| entry.seq() > after && entry.appended_at < not_before);
+    let is_withheld = |entry: &LogEntry| entry.appended_at < not_before;
+    if let Some(last) = entries.iter().rposition(|entry| entry.seq() > after && is_withheld(entry)) {
+        let (mut kept, mut more) = (entries.split_off(last + 1), more);
+        if kept.is_empty() && more {
+            kept = newest_from(log, room, after, is_withheld, bytes_left, &mut units).await?;
+            more = false;
+        }
+        let seq = kept.last().map_or(seq, |newest| newest.seq().max(seq));
+        let messages = kept.into_iter().map(|entry| entry.logged).collect();
+        return Ok(Found { seq, messages, more, truncated: true, appended_at, head: None, units });
+    }
     // A client that asks for the beginning of what is retained misses nothing before it.
     let has_gap = after > 0 && has_hole(after, &entries);
     let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
@@ -316,8 +321,34 @@ pub async fn read(
     let truncated = has_gap || is_gone;
     // Without a known head, `newest_beyond` has said how far the log goes.
     let more = more && (head.is_some() || seq > last);
-    let found = Found { seq, messages, more, truncated, appended_at, head: None, units };
-    Ok(if is_withheld { found.withheld() } else { found })
+    Ok(Found { seq, messages, more, truncated, appended_at, head: None, units })
+}
+
+/// The newest entries of a log after `after`, back to the first one that is withheld, or as far as the reply goes.
+async fn newest_from(
+    log: &LogTable<impl Clock>,
+    room: &RoomId,
+    after: u64,
+    is_withheld: impl Fn(&LogEntry) -> bool,
+    bytes_left: usize,
+    units: &mut usize,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let mut size = PageSize::new(MESSAGES, bytes_left);
+    let mut newest: Vec<LogEntry> = Vec::new();
+    loop {
+        let page = log.latest(room, newest.last().map(LogEntry::seq), size.next()).await?;
+        *units += page.bytes.div_ceil(UNIT_BYTES).max(1);
+        let found = page.entries.len();
+        let kept: Vec<_> =
+            page.entries.into_iter().take_while(|entry| entry.seq() > after && !is_withheld(entry)).collect();
+        let is_end = kept.len() < found || !page.more;
+        size.add(kept.iter().map(|entry| &entry.logged));
+        newest.extend(kept);
+        if is_end || size.is_enough() {
+            newest.reverse();
+            return Ok(newest);
+        }
+    }
 }
 
 /// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may have

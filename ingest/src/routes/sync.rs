@@ -25,7 +25,7 @@ use shared::{
 };
 
 use crate::{
-    catch_up::{ANY_TIME, Found, ReplyBudget, read},
+    catch_up::{ANY_TIME, Found, RENEWED_ENVELOPE, ReplyBudget, read},
     event::Frame,
     grant::LEEWAY_SECONDS,
     heads::Heads,
@@ -62,7 +62,7 @@ const RENEWED_WITHIN: u64 = 20 * 60;
 pub struct Synced {
     rooms: BTreeMap<RoomId, CatchUp>,
     forbidden: Vec<RoomId>,
-    /// The rooms in which the connection's row was put anew, now or, where it wants to be listed, earlier.
+    /// The rooms in which the connection's row was put anew, now or, in rooms whose presence it asks about, earlier.
     renewed: BTreeSet<RoomId>,
     /// The number of rows that were put anew now.
     pub healed: u64,
@@ -143,10 +143,6 @@ pub async fn sync<C: Clock>(
             Some((room.clone(), *after, Look::at(*after, *head, was_member(room), now_seconds)))
         })
         .collect();
-    let healed = renewed.len() as u64;
-    // The reply that said so may have been lost: it is said again until the connection has joined.
-    let is_put_back = |room: &&RoomId| !forbidden.contains(room) && rows.get(*room).is_some_and(|row| row.put_back);
-    renewed.extend(asked.iter().flatten().filter(is_put_back).cloned());
     // The order differs each time, so that a room that is always behind does not keep the others from being served.
     order.shuffle(&mut looks);
     let budget = ReplyBudget::for_rooms(positions.keys().chain(&forbidden), renewed.iter());
@@ -159,7 +155,7 @@ pub async fn sync<C: Clock>(
     let tables = (connections, published);
     let asked_for = asked.as_ref();
     let attended = presence.attend(tables, &frame.connection, &lasting, asked_for, now_millis);
-    let ((rooms, newest, left), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
+    let ((rooms, newest, mut left), attended) = join(serve(log, frame, looks, budget, &mut failures), attended).await;
     changed.extend(attended.changed);
 
     let throttled = attended.throttled || failures.is_throttled();
@@ -171,6 +167,16 @@ pub async fn sync<C: Clock>(
         failures.log(positions.len() - rooms.len());
     }
     let newest = if renewed.iter().all(was_member) { newest } else { Some(now_millis) };
+    let healed = renewed.len() as u64;
+    // The reply that said so may have been lost: it is said again until the connection has joined. What does not fit is
+    // said next time.
+    let is_put_back = |room: &&RoomId| {
+        let is_row = rows.get(*room).is_some_and(|row| row.put_back);
+        is_row && !forbidden.contains(room) && !renewed.contains(*room)
+    };
+    let fits = |room: &&RoomId| take(&mut left, room.as_str().len() + RENEWED_ENVELOPE);
+    let told_again: Vec<_> = asked_for.iter().copied().flatten().filter(is_put_back).filter(fits).cloned().collect();
+    renewed.extend(told_again);
     let presence = asked.map(|_| fitting(attended.standings, left));
     Ok(Synced { rooms, forbidden, renewed, healed, presence, is_present, newest, throttled })
 }
@@ -248,13 +254,15 @@ async fn leave_surplus<C: Clock>(
 
 /// The standings that fit the reply. The others are left out, and the client asks for them again.
 fn fitting(standings: BTreeMap<RoomId, PresenceStanding>, mut bytes_left: usize) -> BTreeMap<RoomId, PresenceStanding> {
-    let mut fits = |room: &RoomId| {
-        let bytes = room.as_str().len() + STANDING_ENVELOPE;
-        let fits = bytes <= bytes_left;
-        bytes_left -= if fits { bytes } else { 0 };
-        fits
-    };
+    let mut fits = |room: &RoomId| take(&mut bytes_left, room.as_str().len() + STANDING_ENVELOPE);
     standings.into_iter().filter(|(room, _)| fits(room)).collect()
+}
+
+/// Takes some of the bytes that are left, if there are as many.
+fn take(bytes_left: &mut usize, bytes: usize) -> bool {
+    let left = bytes_left.checked_sub(bytes);
+    *bytes_left = left.unwrap_or(*bytes_left);
+    left.is_some()
 }
 
 /// Looks at rooms one after the other, as far as the budgets go. Returns what was found, the time of the newest

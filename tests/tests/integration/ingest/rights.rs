@@ -41,13 +41,19 @@ async fn status(function: &Environment, event: &Value) -> u64 {
 
 /// A log with the numbers 1 to 3, appended at a time in seconds.
 fn seed(dynamodb: &DynamoDb, room: &str, appended_at: u64) {
-    dynamodb.seed_log((1..=3_u64).map(|seq| {
+    seed_messages(dynamodb, room, &[appended_at; 3]);
+}
+
+/// Seeds a room with the connection and a message for each time.
+fn seed_messages(dynamodb: &DynamoDb, room: &str, appended_at: &[u64]) {
+    dynamodb.seed_log((1_u64..).zip(appended_at).map(|(seq, appended_at)| {
         json!({
             "roomId": room, "seq": seq, "id": format!("m{seq}"), "from": "bob", "sentAt": appended_at * 1_000,
             "data": "1", "appendedAt": appended_at * 1_000, "expiresAt": now() + 3_600,
         })
     }));
-    dynamodb.seed_head(room, 3, appended_at * 1_000, now() + 3_600);
+    let newest = appended_at.last().unwrap();
+    dynamodb.seed_head(room, appended_at.len() as u64, newest * 1_000, now() + 3_600);
     dynamodb.seed([ConnectionRow::new("c=", room)]);
 }
 
@@ -143,6 +149,33 @@ async fn who_may_only_join_syncs_what_came_since_the_connection_was_opened() {
     let up_to_date = json!({ "action": "sync", "rooms": { "old": 3 } });
     let current = request(&session, &json!({ "*": ["join"] }), &up_to_date).await;
     assert_eq!(current["rooms"]["old"], json!({ "seq": 3, "messages": [], "more": false, "truncated": false }));
+}
+
+#[tokio::test]
+async fn who_may_only_join_syncs_what_is_new_behind_what_is_old() {
+    let dynamodb = DynamoDb::start();
+    let (old, new) = (now() - 60, now() + 60);
+    seed_messages(&dynamodb, "few", &[old, old, new, old, new, new]);
+    seed_messages(&dynamodb, "many", &[[old; 300].as_slice(), &[new; 5]].concat());
+    seed_messages(&dynamodb, "flood", &[[old; 300].as_slice(), &[new; 150]].concat());
+    let session = session(&dynamodb).start().await.unwrap();
+    let sync = |after: u64| json!({ "action": "sync", "rooms": { "few": after, "many": after, "flood": after } });
+    for (after, few) in [(1, vec![5, 6]), (0, vec![5, 6]), (5, vec![6])] {
+        let synced = request(&session, &json!({ "*": ["join"] }), &sync(after)).await;
+        let seqs = |room: &str| -> Vec<u64> {
+            let messages = synced["rooms"][room]["messages"].as_array().unwrap();
+            messages.iter().map(|message| message["seq"].as_u64().unwrap()).collect()
+        };
+        let facts = |room: &str| {
+            let room = &synced["rooms"][room];
+            (room["seq"].as_u64().unwrap(), room["more"] == true, room["truncated"] == true)
+        };
+        assert_eq!((seqs("few"), facts("few")), (few, (6, false, after < 4)), "{after}");
+        assert_eq!((seqs("many"), facts("many")), ((301..=305).collect(), (305, false, true)), "{after}");
+        let flood = seqs("flood");
+        assert!(flood[0] > 300 && flood.windows(2).all(|two| two[0] + 1 == two[1]), "{flood:?}");
+        assert!(facts("flood").2 && (flood.ends_with(&[450]) || facts("flood").1), "{flood:?}");
+    }
 }
 
 #[tokio::test]
