@@ -185,15 +185,18 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// When the table does not answer, or throttles.
     pub async fn count(&self, connection: &ConnectionId, limit: u32) -> Result<u32, StoreError> {
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let page = self
-            .rows_of(connection)
-            .select(Select::Count)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(StoreError::of_call(ROOMS))?;
-        Ok(u32::try_from(page.count()).unwrap_or_default())
+        let (mut count, mut start) = (0, None);
+        loop {
+            let left = i32::try_from(limit.saturating_sub(count)).unwrap_or(i32::MAX);
+            let rows = self.rows_of(connection).select(Select::Count).limit(left).set_exclusive_start_key(start);
+            let page = rows.send().await.map_err(StoreError::of_call(ROOMS))?;
+            count += u32::try_from(page.count()).unwrap_or_default();
+            start = page.last_evaluated_key;
+            // A page ends at a megabyte, too: 650 rows of members with the longest names and data.
+            if start.is_none() || count >= limit {
+                return Ok(count);
+            }
+        }
     }
 
     /// Takes a connection out of a room; again is fine. A throttled write is tried again by the SDK, as often as any

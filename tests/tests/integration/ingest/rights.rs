@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use testkit::aws_endpoint::{Call, Fault, Rule};
+use testkit::aws_endpoint::{Call, Fault, Rule, json_reply};
 use testkit::aws_server::AwsServer;
 use testkit::connections_server::ConnectionsServer;
 use testkit::dynamodb::{ConnectionRow, DynamoDb, MESSAGES_TABLE, STATE_TABLE};
@@ -263,6 +263,23 @@ async fn a_connection_is_in_as_many_rooms_as_it_may_be() {
     assert_eq!(dynamodb.rooms_of_connection("c="), ["a", "b", "c"]);
     request(&session, &all, &json!({ "action": "leaveRoom", "roomId": "a" })).await;
     assert_eq!(request(&session, &all, &join("d")).await["type"], "joined");
+}
+
+/// A page of rows ends at a megabyte, whatever was asked for.
+#[tokio::test]
+async fn rooms_are_counted_over_pages() {
+    let dynamodb = DynamoDb::start();
+    let session = session(&dynamodb).env("CONNECTION_ROOMS", "2").start().await.unwrap();
+    let all = events::everywhere();
+    let join = |room: &str| json!({ "action": "joinRoom", "roomId": room });
+    for room in ["a", "b"] {
+        assert_eq!(request(&session, &all, &join(room)).await["type"], "joined", "{room}");
+    }
+    let last = json!({ "connectionId": { "S": "c=" }, "roomId": { "S": "a" } });
+    let page = json!({ "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": last });
+    let is_count = |call: &Call| call.body["Select"] == "COUNT";
+    dynamodb.endpoint().fault(Rule::on("Query", Fault::Reply(json_reply(200, &page))).when(is_count).times(1));
+    assert_error(&request(&session, &all, &join("c")).await, "forbidden", &["2 rooms"]);
 }
 
 /// A join whose log cannot be read must not get round the limit.
