@@ -125,7 +125,8 @@ impl<C: Clock> States<C> {
         let page = loop {
             match snapshot.fill(&wanted, self.clock.unix_millis(), reads == READS) {
                 Some(page) => break page,
-                None => snapshot.read_on(table).await?,
+                // One row more than is asked for says whether there is more.
+                None => snapshot.read_on(table, wanted.limit.saturating_add(1)).await?,
             }
             reads += 1;
         };
@@ -228,10 +229,10 @@ impl Snapshot {
         Ok(Some(self))
     }
 
-    /// Reads the state's next rows.
-    async fn read_on(&mut self, table: &StateTable<impl Clock>) -> Result<(), StoreError> {
+    /// Reads so many of the state's next rows.
+    async fn read_on(&mut self, table: &StateTable<impl Clock>, rows: u32) -> Result<(), StoreError> {
         let Some(end) = self.end.take() else { return Ok(()) };
-        let page = table.page(&self.room, &end).await?;
+        let page = table.page(&self.room, &end, rows).await?;
         for value in page.values {
             self.bytes += bytes_of(&value);
             keep_greater(&mut self.values, value);

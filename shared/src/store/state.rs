@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Rows in one read at the most.
-const PAGE_ROWS: i32 = 500;
+const PAGE_ROWS: u32 = 500;
 
 /// The value of a key, or its removal.
 #[derive(Clone, Debug)]
@@ -201,12 +201,13 @@ impl<C: Clock> StateTable<C> {
         read_number(item, "expiresAt").is_ok_and(|expires_at| expires_at <= self.clock.unix_seconds())
     }
 
-    /// The rows after a key, or from the beginning after an empty one; strongly consistent, and at most 500.
+    /// So many rows after a key, or from the beginning after an empty one; strongly consistent, and at most 500.
     ///
     /// # Errors
     /// When the table does not answer, or throttles; the SDK has tried it again by then.
-    pub async fn page(&self, room: &RoomId, after: &str) -> Result<StateRows, StoreError> {
-        let query = self.client.query().table_name(&*self.table).consistent_read(true).limit(PAGE_ROWS);
+    pub async fn page(&self, room: &RoomId, after: &str, rows: u32) -> Result<StateRows, StoreError> {
+        let rows = i32::try_from(rows.clamp(1, PAGE_ROWS)).unwrap_or(i32::MAX);
+        let query = self.client.query().table_name(&*self.table).consistent_read(true).limit(rows);
         let query = query.expression_attribute_values(":room", text(room.as_str()));
         let query = if after.is_empty() {
             query.key_condition_expression("roomId = :room")

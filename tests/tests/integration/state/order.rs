@@ -72,7 +72,7 @@ async fn a_removal_is_remembered_for_as_long_as_the_log_and_then_the_key_starts_
     assert_eq!(tables.dynamodb.state(ROOM)[0]["expiresAt"], log_expires_at);
     // The table has not deleted the row yet, but it counts as deleted, and later messages are new.
     tables.clock.advance(Duration::from_secs(RETENTION));
-    assert!(table.page(&room(), "").await.unwrap().values.is_empty());
+    assert!(table.page(&room(), "", 1).await.unwrap().values.is_empty());
     let newer = value(11, tables.versioned("c", "k", 4));
     assert_eq!(table.put(&room(), &newer, log_expires_at + RETENTION, RETENTION).await.unwrap(), Put::Written);
 }

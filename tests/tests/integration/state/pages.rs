@@ -293,6 +293,9 @@ async fn a_page_has_as_many_entries_as_were_asked_for() {
         (page.entries.into_keys().collect::<Vec<_>>(), page.next.as_deref()),
         (vec!["k2".to_owned(), "k3".to_owned()], Some("k3"))
     );
+    let of_state = |call: &Call| call.body["TableName"] == STATE_TABLE;
+    let limits: Vec<_> = tables.dynamodb.calls_of("Query").into_iter().filter(of_state).collect();
+    assert_eq!(limits.iter().map(|call| call.body["Limit"].as_u64()).collect::<Vec<_>>(), [Some(3)], "no more is read");
 }
 
 #[tokio::test]
