@@ -107,11 +107,17 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
                 Err(error) => failed = failed.or(Some((*line, error))),
             }
         }
+        let go_on = |line: u64| format!("go on with --id {ids} --from-line {line}");
         if let Some((line, error)) = failed {
-            let again = format!("go on with --id {ids} --from-line {line}");
-            return Err(Failure::Met(format!("line {line} was not taken, {again}: {error}")));
+            return Err(Failure::Met(format!("line {line} was not taken, {}: {error}", go_on(line))));
         }
-        bad?;
+        bad.map_err(|failure| match failure {
+            // Repeated as it was, the command would send the lines before this one twice.
+            Failure::Asked(why) if bar.position() > 0 => {
+                Failure::Met(format!("{why}; those before it were taken, {}", go_on(input.number)))
+            }
+            failure => failure,
+        })?;
         if input.has_ended {
             bar.finish_and_clear();
             return Ok(ExitCode::SUCCESS);
