@@ -300,8 +300,10 @@ async fn look(patient: &Patient<'_>, client: &Client, needed: &Needed) -> Option
         statement["Condition"] = json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["presence/*"] } });
     }
     let policy = json!({ "Version": "2012-10-17", "Statement": [statement] });
-    // Each resource gets a policy of its own, so that those of the template stay as they are.
-    let policy_name = format!("given-back-{}", title(needed.on));
+    // The policy is one of its own, so that those of the template stay as they are, and earlier ones of the same
+    // resource: one that had this name gave this action, and is gone.
+    let action = actions[0].rsplit(':').next().unwrap_or_default().trim_end_matches('*');
+    let policy_name = format!("given-back-{}-{action}", title(needed.on));
     let put = format!(
         "iam put-role-policy --role-name {name} --policy-name {policy_name} --policy-document {}",
         quoted_json(&policy)
