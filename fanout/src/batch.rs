@@ -6,7 +6,7 @@ use shared::{
     Message,
     json::{self, FieldError},
     message::draft::{Origin, ProducerDraft},
-    queue::{Delivery, Record as QueueRecord},
+    queue::{Delivery, REDRIVEN, Record as QueueRecord},
     trace::TraceHeader,
 };
 
@@ -36,6 +36,8 @@ pub struct Record {
     pub id: String,
     /// How it was delivered.
     pub delivery: Delivery,
+    /// Whether it was sent again from the dead-letter queue.
+    pub is_redriven: bool,
     /// The trace that it belongs to.
     pub trace: Option<TraceHeader>,
     /// The work that it asks for.
@@ -95,12 +97,13 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
         let delivery = Delivery::of(record.receipt_handle.clone(), &record.attributes);
         let trace = TraceHeader::sampled(attribute("AWSTraceHeader"));
+        let is_redriven = attribute("MessageDeduplicationId").is_some_and(|id| id.starts_with(REDRIVEN));
         let body = record.body.unwrap_or_default();
         let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: delivery.queued_at }) {
             Ok(job) => job,
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
-        let record = Record { id, delivery, trace, job };
+        let record = Record { id, delivery, is_redriven, trace, job };
         // At most ten groups: looking through them is quicker than hashing.
         match groups.iter_mut().find(|group| group.id == group_id) {
             Some(group) => group.records.push(record),
@@ -139,7 +142,7 @@ impl Group {
         let messages = || self.records.iter().filter_map(|record| Some((record, record.message()?)));
         Some(log::Batch {
             messages: messages().map(|(_, message)| message.clone()).collect(),
-            redelivered: messages().any(|(record, _)| record.delivery.receives > 1),
+            redelivered: messages().any(|(record, _)| record.delivery.receives > 1 || record.is_redriven),
             oldest: messages().map(|(record, message)| record.accepted_at(message)).min()?,
         })
     }
@@ -183,11 +186,16 @@ impl Record {
     }
 
     /// The time when a message was accepted: its own `sentAt` where that is possible, else the time when the queue took
-    /// it. A producer's `sentAt` in seconds would otherwise have the room's whole log searched for the message.
+    /// it. A producer's `sentAt` in seconds would otherwise have the room's whole log searched for the message. Of one
+    /// that was redriven without a `sentAt`, nothing is known but how old it may be.
     fn accepted_at(&self, message: &Message) -> u64 {
         let queued_at = self.delivery.queued_at;
-        let possible = queued_at.saturating_sub(OLDEST)..=queued_at;
-        if possible.contains(&message.sent_at) { message.sent_at } else { queued_at }
+        let oldest = queued_at.saturating_sub(OLDEST);
+        match message.sent_at {
+            sent_at if self.is_redriven && sent_at == queued_at => oldest,
+            sent_at if (oldest..=queued_at).contains(&sent_at) => sent_at,
+            _ => queued_at,
+        }
     }
 
     fn dead_letter(&self, group_id: &str) -> Option<QueueRecord> {
@@ -258,6 +266,20 @@ mod tests {
         for impossible in [0, 2_000_000_000, queued_at + 1, queued_at - OLDEST - 1] {
             assert_eq!(oldest(impossible), queued_at);
         }
+    }
+
+    #[test]
+    fn what_was_redriven_may_have_been_logged_at_any_time() {
+        let batch = |id: &str, body: &str| {
+            let mut record = record("m", "r", "1", body);
+            record.attributes.insert("MessageDeduplicationId".into(), id.into());
+            let batch = read(vec![record]).unwrap()[0].messages().unwrap();
+            (batch.redelivered, batch.oldest)
+        };
+        let (queued_at, sent) = (2_000_000_000_077, r#"{"roomId":"r","data":1,"sentAt":1999999999000}"#);
+        assert_eq!(batch("redriven/letter", r#"{"roomId":"r","data":1}"#), (true, queued_at - OLDEST));
+        assert_eq!(batch("redriven/letter", sent), (true, 1_999_999_999_000));
+        assert_eq!(batch("letter", r#"{"roomId":"r","data":1}"#), (false, queued_at));
     }
 
     #[test]

@@ -250,7 +250,7 @@ mod tests {
         let wait = |receives: u32| {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
             let delivery = Delivery { receives, ..Delivery::default() };
-            let record = Record { id: String::new(), delivery, trace: None, job };
+            let record = Record { id: String::new(), delivery, is_redriven: false, trace: None, job };
             Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
         };
         assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);

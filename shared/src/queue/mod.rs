@@ -20,6 +20,10 @@ pub use error::QueueError;
 
 use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};
 
+/// What the deduplication id of a record begins with that was sent again from a dead-letter queue. Its message may have
+/// been logged already, however young the record is.
+pub const REDRIVEN: &str = "redriven/";
+
 /// A record for a FIFO queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -166,6 +166,26 @@ async fn a_redrive_from_below_what_is_finished_is_not_posted_out_of_order() {
     assert_eq!(world.dynamodb.log("room").len(), 3);
 }
 
+/// A producer's message that says neither its id nor when it was sent has both from its record.
+#[tokio::test]
+async fn a_message_that_is_redriven_keeps_its_number_however_many_came_after_it() {
+    let world = World::start();
+    world.seed("room", "c", 1);
+    let fanout = start(&world).await;
+    let body = json!({ "roomId": "room", "data": 1 });
+    let records: Vec<_> = (0..60).map(|number| QueueRecord::new(&format!("p{number}"), "room", &body)).collect();
+    // A full batch would go through a shard.
+    for batch in records.chunks(6) {
+        assert_eq!(invoke(&fanout, batch).await, Vec::<String>::new());
+    }
+    let with_id = json!({ "id": "p0", "roomId": "room", "data": 1 });
+    let mut redriven = queue_batch(&[QueueRecord::new("letter", "room", with_id)]);
+    redriven["Records"][0]["attributes"]["MessageDeduplicationId"] = json!("redriven/p0");
+    let answer = start(&world).await.invoke(&redriven).await;
+    assert_eq!(batch_item_failures(answer.response()), Vec::<String>::new());
+    assert_eq!((world.dynamodb.log("room").len(), world.frames("c0").len()), (60, 10));
+}
+
 #[tokio::test]
 async fn an_endpoint_that_cannot_be_reached_keeps_the_records_and_is_no_connections_fault() {
     let world = World::start();

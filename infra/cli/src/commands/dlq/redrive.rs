@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use aws_sdk_sqs::Client as Sqs;
-use shared::queue::{Queue, Record, sqs::SqsQueue};
+use serde_json::Value;
+use shared::queue::{Queue, REDRIVEN, Record, sqs::SqsQueue};
 
 use crate::{
     failure::{Causes, Failure},
@@ -63,10 +64,22 @@ impl Destinations {
 fn record(letter: &Letter) -> Record {
     Record {
         group_id: letter.group_id.clone().unwrap_or_default(),
-        deduplication_id: letter.letter_id.clone(),
-        body: letter.body.clone(),
+        deduplication_id: format!("{REDRIVEN}{}", letter.letter_id),
+        body: with_id(letter),
         reason: None,
         trace: None,
+    }
+}
+
+/// The letter's body. A message without an id has that of its record, which a letter moved by SQS keeps: it may have
+/// been logged under this id.
+fn with_id(letter: &Letter) -> String {
+    let body: Value = serde_json::from_str(&letter.body).unwrap_or_default();
+    match letter.body.split_once('{') {
+        Some((before, fields)) if letter.kind == Kind::Message && body.get("id").is_none() => {
+            format!("{before}{{\"id\":{},{fields}", Value::from(letter.letter_id.as_str()))
+        }
+        _ => letter.body.clone(),
     }
 }
 
@@ -116,8 +129,18 @@ mod tests {
 
     #[test]
     fn a_letter_keeps_its_group_and_is_sent_under_its_own_id() {
-        let sent = record(&letter(Kind::Message, "{}"));
-        assert_eq!((sent.group_id.as_str(), sent.deduplication_id.as_str(), sent.reason), ("r", "l", None));
+        let sent = record(&letter(Kind::Shard, "{}"));
+        assert_eq!((sent.group_id.as_str(), sent.deduplication_id.as_str(), sent.reason), ("r", "redriven/l", None));
+        assert_eq!(sent.body, "{}");
+    }
+
+    #[test]
+    fn a_message_without_an_id_keeps_that_of_its_record() {
+        let sent = |body: &str| record(&letter(Kind::Message, body)).body;
+        assert_eq!(sent(r#" {"roomId":"r","data":{}}"#), r#" {"id":"l","roomId":"r","data":{}}"#);
+        for with_id in [r#"{"id":"m","data":1}"#, r#"{"data":1,"id":null}"#] {
+            assert_eq!(sent(with_id), with_id);
+        }
     }
 
     #[test]
