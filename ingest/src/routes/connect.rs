@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Connections of a subject about which the API is asked before a new one is refused: API Gateway does not report every
-/// end.
+/// end. Those whose handshake may still be under way are not asked about, since they would seem to be gone.
 const ASKED: u32 = 5;
 
 /// Counts the connection among those of its subject, and joins the room if there is one. An error refuses the upgrade.
@@ -63,8 +63,8 @@ async fn admit(
     if too_many == 0 {
         return Ok(());
     }
-    let asked = open.iter().filter(|other| *other != connection).take(ASKED as usize);
-    let gone = stream::iter(asked).map(|other| async move { api.is_gone(other).await.then_some(other) });
+    let asked = open.iter().filter(|other| !other.is_new && other.id != *connection).take(ASKED as usize);
+    let gone = stream::iter(asked).map(|other| async move { api.is_gone(&other.id).await.then_some(&other.id) });
     let gone: Vec<_> = gone.buffer_unordered(ASKED as usize).filter_map(async |gone| gone).collect().await;
     for other in &gone {
         subjects.remove(subject, other).await?;

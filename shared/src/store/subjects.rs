@@ -14,6 +14,19 @@ use crate::{
     subject::Subject,
 };
 
+/// The longest time that a handshake takes, in milliseconds: the function behind it has 15 seconds. Until it is over the
+/// @connections API says 410, as of a connection that is gone.
+const HANDSHAKE: u64 = 20_000;
+
+/// A connection of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectConnection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Whether its handshake may still be under way.
+    pub is_new: bool,
+}
+
 /// What the keys of these rows begin with.
 pub(super) const KEY_PREFIX: &str = "subject/";
 
@@ -56,7 +69,7 @@ impl<C: Clock> SubjectTable<C> {
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
-    pub async fn connections(&self, subject: &Subject, limit: u32) -> Result<Vec<ConnectionId>, StoreError> {
+    pub async fn connections(&self, subject: &Subject, limit: u32) -> Result<Vec<SubjectConnection>, StoreError> {
         self.connections_expiring_after(self.clock.unix_seconds(), subject, limit).await
     }
 
@@ -64,7 +77,7 @@ impl<C: Clock> SubjectTable<C> {
     ///
     /// # Errors
     /// When the table does not answer, or throttles.
-    pub async fn all_connections(&self, subject: &Subject) -> Result<Vec<ConnectionId>, StoreError> {
+    pub async fn all_connections(&self, subject: &Subject) -> Result<Vec<SubjectConnection>, StoreError> {
         self.connections_expiring_after(0, subject, u32::MAX).await
     }
 
@@ -73,7 +86,7 @@ impl<C: Clock> SubjectTable<C> {
         time: u64,
         subject: &Subject,
         limit: u32,
-    ) -> Result<Vec<ConnectionId>, StoreError> {
+    ) -> Result<Vec<SubjectConnection>, StoreError> {
         // A row that cannot be read counts for nothing, and expires.
         let read = |item: &Item| {
             let joined_at: u64 = read_number(item, "joinedAt").ok()?;
@@ -102,7 +115,9 @@ impl<C: Clock> SubjectTable<C> {
         }
         connections.sort();
         connections.truncate(limit as usize);
-        Ok(connections.into_iter().map(|(_, connection)| connection).collect())
+        let now = self.clock.unix_millis();
+        let connection = |(joined_at, id)| SubjectConnection { id, is_new: now < joined_at + HANDSHAKE };
+        Ok(connections.into_iter().map(connection).collect())
     }
 
     /// Removes a connection; again is fine.

@@ -57,7 +57,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     let subjects = SubjectTable::new(dynamodb.clone(), table, SystemClock);
     let found = subjects.all_connections(&options.user).await;
     let found = found.map_err(Failure::call("the subject's connections were to be read"))?;
-    let mut connections: BTreeSet<ConnectionId> = found.into_iter().collect();
+    let mut connections: BTreeSet<ConnectionId> = found.into_iter().map(|found| found.id).collect();
     let is_uncounted = stack.parameters.get("SubjectConnections").is_some_and(|limit| limit == "0");
     if options.scan || is_uncounted {
         connections.extend(search(&RowTable::new(dynamodb.clone(), table), &options.user, output).await?);

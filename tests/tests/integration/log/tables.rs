@@ -8,7 +8,7 @@ use shared::limits::CONNECTION_TTL_SECONDS;
 use shared::store::StoreError;
 use shared::store::log::LogTable;
 use shared::store::presence::PresenceTable;
-use shared::store::subjects::SubjectTable;
+use shared::store::subjects::{SubjectConnection, SubjectTable};
 use shared::{ConnectionId, RoomId, Subject};
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::clock::TestClock;
@@ -35,12 +35,16 @@ async fn a_subjects_connection_is_forgotten_when_its_token_or_its_longest_life_i
         clock.advance(Duration::from_millis(1));
         assert_eq!(dynamodb.raw_row("subject/alice", connection).unwrap()["expiresAt"], expires_at, "{connection}");
     }
-    let names = |connections: Vec<ConnectionId>| connections.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let names = |connections: Vec<SubjectConnection>| -> Vec<String> {
+        connections.iter().map(|connection| connection.id.to_string()).collect()
+    };
+    assert!(subjects.connections(&alice, 5).await.unwrap().iter().all(|connection| connection.is_new));
     assert_eq!(names(subjects.connections(&alice, 5).await.unwrap()), ["c1", "c2"]);
     let before = dynamodb.count("Query");
     assert_eq!(names(subjects.connections(&alice, 1).await.unwrap()), ["c1"]);
     assert_eq!(dynamodb.count("Query") - before, 1, "what is beyond the limit is not read");
-    clock.advance(Duration::from_secs(10));
+    clock.advance(Duration::from_secs(20));
+    assert!(!subjects.connections(&alice, 5).await.unwrap()[0].is_new, "its handshake is over");
     assert_eq!(names(subjects.connections(&alice, 5).await.unwrap()), ["c2"]);
     assert_eq!(names(subjects.all_connections(&alice).await.unwrap()), ["c1", "c2"]);
 }
