@@ -44,6 +44,9 @@ def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
     defaults = {name: definition["Default"] for name, definition in definitions.items()}
     before = {name: value for name, value in stack.parameters(found).items() if name in definitions}
     wanted = {**defaults, **before, **given}
+    if wanted["AccessLogs"] != "true" and "CreateApiGatewayLogRole" not in given:
+        # The role was chosen for the log, and stays for other APIs.
+        wanted["CreateApiGatewayLogRole"] = "false"
     has = before.get("Architecture", wanted["Architecture"])
     if has != wanted["Architecture"]:
         print(
@@ -110,10 +113,16 @@ def upload(s3, name: str, packaged: Path) -> str:
     return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 
 
-def release(packaged: Path, values: dict[str, str]) -> str:
-    """A hash of the code, the template and the parameters: the functions get new versions when one of them differs."""
+def release(packaged: Path, values: dict[str, str], found: dict | None) -> str:
+    """A hash of the code, the template and the parameters: the functions get new versions when one of them differs.
+
+    After an update that was rolled back it differs in any case: the functions still have the versions that it made, and
+    Lambda would make no second ones of the same.
+    """
     others = sorted((name, value) for name, value in values.items() if name != "Release")
-    return hashlib.sha256(packaged.read_bytes() + repr(others).encode()).hexdigest()[:16]
+    is_rolled_back = found and found["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    attempt = str(found["LastUpdatedTime"]) if is_rolled_back else ""
+    return hashlib.sha256(packaged.read_bytes() + repr(others).encode() + attempt.encode()).hexdigest()[:16]
 
 
 def deploy(session, asked: argparse.Namespace) -> None:
@@ -136,7 +145,7 @@ def deploy(session, asked: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         packaged = Path(folder) / "template.yaml"
         package(asked.stack, session.region_name, asked.s3_bucket, packaged)
-        values["Release"] = release(packaged, values)
+        values["Release"] = release(packaged, values, found)
         url = upload(session.client("s3"), asked.stack, packaged)
     if not stack.change(cloudformation, asked.stack, found is None, url, values, stack.tags(found) | tags, role):
         print("nothing to change")

@@ -90,7 +90,12 @@ def change(cloudformation, name: str, is_new: bool, url: str, values: dict, tags
     cloudformation.execute_change_set(ChangeSetName=change_set)
     status = wait(cloudformation, name, seen)
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        again = "What is left of it goes when you deploy again. " if is_new else "Everything is as it was before. "
+        if is_new:
+            again = "What is left of it goes when you deploy again. "
+        elif status == "UPDATE_ROLLBACK_COMPLETE":
+            again = "Everything is as it was before. "
+        else:
+            again = ""
         raise Refused(f"the stack {name} ended in {status}. {again}The first FAILED event above says why")
     return True
 

@@ -118,3 +118,9 @@ class LogRole(unittest.TestCase):
 
     def test_without_access_logs_none_is_needed(self):
         self.assertEqual(self.chosen(Aws(), AccessLogs="false"), {})
+
+    def test_a_stack_that_made_one_may_do_without_access_logs(self):
+        found = {"Parameters": [{"ParameterKey": "CreateApiGatewayLogRole", "ParameterValue": "true"}]}
+        with contextlib.redirect_stdout(io.StringIO()):
+            planned = deploy.plan(Aws(), found, {"AccessLogs": "false"})
+        self.assertEqual(planned["CreateApiGatewayLogRole"], "false")

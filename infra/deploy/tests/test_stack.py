@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import tempfile
 import unittest
 from argparse import Namespace
 from datetime import datetime
+from pathlib import Path
 from unittest import mock
 
 from scripted import Aws
@@ -161,6 +163,24 @@ class Change(Quiet):
         with self.assertRaisesRegex(Refused, "ended in UPDATE_ROLLBACK_COMPLETE. Everything is as it was before"):
             self.change(aws, is_new=False)
         self.assertEqual(self.printed.getvalue().split(maxsplit=2), ["UPDATE_FAILED", "chat", "the quota is reached\n"])
+
+
+class Releases(unittest.TestCase):
+    def test_one_differs_with_what_it_is_made_of_and_after_each_rollback(self):
+        with tempfile.NamedTemporaryFile() as packaged:
+            file = Path(packaged.name)
+
+            def released(found, **values):
+                return deploy.release(file, {"Release": "earlier", **values}, found)
+
+            complete = described("UPDATE_COMPLETE", LastUpdatedTime=NOW)["Stacks"][0]
+            back = [described("UPDATE_ROLLBACK_COMPLETE", LastUpdatedTime=NOW.replace(day=day)) for day in (1, 2)]
+            same = [released(None, A="1"), released(complete, A="1"), released(None, A="1", Release="another")]
+            self.assertEqual(len(set(same)), 1)
+            others = [released(None, A="2"), *(released(stacks["Stacks"][0], A="1") for stacks in back)]
+            file.write_text("another template")
+            others.append(released(None, A="1"))
+            self.assertEqual(len({same[0], *others}), 5)
 
 
 class Finding(Quiet):
