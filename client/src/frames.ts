@@ -121,7 +121,10 @@ export interface SyncedFrame {
   requestId?: string;
   /** Rooms that could be served. Ask for the others again. */
   rooms: Record<string, CatchUp>;
-  /** Rooms whose membership had been lost and is there again. */
+  /**
+   * Rooms whose membership had been lost, or was about to end, and is renewed; and rooms of `presence` where that was so
+   * at an earlier sync and that were not joined since.
+   */
   renewed?: string[];
   /** Rooms that the connection may not be in. */
   forbidden?: string[];

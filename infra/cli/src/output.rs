@@ -29,12 +29,6 @@ impl Output {
         Self { json }
     }
 
-    /// Whether programs read this.
-    #[must_use]
-    pub fn is_json(self) -> bool {
-        self.json
-    }
-
     /// Prints one result as a line of text or of JSON. Commands with many results print each as it is found, so that
     /// the output can be read while it grows (JSON Lines). When the reader has gone, the command goes on silently.
     pub fn item(self, value: &impl Serialize, text: impl FnOnce() -> String) {

@@ -37,7 +37,7 @@ pub struct Options {
     /// The room.
     #[arg(value_parser = parse::room)]
     room: RoomId,
-    /// Write what the log makes it: of a room whose log is older than its state, or after a deployment that kept state for the first time.
+    /// Fold the room's log into its state: for a room whose log began before it kept state.
     #[arg(long)]
     rebuild: bool,
     /// Take a key's value away: sends a removal with the version that the value has.

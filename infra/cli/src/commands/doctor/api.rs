@@ -279,3 +279,18 @@ async fn of_invocation(patient: &Patient<'_>, api: &str, function: &str) -> Resu
     let what = format!("API Gateway may not call {id}: its routes fail");
     Ok(Finding::problem(Area::Api, subject, what).remedy(patient.aws(&add)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_routes_are_those_of_the_template() {
+        let template = include_str!("../../../../template.yaml");
+        let mut routes: Vec<_> = template.lines().filter_map(|line| line.trim().strip_prefix("RouteKey: ")).collect();
+        let mut known: Vec<_> = ROUTES.iter().map(|(route, ..)| *route).collect();
+        routes.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(routes, known);
+    }
+}
