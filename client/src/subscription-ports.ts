@@ -34,7 +34,7 @@ export interface SubscriptionPorts {
   /** True if nobody wants the messages up to `seq`, so that `skipTo` will be called. */
   skims(seq: number): boolean;
   /** Hands over the answer to a beat. `renewed` means that the room's membership had been lost. */
-  compared(presence: PresenceRev | undefined, renewed: boolean): void;
+  compared(presence: PresenceRev | undefined, renewed: boolean | undefined): void;
   /**
    * Tells the end: the server refuses the room, or the client is closed, and the room `resumes` when it connects again.
    */

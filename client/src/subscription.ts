@@ -166,7 +166,7 @@ export class Subscription {
   }
 
   /** Takes the answer to a beat about members, who are not in the log. */
-  onPresence(presence: PresenceRev | undefined, renewed: boolean): void {
+  onPresence(presence: PresenceRev | undefined, renewed: boolean | undefined): void {
     if (!this.stopped) this.#ports.compared(presence, renewed);
   }
 

@@ -164,7 +164,7 @@ export class Syncer {
   #answered(link: Link, asked: Subscription[], rooms: Map<string, number>, reply: SyncedFrame, sentAt: number): void {
     const { syncAfterMs, renewed, forbidden } = reply;
     const time = now();
-    if (renewed?.length) log(this.#times.logger, "debug", "memberships renewed", { rooms: renewed });
+    if (renewed?.length) log(this.#times.logger, "debug", "rooms renewed", { rooms: renewed });
     if (link === this.#link) this.#stayAwake();
     // A map, because a room may be called `constructor`.
     const pages = new Map(Object.entries(reply.rooms));
@@ -174,9 +174,11 @@ export class Syncer {
       if (link === this.#link) this.#asked.delete(room);
       const page = pages.get(room.roomId);
       if (page) {
-        room.beat.synced(time, sentAt, syncAfterMs, page.messages.length > 0 || page.more);
+        // Until the index shows a row that was put back, messages may be missed: the beat is as near as the server says.
+        const lost = renewed?.includes(room.roomId);
+        room.beat.synced(time, sentAt, syncAfterMs, lost || page.messages.length > 0 || page.more);
         room.onSynced(rooms.get(room.roomId) ?? 0, page, crowded);
-        room.onPresence(lists.get(room.roomId), renewed?.includes(room.roomId) ?? false);
+        room.onPresence(lists.get(room.roomId), lost);
       } else if (forbidden?.includes(room.roomId)) {
         room.end(new RoomcastError("forbidden", "the room is forbidden", room));
       } else {

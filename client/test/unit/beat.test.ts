@@ -148,7 +148,28 @@ describe("the beats of a client", () => {
     await pass(100);
     expect(seen).toEqual([1, 2, 3]);
     expect(fake.world.server.renewals).toBe(1);
-    expect(logged).toContainEqual(["memberships renewed", { rooms: ["lobby"] }]);
+    expect(logged).toContainEqual(["rooms renewed", { rooms: ["lobby"] }]);
+  });
+
+  it("come again soon in a room whose row was put back, also if it only shared another's beat", async () => {
+    const { server, network } = fake.world;
+    const client = await fake.world.connected();
+    const seen: unknown[] = [];
+    client.room("quiet").on("message", ({ data }) => seen.push(data));
+    await during(Promise.all([client.room("quiet").join(), client.room("busy").join()]));
+    server.publish("quiet", [{ data: 1 }]);
+    server.publish("busy", [{ data: 1 }]);
+    // Beats come 30, 60, 120, 240 and 480 seconds after the messages, and then every 540.
+    await pass(1_400_000);
+    server.loseRow("quiet", network.last);
+    server.indexLag = () => 5_000;
+    const before = server.renewals;
+    server.publish("busy", [{ data: 2 }]);
+    while (server.renewals === before) await pass(1_000);
+    expect(syncs().at(-1)).toEqual(["busy", "quiet"]);
+    server.publish("quiet", [{ data: 2 }]);
+    await pass(40_000);
+    expect(seen).toEqual([1, 2]);
   });
 
   it("of rooms that are due at about the same time share a frame", async () => {
