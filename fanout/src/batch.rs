@@ -6,7 +6,7 @@ use shared::{
     Message,
     json::{self, FieldError},
     message::draft::{Origin, ProducerDraft},
-    queue::{Delivery, REDRIVEN, Record as QueueRecord},
+    queue::{REDRIVEN, Receipt, Record as QueueRecord},
     trace::TraceHeader,
 };
 
@@ -34,8 +34,8 @@ pub struct Group {
 pub struct Record {
     /// Its id, by which it is reported as failed.
     pub id: String,
-    /// How it was delivered.
-    pub delivery: Delivery,
+    /// How it was received.
+    pub receipt: Receipt,
     /// Whether it was sent again from the dead-letter queue.
     pub is_redriven: bool,
     /// The trace that it belongs to.
@@ -95,15 +95,15 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
         let id = record.message_id.clone().ok_or(NotARecord)?;
         let attribute = |name: &str| record.attributes.get(name).map(String::as_str);
         let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
-        let delivery = Delivery::of(record.receipt_handle.clone(), &record.attributes);
+        let receipt = Receipt::of(record.receipt_handle.clone(), &record.attributes);
         let trace = TraceHeader::sampled(attribute("AWSTraceHeader"));
         let is_redriven = attribute("MessageDeduplicationId").is_some_and(|id| id.starts_with(REDRIVEN));
         let body = record.body.unwrap_or_default();
-        let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: delivery.queued_at }) {
+        let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: receipt.queued_at }) {
             Ok(job) => job,
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
-        let record = Record { id, delivery, is_redriven, trace, job };
+        let record = Record { id, receipt, is_redriven, trace, job };
         // At most ten groups: looking through them is quicker than hashing.
         match groups.iter_mut().find(|group| group.id == group_id) {
             Some(group) => group.records.push(record),
@@ -131,9 +131,9 @@ fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, Field
 }
 
 impl Group {
-    /// How its records were delivered.
-    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> + Clone {
-        self.records.iter().map(|record| &record.delivery)
+    /// How its records were received.
+    pub fn receipts(&self) -> impl Iterator<Item = &Receipt> + Clone {
+        self.records.iter().map(|record| &record.receipt)
     }
 
     /// The group's messages, which are logged together; `None` when there are none.
@@ -142,7 +142,7 @@ impl Group {
         let messages = || self.records.iter().filter_map(|record| Some((record, record.message()?)));
         Some(log::Batch {
             messages: messages().map(|(_, message)| message.clone()).collect(),
-            redelivered: messages().any(|(record, _)| record.delivery.receives > 1 || record.is_redriven),
+            redelivered: messages().any(|(record, _)| record.receipt.receives > 1 || record.is_redriven),
             oldest: messages().map(|(record, message)| record.accepted_at(message)).min()?,
         })
     }
@@ -189,7 +189,7 @@ impl Record {
     /// it. A producer's `sentAt` in seconds would otherwise have the room's whole log searched for the message. Of one
     /// that was redriven without a `sentAt`, nothing is known but how old it may be.
     fn accepted_at(&self, message: &Message) -> u64 {
-        let queued_at = self.delivery.queued_at;
+        let queued_at = self.receipt.queued_at;
         let oldest = queued_at.saturating_sub(OLDEST);
         match message.sent_at {
             sent_at if self.is_redriven && sent_at == queued_at => oldest,
@@ -237,9 +237,9 @@ mod tests {
         let ids: Vec<Vec<&str>> =
             groups.iter().map(|group| group.records.iter().map(|record| record.id.as_str()).collect()).collect();
         assert_eq!(ids, [vec!["1", "3"], vec!["2"]]);
-        let delivery = &groups[1].records[0].delivery;
-        assert_eq!((groups[0].records[0].delivery.receives, delivery.receives), (1, 3));
-        assert_eq!((delivery.receipt_handle.as_str(), delivery.queued_at), ("handle-2", 2_000_000_000_077));
+        let receipt = &groups[1].records[0].receipt;
+        assert_eq!((groups[0].records[0].receipt.receives, receipt.receives), (1, 3));
+        assert_eq!((receipt.handle.as_str(), receipt.queued_at), ("handle-2", 2_000_000_000_077));
         let batches: Vec<_> = groups.iter().map(|group| group.messages().unwrap()).collect();
         assert_eq!((batches[0].messages.len(), batches[0].redelivered, batches[1].redelivered), (2, false, true));
     }

@@ -61,7 +61,7 @@ pub(crate) fn heads_behind(groups: &[Group], batch_size: usize, now: u64) -> Vec
         return Vec::new();
     }
     let head = |group: &Group| {
-        let first = group.deliveries().next().filter(|_| 2 * group.records.len() >= batch_size)?;
+        let first = group.receipts().next().filter(|_| 2 * group.records.len() >= batch_size)?;
         let head = Head { group: group.id.clone(), queued_at: first.queued_at, is_first: first.receives <= 1 };
         (now.saturating_sub(first.queued_at) > PATIENCE).then_some(head)
     };

@@ -54,8 +54,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let hold = Hold::new(SystemClock.unix_millis(), event.context.deadline);
         let now = self.clock.unix_millis();
         // SQS always says when it took a record; 0 means that it was not told.
-        for delivery in groups.iter().flat_map(Group::deliveries).filter(|delivery| delivery.queued_at > 0) {
-            metrics.record(QUEUE_AGE, now.saturating_sub(delivery.queued_at));
+        for receipt in groups.iter().flat_map(Group::receipts).filter(|receipt| receipt.queued_at > 0) {
+            metrics.record(QUEUE_AGE, now.saturating_sub(receipt.queued_at));
         }
         let behind = heads_behind(&groups, self.batch_size, now);
         let (gone, gone_receiver) = gone::channel();

@@ -91,7 +91,7 @@ impl Left {
     #[must_use]
     pub fn finished_handles(&self) -> Vec<String> {
         let finished = self.group.records.iter().take(self.first);
-        finished.map(|record| record.delivery.receipt_handle.clone()).collect()
+        finished.map(|record| record.receipt.handle.clone()).collect()
     }
 }
 
@@ -124,8 +124,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     /// Makes the records that stay in the queue visible again after some seconds. Those for which it fails come back
     /// when their visibility timeout is over.
     async fn postpone(&self, left: &Left, seconds: u32) {
-        let mut handles: Vec<String> =
-            left.records().iter().map(|record| record.delivery.receipt_handle.clone()).collect();
+        let mut handles: Vec<String> = left.records().iter().map(|record| record.receipt.handle.clone()).collect();
         for is_last in [false, true] {
             if handles.is_empty() {
                 return;
@@ -142,7 +141,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     }
 
     async fn process_records(&self, work: &Work, hold: Hold, invocation: &Invocation<'_>) -> Result<(), GroupError> {
-        let hold = hold.of(&self.source_queue, work.group.deliveries());
+        let hold = hold.of(&self.source_queue, work.group.receipts());
         invocation.deadline.work(hold).await?.map_err(GroupError::NotHeld)?;
         let nothing = |_| false;
         self.finish_records(work, invocation, nothing).await?;
@@ -233,7 +232,7 @@ impl Work {
     /// been received. It is the same for all its records, so that they come back together.
     fn wait(&self) -> u32 {
         let first = self.group.records.get(self.finished.get());
-        let receives = first.map_or(1, |record| record.delivery.receives.clamp(1, 16));
+        let receives = first.map_or(1, |record| record.receipt.receives.clamp(1, 16));
         let longest = u32::try_from(LONGEST_WAIT.as_secs()).unwrap_or(u32::MAX);
         (1 << (receives - 1)).min(longest)
     }
@@ -241,7 +240,7 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use shared::queue::Delivery;
+    use shared::queue::Receipt;
 
     use super::*;
 
@@ -249,8 +248,8 @@ mod tests {
     fn a_group_that_keeps_failing_is_left_alone_for_longer() {
         let wait = |receives: u32| {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
-            let delivery = Delivery { receives, ..Delivery::default() };
-            let record = Record { id: String::new(), delivery, is_redriven: false, trace: None, job };
+            let receipt = Receipt { receives, ..Receipt::default() };
+            let record = Record { id: String::new(), receipt, is_redriven: false, trace: None, job };
             Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
         };
         assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);

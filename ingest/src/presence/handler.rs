@@ -73,8 +73,8 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     /// Serves a room's ticks; says how many of them are done. The others are hidden until there is something to do for
     /// them.
     async fn serve_room(&self, room: &RoomTicks, hold: Hold, metrics: &Metrics) -> usize {
-        let deliveries = room.ticks.iter().map(|tick| &tick.delivery);
-        if let Err(error) = hold.of(&self.ticks, deliveries).await {
+        let receipts = room.ticks.iter().map(|tick| &tick.receipt);
+        if let Err(error) = hold.of(&self.ticks, receipts).await {
             tracing::warn!(room = %room.room, %error, "another consumer may have a room's ticks");
             self.hide(room, 0, wait_after_failure(room, 0)).await;
             return 0;
@@ -99,8 +99,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
 
     /// Hides ticks for so many seconds. One that cannot be hidden comes back when its visibility timeout is over.
     async fn hide(&self, room: &RoomTicks, first: usize, seconds: u32) {
-        let handles: Vec<String> =
-            room.ticks[first..].iter().map(|tick| tick.delivery.receipt_handle.clone()).collect();
+        let handles: Vec<String> = room.ticks[first..].iter().map(|tick| tick.receipt.handle.clone()).collect();
         for error in self.ticks.postpone(&handles, seconds).await.into_iter().filter_map(Result::err) {
             tracing::warn!(room = %room.room, %error, "a tick comes back after its visibility timeout");
         }
@@ -109,7 +108,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
 
 /// For how many seconds a room's ticks are hidden after the one at this place has failed: twice as long each time.
 fn wait_after_failure(room: &RoomTicks, first: usize) -> u32 {
-    let receives = room.ticks.get(first).map_or(1, |tick| tick.delivery.receives.clamp(1, 16));
+    let receives = room.ticks.get(first).map_or(1, |tick| tick.receipt.receives.clamp(1, 16));
     (1 << (receives - 1)).min(LONGEST_WAIT)
 }
 

@@ -107,7 +107,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
                 self.tell_again(room, row, kept, metrics).await?;
                 *first += place + 1;
             }
-            let is_seen = |tick: &&Tick| tick.delivery.queued_at + self.settings.delay_ms <= row.read_at;
+            let is_seen = |tick: &&Tick| tick.receipt.queued_at + self.settings.delay_ms <= row.read_at;
             *first += ticks[*first..].iter().take_while(is_seen).count();
         }
         let Some(tick) = ticks.get(*first) else { return Ok(Attempt::Over(Left::Nothing)) };
@@ -119,7 +119,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
         let mut permit = None;
         if kept.presence {
             let posts = published.as_ref().map(|row| row.connections);
-            let waited = now.saturating_sub(tick.delivery.queued_at + self.settings.delay_ms);
+            let waited = now.saturating_sub(tick.receipt.queued_at + self.settings.delay_ms);
             match self.budget.admit(posts, waited, now) {
                 Ok(given) => permit = Some(given),
                 Err(ComeBackAt(until)) => return hidden(until),

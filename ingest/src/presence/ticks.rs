@@ -5,7 +5,7 @@ use serde::Deserialize;
 use shared::{
     RoomId,
     json::{self, required},
-    queue::Delivery,
+    queue::Receipt,
 };
 
 /// A room's ticks in a batch, in their order. They are one FIFO group, so no other consumer has ticks of the room
@@ -23,8 +23,8 @@ pub struct RoomTicks {
 pub struct Tick {
     /// Its id in the queue.
     pub id: String,
-    /// How it was delivered.
-    pub delivery: Delivery,
+    /// How it was received.
+    pub receipt: Receipt,
 }
 
 /// A record that the queue cannot have delivered.
@@ -54,7 +54,7 @@ pub fn read(records: Vec<SqsMessage>) -> Result<Vec<RoomTicks>, NotATick> {
                 continue;
             }
         };
-        let tick = Tick { id, delivery: Delivery::of(record.receipt_handle, &record.attributes) };
+        let tick = Tick { id, receipt: Receipt::of(record.receipt_handle, &record.attributes) };
         match rooms.iter_mut().find(|other| other.room == room) {
             Some(other) => other.ticks.push(tick),
             None => rooms.push(RoomTicks { room, ticks: vec![tick] }),
@@ -86,8 +86,8 @@ mod tests {
             .map(|room| (room.room.as_str(), room.ticks.iter().map(|tick| tick.id.as_str()).collect()))
             .collect();
         assert_eq!(ids, [("a", vec!["1", "3"]), ("b", vec!["2"])]);
-        let Delivery { receipt_handle, receives, queued_at, .. } = &rooms[0].ticks[0].delivery;
-        assert_eq!((*receives, *queued_at, receipt_handle.as_str()), (2, 77, "h"));
+        let Receipt { handle, receives, queued_at, .. } = &rooms[0].ticks[0].receipt;
+        assert_eq!((*receives, *queued_at, handle.as_str()), (2, 77, "h"));
         assert!(read(vec![serde_json::from_value(json!({"body": "{}"})).unwrap()]).is_err());
     }
 }

@@ -2,10 +2,10 @@
 
 mod batch;
 mod dead_letter;
-mod delivery;
 pub mod ephemeral;
 mod error;
 pub mod eventbridge;
+mod receipt;
 pub mod sqs;
 
 use std::future::Future;
@@ -15,8 +15,8 @@ use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_sqs::operation::send_message::SendMessageError;
 
 pub use dead_letter::REASON;
-pub use delivery::{Delivery, Hold};
 pub use error::QueueError;
+pub use receipt::{Hold, Receipt};
 
 use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};
 
