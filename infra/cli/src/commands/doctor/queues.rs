@@ -119,6 +119,15 @@ const QUEUES: [Expected; 8] = [
     },
 ];
 
+/// The seconds for which queues keep messages, where the template says so: SQS's own are four days.
+const RETENTION: [(&str, &str); 5] = [
+    ("PresenceQueue", "86400"),
+    ("EphemeralQueue", "60"),
+    ("DeadLetterQueue", "1209600"),
+    ("EventQueue", "1209600"),
+    ("RelayFailureQueue", "1209600"),
+];
+
 /// Queues that a stack may do without.
 const OPTIONAL: [&str; 3] = ["PresenceQueue", "EphemeralQueue", "UnmatchedQueue"];
 
@@ -153,9 +162,16 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
                 attributes = json!({ "FifoQueue": "true", "DeduplicationScope": "messageGroup",
                     "FifoThroughputLimit": "perMessageGroupId" });
             }
+            if let Some((_, seconds)) = RETENTION.iter().find(|(queue, _)| *queue == id) {
+                attributes["MessageRetentionPeriod"] = json!(seconds);
+            }
+            if let Some(key) = patient.stack.parameters.get("KmsKeyArn").filter(|key| !key.is_empty()) {
+                attributes["KmsMasterKeyId"] = json!(key);
+            }
             let attributes = quoted_json(&attributes);
             let mend = format!("sqs create-queue --queue-name {name} --attributes {attributes}");
-            let what = "the queue is gone: make it anew, then run this again for the rest of its attributes";
+            let what = "the queue is gone: make it anew, then run this again for the rest of its attributes; the template \
+                        has the policy by which it refuses calls without TLS";
             return vec![Finding::problem(Area::Queues, id, what).remedy(patient.aws(&mend))];
         }
         Err(error) => return vec![unanswered(Area::Queues, id, error)],
@@ -308,6 +324,25 @@ impl Queue<'_> {
                 finding("records wait: see which rooms are behind").remedy(roomcast("stats"))
             }
             Waiting::Work => Finding::ok(Area::Queues, subject, format!("{waiting} wait, {in_flight} in flight")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_made_anew_keeps_messages_as_long_as_the_templates() {
+        let template = include_str!("../../../../template.yaml");
+        for queue in &QUEUES {
+            let resource = template.split(&format!("\n  {}:\n", queue.id)).nth(1).unwrap();
+            let resource = resource.split("\n\n").next().unwrap();
+            let said = resource.lines().find_map(|line| line.trim().strip_prefix("MessageRetentionPeriod: "));
+            // A parameter says how long unmatched events are kept.
+            let said = said.filter(|said| !said.starts_with('!'));
+            let known = RETENTION.iter().find(|(id, _)| *id == queue.id).map(|(_, seconds)| *seconds);
+            assert_eq!(said, known, "{}", queue.id);
         }
     }
 }
