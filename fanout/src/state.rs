@@ -113,7 +113,7 @@ impl<C: Clock> StateWriter<C> {
         metrics.add(STATE_SUPERSEDED, count(Put::Superseded));
         metrics.add(STATE_REAPPLIED, again as u64);
         put.into_iter().collect::<Result<Vec<_>, _>>()?;
-        log.state_is_written_to(room, through);
+        log.note_state_written_to(room, through);
         Ok(())
     }
 }

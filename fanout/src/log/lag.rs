@@ -71,7 +71,7 @@ impl Lag {
     pub(super) fn extend(&mut self, entries: &[LogEntry]) {
         let (Some(first), Some(newest)) = (entries.first(), entries.last()) else { return };
         self.read_from.get_or_insert(first.seq());
-        self.is_complete_to(newest.state_complete_to());
+        self.note_complete_to(newest.state_complete_to());
         self.add(entries);
     }
 
@@ -83,7 +83,7 @@ impl Lag {
         let complete_to = self.state_at(head, first.seq());
         // Entries without `stateAt` leave state as complete as it was.
         let is_complete = last.state_at.is_none();
-        self.is_complete_to(if is_complete { last.seq() } else { complete_to });
+        self.note_complete_to(if is_complete { last.seq() } else { complete_to });
     }
 
     fn add(&mut self, entries: &[LogEntry]) {
@@ -93,18 +93,18 @@ impl Lag {
     }
 
     /// Notes that state is complete up to a number.
-    pub(super) fn is_complete_to(&mut self, seq: u64) {
+    pub(super) fn note_complete_to(&mut self, seq: u64) {
         self.complete_to = self.complete_to.max(seq);
         self.messages.retain(|logged| logged.seq > self.complete_to);
     }
 
     /// Notes that this environment has written the keys that state lacked, up to a number.
-    pub(super) fn is_written_to(&mut self, seq: u64) {
+    pub(super) fn note_written_to(&mut self, seq: u64) {
         let first = self.complete_to + 1;
         if seq >= first {
             let start = if self.written.end == first { self.written.start } else { first };
             self.written = start..seq + 1;
-            self.is_complete_to(seq);
+            self.note_complete_to(seq);
         }
     }
 
@@ -118,11 +118,11 @@ impl Lag {
     /// The number up to which state is complete, when the log ends with `head` and the next number is `next`.
     pub(super) fn state_at(&self, head: Option<u64>, next: u64) -> u64 {
         // There is nothing between the head and the next number.
-        if self.is_none(head) { next.saturating_sub(1) } else { self.complete_to }
+        if self.lacks_nothing(head) { next.saturating_sub(1) } else { self.complete_to }
     }
 
     /// Whether state lacks nothing of a log that ends with `head`.
-    pub(super) fn is_none(&self, head: Option<u64>) -> bool {
+    pub(super) fn lacks_nothing(&self, head: Option<u64>) -> bool {
         head.is_none_or(|head| self.complete_to >= head)
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_complete_stays_so() {
         let mut lag = Lag::from_latest(&page(&[entry(8, true, Some(5))], true));
-        lag.is_complete_to(8);
+        lag.note_complete_to(8);
         assert_eq!((told(&lag, 8), lag.state_at(Some(8), 9)), (None, 8));
         // An environment that did not know it has appended.
         lag.extend(&[entry(9, true, Some(5)), entry(10, true, Some(5))]);
@@ -221,16 +221,16 @@ mod tests {
     fn what_was_written_here_is_not_what_the_log_says_is_complete() {
         let mut lag = Lag::from_latest(&page(&[entry(8, true, Some(5))], true));
         assert_eq!(lag.written(), 0..0);
-        lag.is_written_to(8);
+        lag.note_written_to(8);
         lag.extend_with_own(Some(8), &[entry(9, true, Some(8))]);
-        lag.is_written_to(9);
+        lag.note_written_to(9);
         assert_eq!(lag.written(), 6..10);
         // Another environment has written up to 12.
         lag.extend(&[entry(10, true, Some(9)), entry(11, true, Some(9)), entry(13, true, Some(12))]);
         assert_eq!(lag.written(), 6..10);
-        lag.is_written_to(13);
+        lag.note_written_to(13);
         assert_eq!(lag.written(), 13..14);
-        lag.is_written_to(13);
+        lag.note_written_to(13);
         assert_eq!(lag.written(), 13..14);
     }
 

@@ -273,8 +273,8 @@ impl<C: Clock> LogWriter<C> {
     }
 
     /// Notes that this environment has written the keys that a room's state lacked, up to a number.
-    pub fn state_is_written_to(&self, room: &RoomId, seq: u64) {
-        self.tails.borrow_mut().state_is_written_to(room, seq);
+    pub fn note_state_written_to(&self, room: &RoomId, seq: u64) {
+        self.tails.borrow_mut().note_state_written_to(room, seq);
     }
 
     /// What is written next; `None` while another writer is starting the log.

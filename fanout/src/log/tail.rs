@@ -166,7 +166,7 @@ impl Tail {
     #[must_use]
     pub fn state_at(&self, next: u64, has_keys: bool) -> Option<u64> {
         let head = self.head.map(|head| head.seq);
-        (has_keys || !self.lag.is_none(head)).then(|| self.lag.state_at(head, next))
+        (has_keys || !self.lag.lacks_nothing(head)).then(|| self.lag.state_at(head, next))
     }
 
     /// The messages that the room's state may lack.
@@ -176,8 +176,8 @@ impl Tail {
     }
 
     /// Notes that this environment has written the keys that the room's state lacked, up to a number.
-    pub fn state_is_written_to(&mut self, seq: u64) {
-        self.lag.is_written_to(seq);
+    pub fn note_state_written_to(&mut self, seq: u64) {
+        self.lag.note_written_to(seq);
     }
 
     /// The numbers whose keys this environment has written to the state itself.

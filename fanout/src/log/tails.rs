@@ -28,9 +28,9 @@ impl Tails {
 
     /// Notes that this environment has written the keys that a room's state lacked, up to a number, if the room's tail
     /// is remembered.
-    pub(super) fn state_is_written_to(&mut self, room: &RoomId, seq: u64) {
+    pub(super) fn note_state_written_to(&mut self, room: &RoomId, seq: u64) {
         if let Some(tail) = self.tails.peek_mut(room) {
-            tail.state_is_written_to(seq);
+            tail.note_state_written_to(seq);
         }
     }
 
