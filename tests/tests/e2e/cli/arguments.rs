@@ -30,9 +30,12 @@ pub(crate) async fn bad_arguments_are_refused_with_their_limit(stacks: &Stacks) 
         assert!(said.err.contains(told), "{words:?}: {said:?}");
         assert!(said.out.is_empty(), "{words:?}: {said:?}");
     }
-    let said = roomcast_reading(stack, &["publish", "cli:bad", "--json-lines"], "1\n{\n").await.ended_with(2);
-    assert!(said.err.contains("line 2: is no JSON"), "{said:?}");
-    assert_eq!(said.out.lines().count(), 1, "the line before it is sent: {said:?}");
+    let publish = ["publish", "cli:bad", "--json-lines", "--id", "bad"];
+    let said = roomcast_reading(stack, &publish, "{\n1\n").await.ended_with(2);
+    assert!(said.err.contains("line 1: is no JSON") && said.out.is_empty(), "{said:?}");
+    let said = roomcast_reading(stack, &publish, "1\n{\n").await.ended_with(1);
+    assert!(said.err.contains("line 2: is no JSON") && said.err.contains("--id bad --from-line 2"), "{said:?}");
+    assert_eq!(said.out, "bad-1\n", "the line before it is sent: {said:?}");
 }
 
 pub(crate) async fn a_stack_that_is_not_there_is_said_to_be_missing(stacks: &Stacks) {
