@@ -318,6 +318,8 @@ async fn a_subject_has_as_many_connections_as_it_may_have() {
     session.invoke(&events::disconnect("1=", "alice")).await;
     assert_eq!((open("5=").await, open("6=").await), (200, 429));
     connections.close("2=");
+    let later = ConnectionRow::new("subject/alice", "2=").joined_at + 24 * 60 * 60 * 1_000;
+    dynamodb.seed([ConnectionRow { joined_at: later, ..ConnectionRow::new("subject/alice", "2=") }]);
     assert_eq!(open("6=").await, 429, "its handshake may be under way, of which the API says the same");
     dynamodb.seed([ConnectionRow::new("subject/alice", "2=")]);
     assert_eq!(open("6=").await, 200);

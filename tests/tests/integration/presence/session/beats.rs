@@ -90,14 +90,19 @@ async fn a_member_that_comes_back_after_its_lease_is_told() {
     assert_eq!(world.row("ann-1=", "chat:1")["data"], "1");
 }
 
+/// A member joins a room with a list, and loses its row.
+async fn lose_row(world: &World, room: &str) {
+    world.enter("ann-1=", room, json!(1)).await;
+    world.publish(room, 1, 1, None);
+    world.pass(1);
+    world.dynamodb.delete_row("ann-1=", room);
+}
+
 #[tokio::test]
 async fn a_row_that_is_put_anew_is_no_members_unless_everybody_counts() {
     let world = World::new();
     for (room, counted) in [("chat:1", false), ("shop:1", true), ("both:1", true)] {
-        world.enter("ann-1=", room, json!(1)).await;
-        world.publish(room, 1, 1, None);
-        world.pass(1);
-        world.dynamodb.delete_row("ann-1=", room);
+        lose_row(&world, room).await;
         let synced = world.sync("ann-1=", &[room]).await;
         assert_eq!((&synced.reply["renewed"], synced.ticks), (&json!([room]), (u64::from(counted), 0)));
         let row = world.row("ann-1=", room);
@@ -113,10 +118,7 @@ async fn a_row_that_is_put_anew_is_no_members_unless_everybody_counts() {
 async fn a_member_that_lost_its_row_is_told_until_it_joins_again() {
     let world = World::new();
     for room in ["chat:1", "both:1"] {
-        world.enter("ann-1=", room, json!(1)).await;
-        world.publish(room, 1, 1, None);
-        world.pass(1);
-        world.dynamodb.delete_row("ann-1=", room);
+        lose_row(&world, room).await;
         for _ in 0..3 {
             let synced = world.ask("ann-1=", asking(&[room], &[room])).await;
             assert_eq!(synced.reply["renewed"], json!([room]));
@@ -135,10 +137,7 @@ async fn a_member_that_lost_its_row_is_told_until_it_joins_again() {
 async fn a_row_that_was_put_back_twice_is_told_of() {
     let world = World::new();
     for room in ["chat:1", "both:1"] {
-        world.enter("ann-1=", room, json!(1)).await;
-        world.publish(room, 1, 1, None);
-        world.pass(1);
-        world.dynamodb.delete_row("ann-1=", room);
+        lose_row(&world, room).await;
         world.dynamodb.fault(Rule::on("PutItem", Fault::DropAfter).times(1));
         let synced = world.ask("ann-1=", asking(&[room], &[room])).await;
         assert_eq!(synced.reply["renewed"], json!([room]));
