@@ -94,7 +94,7 @@ impl Letter {
         let body = message.body.clone().unwrap_or_default();
         let json: Value = serde_json::from_str(&body).unwrap_or_default();
         let kind = kind_of(&json);
-        // A message without an id of its own has that of its record.
+        // A message without an id of its own has that of its record: the letter's, if SQS has moved it.
         let content = if kind == Kind::Event { &json["detail"] } else { &json };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let id = text(&content["id"]).or_else(|| text(&json["id"]));
