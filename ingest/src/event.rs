@@ -2,7 +2,7 @@
 //! at them after this.
 
 use aws_lambda_events::apigw::{ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext};
-use shared::ConnectionId;
+use shared::{ConnectionId, RoomId, store::connections::Joining};
 
 use crate::grant::Grant;
 
@@ -43,6 +43,32 @@ pub struct Frame {
     pub message_id: String,
     /// The frame's text; `None` for a binary frame.
     pub body: Option<String>,
+}
+
+/// A connection, and what its subject may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The connection.
+    pub connection: &'a ConnectionId,
+    /// Its grant.
+    pub grant: &'a Grant,
+}
+
+impl<'a> Caller<'a> {
+    /// The caller as who joins a room.
+    #[must_use]
+    pub fn joining(self, room: &'a RoomId) -> Joining<'a> {
+        let Self { connection, grant } = self;
+        Joining { connection, room, subject: &grant.subject, ends_at: grant.ends_at() }
+    }
+}
+
+impl Frame {
+    /// The sender.
+    #[must_use]
+    pub fn caller(&self) -> Caller<'_> {
+        Caller { connection: &self.connection, grant: &self.grant }
+    }
 }
 
 /// An event that is not one of a WebSocket API with our authorizer: the function is wired wrongly.

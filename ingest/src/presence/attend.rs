@@ -14,11 +14,7 @@ use shared::{
     clock::Clock,
     frame::server::PresenceStanding,
     queue::Queue,
-    store::{
-        StoreError,
-        connections::{ConnectionTable, KnownRow},
-        presence::{PresenceTable, Standing},
-    },
+    store::{StoreError, connections::KnownRow, presence::Standing},
 };
 
 use super::membership::Presence;
@@ -49,7 +45,6 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// presence the client wants to know. What fails is left out, and done by the next `sync`.
     pub async fn attend(
         &self,
-        (connections, table): (&ConnectionTable<C>, &PresenceTable<C>),
         connection: &ConnectionId,
         rows: &HashMap<&RoomId, &KnownRow>,
         asked: Option<&BTreeSet<RoomId>>,
@@ -59,9 +54,13 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
             rows.iter().filter(|(_, row)| row.present_until.is_some()).map(|(room, _)| *room).collect();
         let looked_at: BTreeSet<_> = present.iter().copied().chain(asked.into_iter().flatten()).collect();
         let standings = async {
-            if looked_at.is_empty() { Ok(HashMap::new()) } else { table.standings(looked_at.iter().copied()).await }
+            if looked_at.is_empty() {
+                Ok(HashMap::new())
+            } else {
+                self.published.standings(looked_at.iter().copied()).await
+            }
         };
-        let renewals = self.renew_leases(connections, connection, rows, now_millis / 1_000);
+        let renewals = self.renew_leases(connection, rows, now_millis / 1_000);
         let (standings, mut attended) = join(standings, renewals).await;
         match standings {
             Ok(standings) => {
@@ -91,13 +90,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         standing.is_none_or(|standing| standing.read_at + self.rooms.lease_seconds * 500 <= now_millis)
     }
 
-    async fn renew_leases(
-        &self,
-        connections: &ConnectionTable<C>,
-        connection: &ConnectionId,
-        rows: &HashMap<&RoomId, &KnownRow>,
-        now: u64,
-    ) -> Attended {
+    async fn renew_leases(&self, connection: &ConnectionId, rows: &HashMap<&RoomId, &KnownRow>, now: u64) -> Attended {
         let lease = self.rooms.lease_seconds;
         let renewals = rows.iter().filter_map(|(room, row)| {
             // Where lifecycle events count everybody, rows count, too, that were put before the room had such events.
@@ -106,8 +99,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
             // A connection is present no longer than its row lasts, so such a lease cannot be renewed.
             let is_due = until <= now + lease * 3 / 5 && until < row.expires_at.min(now + lease);
             is_due.then_some(async move {
-                let how = (None, also_absent);
-                (*room, until, connections.stay_present(connection, room, **row, lease, how).await)
+                (*room, until, self.connections.renew_lease(connection, room, row, lease, also_absent).await)
             })
         });
         let mut attended = Attended::default();

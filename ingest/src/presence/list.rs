@@ -13,13 +13,10 @@ use shared::{
     },
     presence::{ListedMember, Listing, Members},
     queue::Queue,
-    store::{
-        StoreError,
-        presence::{PresenceRow, PresenceTable},
-    },
+    store::{StoreError, presence::PresenceRow},
 };
 
-use super::{membership::Presence, recent::Recent};
+use super::membership::Presence;
 use crate::catch_up::ReplyBudget;
 
 /// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with
@@ -54,45 +51,45 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// When the table does not answer, or throttles.
     pub async fn list_for(
         &self,
-        table: &PresenceTable<C>,
         room: &RoomId,
         subject: &Subject,
         listing: Option<&Listing>,
     ) -> Result<Option<JoinedList>, StoreError> {
         let Some(Listing { data }) = listing.filter(|_| self.rooms.listed.matches(room)) else { return Ok(None) };
         let oneself = ListedMember { id: subject.as_str().to_owned(), data: data.clone() };
-        Ok(Some(JoinedList { published: table.get(room).await?, oneself }))
+        Ok(Some(JoinedList { published: self.published.get(room).await?, oneself }))
     }
-}
 
-/// A page of a room's members after a subject, and whether it is part of the published list; without a list, it is read
-/// from the index. `rev` is the version of an earlier page: the list is of that version or a later one.
-///
-/// # Errors
-/// When the table does not answer, or throttles.
-pub async fn page_of(
-    (table, recent): (&PresenceTable<impl Clock>, &Recent<impl Clock>),
-    room: &RoomId,
-    (after, rev): (Option<&str>, Option<u64>),
-    limit: u32,
-) -> Result<(MemberList, bool), StoreError> {
-    // A further page without a `rev` must be of the newest list.
-    let is_first = after.is_none_or(str::is_empty);
-    let rev = rev.or(is_first.then_some(0));
-    let Some(row) = recent.get(table, room, rev).await? else {
-        return Ok((MemberList { rev: 0, count: 0, members: Some(Vec::new()), next: None }, true));
-    };
-    let PresenceRow { rev, count, .. } = *row;
-    let (members, next) = if let Some(members) = &row.members {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = members.range::<str, _>((start, Bound::Unbounded));
-        cut(rest.map(|(id, data)| ListedMember { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
-    } else {
-        let look = table.listed_after(room, after, limit).await?;
-        let (members, next) = cut(look.members.into_iter(), limit, PAGE_BYTES);
-        (members, next.or(look.next))
-    };
-    Ok((MemberList { rev, count, members: Some(members), next }, row.members.is_some()))
+    /// A page of a room's members after a subject, and whether it is part of the published list; without a list, it is
+    /// read from the index. `rev` is the version of an earlier page: the list is of that version or a later one.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles.
+    pub async fn page(
+        &self,
+        room: &RoomId,
+        after: Option<&str>,
+        rev: Option<u64>,
+        limit: u32,
+    ) -> Result<(MemberList, bool), StoreError> {
+        // A further page without a `rev` must be of the newest list.
+        let is_first = after.is_none_or(str::is_empty);
+        let rev = rev.or(is_first.then_some(0));
+        let Some(row) = self.recent.get(&self.published, room, rev).await? else {
+            return Ok((MemberList { rev: 0, count: 0, members: Some(Vec::new()), next: None }, true));
+        };
+        let PresenceRow { rev, count, .. } = *row;
+        let (members, next) = if let Some(members) = &row.members {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rest = members.range::<str, _>((start, Bound::Unbounded));
+            cut(rest.map(|(id, data)| ListedMember { id: id.clone(), data: data.clone() }), limit, PAGE_BYTES)
+        } else {
+            let look = self.published.listed_after(room, after, limit).await?;
+            let (members, next) = cut(look.members.into_iter(), limit, PAGE_BYTES);
+            (members, next.or(look.next))
+        };
+        Ok((MemberList { rev, count, members: Some(members), next }, row.members.is_some()))
+    }
 }
 
 impl JoinedList {

@@ -12,11 +12,12 @@ use shared::{
     store::{
         StoreError,
         connections::{ConnectionTable, KnownRow, Membership},
+        presence::PresenceTable,
     },
 };
 
-use super::tick::Ticks;
-use crate::grant::Grant;
+use super::{recent::Recent, tick::Ticks};
+use crate::{event::Caller, tables::Tables};
 
 /// The rooms that have presence or lifecycle events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,15 +61,32 @@ pub enum Renewal {
 pub struct Presence<C, Q> {
     /// The rooms that have it.
     pub rooms: PresenceRooms,
+    pub(super) connections: ConnectionTable<C>,
+    pub(super) published: PresenceTable<C>,
+    pub(super) recent: Recent<C>,
     ticks: Ticks<C, Q>,
 }
 
-impl<C: Clock, Q: Queue> Presence<C, Q> {
-    /// Presence in these rooms; `ticks` tells of changes.
-    pub fn new(rooms: PresenceRooms, ticks: Ticks<C, Q>) -> Self {
-        Self { rooms, ticks }
+impl<C: Clock + Clone, Q: Queue> Presence<C, Q> {
+    /// Presence in no rooms.
+    pub fn none(tables: &Tables<C>, clock: C) -> Self {
+        Self {
+            rooms: PresenceRooms::default(),
+            connections: tables.connections.clone(),
+            published: tables.presence.clone(),
+            recent: Recent::new(clock.clone()),
+            ticks: Ticks::new(None, clock),
+        }
     }
 
+    /// The same in these rooms; `ticks` tells of changes.
+    #[must_use]
+    pub fn in_rooms(self, rooms: PresenceRooms, ticks: Ticks<C, Q>) -> Self {
+        Self { rooms, ticks, ..self }
+    }
+}
+
+impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// Sends a tick to those of some rooms that are among [`Self::rooms`]: somebody may have come or gone.
     pub async fn tick(&self, rooms: impl IntoIterator<Item = RoomId>, metrics: &Metrics) {
         let rooms: BTreeSet<_> = rooms.into_iter().filter(|room| self.rooms.include(room)).collect();
@@ -83,25 +101,19 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
-    pub async fn put(
-        &self,
-        connections: &ConnectionTable<C>,
-        (connection, grant): (&ConnectionId, &Grant),
-        room: &RoomId,
-        listing: Option<&Listing>,
-    ) -> Result<bool, StoreError> {
-        let (subject, ends_at) = (&grant.subject, grant.ends_at());
+    pub async fn put(&self, caller: Caller<'_>, room: &RoomId, listing: Option<&Listing>) -> Result<bool, StoreError> {
+        let joining = caller.joining(room);
         let has_list = self.rooms.listed.matches(room);
         let listing = listing.filter(|_| has_list);
         if listing.is_some() || self.rooms.lifecycle.matches(room) {
             let membership = Membership { lease_seconds: self.rooms.lease_seconds, listing };
-            connections.join_as_present(connection, room, subject, ends_at, membership).await?;
+            self.connections.join_as_present(joining, membership).await?;
             return Ok(true);
         }
         if has_list {
-            return connections.join_as_absent(connection, room, subject, ends_at).await;
+            return self.connections.join_as_absent(joining).await;
         }
-        connections.join(connection, room, subject, ends_at).await?;
+        self.connections.join(joining).await?;
         Ok(false)
     }
 
@@ -112,15 +124,14 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// As [`Self::put`].
     pub async fn take_out(
         &self,
-        connections: &ConnectionTable<C>,
         connection: &ConnectionId,
         room: &RoomId,
         changed: &mut BTreeSet<RoomId>,
     ) -> Result<(), StoreError> {
         if !self.rooms.include(room) {
-            return connections.leave(connection, room).await;
+            return self.connections.leave(connection, room).await;
         }
-        let left = connections.leave_as_present(connection, room).await;
+        let left = self.connections.leave_as_present(connection, room).await;
         if left.as_ref().copied().unwrap_or(true) {
             changed.insert(room.clone());
         }
@@ -134,27 +145,23 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// As [`Self::put`].
     pub async fn renew(
         &self,
-        connections: &ConnectionTable<C>,
-        (connection, grant): (&ConnectionId, &Grant),
+        caller: Caller<'_>,
         room: &RoomId,
-        (row, now_seconds): (Option<KnownRow>, u64),
+        row: Option<KnownRow>,
+        now_seconds: u64,
     ) -> Result<Renewal, StoreError> {
-        let (subject, ends_at, lease_seconds) = (&grant.subject, grant.ends_at(), self.rooms.lease_seconds);
+        let (joining, lease_seconds) = (caller.joining(room), self.rooms.lease_seconds);
         if !self.rooms.include(room) {
-            connections.join(connection, room, subject, ends_at).await?;
+            self.connections.join(joining).await?;
             return Ok(Renewal::Done { is_changed: false });
         }
-        if let Some(row) = row
-            && let Some(present_until) = row.present_until
+        if let Some(present_until) = row.and_then(|row| row.present_until)
+            && self.connections.renew_present(joining, lease_seconds).await?
         {
-            let how = (Some(ends_at), false);
-            if connections.stay_present(connection, room, row, lease_seconds, how).await? {
-                return Ok(Renewal::Done { is_changed: present_until <= now_seconds });
-            }
+            return Ok(Renewal::Done { is_changed: present_until <= now_seconds });
         }
         let is_counted = self.rooms.lifecycle.matches(room);
-        let counted_for = is_counted.then_some(lease_seconds);
-        let is_put = connections.put_back(connection, room, subject, ends_at, counted_for).await?;
+        let is_put = self.connections.put_back(joining, is_counted.then_some(lease_seconds)).await?;
         Ok(if is_put { Renewal::Done { is_changed: is_counted } } else { Renewal::Needless })
     }
 }

@@ -2,37 +2,44 @@
 //! sweep or TTL.
 
 use futures::future::{OptionFuture, join};
-use shared::{ConnectionId, RoomId, Subject, clock::Clock, metrics::Metrics, queue::Queue, store::StoreError};
+use shared::{
+    ConnectionId, RoomId, Subject,
+    clock::Clock,
+    metrics::{Metrics, names::DISCONNECTS},
+    queue::Queue,
+    store::StoreError,
+};
 
-use crate::{presence::membership::Presence, response::RouteError, tables::Tables};
+use super::SessionRoutes;
+use crate::response::RouteError;
 
-/// Takes the connection out of all its rooms, and out of its subject's connections.
-///
-/// # Errors
-/// When the table does not answer.
-pub async fn disconnect<C: Clock>(
-    tables: &Tables<C>,
-    (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
-    connection: &ConnectionId,
-    subject: Option<&Subject>,
-) -> Result<(), RouteError> {
-    let of_subject: OptionFuture<_> = subject.map(|subject| tables.subjects.remove(subject, connection)).into();
-    let (left, of_subject) = join(leave_all(tables, (presence, metrics), connection), of_subject).await;
-    left?;
-    of_subject.transpose()?;
-    Ok(())
-}
+impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
+    /// Takes the connection out of all its rooms and, where they are counted, out of its subject's connections.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn disconnect(
+        &self,
+        connection: &ConnectionId,
+        subject: Option<&Subject>,
+        metrics: &Metrics,
+    ) -> Result<(), RouteError> {
+        metrics.add(DISCONNECTS, 1);
+        let counted = subject.filter(|_| self.limits.connections.is_some());
+        let uncounted: OptionFuture<_> = counted.map(|subject| self.tables.subjects.remove(subject, connection)).into();
+        let (left, uncounted) = join(self.leave_all(connection, metrics), uncounted).await;
+        left?;
+        uncounted.transpose()?;
+        Ok(())
+    }
 
-async fn leave_all<C: Clock>(
-    tables: &Tables<C>,
-    (presence, metrics): (&Presence<C, impl Queue>, &Metrics),
-    connection: &ConnectionId,
-) -> Result<(), StoreError> {
-    let rooms = tables.connections.rooms(connection).await?;
-    let left = tables.connections.leave_rooms(connection, &rooms).await;
-    // Ticks are sent for all rooms, even if some could not be left: it is not known which, and a needless tick does no
-    // harm.
-    let was_present = rooms.iter().filter(|row| row.is_present);
-    presence.tick(was_present.filter_map(|row| RoomId::parse(&row.room).ok()), metrics).await;
-    left
+    async fn leave_all(&self, connection: &ConnectionId, metrics: &Metrics) -> Result<(), StoreError> {
+        let rooms = self.tables.connections.rooms(connection).await?;
+        let left = self.tables.connections.leave_rooms(connection, &rooms).await;
+        // Ticks are sent for all rooms, even if some could not be left: it is not known which, and a needless tick does
+        // no harm.
+        let was_present = rooms.iter().filter(|row| row.is_present);
+        self.presence.tick(was_present.filter_map(|row| RoomId::parse(&row.room).ok()), metrics).await;
+        left
+    }
 }

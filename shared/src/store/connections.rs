@@ -85,6 +85,19 @@ pub struct ConnectionTable<C> {
     clock: C,
 }
 
+/// Who joins which room.
+#[derive(Clone, Copy, Debug)]
+pub struct Joining<'a> {
+    /// The connection that joins.
+    pub connection: &'a ConnectionId,
+    /// The room.
+    pub room: &'a RoomId,
+    /// The connection's subject.
+    pub subject: &'a Subject,
+    /// When the connection ends at the latest, in seconds since the Unix epoch.
+    pub ends_at: u64,
+}
+
 impl<C: Clock> ConnectionTable<C> {
     /// The table with this name; its room index has the usual one.
     pub fn new(client: Client, table: &str, clock: C) -> Self {
@@ -97,20 +110,12 @@ impl<C: Clock> ConnectionTable<C> {
         Self { room_index: index.into(), ..self }
     }
 
-    /// Puts a connection into a room, until `ends_at` at the latest, in seconds since the Unix epoch; again is fine. A
-    /// throttled write is tried again by the SDK, as often as any call.
+    /// Puts a connection into a room; again is fine. A throttled write is tried again by the SDK, as often as any call.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
-    pub async fn join(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-        ends_at: u64,
-    ) -> Result<(), StoreError> {
-        let put = self.put_of(connection, room, subject, self.expiry(ends_at));
-        put.send().await.map_err(StoreError::of_call(PUT))?;
+    pub async fn join(&self, joining: Joining<'_>) -> Result<(), StoreError> {
+        self.put_of(joining).send().await.map_err(StoreError::of_call(PUT))?;
         Ok(())
     }
 
@@ -119,13 +124,7 @@ impl<C: Clock> ConnectionTable<C> {
         ends_at.min(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS)
     }
 
-    fn put_of(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-        expires_at: u64,
-    ) -> PutItemFluentBuilder {
+    fn put_of(&self, Joining { connection, room, subject, ends_at }: Joining<'_>) -> PutItemFluentBuilder {
         self.client
             .put_item()
             .table_name(&*self.table)
@@ -134,7 +133,7 @@ impl<C: Clock> ConnectionTable<C> {
             .item("userId", text(subject.as_str()))
             .item("joinedAt", number(self.clock.unix_millis()))
             .item("slot", number(connection.slot()))
-            .item("expiresAt", number(expires_at))
+            .item("expiresAt", number(self.expiry(ends_at)))
     }
 
     /// The rows of a connection in some rooms, given in ascending order, and perhaps those in rooms between them.

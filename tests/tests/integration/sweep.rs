@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 use shared::metrics::Metrics;
 use shared::metrics::names::{EXAMINED, SWEPT, TICKS_SENT};
-use shared::store::connections::ConnectionTable;
+use shared::store::connections::{ConnectionTable, Joining};
 use shared::store::scan::RowTable;
 use shared::store::sweep::SweepPosition;
 use shared::{
@@ -22,7 +22,7 @@ use shared::{
 };
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::aws_sdk::sdk_config;
-use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::connections_server::{ConnectionsServer, Script, Scripted};
 use testkit::dynamodb::{CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
 use testkit::fifo_queue::FifoQueue;
 
@@ -122,7 +122,7 @@ async fn rows_of_a_gone_connection_go_after_its_second_410_whatever_the_number_o
 #[tokio::test]
 async fn a_connection_that_is_said_once_to_be_gone_keeps_its_rows() {
     let world = World::new([ConnectionRow::new("false=", "a")]);
-    world.server.script_gets("false=", Script::queue([Outcome::gone()]));
+    world.server.script_gets("false=", Script::queue([Scripted::gone()]));
     assert_eq!(world.swept(SETTINGS).await.unwrap().gone, 0);
     assert_eq!((world.connections(), world.gets("false=")), (vec!["false=".to_owned()], 2));
 }
@@ -145,7 +145,9 @@ async fn a_row_that_was_put_again_since_it_was_read_stays() {
     let page = world.table().page(None, 10).await.unwrap();
     let connections = ConnectionTable::new(world.client(), CONNECTIONS_TABLE, SystemClock);
     let (room, subject) = (RoomId::parse("a").unwrap(), Subject::parse("alice").unwrap());
-    connections.join(&ConnectionId::new("back="), &room, &subject, now() + 60).await.unwrap();
+    let connection = &ConnectionId::new("back=");
+    let joining = Joining { connection, room: &room, subject: &subject, ends_at: now() + 60 };
+    connections.join(joining).await.unwrap();
     for row in &page.rows {
         assert_eq!(world.table().remove(row).await.unwrap(), row.connection.as_str() == "gone=");
         // A second removal of the same row is no error.
@@ -158,12 +160,12 @@ async fn a_row_that_was_put_again_since_it_was_read_stays() {
 async fn a_throttled_call_is_waited_for_and_a_refused_one_ends_the_sweep() {
     let world = World::new([ConnectionRow::new("slow=", "a"), ConnectionRow::new("gone=", "a")]);
     world.server.close("gone=");
-    world.server.script_gets("slow=", Script::queue([Outcome::throttled()]));
+    world.server.script_gets("slow=", Script::queue([Scripted::throttled()]));
     let swept = world.swept(SETTINGS).await.unwrap();
     assert_eq!((swept.gone, swept.unknown, world.gets("slow=")), (1, 0, 2));
-    world.server.script_gets("slow=", Script::queue([Outcome::bad_request()]));
+    world.server.script_gets("slow=", Script::queue([Scripted::bad_request()]));
     assert_eq!(world.swept(SETTINGS).await.unwrap().unknown, 1);
-    world.server.script_gets("slow=", Script::always(Outcome::forbidden()));
+    world.server.script_gets("slow=", Script::always(Scripted::forbidden()));
     let refused = world.swept(SETTINGS).await.unwrap_err();
     assert!(matches!(refused, SweepError::Api(ApiError::Refused(_))), "{refused}");
     assert_eq!(world.connections(), ["slow="]);

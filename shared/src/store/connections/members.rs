@@ -4,11 +4,11 @@
 //! `members-index` is by `memberOf`, so no other row is in it.
 
 use aws_sdk_dynamodb::{
-    operation::put_item::builders::PutItemFluentBuilder,
+    operation::{put_item::builders::PutItemFluentBuilder, update_item::builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue},
 };
 
-use super::{ConnectionTable, KnownRow, LEAVE, PUT};
+use super::{ConnectionTable, Joining, KnownRow, LEAVE, PUT};
 use crate::{
     clock::Clock,
     connection::ConnectionId,
@@ -16,8 +16,15 @@ use crate::{
     presence::Listing,
     room::RoomId,
     store::StoreError,
-    subject::Subject,
 };
+
+/// The update that renews how long a connection is present.
+const RENEW_LEASE: &str = "SET memberOf = :room, presentUntil = :until";
+
+/// The condition that a row is that of a present connection.
+const IS_PRESENT: &str = "attribute_exists(memberOf)";
+
+const RENEW: &str = "UpdateItem of a connection";
 
 /// The way in which a connection is present in a room.
 #[derive(Clone, Copy, Debug)]
@@ -34,32 +41,18 @@ impl<C: Clock> ConnectionTable<C> {
     ///
     /// # Errors
     /// As [`Self::join`].
-    pub async fn join_as_present(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-        ends_at: u64,
-        membership: Membership<'_>,
-    ) -> Result<(), StoreError> {
-        let put = self.put_of_present(connection, room, subject, ends_at, membership);
+    pub async fn join_as_present(&self, joining: Joining<'_>, membership: Membership<'_>) -> Result<(), StoreError> {
+        let put = self.put_of_present(joining, membership);
         put.send().await.map_err(StoreError::of_call(PUT))?;
         Ok(())
     }
 
-    fn put_of_present(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-        ends_at: u64,
-        membership: Membership<'_>,
-    ) -> PutItemFluentBuilder {
-        let expires_at = self.expiry(ends_at);
+    fn put_of_present(&self, joining: Joining<'_>, membership: Membership<'_>) -> PutItemFluentBuilder {
+        let present_until = self.present_until(membership.lease_seconds, self.expiry(joining.ends_at));
         let put = self
-            .put_of(connection, room, subject, expires_at)
-            .item("memberOf", text(room.as_str()))
-            .item("presentUntil", number(self.present_until(membership.lease_seconds, expires_at)));
+            .put_of(joining)
+            .item("memberOf", text(joining.room.as_str()))
+            .item("presentUntil", number(present_until));
         match membership.listing {
             Some(Listing { data }) => {
                 let put = put.item("listed", AttributeValue::Bool(true));
@@ -76,20 +69,10 @@ impl<C: Clock> ConnectionTable<C> {
     ///
     /// # Errors
     /// As [`Self::join`].
-    pub async fn put_back(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-        ends_at: u64,
-        counted_for: Option<u64>,
-    ) -> Result<bool, StoreError> {
+    pub async fn put_back(&self, joining: Joining<'_>, counted_for: Option<u64>) -> Result<bool, StoreError> {
         let put = match counted_for {
-            Some(lease_seconds) => {
-                let membership = Membership { lease_seconds, listing: None };
-                self.put_of_present(connection, room, subject, ends_at, membership)
-            }
-            None => self.put_of(connection, room, subject, self.expiry(ends_at)),
+            Some(lease_seconds) => self.put_of_present(joining, Membership { lease_seconds, listing: None }),
+            None => self.put_of(joining),
         };
         let is_lost = "attribute_not_exists(memberOf) OR attribute_exists(putBack)";
         let put = put.item("putBack", AttributeValue::Bool(true)).condition_expression(is_lost).send().await;
@@ -101,51 +84,58 @@ impl<C: Clock> ConnectionTable<C> {
     ///
     /// # Errors
     /// As [`Self::join`].
-    pub async fn join_as_absent(
-        &self,
-        connection: &ConnectionId,
-        room: &RoomId,
-        subject: &Subject,
-        ends_at: u64,
-    ) -> Result<bool, StoreError> {
-        let put = self.put_of(connection, room, subject, self.expiry(ends_at)).return_values(ReturnValue::AllOld);
+    pub async fn join_as_absent(&self, joining: Joining<'_>) -> Result<bool, StoreError> {
+        let put = self.put_of(joining).return_values(ReturnValue::AllOld);
         let joined_at = put.get_item().as_ref().and_then(|item| item.get("joinedAt")).cloned();
         let old = put.send().await.map_err(StoreError::of_call(PUT))?.attributes;
         Ok(old.as_ref().is_some_and(|old| is_present(old) || old.get("joinedAt") == joined_at.as_ref()))
     }
 
-    /// Renews how long a connection is present and, with `ends_at`, how long its row lasts; what is listed of it stays.
+    /// Renews a present connection: how long it is present, and how long its row lasts; what is listed of it stays.
+    /// Returns false, and writes nothing, if the row is gone, or if its connection is not present.
+    ///
+    /// # Errors
+    /// When the table does not take it, or throttles.
+    pub async fn renew_present(&self, joining: Joining<'_>, lease_seconds: u64) -> Result<bool, StoreError> {
+        let expires_at = self.expiry(joining.ends_at);
+        let update = self
+            .update_of(joining.connection, joining.room, self.present_until(lease_seconds, expires_at))
+            .update_expression(format!("{RENEW_LEASE}, expiresAt = :expires"))
+            .expression_attribute_values(":expires", number(expires_at))
+            .condition_expression(IS_PRESENT);
+        Ok(StoreError::unless_condition_failed(RENEW, update.send().await)?.is_some())
+    }
+
+    /// Renews how long a connection is present, as long as its row lasts at the most; what is listed of it stays.
     /// Returns false, and writes nothing, if the row is gone, or if its connection is not present; with `also_absent`
     /// that connection becomes present instead.
     ///
     /// # Errors
     /// When the table does not take it, or throttles.
-    pub async fn stay_present(
+    pub async fn renew_lease(
         &self,
         connection: &ConnectionId,
         room: &RoomId,
-        row: KnownRow,
+        row: &KnownRow,
         lease_seconds: u64,
-        (ends_at, also_absent): (Option<u64>, bool),
+        also_absent: bool,
     ) -> Result<bool, StoreError> {
-        let expires_at = ends_at.map_or(row.expires_at, |ends_at| self.expiry(ends_at));
-        let set = "SET memberOf = :room, presentUntil = :until";
         let update = self
-            .client
+            .update_of(connection, room, self.present_until(lease_seconds, row.expires_at))
+            .update_expression(RENEW_LEASE)
+            .condition_expression(if also_absent { "attribute_exists(userId)" } else { IS_PRESENT });
+        Ok(StoreError::unless_condition_failed(RENEW, update.send().await)?.is_some())
+    }
+
+    /// The parts of [`RENEW_LEASE`].
+    fn update_of(&self, connection: &ConnectionId, room: &RoomId, present_until: u64) -> UpdateItemFluentBuilder {
+        self.client
             .update_item()
             .table_name(&*self.table)
             .key("connectionId", text(connection.as_str()))
             .key("roomId", text(room.as_str()))
-            .condition_expression(if also_absent { "attribute_exists(userId)" } else { "attribute_exists(memberOf)" })
             .expression_attribute_values(":room", text(room.as_str()))
-            .expression_attribute_values(":until", number(self.present_until(lease_seconds, expires_at)));
-        let update = match ends_at {
-            Some(_) => update
-                .update_expression(format!("{set}, expiresAt = :expires"))
-                .expression_attribute_values(":expires", number(expires_at)),
-            None => update.update_expression(set),
-        };
-        Ok(StoreError::unless_condition_failed("UpdateItem of a connection", update.send().await)?.is_some())
+            .expression_attribute_values(":until", number(present_until))
     }
 
     /// As [`Self::leave`], in a room that keeps presence. Says whether the connection may have been present. Without a

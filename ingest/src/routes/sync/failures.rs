@@ -1,0 +1,37 @@
+//! Why a `sync` has left rooms out.
+
+use shared::store::StoreError;
+
+/// Why rooms were left out. A throttle takes precedence, since the client should then wait.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// The failure of which the client is told if no room at all was served.
+    pub(super) worst: Option<StoreError>,
+}
+
+impl Failures {
+    /// Whether a table has throttled a call.
+    #[must_use]
+    pub(super) fn is_throttled(&self) -> bool {
+        matches!(self.worst, Some(StoreError::Throttled { .. }))
+    }
+
+    /// Logs why so many rooms were left out, if there is a reason.
+    pub(super) fn log(&self, left_out: usize) {
+        match &self.worst {
+            Some(error) if self.is_throttled() => tracing::warn!(%error, left_out, "rooms left out of a sync"),
+            Some(error) => tracing::error!(%error, left_out, "rooms left out of a sync"),
+            None => {}
+        }
+    }
+}
+
+impl Extend<StoreError> for Failures {
+    fn extend<T: IntoIterator<Item = StoreError>>(&mut self, errors: T) {
+        for error in errors {
+            if self.worst.is_none() || matches!(error, StoreError::Throttled { .. }) {
+                self.worst = Some(error);
+            }
+        }
+    }
+}
