@@ -6,7 +6,7 @@ use shared::{
     Message,
     json::{self, FieldError},
     message::draft::{Origin, ProducerDraft},
-    queue::{REDRIVEN, Receipt, Record as QueueRecord},
+    queue::{NotARecord, Receipt, Received, Record},
     trace::TraceHeader,
 };
 
@@ -26,12 +26,12 @@ pub struct Group {
     /// The group's id.
     pub id: String,
     /// Its records, in order.
-    pub records: Vec<Record>,
+    pub records: Vec<JobRecord>,
 }
 
-/// A record of the queue.
+/// A record of the queue, and the job that it asks for.
 #[derive(Debug)]
-pub struct Record {
+pub struct JobRecord {
     /// Its id, by which it is reported as failed.
     pub id: String,
     /// How it was received.
@@ -80,11 +80,6 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// An event that no queue can have sent.
-#[derive(Debug, thiserror::Error)]
-#[error("a record has no messageId: is the function's event source an SQS queue?")]
-pub struct NotARecord;
-
 /// Reads a batch and sorts its records into groups.
 ///
 /// # Errors
@@ -92,18 +87,12 @@ pub struct NotARecord;
 pub fn read(records: Vec<SqsMessage>) -> Result<Vec<Group>, NotARecord> {
     let mut groups: Vec<Group> = Vec::new();
     for record in records {
-        let id = record.message_id.clone().ok_or(NotARecord)?;
-        let attribute = |name: &str| record.attributes.get(name).map(String::as_str);
-        let group_id = attribute("MessageGroupId").unwrap_or_default().to_owned();
-        let receipt = Receipt::of(record.receipt_handle.clone(), &record.attributes);
-        let trace = TraceHeader::sampled(attribute("AWSTraceHeader"));
-        let is_redriven = attribute("MessageDeduplicationId").is_some_and(|id| id.starts_with(REDRIVEN));
-        let body = record.body.unwrap_or_default();
+        let Received { id, group_id, receipt, is_redriven, trace, body } = record.try_into()?;
         let job = match read_job(&body, &group_id, Origin { id: &id, from: PRODUCER, sent_at: receipt.queued_at }) {
             Ok(job) => job,
             Err(error) => Job::DeadLetter { body, reason: error.to_string() },
         };
-        let record = Record { id, receipt, is_redriven, trace, job };
+        let record = JobRecord { id, receipt, is_redriven, trace, job };
         // At most ten groups: looking through them is quicker than hashing.
         match groups.iter_mut().find(|group| group.id == group_id) {
             Some(group) => group.records.push(record),
@@ -166,18 +155,18 @@ impl Group {
     /// The position of the first message or shard job, searched from `first` on.
     #[must_use]
     pub fn next_numbered(&self, first: usize) -> Option<usize> {
-        let is_numbered = |record: &Record| matches!(record.job, Job::Message(_) | Job::Shard(_));
+        let is_numbered = |record: &JobRecord| matches!(record.job, Job::Message(_) | Job::Shard(_));
         self.records[first..].iter().position(is_numbered).map(|place| first + place)
     }
 
     /// The run of dead letters that starts at a position, as records for the dead-letter queue.
     #[must_use]
-    pub fn dead_letters_from(&self, first: usize) -> Vec<QueueRecord> {
+    pub fn dead_letters_from(&self, first: usize) -> Vec<Record> {
         self.records[first..].iter().map_while(|record| record.dead_letter(&self.id)).collect()
     }
 }
 
-impl Record {
+impl JobRecord {
     fn message(&self) -> Option<&Message> {
         match &self.job {
             Job::Message(message) => Some(message),
@@ -198,9 +187,9 @@ impl Record {
         }
     }
 
-    fn dead_letter(&self, group_id: &str) -> Option<QueueRecord> {
+    fn dead_letter(&self, group_id: &str) -> Option<Record> {
         let Job::DeadLetter { body, reason } = &self.job else { return None };
-        Some(QueueRecord {
+        Some(Record {
             group_id: group_id.to_owned(),
             // The record's own id: should the record be delivered again, the dead-letter queue drops the second letter.
             deduplication_id: self.id.clone(),

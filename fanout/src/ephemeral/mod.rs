@@ -35,7 +35,7 @@ use futures::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId, RoomId,
-    clock::Clock,
+    clock::{Clock, SystemClock},
     metrics::{Metrics, names::EPHEMERALS_POSTED},
     store::{
         StoreError,
@@ -79,7 +79,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> EphemeralFunct
         event: LambdaEvent<SqsEvent>,
         metrics: &Metrics,
     ) -> Result<SqsBatchResponse, Infallible> {
-        let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
+        // Lambda's deadline is one of its own clock.
+        let deadline = Deadline::new(SystemClock.unix_millis(), event.context.deadline, self.deadline_reserve);
         let mut rooms = newest::by_room(event.payload.records, self.clock.unix_millis(), metrics);
         fastrand::shuffle(&mut rooms);
         let left = Cell::new(rooms.iter().map(|room| room.messages.len() as u64).sum());

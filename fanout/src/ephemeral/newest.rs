@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use aws_lambda_events::sqs::SqsMessage;
-use shared::{Ephemeral, RoomId, json::FieldError, metrics::Metrics};
+use shared::{Ephemeral, RoomId, json::FieldError, metrics::Metrics, queue::Receipt};
 
 use super::dropped::Dropped;
 
@@ -65,7 +65,10 @@ fn identity(message: &Ephemeral) -> (&RoomId, &str, Option<&str>) {
 }
 
 fn read(record: &SqsMessage) -> Result<Ephemeral, FieldError> {
-    let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok()).unwrap_or(u64::MAX);
+    let queued_at = match Receipt::of(None, &record.attributes).queued_at {
+        0 => u64::MAX,
+        queued_at => queued_at,
+    };
     let mut message = Ephemeral::read(record.body.as_deref().unwrap_or_default(), queued_at)?;
     // A `sentAt` in the future would outdo all messages of the sender until then.
     message.sent_at = message.sent_at.min(queued_at);

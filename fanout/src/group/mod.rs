@@ -20,16 +20,13 @@ use shared::{
 };
 
 use crate::{
-    batch::{Group, Job, Record},
+    batch::{Group, Job, JobRecord},
     broadcast::{Invocation, interruption::Interruption},
     connections_api::ConnectionsApi,
     deadline::TimeIsUp,
-    environment::Fanout,
+    environment::FanoutFunction,
     log::AppendError,
 };
-
-/// The longest wait of a group that keeps failing: after an outage every room goes on within this time.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The waits while the table throttles a row that stands beside a room's log.
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(500) };
@@ -83,7 +80,7 @@ pub struct Left {
 impl Left {
     /// The records that stay.
     #[must_use]
-    pub fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[JobRecord] {
         self.group.records.get(self.first..).unwrap_or_default()
     }
 
@@ -95,7 +92,7 @@ impl Left {
     }
 }
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
     /// Does all the work of one group, as far as it can. Returns which records must stay in the queue: those from the
     /// first unfinished one on.
     pub(crate) async fn process(&self, group: Group, hold: Hold, invocation: &Invocation<'_>) -> Left {
@@ -232,9 +229,7 @@ impl Work {
     /// been received. It is the same for all its records, so that they come back together.
     fn wait(&self) -> u32 {
         let first = self.group.records.get(self.finished.get());
-        let receives = first.map_or(1, |record| record.receipt.receives.clamp(1, 16));
-        let longest = u32::try_from(LONGEST_WAIT.as_secs()).unwrap_or(u32::MAX);
-        (1 << (receives - 1)).min(longest)
+        first.map_or(1, |record| record.receipt.wait_after_failure())
     }
 }
 
@@ -249,7 +244,7 @@ mod tests {
         let wait = |receives: u32| {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
             let receipt = Receipt { receives, ..Receipt::default() };
-            let record = Record { id: String::new(), receipt, is_redriven: false, trace: None, job };
+            let record = JobRecord { id: String::new(), receipt, is_redriven: false, trace: None, job };
             Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
         };
         assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use shared::{
@@ -11,7 +11,7 @@ use shared::{
         Metrics,
         names::{RETURNED, TICKS_HIDDEN},
     },
-    queue::{Hold, Queue},
+    queue::{Hold, NotARecord, Queue, give_back},
 };
 use tokio::time::timeout;
 
@@ -19,12 +19,9 @@ use super::{
     environment::PresenceFunction,
     events::Bus,
     publish::Left,
-    ticks::{self, NotATick, RoomTicks, Tick},
+    ticks::{self, RoomTicks, Tick},
 };
 use crate::deadline::Deadline;
-
-/// The longest time for which failed ticks are hidden, in seconds.
-const LONGEST_WAIT: u32 = 30;
 
 /// Rooms of a batch that are served at the same time: each holds a page of its members in memory. A room that takes
 /// long holds only one of these places.
@@ -42,17 +39,20 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     ///
     /// # Errors
     /// When the event is none of a queue's: the function is wired wrongly.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>, metrics: &Metrics) -> Result<SqsBatchResponse, NotATick> {
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<SqsEvent>,
+        metrics: &Metrics,
+    ) -> Result<SqsBatchResponse, NotARecord> {
         let deadline = Deadline::of(&event.context);
         let hold = Hold::new(SystemClock.unix_millis(), event.context.deadline);
         let rooms = ticks::read(event.payload.records)?;
-        let mut response = SqsBatchResponse::default();
-        let mut served = stream::iter(&rooms)
+        let left: Vec<&[Tick]> = stream::iter(&rooms)
             .map(async |room| &room.ticks[self.serve_in_time(room, hold, deadline, metrics).await..])
-            .buffer_unordered(ROOMS_AT_ONCE);
-        while let Some(left) = served.next().await {
-            response.batch_item_failures.extend(left.iter().map(failure));
-        }
+            .buffer_unordered(ROOMS_AT_ONCE)
+            .collect()
+            .await;
+        let response = give_back(left.into_iter().flatten().map(|tick| tick.id.clone()));
         metrics.add(RETURNED, response.batch_item_failures.len() as u64);
         Ok(response)
     }
@@ -106,14 +106,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     }
 }
 
-/// For how many seconds a room's ticks are hidden after the one at this place has failed: twice as long each time.
+/// For how many seconds a room's ticks are hidden after the one at this place has failed.
 fn wait_after_failure(room: &RoomTicks, first: usize) -> u32 {
-    let receives = room.ticks.get(first).map_or(1, |tick| tick.receipt.receives.clamp(1, 16));
-    (1 << (receives - 1)).min(LONGEST_WAIT)
-}
-
-fn failure(tick: &Tick) -> BatchItemFailure {
-    let mut failure = BatchItemFailure::default();
-    failure.item_identifier.clone_from(&tick.id);
-    failure
+    room.ticks.get(first).map_or(1, |tick| tick.receipt.wait_after_failure())
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use shared::{
     RoomId,
     json::{self, required},
-    queue::Receipt,
+    queue::{NotARecord, Receipt, Received},
 };
 
 /// A room's ticks in a batch, in their order. They are one FIFO group, so no other consumer has ticks of the room
@@ -27,11 +27,6 @@ pub struct Tick {
     pub receipt: Receipt,
 }
 
-/// A record that the queue cannot have delivered.
-#[derive(Debug, thiserror::Error)]
-#[error("a record has no messageId: is the function's event source an SQS queue?")]
-pub struct NotATick;
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body {
@@ -43,18 +38,18 @@ struct Body {
 ///
 /// # Errors
 /// When the event is none of a queue's: the function is wired wrongly.
-pub fn read(records: Vec<SqsMessage>) -> Result<Vec<RoomTicks>, NotATick> {
+pub fn read(records: Vec<SqsMessage>) -> Result<Vec<RoomTicks>, NotARecord> {
     let mut rooms: Vec<RoomTicks> = Vec::new();
     for record in records {
-        let id = record.message_id.ok_or(NotATick)?;
-        let room = match json::read(&record.body.unwrap_or_default()) {
+        let Received { id, receipt, body, .. } = record.try_into()?;
+        let room = match json::read(&body) {
             Ok(Body { room_id }) => room_id,
             Err(error) => {
                 tracing::warn!(record = id, %error, "a record of the queue of ticks is no tick");
                 continue;
             }
         };
-        let tick = Tick { id, receipt: Receipt::of(record.receipt_handle, &record.attributes) };
+        let tick = Tick { id, receipt };
         match rooms.iter_mut().find(|other| other.room == room) {
             Some(other) => other.ticks.push(tick),
             None => rooms.push(RoomTicks { room, ticks: vec![tick] }),

@@ -3,31 +3,24 @@
 use std::collections::HashMap;
 
 use aws_lambda_events::sqs::SqsMessage;
-use shared::{Message, RoomId, queue::Record, trace::TraceHeader};
+use shared::{
+    Message, RoomId,
+    queue::{NotARecord, Received, Record},
+};
 
 use super::event;
 
 /// The dead-letter queue's group of events that name no valid room.
 const NO_ROOM: &str = "no-room";
 
-/// A record that no queue can have delivered.
-#[derive(Debug, thiserror::Error)]
-#[error("a record has no messageId: is the function's event source an SQS queue?")]
-pub struct NotARecord;
-
-/// A record as its queue delivered it.
+/// A record as its queue delivered it. Its trace is that of the invocation that put the event: a batch has events of
+/// many, and a trace of its own.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Its id, by which it is reported as failed.
-    pub id: String,
-    /// The event, unless the record is none.
-    pub body: String,
-    /// When the queue took it, in milliseconds since the Unix epoch, if the queue says so.
-    pub queued_at: Option<u64>,
+    /// The record, whose body is an event.
+    pub received: Received,
     /// The id of the message that the event was read as, if it was.
     pub message_id: Option<String>,
-    /// The trace of the invocation that put the event. A batch has events of many, and a trace of its own.
-    pub trace: Option<TraceHeader>,
 }
 
 /// Records to send, each with the one that it comes from.
@@ -40,15 +33,21 @@ pub(super) struct Outgoing {
 impl Outgoing {
     fn push_message(&mut self, mut source: Source, message: &Message) {
         source.message_id = Some(message.id.clone());
-        self.records.push(Record::of_message(message, source.trace.clone()));
+        self.records.push(Record::of_message(message, source.received.trace.clone()));
         self.sources.push(source);
     }
 
     /// Adds a record as it came. Its own id is the deduplication id, so that only a second delivery of the same record
     /// is dropped.
     pub(super) fn push_dead_letter(&mut self, source: Source, group_id: String, reason: String) {
-        let (deduplication_id, body, trace) = (source.id.clone(), source.body.clone(), source.trace.clone());
-        self.records.push(Record { group_id, deduplication_id, body, reason: Some(reason), trace });
+        let Received { id, body, trace, .. } = &source.received;
+        self.records.push(Record {
+            group_id,
+            deduplication_id: id.clone(),
+            body: body.clone(),
+            reason: Some(reason),
+            trace: trace.clone(),
+        });
         self.sources.push(source);
     }
 
@@ -58,7 +57,7 @@ impl Outgoing {
         for (source, record) in std::mem::take(self).into_iter() {
             // A message's group is its room.
             if RoomId::parse(&record.group_id).is_ok_and(|room| is_held(&room)) {
-                held.push(source.id);
+                held.push(source.received.id);
             } else {
                 self.sources.push(source);
                 self.records.push(record);
@@ -71,9 +70,9 @@ impl Outgoing {
         &self.records
     }
 
-    /// When the queue took the records.
+    /// When the queue took the records, in milliseconds since the Unix epoch, of those of which that is known.
     pub(super) fn queued_at(&self) -> impl Iterator<Item = u64> + '_ {
-        self.sources.iter().filter_map(|source| source.queued_at)
+        self.sources.iter().map(|source| source.received.receipt.queued_at).filter(|queued_at| *queued_at > 0)
     }
 
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Source, Record)> {
@@ -95,11 +94,8 @@ impl Batch {
         let mut batch = Self::default();
         let mut messages = Vec::with_capacity(records.len());
         for record in records {
-            let queued_at = record.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
-            let trace = TraceHeader::sampled(record.attributes.get("AWSTraceHeader").map(String::as_str));
-            let (id, body) = (record.message_id.ok_or(NotARecord)?, record.body.unwrap_or_default());
-            let source = Source { id, body, queued_at, message_id: None, trace };
-            match event::read(&source.body, queued_at.unwrap_or_default()) {
+            let source = Source { received: record.try_into()?, message_id: None };
+            match event::read(&source.received.body, source.received.receipt.queued_at) {
                 Ok(message) => messages.push((source, message)),
                 Err(refused) => {
                     let group_id = refused.room.map_or_else(|| NO_ROOM.to_owned(), |room| room.to_string());
@@ -154,7 +150,7 @@ mod tests {
     fn order(details: &[Value]) -> Vec<usize> {
         let records = details.iter().enumerate().map(|(id, detail)| record(id, &event(detail))).collect();
         let messages = Batch::read(records).unwrap().messages;
-        messages.into_iter().map(|(source, _)| source.id.parse().unwrap()).collect()
+        messages.into_iter().map(|(source, _)| source.received.id.parse().unwrap()).collect()
     }
 
     #[test]

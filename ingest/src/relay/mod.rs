@@ -6,7 +6,7 @@
 mod batch;
 mod event;
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
 use shared::{
     clock::Clock,
@@ -14,10 +14,9 @@ use shared::{
         Metrics,
         names::{ACCEPTED, DEAD_LETTERS, QUEUE_AGE, RETURNED},
     },
-    queue::{Queue, QueueError},
+    queue::{NotARecord, Queue, QueueError, give_back},
 };
 
-pub use self::batch::NotARecord;
 use self::batch::{Batch, Outgoing};
 use crate::{
     deadline::Deadline,
@@ -57,8 +56,7 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
         for queued_at in messages.queued_at().chain(dead_letters.queued_at()) {
             metrics.record(QUEUE_AGE, now.saturating_sub(queued_at));
         }
-        let mut response = SqsBatchResponse::default();
-        self.hold_back(&mut messages, &mut response).await;
+        let mut left = self.hold_back(&mut messages).await;
         let results = send(&self.queue, &messages, deadline).await;
         for ((source, record), result) in messages.into_iter().zip(results) {
             match result {
@@ -69,7 +67,10 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
                 Some(Err(QueueError::Refused { reason, .. })) => {
                     dead_letters.push_dead_letter(source, record.group_id, reason);
                 }
-                result => leave(&mut response, source.id, &record.group_id, result),
+                result => {
+                    log_left(&record.group_id, result);
+                    left.push(source.received.id);
+                }
             }
         }
         let results = send(&self.dead_letters, &dead_letters, deadline).await;
@@ -79,25 +80,29 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
                     metrics.add(DEAD_LETTERS, 1);
                     tracing::warn!(reason = record.reason, room = record.group_id, "event is no message");
                 }
-                result => leave(&mut response, source.id, &record.group_id, result),
+                result => {
+                    log_left(&record.group_id, result);
+                    left.push(source.received.id);
+                }
             }
         }
-        metrics.add(RETURNED, response.batch_item_failures.len() as u64);
-        Ok(response)
+        metrics.add(RETURNED, left.len() as u64);
+        Ok(give_back(left))
     }
 }
 
 impl<Q, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
-    /// Leaves the messages of rooms that are behind in their queue, but for the share that is admitted. In a standard
-    /// queue they are in nobody's way; in the FIFO queue they would take places among its first 120,000 messages.
-    async fn hold_back(&self, messages: &mut Outgoing, response: &mut SqsBatchResponse) {
+    /// Takes out the messages of rooms that are behind, but for the share that is admitted, and returns the ids of their
+    /// records, which stay in their queue. In a standard queue they are in nobody's way; in the FIFO queue they would
+    /// take places among its first 120,000 messages.
+    async fn hold_back(&self, messages: &mut Outgoing) -> Vec<String> {
         self.outlook.look(self.clock.unix_millis()).await;
         let now = self.clock.unix_millis();
         let held = messages.hold(|room| self.outlook.admits(room, false, now).is_err());
         if !held.is_empty() {
             tracing::warn!(events = held.len(), "events stay in their queue, because their rooms are behind");
         }
-        response.batch_item_failures.extend(held.into_iter().map(failure));
+        held
     }
 }
 
@@ -110,19 +115,12 @@ async fn send<Q: Queue>(queue: &Q, outgoing: &Outgoing, deadline: Deadline) -> V
     }
 }
 
-/// Leaves a record in its queue, which delivers it again.
-fn leave(response: &mut SqsBatchResponse, id: String, room: &str, result: Option<Result<(), QueueError>>) {
+/// Logs why a record stays in its queue, which delivers it again.
+fn log_left(room: &str, result: Option<Result<(), QueueError>>) {
     let reason = result
         .and_then(Result::err)
         .map_or_else(|| "the invocation's time was up".to_owned(), |error| error.to_string());
     tracing::warn!(reason, room, "event stays in its queue");
-    response.batch_item_failures.push(failure(id));
-}
-
-fn failure(id: String) -> BatchItemFailure {
-    let mut failure = BatchItemFailure::default();
-    failure.item_identifier = id;
-    failure
 }
 
 #[cfg(test)]

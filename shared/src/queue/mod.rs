@@ -6,6 +6,7 @@ pub mod ephemeral;
 mod error;
 pub mod eventbridge;
 mod receipt;
+mod received;
 pub mod sqs;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ use aws_sdk_sqs::operation::send_message::SendMessageError;
 pub use dead_letter::REASON;
 pub use error::QueueError;
 pub use receipt::{Hold, Receipt};
+pub use received::{NotARecord, Received, give_back};
 
 use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};
 

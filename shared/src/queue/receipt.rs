@@ -10,6 +10,10 @@ use super::{Queue, QueueError};
 /// The visibility timeout of a queue, in timeouts of the function that it feeds, as the template sets it.
 const VISIBILITY: u64 = 6;
 
+/// The longest time for which a record that keeps failing is left alone, in seconds: after an outage everything goes on
+/// within this time.
+const LONGEST_WAIT: u32 = 30;
+
 /// The receipt of a record: one delivery of it. Its times are in milliseconds since the Unix epoch, and 0 if they are not
 /// told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +39,12 @@ impl Receipt {
             queued_at: number("SentTimestamp").unwrap_or_default(),
             first_received_at: number("ApproximateFirstReceiveTimestamp").unwrap_or_default(),
         }
+    }
+
+    /// Seconds after which a record that has failed is tried again: 1, 2, 4 and so on, by how often it was received.
+    #[must_use]
+    pub fn wait_after_failure(&self) -> u32 {
+        (1 << (self.receives.clamp(1, 16) - 1)).min(LONGEST_WAIT)
     }
 
     /// The earliest time at which it can have been. Of a record that has come back the queue says only when it was

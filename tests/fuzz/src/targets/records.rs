@@ -5,7 +5,7 @@
 use std::num::NonZeroU16;
 
 use aws_lambda_events::sqs::SqsMessage;
-use fanout::batch::{self, Group, Job, Record};
+use fanout::batch::{self, Group, Job, JobRecord};
 use fanout::presence::{self, PresenceJob};
 use serde_json::json;
 use shared::{Message, limits::FRAME_BYTES, message::Identity};
@@ -54,7 +54,7 @@ fn check_group(group: Group, lines: &[(&str, &str)]) {
     assert!(batch.is_none_or(|batch| batch.oldest <= QUEUED_AT && !batch.redelivered));
 
     let mut messages: Vec<Message> = Vec::new();
-    for Record { job, .. } in group.records {
+    for JobRecord { job, .. } in group.records {
         match job {
             Job::Message(message) => {
                 assert_within_limits(&message);
