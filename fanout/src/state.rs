@@ -22,7 +22,7 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        log::{LogEntry, LogTable},
+        log::LogTable,
         state::{Put, StateTable, StateValue},
     },
 };
@@ -38,7 +38,7 @@ const ATTEMPTS: u32 = 6;
 
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Entries of a log that are read in one page when state may lack them.
+/// Entries of a log that are read in one page when all of it is folded.
 const READ: u32 = 250;
 
 /// Writes the state of the rooms that have one.
@@ -199,14 +199,8 @@ async fn read_unapplied(
     unapplied: Unapplied,
 ) -> Result<Vec<LoggedMessage>, StoreError> {
     let Unapplied { mut messages, unread } = unapplied;
-    let Some((mut first, last)) = unread.map(std::ops::RangeInclusive::into_inner) else { return Ok(messages) };
-    while first <= last {
-        let limit = u32::try_from(last - first + 1).unwrap_or(READ).min(READ);
-        let page = log.since(room, first, limit).await?;
-        let Some(read) = page.entries.last().map(LogEntry::seq) else { break };
-        let lacking = page.entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq <= last);
-        messages.extend(lacking);
-        first = read + 1;
+    if let Some(unread) = unread {
+        log.for_each_in(room, unread, |entry| messages.push(entry.logged)).await?;
     }
     Ok(messages)
 }

@@ -22,9 +22,6 @@ const FIRST_PAGE: usize = 3;
 /// Bytes that a message takes in a reply besides its data, about.
 const AROUND_DATA: usize = 100;
 
-/// Bytes that DynamoDB reads for one read unit, strongly consistent.
-const UNIT_BYTES: usize = 4 * 1024;
-
 /// Bytes that a reply keeps for what is around its rooms: type, `requestId`, times, braces.
 const ENVELOPE: usize = 1024;
 
@@ -283,7 +280,7 @@ pub async fn read(
         let up_to_head = head.filter(is_not_beyond).map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
         let limit = u64::from(size.next()).min(up_to_head);
         let page = log.since(room, from, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
-        units += page.bytes.div_ceil(UNIT_BYTES).max(1);
+        units += page.read_units();
         size.add(page.entries.iter().map(|entry| &entry.logged).filter(|logged| logged.seq > after));
         let last = page.entries.last().map(LogEntry::seq);
         entries.extend(page.entries);
@@ -337,7 +334,7 @@ async fn newest_from(
     let mut newest: Vec<LogEntry> = Vec::new();
     loop {
         let page = log.latest(room, newest.last().map(LogEntry::seq), size.next()).await?;
-        *units += page.bytes.div_ceil(UNIT_BYTES).max(1);
+        *units += page.read_units();
         let found = page.entries.len();
         let kept: Vec<_> =
             page.entries.into_iter().take_while(|entry| entry.seq() > after && !is_withheld(entry)).collect();
@@ -360,7 +357,7 @@ async fn newest_beyond(
     units: &mut usize,
 ) -> Result<(u64, Option<u64>), StoreError> {
     let page = log.latest(room, None, 1).await?;
-    *units += page.bytes.div_ceil(UNIT_BYTES).max(1);
+    *units += page.read_units();
     let newest = page.entries.first().filter(|newest| newest.seq() > last);
     Ok(newest.map_or((last, appended_at), |newest| (newest.seq(), Some(newest.appended_at))))
 }
@@ -393,7 +390,7 @@ async fn nothing_from(
         // The log may have been started between the two reads, so it is read once more after its head.
         known => {
             let page = log.latest(room, None, 1).await?;
-            let units = units + 1 + page.bytes.div_ceil(UNIT_BYTES).max(1);
+            let units = units + 1 + page.read_units();
             let newest = page.entries.first();
             let seq = newest.map_or(0, LogEntry::seq).max(known.map_or(0, |known| known.seq));
             let appended_at = newest.map(|newest| newest.appended_at).or(known.map(|known| known.appended_at));

@@ -194,13 +194,9 @@ impl Snapshot {
             added: BTreeMap::new(),
             bytes: 0,
         };
-        let mut next = complete_to + 1;
-        while next < seq {
-            let page = log.since(room, next, limit_of(seq - next)).await?;
-            let Some(last) = page.entries.last().map(LogEntry::seq) else { break };
-            page.entries.iter().take_while(|entry| entry.seq() < seq).for_each(|entry| snapshot.add(&entry.logged));
-            next = last + 1;
-        }
+        // The newest is at hand.
+        let lacking = complete_to + 1..=seq.saturating_sub(1);
+        log.for_each_in(room, lacking, |entry| snapshot.add(&entry.logged)).await?;
         newest.iter().filter(|newest| newest.seq() > complete_to).for_each(|newest| snapshot.add(&newest.logged));
         Ok(snapshot)
     }

@@ -142,37 +142,13 @@ impl Lag {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-    use shared::{Message, RoomId, store::log::Layout};
-
     use super::*;
+    use crate::log::fixtures::{self, page};
 
     fn entry(seq: u64, has_key: bool, state_at: Option<u64>) -> LogEntry {
-        let message = Message {
-            key: has_key.then(|| "k".to_owned()),
-            ..Message::new(
-                RoomId::parse("r").unwrap(),
-                format!("m{seq}"),
-                "alice",
-                0,
-                RawValue::from_string("1".into()).unwrap(),
-            )
-        };
-        let logged = LoggedMessage { seq, message };
-        LogEntry {
-            logged,
-            append_start: seq,
-            previous: None,
-            appended_at: 0,
-            expires_at: 0,
-            layout: Layout::Direct,
-            floor: 0,
-            state_at,
-        }
-    }
-
-    fn page(entries: &[LogEntry], more: bool) -> LogPage {
-        LogPage { entries: entries.to_vec(), more, bytes: 100, unreadable: Vec::new() }
+        let mut entry = LogEntry { state_at, ..fixtures::entry(seq, &format!("m{seq}")) };
+        entry.logged.message.key = has_key.then(|| "k".to_owned());
+        entry
     }
 
     fn told(lag: &Lag, head: u64) -> Option<(Vec<u64>, Option<RangeInclusive<u64>>)> {

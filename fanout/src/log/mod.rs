@@ -1,5 +1,7 @@
 //! The room log's writer: numbers a batch and appends it, before the first post.
 
+#[cfg(test)]
+mod fixtures;
 mod lag;
 mod logged;
 mod tail;
@@ -14,7 +16,7 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        log::{Append, Fence, Layout, LogEntry, LogHead, LogTable, LogTableError},
+        log::{Append, Fence, Layout, LogHead, LogTable, LogTableError},
     },
 };
 
@@ -238,19 +240,12 @@ impl<C: Clock> LogWriter<C> {
         messages.sort_by_key(|logged| logged.seq);
         messages.dedup_by_key(|logged| logged.seq);
         for run in plan.known().chunk_by(|one, next| one + 1 == *next) {
-            let (mut first, last) = (run[0], run[run.len() - 1]);
-            // Large messages take more than one page.
-            while first <= last {
-                let limit = u32::try_from(last - first + 1).unwrap_or(READ_BACK);
-                let page = self.table.since(room, first, limit).await?;
-                let Some(read) = page.entries.last().map(LogEntry::seq) else { break };
-                for entry in page.entries {
-                    if let Ok(position) = messages.binary_search_by_key(&entry.seq(), |logged| logged.seq) {
-                        messages[position] = entry.logged;
-                    }
+            let reading = self.table.for_each_in(room, run[0]..=run[run.len() - 1], |entry| {
+                if let Ok(position) = messages.binary_search_by_key(&entry.seq(), |logged| logged.seq) {
+                    messages[position] = entry.logged;
                 }
-                first = read + 1;
-            }
+            });
+            reading.await?;
         }
         let floor = tail.head().map_or(0, |head| head.floor);
         let head = head_of(&messages, &tail);

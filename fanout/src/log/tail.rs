@@ -294,31 +294,8 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-    use shared::RoomId;
-
     use super::*;
-
-    fn message(id: &str) -> Message {
-        Message::new(RoomId::parse("r").unwrap(), id, "alice", 0, RawValue::from_string("1".into()).unwrap())
-    }
-
-    fn entry(seq: u64, id: &str) -> LogEntry {
-        LogEntry {
-            logged: LoggedMessage { seq, message: message(id) },
-            append_start: seq,
-            previous: None,
-            appended_at: seq * 10,
-            expires_at: seq + 1000,
-            layout: Layout::Direct,
-            floor: 3,
-            state_at: None,
-        }
-    }
-
-    fn page(entries: &[LogEntry], more: bool) -> LogPage {
-        LogPage { entries: entries.to_vec(), more, bytes: 100, unreadable: Vec::new() }
-    }
+    use crate::log::fixtures::{entry, message, page};
 
     fn numbers(tail: &Tail, ids: &[&str], next: u64) -> (Vec<u64>, usize) {
         let messages: Vec<_> = ids.iter().map(|id| message(id)).collect();

@@ -56,27 +56,11 @@ impl Default for Tails {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-    use shared::{
-        LoggedMessage, Message,
-        store::log::{Layout, LogEntry},
-    };
-
     use super::*;
+    use crate::log::fixtures::entry;
 
     fn tail_of(entries: usize) -> Tail {
-        let message = Message::new(room(0), "m", "alice", 0, RawValue::NULL.to_owned());
-        let logged = LoggedMessage { seq: 1, message };
-        let mut entry = LogEntry {
-            logged,
-            append_start: 1,
-            previous: None,
-            appended_at: 0,
-            expires_at: 0,
-            layout: Layout::Direct,
-            floor: 0,
-            state_at: None,
-        };
+        let mut entry = entry(1, "m");
         let mut tail = Tail::default();
         for _ in 0..entries {
             tail.extend(std::slice::from_ref(&entry));

@@ -106,6 +106,12 @@ pub struct LogPage {
 }
 
 impl LogPage {
+    /// The read units that it took, strongly consistent, about.
+    #[must_use]
+    pub fn read_units(&self) -> usize {
+        self.bytes.div_ceil(UNIT_BYTES).max(1)
+    }
+
     /// Adds what was read next.
     fn add(&mut self, next: Self) {
         self.entries.extend(next.entries);
@@ -114,6 +120,9 @@ impl LogPage {
         self.unreadable.extend(next.unreadable);
     }
 }
+
+/// Bytes that DynamoDB reads for one read unit, strongly consistent.
+const UNIT_BYTES: usize = 4 * 1024;
 
 /// Why entries were not appended.
 #[derive(Debug, thiserror::Error)]

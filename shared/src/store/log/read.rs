@@ -1,6 +1,6 @@
 //! Reading a log, a page at a time.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{
-    LogPage, LogTable,
+    LogEntry, LogPage, LogTable, UNIT_BYTES,
     append::{FENCE, Fence},
     row::read_entry,
 };
@@ -49,6 +49,9 @@ struct Row {
 const READS_AGAIN: u32 = 7;
 const IN_PART: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(200) };
 
+/// Entries of a range that are asked for at once.
+const PAGE: u32 = 250;
+
 const QUERY: &str = "Query of a log";
 
 /// What one query has read.
@@ -69,8 +72,9 @@ fn lacks_some(numbers: &[u64], first: u64, last: u64) -> bool {
 
 /// The bytes that so many read units stand for, strongly consistent.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+#[expect(clippy::cast_precision_loss, reason = "a small number")]
 fn bytes_of_units(units: f64) -> usize {
-    (units * 4_096.0).ceil() as usize
+    (units * UNIT_BYTES as f64).ceil() as usize
 }
 
 impl<C: Clock> LogTable<C> {
@@ -155,6 +159,28 @@ impl<C: Clock> LogTable<C> {
                 first = living;
             }
         }
+    }
+
+    /// Hands over the entries with the numbers of a range, ascending, as far as the log has them.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn for_each_in(
+        &self,
+        room: &RoomId,
+        numbers: RangeInclusive<u64>,
+        mut take: impl FnMut(LogEntry),
+    ) -> Result<(), StoreError> {
+        let (mut first, last) = numbers.into_inner();
+        while first <= last {
+            let limit = u32::try_from(last - first + 1).unwrap_or(PAGE).min(PAGE);
+            // Large messages take more than one page.
+            let page = self.since(room, first, limit).await?;
+            let Some(read) = page.entries.last().map(LogEntry::seq) else { break };
+            page.entries.into_iter().take_while(|entry| entry.seq() <= last).for_each(&mut take);
+            first = read + 1;
+        }
+        Ok(())
     }
 
     /// The fence: where the room's log was started last, or carried on, if it is still known.
