@@ -15,7 +15,7 @@ const SHARDS: [&str; 8] = ["2", "4", "8", "16", "32", "64", "128", "256"];
 
 /// The `fanout` function's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct FanoutConfig {
     /// `CONNECTIONS_TABLE`.
     pub connections_table: String,
     /// `ROOM_INDEX`: the index of the connection table by room.
@@ -97,7 +97,7 @@ pub struct PostConfig {
     pub gone_grace: Duration,
 }
 
-impl Config {
+impl FanoutConfig {
     /// Reads the configuration.
     ///
     /// # Errors
@@ -172,9 +172,9 @@ mod tests {
         ("CONNECTIONS_ENDPOINT", "https://a.execute-api.eu-west-1.amazonaws.com/live/"),
     ];
 
-    fn read(extra: &[(&'static str, &'static str)]) -> Result<Config, ConfigError> {
+    fn read(extra: &[(&'static str, &'static str)]) -> Result<FanoutConfig, ConfigError> {
         let all: Vec<_> = extra.iter().chain(&GOOD).copied().collect();
-        Config::read(Settings::new(move |name| {
+        FanoutConfig::read(Settings::new(move |name| {
             all.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         }))
     }

@@ -8,7 +8,7 @@ use crate::{broadcast::Broadcaster, congestion::Notes, layout::Layouts, log::Log
 
 /// The state of an environment.
 #[derive(Debug)]
-pub struct Fanout<Q, A, C> {
+pub struct FanoutFunction<Q, A, C> {
     /// The connection table.
     pub connections: ConnectionTable<C>,
     /// The room logs.

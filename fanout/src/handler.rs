@@ -1,9 +1,9 @@
-//! The handler of both functions that broadcast: `fanout`, which the room queue feeds, and `shards`, which the shard
+//! The handler of both functions that broadcast: `fanout`, which the rooms' queue feeds, and `shards`, which the shard
 //! queue feeds. It takes a batch and returns the records that must stay in the queue.
 
 use std::{cell::Cell, time::Duration};
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use lambda_runtime::LambdaEvent;
 use shared::{
@@ -13,14 +13,13 @@ use shared::{
         Metrics,
         names::{CLOSED, QUEUE_AGE, RETURNED},
     },
-    queue::{Hold, Queue},
+    queue::{Hold, NotARecord, Queue, give_back},
     trace::TraceHeader,
 };
-
 use tokio::sync::Notify;
 
 use crate::{
-    batch::{self, Group, NotARecord},
+    batch::{self, Group},
     broadcast::{
         Invocation,
         gone::{self, delete_gone},
@@ -28,7 +27,7 @@ use crate::{
     congestion::heads_behind,
     connections_api::{ConnectionsApi, Outcome},
     deadline::Deadline,
-    environment::Fanout,
+    environment::FanoutFunction,
     group::Left,
 };
 
@@ -36,7 +35,7 @@ use crate::{
 /// its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
     /// Serves one batch, its groups side by side. Returns which records must stay in the queue: of each group, those
     /// from the first unfinished one on. They are visible again in seconds.
     ///
@@ -49,9 +48,10 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     ) -> Result<SqsBatchResponse, NotARecord> {
         let trace = TraceHeader::sampled(event.context.xray_trace_id.as_deref());
         let groups = batch::read(event.payload.records)?;
-        let deadline = Deadline::new(event.context.deadline, self.deadline_reserve);
         // Lambda's deadline is one of its own clock, as are the queue's times.
-        let hold = Hold::new(SystemClock.unix_millis(), event.context.deadline);
+        let started_at = SystemClock.unix_millis();
+        let deadline = Deadline::new(started_at, event.context.deadline, self.deadline_reserve);
+        let hold = Hold::new(started_at, event.context.deadline);
         let now = self.clock.unix_millis();
         // SQS always says when it took a record; 0 means that it was not told.
         for receipt in groups.iter().flat_map(Group::receipts).filter(|receipt| receipt.queued_at > 0) {
@@ -80,7 +80,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         if deadline.finish(self.close(&closing, metrics)).await.is_err() {
             tracing::warn!("the invocation's time was up before all connections were closed that should be");
         }
-        let response = respond(&left);
+        let response = give_back(left.iter().flat_map(Left::records).map(|record| record.id.clone()));
         metrics.add(RETURNED, response.batch_item_failures.len() as u64);
         Ok(response)
     }
@@ -143,17 +143,4 @@ impl GroupsUnderWay {
         }
         tokio::time::timeout(patience, self.ended.notified()).await.is_ok()
     }
-}
-
-fn respond(left: &[Left]) -> SqsBatchResponse {
-    let mut response = SqsBatchResponse::default();
-    let failed = left.iter().flat_map(Left::records);
-    response.batch_item_failures = failed
-        .map(|record| {
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier.clone_from(&record.id);
-            failure
-        })
-        .collect();
-    response
 }

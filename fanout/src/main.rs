@@ -6,10 +6,10 @@ use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_sqs::Client as Sqs;
 use fanout::{
     broadcast::Broadcaster,
-    config::{Config, StateConfig},
+    config::{FanoutConfig, StateConfig},
     congestion::Notes,
     connections_api::SignedConnectionsApi,
-    environment::Fanout,
+    environment::FanoutFunction,
     layout::Layouts,
     log::LogWriter,
     state::StateWriter,
@@ -28,7 +28,7 @@ use shared::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
     telemetry::init();
-    let config = Config::read(Settings::from_env())?;
+    let config = FanoutConfig::read(Settings::from_env())?;
     let sdk = aws::sdk_config().await;
     let (dynamodb, sqs) = (DynamoDb::new(&sdk), Sqs::new(&sdk));
     let (endpoint, timeout) = (&config.connections_endpoint, config.posts.timeout);
@@ -44,7 +44,7 @@ async fn main() -> Result<(), StartError> {
         None => (StateWriter::off(), RoomPatterns::default()),
     };
     let connections = ConnectionTable::new(dynamodb, &config.connections_table, SystemClock);
-    let fanout = Rc::new(Fanout {
+    let fanout = Rc::new(FanoutFunction {
         connections: connections.with_room_index(&config.room_index),
         log: LogWriter::new(messages, SystemClock, config.retention).with_state_rooms(state_rooms),
         state,

@@ -62,7 +62,7 @@ pub(crate) enum ShardBody {
         number: u16,
         of: NonZeroU16,
     },
-    /// The form of version 1, of which jobs may still wait in the room queue.
+    /// The form of version 1, of which jobs may still wait in the rooms' queue.
     Slots {
         first: u16,
         last: u16,

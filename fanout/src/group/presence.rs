@@ -14,12 +14,12 @@ use super::{GroupError, Work};
 use crate::{
     broadcast::{Audience, Invocation, Posted, members::Members},
     connections_api::ConnectionsApi,
-    environment::Fanout,
+    environment::FanoutFunction,
     presence::{self, PresenceJob},
     shard::Shard,
 };
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
     /// Posts a group's publications, merged into one frame. `layout` is how the messages before them went out, if there
     /// were any. A frame that does not reach everybody is dropped: a record that came back would hold up the room's
     /// messages, to say what the next publication says anyway.

@@ -24,7 +24,7 @@ use crate::{
     batch::Job,
     broadcast::{Invocation, members::Members},
     connections_api::ConnectionsApi,
-    environment::Fanout,
+    environment::FanoutFunction,
     frame::{self, EncodedFrame, encode::encode},
     log::{Batch, Logged, Place, StateWork},
     resume::{Next, Resume},
@@ -86,7 +86,7 @@ impl Hand {
     }
 }
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
     /// Brings a group's messages out: posts them, or hands them to the shard queue. Returns the layout of the last one.
     pub(super) async fn process_messages(
         &self,

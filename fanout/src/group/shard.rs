@@ -7,7 +7,7 @@ use crate::{
     batch::Job,
     broadcast::Invocation,
     connections_api::ConnectionsApi,
-    environment::Fanout,
+    environment::FanoutFunction,
     frame::{
         EncodedFrame,
         repack::{JobFrame, repack},
@@ -17,7 +17,7 @@ use crate::{
     shard::ShardJob,
 };
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
     /// Posts the frames of a group's jobs: consecutive jobs of the same shard together, packed anew.
     pub(super) async fn process_shard_jobs(&self, work: &Work, invocation: &Invocation<'_>) -> Result<(), GroupError> {
         let jobs: Vec<&ShardJob> = work.group.shard_jobs().collect();

@@ -9,7 +9,7 @@ use super::GroupError;
 use crate::{
     broadcast::{Audience, Invocation, Posted, members::Members},
     connections_api::ConnectionsApi,
-    environment::Fanout,
+    environment::FanoutFunction,
     frame::EncodedFrame,
     resume::{Resume, Slots},
 };
@@ -24,7 +24,7 @@ pub(super) struct Step<'a> {
     pub is_last: bool,
 }
 
-impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fanout<Q, A, C> {
+impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
     /// The most frames of a step: so many that even a connection whose posts all time out gets through them within half
     /// of an invocation's time. So every invocation gets further.
     pub(super) fn most_frames(&self, invocation: &Invocation<'_>) -> usize {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use shared::ConnectionId;
 use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::dynamodb::{ConnectionRow, MESSAGES_TABLE};
 use testkit::events::QueueRecord;
 
@@ -34,7 +34,7 @@ async fn a_connection_that_is_slow_but_well_does_not_hold_its_room_for_ever() {
     let world = World::start();
     world.seed("room", "c", 30);
     let [first, _] = ends(&world);
-    world.connections.script(&first, Script::always(Outcome::ok().after(Duration::from_millis(700))));
+    world.connections.script(&first, Script::always(Scripted::ok().after(Duration::from_millis(700))));
     let fanout = start(&world).await;
     let mut left: Vec<_> = (0..9).map(|n| large(&n.to_string(), 20_000)).collect();
     let mut posts = Vec::new();
@@ -60,7 +60,7 @@ async fn a_connection_that_hangs_for_longer_than_an_invocation_does_not_hold_its
 async fn hangs(end: usize) {
     let world = World::start();
     world.seed("room", "c", 30);
-    world.connections.script(&ends(&world)[end], Script::always(Outcome::hang()));
+    world.connections.script(&ends(&world)[end], Script::always(Scripted::hang()));
     let fanout = start(&world).await;
     let mut posts = Vec::new();
     for receives in 1..=FOR_EVER {
@@ -84,7 +84,7 @@ async fn hangs_in_slot(slot: u16, group: &str) {
     world.seed("room", "c", 100);
     let last = (0..10_000_000).map(|n| format!("last{n}")).find(|id| ConnectionId::new(id).slot() == slot).unwrap();
     world.dynamodb.seed([ConnectionRow::new(&last, "room")]);
-    world.connections.script(&last, Script::always(Outcome::hang()));
+    world.connections.script(&last, Script::always(Scripted::hang()));
     let function = world.fanout().env("FANOUT_SHARD_SIZE", 100).env("FANOUT_SHARDS", 4);
     let fanout = function.env("FANOUT_DEADLINE_RESERVE_MS", 1_500).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
@@ -127,7 +127,7 @@ async fn jobs_that_take_longer_than_an_invocation_to_enqueue_get_further_each_ti
     panic!("distinct jobs after each invocation {jobs:?}");
 }
 
-/// A job that an older version left on the room queue.
+/// A job that an older version left on the rooms' queue.
 #[tokio::test]
 async fn a_job_of_the_version_before_is_no_dead_letter() {
     let world = World::start();
@@ -147,7 +147,7 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_records_from_coming_bac
     world.seed("room", "gone", 5);
     world.seed("bad", "bad", 2);
     world.connections.script_others(|id| {
-        Script::always(if id.starts_with("gone") { Outcome::gone() } else { Outcome::forbidden() })
+        Script::always(if id.starts_with("gone") { Scripted::gone() } else { Scripted::forbidden() })
     });
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
     let failed = invoke_briefly(&start(&world).await, &[message("room", "m"), message("bad", "b")]).await;
@@ -242,9 +242,9 @@ async fn a_throttled_account_and_one_connection_that_asks_for_patience_do_not_ho
     for has_slow in [false, true] {
         let world = World::start();
         world.seed("room", "c", 60);
-        world.connections.script_others(|id| Script::random_for(id, 7, 0.4, Outcome::throttled()));
+        world.connections.script_others(|id| Script::random_for(id, 7, 0.4, Scripted::throttled()));
         if has_slow {
-            world.connections.script(&ends(&world)[0], Script::always(Outcome::throttled().retry_after("2")));
+            world.connections.script(&ends(&world)[0], Script::always(Scripted::throttled().retry_after("2")));
         }
         let fanout = start(&world).await;
         let mut posts = Vec::new();

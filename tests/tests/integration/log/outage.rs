@@ -12,7 +12,7 @@ use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
 use fanout::congestion::Notes;
 use fanout::connections_api::SignedConnectionsApi;
-use fanout::environment::Fanout;
+use fanout::environment::FanoutFunction;
 use fanout::layout::Layouts;
 use fanout::state::StateWriter;
 use lambda_runtime::{Context, LambdaEvent};
@@ -47,7 +47,7 @@ const BATCH: usize = 10;
 const MOST_RECEIVES: u32 = 1_000;
 const VISIBILITY: u64 = 180;
 
-/// The room queue, in simulated seconds.
+/// The rooms' queue, in simulated seconds.
 #[derive(Clone, Default)]
 struct SimulatedQueue(Rc<RefCell<State>>);
 
@@ -135,7 +135,7 @@ fn fanout(
     connections: &ConnectionsServer,
     clock: &TestClock,
     queue: &SimulatedQueue,
-) -> Fanout<SimulatedQueue, SignedConnectionsApi, TestClock> {
+) -> FanoutFunction<SimulatedQueue, SignedConnectionsApi, TestClock> {
     let posts = PostConfig {
         concurrency: 16,
         max_per_second: 0,
@@ -149,7 +149,7 @@ fn fanout(
     let api = SignedConnectionsApi::new(&sdk, "us-east-1", &endpoint, posts.timeout, HttpVersion::Http1).unwrap();
     let table = client(dynamodb);
     let congestion = CongestionTable::new(table.clone(), CONGESTION_TABLE);
-    Fanout {
+    FanoutFunction {
         connections: ConnectionTable::new(table.clone(), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX),
         log: writer_over(table, clock, 86_400),
         state: StateWriter::off(),
@@ -166,7 +166,7 @@ fn fanout(
 }
 
 async fn handle(
-    fanout: &Fanout<SimulatedQueue, SignedConnectionsApi, TestClock>,
+    fanout: &FanoutFunction<SimulatedQueue, SignedConnectionsApi, TestClock>,
     batch: &[QueueRecord],
 ) -> Vec<String> {
     let event: SqsEvent = serde_json::from_value(queue_batch(batch)).unwrap();

@@ -9,7 +9,7 @@ use fanout::broadcast::Broadcaster;
 use fanout::config::PostConfig;
 use fanout::congestion::Notes;
 use fanout::connections_api::{ConnectionsApi, Outcome};
-use fanout::environment::Fanout;
+use fanout::environment::FanoutFunction;
 use fanout::frame::EncodedFrame;
 use fanout::layout::Layouts;
 use fanout::state::StateWriter;
@@ -106,7 +106,7 @@ impl Drop for Environment {
     }
 }
 
-fn fanout(url: &str, clock: &TestClock, api: GatedApi) -> Fanout<FifoQueue, GatedApi, TestClock> {
+fn fanout(url: &str, clock: &TestClock, api: GatedApi) -> FanoutFunction<FifoQueue, GatedApi, TestClock> {
     let client = aws_sdk_dynamodb::Client::new(&aws_sdk::sdk_config(url));
     let posts = PostConfig {
         concurrency: 1,
@@ -116,7 +116,7 @@ fn fanout(url: &str, clock: &TestClock, api: GatedApi) -> Fanout<FifoQueue, Gate
         deadline_reserve: RESERVE,
         gone_grace: Duration::ZERO,
     };
-    Fanout {
+    FanoutFunction {
         connections: ConnectionTable::new(client.clone(), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX),
         log: writer_over(client.clone(), clock, RETENTION_SECONDS),
         state: StateWriter::off(),

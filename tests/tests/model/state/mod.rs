@@ -1,4 +1,4 @@
-//! State: one key of one room. Two writers take batches of the room's queue, append them to the log and write the key's row;
+//! State: one key of one room. Two writers take batches of the rooms' queue, append them to the log and write the key's row;
 //! a client joins with state, and joins again.
 
 mod act;

@@ -9,7 +9,7 @@ use fanout::broadcast::Broadcaster;
 use fanout::config::{HttpVersion, PostConfig};
 use fanout::congestion::Notes;
 use fanout::connections_api::{ConnectionsApi, Outcome, SignedConnectionsApi};
-use fanout::environment::Fanout;
+use fanout::environment::FanoutFunction;
 use fanout::frame::EncodedFrame;
 use fanout::layout::Layouts;
 use fanout::state::StateWriter;
@@ -29,7 +29,7 @@ use super::moment;
 use super::world::{RETENTION, World};
 use crate::log::writer::writer_over;
 
-type Environment = Fanout<FifoQueue, WitnessedApi, TestClock>;
+type Environment = FanoutFunction<FifoQueue, WitnessedApi, TestClock>;
 
 /// The real client, which notes the posts in the order in which they are made. That order counts: the arrival of a post
 /// after it was given up is beyond what anybody can promise.
@@ -175,7 +175,7 @@ fn environment(world: &Rc<World>, source: &FifoQueue, random: &mut Rng) -> Envir
     let connections = ConnectionTable::new(world.dynamodb_client.clone(), CONNECTIONS_TABLE, world.clock.clone());
     let endpoint = world.connections.endpoint();
     let api = SignedConnectionsApi::new(&sdk, "us-east-1", &endpoint, posts.timeout, HttpVersion::Http1).unwrap();
-    Fanout {
+    FanoutFunction {
         connections: connections.with_room_index(ROOM_INDEX),
         log: writer_over(world.dynamodb_client.clone(), &world.clock, RETENTION).with_state_rooms(state_rooms()),
         state: StateWriter::new(
