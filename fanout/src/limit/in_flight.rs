@@ -41,6 +41,7 @@ impl InFlight {
         Self { most, limit: most, taken: 0, most_taken: 0, started: 0, timed_out: 0, halved: None, answers: 0 }
     }
 
+    #[cfg(test)]
     pub(super) fn limit(&self) -> usize {
         self.limit
     }

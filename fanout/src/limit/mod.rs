@@ -104,8 +104,8 @@ impl RateLimiter {
     }
 
     /// Posts that may be in flight now.
-    #[must_use]
-    pub fn in_flight_limit(&self) -> usize {
+    #[cfg(test)]
+    fn in_flight_limit(&self) -> usize {
         self.in_flight.borrow().limit()
     }
 

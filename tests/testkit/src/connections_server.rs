@@ -1,11 +1,11 @@
 //! A scripted `@connections` endpoint, as API Gateway has one for each WebSocket API.
 //!
-//! It serves `POST`, `GET` and `DELETE` on `/{stage}/@connections/{id}` under any prefix. The outcomes of posts are
+//! It serves `POST`, `GET` and `DELETE` on `/{stage}/@connections/{id}` under any prefix. The answers of posts are
 //! scripted for each connection, and requests are recorded for each connection, in order of arrival.
 
-mod outcome;
 mod record;
 mod script;
+mod scripted;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -18,9 +18,9 @@ use crate::http_server::{Answer, Handler, HttpServer, KeepAlive, Reply, Request}
 use crate::sigv4::{self, Expected};
 use crate::token_bucket::TokenBucket;
 
-pub use outcome::Outcome;
 pub use record::{Attempt, ConnectionRecord, Record};
 pub use script::Script;
+pub use scripted::Scripted;
 
 /// The running server.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl ConnectionsServer {
             state: Mutex::new(State {
                 started: Instant::now(),
                 scripts: HashMap::new(),
-                default_script: DefaultScript(Box::new(|_| Script::always(Outcome::ok()))),
+                default_script: DefaultScript(Box::new(|_| Script::always(Scripted::ok()))),
                 delete_scripts: HashMap::new(),
                 get_scripts: HashMap::new(),
                 deleted: HashSet::new(),
@@ -221,32 +221,32 @@ impl Handler for Connections {
 
 impl Connections {
     async fn post(&self, connection_id: String, request: Request) -> Answer {
-        let (outcome, latency, in_flight) = {
+        let (answer, latency, in_flight) = {
             let mut state = self.0.state.lock().unwrap();
-            let outcome = state.post_outcome(&connection_id, &request);
+            let answer = state.post_answer(&connection_id, &request);
             let attempt = state.begin_post(&connection_id, request);
             let in_flight = InFlight { shared: &self.0, connection_id, attempt, status: None };
-            (outcome, state.latency, in_flight)
+            (answer, state.latency, in_flight)
         };
         self.released().await;
-        in_flight.answer(outcome, latency).await
+        in_flight.answer(answer, latency).await
     }
 
     async fn delete(&self, connection_id: &str, request: &Request) -> Answer {
-        let outcome = {
+        let answer = {
             let mut state = self.0.state.lock().unwrap();
             state.record.connection(connection_id).deletes += 1;
             let refused = state.refusal(request);
             let scripted = state.delete_scripts.get_mut(connection_id).map(Script::next);
-            let outcome = refused.or(scripted).unwrap_or_else(|| {
-                Outcome::answering(Reply::empty(if state.deleted.contains(connection_id) { 410 } else { 204 }))
+            let answer = refused.or(scripted).unwrap_or_else(|| {
+                Scripted::answering(Reply::empty(if state.deleted.contains(connection_id) { 410 } else { 204 }))
             });
-            if outcome.status() == Some(204) {
+            if answer.status() == Some(204) {
                 state.deleted.insert(connection_id.to_owned());
             }
-            outcome
+            answer
         };
-        outcome.answer(Duration::ZERO).await
+        answer.answer(Duration::ZERO).await
     }
 
     fn get(&self, connection_id: &str, request: &Request) -> Answer {
@@ -256,11 +256,11 @@ impl Connections {
             return refusal.into_answer();
         }
         if state.deleted.contains(connection_id) {
-            return Outcome::gone().into_answer();
+            return Scripted::gone().into_answer();
         }
         let scripted = state.get_scripts.get_mut(connection_id).map(Script::next);
-        if let Some(outcome) = scripted.filter(|outcome| outcome.status() != Some(200)) {
-            return outcome.into_answer();
+        if let Some(answer) = scripted.filter(|answer| answer.status() != Some(200)) {
+            return answer.into_answer();
         }
         let body = r#"{"connectedAt":"2026-01-01T00:00:00Z","identity":{"sourceIp":"127.0.0.1","userAgent":"test"},"lastActiveAt":"2026-01-01T00:00:00Z"}"#;
         Reply::with_body(200, "application/json", body).into()
@@ -274,36 +274,36 @@ impl Connections {
 }
 
 impl State {
-    fn post_outcome(&mut self, connection_id: &str, request: &Request) -> Outcome {
+    fn post_answer(&mut self, connection_id: &str, request: &Request) -> Scripted {
         if let Some(refusal) = self.refusal(request) {
             return refusal;
         }
         if self.bucket.as_mut().is_some_and(|bucket| !bucket.try_take(Instant::now())) {
             self.record.over_rate += 1;
-            return Outcome::throttled();
+            return Scripted::throttled();
         }
         if self.deleted.contains(connection_id) {
-            return Outcome::gone();
+            return Scripted::gone();
         }
         if let Some(script) = self.scripts.get_mut(connection_id) {
             return script.next();
         }
         let mut script = (self.default_script.0)(connection_id);
-        let outcome = script.next();
+        let answer = script.next();
         self.scripts.insert(connection_id.to_owned(), script);
-        outcome
+        answer
     }
 
     /// The refusal of a request before its connection is looked at, if it is refused.
-    fn refusal(&mut self, request: &Request) -> Option<Outcome> {
+    fn refusal(&mut self, request: &Request) -> Option<Scripted> {
         if sigv4::access_key(request).is_some_and(|key| self.expired_keys.contains(key)) {
-            return Some(Outcome::expired_token());
+            return Some(Scripted::expired_token());
         }
         let expected = self.signatures.as_mut()?;
         expected.now = Some(SystemTime::now());
         let error = sigv4::verify(request, expected).err()?;
         self.record.signature_errors.push(error);
-        Some(Outcome::invalid_signature())
+        Some(Scripted::invalid_signature())
     }
 
     fn begin_post(&mut self, connection_id: &str, request: Request) -> usize {
@@ -322,9 +322,9 @@ struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    async fn answer(mut self, outcome: Outcome, latency: Duration) -> Answer {
-        let status = outcome.status();
-        let answer = outcome.answer(latency).await;
+    async fn answer(mut self, answer: Scripted, latency: Duration) -> Answer {
+        let status = answer.status();
+        let answer = answer.answer(latency).await;
         if matches!(answer, Answer::Hang) {
             // The post stays in flight for as long as the client waits.
             std::future::pending::<()>().await;

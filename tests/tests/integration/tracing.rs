@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use testkit::aws_server::AwsServer;
-use testkit::connections_server::Outcome;
+use testkit::connections_server::Scripted;
 use testkit::dynamodb::CONGESTION_TABLE;
 use testkit::events::{self, QueueRecord, bus_event, event_batch, queue_batch, traced};
 use testkit::runtime_api::Function;
@@ -67,7 +67,7 @@ async fn a_broadcasts_shards_are_of_its_trace() {
     for (header, expected) in [(SAMPLED, Some(SAMPLED.to_owned())), (UNSAMPLED, None)] {
         let world = World::start();
         world.seed("room", "c", 6);
-        world.script_prefix("c", Outcome::ok());
+        world.script_prefix("c", Scripted::ok());
         let function = world.fanout().env("FANOUT_SHARD_SIZE", 4).env("FANOUT_SHARDS", 2).trace(header);
         let fanout = function.start().await.unwrap();
         let batch = [message("room", "m"), QueueRecord::new("p", "room", "poison")];

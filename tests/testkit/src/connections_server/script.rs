@@ -1,42 +1,42 @@
-//! The outcomes that a connection's posts meet, one after another.
+//! The answers that a connection's posts meet, one after another.
 
 use std::collections::VecDeque;
 
-use super::Outcome;
+use super::Scripted;
 
-/// First the queued outcomes in turn, then the same outcome for ever.
+/// First the queued answers in turn, then the same answer for ever.
 #[derive(Clone, Debug)]
 pub struct Script {
-    queue: VecDeque<Outcome>,
+    queue: VecDeque<Scripted>,
     then: Then,
 }
 
 #[derive(Clone, Debug)]
 enum Then {
-    Always(Outcome),
-    Random { generator: fastrand::Rng, rate: f64, hit: Outcome, otherwise: Outcome },
+    Always(Scripted),
+    Random { generator: fastrand::Rng, rate: f64, hit: Scripted, otherwise: Scripted },
 }
 
 impl Script {
-    /// The same outcome every time.
-    pub fn always(outcome: Outcome) -> Self {
-        Self { queue: VecDeque::new(), then: Then::Always(outcome) }
+    /// The same answer every time.
+    pub fn always(answer: Scripted) -> Self {
+        Self { queue: VecDeque::new(), then: Then::Always(answer) }
     }
 
-    /// These outcomes, then 200.
-    pub fn queue(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
-        Self { queue: outcomes.into_iter().collect(), then: Then::Always(Outcome::ok()) }
+    /// These answers, then 200.
+    pub fn queue(answers: impl IntoIterator<Item = Scripted>) -> Self {
+        Self { queue: answers.into_iter().collect(), then: Then::Always(Scripted::ok()) }
     }
 
-    /// `hit` for this share of the posts (0 to 1), otherwise 200. The same seed gives the same outcomes.
-    pub fn random(seed: u64, rate: f64, hit: Outcome) -> Self {
+    /// `hit` for this share of the posts (0 to 1), otherwise 200. The same seed gives the same answers.
+    pub fn random(seed: u64, rate: f64, hit: Scripted) -> Self {
         let generator = fastrand::Rng::with_seed(seed);
-        Self { queue: VecDeque::new(), then: Then::Random { generator, rate, hit, otherwise: Outcome::ok() } }
+        Self { queue: VecDeque::new(), then: Then::Random { generator, rate, hit, otherwise: Scripted::ok() } }
     }
 
-    /// Like [`random`](Self::random), with a seed for each connection, so that its outcomes do not depend on the order
+    /// Like [`random`](Self::random), with a seed for each connection, so that its answers do not depend on the order
     /// in which connections are posted to.
-    pub fn random_for(connection_id: &str, seed: u64, rate: f64, hit: Outcome) -> Self {
+    pub fn random_for(connection_id: &str, seed: u64, rate: f64, hit: Scripted) -> Self {
         let mixed = connection_id.bytes().fold(seed, |mixed, byte| {
             // The multiplier of FNV-1a; any other would do that spreads ids over seeds.
             (mixed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -44,19 +44,19 @@ impl Script {
         Self::random(mixed, rate, hit)
     }
 
-    /// The outcome that follows the queue, instead of 200.
+    /// The answer that follows the queue, instead of 200.
     #[must_use]
-    pub fn then(mut self, outcome: Outcome) -> Self {
-        self.then = Then::Always(outcome);
+    pub fn then(mut self, answer: Scripted) -> Self {
+        self.then = Then::Always(answer);
         self
     }
 
-    pub(super) fn next(&mut self) -> Outcome {
-        if let Some(outcome) = self.queue.pop_front() {
-            return outcome;
+    pub(super) fn next(&mut self) -> Scripted {
+        if let Some(answer) = self.queue.pop_front() {
+            return answer;
         }
         match &mut self.then {
-            Then::Always(outcome) => outcome.clone(),
+            Then::Always(answer) => answer.clone(),
             Then::Random { generator, rate, hit, otherwise } => {
                 if generator.f64() < *rate {
                     hit.clone()
@@ -78,17 +78,17 @@ mod tests {
 
     #[test]
     fn a_queue_is_followed_by_its_end() {
-        let queue = || Script::queue([Outcome::throttled(), Outcome::internal_error()]);
+        let queue = || Script::queue([Scripted::throttled(), Scripted::internal_error()]);
         assert_eq!(statuses(&mut queue(), 4), [429, 500, 200, 200]);
-        assert_eq!(statuses(&mut queue().then(Outcome::gone()), 4), [429, 500, 410, 410]);
+        assert_eq!(statuses(&mut queue().then(Scripted::gone()), 4), [429, 500, 410, 410]);
     }
 
     #[test]
-    fn random_outcomes_repeat_with_their_seed_and_keep_their_rate() {
-        let mut script = Script::random_for("a", 7, 0.3, Outcome::gone());
+    fn random_answers_repeat_with_their_seed_and_keep_their_rate() {
+        let mut script = Script::random_for("a", 7, 0.3, Scripted::gone());
         let first = statuses(&mut script, 1_000);
-        assert_eq!(first, statuses(&mut Script::random_for("a", 7, 0.3, Outcome::gone()), 1_000));
-        assert_ne!(first, statuses(&mut Script::random_for("b", 7, 0.3, Outcome::gone()), 1_000));
+        assert_eq!(first, statuses(&mut Script::random_for("a", 7, 0.3, Scripted::gone()), 1_000));
+        assert_ne!(first, statuses(&mut Script::random_for("b", 7, 0.3, Scripted::gone()), 1_000));
         let gone = first.iter().filter(|status| **status == 410).count();
         assert!((250..350).contains(&gone), "{gone}");
     }

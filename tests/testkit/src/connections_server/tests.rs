@@ -61,7 +61,7 @@ async fn posts_in_flight_are_counted_over_all_and_for_each_connection() {
 async fn the_token_bucket_is_shared_by_all_connections_and_takes_no_step_of_a_script() {
     let server = ConnectionsServer::start();
     server.limit_rate(0.0, 2.0);
-    server.script("c", Script::queue([Outcome::gone()]));
+    server.script("c", Script::queue([Scripted::gone()]));
     let client = client(&server);
     let mut seen = Vec::new();
     for id in ["a", "b", "c"] {
@@ -76,7 +76,7 @@ async fn the_token_bucket_is_shared_by_all_connections_and_takes_no_step_of_a_sc
 #[tokio::test]
 async fn latency_and_default_scripts_apply_to_every_connection() {
     let server = ConnectionsServer::start();
-    server.script_others(|id| Script::always(if id.starts_with('g') { Outcome::gone() } else { Outcome::ok() }));
+    server.script_others(|id| Script::always(if id.starts_with('g') { Scripted::gone() } else { Scripted::ok() }));
     server.set_latency(Duration::from_millis(30));
     let client = client(&server);
     let started = Instant::now();

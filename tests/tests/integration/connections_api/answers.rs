@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fanout::connections_api::{ConnectionsApi, Misconfiguration, Outcome};
-use testkit::connections_server::{ConnectionsServer, Outcome as Scripted, Script};
+use testkit::connections_server::{ConnectionsServer, Script, Scripted};
 use testkit::http_server::{Framing, Reply};
 
 use super::{Kind, api, post, sdk_config, server, temporary_credentials};

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use fanout::connections_api::Outcome;
-use testkit::connections_server::{ConnectionsServer, Outcome as Scripted, Record, Script};
+use testkit::connections_server::{ConnectionsServer, Record, Script, Scripted};
 
 use super::http2_server::{Http2Server, http2_api};
 use super::{Kind, api, post, server};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::fast_server::{FastServer, Options, Stats};
 use testkit::tls::TlsFront;
 
@@ -21,7 +21,7 @@ async fn world() -> (World, TlsFront) {
 #[tokio::test]
 async fn posts_and_closes_go_over_tls_to_a_server_that_is_trusted() {
     let (world, front) = world().await;
-    world.connections.script("c7", Script::always(Outcome::internal_error()));
+    world.connections.script("c7", Script::always(Scripted::internal_error()));
     let fanout = world
         .fanout()
         .env("CONNECTIONS_ENDPOINT", format!("{}/production", front.url()))

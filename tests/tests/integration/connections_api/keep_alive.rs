@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanout::connections_api::Outcome;
 use futures::future::join_all;
-use testkit::connections_server::{Outcome as Scripted, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::http_server::KeepAlive;
 
 use super::{Kind, Signed, api, post, server};

@@ -17,7 +17,7 @@ use shared::metrics::names::{EPHEMERAL_POSTS, EPHEMERALS_POSTED};
 use shared::store::connections::ConnectionTable;
 use testkit::aws_sdk::sdk_config;
 use testkit::clock::TestClock;
-use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::connections_server::{ConnectionsServer, Script, Scripted};
 use testkit::dynamodb::{CONNECTIONS_TABLE, ConnectionRow, DynamoDb};
 use testkit::events::{QueueRecord, queue_batch};
 
@@ -114,7 +114,7 @@ async fn posts_are_never_more_than_the_rate_and_one_frame_and_every_room_has_its
 async fn a_refusal_silences_the_environment_and_each_that_follows_for_twice_as_long() {
     let world = World::start(1);
     world.seed("room", 30);
-    let refused_first = |_: &str| Script::always(Outcome::throttled());
+    let refused_first = |_: &str| Script::always(Scripted::throttled());
     world.connections.script_others(refused_first);
     let mut posts = 0;
     for seconds in [1, 2, 4, 8, 16, 30] {
@@ -135,7 +135,7 @@ async fn a_refusal_silences_the_environment_and_each_that_follows_for_twice_as_l
 async fn a_connection_that_does_not_read_silences_once_and_is_left_alone() {
     let world = World::start(64);
     world.seed("room", 10);
-    world.connections.script("room-3", Script::always(Outcome::throttled()));
+    world.connections.script("room-3", Script::always(Scripted::throttled()));
     let _ = world.serve_one("room").await;
     assert_eq!(world.connections.record().status(429), 1);
     for _ in 0..50 {

@@ -1,7 +1,7 @@
 //! The metrics of ephemeral messages, each produced by the event that it counts.
 
 use serde_json::json;
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::events::QueueRecord;
 
 use super::{ephemeral, invoke, later, record, typing};
@@ -45,9 +45,9 @@ async fn every_message_counts_once_as_posted_or_by_why_it_was_dropped() {
 #[tokio::test]
 async fn what_a_refusal_costs_is_counted() {
     for (outcome, name) in [
-        (Outcome::throttled(), "EphemeralsDroppedThrottled"),
-        (Outcome::forbidden(), "EphemeralsDroppedFailed"),
-        (Outcome::not_found(), "EphemeralsDroppedFailed"),
+        (Scripted::throttled(), "EphemeralsDroppedThrottled"),
+        (Scripted::forbidden(), "EphemeralsDroppedFailed"),
+        (Scripted::not_found(), "EphemeralsDroppedFailed"),
     ] {
         let world = World::start();
         world.seed("room", "c", 5);

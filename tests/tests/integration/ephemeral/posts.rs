@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use testkit::aws_endpoint::{Fault, Rule};
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::dynamodb::ConnectionRow;
 use testkit::events::{QueueRecord, queue_batch};
 
@@ -72,18 +72,18 @@ fn rows(world: &World) -> Vec<ConnectionRow> {
 async fn whatever_posts_meet_it_is_tried_once_and_leaves_no_trace() {
     let world = World::start();
     let outcomes = [
-        ("ok", Outcome::ok()),
-        ("gone", Outcome::gone()),
-        ("throttled", Outcome::throttled()),
-        ("forbidden", Outcome::forbidden()),
-        ("notFound", Outcome::not_found()),
-        ("tooLarge", Outcome::payload_too_large()),
-        ("badRequest", Outcome::bad_request()),
-        ("failed", Outcome::internal_error()),
-        ("unavailable", Outcome::unavailable()),
-        ("reset", Outcome::reset()),
-        ("closed", Outcome::close()),
-        ("hanging", Outcome::hang()),
+        ("ok", Scripted::ok()),
+        ("gone", Scripted::gone()),
+        ("throttled", Scripted::throttled()),
+        ("forbidden", Scripted::forbidden()),
+        ("notFound", Scripted::not_found()),
+        ("tooLarge", Scripted::payload_too_large()),
+        ("badRequest", Scripted::bad_request()),
+        ("failed", Scripted::internal_error()),
+        ("unavailable", Scripted::unavailable()),
+        ("reset", Scripted::reset()),
+        ("closed", Scripted::close()),
+        ("hanging", Scripted::hang()),
     ];
     for (prefix, _) in &outcomes {
         world.seed(prefix, prefix, 3);
@@ -188,7 +188,7 @@ async fn connections_that_hang_end_with_the_invocation() {
     world.seed("room", "c", 5);
     let data = json!("x".repeat(4_000));
     let records: Vec<_> = (0..10).map(|n| record("room", &format!("s{n}"), None, later(), &data)).collect();
-    world.connections.script_others(|_| Script::always(Outcome::hang()));
+    world.connections.script_others(|_| Script::always(Scripted::hang()));
     let function = ephemeral(&world).env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
     let function = function.start().await.unwrap();
     let batch = queue_batch(&records);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use testkit::aws_endpoint::{Fault, Rule};
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::dynamodb::ConnectionRow;
 use testkit::events::{batch_item_failures, queue_batch};
 
@@ -15,7 +15,7 @@ async fn a_room_of_ten_thousand_is_posted_to_once_and_swept_of_the_gone() {
     world.seed("room", "live", 7_000);
     world.seed("room", "gone", 3_000);
     world.seed("other", "stranger", 10);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
     // The latency is long enough for posts to meet in flight.
     world.connections.set_latency(Duration::from_millis(2));
 
@@ -48,7 +48,7 @@ async fn a_room_of_ten_thousand_is_posted_to_once_and_swept_of_the_gone() {
 async fn a_connection_that_answers_410_once_and_is_well_keeps_its_row_and_gets_the_frame() {
     let world = World::start();
     world.seed("room", "live", 3);
-    world.connections.script("live1", Script::queue([Outcome::gone()]));
+    world.connections.script("live1", Script::queue([Scripted::gone()]));
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
 
@@ -66,7 +66,7 @@ async fn posts_do_not_wait_for_deletes() {
     let world = World::start();
     world.seed("room", "gone", 60);
     world.seed("room", "live", 60);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).start().await.unwrap();
     let batch = queue_batch(&[message("room", "m")]);
@@ -82,7 +82,7 @@ async fn posts_do_not_wait_for_deletes() {
 async fn rows_that_the_table_leaves_unprocessed_are_deleted_by_another_call() {
     let world = World::start();
     world.seed("room", "gone", 60);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::unprocessed_after(20)).times(1));
 
     let fanout = world.fanout().start().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_delete_that_fails_does_not_fail_the_room_and_is_made_good_later() {
     let world = World::start();
     world.seed("room", "gone", 3);
     world.seed("room", "live", 3);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::access_denied()).times(1));
 
     let fanout = world.fanout().start().await.unwrap();
@@ -115,7 +115,7 @@ async fn a_delete_that_fails_does_not_fail_the_room_and_is_made_good_later() {
 async fn a_gone_row_within_its_grace_is_spared() {
     let world = World::start();
     world.dynamodb.seed([ConnectionRow::new("gone-old", "room"), ConnectionRow::new("gone-young", "room").young()]);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
 
     let fanout = world.fanout().env("GONE_GRACE_MS", 600_000).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
@@ -131,7 +131,7 @@ async fn a_gone_row_within_its_grace_is_spared() {
 async fn a_gone_connections_rows_in_other_rooms_stay_until_those_broadcast() {
     let world = World::start();
     world.dynamodb.seed([ConnectionRow::new("gone", "room"), ConnectionRow::new("gone", "other")]);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
 
     let fanout = world.fanout().start().await.unwrap();
     invoke(&fanout, &[message("room", "m")]).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use testkit::aws_endpoint::{Fault, Rule};
-use testkit::connections_server::Outcome;
+use testkit::connections_server::Scripted;
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
 use super::{World, message};
@@ -17,9 +17,9 @@ fn world() -> World {
     world.seed("slow", "hangs", 3);
     world.connections.script_others(|id| {
         let outcome = match id.trim_end_matches(char::is_numeric) {
-            "gone" => Outcome::gone(),
-            "hangs" => Outcome::hang(),
-            _ => Outcome::ok(),
+            "gone" => Scripted::gone(),
+            "hangs" => Scripted::hang(),
+            _ => Scripted::ok(),
         };
         testkit::connections_server::Script::always(outcome)
     });
@@ -62,7 +62,7 @@ async fn a_room_that_ran_out_of_time_is_finished_by_the_next_delivery() {
     let fanout = world.fanout().env("FANOUT_POST_TIMEOUT_MS", 20_000).start().await.unwrap();
     fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(6)).await;
     for connection in ["hangs0", "hangs1", "hangs2"] {
-        world.connections.script(connection, testkit::connections_server::Script::always(Outcome::ok()));
+        world.connections.script(connection, testkit::connections_server::Script::always(Scripted::ok()));
     }
     let again = fanout.invoke(&queue_batch(&[message("slow", "m").received(2)])).await;
     assert_eq!(batch_item_failures(again.response()), Vec::<String>::new());

@@ -1,7 +1,7 @@
 //! One room fails as a whole: its records stay, those of other rooms do not.
 
 use testkit::aws_endpoint::{Call, Fault, Rule};
-use testkit::connections_server::Outcome;
+use testkit::connections_server::Scripted;
 use testkit::dynamodb::MESSAGES_TABLE;
 
 use super::{World, invoke, message};
@@ -31,7 +31,7 @@ fn assert_only_the_good_room_is_done(world: &World, failed: &[String]) {
 #[tokio::test]
 async fn a_room_that_may_not_be_posted_to_fails_alone_and_loses_no_row() {
     let world = world(40);
-    world.script_prefix("bad", Outcome::forbidden());
+    world.script_prefix("bad", Scripted::forbidden());
     let fanout = world.fanout().start().await.unwrap();
     let failed = invoke(&fanout, &records()).await;
 
@@ -46,7 +46,7 @@ async fn a_room_that_may_not_be_posted_to_fails_alone_and_loses_no_row() {
 #[tokio::test]
 async fn a_wrong_endpoint_fails_the_room() {
     let world = world(2);
-    world.script_prefix("bad", Outcome::not_found());
+    world.script_prefix("bad", Scripted::not_found());
     let fanout = world.fanout().start().await.unwrap();
     let failed = invoke(&fanout, &records()).await;
     assert_only_the_good_room_is_done(&world, &failed);
@@ -56,11 +56,11 @@ async fn a_wrong_endpoint_fails_the_room() {
 #[tokio::test]
 async fn a_failed_room_is_served_when_it_has_been_mended() {
     let world = world(2);
-    world.script_prefix("bad", Outcome::forbidden());
+    world.script_prefix("bad", Scripted::forbidden());
     let fanout = world.fanout().start().await.unwrap();
     invoke(&fanout, &records()).await;
     for connection in ["bad0", "bad1"] {
-        world.connections.script(connection, testkit::connections_server::Script::always(Outcome::ok()));
+        world.connections.script(connection, testkit::connections_server::Script::always(Scripted::ok()));
     }
     let again = [message("bad", "bad-1").received(2), message("bad", "bad-2").received(2)];
     assert_eq!(invoke(&fanout, &again).await, Vec::<String>::new());

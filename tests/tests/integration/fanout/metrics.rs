@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::emf::Line;
 use testkit::events::{QueueRecord, queue_batch, queued_message};
 use testkit::runtime_api::Environment;
@@ -66,9 +66,9 @@ async fn each_outcome_of_a_post_is_counted() {
     for prefix in ["live", "bad", "gone", "busy"] {
         world.seed("room", prefix, 1);
     }
-    world.connections.script("bad0", Script::always(Outcome::internal_error()));
-    world.connections.script("gone0", Script::always(Outcome::gone()));
-    world.connections.script("busy0", Script::queue([Outcome::throttled()]));
+    world.connections.script("bad0", Script::always(Scripted::internal_error()));
+    world.connections.script("gone0", Script::always(Scripted::gone()));
+    world.connections.script("busy0", Script::queue([Scripted::throttled()]));
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
 
@@ -93,7 +93,7 @@ async fn dead_letters_are_counted() {
 async fn records_that_stay_in_the_queue_are_counted_though_nothing_else_was_done() {
     let world = World::start();
     world.seed("room", "c", 1);
-    world.script_prefix("c", Outcome::forbidden());
+    world.script_prefix("c", Scripted::forbidden());
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "a"), message("room", "b")]).await, ["a", "b"]);
     let line = line(&fanout).await;
@@ -104,7 +104,7 @@ async fn records_that_stay_in_the_queue_are_counted_though_nothing_else_was_done
 async fn a_broadcast_that_is_cut_off_and_goes_on_is_measured_at_its_end() {
     let world = World::start();
     world.seed("room", "c", 8);
-    world.connections.script_others(|_| Script::queue([Outcome::hang()]));
+    world.connections.script_others(|_| Script::queue([Scripted::hang()]));
     let function = world.fanout().env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
     let cut_off = function.start().await.unwrap();
     let record = message("room", "m");
@@ -114,7 +114,7 @@ async fn a_broadcast_that_is_cut_off_and_goes_on_is_measured_at_its_end() {
     let counted = ["Returned", "Resumed", "Messages"].map(|name| before.count(name));
     assert_eq!((counted, before.samples("BroadcastLatency")), ([1, 0, 1], 0));
 
-    world.connections.script_others(|_| Script::always(Outcome::ok()));
+    world.connections.script_others(|_| Script::always(Scripted::ok()));
     let goes_on = function.start().await.unwrap();
     assert_eq!(invoke(&goes_on, &[record.received(2)]).await, Vec::<String>::new());
     let after = line(&goes_on).await;

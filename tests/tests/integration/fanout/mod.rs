@@ -20,7 +20,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
 use testkit::aws_server::{AwsServer, QueuedMessage};
-use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::connections_server::{ConnectionsServer, Script, Scripted};
 use testkit::dynamodb::{
     CONGESTION_TABLE, CONNECTIONS_TABLE, ConnectionRow, DynamoDb, MESSAGES_TABLE, ROOM_INDEX, STATE_TABLE,
 };
@@ -75,9 +75,9 @@ impl World {
     }
 
     /// Scripts the outcome of posts to connections whose ids start with `prefix`; all others are answered 200.
-    pub(crate) fn script_prefix(&self, prefix: &'static str, outcome: Outcome) {
+    pub(crate) fn script_prefix(&self, prefix: &'static str, outcome: Scripted) {
         self.connections.script_others(move |id| {
-            Script::always(if id.starts_with(prefix) { outcome.clone() } else { Outcome::ok() })
+            Script::always(if id.starts_with(prefix) { outcome.clone() } else { Scripted::ok() })
         });
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::events::QueueRecord;
 use testkit::http_server::Framing;
 use testkit::runtime_api::Environment;
@@ -11,7 +11,7 @@ use testkit::runtime_api::Environment;
 use super::{World, invoke, message, tally};
 
 /// A broadcast to one connection that always meets this outcome, and to three that are well.
-async fn broadcast_to_one_that_meets(outcome: Outcome) -> (World, Environment) {
+async fn broadcast_to_one_that_meets(outcome: Scripted) -> (World, Environment) {
     let world = World::start();
     world.seed("room", "live", 3);
     world.seed("room", "bad", 1);
@@ -34,11 +34,11 @@ async fn attempts(world: &World, fanout: &Environment) -> (usize, u64) {
 #[tokio::test]
 async fn what_may_succeed_later_is_tried_as_often_as_configured() {
     let outcomes = [
-        Outcome::throttled(),
-        Outcome::internal_error(),
-        Outcome::bad_gateway(),
-        Outcome::unavailable(),
-        Outcome::gateway_timeout(),
+        Scripted::throttled(),
+        Scripted::internal_error(),
+        Scripted::bad_gateway(),
+        Scripted::unavailable(),
+        Scripted::gateway_timeout(),
     ];
     let tried = outcomes.map(|outcome| async move {
         let (world, fanout) = broadcast_to_one_that_meets(outcome.clone()).await;
@@ -52,7 +52,7 @@ async fn what_may_succeed_later_is_tried_as_often_as_configured() {
 async fn a_connection_that_hangs_is_tried_as_often_as_configured() {
     let world = World::start();
     world.seed("room", "bad", 1);
-    world.connections.script("bad0", Script::always(Outcome::hang()));
+    world.connections.script("bad0", Script::always(Scripted::hang()));
     let fanout =
         world.fanout().env("FANOUT_POST_TIMEOUT_MS", 1_000).env("FANOUT_MAX_ATTEMPTS", 3).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
@@ -63,20 +63,20 @@ async fn a_connection_that_hangs_is_tried_as_often_as_configured() {
 
 #[tokio::test]
 async fn what_never_succeeds_is_tried_once() {
-    let (world, fanout) = broadcast_to_one_that_meets(Outcome::bad_request()).await;
+    let (world, fanout) = broadcast_to_one_that_meets(Scripted::bad_request()).await;
     assert_eq!(attempts(&world, &fanout).await, (1, 1));
     assert_eq!(world.dynamodb.connections_of_room("room").len(), 4, "only 410 deletes");
-    let (world, fanout) = broadcast_to_one_that_meets(Outcome::gone()).await;
+    let (world, fanout) = broadcast_to_one_that_meets(Scripted::gone()).await;
     assert_eq!(attempts(&world, &fanout).await, (2, 0), "410 is confirmed by a second one");
 }
 
 #[tokio::test]
 async fn a_broken_connection_is_tried_as_often_as_configured() {
     for outcome in [
-        Outcome::reset(),
-        Outcome::close(),
-        Outcome::ok().body("{}").framed(Framing::CutShort),
-        Outcome::ok().body("{}").framed(Framing::ResetMidway),
+        Scripted::reset(),
+        Scripted::close(),
+        Scripted::ok().body("{}").framed(Framing::CutShort),
+        Scripted::ok().body("{}").framed(Framing::ResetMidway),
     ] {
         let world = World::start();
         world.seed("room", "bad", 1);
@@ -93,7 +93,9 @@ async fn a_broken_connection_is_tried_as_often_as_configured() {
 async fn a_connection_that_recovers_within_its_attempts_is_delivered_to_once() {
     let world = World::start();
     world.seed("room", "c", 1);
-    world.connections.script("c0", Script::queue([Outcome::reset(), Outcome::throttled(), Outcome::internal_error()]));
+    world
+        .connections
+        .script("c0", Script::queue([Scripted::reset(), Scripted::throttled(), Scripted::internal_error()]));
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
     assert_eq!(world.received("c0"), ["m"]);
@@ -105,7 +107,7 @@ async fn retry_after_is_waited_for_and_others_go_on_meanwhile() {
     let world = World::start();
     world.seed("room", "live", 50);
     world.seed("room", "slow", 1);
-    world.connections.script("slow0", Script::queue([Outcome::throttled().retry_after("2")]));
+    world.connections.script("slow0", Script::queue([Scripted::throttled().retry_after("2")]));
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 2).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());
 
@@ -117,7 +119,7 @@ async fn retry_after_is_waited_for_and_others_go_on_meanwhile() {
 
 #[tokio::test]
 async fn a_retry_after_beyond_all_patience_is_given_up() {
-    let (world, fanout) = broadcast_to_one_that_meets(Outcome::throttled().retry_after("60")).await;
+    let (world, fanout) = broadcast_to_one_that_meets(Scripted::throttled().retry_after("60")).await;
     assert_eq!(attempts(&world, &fanout).await, (1, 1));
 }
 
@@ -125,7 +127,7 @@ async fn a_retry_after_beyond_all_patience_is_given_up() {
 async fn a_frame_that_is_too_large_is_skipped_and_the_next_one_sent() {
     let world = World::start();
     world.seed("room", "c", 2);
-    world.connections.script("c0", Script::queue([Outcome::payload_too_large()]));
+    world.connections.script("c0", Script::queue([Scripted::payload_too_large()]));
     let large = |id: &str| QueueRecord::message("room", id, &json!("x".repeat(20_000)));
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &[large("a"), large("b")]).await, Vec::<String>::new());
@@ -142,7 +144,7 @@ async fn a_frame_that_is_too_large_is_skipped_and_the_next_one_sent() {
 async fn after_a_frame_that_was_given_up_no_later_one_of_the_batch_is_sent() {
     let world = World::start();
     world.seed("room", "c", 1);
-    world.connections.script("c0", Script::queue([Outcome::internal_error(), Outcome::internal_error()]));
+    world.connections.script("c0", Script::queue([Scripted::internal_error(), Scripted::internal_error()]));
     let large = |id: &str| QueueRecord::message("room", id, &json!("x".repeat(20_000)));
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 2).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[large("a"), large("b")]).await, Vec::<String>::new());
@@ -173,7 +175,7 @@ async fn one_among_twenty(script: Script, max_attempts: u32) -> (World, Environm
 
 #[tokio::test]
 async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
-    let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 1).await;
+    let (world, fanout) = one_among_twenty(Script::always(Scripted::internal_error()), 1).await;
     assert_eq!(invoke(&fanout, &[message("room", "1")]).await, Vec::<String>::new());
     assert_eq!((world.connections.record().deletes(), world.connections.connection("bad0").deletes), (1, 1));
     // A closed connection is gone: the next broadcast removes its row.
@@ -190,7 +192,7 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
         world.seed("room", "live", 20);
         world.seed("room", "bad", 1);
         // Only its first post fails.
-        world.connections.script("bad0", Script::queue([Outcome::internal_error()]));
+        world.connections.script("bad0", Script::queue([Scripted::internal_error()]));
         let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
         // A step has one frame: the time for one post is more than half of the invocation's.
         let fanout =
@@ -206,7 +208,7 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
 
 #[tokio::test]
 async fn a_connection_that_misses_several_broadcasts_is_closed_though_more_follows() {
-    let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 1).await;
+    let (world, fanout) = one_among_twenty(Script::always(Scripted::internal_error()), 1).await;
     for (name, closed) in [("1", 0), ("2", 0), ("3", 1)] {
         broadcast_while_more_follows(&world, &fanout, name).await;
         assert_eq!(world.connections.record().deletes(), closed, "after broadcast {name}");
@@ -216,20 +218,20 @@ async fn a_connection_that_misses_several_broadcasts_is_closed_though_more_follo
 
 #[tokio::test]
 async fn a_connection_that_has_missed_a_broadcast_holds_the_next_one_up_for_one_attempt_only() {
-    let (world, fanout) = one_among_twenty(Script::always(Outcome::internal_error()), 3).await;
+    let (world, fanout) = one_among_twenty(Script::always(Scripted::internal_error()), 3).await;
     let posts = async |name| {
         broadcast_while_more_follows(&world, &fanout, name).await;
         world.connections.connection("bad0").posts
     };
     assert_eq!((posts("1").await, posts("2").await), (3, 4));
-    world.connections.script("bad0", Script::queue([Outcome::ok(), Outcome::internal_error()]));
+    world.connections.script("bad0", Script::queue([Scripted::ok(), Scripted::internal_error()]));
     assert_eq!((posts("3").await, posts("4").await), (5, 7), "it is well again, and has its attempts");
 }
 
 #[tokio::test]
 async fn a_connection_that_misses_broadcasts_now_and_then_while_more_follows_is_not_closed() {
-    let miss = Outcome::internal_error;
-    let (world, fanout) = one_among_twenty(Script::queue([miss(), miss(), Outcome::ok(), miss(), miss()]), 1).await;
+    let miss = Scripted::internal_error;
+    let (world, fanout) = one_among_twenty(Script::queue([miss(), miss(), Scripted::ok(), miss(), miss()]), 1).await;
     for number in 0..6 {
         broadcast_while_more_follows(&world, &fanout, &format!("m{number}")).await;
     }
@@ -243,7 +245,7 @@ async fn a_connection_that_is_gone_is_closed_in_case_it_lives() {
     let world = World::start();
     world.seed("room", "live", 20);
     world.seed("room", "gone", 2);
-    world.script_prefix("gone", Outcome::gone());
+    world.script_prefix("gone", Scripted::gone());
     let fanout = world.fanout().start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "1")]).await, Vec::<String>::new());
     assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
@@ -255,7 +257,7 @@ async fn a_connection_that_is_gone_is_closed_in_case_it_lives() {
 async fn nobody_is_closed_when_failures_are_widespread() {
     // In 300 ms a busy machine may not answer the others either.
     for (outcome, timeout_ms, received) in
-        [(Outcome::internal_error(), 20_000, 4), (Outcome::throttled(), 20_000, 4), (Outcome::hang(), 300, 0)]
+        [(Scripted::internal_error(), 20_000, 4), (Scripted::throttled(), 20_000, 4), (Scripted::hang(), 300, 0)]
     {
         let world = World::start();
         world.seed("room", "bad", 12);
@@ -280,7 +282,7 @@ async fn few_are_closed_when_failures_are_widespread_among_small_rooms() {
         world.seed(&format!("room{room}"), &format!("bad{room}-"), 1);
         world.seed(&format!("room{room}"), &format!("live{room}-"), 1);
     }
-    world.script_prefix("bad", Outcome::internal_error());
+    world.script_prefix("bad", Scripted::internal_error());
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
     for room in 0..20 {
         let records = [message(&format!("room{room}"), "m")];
@@ -293,7 +295,7 @@ async fn few_are_closed_when_failures_are_widespread_among_small_rooms() {
 async fn when_everything_fails_retries_are_a_share_of_the_posts() {
     let world = World::start();
     world.seed("room", "bad", 3_000);
-    world.script_prefix("bad", Outcome::unavailable());
+    world.script_prefix("bad", Scripted::unavailable());
     world.connections.keep_counts_only();
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 4).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, Vec::<String>::new());

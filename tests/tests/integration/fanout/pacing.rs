@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::connections_server::Outcome;
+use testkit::connections_server::Scripted;
 use testkit::events::{batch_item_failures, queue_batch};
 
 use super::{World, invoke, message, tally};
@@ -33,7 +33,7 @@ async fn a_room_that_is_done_is_acknowledged_while_another_takes_its_time() {
     let world = World::start();
     world.seed("quick", "quick", 3);
     world.seed("slow", "slow", 3);
-    world.script_prefix("slow", Outcome::hang());
+    world.script_prefix("slow", Scripted::hang());
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
     let batch = queue_batch(&[message("quick", "q1"), message("slow", "s"), message("quick", "q2")]);
     let acknowledged = async {

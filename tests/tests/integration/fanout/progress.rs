@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::aws_endpoint::{Fault, Rule};
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::dynamodb::MESSAGES_TABLE;
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 use testkit::runtime_api::Environment;
@@ -29,7 +29,7 @@ fn hang_after(world: &World, connections: usize) {
     let seen = AtomicUsize::new(0);
     world.connections.script_others(move |_| {
         let is_in_time = seen.fetch_add(1, Ordering::Relaxed) < connections;
-        if is_in_time { Script::always(Outcome::ok()) } else { Script::queue([Outcome::hang()]) }
+        if is_in_time { Script::always(Scripted::ok()) } else { Script::queue([Scripted::hang()]) }
     });
 }
 
@@ -60,7 +60,7 @@ async fn five_invocations_make_one_broadcast() {
         assert_eq!(failed, ["m"]);
         receives += 1;
     }
-    world.connections.script_others(|_| Script::always(Outcome::ok()));
+    world.connections.script_others(|_| Script::always(Scripted::ok()));
     // This is another environment, which knows only what is written down.
     assert_eq!(invoke(&start(&world).await, &[record.received(receives)]).await, Vec::<String>::new());
 
@@ -78,7 +78,7 @@ async fn frames_of_an_interrupted_batch_stay_in_order_and_new_ones_follow() {
     let records = [large("a"), large("b"), large("c")];
     assert_eq!(invoke_briefly(&start(&world).await, &records).await, ["a", "b", "c"]);
 
-    world.connections.script_others(|_| Script::always(Outcome::ok()));
+    world.connections.script_others(|_| Script::always(Scripted::ok()));
     let again = records.map(|record| record.received(2));
     let all = [again.as_slice(), &[large("d")]].concat();
     assert_eq!(invoke(&start(&world).await, &all).await, Vec::<String>::new());
@@ -105,7 +105,7 @@ async fn a_batch_that_comes_back_in_parts_goes_on_with_what_it_has() {
     hang_after(&world, 30);
     let records = [message("room", "a"), message("room", "b")];
     assert_eq!(invoke_briefly(&start(&world).await, &records).await, ["a", "b"]);
-    world.connections.script_others(|_| Script::always(Outcome::ok()));
+    world.connections.script_others(|_| Script::always(Scripted::ok()));
     let [a, b] = records.map(|record| record.received(2));
     assert_eq!(invoke(&start(&world).await, &[a]).await, Vec::<String>::new());
     assert_eq!(invoke(&start(&world).await, &[b]).await, Vec::<String>::new());
@@ -142,9 +142,9 @@ async fn a_slow_connection_does_not_have_everybody_above_it_posted_to_again() {
     // The connection in the lowest slot is refused and waits; after 200 others, the next ones hang until the time is up.
     let lowest = world.dynamodb.rows_of_room("room").into_iter().min_by_key(|row| row.slot).unwrap().connection_id;
     hang_after(&world, 200);
-    world.connections.script(&lowest, Script::queue([Outcome::throttled().retry_after("8"), Outcome::ok()]));
+    world.connections.script(&lowest, Script::queue([Scripted::throttled().retry_after("8"), Scripted::ok()]));
     assert_eq!(invoke_briefly(&start(&world).await, &[message("room", "m")]).await, ["m"]);
-    world.connections.script_others(|_| Script::always(Outcome::ok()));
+    world.connections.script_others(|_| Script::always(Scripted::ok()));
     assert_eq!(invoke(&start(&world).await, &[message("room", "m").received(2)]).await, Vec::<String>::new());
 
     let seen = world.connections.record();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::aws_endpoint::{Fault, Rule};
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 use testkit::runtime_api::{Environment, Function};
 
@@ -179,8 +179,8 @@ async fn jobs_sweep_the_gone_and_fail_by_themselves() {
     // One live connection of the first quarter of the slots is refused, and with it that job.
     let rows = world.dynamodb.rows_of_room("room");
     let refused = rows.iter().find(|row| row.slot < 0x4000 && row.connection_id.starts_with("live")).unwrap();
-    world.script_prefix("gone", Outcome::gone());
-    world.connections.script(&refused.connection_id, Script::queue([Outcome::forbidden()]).then(Outcome::ok()));
+    world.script_prefix("gone", Scripted::gone());
+    world.connections.script(&refused.connection_id, Script::queue([Scripted::forbidden()]).then(Scripted::ok()));
     assert_eq!(invoke(&fanout, &records).await, [records[0].message_id.clone()]);
     assert_eq!(invoke(&fanout, &[records[0].clone().received(2)]).await, Vec::<String>::new());
 
@@ -240,11 +240,11 @@ async fn a_shard_that_runs_out_of_time_goes_on_where_it_was() {
     let seen = std::sync::atomic::AtomicUsize::new(0);
     world.connections.script_others(move |_| {
         let is_in_time = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 30;
-        if is_in_time { Script::always(Outcome::ok()) } else { Script::queue([Outcome::hang()]) }
+        if is_in_time { Script::always(Scripted::ok()) } else { Script::queue([Scripted::hang()]) }
     });
     let first = fanout.invoke_within(&queue_batch(std::slice::from_ref(&job)), Duration::from_secs(4)).await;
     assert_eq!(batch_item_failures(first.response()), std::slice::from_ref(&job.message_id));
-    world.connections.script_others(|_| Script::always(Outcome::ok()));
+    world.connections.script_others(|_| Script::always(Scripted::ok()));
     assert_eq!(invoke(&function.start().await.unwrap(), &[job.received(2)]).await, Vec::<String>::new());
 
     let members = world.dynamodb.rows_of_room("room").iter().filter(|row| row.slot >> 14 == 2).count();

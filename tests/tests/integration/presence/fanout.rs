@@ -1,7 +1,7 @@
 //! Publications among a batch's messages, on the real bootstrap of `fanout`.
 
 use serde_json::{Value, json};
-use testkit::connections_server::{Outcome, Script};
+use testkit::connections_server::{Script, Scripted};
 use testkit::events::QueueRecord;
 
 use crate::fanout::{World, invoke, message};
@@ -84,7 +84,7 @@ async fn a_batch_without_publications_costs_what_it_ever_did() {
 async fn a_connection_that_is_found_gone_by_two_frames_is_deleted() {
     let world = World::start();
     world.seed("room", "c", 3);
-    world.connections.script("c1", Script::always(Outcome::gone()));
+    world.connections.script("c1", Script::always(Scripted::gone()));
     let fanout = world.fanout().start().await.unwrap();
     let batch = [message("room", "a"), publication("p", 0, 1, &["ann"], &[])];
     assert_eq!(invoke(&fanout, &batch).await, Vec::<String>::new());
@@ -95,14 +95,14 @@ async fn a_connection_that_is_found_gone_by_two_frames_is_deleted() {
 async fn a_publication_comes_back_with_the_message_after_it_and_holds_up_nothing() {
     let world = World::start();
     world.seed("room", "c", 1);
-    world.script_prefix("c", Outcome::forbidden());
+    world.script_prefix("c", Scripted::forbidden());
     let fanout = world.fanout().start().await.unwrap();
     let batch = [publication("p1", 0, 1, &["ann"], &[]), message("room", "a"), publication("p2", 1, 2, &["bob"], &[])];
     assert_eq!(invoke(&fanout, &batch).await, ["p1", "a", "p2"]);
     // A publication alone is dropped, whatever becomes of its posts.
     assert_eq!(invoke(&fanout, &[publication("p3", 2, 3, &[], &["ann"])]).await, Vec::<String>::new());
 
-    world.connections.script("c0", Script::always(Outcome::ok()));
+    world.connections.script("c0", Script::always(Scripted::ok()));
     let batch = batch.map(|record| record.received(2));
     assert_eq!(invoke(&fanout, &batch).await, Vec::<String>::new());
     let (types, presence) = got(&world, "c0");
@@ -114,7 +114,7 @@ async fn a_publication_comes_back_with_the_message_after_it_and_holds_up_nothing
 async fn a_connection_that_misses_a_publication_is_not_closed() {
     let world = World::start();
     world.seed("room", "c", 20);
-    world.connections.script("c7", Script::always(Outcome::internal_error()));
+    world.connections.script("c7", Script::always(Scripted::internal_error()));
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
     assert_eq!(invoke(&fanout, &[publication("p", 0, 1, &["ann"], &[])]).await, Vec::<String>::new());
     let record = world.connections.record();

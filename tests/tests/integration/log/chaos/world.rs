@@ -21,7 +21,7 @@ use shared::queue::ephemeral::EphemeralQueue;
 use shared::rooms::RoomPatterns;
 use shared::store::congestion::CongestionTable;
 use testkit::clock::TestClock;
-use testkit::connections_server::{ConnectionsServer, Outcome, Script};
+use testkit::connections_server::{ConnectionsServer, Script, Scripted};
 use testkit::dynamodb::{CONGESTION_TABLE, DynamoDb};
 use testkit::events;
 use testkit::fifo_queue::FifoQueue;
@@ -125,14 +125,14 @@ impl World {
     pub(super) fn connect(&self, random: &mut Rng) -> String {
         self.connected.set(self.connected.get() + 1);
         let connection = format!("connection-{}=", self.connected.get());
-        let script = if self.is_faulty() { bad_network(random) } else { Script::always(Outcome::ok()) };
+        let script = if self.is_faulty() { bad_network(random) } else { Script::always(Scripted::ok()) };
         self.connections.script(&connection, script);
         connection
     }
 
     /// Answers 410 to all later posts to a connection.
     pub(super) fn cut(&self, connection: &str) {
-        self.connections.script(connection, Script::always(Outcome::gone()));
+        self.connections.script(connection, Script::always(Scripted::gone()));
     }
 
     /// Stops all faults but those of the open connections, which last until [`Self::mend`].
@@ -143,7 +143,7 @@ impl World {
     }
 
     pub(super) fn mend(&self, connection: &str) {
-        self.connections.script(connection, Script::always(Outcome::ok()));
+        self.connections.script(connection, Script::always(Scripted::ok()));
     }
 
     /// Sends a message through the `message` function, which may refuse it for now.
@@ -258,12 +258,12 @@ impl World {
 
 fn bad_network(random: &mut Rng) -> Script {
     let outcome = |random: &mut Rng| match random.u32(..6) {
-        _ if random.f64() >= BAD_POSTS => Outcome::ok().after(Duration::from_millis(random.u64(..4))),
-        0 => Outcome::hang(),
-        1 => Outcome::reset(),
-        2 => Outcome::throttled(),
-        3 => Outcome::unavailable(),
-        _ => Outcome::internal_error(),
+        _ if random.f64() >= BAD_POSTS => Scripted::ok().after(Duration::from_millis(random.u64(..4))),
+        0 => Scripted::hang(),
+        1 => Scripted::reset(),
+        2 => Scripted::throttled(),
+        3 => Scripted::unavailable(),
+        _ => Scripted::internal_error(),
     };
     Script::queue((0..100).map(|_| outcome(random)).collect::<Vec<_>>())
 }

@@ -1,4 +1,4 @@
-//! The outcomes of requests to a connection.
+//! The answers of requests to a connection.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::http_server::{Answer, Framing, Reply};
 /// empty body, so a client must go by the status or the header. No `Retry-After` is documented for its 429, so a client
 /// must do with and without one.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Scripted {
     answer: Answer,
     delay: Duration,
 }
 
-impl Outcome {
-    /// An outcome with this response.
+impl Scripted {
+    /// The answer with this response.
     pub fn answering(reply: Reply) -> Self {
         Self { answer: Answer::Reply(reply), delay: Duration::ZERO }
     }
@@ -164,7 +164,7 @@ impl Outcome {
     }
 
     fn map_reply(mut self, change: impl FnOnce(Reply) -> Reply) -> Self {
-        let Answer::Reply(reply) = self.answer else { panic!("this outcome has no response: {:?}", self.answer) };
+        let Answer::Reply(reply) = self.answer else { panic!("this answer has no response: {:?}", self.answer) };
         self.answer = Answer::Reply(change(reply));
         self
     }
