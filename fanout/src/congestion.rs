@@ -105,7 +105,6 @@ impl Notes {
 
 #[cfg(test)]
 mod tests {
-
     use aws_sdk_dynamodb::{Client, Config, config::BehaviorVersion};
     use shared::queue::Record;
 

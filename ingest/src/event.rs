@@ -2,7 +2,7 @@
 //! at them after this.
 
 use aws_lambda_events::apigw::{ApiGatewayWebsocketProxyRequest, ApiGatewayWebsocketProxyRequestContext};
-use shared::{ConnectionId, RoomId, store::connections::Joining};
+use shared::ConnectionId;
 
 use crate::grant::Grant;
 
@@ -52,15 +52,6 @@ pub struct Caller<'a> {
     pub connection: &'a ConnectionId,
     /// Its grant.
     pub grant: &'a Grant,
-}
-
-impl<'a> Caller<'a> {
-    /// The caller as who joins a room.
-    #[must_use]
-    pub fn joining(self, room: &'a RoomId) -> Joining<'a> {
-        let Self { connection, grant } = self;
-        Joining { connection, room, subject: &grant.subject, ends_at: grant.ends_at() }
-    }
 }
 
 impl Frame {

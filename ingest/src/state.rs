@@ -39,8 +39,8 @@ const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// About how many bytes a value takes in memory besides its texts.
 const AROUND_VALUE: usize = 150;
 
-/// Entries of a log that one query reads.
-const LOG_ROWS: u64 = 250;
+/// Entries of a log that are added to a snapshot. One that lacks more is better read again.
+const LOG_ROWS: u32 = 250;
 
 /// Reads of state for one reply, at the most. If thousands of keys have no value any more, the client asks for further
 /// pages.
@@ -212,7 +212,8 @@ impl Snapshot {
         if self.seq >= seq {
             return Ok(Some(self));
         }
-        let page = log.since(&self.room, self.seq + 1, limit_of(seq - self.seq)).await?;
+        let limit = u32::try_from(seq - self.seq).unwrap_or(LOG_ROWS).min(LOG_ROWS);
+        let page = log.since(&self.room, self.seq + 1, limit).await?;
         let last = page.entries.last().map(LogEntry::seq).max(page.unreadable.iter().max().copied());
         let rows = (page.entries.len() + page.unreadable.len()) as u64;
         let last = last.unwrap_or(self.seq);
@@ -323,10 +324,6 @@ fn keep_greater(values: &mut BTreeMap<String, StateValue>, value: StateValue) {
         Entry::Occupied(_) => {}
         Entry::Vacant(entry) => drop(entry.insert(value)),
     }
-}
-
-fn limit_of(entries: u64) -> u32 {
-    u32::try_from(entries.clamp(1, LOG_ROWS)).unwrap_or(u32::MAX)
 }
 
 fn bytes_of(value: &StateValue) -> usize {

@@ -66,7 +66,7 @@ pub(super) fn read(received: &[u8]) -> Result<Received, Malformed> {
     if (100..200).contains(&status) {
         return read(body);
     }
-    let (extent, is_kept) = extent_of(&head, status)?;
+    let (extent, is_kept) = framing(&head, status)?;
     let end = match extent {
         Extent::Length(length) if length > DRAINED => Some(None),
         Extent::Length(length) => (length <= body.len()).then_some(Some(length)),
@@ -84,7 +84,7 @@ pub(super) fn read(received: &[u8]) -> Result<Received, Malformed> {
 }
 
 /// The extent of a response, and whether the server keeps the connection open.
-fn extent_of(head: &httparse::Response, status: u16) -> Result<(Extent, bool), Malformed> {
+fn framing(head: &httparse::Response, status: u16) -> Result<(Extent, bool), Malformed> {
     let says = |name, token: &str| {
         header(head, name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };

@@ -65,10 +65,7 @@ fn identity(message: &Ephemeral) -> (&RoomId, &str, Option<&str>) {
 }
 
 fn read(record: &SqsMessage) -> Result<Ephemeral, FieldError> {
-    let queued_at = match Receipt::of(None, &record.attributes).queued_at {
-        0 => u64::MAX,
-        queued_at => queued_at,
-    };
+    let queued_at = Some(Receipt::of(None, &record.attributes).queued_at).filter(|told| *told > 0).unwrap_or(u64::MAX);
     let mut message = Ephemeral::read(record.body.as_deref().unwrap_or_default(), queued_at)?;
     // A `sentAt` in the future would outdo all messages of the sender until then.
     message.sent_at = message.sent_at.min(queued_at);

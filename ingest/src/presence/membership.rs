@@ -11,7 +11,7 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        connections::{ConnectionTable, KnownRow, Membership},
+        connections::{ConnectionTable, Joining, KnownRow, Membership},
         presence::PresenceTable,
     },
 };
@@ -102,7 +102,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     /// # Errors
     /// When the table does not take it, or throttles.
     pub async fn put(&self, caller: Caller<'_>, room: &RoomId, listing: Option<&Listing>) -> Result<bool, StoreError> {
-        let joining = caller.joining(room);
+        let joining = joining(caller, room);
         let has_list = self.rooms.listed.matches(room);
         let listing = listing.filter(|_| has_list);
         if listing.is_some() || self.rooms.lifecycle.matches(room) {
@@ -150,7 +150,7 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         row: Option<KnownRow>,
         now_seconds: u64,
     ) -> Result<Renewal, StoreError> {
-        let (joining, lease_seconds) = (caller.joining(room), self.rooms.lease_seconds);
+        let (joining, lease_seconds) = (joining(caller, room), self.rooms.lease_seconds);
         if !self.rooms.include(room) {
             self.connections.join(joining).await?;
             return Ok(Renewal::Done { is_changed: false });
@@ -164,4 +164,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
         let is_put = self.connections.put_back(joining, is_counted.then_some(lease_seconds)).await?;
         Ok(if is_put { Renewal::Done { is_changed: is_counted } } else { Renewal::Needless })
     }
+}
+
+fn joining<'a>(Caller { connection, grant }: Caller<'a>, room: &'a RoomId) -> Joining<'a> {
+    Joining { connection, room, subject: &grant.subject, ends_at: grant.ends_at() }
 }

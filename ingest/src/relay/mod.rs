@@ -17,7 +17,7 @@ use shared::{
     queue::{NotARecord, Queue, QueueError, give_back},
 };
 
-use self::batch::{Batch, Outgoing};
+use self::batch::{Batch, Outgoing, Source};
 use crate::{
     deadline::Deadline,
     outlook::{Lookout, Outlook},
@@ -67,10 +67,7 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
                 Some(Err(QueueError::Refused { reason, .. })) => {
                     dead_letters.push_dead_letter(source, record.group_id, reason);
                 }
-                result => {
-                    log_left(&record.group_id, result);
-                    left.push(source.received.id);
-                }
+                result => left.push(leave(source, &record.group_id, result)),
             }
         }
         let results = send(&self.dead_letters, &dead_letters, deadline).await;
@@ -80,10 +77,7 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
                     metrics.add(DEAD_LETTERS, 1);
                     tracing::warn!(reason = record.reason, room = record.group_id, "event is no message");
                 }
-                result => {
-                    log_left(&record.group_id, result);
-                    left.push(source.received.id);
-                }
+                result => left.push(leave(source, &record.group_id, result)),
             }
         }
         metrics.add(RETURNED, left.len() as u64);
@@ -115,12 +109,13 @@ async fn send<Q: Queue>(queue: &Q, outgoing: &Outgoing, deadline: Deadline) -> V
     }
 }
 
-/// Logs why a record stays in its queue, which delivers it again.
-fn log_left(room: &str, result: Option<Result<(), QueueError>>) {
+/// The id of a record that stays in its queue, which delivers it again. Logs why.
+fn leave(source: Source, room: &str, result: Option<Result<(), QueueError>>) -> String {
     let reason = result
         .and_then(Result::err)
         .map_or_else(|| "the invocation's time was up".to_owned(), |error| error.to_string());
     tracing::warn!(reason, room, "event stays in its queue");
+    source.received.id
 }
 
 #[cfg(test)]

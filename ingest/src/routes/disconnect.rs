@@ -25,11 +25,11 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
         metrics: &Metrics,
     ) -> Result<(), RouteError> {
         metrics.add(DISCONNECTS, 1);
-        let counted = subject.filter(|_| self.limits.connections.is_some());
-        let uncounted: OptionFuture<_> = counted.map(|subject| self.tables.subjects.remove(subject, connection)).into();
-        let (left, uncounted) = join(self.leave_all(connection, metrics), uncounted).await;
+        let subject = subject.filter(|_| self.limits.connections.is_some());
+        let removing: OptionFuture<_> = subject.map(|subject| self.tables.subjects.remove(subject, connection)).into();
+        let (left, removed) = join(self.leave_all(connection, metrics), removing).await;
         left?;
-        uncounted.transpose()?;
+        removed.transpose()?;
         Ok(())
     }
 

@@ -30,7 +30,7 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
     /// is listed among the room's members, if the room has a list, and told of them; without, it ceases to be listed.
     ///
     /// # Errors
-    /// When the subject may not join the room, or not read what was said before, too many are joining it, the connection
+    /// When what is to be listed is not valid, the subject may not join the room, or not read what was said before, too many are joining it, the connection
     /// is in as many others as it may be, or a table does not answer, or throttles; the SDK has tried it again by then.
     /// The connection may be in the room all the same.
     pub async fn join_room(&self, frame: &Frame, join: JoinRoom<'_>, metrics: &Metrics) -> Result<Reply, RouteError> {
@@ -101,14 +101,17 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
         Ok((found?, list?))
     }
 
-    /// Takes a connection out of the room that is one too many for it.
+    /// Takes a connection out of the room that is one too many for it. Returns what the client is told.
     async fn turn_away(&self, connection: &ConnectionId, room: &RoomId, metrics: &Metrics) -> RouteError {
         let mut changed = BTreeSet::new();
         let left = self.presence.take_out(connection, room, &mut changed).await;
         self.presence.tick(changed, metrics).await;
-        let most = self.limits.rooms;
-        let too_many = || RouteError::Forbidden(format!("`roomId` {room}: a connection may be in {most} rooms"));
-        left.map_or_else(RouteError::from, |()| too_many())
+        match left {
+            Err(error) => error.into(),
+            Ok(()) => {
+                RouteError::Forbidden(format!("`roomId` {room}: a connection may be in {} rooms", self.limits.rooms))
+            }
+        }
     }
 
     /// The first page of a room's state, if it keeps any, for a client that may lack some of it: it comes without a

@@ -1,4 +1,4 @@
-//! The routes of the WebSocket API, one file for each. Those of the `session` function share what is here.
+//! The routes of the WebSocket API, a file or a folder for each. Those of the `session` function share what is here.
 
 pub mod connect;
 pub mod disconnect;
@@ -60,10 +60,14 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
         self.beat.borrow_mut().retry_after(self.clock.unix_millis())
     }
 
-    /// Notes a throttle for the beat.
+    /// Notes for the beat if a route was throttled.
     pub fn note<T>(&self, result: &Result<T, RouteError>) {
         if result.as_ref().is_err_and(RouteError::is_throttled) {
-            self.beat.borrow_mut().throttled(self.clock.unix_millis());
+            self.note_throttle();
         }
+    }
+
+    fn note_throttle(&self) {
+        self.beat.borrow_mut().throttled(self.clock.unix_millis());
     }
 }

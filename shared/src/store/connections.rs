@@ -115,7 +115,7 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// When the table does not take it, or throttles.
     pub async fn join(&self, joining: Joining<'_>) -> Result<(), StoreError> {
-        self.put_of(joining).send().await.map_err(StoreError::of_call(PUT))?;
+        self.put_of(joining, self.expiry(joining.ends_at)).send().await.map_err(StoreError::of_call(PUT))?;
         Ok(())
     }
 
@@ -124,7 +124,8 @@ impl<C: Clock> ConnectionTable<C> {
         ends_at.min(self.clock.unix_seconds() + CONNECTION_TTL_SECONDS)
     }
 
-    fn put_of(&self, Joining { connection, room, subject, ends_at }: Joining<'_>) -> PutItemFluentBuilder {
+    fn put_of(&self, joining: Joining<'_>, expires_at: u64) -> PutItemFluentBuilder {
+        let Joining { connection, room, subject, .. } = joining;
         self.client
             .put_item()
             .table_name(&*self.table)
@@ -133,7 +134,7 @@ impl<C: Clock> ConnectionTable<C> {
             .item("userId", text(subject.as_str()))
             .item("joinedAt", number(self.clock.unix_millis()))
             .item("slot", number(connection.slot()))
-            .item("expiresAt", number(self.expiry(ends_at)))
+            .item("expiresAt", number(expires_at))
     }
 
     /// The rows of a connection in some rooms, given in ascending order, and perhaps those in rooms between them.

@@ -65,14 +65,14 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
         metrics.add(SYNCS, 1);
         metrics.add(HEALS, synced.healed);
         if synced.throttled {
-            self.beat.borrow_mut().throttled(self.clock.unix_millis());
+            self.note_throttle();
         }
         Ok(Reply::Synced {
             sync_after_ms: self.sync_after(synced.newest, synced.is_present),
             now: synced.presence.is_some().then(|| self.clock.unix_millis()),
             rooms: synced.rooms,
             forbidden: syncing.forbidden,
-            renewed: syncing.renewed.into_iter().collect(),
+            renewed: syncing.renewed.into_iter().chain(synced.renewed_before).collect(),
             presence: synced.presence,
         })
     }
@@ -91,10 +91,10 @@ struct Syncing<'a, C, Q> {
     asked: Option<BTreeSet<RoomId>>,
     /// The connection's rows, as they were read.
     rows: HashMap<RoomId, KnownRow>,
-    /// The rooms in which its row was put now or, in rooms of whose presence it wants to know, earlier.
+    /// The rooms in which its row was put now.
     renewed: BTreeSet<RoomId>,
     /// The rooms in which its row was there after all.
-    found: BTreeSet<RoomId>,
+    there_after_all: BTreeSet<RoomId>,
     /// The rooms to which a tick must be sent.
     changed: BTreeSet<RoomId>,
     failures: Failures,
@@ -107,6 +107,8 @@ struct Synced {
     presence: Option<BTreeMap<RoomId, PresenceStanding>>,
     /// The number of rows that were put anew.
     healed: u64,
+    /// The rooms in which the connection's row was put earlier, and that are told once more.
+    renewed_before: Vec<RoomId>,
     /// Whether the connection is present in any of the rooms.
     is_present: bool,
     /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any. The
@@ -134,7 +136,7 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
             asked,
             rows: HashMap::new(),
             renewed: BTreeSet::new(),
-            found: BTreeSet::new(),
+            there_after_all: BTreeSet::new(),
             changed: BTreeSet::new(),
             failures: Failures::default(),
         }
@@ -168,9 +170,9 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
         }
         let has_put_back = !self.renewed.iter().all(|room| self.was_member(room));
         let newest = if has_put_back { Some(self.now_millis) } else { newest };
-        self.tell_again(&mut bytes_left);
-        let presence = self.asked.as_ref().map(|_| fitting(attended.standings, &mut bytes_left));
-        Ok(Synced { rooms, presence, healed, is_present, newest, throttled })
+        let renewed_before = self.renewed_before(&mut bytes_left);
+        let presence = self.asked.as_ref().map(|_| fitting(attended.standings, bytes_left));
+        Ok(Synced { rooms, presence, healed, renewed_before, is_present, newest, throttled })
     }
 
     /// Reads the connection's rows and, returned, the heads of the rooms, as far as they could be read.
@@ -216,7 +218,7 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
                     self.changed.extend(is_changed.then(|| room.clone()));
                     self.renewed.insert(room.clone());
                 }
-                Ok(Renewal::Needless) => drop(self.found.insert(room.clone())),
+                Ok(Renewal::Needless) => drop(self.there_after_all.insert(room.clone())),
                 Err(error) => self.failures.extend(Some(error)),
             }
         }
@@ -243,7 +245,8 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
     /// The rooms in which the connection has a row by now, in an order that differs each time, so that a room that is
     /// always behind does not keep the others from being served.
     fn looks(&self, due: &BTreeSet<RoomId>, heads: &HashMap<RoomId, Option<LogHead>>) -> Vec<(RoomId, u64, Look)> {
-        let has_row = |room: &RoomId| self.renewed.contains(room) || self.found.contains(room) || !due.contains(room);
+        let is_put = |room: &RoomId| self.renewed.contains(room) || self.there_after_all.contains(room);
+        let has_row = |room: &RoomId| is_put(room) || !due.contains(room);
         let members = self.positions.iter().filter(|(room, _)| has_row(room));
         let looks = members.filter_map(|(room, after)| {
             // What was appended before the row was put may have reached neither the connection nor the head that was
@@ -266,23 +269,22 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
         let is_counted = |room: &RoomId| self.routes.presence.rooms.lifecycle.matches(room);
         lasting.any(was_present)
             || self.renewed.iter().any(|room| was_present(room) || is_counted(room))
-            || !self.found.is_empty()
+            || !self.there_after_all.is_empty()
     }
 
     fn was_member(&self, room: &RoomId) -> bool {
         self.rows.get(room).is_some_and(|row| row.expires_at > self.now_seconds())
     }
 
-    /// Tells once more of rows that were put back earlier: the reply that said so may have been lost, and so it is said
-    /// until the connection has joined again. What does not fit is said next time.
-    fn tell_again(&mut self, bytes_left: &mut usize) {
+    /// The rooms in which a row was put back earlier: the reply that said so may have been lost, and so it is said until
+    /// the connection has joined again. What does not fit is said next time.
+    fn renewed_before(&self, bytes_left: &mut usize) -> Vec<RoomId> {
         let is_put_back = |room: &&RoomId| {
             let is_row = self.rows.get(*room).is_some_and(|row| row.put_back);
             is_row && !self.forbidden.contains(room) && !self.renewed.contains(*room)
         };
         let fits = |room: &&RoomId| take(bytes_left, room.as_str().len() + RENEWED_ENVELOPE);
-        let told: Vec<_> = self.asked.iter().flatten().filter(is_put_back).filter(fits).cloned().collect();
-        self.renewed.extend(told);
+        self.asked.iter().flatten().filter(is_put_back).filter(fits).cloned().collect()
     }
 
     fn now_seconds(&self) -> u64 {
@@ -291,11 +293,8 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
 }
 
 /// The standings that fit the reply. The others are left out, and the client asks for them again.
-fn fitting(
-    standings: BTreeMap<RoomId, PresenceStanding>,
-    bytes_left: &mut usize,
-) -> BTreeMap<RoomId, PresenceStanding> {
-    let mut fits = |room: &RoomId| take(bytes_left, room.as_str().len() + STANDING_ENVELOPE);
+fn fitting(standings: BTreeMap<RoomId, PresenceStanding>, mut bytes_left: usize) -> BTreeMap<RoomId, PresenceStanding> {
+    let mut fits = |room: &RoomId| take(&mut bytes_left, room.as_str().len() + STANDING_ENVELOPE);
     standings.into_iter().filter(|(room, _)| fits(room)).collect()
 }
 

@@ -48,11 +48,11 @@ impl<C: Clock> ConnectionTable<C> {
     }
 
     fn put_of_present(&self, joining: Joining<'_>, membership: Membership<'_>) -> PutItemFluentBuilder {
-        let present_until = self.present_until(membership.lease_seconds, self.expiry(joining.ends_at));
+        let expires_at = self.expiry(joining.ends_at);
         let put = self
-            .put_of(joining)
+            .put_of(joining, expires_at)
             .item("memberOf", text(joining.room.as_str()))
-            .item("presentUntil", number(present_until));
+            .item("presentUntil", number(self.present_until(membership.lease_seconds, expires_at)));
         match membership.listing {
             Some(Listing { data }) => {
                 let put = put.item("listed", AttributeValue::Bool(true));
@@ -72,7 +72,7 @@ impl<C: Clock> ConnectionTable<C> {
     pub async fn put_back(&self, joining: Joining<'_>, counted_for: Option<u64>) -> Result<bool, StoreError> {
         let put = match counted_for {
             Some(lease_seconds) => self.put_of_present(joining, Membership { lease_seconds, listing: None }),
-            None => self.put_of(joining),
+            None => self.put_of(joining, self.expiry(joining.ends_at)),
         };
         let is_lost = "attribute_not_exists(memberOf) OR attribute_exists(putBack)";
         let put = put.item("putBack", AttributeValue::Bool(true)).condition_expression(is_lost).send().await;
@@ -85,7 +85,7 @@ impl<C: Clock> ConnectionTable<C> {
     /// # Errors
     /// As [`Self::join`].
     pub async fn join_as_absent(&self, joining: Joining<'_>) -> Result<bool, StoreError> {
-        let put = self.put_of(joining).return_values(ReturnValue::AllOld);
+        let put = self.put_of(joining, self.expiry(joining.ends_at)).return_values(ReturnValue::AllOld);
         let joined_at = put.get_item().as_ref().and_then(|item| item.get("joinedAt")).cloned();
         let old = put.send().await.map_err(StoreError::of_call(PUT))?.attributes;
         Ok(old.as_ref().is_some_and(|old| is_present(old) || old.get("joinedAt") == joined_at.as_ref()))
@@ -106,7 +106,7 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(StoreError::unless_condition_failed(RENEW, update.send().await)?.is_some())
     }
 
-    /// Renews how long a connection is present, as long as its row lasts at the most; what is listed of it stays.
+    /// Renews how long a connection is present, no longer than its row lasts; what is listed of it stays.
     /// Returns false, and writes nothing, if the row is gone, or if its connection is not present; with `also_absent`
     /// that connection becomes present instead.
     ///
@@ -127,7 +127,7 @@ impl<C: Clock> ConnectionTable<C> {
         Ok(StoreError::unless_condition_failed(RENEW, update.send().await)?.is_some())
     }
 
-    /// The parts of [`RENEW_LEASE`].
+    /// An update of a row with the values of [`RENEW_LEASE`]; what it sets, and on what condition, is the caller's.
     fn update_of(&self, connection: &ConnectionId, room: &RoomId, present_until: u64) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
