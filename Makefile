@@ -169,6 +169,8 @@ docs: $(CLIENT_MODULES) ## The reference of the client library, in target/docs/c
 	@$(STEP) "client: reference" npm --prefix client run docs
 
 .PHONY: rust-test
+# Many tests wait more than they work, for servers of their own or for a time-out.
+rust-test: export RUST_TEST_THREADS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # The client's packages are needed because its tests against the stack are among the end-to-end tests.
 rust-test: lambda cli $(VENV)/local/.ready $(CLIENT_MODULES)
 	@$(STEP) "tests" cargo test --workspace --locked
