@@ -3,8 +3,11 @@ import type { Member } from "./frames.js";
 import { DATA_LEVELS, PRESENCE_DATA_BYTES } from "./limits.js";
 import { jsonCopy } from "./send.js";
 
-/** A copy of a member's data. It is sent with each new connection, when the caller's object may have changed. */
-export function said(data: unknown): unknown {
+/**
+ * A copy of a member's data that the server takes. It is sent with each new connection, when the caller's object may have
+ * changed.
+ */
+export function sendableCopy(data: unknown): unknown {
   if (data === undefined) return undefined;
   const copy = jsonCopy(data, PRESENCE_DATA_BYTES);
   // The server would refuse every join with such data.

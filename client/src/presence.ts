@@ -2,7 +2,7 @@ import { Emitter } from "./emitter.js";
 import { asRoomcastError, RoomcastError } from "./errors.js";
 import type { JoinExtras, JoinedFrame, Member, MembersPage, PresenceFrame, PresenceRev, Reply } from "./frames.js";
 import { MEMBERS } from "./limits.js";
-import { differs, member, said, same } from "./members.js";
+import { differs, member, same, sendableCopy } from "./members.js";
 import type { PageOptions, PresenceEvents, PresencePage } from "./presence-types.js";
 import { type Deferred, deferred, Timer } from "./timing.js";
 
@@ -59,7 +59,7 @@ export class Presence extends Emitter<PresenceEvents> {
   #own: Member | undefined;
   #ownId: string | undefined;
   /** The number of the list at the last join: lists up to it may lack the client's newest data. */
-  #saidAt = 0;
+  #announcedAt = 0;
   /** The number of the list that the client has; `undefined` if it has none yet. */
   #rev: number | undefined;
   #list = new Map<string, Member>();
@@ -115,7 +115,7 @@ export class Presence extends Emitter<PresenceEvents> {
    * Sends other data of the client, up to 1 KiB of JSON. Resolves when the server has it. Others see it within seconds.
    */
   async update(data: unknown): Promise<void> {
-    this.#data = said(data);
+    this.#data = sendableCopy(data);
     return this.#ports.announce((this.#announced ??= deferred<void>()).promise);
   }
 
@@ -132,7 +132,7 @@ export class Presence extends Emitter<PresenceEvents> {
 
   /** @internal Makes the client a member from now on. */
   begin(data: unknown): void {
-    this.#data = said(data);
+    this.#data = sendableCopy(data);
     this.#isMember = true;
   }
 
@@ -160,7 +160,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#failures = 0;
     this.#ownId = id;
     this.#own = member(id, presenceData);
-    this.#saidAt = rev;
+    this.#announcedAt = rev;
     this.#newest = Math.max(this.#newest, rev);
     this.#hasList = members !== undefined;
     // Clients that are back after an outage do not all ask for the rest of a long list at once.
@@ -231,7 +231,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#data = this.#taken = this.#own = this.#ownId = this.#rev = undefined;
     this.#announced = undefined;
     this.#held = [];
-    this.#newest = this.#count = this.#told = this.#saidAt = 0;
+    this.#newest = this.#count = this.#told = this.#announcedAt = 0;
     this.#list = new Map();
     this.#shown = new Map();
     this.#members = Object.freeze([]);
@@ -279,7 +279,7 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#list = list;
     this.#isListed = true;
     this.#newest = Math.max(this.#newest, last);
-    if (this.#ownId !== undefined) this.#said(this.#ownId, first > this.#saidAt && list.has(this.#ownId));
+    if (this.#ownId !== undefined) this.#noteOwn(this.#ownId, first > this.#announcedAt && list.has(this.#ownId));
     this.#follow(isFirst);
   }
 
@@ -300,11 +300,11 @@ export class Presence extends Emitter<PresenceEvents> {
     this.#rev = rev;
     for (const id of left) {
       this.#list.delete(id);
-      this.#said(id, false);
+      this.#noteOwn(id, false);
     }
     for (const { id, data } of joined) {
       this.#list.set(id, member(id, data));
-      this.#said(id, true);
+      this.#noteOwn(id, true);
     }
   }
 
@@ -312,7 +312,7 @@ export class Presence extends Emitter<PresenceEvents> {
    * Takes the word of the list about the client itself: its entry may be the newer data of another tab, and without an
    * entry the client is there still.
    */
-  #said(id: string, isListed: boolean): void {
+  #noteOwn(id: string, isListed: boolean): void {
     if (id !== this.#ownId) return;
     if (isListed) this.#own = undefined;
     else this.#own ??= member(id, this.#data);
