@@ -126,7 +126,7 @@ pub struct Sweep<C> {
     clock: C,
     settings: SweepSettings,
     pace: Pace,
-    gone: HashMap<ConnectionId, bool>,
+    statuses: HashMap<ConnectionId, ConnectionStatus>,
     to_look_at: BTreeSet<RoomId>,
 }
 
@@ -134,7 +134,7 @@ impl<C: Clock> Sweep<C> {
     /// A sweep of a table whose connections are behind an API.
     pub fn new(rows: RowTable, connections_api: ConnectionsApi, clock: C, settings: SweepSettings) -> Self {
         let pace = Pace::new(settings.per_second);
-        Self { rows, connections_api, clock, settings, pace, gone: HashMap::new(), to_look_at: BTreeSet::new() }
+        Self { rows, connections_api, clock, settings, pace, statuses: HashMap::new(), to_look_at: BTreeSet::new() }
     }
 
     /// The rooms, since the last call of this, to which a tick must be sent, even if the sweep could not go on: those
@@ -176,7 +176,7 @@ impl<C: Clock> Sweep<C> {
         }
         self.ask(&candidates, &mut swept).await?;
         for row in candidates {
-            if self.gone.get(&row.connection) == Some(&true) {
+            if self.statuses.get(&row.connection) == Some(&ConnectionStatus::Gone) {
                 self.remove(&row, &mut swept.gone, &mut swept.renewed).await?;
             }
         }
@@ -198,39 +198,41 @@ impl<C: Clock> Sweep<C> {
     /// Finds out which connections are gone. A 410 is confirmed by a second one: now and then the API gives one for a
     /// living connection.
     async fn ask(&mut self, rows: &[Row], swept: &mut Swept) -> Result<(), SweepError> {
-        if self.gone.len() > REMEMBERED {
-            self.gone.clear();
+        if self.statuses.len() > REMEMBERED {
+            self.statuses.clear();
         }
-        let unknown: HashSet<_> = rows.iter().map(|row| &row.connection).collect();
-        let unknown: Vec<_> = unknown.into_iter().filter(|connection| !self.gone.contains_key(connection)).collect();
-        let first = self.statuses(unknown, swept).await?;
-        let suspects: Vec<_> = first.iter().filter(|(_, gone)| *gone).map(|(connection, _)| connection).collect();
-        let second = if suspects.is_empty() {
-            Vec::new()
-        } else {
+        let unknown: HashSet<_> = rows.iter().map(|row| row.connection.clone()).collect();
+        let unknown: Vec<_> = unknown.into_iter().filter(|one| !self.statuses.contains_key(one)).collect();
+        let told = self.ask_once(unknown, swept).await?;
+        let (suspects, connected): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|(_, status)| *status == ConnectionStatus::Gone);
+        self.statuses.extend(connected);
+        if !suspects.is_empty() {
             sleep(self.settings.confirm_after).await;
-            self.statuses(suspects, swept).await?
-        };
-        let living = first.iter().filter(|(_, gone)| !gone);
-        let known: Vec<_> = living.chain(&second).cloned().collect();
-        self.gone.extend(known);
+            let suspects = suspects.into_iter().map(|(connection, _)| connection).collect();
+            let confirmed = self.ask_once(suspects, swept).await?;
+            self.statuses.extend(confirmed);
+        }
         Ok(())
     }
 
-    /// Whether connections are gone, as the API says. Those of which it says nothing are left out.
-    async fn statuses(
+    /// What the API says of connections. Those of which it says nothing are left out.
+    async fn ask_once(
         &self,
-        connections: Vec<&ConnectionId>,
+        connections: Vec<ConnectionId>,
         swept: &mut Swept,
-    ) -> Result<Vec<(ConnectionId, bool)>, SweepError> {
-        let asked = stream::iter(connections).map(async |connection| (connection, self.status(connection).await));
+    ) -> Result<Vec<(ConnectionId, ConnectionStatus)>, SweepError> {
+        let asked = stream::iter(connections).map(async |connection| {
+            let status = self.status(&connection).await;
+            (connection, status)
+        });
         let mut asked = std::pin::pin!(asked.buffer_unordered(CALLS));
         let mut told = Vec::new();
         while let Some((connection, status)) = asked.next().await {
             match status {
                 Ok(status) => {
                     swept.calls += 1;
-                    told.push((connection.clone(), status == ConnectionStatus::Gone));
+                    told.push((connection, status));
                 }
                 Err(error @ (ApiError::Refused(_) | ApiError::Throttled(_))) => return Err(error.into()),
                 Err(error) => {
