@@ -16,13 +16,14 @@ use shared::{
     rooms::RoomPatterns,
     store::{
         StoreError,
-        log::{Append, Fence, Layout, LogHead, LogTable, LogTableError},
+        log::{Append, Fence, Layout, LogEntry, LogHead, LogTable, LogTableError},
     },
 };
 
 pub use lag::{StateWork, Unapplied};
 pub use logged::{Batch, Logged};
 pub use tail::{Head, Place, Tail};
+use tail::{Plan, Stamp};
 use tails::Tails;
 
 /// Attempts to append one batch. A failed attempt means a conflicting write, or a table that throttles.
@@ -112,6 +113,14 @@ impl NextWrite {
     }
 }
 
+/// An append of those messages of a batch that are not in the log yet.
+struct Write {
+    plan: Plan,
+    entries: Vec<LogEntry>,
+    floor: u64,
+    how: Append,
+}
+
 /// Writes room logs. There is one for each environment.
 #[derive(Debug)]
 pub struct LogWriter<C> {
@@ -171,45 +180,20 @@ impl<C: Clock> LogWriter<C> {
         wanted: impl Fn(Layout) -> Layout,
     ) -> Result<Logged, AppendError> {
         let (mut throttled, mut numbered) = (None, 0);
-        let keeps_state = self.state_rooms.matches(room);
         for attempt in 0..ATTEMPTS {
             if tail.has_all(&batch.messages) {
                 return Ok(self.logged(room, batch, tail, numbered).await?);
             }
-            let Some(NextWrite { next, previous, how }) = self.next_write(room, &mut tail, batch).await? else {
+            let Some(write) = self.prepare(room, batch, &mut tail, &wanted).await? else {
                 throttled = None;
                 tokio::time::sleep(CONFLICT.delay(attempt)).await;
                 continue;
             };
-            let layout = self.layout(room, &tail, &wanted).await?;
-            let plan = tail.plan(&batch.messages, next, layout);
-            let floor = plan.floor(tail.head().map_or(0, |head| head.floor));
-            // An entry never expires before the entries ahead of it, even if the retention was longer then: so the
-            // newest entry is the last to expire, and is the head as long as it exists.
-            let expires_at = (self.clock.unix_seconds() + self.retention.as_secs())
-                .max(tail.head().map_or(0, |head| head.expires_at));
-            let has_keys = plan.new_messages(&batch.messages).any(|message| message.key.is_some());
-            let state_at = keeps_state.then(|| tail.state_at(next, has_keys)).flatten();
-            let times = (self.clock.unix_millis(), expires_at);
-            let mut entries = plan.entries(&batch.messages, floor, times, state_at);
-            if let Some(first) = entries.first_mut() {
-                first.previous = previous.filter(|previous| previous + 1 < first.seq());
-            }
-            match self.table.append(room, &entries, how).await {
-                Ok(()) if plan.known().is_empty() => {
-                    tail.extend_with_own(&entries);
-                    let mut messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).collect();
-                    messages.sort_by_key(|logged| logged.seq);
-                    let head = head_of(&messages, &tail);
-                    let state = self.state_work(room, &messages, &tail);
-                    self.remember(room, tail);
-                    let (places, numbered) = (plan.places().to_vec(), messages.len());
-                    let may_start = how != Append::Continue;
-                    return Ok(Logged { places, messages, floor, known: false, numbered, head, may_start, state });
-                }
+            match self.table.append(room, &write.entries, write.how).await {
+                Ok(()) if write.plan.known().is_empty() => return Ok(self.appended(room, tail, write)),
                 Ok(()) => {
-                    numbered += entries.len();
-                    tail.extend_with_own(&entries);
+                    numbered += write.entries.len();
+                    tail.extend_with_own(&write.entries);
                 }
                 Err(LogTableError::Conflict) => {
                     throttled = None;
@@ -227,6 +211,58 @@ impl<C: Clock> LogWriter<C> {
             return Ok(self.logged(room, batch, tail, numbered).await?);
         }
         Err(throttled.map_or(AppendError::Contended, AppendError::Store))
+    }
+
+    /// Numbers those messages of a batch that are not in the log yet. `None` while another writer is starting the log.
+    async fn prepare(
+        &self,
+        room: &RoomId,
+        batch: &Batch,
+        tail: &mut Tail,
+        wanted: impl Fn(Layout) -> Layout,
+    ) -> Result<Option<Write>, StoreError> {
+        let Some(NextWrite { next, previous, how }) = self.next_write(room, tail, batch).await? else {
+            return Ok(None);
+        };
+        let layout = self.layout(room, tail, wanted).await?;
+        let plan = tail.plan(&batch.messages, next, layout);
+        let head = tail.head();
+        let has_keys = plan.new_messages(&batch.messages).any(|message| message.key.is_some());
+        let stamp = Stamp {
+            floor: plan.floor(head.map_or(0, |head| head.floor)),
+            appended_at: self.clock.unix_millis(),
+            // An entry never expires before the entries ahead of it, even if the retention was longer then: so the
+            // newest entry is the last to expire, and is the head as long as it exists.
+            expires_at: (self.clock.unix_seconds() + self.retention.as_secs())
+                .max(head.map_or(0, |head| head.expires_at)),
+            state_at: self.state_rooms.matches(room).then(|| tail.state_at(next, has_keys)).flatten(),
+        };
+        let mut entries = plan.entries(&batch.messages, stamp);
+        if let Some(first) = entries.first_mut() {
+            first.previous = previous.filter(|previous| previous + 1 < first.seq());
+        }
+        Ok(Some(Write { plan, entries, floor: stamp.floor, how }))
+    }
+
+    /// A batch of which everything was appended now.
+    fn appended(&self, room: &RoomId, mut tail: Tail, write: Write) -> Logged {
+        let Write { plan, entries, floor, how } = write;
+        tail.extend_with_own(&entries);
+        let mut messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).collect();
+        messages.sort_by_key(|logged| logged.seq);
+        let head = head_of(&messages, &tail);
+        let state = self.state_work(room, &messages, &tail);
+        self.remember(room, tail);
+        Logged {
+            places: plan.places().to_vec(),
+            numbered: messages.len(),
+            messages,
+            floor,
+            known: false,
+            head,
+            may_start: how != Append::Continue,
+            state,
+        }
     }
 
     /// A batch that is in the log, some of it since an earlier attempt. Those messages are read from the log: a sender

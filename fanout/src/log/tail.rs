@@ -60,6 +60,19 @@ pub struct Head {
     pub floor: u64,
 }
 
+/// What all entries of an append say. Times are in milliseconds and, `expires_at`, in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stamp {
+    /// Every number below is finished with.
+    pub floor: u64,
+    /// When they are appended.
+    pub appended_at: u64,
+    /// When they expire.
+    pub expires_at: u64,
+    /// See [`LogEntry::state_at`].
+    pub state_at: Option<u64>,
+}
+
 /// The plan for appending a batch to the log.
 #[derive(Debug)]
 pub struct Plan {
@@ -259,13 +272,8 @@ impl Plan {
 
     /// The entries to append.
     #[must_use]
-    pub fn entries(
-        &self,
-        messages: &[Message],
-        floor: u64,
-        (appended_at, expires_at): (u64, u64),
-        state_at: Option<u64>,
-    ) -> Vec<LogEntry> {
+    pub fn entries(&self, messages: &[Message], stamp: Stamp) -> Vec<LogEntry> {
+        let Stamp { floor, appended_at, expires_at, state_at } = stamp;
         let append_start = self.new.first().map_or(0, |first| self.places[*first].seq);
         let entry = |index: &usize| {
             let Place { seq, layout } = self.places[*index];
@@ -300,7 +308,7 @@ mod tests {
     fn numbers(tail: &Tail, ids: &[&str], next: u64) -> (Vec<u64>, usize) {
         let messages: Vec<_> = ids.iter().map(|id| message(id)).collect();
         let plan = tail.plan(&messages, next, Layout::Direct);
-        let new = plan.entries(&messages, 0, (0, 0), None).len();
+        let new = plan.entries(&messages, Stamp::default()).len();
         (plan.places().iter().map(|place| place.seq).collect(), new)
     }
 
@@ -339,7 +347,7 @@ mod tests {
         let plan = tail.plan(&messages, 9, shards);
         assert_eq!(plan.places(), [Place { seq: 8, layout: Layout::Direct }, Place { seq: 9, layout: shards }]);
         assert_eq!((plan.known(), plan.floor(3), plan.floor(9), plan.floor(20)), (vec![8], 8, 9, 20));
-        let entries = plan.entries(&messages, 8, (5, 6), None);
+        let entries = plan.entries(&messages, Stamp { floor: 8, appended_at: 5, expires_at: 6, state_at: None });
         assert_eq!((entries[0].seq(), entries[0].floor, entries[0].layout), (9, 8, shards));
     }
 
