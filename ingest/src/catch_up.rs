@@ -3,15 +3,16 @@
 use std::iter;
 
 use shared::{
-    LoggedMessage, Message, RoomId,
+    LoggedMessage, RoomId,
     clock::Clock,
-    frame::{broadcast, server::CatchUp},
-    limits::{FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES, ROOM_ID_CHARS, SYNC_ROOMS},
+    frame::server::CatchUp,
     store::{
         StoreError,
         log::{LogEntry, LogHead, LogTable},
     },
 };
+
+use crate::budget::ReplyBudget;
 
 /// Messages in one reply about a room, at the most.
 const MESSAGES: usize = 100;
@@ -21,95 +22,6 @@ const FIRST_PAGE: usize = 3;
 
 /// Bytes that a message takes in a reply besides its data, about.
 const AROUND_DATA: usize = 100;
-
-/// Bytes that a reply keeps for what is around its rooms: type, `requestId`, times, braces.
-const ENVELOPE: usize = 1024;
-
-/// Bytes that a reply keeps for each room, besides its name:
-/// `"":{"seq":9007199254740991,"messages":[],"more":false,"truncated":false},`.
-const ROOM_ENVELOPE: usize = 80;
-
-/// Bytes that a reply keeps for each room that was renewed, besides its name once more: `"",`.
-pub const RENEWED_ENVELOPE: usize = 3;
-
-// The largest message, with its comma, fits the largest reply in which no room was renewed. Otherwise a client would
-// ask for it for ever.
-const _: () = assert!(
-    ENVELOPE + SYNC_ROOMS * (ROOM_ID_CHARS + ROOM_ENVELOPE) + MAX_MESSAGE_BYTES < MAX_POST_BYTES,
-    "the largest message does not fit the largest reply"
-);
-
-/// The bytes of a reply. Messages are packed up to the size of a broadcast frame; a single message may be larger, since
-/// otherwise it would never arrive.
-#[derive(Debug)]
-pub struct ReplyBudget {
-    used: usize,
-    first: bool,
-    spent: bool,
-}
-
-impl ReplyBudget {
-    /// The budget of a reply about one room.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { used: ENVELOPE, first: true, spent: false }
-    }
-
-    /// The budget of a reply about several rooms, some of which were renewed.
-    pub fn for_rooms<'a>(rooms: impl Iterator<Item = &'a RoomId>, renewed: impl Iterator<Item = &'a RoomId>) -> Self {
-        let rooms: usize = rooms.map(|room| room.as_str().len() + ROOM_ENVELOPE).sum();
-        let renewed: usize = renewed.map(|room| room.as_str().len() + RENEWED_ENVELOPE).sum();
-        Self { used: ENVELOPE + rooms + renewed, ..Self::new() }
-    }
-
-    /// Whether the message goes into the reply; if so, its bytes are used up.
-    pub fn takes(&mut self, message: &Message) -> bool {
-        let bytes = broadcast::entry_len(message) + 1;
-        let limit = if self.first { MAX_POST_BYTES } else { FRAME_BYTES };
-        let fits = self.used + bytes <= limit;
-        if fits {
-            self.used += bytes;
-            self.first = false;
-        }
-        self.spent |= !fits;
-        fits
-    }
-
-    /// Whether nothing more need be read: a message did not fit, or no bytes are left.
-    #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.spent || (!self.first && self.left() == 0)
-    }
-
-    /// Bytes used up.
-    #[must_use]
-    pub fn used(&self) -> usize {
-        self.used
-    }
-
-    /// Uses bytes up for what comes after the messages.
-    pub fn spend(&mut self, bytes: usize) {
-        self.used += bytes;
-    }
-
-    /// Bytes left for what comes after the messages, up to the largest reply that is possible.
-    #[must_use]
-    pub fn left_beside_messages(&self) -> usize {
-        MAX_POST_BYTES.saturating_sub(self.used)
-    }
-
-    /// Bytes left for messages.
-    #[must_use]
-    pub fn left(&self) -> usize {
-        FRAME_BYTES.saturating_sub(self.used)
-    }
-}
-
-impl Default for ReplyBudget {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// The number of rows to ask for next. A reply is filled in a few reads, and little more is read than it holds.
 #[derive(Debug)]
@@ -212,6 +124,16 @@ pub struct Found {
 }
 
 impl Found {
+    /// The head of a log, for a client that asks for no message.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Self, StoreError> {
+        let head = Head::read(log, room).await?;
+        let (seq, appended_at) = (head.seq, head.appended_at);
+        Ok(Self { seq, appended_at, head: Some(head), ..Self::empty() })
+    }
+
     /// Nothing, in a log of which nothing is known.
     #[must_use]
     pub fn empty() -> Self {
@@ -241,125 +163,159 @@ impl Found {
     }
 }
 
-/// The head of a log, for a client that asks for no message.
-///
-/// # Errors
-/// When the table does not answer, or throttles; the SDK has tried it again by then.
-pub async fn head(log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, StoreError> {
-    let head = Head::read(log, room).await?;
-    let (seq, appended_at) = (head.seq, head.appended_at);
-    Ok(Found { seq, appended_at, head: Some(head), ..Found::empty() })
-}
-
-/// For [`read`]: messages of any age.
+/// For [`Missed::not_before`]: messages of any age.
 pub const ANY_TIME: u64 = 0;
 
-/// Reads the messages after `after`, strongly consistent; 0 stands for the beginning of what is retained. Reads about
-/// as much as `bytes_left` of a reply can hold. `head` is the log's head, if it is known and lies beyond `after`. To a
-/// message that was appended before `not_before`, in milliseconds since the Unix epoch, the client has no right: it is
-/// told that this one is gone, and all before it.
-///
-/// # Errors
-/// When the table does not answer, or throttles; the SDK has tried it again by then.
-pub async fn read(
-    log: &LogTable<impl Clock>,
-    room: &RoomId,
-    after: u64,
-    head: Option<LogHead>,
-    not_before: u64,
-    bytes_left: usize,
-) -> Result<Found, StoreError> {
-    let mut size = PageSize::new(MESSAGES, bytes_left);
-    let (mut entries, mut units) = (Vec::new(), 0);
-    // `after` itself is read too: while it is there, nothing after it can have expired.
-    let mut from = after;
-    let more = loop {
-        // One entry beyond the head says whether there is more by now. Once the read is past the head, it has no such
-        // bound.
-        let is_not_beyond = |head: &LogHead| from <= head.seq + 1;
-        let up_to_head = head.filter(is_not_beyond).map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
-        let limit = u64::from(size.next()).min(up_to_head);
-        let page = log.since(room, from, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
-        units += page.read_units();
-        size.add(page.entries.iter().map(|entry| &entry.logged).filter(|logged| logged.seq > after));
-        let last = page.entries.last().map(LogEntry::seq);
-        entries.extend(page.entries);
-        match last {
-            Some(last) if page.more && !size.is_enough() => from = last + 1,
-            _ => break page.more,
-        }
-    };
-    let Some(newest) = entries.last() else {
-        return nothing_from(log, room, after, head, units).await;
-    };
-    let (last, last_appended_at) = (newest.seq(), Some(newest.appended_at));
-    let (seq, appended_at) = match head {
-        // The log may have expired meanwhile. The client learns that when it asks for the rest.
-        Some(head) if head.seq > last => (head.seq, Some(head.appended_at)),
-        None if more => newest_beyond(log, room, (last, last_appended_at), &mut units).await?,
-        _ => (last, last_appended_at),
-    };
-    let is_withheld = |entry: &LogEntry| entry.appended_at < not_before;
-    if let Some(last) = entries.iter().rposition(|entry| entry.seq() > after && is_withheld(entry)) {
-        let (mut kept, mut more) = (entries.split_off(last + 1), more);
-        if kept.is_empty() && more {
-            kept = newest_from(log, room, after, is_withheld, bytes_left, &mut units).await?;
-            more = false;
-        }
-        let seq = kept.last().map_or(seq, |newest| newest.seq().max(seq));
-        let messages = kept.into_iter().map(|entry| entry.logged).collect();
-        return Ok(Found { seq, messages, more, truncated: true, appended_at, head: None, units });
-    }
-    // A client that asks for the beginning of what is retained misses nothing before it.
-    let has_gap = after > 0 && has_hole(after, &entries);
-    let messages: Vec<_> = entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
-    // Messages up to `seq` have been there, and none can be read.
-    let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
-    let truncated = has_gap || is_gone;
-    // Without a known head, `newest_beyond` has said how far the log goes.
-    let more = more && (head.is_some() || seq > last);
-    Ok(Found { seq, messages, more, truncated, appended_at, head: None, units })
+/// What a client may lack of a room's log.
+#[derive(Clone, Copy, Debug)]
+pub struct Missed {
+    /// The last number that the client has; 0 stands for the beginning of what is retained.
+    pub after: u64,
+    /// The log's head, if it is known and lies beyond `after`.
+    pub head: Option<LogHead>,
+    /// The time before which the client has no right to messages, in milliseconds since the Unix epoch. It is told that
+    /// those are gone.
+    pub not_before: u64,
+    /// The bytes that a reply has for messages. About as much is read.
+    pub bytes_left: usize,
 }
 
-/// The newest entries of a log after `after`, back to the first one that is withheld, or as far as the reply goes.
-async fn newest_from(
-    log: &LogTable<impl Clock>,
-    room: &RoomId,
-    after: u64,
-    is_withheld: impl Fn(&LogEntry) -> bool,
-    bytes_left: usize,
-    units: &mut usize,
-) -> Result<Vec<LogEntry>, StoreError> {
-    let mut size = PageSize::new(MESSAGES, bytes_left);
-    let mut newest: Vec<LogEntry> = Vec::new();
-    loop {
-        let page = log.latest(room, newest.last().map(LogEntry::seq), size.next()).await?;
-        *units += page.read_units();
-        let found = page.entries.len();
-        let kept: Vec<_> =
-            page.entries.into_iter().take_while(|entry| entry.seq() > after && !is_withheld(entry)).collect();
-        let is_end = kept.len() < found || !page.more;
-        size.add(kept.iter().map(|entry| &entry.logged));
-        newest.extend(kept);
-        if is_end || size.is_enough() {
-            newest.reverse();
-            return Ok(newest);
-        }
+impl Missed {
+    /// Reads the messages, strongly consistent.
+    ///
+    /// # Errors
+    /// When the table does not answer, or throttles; the SDK has tried it again by then.
+    pub async fn read(self, log: &LogTable<impl Clock>, room: &RoomId) -> Result<Found, StoreError> {
+        let mut reading = Reading { log, room, missed: self, units: 0 };
+        let found = reading.found().await?;
+        Ok(Found { units: reading.units, ..found })
+    }
+
+    fn is_withheld(&self, entry: &LogEntry) -> bool {
+        entry.appended_at < self.not_before
     }
 }
 
-/// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may have
-/// expired meanwhile; the result is never below what was found.
-async fn newest_beyond(
-    log: &LogTable<impl Clock>,
-    room: &RoomId,
-    (last, appended_at): (u64, Option<u64>),
-    units: &mut usize,
-) -> Result<(u64, Option<u64>), StoreError> {
-    let page = log.latest(room, None, 1).await?;
-    *units += page.read_units();
-    let newest = page.entries.first().filter(|newest| newest.seq() > last);
-    Ok(newest.map_or((last, appended_at), |newest| (newest.seq(), Some(newest.appended_at))))
+/// A read of what a client has missed.
+struct Reading<'a, C> {
+    log: &'a LogTable<C>,
+    room: &'a RoomId,
+    missed: Missed,
+    /// Read units that it has taken so far.
+    units: usize,
+}
+
+impl<C: Clock> Reading<'_, C> {
+    async fn found(&mut self) -> Result<Found, StoreError> {
+        let Missed { after, head, .. } = self.missed;
+        let (mut entries, more) = self.entries().await?;
+        let Some(newest) = entries.last() else { return self.nothing().await };
+        let (last, last_appended_at) = (newest.seq(), Some(newest.appended_at));
+        let (seq, appended_at) = match head {
+            // The log may have expired meanwhile. The client learns that when it asks for the rest.
+            Some(head) if head.seq > last => (head.seq, Some(head.appended_at)),
+            None if more => self.newest_beyond(newest).await?,
+            _ => (last, last_appended_at),
+        };
+        if let Some(last) = entries.iter().rposition(|entry| entry.seq() > after && self.missed.is_withheld(entry)) {
+            let (mut kept, mut more) = (entries.split_off(last + 1), more);
+            if kept.is_empty() && more {
+                kept = self.newest_allowed().await?;
+                more = false;
+            }
+            let seq = kept.last().map_or(seq, |newest| newest.seq().max(seq));
+            let messages = kept.into_iter().map(|entry| entry.logged).collect();
+            return Ok(Found { seq, messages, more, truncated: true, appended_at, ..Found::empty() });
+        }
+        // A client that asks for the beginning of what is retained misses nothing before it.
+        let has_gap = after > 0 && has_hole(after, &entries);
+        let messages: Vec<_> =
+            entries.into_iter().map(|entry| entry.logged).filter(|logged| logged.seq > after).collect();
+        // Messages up to `seq` have been there, and none can be read.
+        let is_gone = after > 0 && messages.is_empty() && !more && seq > after;
+        let truncated = has_gap || is_gone;
+        // Without a known head, `newest_beyond` has said how far the log goes.
+        let more = more && (head.is_some() || seq > last);
+        Ok(Found { seq, messages, more, truncated, appended_at, ..Found::empty() })
+    }
+
+    /// The oldest entries from `after` on, and whether there are more. The entry `after` itself is among them: while it
+    /// is there, nothing after it can have expired.
+    async fn entries(&mut self) -> Result<(Vec<LogEntry>, bool), StoreError> {
+        let Missed { after, head, bytes_left, .. } = self.missed;
+        let mut size = PageSize::new(MESSAGES, bytes_left);
+        let (mut entries, mut from) = (Vec::new(), after);
+        loop {
+            // One entry beyond the head says whether there is more by now. Once the read is past the head, it has no
+            // such bound.
+            let is_not_beyond = |head: &LogHead| from <= head.seq + 1;
+            let up_to_head = head.filter(is_not_beyond).map_or(u64::MAX, |head| head.seq.saturating_sub(from) + 2);
+            let limit = u64::from(size.next()).min(up_to_head);
+            let page = self.log.since(self.room, from, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+            self.units += page.read_units();
+            size.add(page.entries.iter().map(|entry| &entry.logged).filter(|logged| logged.seq > after));
+            let last = page.entries.last().map(LogEntry::seq);
+            entries.extend(page.entries);
+            match last {
+                Some(last) if page.more && !size.is_enough() => from = last + 1,
+                _ => return Ok((entries, page.more)),
+            }
+        }
+    }
+
+    /// The newest entries of the log after `after`, back to the first one that is withheld, or as far as the reply goes.
+    async fn newest_allowed(&mut self) -> Result<Vec<LogEntry>, StoreError> {
+        let missed = self.missed;
+        let mut size = PageSize::new(MESSAGES, missed.bytes_left);
+        let mut newest: Vec<LogEntry> = Vec::new();
+        loop {
+            let page = self.log.latest(self.room, newest.last().map(LogEntry::seq), size.next()).await?;
+            self.units += page.read_units();
+            let found = page.entries.len();
+            let is_allowed = |entry: &LogEntry| entry.seq() > missed.after && !missed.is_withheld(entry);
+            let kept: Vec<_> = page.entries.into_iter().take_while(is_allowed).collect();
+            let is_end = kept.len() < found || !page.more;
+            size.add(kept.iter().map(|entry| &entry.logged));
+            newest.extend(kept);
+            if is_end || size.is_enough() {
+                newest.reverse();
+                return Ok(newest);
+            }
+        }
+    }
+
+    /// The newest message of a log that has been read up to `last`: its number and when it was appended. The log may
+    /// have expired meanwhile; the result is never below what was found.
+    async fn newest_beyond(&mut self, last: &LogEntry) -> Result<(u64, Option<u64>), StoreError> {
+        let page = self.log.latest(self.room, None, 1).await?;
+        self.units += page.read_units();
+        let newest = page.entries.first().filter(|newest| newest.seq() > last.seq()).unwrap_or(last);
+        Ok((newest.seq(), Some(newest.appended_at)))
+    }
+
+    /// What it means that the log has nothing from `after` on: its messages have expired, or `after` is beyond its head,
+    /// and so a position in another log.
+    async fn nothing(&mut self) -> Result<Found, StoreError> {
+        let Missed { after, head, .. } = self.missed;
+        self.units += 1;
+        let known = match head {
+            Some(head) => Some(head),
+            None => self.log.head(self.room).await?,
+        };
+        match known {
+            Some(known) if head.is_some() || known.seq == after => Ok(Found::nothing_beyond(after, known)),
+            // The log may have been started between the two reads, so it is read once more after its head.
+            known => {
+                let page = self.log.latest(self.room, None, 1).await?;
+                self.units += page.read_units();
+                let newest = page.entries.first();
+                let seq = newest.map_or(0, LogEntry::seq).max(known.map_or(0, |known| known.seq));
+                let appended_at = newest.map(|newest| newest.appended_at).or(known.map(|known| known.appended_at));
+                let more = newest.is_some_and(|newest| newest.seq() > after);
+                Ok(Found { seq, more, truncated: after > 0 && !more, appended_at, ..Found::empty() })
+            }
+        }
+    }
 }
 
 /// Whether messages are gone from between `after` and the entries that were read, or from between those. The table may
@@ -368,36 +324,6 @@ async fn newest_beyond(
 fn has_hole(after: u64, entries: &[LogEntry]) -> bool {
     let before = iter::once(after).chain(entries.iter().map(LogEntry::seq));
     before.zip(entries).any(|(before, entry)| before + 1 < entry.seq() && entry.previous != Some(before))
-}
-
-/// What it means that a log has nothing from `after` on: its messages have expired, or `after` is beyond its head, and
-/// so a position in another log.
-async fn nothing_from(
-    log: &LogTable<impl Clock>,
-    room: &RoomId,
-    after: u64,
-    head: Option<LogHead>,
-    units: usize,
-) -> Result<Found, StoreError> {
-    let known = match head {
-        Some(head) => Some(head),
-        None => log.head(room).await?,
-    };
-    match known {
-        Some(known) if head.is_some() || known.seq == after => {
-            Ok(Found { units: units + 1, ..Found::nothing_beyond(after, known) })
-        }
-        // The log may have been started between the two reads, so it is read once more after its head.
-        known => {
-            let page = log.latest(room, None, 1).await?;
-            let units = units + 1 + page.read_units();
-            let newest = page.entries.first();
-            let seq = newest.map_or(0, LogEntry::seq).max(known.map_or(0, |known| known.seq));
-            let appended_at = newest.map(|newest| newest.appended_at).or(known.map(|known| known.appended_at));
-            let more = newest.is_some_and(|newest| newest.seq() > after);
-            Ok(Found { seq, more, truncated: after > 0 && !more, appended_at, units, ..Found::empty() })
-        }
-    }
 }
 
 #[cfg(test)]
@@ -410,14 +336,5 @@ mod tests {
         assert_eq!(found.appended_at, Some(5));
         let told = found.fill(&mut ReplyBudget::new());
         assert_eq!((told.seq, told.messages.len(), told.more, told.truncated), (9, 0, true, false));
-    }
-
-    #[test]
-    fn what_is_spent_on_something_else_is_not_there_for_messages() {
-        let mut budget = ReplyBudget::new();
-        let (used, left, beside) = (budget.used(), budget.left(), budget.left_beside_messages());
-        budget.spend(1_000);
-        assert_eq!((budget.used(), budget.left()), (used + 1_000, left - 1_000));
-        assert_eq!(budget.left_beside_messages(), beside - 1_000);
     }
 }

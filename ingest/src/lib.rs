@@ -6,6 +6,7 @@ pub mod admission;
 pub mod authorizer;
 pub mod beat;
 pub mod buckets;
+pub mod budget;
 pub mod catch_up;
 pub mod config;
 pub mod connections_api;

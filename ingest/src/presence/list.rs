@@ -17,7 +17,7 @@ use shared::{
 };
 
 use super::membership::Presence;
-use crate::catch_up::ReplyBudget;
+use crate::budget::ReplyBudget;
 
 /// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with
 /// two subjects in it.

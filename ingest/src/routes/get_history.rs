@@ -4,7 +4,8 @@ use shared::{LoggedMessage, clock::Clock, frame::server::Reply, queue::Queue, ri
 
 use super::SessionRoutes;
 use crate::{
-    catch_up::{PageSize, ReplyBudget},
+    budget::ReplyBudget,
+    catch_up::PageSize,
     grant::Grant,
     request::{Before, GetHistory},
     response::RouteError,

@@ -17,7 +17,8 @@ use shared::{
 
 use super::SessionRoutes;
 use crate::{
-    catch_up::{ANY_TIME, Found, Head, ReplyBudget, head, read},
+    budget::ReplyBudget,
+    catch_up::{ANY_TIME, Found, Head, Missed},
     event::Frame,
     presence::list::JoinedList,
     request::JoinRoom,
@@ -86,11 +87,11 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
         let is_changed = self.presence.put(frame.caller(), room, listing).await?;
         let tick = self.presence.tick(is_changed.then(|| room.clone()), metrics);
         let list = self.presence.list_for(room, &grant.subject, listing);
+        let log = &self.tables.log;
         let found = async {
-            match after {
-                Some(after) => read(&self.tables.log, room, after, None, ANY_TIME, budget.left()).await,
-                None => head(&self.tables.log, room).await,
-            }
+            let Some(after) = after else { return Found::head(log, room).await };
+            let missed = Missed { after, head: None, not_before: ANY_TIME, bytes_left: budget.left() };
+            missed.read(log, room).await
         };
         let rooms = self.tables.connections.count(&frame.connection, self.limits.rooms.saturating_add(1));
         let (found, rooms, list, ()) = futures::join!(found, rooms, list, tick);

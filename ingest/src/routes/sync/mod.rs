@@ -32,7 +32,7 @@ use self::{
 };
 use super::SessionRoutes;
 use crate::{
-    catch_up::{RENEWED_ENVELOPE, ReplyBudget},
+    budget::{RENEWED_ENVELOPE, ReplyBudget},
     event::Frame,
     presence::membership::Renewal,
     request::{Positions, Sync},

@@ -17,7 +17,8 @@ use shared::{
 
 use super::failures::Failures;
 use crate::{
-    catch_up::{ANY_TIME, Found, ReplyBudget, read},
+    budget::ReplyBudget,
+    catch_up::{ANY_TIME, Found, Missed},
     event::Frame,
     grant::LEEWAY_SECONDS,
 };
@@ -97,7 +98,8 @@ pub(super) async fn serve<C: Clock>(
                 Look::Unknown => None,
             };
             let bytes_left = budget.borrow().left();
-            let found = read(log, &room, after, head, not_before(frame, &room), bytes_left).await;
+            let missed = Missed { after, head, not_before: not_before(frame, &room), bytes_left };
+            let found = missed.read(log, &room).await;
             units.set(units.get() + found.as_ref().map_or(FAILED_READ_UNITS, |found| found.units));
             has_failed.set(has_failed.get() || found.is_err());
             (room, found.map(Some))
