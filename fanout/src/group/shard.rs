@@ -12,7 +12,6 @@ use crate::{
         EncodedFrame,
         repack::{JobFrame, repack},
     },
-    layout::FULL_BATCH,
     resume::{Next, Resume, Slots},
     shard::ShardJob,
 };
@@ -64,7 +63,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     let audience = self.audience(room, shard.slots(), slots, None, invocation).await?;
                     // After a full batch more jobs are to be expected, whose frames show a gap.
                     let is_all = frames.iter().all(|frame| frame.last() <= through);
-                    let is_last = is_all && work.group.records.len() < FULL_BATCH;
+                    let is_last = is_all && work.group.records.len() < self.batch_size;
                     let step = Step { frames: packed, through, is_last };
                     self.post(room, of, step, audience, &resume, invocation).await?;
                     resume.finished(through);

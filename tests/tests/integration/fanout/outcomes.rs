@@ -8,7 +8,7 @@ use testkit::events::QueueRecord;
 use testkit::http_server::Framing;
 use testkit::runtime_api::Environment;
 
-use super::{World, invoke, message, tally};
+use super::{World, invoke, message, shards, tally};
 
 /// A broadcast to one connection that always meets this outcome, and to three that are well.
 async fn broadcast_to_one_that_meets(outcome: Scripted) -> (World, Environment) {
@@ -203,6 +203,26 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
         assert_eq!(world.connections.record().deletes(), closed, "{frames} frames");
         let received = if frames == 1 { vec![] } else { vec!["b".to_owned()] };
         assert_eq!((world.received("live0").len(), world.received("bad0")), (frames, received));
+    }
+}
+
+/// After a full batch more is to be expected, whose numbers show the gap, however few jobs a batch has at the most.
+#[tokio::test]
+async fn a_connection_that_misses_a_shards_full_batch_is_not_closed_at_once() {
+    for (batch_size, closed) in [(2, 0), (3, 1)] {
+        let world = World::start();
+        world.seed("room", "live", 20);
+        world.seed("room", "bad", 1);
+        world.connections.script("bad0", Script::queue([Scripted::internal_error()]));
+        let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
+        let fanout = fanout.env("BATCH_SIZE", batch_size).start().await.unwrap();
+        for id in ["a", "b"] {
+            assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
+        }
+        for (_, jobs) in shards::batches(&world) {
+            assert_eq!(invoke(&fanout, &jobs).await, Vec::<String>::new());
+        }
+        assert_eq!(world.connections.record().deletes(), closed, "two jobs, of {batch_size} that a batch may have");
     }
 }
 

@@ -30,7 +30,7 @@ fn batches_from(world: &World, first: usize) -> BTreeMap<String, Vec<QueueRecord
     batches
 }
 
-fn batches(world: &World) -> BTreeMap<String, Vec<QueueRecord>> {
+pub(super) fn batches(world: &World) -> BTreeMap<String, Vec<QueueRecord>> {
     batches_from(world, 0)
 }
 
