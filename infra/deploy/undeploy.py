@@ -38,8 +38,8 @@ def undeploy(session, asked: argparse.Namespace) -> None:
         stack_id = last_deleted(cloudformation, asked.stack)
     if stack_id is None:
         raise Refused(f"there is no stack {asked.stack} in {session.region_name}")
-    if found:
-        stack.refuse_foreign(found)
+    # A stack that is gone is told of by its id, with the parameters that it had.
+    stack.refuse_foreign(found or cloudformation.describe_stacks(StackName=stack_id)["Stacks"][0])
     # A stack in a failed state can be deleted.
     if found and found["StackStatus"].endswith("_IN_PROGRESS"):
         stack.refuse_busy(found)

@@ -332,11 +332,27 @@ class Undeploy(Quiet):
         table = resource("MessagesTable", "AWS::DynamoDB::Table", TABLE, "DELETE_SKIPPED")
         aws = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")
         aws.answers("cloudformation", "list_stacks", {"StackSummaries": [summary(2), summary(3), summary(9)]})
+        gone = described("DELETE_COMPLETE", Parameters=OWN)
+        aws.answers("cloudformation", "describe_stacks", gone, {"StackName": f"{ID}3"})
         aws.answers(
             "cloudformation", "list_stack_resources", {"StackResourceSummaries": [table]}, {"StackName": f"{ID}3"}
         )
         aws.answers("dynamodb", "scan", {"Count": 0}).answers("dynamodb", "describe_table", {"Table": {}})
         self.undeploy(aws.answers("dynamodb", "delete_table", {}), purge=True)
+
+    def test_a_purge_leaves_what_somebody_elses_stack_has_left(self):
+        aws = Aws().refuses("cloudformation", "describe_stacks", "ValidationError", "Stack with id chat does not exist")
+        summary = {
+            "StackId": ID,
+            "StackName": "chat",
+            "CreationTime": datetime(2026, 1, 1),
+            "StackStatus": "DELETE_COMPLETE",
+        }
+        aws.answers("cloudformation", "list_stacks", {"StackSummaries": [summary]})
+        others = described("DELETE_COMPLETE", Parameters=[{"ParameterKey": "LogLevel", "ParameterValue": "info"}])
+        aws.answers("cloudformation", "describe_stacks", others, {"StackName": ID})
+        with self.assertRaisesRegex(Refused, "chat is not Roomcast's"):
+            self.undeploy(aws, purge=True)
 
     def test_another_answer_than_the_name_does_nothing(self):
         for answer in ("", "y", "chats"):
