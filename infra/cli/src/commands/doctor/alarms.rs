@@ -12,7 +12,12 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
     let prefix = format!("{}-", patient.stack.name);
     let described = Client::new(&patient.stack.sdk).describe_alarms().alarm_name_prefix(&prefix);
     let alarms = match described.into_paginator().send().try_collect().await {
-        Ok(pages) => pages.into_iter().flat_map(|page| page.metric_alarms.unwrap_or_default()).collect::<Vec<_>>(),
+        Ok(pages) => pages
+            .into_iter()
+            .flat_map(|page| page.metric_alarms.unwrap_or_default())
+            // Those of a stack whose name goes on after a hyphen begin with the prefix, too.
+            .filter(|alarm| alarm.alarm_name().is_some_and(|name| is_of_stack(patient, name)))
+            .collect::<Vec<_>>(),
         Err(error) => return vec![unanswered(Area::Alarms, "alarms", error)],
     };
     if alarms.is_empty() {
@@ -39,6 +44,10 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
         findings.insert(0, Finding::ok(Area::Alarms, "alarms", format!("{quiet} of {} are quiet", alarms.len())));
     }
     findings
+}
+
+fn is_of_stack(patient: &Patient<'_>, name: &str) -> bool {
+    patient.resources.iter().any(|(id, resource)| id.ends_with("Alarm") && resource == name)
 }
 
 /// An alarm's description ends with its section of the runbook, and the command to begin with.

@@ -44,7 +44,11 @@ pub(super) async fn check(patient: &Patient<'_>) -> Vec<Finding> {
         Err(error) if is_gone(&error) => {
             let what =
                 "the bus is gone: producers' events are refused; make it anew, then run this again for its rules";
-            let mend = patient.aws(&format!("events create-event-bus --name {bus}"));
+            let encrypted = patient.key().zip(patient.queue_arn("RelayFailureQueue").ok());
+            let encrypted = encrypted
+                .map(|(key, letters)| format!(" --kms-key-identifier {key} --dead-letter-config Arn={letters}"));
+            let options = encrypted.unwrap_or_default();
+            let mend = patient.aws(&format!("events create-event-bus --name {bus}{options}"));
             return vec![Finding::problem(Area::Bus, "EventBus", what).remedy(mend)];
         }
         Err(error) => return vec![unanswered(Area::Bus, "EventBus", error)],

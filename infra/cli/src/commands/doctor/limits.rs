@@ -26,6 +26,9 @@ const FIXED: i32 = 2;
 const MAPPED: [&str; 5] =
     ["RelayFunction", "FanoutFunction", "ShardsFunction", "PresenceFunction", "EphemeralFunction"];
 
+/// The quota of concurrent executions that an account has, unless AWS has given it less to begin with.
+const USUAL_QUOTA: i32 = 1_000;
+
 /// Routes that take frames of clients.
 const ROUTES_OF_FRAMES: f64 = 8.0;
 
@@ -81,7 +84,8 @@ async fn account(patient: &Patient<'_>) -> Finding {
     let Some(limit) = settings.account_limit() else {
         return Finding::skipped(Area::Limits, subject, "the account's limits are not told");
     };
-    let unreserved = limit.unreserved_concurrent_executions().unwrap_or_else(|| limit.concurrent_executions());
+    let all = limit.concurrent_executions();
+    let unreserved = limit.unreserved_concurrent_executions().unwrap_or(all);
     let asked = |id: &str| patient.parameter(id).and_then(|value| value.parse::<i32>().ok()).unwrap_or(0);
     let asked_for = asked("FanoutMaximumConcurrency") + asked("ShardsMaximumConcurrency") + asked("RelayConcurrency");
     let is_there = |id: &str| i32::from(patient.functions.contains_key(id));
@@ -90,12 +94,13 @@ async fn account(patient: &Patient<'_>) -> Finding {
         let what = format!(
             "the mappings may start {mapped} environments, the account has {unreserved} for all: clients' frames are throttled"
         );
-        let quota = patient.aws(
-            "service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000",
-        );
+        // A request must be for more than there is.
+        let wanted = if all < USUAL_QUOTA { USUAL_QUOTA } else { all + mapped };
+        let quota = patient.aws(&format!(
+            "service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value {wanted}"
+        ));
         return Finding::warning(Area::Limits, subject, what).remedy(quota);
     }
-    let all = limit.concurrent_executions();
     Finding::ok(Area::Limits, subject, format!("{all}, of which {unreserved} are reserved for none"))
 }
 

@@ -31,7 +31,8 @@ async fn look(patient: &Patient<'_>, client: &Client, id: &str) -> Finding {
     };
     match described.log_groups().iter().find(|group| group.log_group_name() == Some(name)) {
         None => {
-            let create = patient.aws(&format!("logs create-log-group --log-group-name {name}"));
+            let key = patient.key().map(|key| format!(" --kms-key-id {key}")).unwrap_or_default();
+            let create = patient.aws(&format!("logs create-log-group --log-group-name {name}{key}"));
             let mend = format!("{create} && {}", patient.aws(&retain));
             let what = "the log group is gone: what its function says is lost";
             Finding::problem(Area::Logs, id, what).remedy(mend)

@@ -106,6 +106,12 @@ impl<'a> Patient<'a> {
         self.stack.parameters.get(name).map(String::as_str)
     }
 
+    /// The key of the customer's own that the stack's data are encrypted with, if there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.parameter("KmsKeyArn").filter(|key| !key.is_empty())
+    }
+
     /// A command of the AWS CLI for this stack's region, and endpoint if it has one of its own.
     #[must_use]
     pub fn aws(&self, words: &str) -> String {
