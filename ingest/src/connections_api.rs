@@ -133,7 +133,7 @@ pub enum ApiError {
     /// The account's request rate is used up: the same call will succeed when there is room again.
     #[error("the @connections API throttles: {0}")]
     Throttled(String),
-    /// The caller has no right, or the endpoint is another API's: no call will succeed.
+    /// The caller has no right, the endpoint is another API's, or nothing answers there: the next call would fail, too.
     #[error("the @connections API refuses: {0}")]
     Refused(String),
     /// The call failed for this connection, this time.
@@ -147,7 +147,7 @@ impl ApiError {
         let told = DisplayErrorContext(&error).to_string();
         match (status, &error) {
             (Some(429), _) => Self::Throttled(told),
-            (Some(403), _) | (_, SdkError::DispatchFailure(_)) => Self::Refused(told),
+            (Some(403 | 404), _) | (_, SdkError::DispatchFailure(_)) => Self::Refused(told),
             _ => Self::Failed(told),
         }
     }

@@ -1,4 +1,4 @@
-//! The outcomes of a post, and what a delivery does after each. This is the one place that reads an HTTP status.
+//! The outcomes of a post, and what a delivery does after each. Fan-out reads an HTTP status here, and nowhere else.
 
 use std::time::Duration;
 
