@@ -36,7 +36,7 @@ COMPARISONS = {
     "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
 }
 # The metric math that the template's alarms are written in. A series without a value in a period is left out of it.
-EXPRESSION = re.compile(r"(?P<function>SUM|MAX)\(\[(?P<ids>\w+(?:, *\w+)*)\]\)")
+EXPRESSION = re.compile(r"(?P<function>SUM|MAX)\(\[(?P<parts>\w+(?: / \d+)?(?:, *\w+(?: / \d+)?)*)\]\)")
 FUNCTIONS = {"SUM": sum, "MAX": max}
 
 logger = logging.getLogger("metrics")
@@ -183,12 +183,18 @@ def periods(alarm: dict) -> list[float | None]:
             if (statistic := metric.get("MetricStat"))
         }
         expression = next(EXPRESSION.fullmatch(metric["Expression"]) for metric in metrics if "Expression" in metric)
-        wanted = [series[name.strip()] for name in expression["ids"].split(",")]
+        wanted = [scaled(part, series) for part in expression["parts"].split(",")]
         combine = FUNCTIONS[expression["function"]]
         known = [[value for value in values if value is not None] for values in zip(*wanted, strict=True)]
         return [combine(values) if values else None for values in known]
     statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
     return metric_periods(alarm, statistic, alarm["Period"], count)
+
+
+def scaled(part: str, series: dict[str, list]) -> list[float | None]:
+    """A metric of an expression, such as `age` or `age / 1000`."""
+    name, _, divisor = part.strip().partition(" / ")
+    return [value if value is None else value / int(divisor or 1) for value in series[name]]
 
 
 def metric_periods(metric: dict, statistic: str, period: int, count: int) -> list[float | None]:

@@ -31,8 +31,8 @@ use crate::{
 /// The waits while the table throttles a row that stands beside a room's log.
 const THROTTLED: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(500) };
 
-/// Seconds for which rows of progress are kept: longer than a record stays in the queue, which is four days by default.
-const PROGRESS_SECONDS: u64 = 5 * 24 * 60 * 60;
+/// Seconds for which rows of progress are kept: longer than a record stays in the queue, which is fourteen days.
+const PROGRESS_SECONDS: u64 = 15 * 24 * 60 * 60;
 
 /// The reason why a group's records stay in the queue.
 #[derive(Debug, thiserror::Error)]

@@ -33,9 +33,20 @@ class Template(unittest.TestCase):
             self.assertIn("PermissionsBoundary", role, name)
 
     def test_every_function_can_be_traced(self):
-        policy = re.search(r"\n  TracingPolicy:\n(?:    .*\n)+?      Roles:\n((?:        .*\n)+)", TEXT)[1]
-        traced = set(re.findall(r"!Ref (\w+Role)\b", policy))
+        roles = of_type("AWS::IAM::Role").items()
+        line = "ManagedPolicyArns: !If [IsTraced, [!Ref TracingPolicy], !Ref AWS::NoValue]"
+        traced = {
+            name for name, _ in roles if re.search(rf"\n  {name}:\n(?:    .*\n)*?      {re.escape(line)}\n", TEXT)
+        }
         self.assertEqual(traced, {name.replace("Function", "Role") for name in of_type("AWS::Serverless::Function")})
+
+    def test_a_record_that_kills_its_consumer_is_a_dead_letter_before_it_expires(self):
+        for name in ("BroadcastQueue", "ShardQueue"):
+            kept = int(of_type("AWS::SQS::Queue")[name]["MessageRetentionPeriod"])
+            for timeout, of_queue in READ["Mappings"]["FanoutTimeouts"].items():
+                # With longer ones the alarm for the queue's age has rung for weeks by then.
+                if int(timeout) <= 120:
+                    self.assertLess(1000 * int(of_queue["Visibility"]), kept, f"{name}, FanoutTimeout={timeout}")
 
     def test_a_release_changes_each_function_that_it_publishes(self):
         publishing = [

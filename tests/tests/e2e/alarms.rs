@@ -21,7 +21,7 @@ use crate::tables::{enqueue, queue_url, received};
 use crate::wait::{seed, until};
 
 /// Every alarm of the template.
-const ALARMS: [&str; 20] = [
+const ALARMS: [&str; 21] = [
     "api-errors",
     "broadcast-latency",
     "connect-storm",
@@ -37,6 +37,7 @@ const ALARMS: [&str; 20] = [
     "relay-failures",
     "returned",
     "shard-queue-age",
+    "sweeper-errors",
     "throttled",
     "ticks-lost",
     "unauthorized",
@@ -242,7 +243,7 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     let stacks = stacks.alarms().await;
     let stack = &stacks.read().await.stack;
     let alarms = Alarms::of(stack);
-    let fanout = function(stack, "FanoutFunction").await;
+    let (fanout, sweeper) = (function(stack, "FanoutFunction").await, function(stack, "SweeperFunction").await);
     let queues = ["EventQueue", "RelayFailureQueue", "ShardQueue", "PresenceQueue", "EphemeralQueue"];
     let urls = join_all(queues.map(|queue| queue_url(stack, queue))).await;
     let names: Vec<_> = urls.iter().map(|url| url.rsplit('/').next().unwrap()).collect();
@@ -253,12 +254,15 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
     let lambda: &[_] = &[("FunctionName", fanout.as_str())];
     let of_shards: &[_] = &[("Stack", "roomcast"), ("Function", "shards")];
     let of_sweeper: &[_] = &[("Stack", "roomcast"), ("Function", "sweeper")];
-    let reported: [(_, _, _, &[(&str, &str)]); 14] = [
+    let of_relay: &[_] = &[("Stack", "roomcast"), ("Function", "relay")];
+    let failed: &[_] = &[("FunctionName", sweeper.as_str())];
+    let reported: [(_, _, _, &[(&str, &str)]); 15] = [
         ("connect-storm", "AWS/ApiGateway", "ConnectCount", api),
         ("api-errors", "AWS/ApiGateway", "ExecutionError", api),
         ("index-throttles", "AWS/DynamoDB", "WriteThrottleEvents", index),
         ("recursion", "AWS/Lambda", "RecursiveInvocationsDropped", lambda),
         ("function-throttles", "AWS/Lambda", "Throttles", lambda),
+        ("sweeper-errors", "AWS/Lambda", "Errors", failed),
         ("event-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", events)]),
         ("relay-failures", "AWS/SQS", "ApproximateNumberOfMessagesNotVisible", &[("QueueName", failures)]),
         ("shard-queue-age", "AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", shards)]),
@@ -269,7 +273,7 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
         ("throttled", "Roomcast", "Throttled", of_shards),
         ("returned", "Roomcast", "Returned", of_shards),
     ];
-    join_all(reported.map(async |(alarm, namespace, metric, dimensions)| {
+    let ring_for = async |(alarm, namespace, metric, dimensions): (&str, &str, &str, &[(&str, &str)])| {
         alarms.is_quiet(alarm).await;
         // The points reach twenty minutes back, and the longest that an alarm here looks back is fifteen.
         let dimensions: Vec<_> =
@@ -292,6 +296,8 @@ pub(crate) async fn the_others_ring_for_what_aws_reports(stacks: &Stacks) {
         };
         alarms.rings_during(alarm, report).await;
         alarms.is_quiet(alarm).await;
-    }))
-    .await;
+    };
+    join_all(reported.map(&ring_for)).await;
+    // The other of two ages.
+    ring_for(("event-queue-age", "Roomcast", "QueueAge", of_relay)).await;
 }

@@ -62,7 +62,7 @@ fn every_metric_of_the_templates_alarms_is_billed() {
         its_own.filter(|line| line.trim() == "MetricStat:").count().max(1)
     });
     let (there_are, of_them): (usize, usize) = (metrics.sum(), alarms.len());
-    assert!(of_them == 20 && there_are > of_them, "{there_are} metrics of {of_them} alarms");
+    assert!(of_them == 21 && there_are > of_them, "{there_are} metrics of {of_them} alarms");
     // A workload that has presence and ephemeral messages, and so their alarms.
     let output = cost_of("", &["--json", &format!("{root}/docs/examples/lobby.json")]);
     let estimate: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

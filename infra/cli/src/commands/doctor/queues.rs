@@ -120,9 +120,11 @@ const QUEUES: [Expected; 8] = [
 ];
 
 /// The seconds for which queues keep messages, where the template says so: SQS's own are four days.
-const RETENTION: [(&str, &str); 5] = [
+const RETENTION: [(&str, &str); 7] = [
     ("PresenceQueue", "86400"),
     ("EphemeralQueue", "60"),
+    ("BroadcastQueue", "1209600"),
+    ("ShardQueue", "1209600"),
     ("DeadLetterQueue", "1209600"),
     ("EventQueue", "1209600"),
     ("RelayFailureQueue", "1209600"),
@@ -165,7 +167,7 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
             if let Some((_, seconds)) = RETENTION.iter().find(|(queue, _)| *queue == id) {
                 attributes["MessageRetentionPeriod"] = json!(seconds);
             }
-            if let Some(key) = patient.stack.parameters.get("KmsKeyArn").filter(|key| !key.is_empty()) {
+            if let Some(key) = patient.key() {
                 attributes["KmsMasterKeyId"] = json!(key);
             }
             let attributes = quoted_json(&attributes);
