@@ -13,6 +13,10 @@ pub const SUBJECT_BYTES: usize = 256;
 /// 32 KB ("Amazon API Gateway pricing").
 pub const FRAME_BYTES: usize = 32 * 1024;
 
+/// Bytes of a frame from a client: the largest WebSocket frame that API Gateway accepts ("Amazon API Gateway quotas").
+/// The client library keeps to it.
+pub const MAX_CLIENT_FRAME_BYTES: usize = 32 * 1024;
+
 /// Bytes of the largest frame to a client: the largest payload that @connections and route responses take ("Amazon API
 /// Gateway quotas": WebSocket message payload size, 128 KB). A frame so large carries a single message.
 pub const MAX_POST_BYTES: usize = 128 * 1024;

@@ -4,15 +4,12 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use shared::limits::{FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES};
+use shared::limits::{FRAME_BYTES, MAX_CLIENT_FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES};
 use testkit::dynamodb::{ConnectionRow, DynamoDb};
 use testkit::events;
 use testkit::runtime_api::Environment;
 
 use super::{assert_error, send, session};
-
-/// Bytes of the largest frame that API Gateway takes from a client ("Amazon API Gateway quotas").
-const MAX_CLIENT_FRAME_BYTES: usize = 32 * 1024;
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
