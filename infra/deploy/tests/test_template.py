@@ -34,7 +34,7 @@ class Template(unittest.TestCase):
 
     def test_every_function_can_be_traced(self):
         roles = of_type("AWS::IAM::Role").items()
-        line = "ManagedPolicyArns: !If [IsTraced, [!Ref TracingPolicy], !Ref AWS::NoValue]"
+        line = "ManagedPolicyArns: !If [IsTraced, [!Ref TraceRights], !Ref AWS::NoValue]"
         traced = {
             name for name, _ in roles if re.search(rf"\n  {name}:\n(?:    .*\n)*?      {re.escape(line)}\n", TEXT)
         }
