@@ -57,7 +57,8 @@ pub struct StateConfig {
     pub table: String,
     /// `STATE_ROOMS`.
     pub rooms: RoomPatterns,
-    /// `STATE_RETENTION_SECONDS`: how long a value lasts where its message does not say, in seconds; `None` is for ever.
+    /// `STATE_RETENTION_SECONDS`: how long a value lasts where its message does not say, in seconds; `None` is for
+    /// ever.
     pub ttl_seconds: Option<u64>,
 }
 
@@ -93,7 +94,8 @@ pub struct PostConfig {
     pub max_attempts: u32,
     /// `FANOUT_DEADLINE_RESERVE_MS`: time kept before the invocation's deadline for finishing up.
     pub deadline_reserve: Duration,
-    /// `GONE_GRACE_MS`: rows younger than this are not deleted on 410, since a handshake still under way answers 410 too.
+    /// `GONE_GRACE_MS`: rows younger than this are not deleted on 410, since a handshake still under way answers 410
+    /// too.
     pub gone_grace: Duration,
 }
 

@@ -263,7 +263,8 @@ impl<C: Clock> Reading<'_, C> {
         }
     }
 
-    /// The newest entries of the log after `after`, back to the first one that is withheld, or as far as the reply goes.
+    /// The newest entries of the log after `after`, back to the first one that is withheld, or as far as the reply
+    /// goes.
     async fn newest_allowed(&mut self) -> Result<Vec<LogEntry>, StoreError> {
         let missed = self.missed;
         let mut size = PageSize::new(MESSAGES, missed.bytes_left);
@@ -293,8 +294,8 @@ impl<C: Clock> Reading<'_, C> {
         Ok((newest.seq(), Some(newest.appended_at)))
     }
 
-    /// What it means that the log has nothing from `after` on: its messages have expired, or `after` is beyond its head,
-    /// and so a position in another log.
+    /// What it means that the log has nothing from `after` on: its messages have expired, or `after` is beyond its
+    /// head, and so a position in another log.
     async fn nothing(&mut self) -> Result<Found, StoreError> {
         let Missed { after, head, .. } = self.missed;
         self.units += 1;

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::response::RouteError;
 
-/// Time that is kept for the answer itself. A function that runs into its deadline answers nothing, and API Gateway then
-/// sends an error that does not say which request it is about.
+/// Time that is kept for the answer itself. A function that runs into its deadline answers nothing, and API Gateway
+/// then sends an error that does not say which request it is about.
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// The time at which an invocation must be done with its work.

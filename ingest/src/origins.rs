@@ -73,7 +73,8 @@ impl Origin {
     }
 }
 
-/// A name as browsers send it (an international one in its ASCII form), an IPv4 address, or an IPv6 address in brackets.
+/// A name as browsers send it (an international one in its ASCII form), an IPv4 address, or an IPv6 address in
+/// brackets.
 fn is_host(text: &str) -> bool {
     if let Some(address) = text.strip_prefix('[') {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());

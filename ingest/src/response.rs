@@ -160,7 +160,8 @@ impl Response {
         }
     }
 
-    /// Answers a frame. The status is 200 for errors too: API Gateway passes the body on, and the frame has its own code.
+    /// Answers a frame. The status is 200 for errors too: API Gateway passes the body on, and the frame has its own
+    /// code.
     #[must_use]
     pub fn for_frame(request_id: Option<String>, reply: Reply) -> Self {
         let refused = match &reply {

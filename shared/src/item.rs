@@ -9,8 +9,8 @@ use crate::{limits::MAX_INTEGER, room::RoomId};
 /// A row.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// An attribute of a row that is missing, of another type or out of range: this code did not write the row, or a version
-/// of it from the future did. Never has what the attribute holds.
+/// An attribute of a row that is missing, of another type or out of range: this code did not write the row, or a
+/// version of it from the future did. Never has what the attribute holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
 

@@ -53,11 +53,11 @@ pub struct Tries {
     pub was_gone: bool,
     /// Somebody's post was answered since the first one.
     pub is_anybody_there: bool,
-    /// Posts at the most for a connection that fails by itself. One, if it has missed a broadcast before: it must not hold up its
-    /// room each time.
+    /// Posts at the most for a connection that fails by itself. One, if it has missed a broadcast before: it must not
+    /// hold up its room each time.
     pub most_failing: u32,
-    /// Posts at the most while they are answered 429. That is mostly due to the account's rate, which is not the connection's fault: it
-    /// gets all of them even if it missed the previous broadcast.
+    /// Posts at the most while they are answered 429. That is mostly due to the account's rate, which is not the
+    /// connection's fault: it gets all of them even if it missed the previous broadcast.
     pub most_throttled: u32,
     /// Posts at the most while the endpoint can be reached by nobody.
     pub most_unreachable: u32,
@@ -99,8 +99,9 @@ impl Outcome {
             Self::Gone if was_gone => NextStep::Remove,
             Self::Gone => NextStep::ConfirmGone,
             Self::Throttled { retry_after } if attempt < tries.most_throttled => NextStep::RetryAfter(retry_after),
-            // Nothing could be sent, which is no connection's fault. As long as other posts are answered, over connections that are
-            // open already, this one is tried again; when none is, its attempts are limited, and the room's records go back to the queue.
+            // Nothing could be sent, which is no connection's fault. As long as other posts are answered, over
+            // connections that are open already, this one is tried again; when none is, its attempts are limited, and
+            // the room's records go back to the queue.
             Self::Unreachable if is_anybody_there || attempt < tries.most_unreachable => NextStep::Retry,
             Self::Unreachable => NextStep::StopUnreachable,
             Self::Failed | Self::TimedOut if attempt < tries.most_failing => NextStep::RetryWithinBudget,

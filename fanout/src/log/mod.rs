@@ -314,16 +314,16 @@ impl<C: Clock> LogWriter<C> {
             return Ok(Some(NextWrite::following(next)));
         }
         let fence = self.table.fence(room).await?;
-        // The saved head is read before the tail: a number that was saved by then and is not in the tail is gone. Read afterwards, it
-        // could be that of an append that the tail does not have yet.
+        // The saved head is read before the tail: a number that was saved by then and is not in the tail is gone. Read
+        // afterwards, it could be that of an append that the tail does not have yet.
         let saved = self.table.head(room).await?.map(|head| head.seq);
         // The tail must be read after the fence: only then is it known that nobody has moved the fence since.
         *tail = self.read_tail(room, batch).await?;
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok(Some(NextWrite::following(next)));
         }
-        // The table may show the fence before the entries that were appended with it. They may be this very batch, whose
-        // last consumer was given up while it wrote.
+        // The table may show the fence before the entries that were appended with it. They may be this very batch,
+        // whose last consumer was given up while it wrote.
         let is_starting = |fence: &Fence| {
             fence.appended_at.is_some_and(|at| self.table.may_be_in_part(at))
                 && tail.head().is_none_or(|head| head.seq < fence.start)

@@ -86,9 +86,9 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
 }
 
 impl<Q, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
-    /// Takes out the messages of rooms that are behind, but for the share that is admitted, and returns the ids of their
-    /// records, which stay in their queue. In a standard queue they are in nobody's way; in the FIFO queue they would
-    /// take places among its first 120,000 messages.
+    /// Takes out the messages of rooms that are behind, but for the share that is admitted, and returns the ids of
+    /// their records, which stay in their queue. In a standard queue they are in nobody's way; in the FIFO queue they
+    /// would take places among its first 120,000 messages.
     async fn hold_back(&self, messages: &mut Outgoing) -> Vec<String> {
         self.outlook.look(self.clock.unix_millis()).await;
         let now = self.clock.unix_millis();

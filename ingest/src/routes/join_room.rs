@@ -31,9 +31,9 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
     /// is listed among the room's members, if the room has a list, and told of them; without, it ceases to be listed.
     ///
     /// # Errors
-    /// When what is to be listed is not valid, the subject may not join the room, or not read what was said before, too many are joining it, the connection
-    /// is in as many others as it may be, or a table does not answer, or throttles; the SDK has tried it again by then.
-    /// The connection may be in the room all the same.
+    /// When what is to be listed is not valid, the subject may not join the room, or not read what was said before,
+    /// too many are joining it, the connection is in as many others as it may be, or a table does not answer, or
+    /// throttles; the SDK has tried it again by then. The connection may be in the room all the same.
     pub async fn join_room(&self, frame: &Frame, join: JoinRoom<'_>, metrics: &Metrics) -> Result<Reply, RouteError> {
         let listing = join.listing()?;
         let wants_state = join.state == Some(true);

@@ -82,8 +82,8 @@ impl<S: KeySource, C: Clock> KeyCache<S, C> {
         self
     }
 
-    /// Verifies a token's signature. A token that the kept keys do not verify may have been signed with a newer one: they
-    /// are read again, if the last time was long enough ago.
+    /// Verifies a token's signature. A token that the kept keys do not verify may have been signed with a newer one:
+    /// they are read again, if the last time was long enough ago.
     ///
     /// # Errors
     /// When none of the keys has made the signature, or there are none.

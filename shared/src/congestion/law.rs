@@ -133,7 +133,8 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
-    /// A head that was queued so many milliseconds after [`NOW`] and seen after so many, in a queue of so many messages.
+    /// A head that was queued so many milliseconds after [`NOW`] and seen after so many, in a queue of so many
+    /// messages.
     fn sight(queued_at: u64, seen_at: u64, depth: u64) -> Sight {
         Sight { seen_at: NOW + seen_at, queued_at: NOW + queued_at, depth }
     }
@@ -237,7 +238,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was seen: nothing overflows, nobody is shed without growth, and no cut admits more than was admitted.
+        /// Whatever was seen: nothing overflows, nobody is shed without growth, and no cut admits more than was
+        /// admitted.
         #[test]
         fn a_cut_follows_from_growth_and_from_nothing_else(
             then in (0..1_u64 << 45, 0..200_000_u64, 0..200_000_u64),

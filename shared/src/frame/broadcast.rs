@@ -23,7 +23,8 @@ impl Serialize for Entry<'_> {
     }
 }
 
-/// Encodes one message as it stands in a frame, without the characters that SQS refuses: a frame may go through a queue.
+/// Encodes one message as it stands in a frame, without the characters that SQS refuses: a frame may go through a
+/// queue.
 #[must_use]
 pub fn encode_entry(seq: u64, message: &Message) -> Vec<u8> {
     // A struct of strings, integers and raw JSON always serializes.

@@ -135,7 +135,8 @@ impl Draft<'_> {
 }
 
 impl<'a> ProducerDraft<'a> {
-    /// Reads a producer's JSON. It is read twice, once for each struct, because serde's `flatten` cannot borrow raw JSON.
+    /// Reads a producer's JSON. It is read twice, once for each struct, because serde's `flatten` cannot borrow raw
+    /// JSON.
     ///
     /// # Errors
     /// When it is no JSON object, or a field is missing, wrong or there twice.
@@ -178,8 +179,8 @@ impl<'de> Deserialize<'de> for TtlSeconds {
     }
 }
 
-/// `data` as it is stored, queued and posted: with the characters escaped that SQS refuses, so that it has the same size
-/// everywhere.
+/// `data` as it is stored, queued and posted: with the characters escaped that SQS refuses, so that it has the same
+/// size everywhere.
 pub(crate) fn escape_data(data: &RawValue) -> Result<Box<RawValue>, FieldError> {
     if escape_growth(data.get().as_bytes()) == 0 {
         return Ok(data.to_owned());

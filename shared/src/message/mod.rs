@@ -1,5 +1,5 @@
-//! Messages: as senders write them (`draft`), as they wait in the queue and as clients get them (here), and as rows of the log (`item`).
-//! What a key's value keeps of them stands in `StateValue` and `StateEntry` besides.
+//! Messages: as senders write them (`draft`), as they wait in the queue and as clients get them (here), and as rows of
+//! the log (`item`). What a key's value keeps of them stands in `StateValue` and `StateEntry` besides.
 
 pub mod draft;
 mod item;

@@ -73,8 +73,8 @@ impl<'a> Sending<'a> {
         call
     }
 
-    /// Notes what became of a call's records. After one that was not confirmed, nothing of its group is sent any more, if
-    /// the order matters.
+    /// Notes what became of a call's records. After one that was not confirmed, nothing of its group is sent any more,
+    /// if the order matters.
     pub(super) fn settle(&mut self, call: &[Pending<'a>], results: Vec<Result<(), QueueError>>) {
         for (pending, result) in call.iter().zip(results) {
             if result.is_err() && self.order == Order::Kept {

@@ -6,8 +6,8 @@ use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 
 use crate::aws::{is_refusal, is_throttle};
 
-/// A record was not confirmed by the queue or bus, after all attempts. Unless it was refused, it may be sent again, under
-/// the same id.
+/// A record was not confirmed by the queue or bus, after all attempts. Unless it was refused, it may be sent again,
+/// under the same id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// The queue or bus takes no more for now: the sender should slow down.

@@ -73,8 +73,8 @@ pub trait Queue {
         self.send(records)
     }
 
-    /// Makes received records visible again after so many seconds (at most 12 hours, SQS's limit); says for each whether
-    /// it is so.
+    /// Makes received records visible again after so many seconds (at most 12 hours, SQS's limit); says for each
+    /// whether it is so.
     fn postpone(&self, receipt_handles: &[String], seconds: u32) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
     /// Deletes received records; says for each whether it is deleted. Deleting again is fine.

@@ -1,7 +1,8 @@
 //! The receipt of a record, and whether it holds as long as the invocation that has the record.
 //!
-//! While a function is throttled, Lambda holds the records that it has received, and may invoke the function when another
-//! consumer is about to receive them, or has received them. Two consumers of one FIFO group would work on it at once.
+//! While a function is throttled, Lambda holds the records that it has received, and may invoke the function when
+//! another consumer is about to receive them, or has received them. Two consumers of one FIFO group would work on it
+//! at once.
 
 use std::collections::HashMap;
 
@@ -14,8 +15,8 @@ const VISIBILITY: u64 = 6;
 /// within this time.
 const LONGEST_WAIT: u32 = 30;
 
-/// The receipt of a record: one delivery of it. Its times are in milliseconds since the Unix epoch, and 0 if they are not
-/// told.
+/// The receipt of a record: one delivery of it. Its times are in milliseconds since the Unix epoch, and 0 if they are
+/// not told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// The queue's handle on this delivery, with which the record is deleted or made visible again.

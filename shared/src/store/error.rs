@@ -22,8 +22,8 @@ pub enum StoreError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The table did not answer, or refused. A write may have been carried out all the same. Callers can only give up for
-    /// now: a route answers `unavailable`, fan-out leaves the records in the queue.
+    /// The table did not answer, or refused. A write may have been carried out all the same. Callers can only give up
+    /// for now: a route answers `unavailable`, fan-out leaves the records in the queue.
     #[error("{operation} failed: {source}")]
     Unavailable {
         /// The call.

@@ -14,8 +14,8 @@ use crate::{
     subject::Subject,
 };
 
-/// The longest time that a handshake takes, in milliseconds: the function behind it has 15 seconds. Until it is over the
-/// @connections API says 410, as of a connection that is gone.
+/// The longest time that a handshake takes, in milliseconds: the function behind it has 15 seconds. Until it is over
+/// the @connections API says 410, as of a connection that is gone.
 const HANDSHAKE: u64 = 20_000;
 
 /// A connection of a subject.

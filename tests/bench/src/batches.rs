@@ -25,8 +25,8 @@ pub(crate) async fn hand_over(environment: &Environment, records: &[QueueRecord]
     invocation
 }
 
-/// The next jobs of the shard queue from a position on, as many as a batch holds; `None` when all messages are logged and
-/// no more jobs will come.
+/// The next jobs of the shard queue from a position on, as many as a batch holds; `None` when all messages are logged
+/// and no more jobs will come.
 pub(crate) async fn next_jobs(backing: &Backing, position: usize, is_logged: &Cell<bool>) -> Option<Vec<QueueRecord>> {
     loop {
         let is_all = is_logged.get();

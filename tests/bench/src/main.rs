@@ -1,5 +1,5 @@
-//! The benchmarks: `make bench` runs them all but `tuning`, which `make bench-tuning` runs. From the repository's root, of
-//! the release build:
+//! The benchmarks: `make bench` runs them all but `tuning`, which `make bench-tuning` runs. From the repository's
+//! root, of the release build:
 //!
 //! - `bench all [--runs N] [--seconds N]`
 //! - `bench broadcasts [--runs N]`

@@ -1,8 +1,8 @@
 //! Hostile input: for all code that reads input from outside there is a target, which takes any bytes and panics when a
 //! promise is broken.
 //!
-//! `cargo test` feeds each target its kept corpus and some thousands of mutations, always the same; `make fuzz` goes on for
-//! as long as one likes, guided by coverage.
+//! `cargo test` feeds each target its kept corpus and some thousands of mutations, always the same; `make fuzz` goes
+//! on for as long as one likes, guided by coverage.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -27,7 +27,8 @@ pub fn assert_harmless(text: &str) {
     assert_eq!(disturbing, None, "{text:?}");
 }
 
-/// Control characters, characters that are invisible or change the direction of text, line separators and noncharacters.
+/// Control characters, characters that are invisible or change the direction of text, line separators and
+/// noncharacters.
 fn is_disturbing(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
@@ -74,8 +75,8 @@ pub fn field(json: &str, name: &str) -> Option<Value> {
     fields.get(name).map(|raw| value(raw.get()))
 }
 
-/// Asserts that a broadcast frame, as its receivers read it, has these messages or some of them, ascending, each as it was
-/// accepted, and fits a post.
+/// Asserts that a broadcast frame, as its receivers read it, has these messages or some of them, ascending, each as it
+/// was accepted, and fits a post.
 ///
 /// Returns the first and the last of the numbers that the frame stands for.
 #[must_use]

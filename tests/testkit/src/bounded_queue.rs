@@ -84,7 +84,8 @@ impl BoundedQueue {
         Some(number)
     }
 
-    /// Receives a batch of at most ten records: of the groups whose heads are the oldest, as far as they are in the window.
+    /// Receives a batch of at most ten records: of the groups whose heads are the oldest, as far as they are in the
+    /// window.
     pub fn receive(&mut self) -> Vec<Part> {
         let (mut batch, mut left) = (Vec::new(), BATCH);
         while left > 0 {

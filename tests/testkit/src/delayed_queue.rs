@@ -142,8 +142,8 @@ impl DelayedQueue {
 }
 
 impl State {
-    /// The place of the record that is in flight with this handle. That of a delivery whose visibility timeout is over is
-    /// refused.
+    /// The place of the record that is in flight with this handle. That of a delivery whose visibility timeout is over
+    /// is refused.
     fn in_flight(&self, operation: &'static str, handle: &str, now: u64) -> Result<usize, QueueError> {
         let is_held = |held: &Held| held.record.receipt_handle() == handle && held.visible_at > now;
         self.records.iter().position(is_held).ok_or_else(|| QueueError::Unavailable {

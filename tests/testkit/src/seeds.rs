@@ -1,9 +1,9 @@
-//! Tests that run once for each of many seeds, which are always the same: a run of all tests says something of the change, not of
-//! luck.
+//! Tests that run once for each of many seeds, which are always the same: a run of all tests says something of the
+//! change, not of luck.
 //!
-//! `ROOMCAST_SEEDS=5000` tries so many new ones, drawn at random; `ROOMCAST_SEED=1234` repeats the run of one. A seed decides
-//! everything that a test draws: what happens, in which order, and which faults. Which of two requests in flight the
-//! operating system carries first it cannot decide, so a rare failure may take a few repetitions.
+//! `ROOMCAST_SEEDS=5000` tries so many new ones, drawn at random; `ROOMCAST_SEED=1234` repeats the run of one. A seed
+//! decides everything that a test draws: what happens, in which order, and which faults. Which of two requests in
+//! flight the operating system carries first it cannot decide, so a rare failure may take a few repetitions.
 
 use std::any::Any;
 use std::env;

@@ -41,8 +41,8 @@ pub(crate) async fn fifty_clients_in_five_rooms_receive_exactly_their_rooms_in_o
     let room = |number: usize| format!("fifty:{}", number % ROOMS);
     let members = (0..CLIENTS).map(|client| (format!("fifty-{client}"), room(client))).collect();
     let clients = connect_all(stack, members).await;
-    // The first client of each room is in the next room too. The last of each leaves at half-time, and all who leave are
-    // in a room of their own.
+    // The first client of each room is in the next room too. The last of each leaves at half-time, and all who leave
+    // are in a room of their own.
     let (in_two, leavers) = (&clients[..ROOMS], &clients[CLIENTS - ROOMS..]);
     join_all(in_two.iter().enumerate().map(|(number, client)| async move { client.join(&room(number + 1)).await }))
         .await;

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 
 use crate::stacks::Stacks;
 
-/// The trials, which are skipped, with the reason, where the library's packages (`make client` installs them) or a browser
-/// are missing.
+/// The trials, which are skipped, with the reason, where the library's packages (`make client` installs them) or a
+/// browser are missing.
 pub(crate) fn trials(runtime: &Handle, stacks: &Arc<Stacks>) -> [Trial; 2] {
     let (node, stacks) = (runtime.clone(), Arc::clone(stacks));
     let browser = runtime.clone();

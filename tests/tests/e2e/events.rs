@@ -91,8 +91,8 @@ pub(crate) async fn a_burst_of_events_reaches_its_rooms_whole(stacks: &Stacks) {
     }
 }
 
-/// Events that EventBridge could not deliver, or that `relay` has failed to send a thousand times: nobody needs to redrive
-/// them.
+/// Events that EventBridge could not deliver, or that `relay` has failed to send a thousand times: nobody needs to
+/// redrive them.
 pub(crate) async fn the_failure_queue_is_drained_by_itself(stacks: &Stacks) {
     let stack = stacks.shared().await;
     let alice = stack.connect_with(&Handshake::token(&stack.token("drain-alice")).room("drained")).await.unwrap();
@@ -122,8 +122,8 @@ pub(crate) async fn an_event_of_another_type_is_kept_where_it_can_be_read(stacks
     let kept = received(stack, &queue_url(stack, "UnmatchedQueue").await, &id).await;
     let event = kept.body().unwrap();
     assert!(event.contains("roomcast.mesage"), "{event}");
-    // The bus promises no order, so an event after it that has arrived would not show that this one never will. The bus says
-    // itself which of its rules an event matches.
+    // The bus promises no order, so an event after it that has arrived would not show that this one never will. The
+    // bus says itself which of its rules an event matches.
     let client = aws_sdk_eventbridge::Client::new(&stack.sdk_config());
     let rules = client.list_rules().event_bus_name(&stack.description().event_bus_name).send().await.unwrap();
     let mut matching = Vec::new();

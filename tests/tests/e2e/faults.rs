@@ -24,8 +24,8 @@ async fn connect_all(stack: &LocalStack, room: &str) -> Vec<Client> {
     clients
 }
 
-/// Every client comes back and catches up with the log, as do those that fan-out closes because they have missed something; then
-/// every application must have seen all of it, once and in order.
+/// Every client comes back and catches up with the log, as do those that fan-out closes because they have missed
+/// something; then every application must have seen all of it, once and in order.
 async fn assert_converge(stack: &LocalStack, room: &str, messages: usize, clients: &[Client]) {
     let log = whole_log(stack, room, messages).await;
     let before_first = log.head() - messages as u64;

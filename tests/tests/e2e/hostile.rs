@@ -92,7 +92,8 @@ fn frames() -> Vec<(String, &'static str)> {
     frames
 }
 
-/// Sends a frame without a readable `requestId`, whose error is the next one that comes; returns the error and its bytes.
+/// Sends a frame without a readable `requestId`, whose error is the next one that comes; returns the error and its
+/// bytes.
 async fn answer(client: &Client, frame: &str) -> (Value, usize) {
     let before = client.received().len();
     client.send_text(frame);

@@ -190,8 +190,8 @@ impl FaultyStack {
 /// The origin of the page that may connect to the tokens stack.
 pub(crate) const ORIGIN: &str = "https://app.example.com";
 
-/// A stack that takes tokens of another issuer, and tokens signed with a secret that was there before the stack. It asks
-/// pages for their origin.
+/// A stack that takes tokens of another issuer, and tokens signed with a secret that was there before the stack. It
+/// asks pages for their origin.
 pub(crate) struct TokensStack {
     pub(crate) stack: LocalStack,
     /// The other issuer, which publishes all three keys at first.

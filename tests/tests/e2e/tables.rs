@@ -137,8 +137,8 @@ pub(crate) async fn enqueue_to(stack: &LocalStack, queue_url: &str, group: &str,
 /// Seconds for which a message that is being looked at is hidden, so that those behind it are handed out.
 const LOOKED_AT: i32 = 10;
 
-/// Waits for a message of a queue whose body has this text. It stays, since scenarios share the queues, and is visible again
-/// at once, as the others are.
+/// Waits for a message of a queue whose body has this text. It stays, since scenarios share the queues, and is visible
+/// again at once, as the others are.
 pub(crate) async fn received(stack: &LocalStack, queue_url: &str, text: &str) -> Message {
     until(&format!("a message with {text} in {queue_url}"), async || look_for(stack, queue_url, text).await).await
 }

@@ -1,8 +1,8 @@
-//! Models of the protocol that are searched to their end: every order of steps, with a crash at each. docs/model.md says what
-//! is in them and what is not.
+//! Models of the protocol that are searched to their end: every order of steps, with a crash at each. docs/model.md
+//! says what is in them and what is not.
 //!
-//! Each rule of a model can be taken away; a test for each shows that a property is violated then, so that a model that has
-//! become blind is noticed.
+//! Each rule of a model can be taken away; a test for each shows that a property is violated then, so that a model
+//! that has become blind is noticed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,7 +42,8 @@ fn holds<M: Searchable>(name: &str, model: M) {
     judge(name, &model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join());
 }
 
-/// The same for a model of many states. It takes a fraction of the memory, but the way to a violation is not the shortest.
+/// The same for a model of many states. It takes a fraction of the memory, but the way to a violation is not the
+/// shortest.
 fn holds_in_depth<M: Searchable>(name: &str, model: M) {
     judge(name, &model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join());
 }

@@ -21,7 +21,8 @@ const STANDARD_INPUT: &str = "-";
 /// Options of `roomcast cost`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// The workload's description, a JSON file, or - for standard input: docs/cost.md says what is in it, docs/examples has some.
+    /// The workload's description, a JSON file, or - for standard input: docs/cost.md says what is in it,
+    /// docs/examples has some.
     #[arg(required_unless_present = "capacity")]
     pub file: Option<PathBuf>,
     /// A price list in place of the one that is built in.

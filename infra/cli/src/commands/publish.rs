@@ -44,8 +44,8 @@ pub struct Options {
     /// What all messages are about: clients of a room with state, and a broadcast of several, keep the newest.
     #[arg(long, value_parser = parse::name)]
     key: Option<String>,
-    /// What the messages' ids begin with: ID-1, ID-2 and so on, by line. With the same one again, what was sent in the last five
-    /// minutes is not sent twice. Otherwise they are random.
+    /// What the messages' ids begin with: ID-1, ID-2 and so on, by line. With the same one again, what was sent in the
+    /// last five minutes is not sent twice. Otherwise they are random.
     #[arg(long, value_name = "ID", value_parser = id)]
     id: Option<String>,
     /// Go on with this line of the input, as a failed command says.

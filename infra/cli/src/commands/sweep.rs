@@ -36,7 +36,8 @@ pub struct Options {
     /// Keep the position in this file, and go on from it if it is there. It is deleted at the end of the table.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
-    /// Say how many, and delete none. Keeps no position: a sweep that went on from there would leave out what this one passed.
+    /// Say how many, and delete none. Keeps no position: a sweep that went on from there would leave out what this one
+    /// passed.
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
 }

@@ -276,8 +276,8 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
         self.rows.get(room).is_some_and(|row| row.expires_at > self.now_seconds())
     }
 
-    /// The rooms in which a row was put back earlier: the reply that said so may have been lost, and so it is said until
-    /// the connection has joined again. What does not fit is said next time.
+    /// The rooms in which a row was put back earlier: the reply that said so may have been lost, and so it is said
+    /// until the connection has joined again. What does not fit is said next time.
     fn renewed_before(&self, bytes_left: &mut usize) -> Vec<RoomId> {
         let is_put_back = |room: &&RoomId| {
             let is_row = self.rows.get(*room).is_some_and(|row| row.put_back);

@@ -130,8 +130,8 @@ pub enum Reply {
 /// The head of a room's log, and what a client has missed of it.
 #[derive(Debug, Default, Serialize)]
 pub struct CatchUp {
-    /// The number of the newest message that the log has, or had before everything in it expired; 0 when nothing is known
-    /// of it.
+    /// The number of the newest message that the log has, or had before everything in it expired; 0 when nothing is
+    /// known of it.
     pub seq: u64,
     /// What was missed, ascending.
     pub messages: Vec<LoggedMessage>,

@@ -1,6 +1,6 @@
 //! Rows of connections that are present: those that presence lists, and those that lifecycle events count. Such a row
-//! has the attributes `memberOf` (its room) and `presentUntil`, and a listed one `listed` and perhaps `data`. A row that
-//! was lost and put back, present or not, has `putBack` until its connection joins again. The index
+//! has the attributes `memberOf` (its room) and `presentUntil`, and a listed one `listed` and perhaps `data`. A row
+//! that was lost and put back, present or not, has `putBack` until its connection joins again. The index
 //! `members-index` is by `memberOf`, so no other row is in it.
 
 use aws_sdk_dynamodb::{
@@ -64,8 +64,8 @@ impl<C: Clock> ConnectionTable<C> {
 
     /// Puts back a row that was not found, in a room that keeps presence. With `counted_for`, the connection counts as
     /// present for so many seconds. Returns false, and writes nothing, if there is a row after all and its connection
-    /// is present: the read before had not seen it yet. A row that was put back is put again, since it may be that of an
-    /// earlier attempt of this call, which was not answered.
+    /// is present: the read before had not seen it yet. A row that was put back is put again, since it may be that of
+    /// an earlier attempt of this call, which was not answered.
     ///
     /// # Errors
     /// As [`Self::join`].

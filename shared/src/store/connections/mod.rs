@@ -240,8 +240,8 @@ impl<C: Clock> ConnectionTable<C> {
         }
     }
 
-    /// Takes a connection out of some rooms. What the table does not process because it throttles is asked for again, for
-    /// some six seconds at the most.
+    /// Takes a connection out of some rooms. What the table does not process because it throttles is asked for again,
+    /// for some six seconds at the most.
     ///
     /// # Errors
     /// When the table does not answer, or throttles for longer; it may be out of some rooms already.

@@ -141,8 +141,8 @@ pub enum LogTableError {
 pub enum Append {
     /// Nothing: the entries follow the head.
     Continue,
-    /// The fence. The log is empty, or about to be, and the entries start it anew or carry it on: of two writers who find
-    /// it so only one may write.
+    /// The fence. The log is empty, or about to be, and the entries start it anew or carry it on: of two writers who
+    /// find it so only one may write.
     Fenced {
         /// Where the log was started last, as the writer has read with [`LogTable::fence`]; the first entry's number
         /// takes its place.
@@ -154,8 +154,8 @@ pub enum Append {
 /// not the table has deleted it already: entries expire in order, but DynamoDB deletes them in any.
 ///
 /// An append of several entries is a transaction, and a `Query` may see some rows of a transaction before others
-/// ("Isolation levels for transactions", DynamoDB Developer Guide). Pages of entries do not show that: they are read again
-/// until the append is there from its start on.
+/// ("Isolation levels for transactions", DynamoDB Developer Guide). Pages of entries do not show that: they are read
+/// again until the append is there from its start on.
 #[derive(Clone, Debug)]
 pub struct LogTable<C> {
     client: Client,

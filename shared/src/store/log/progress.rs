@@ -15,8 +15,8 @@ use crate::{
 /// Progress: how far one FIFO group has posted the numbers of a room. What a row says stays true for ever, so even an
 /// old row is of use.
 ///
-/// `{done: 7, up_to: 9, slot: 40, missing: [12]}`: every connection of the group has been posted the numbers up to 7, and
-/// those in slots below 40, but for slot 12, have been posted 8 and 9 besides.
+/// `{done: 7, up_to: 9, slot: 40, missing: [12]}`: every connection of the group has been posted the numbers up to 7,
+/// and those in slots below 40, but for slot 12, have been posted 8 and 9 besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The number up to which every slot has everything.

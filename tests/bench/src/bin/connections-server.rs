@@ -1,6 +1,6 @@
 //! `connections-server [--port N] [--latency-ms N] [--rate N --burst N [--empty-ms N]] [--refused N] [--watched PREFIX]
-//! [--certificate FILE]`: the benchmarks' `@connections` endpoint as a process of its own, over TLS too when there is a file to
-//! write its certificate to. `GET /stats` gives its counts, `POST /stats/reset` sets them to zero.
+//! [--certificate FILE]`: the benchmarks' `@connections` endpoint as a process of its own, over TLS too when there is
+//! a file to write its certificate to. `GET /stats` gives its counts, `POST /stats/reset` sets them to zero.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to whoever started it")]
 
 use std::process::ExitCode;

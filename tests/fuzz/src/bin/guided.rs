@@ -1,4 +1,5 @@
-//! Fuzzes the target named by `FUZZ_TARGET`, guided by coverage. Its arguments are libFuzzer's; see `run` for how it is built.
+//! Fuzzes the target named by `FUZZ_TARGET`, guided by coverage. Its arguments are libFuzzer's; see `run` for how it
+//! is built.
 #![no_main]
 #![allow(clippy::expect_used, clippy::panic, reason = "a fuzzer stops at what it cannot do")]
 

@@ -1,5 +1,5 @@
-//! Transactions that the table shows only in part. DynamoDB writes the rows of a transaction one after the other: a `Query`
-//! sees those that are written, and another writer of one that is not has a conflict ("Isolation levels for
+//! Transactions that the table shows only in part. DynamoDB writes the rows of a transaction one after the other: a
+//! `Query` sees those that are written, and another writer of one that is not has a conflict ("Isolation levels for
 //! transactions", DynamoDB Developer Guide).
 
 use std::mem;
@@ -53,8 +53,8 @@ struct Unwritten {
 }
 
 impl DynamoDb {
-    /// The next transaction is written in part: its rows at these positions only with [`InPart::finish`]. It is answered
-    /// after that.
+    /// The next transaction is written in part: its rows at these positions only with [`InPart::finish`]. It is
+    /// answered after that.
     pub fn next_in_part(&self, unwritten: &[usize]) -> &InPart {
         *self.in_part.which.lock().unwrap() = Which::Next(unwritten.to_vec());
         &self.in_part

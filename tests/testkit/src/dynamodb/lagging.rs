@@ -107,7 +107,8 @@ impl Index {
 }
 
 impl DynamoDb {
-    /// The same database, with an index of members in which rows become visible so many milliseconds after they were written.
+    /// The same database, with an index of members in which rows become visible so many milliseconds after they were
+    /// written.
     pub fn lagging(&self, clock: &TestClock, lag: RangeInclusive<u64>, random: fastrand::Rng) -> Lagging {
         let index = Index {
             random,

@@ -171,7 +171,8 @@ impl Client {
         reply
     }
 
-    /// Like [`request`](Self::request), on a connection that may fail: `None` when it ends first, or no reply comes in time.
+    /// Like [`request`](Self::request), on a connection that may fail: `None` when it ends first, or no reply comes in
+    /// time.
     ///
     /// # Panics
     /// When the connection's task is gone.

@@ -124,8 +124,8 @@ impl ChaosClient {
         }
     }
 
-    /// One step: the client connects if it has to, joins, receives, sends, and syncs when it misses something or a beat is
-    /// due.
+    /// One step: the client connects if it has to, joins, receives, sends, and syncs when it misses something or a
+    /// beat is due.
     pub(super) async fn step(&mut self) {
         if self.connection.as_ref().is_some_and(|connection| connection.client.end().is_some()) {
             self.receive();

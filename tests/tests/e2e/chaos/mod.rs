@@ -1,6 +1,7 @@
 //! Everything goes wrong at once, for a while: environments are killed, posts fail, tables and queues throttle, poison
-//! comes, clients are cut off, rows are lost, the secret is rotated. Then it is over, and all must be as if it had never
-//! been: each accepted message with one number, seen by every client once and in order, and no dead letters but the poison.
+//! comes, clients are cut off, rows are lost, the secret is rotated. Then it is over, and all must be as if it had
+//! never been: each accepted message with one number, seen by every client once and in order, and no dead letters but
+//! the poison.
 //!
 //! `make test` has half a minute of it; `make chaos MINUTES=10` as much as one likes, with a report in `tests/chaos`.
 

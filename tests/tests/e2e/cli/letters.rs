@@ -1,5 +1,5 @@
-//! Dead letters. Scenarios that look for their letters have the faulty stack one at a time: of more than ten letters in a
-//! queue, those further behind in a group are not handed out.
+//! Dead letters. Scenarios that look for their letters have the faulty stack one at a time: of more than ten letters
+//! in a queue, those further behind in a group are not handed out.
 
 use aws_sdk_sqs::types::MessageAttributeValue;
 use serde_json::json;

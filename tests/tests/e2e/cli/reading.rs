@@ -128,8 +128,8 @@ pub(crate) async fn a_messages_way_is_explained(stacks: &Stacks) {
     alice.expect_messages(room, 1, PATIENCE).await;
     let seq = log(stack, room).await[0].0;
     for asked in ["m-1", &seq.to_string()] {
-        // Other scenarios fill the queues, so `explain` may not know that the message is posted before the broadcast's log
-        // line is written.
+        // Other scenarios fill the queues, so `explain` may not know that the message is posted before the broadcast's
+        // log line is written.
         let posted = until("it is known to be accepted and posted", async || {
             let said = explain(asked).await.ended_with(0).json().remove(0);
             (said["outcome"] == "posted" && said["acceptedAt"].is_u64()).then_some(said)

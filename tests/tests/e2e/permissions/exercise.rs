@@ -66,8 +66,8 @@ async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Has the authorizer read a new secret, for a token that is signed with it. The stack's own secret, with which all other
-/// exercises sign, stays one of the last two, so its tokens remain good.
+/// Has the authorizer read a new secret, for a token that is signed with it. The stack's own secret, with which all
+/// other exercises sign, stays one of the last two, so its tokens remain good.
 async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let secret = format!("a new secret of at least 32 bytes: {tag}");
     let expiry = (now() + Duration::from_hours(1)).as_secs();
@@ -239,8 +239,8 @@ async fn sweeper(stack: &LocalStack, tag: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Broadcasts to a room with one client, which gets the message, and `gone` connections that do not exist, whose rows are
-/// deleted.
+/// Broadcasts to a room with one client, which gets the message, and `gone` connections that do not exist, whose rows
+/// are deleted.
 async fn broadcast(stack: &LocalStack, room: &str, gone: usize) -> Result<(), String> {
     let alice = connect(stack, room, Some(room)).await?;
     for number in 0..gone {

@@ -1,6 +1,6 @@
-//! Least privilege: each permission of each function's role is taken away in turn, the function is refused what it must do, and does
-//! it again when the permission is back. The roles are read from IAM, where CloudFormation has put them, so a statement that
-//! nothing needs, or that no exercise calls for, fails the test.
+//! Least privilege: each permission of each function's role is taken away in turn, the function is refused what it
+//! must do, and does it again when the permission is back. The roles are read from IAM, where CloudFormation has put
+//! them, so a statement that nothing needs, or that no exercise calls for, fails the test.
 
 mod aws;
 mod exercise;

@@ -1,5 +1,5 @@
-//! One contract for both implementations of the API: the one that the function uses, and the stock SDK client that it is
-//! compared with.
+//! One contract for both implementations of the API: the one that the function uses, and the stock SDK client that it
+//! is compared with.
 
 /// Runs scenarios, generic over the [`Kind`] of implementation, for both kinds.
 macro_rules! for_both_implementations {

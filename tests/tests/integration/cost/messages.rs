@@ -61,8 +61,8 @@ impl Counted {
     }
 }
 
-/// The calls of an invocation without those that are made only because a machine is busy: the first page is read anew when
-/// the append took long, and a broadcast that takes seconds notes its progress on the way.
+/// The calls of an invocation without those that are made only because a machine is busy: the first page is read anew
+/// when the append took long, and a broadcast that takes seconds notes its progress on the way.
 fn without_haste(calls: Vec<MeteredCall>) -> Vec<MeteredCall> {
     let (mut pages, mut kept) = (HashSet::new(), Vec::new());
     let is_progress = |call: &MeteredCall| call.operation == "PutItem" && call.body["Item"].get("upTo").is_some();

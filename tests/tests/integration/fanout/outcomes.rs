@@ -152,8 +152,8 @@ async fn after_a_frame_that_was_given_up_no_later_one_of_the_batch_is_sent() {
     assert_eq!(world.received("c0"), Vec::<String>::new(), "the client recovers both from the log");
 }
 
-/// A broadcast of a busy room's next hundred messages: a full batch of full jobs, after which more is to be expected, so
-/// that a connection that misses them sees the gap by itself.
+/// A broadcast of a busy room's next hundred messages: a full batch of full jobs, after which more is to be expected,
+/// so that a connection that misses them sees the gap by itself.
 async fn broadcast_while_more_follows(world: &World, fanout: &Environment, name: &str) {
     let earlier = world.jobs().len();
     for batch in 0..10 {

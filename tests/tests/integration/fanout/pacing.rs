@@ -86,7 +86,8 @@ async fn a_cap_on_the_rate_is_kept_over_rooms_and_invocations() {
     let attempts = record.connections.values().flat_map(|connection| &connection.attempts);
     let mut arrivals: Vec<_> = attempts.map(|attempt| attempt.arrived).collect();
     arrivals.sort_unstable();
-    // A post may be held up on its way, but is never sent early: post n arrives n times 10 ms after the start, or later.
+    // A post may be held up on its way, but is never sent early: post n arrives n times 10 ms after the start, or
+    // later.
     for (posts, arrival) in (0_u32..).zip(arrivals) {
         // A few may go out at once.
         let earliest = start + Duration::from_millis(10) * posts.saturating_sub(5);

@@ -139,7 +139,8 @@ async fn a_page_that_cannot_be_read_loses_no_progress() {
 async fn a_slow_connection_does_not_have_everybody_above_it_posted_to_again() {
     let world = World::start();
     world.seed("room", "c", 300);
-    // The connection in the lowest slot is refused and waits; after 200 others, the next ones hang until the time is up.
+    // The connection in the lowest slot is refused and waits; after 200 others, the next ones hang until the time is
+    // up.
     let lowest = world.dynamodb.rows_of_room("room").into_iter().min_by_key(|row| row.slot).unwrap().connection_id;
     hang_after(&world, 200);
     world.connections.script(&lowest, Script::queue([Scripted::throttled().retry_after("8"), Scripted::ok()]));

@@ -198,7 +198,8 @@ async fn joins_while_the_log_is_written(is_cold: bool, stalled: &'static str) {
     assert_eq!(world.received("late0"), ["second"], "cold: {is_cold}, {stalled} stalled");
 }
 
-/// A search is bounded in bytes. Those of an earlier search must not make a later one in the same environment find less.
+/// A search is bounded in bytes. Those of an earlier search must not make a later one in the same environment find
+/// less.
 #[tokio::test]
 async fn a_search_finds_as_much_in_an_environment_that_has_searched_before() {
     let world = World::start();

@@ -38,8 +38,8 @@ pub(super) fn flooder(name: usize, room: usize, per_second: f64, active: std::op
     Sender { subject: format!("flooder-{name}"), room, per_second, active, is_patient: false }
 }
 
-/// Twenty other rooms in which something is said each second, and twenty people in the flooded room who say something three
-/// times a minute.
+/// Twenty other rooms in which something is said each second, and twenty people in the flooded room who say something
+/// three times a minute.
 pub(super) fn bystanders(until: u64) -> Vec<Sender> {
     let others = (1_000..1_020).map(|room| sender(format!("other-{room}"), room, 1.0, until));
     let members = (0..20).map(|member| sender(format!("member-{member}"), FLOODED, 0.05, until));

@@ -1,5 +1,6 @@
-//! A simulated stack under a flood: the real `message` function in several environments, the real law of congestion, and models
-//! of the queue with its limits and of fan-out, which shares the account's posts among the batches that it has in hand.
+//! A simulated stack under a flood: the real `message` function in several environments, the real law of congestion,
+//! and models of the queue with its limits and of fan-out, which shares the account's posts among the batches that it
+//! has in hand.
 //!
 //! Time goes in steps of 10 ms.
 

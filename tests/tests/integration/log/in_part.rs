@@ -16,8 +16,8 @@ use super::reads::{RETENTION, Room};
 use super::rooms::{facts, seqs};
 use super::writer::{ROOM, append, append_with_head, batch, batch_of, ids, message, numbers, redelivered, writer};
 
-/// The result of something that reads the log while an append is there in part, which is finished as soon as the log has
-/// been read twice.
+/// The result of something that reads the log while an append is there in part, which is finished as soon as the log
+/// has been read twice.
 pub(crate) async fn finished_meanwhile<T>(dynamodb: &DynamoDb, in_part: &InPart, read: impl Future<Output = T>) -> T {
     finished_after(2, dynamodb, in_part, read).await
 }
@@ -43,7 +43,8 @@ async fn finished_after<T>(reads: usize, dynamodb: &DynamoDb, in_part: &InPart, 
 }
 
 impl Room {
-    /// What `read` gives, with the numbers of two messages that are logged together and are there in part when it reads.
+    /// What `read` gives, with the numbers of two messages that are logged together and are there in part when it
+    /// reads.
     async fn read_in_part<T>(&self, unwritten: &[usize], read: impl Future<Output = T>) -> (T, Vec<u64>) {
         self.read_of(&["y", "z"], unwritten, 2, read).await
     }

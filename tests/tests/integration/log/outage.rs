@@ -38,8 +38,8 @@ const OUTAGE: u64 = 20 * 60;
 const SILENCE: u64 = 60;
 
 /// The seconds in which rooms have messages: one before the outage, five in it, and one after it. The last one in the
-/// outage comes shortly before its end, to rooms whose records are hidden already. Each room has its messages up to 49 s
-/// earlier than others, so that the rooms' records come back at different times.
+/// outage comes shortly before its end, to rooms whose records are hidden already. Each room has its messages up to 49
+/// s earlier than others, so that the rooms' records come back at different times.
 const MESSAGES: [u64; 7] = [50, 290, 530, 770, 1_010, OUTAGE - 1, OUTAGE + 50];
 
 /// The mapping's batch size, and the queue's `maxReceiveCount` and visibility timeout in seconds, as in the template.

@@ -204,8 +204,8 @@ async fn a_lost_answer_does_not_log_twice() {
     assert_consecutive(&dynamodb);
 }
 
-/// A writer is stopped between looking at the log and writing to it, for as long as an invocation may last. Meanwhile the
-/// log comes near its end, and another writer goes on with it.
+/// A writer is stopped between looking at the log and writing to it, for as long as an invocation may last. Meanwhile
+/// the log comes near its end, and another writer goes on with it.
 #[tokio::test]
 async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanwhile() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());

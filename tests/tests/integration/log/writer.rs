@@ -18,8 +18,9 @@ pub(crate) type Writer = LogWriter<TestClock>;
 
 pub(super) const ROOM: &str = "room";
 
-/// A client as the functions have it, except that it waits less before it tries again. Its budget of retries is its own: by
-/// default the SDK keeps one for each service and region of a process, which other tests' failing calls would use up.
+/// A client as the functions have it, except that it waits less before it tries again. Its budget of retries is its
+/// own: by default the SDK keeps one for each service and region of a process, which other tests' failing calls would
+/// use up.
 pub(crate) fn client(dynamodb: &DynamoDb) -> Client {
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(5));
     Client::from_conf(

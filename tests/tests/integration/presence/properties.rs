@@ -72,7 +72,8 @@ async fn run(seed: u64) {
         }
         pass(&environments, 1_000).await;
     }
-    // All clients leave some rooms, and most ticks of that are lost: in most of these no row is left that would show it.
+    // All clients leave some rooms, and most ticks of that are lost: in most of these no row is left that would show
+    // it.
     pass(&environments, 15_000).await;
     world.sweep().await;
     world.faults.set(Faults { ticks_lost: 0.8, ends_unreported: 0.0, ..FAULTY });

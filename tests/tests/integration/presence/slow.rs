@@ -77,8 +77,8 @@ async fn a_room_that_takes_long_does_not_keep_the_others_of_its_batch_waiting() 
     assert_eq!(world.bus.room("e0").count, 1);
 }
 
-/// While the function is throttled, Lambda holds the ticks that it has received. They are hidden for six times as long as
-/// the function has.
+/// While the function is throttled, Lambda holds the ticks that it has received. They are hidden for six times as long
+/// as the function has.
 #[tokio::test]
 async fn ticks_that_another_consumer_may_have_are_left_to_it() {
     let environment = Environment::new(500);

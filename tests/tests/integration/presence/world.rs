@@ -1,4 +1,5 @@
-//! Rooms whose presence is kept, their connections, the queues, and the time: everything but the functions' environments.
+//! Rooms whose presence is kept, their connections, the queues, and the time: everything but the functions'
+//! environments.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

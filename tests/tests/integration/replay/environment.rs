@@ -28,8 +28,8 @@ use tokio::task::JoinHandle;
 use super::gate::{Call, Gate, GatedTables};
 use crate::log::writer_over;
 
-/// Time for an invocation, by the clock that moves only when a step says so; less than the five seconds after which a broadcast
-/// writes down by itself how far it got.
+/// Time for an invocation, by the clock that moves only when a step says so; less than the five seconds after which a
+/// broadcast writes down by itself how far it got.
 const TIME: Duration = Duration::from_millis(4_900);
 
 /// The part of an invocation's time that is kept for finishing up.

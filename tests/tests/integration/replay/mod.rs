@@ -1,8 +1,8 @@
-//! Paths of the model of a room's broadcast, replayed with the real function: each step of the model is a call that is let go, a
-//! kill, or an end of time, and after each the tables and the clients have what the model says.
+//! Paths of the model of a room's broadcast, replayed with the real function: each step of the model is a call that is
+//! let go, a kill, or an end of time, and after each the tables and the clients have what the model says.
 //!
-//! Left out are the model's steps to shards, checkpoints in the middle of posting, late posts, an index that lags, and a
-//! log that is remembered: every environment here is a cold one.
+//! Left out are the model's steps to shards, checkpoints in the middle of posting, late posts, an index that lags, and
+//! a log that is remembered: every environment here is a cold one.
 
 #[path = "../../model/delivery/broadcast/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the searches use the rest")]

@@ -157,7 +157,8 @@ async fn no_append_waits_for_state() {
     let start = async |function: Function| function.start().await.unwrap();
     let stateful = [start(with.fanout_with_state()).await, start(with.fanout_with_state()).await];
     let stateless = [start(without.fanout()).await, start(without.fanout()).await];
-    // Two batches by one environment, then by one that is cold, and again by the first, which knows nothing of the other's.
+    // Two batches by one environment, then by one that is cold, and again by the first, which knows nothing of the
+    // other's.
     for (turn, place) in [0, 0, 1, 0].into_iter().enumerate() {
         let name = |letter| format!("{letter}{turn}");
         let records = [keyed("fx", &name('a'), "k"), keyed("fx", &name('b'), &name('l'))];

@@ -77,8 +77,8 @@ async fn a_removal_is_remembered_for_as_long_as_the_log_and_then_the_key_starts_
     assert_eq!(table.put(&room(), &newer, log_expires_at + RETENTION, RETENTION).await.unwrap(), Put::Written);
 }
 
-/// An older version that comes late stays in the log for longer than what it met, a removal or a value with an end. That
-/// must be remembered for as long: otherwise a fold of the log would bring the older value back.
+/// An older version that comes late stays in the log for longer than what it met, a removal or a value with an end.
+/// That must be remembered for as long: otherwise a fold of the log would bring the older value back.
 #[tokio::test]
 async fn what_an_older_version_met_is_remembered_for_as_long_as_the_log_has_that() {
     let brief = |tables: &Tables| Message { ttl_seconds: Some(60), ..tables.versioned("a", "k", 5) };

@@ -7,8 +7,8 @@ const DIRECT: Layout = Layout::Direct;
 const ONE: Layout = Layout::Shards(1);
 const TWO: Layout = Layout::Shards(2);
 
-/// Two messages to two connections, posted directly or by one shard; time is up anywhere. Appends and jobs of a consumer
-/// that has lost its hold may still arrive.
+/// Two messages to two connections, posted directly or by one shard; time is up anywhere. Appends and jobs of a
+/// consumer that has lost its hold may still arrive.
 fn basis(name: &'static str) -> Scenario {
     Scenario { layouts: vec![DIRECT, ONE], ..Scenario::posted_directly(name, vec![true; 2], 2, NONE) }
 }

@@ -1,5 +1,5 @@
-//! Delivery: how a message gets from its producer to everybody in its room. Three models, each of rules that depend on each
-//! other.
+//! Delivery: how a message gets from its producer to everybody in its room. Three models, each of rules that depend on
+//! each other.
 
 pub(crate) mod broadcast;
 mod catalogue;

@@ -1,5 +1,6 @@
-//! Presence of one room: how its list is published, and how a client follows it. A list frame says what has changed since the
-//! publication before, so neither side needs to know more of the other than the row and the frames: two models.
+//! Presence of one room: how its list is published, and how a client follows it. A list frame says what has changed
+//! since the publication before, so neither side needs to know more of the other than the row and the frames: two
+//! models.
 
 mod client;
 mod publisher;

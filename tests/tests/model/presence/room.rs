@@ -69,7 +69,8 @@ pub(super) struct Room {
     /// The data of each connection's row, 0 where there is none. Data is newer the higher it is.
     pub(super) rows: [u8; 3],
     pub(super) index: [u8; 3],
-    /// A session's invocation between its two calls: the row that it has yet to write, or the tick that it has yet to send.
+    /// A session's invocation between its two calls: the row that it has yet to write, or the tick that it has yet to
+    /// send.
     pub(super) unsent: [bool; 3],
     pub(super) unwritten: [Option<u8>; 3],
     pub(super) changes: u8,

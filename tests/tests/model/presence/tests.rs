@@ -44,8 +44,8 @@ fn each_rule_of_publishing_is_missed() {
     }
 }
 
-/// Two consumers of one tick overlook changes and lose events, which is why an invocation must end before its ticks are visible
-/// again. Even so no rev ever has two lists.
+/// Two consumers of one tick overlook changes and lose events, which is why an invocation must end before its ticks
+/// are visible again. Even so no rev ever has two lists.
 #[test]
 fn ticks_that_are_held_twice_never_give_a_rev_two_lists() {
     let held_twice = Publishing { changes: 2, losses: 0, without: &[publisher::Rule::Hold] };

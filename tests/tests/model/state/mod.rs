@@ -1,5 +1,5 @@
-//! State: one key of one room. Two writers take batches of the rooms' queue, append them to the log and write the key's row;
-//! a client joins with state, and joins again.
+//! State: one key of one room. Two writers take batches of the rooms' queue, append them to the log and write the
+//! key's row; a client joins with state, and joins again.
 
 mod act;
 mod tests;

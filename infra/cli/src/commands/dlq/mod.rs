@@ -22,8 +22,8 @@ use select::{Selection, Source};
 
 /// What to do with dead letters.
 ///
-/// What is looked at is hidden from others meanwhile, for half a minute at the most. Of one room, SQS hands out the first ten
-/// letters only: those behind them can be seen when these are gone.
+/// What is looked at is hidden from others meanwhile, for half a minute at the most. Of one room, SQS hands out the
+/// first ten letters only: those behind them can be seen when these are gone.
 #[derive(Debug, Subcommand)]
 pub enum Options {
     /// The dead letters, with their reasons.

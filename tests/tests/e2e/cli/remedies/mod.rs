@@ -1,5 +1,5 @@
-//! Faults, put into a stack one at a time: `doctor` names each, and the command that it prints mends it. The table of them is
-//! docs/faults.md, which this writes when `ROOMCAST_WRITE_FAULTS` is set and otherwise compares.
+//! Faults, put into a stack one at a time: `doctor` names each, and the command that it prints mends it. The table of
+//! them is docs/faults.md, which this writes when `ROOMCAST_WRITE_FAULTS` is set and otherwise compares.
 
 mod table;
 

@@ -125,8 +125,8 @@ async fn serve(world: &Rc<World>, queue: &FifoQueue, fanout: &mut Environment, b
             let failures = handle(fanout, &batch.records, 10_000).await;
             queue.settle(batch, &failures);
         }
-        // The function was throttled for so long that the batch's time has expired, or is about to: another consumer may
-        // have the batch, or get it meanwhile.
+        // The function was throttled for so long that the batch's time has expired, or is about to: another consumer
+        // may have the batch, or get it meanwhile.
         6 => {
             let is_over = random.bool();
             if is_over {

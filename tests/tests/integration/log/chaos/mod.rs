@@ -1,7 +1,8 @@
 //! The whole way of a message in one process, with everything going wrong: random clients in random rooms, the real
 //! session, message and fan-out functions, a model of the queue between them, and a scripted @connections server.
 //! When the faults stop, one sync later every client has seen its rooms' logs: nothing lost, twice or out of order. And
-//! until then, whatever is posted to a connection comes in the order of the log, also for a client that reorders nothing.
+//! until then, whatever is posted to a connection comes in the order of the log, also for a client that reorders
+//! nothing.
 
 mod client;
 mod consumer;

@@ -59,8 +59,8 @@ fn check_order(world: &World, room: &str) {
     }
 }
 
-/// The log as one client must have seen it. It may lack messages that were conflated, and those within a truncation that
-/// had expired when it was told of that.
+/// The log as one client must have seen it. It may lack messages that were conflated, and those within a truncation
+/// that had expired when it was told of that.
 fn owed(room: &str, log: &BTreeMap<u64, Row>, conflated: &BTreeSet<u64>, view: &View) -> RoomLog {
     let mut owed = RoomLog::new(room, log.iter().map(|(seq, row)| (*seq, row.id.clone())));
     for (seq, row) in log {

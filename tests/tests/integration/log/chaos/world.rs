@@ -171,8 +171,8 @@ impl World {
         Rc::clone(&self.working)
     }
 
-    /// Waits until nothing is left to be done, nor being done: a consumer may be at work on a batch that has expired and
-    /// that another one has finished.
+    /// Waits until nothing is left to be done, nor being done: a consumer may be at work on a batch that has expired
+    /// and that another one has finished.
     pub(super) async fn wait_until_silent(&self) {
         let silent = async {
             while !self.queue.is_empty() || !self.shard_queue.is_empty() || Rc::strong_count(&self.working) > 1 {

@@ -1,5 +1,5 @@
-//! Environments of the session function in a stack whose rooms `chat:*` have presence, `shop:*` lifecycle events, and `both:*` both;
-//! and the queue of their ticks.
+//! Environments of the session function in a stack whose rooms `chat:*` have presence, `shop:*` lifecycle events, and
+//! `both:*` both; and the queue of their ticks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

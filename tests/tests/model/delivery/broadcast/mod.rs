@@ -1,8 +1,8 @@
 //! The broadcast of one room: from a message in the queue to every connection in the room.
 //!
-//! Consumers of the room's group number messages in the log and post them, or hand them to shards in jobs; consumers of the
-//! shards' groups post those. Each may be killed between any two steps, run out of time while it posts, or lose the hold on its
-//! records to another one. Clients join, are cut off, and come back.
+//! Consumers of the room's group number messages in the log and post them, or hand them to shards in jobs; consumers
+//! of the shards' groups post those. Each may be killed between any two steps, run out of time while it posts, or lose
+//! the hold on its records to another one. Clients join, are cut off, and come back.
 
 mod act;
 mod consumer;

@@ -152,8 +152,8 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// One room whose messages are posted directly; time is up anywhere. An append of a consumer that has lost its hold may still
-    /// arrive.
+    /// One room whose messages are posted directly; time is up anywhere. An append of a consumer that has lost its
+    /// hold may still arrive.
     pub(crate) fn posted_directly(name: &'static str, connections: Vec<bool>, messages: u8, faults: Faults) -> Self {
         Self {
             name,

@@ -229,8 +229,8 @@ fn consumer_actions(
     }
 }
 
-/// Whether a consumer may number its batch after the log as it remembers it. Without the rule `ReadAgain`, it may for any
-/// batch.
+/// Whether a consumer may number its batch after the log as it remembers it. Without the rule `ReadAgain`, it may for
+/// any batch.
 fn remembers(scenario: &Scenario, consumer: &Consumer) -> bool {
     let is_fresh = || consumer.batch.iter().all(|record| record.age == Age::Fresh);
     consumer.queue == ROOMS && (!scenario.has(Rule::ReadAgain) || (scenario.memory && is_fresh()))

@@ -35,8 +35,8 @@ pub(crate) struct Entry {
     pub(crate) floor: u8,
 }
 
-/// A row of progress: every connection of the group has the numbers up to `done`; those in slots below `slot`, but for the
-/// `missing` ones, have the numbers up to `up_to` besides.
+/// A row of progress: every connection of the group has the numbers up to `done`; those in slots below `slot`, but for
+/// the `missing` ones, have the numbers up to `up_to` besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Progress {
     pub(crate) done: u8,
@@ -255,7 +255,8 @@ impl World {
         u8::try_from(self.log.len()).unwrap_or(u8::MAX)
     }
 
-    /// The log's head as it is saved beside the log, before a batch is acknowledged: a `sync` is told of nothing beyond.
+    /// The log's head as it is saved beside the log, before a batch is acknowledged: a `sync` is told of nothing
+    /// beyond.
     pub(crate) fn saved_head(&self) -> u8 {
         let queued = self.queues[ROOMS].iter().map(|record| record.content);
         let unfinished: Vec<_> = queued.chain(self.dead_letters.iter().map(|(_, content)| *content)).collect();

@@ -20,8 +20,8 @@ const TRUTHFUL: &str = "a client is told that something is gone only where it is
 /// A log that was started anew, which the search must reach.
 const RESTARTS: &str = "a log that was started anew";
 
-/// The most by which the time may be above all numbers: 2, and 4 more for each of three plans, of two messages each, that
-/// the two writers make in turns.
+/// The most by which the time may be above all numbers: 2, and 4 more for each of three plans, of two messages each,
+/// that the two writers make in turns.
 const LATEST: u8 = 14;
 
 /// A rule that can be taken away.
@@ -45,8 +45,8 @@ enum Rule {
     StartAnew,
     /// An empty log starts at the time, beyond all numbers that there were.
     StartAtTime,
-    /// A log that is started anew names as its predecessor the newest entry that there ever was, and not the newest that is
-    /// still there.
+    /// A log that is started anew names as its predecessor the newest entry that there ever was, and not the newest
+    /// that is still there.
     SavedHead,
     /// An append that is in sight in part is read again until it is there from its start on.
     ReadWhole,
@@ -317,7 +317,8 @@ impl Model for Numbering {
         Some(world)
     }
 
-    /// Two writers that crash in turns could each take a later time than the other for ever. How much later makes no difference.
+    /// Two writers that crash in turns could each take a later time than the other for ever. How much later makes no
+    /// difference.
     fn within_boundary(&self, world: &World) -> bool {
         world.time() <= world.highest() + LATEST
     }
