@@ -409,21 +409,18 @@ impl<C: Clock> LogWriter<C> {
         Ok(())
     }
 
-    /// Reads what others have appended meanwhile, which may include the batch.
+    /// Reads what others have appended meanwhile, which may include the batch. Of a tail that is far behind only the end
+    /// counts: what was appended since may be all that a busy room has said in hours.
     async fn catch_up(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(), StoreError> {
-        let Some(head) = tail.head() else {
-            *tail = self.read_tail(room, batch).await?;
-            return Ok(());
-        };
-        let mut next = head.seq + 1;
-        loop {
-            let page = self.table.since(room, next, READ_BACK).await?;
-            tail.extend_with(&page);
+        if let Some(head) = tail.head() {
+            let page = self.table.since(room, head.seq + 1, READ_BACK).await?;
             if !page.more {
+                tail.extend_with(&page);
                 return Ok(());
             }
-            next = tail.head().map_or(next, |head| head.seq + 1).max(next + 1);
         }
+        *tail = self.read_tail(room, batch).await?;
+        Ok(())
     }
 
     fn remember(&self, room: &RoomId, mut tail: Tail) {

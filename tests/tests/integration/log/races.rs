@@ -227,3 +227,21 @@ async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanw
     assert_eq!(ids(&dynamodb), ["a", "b", "slept"]);
     assert_consecutive(&dynamodb);
 }
+
+/// What others have said since may be hours of a busy room: its end is read, and not all of it.
+#[tokio::test]
+async fn a_writer_that_is_far_behind_reads_the_end_of_the_log_only() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let (behind, ahead) = (writer(&dynamodb, &clock, RETENTION), writer(&dynamodb, &clock, RETENTION));
+    let first = numbers(&behind, &batch(&["first"], &clock)).await[0];
+    for hundred in 0..10 {
+        let said: Vec<_> = (0..100).map(|number| format!("{hundred}-{number}")).collect();
+        let said: Vec<_> = said.iter().map(String::as_str).collect();
+        numbers(&ahead, &batch(&said[..50], &clock)).await;
+        numbers(&ahead, &batch(&said[50..], &clock)).await;
+    }
+    let queries = dynamodb.count("Query");
+    assert_eq!(numbers(&behind, &batch(&["last"], &clock)).await, [first + 1_001]);
+    assert_eq!(dynamodb.count("Query") - queries, 2, "what comes next, of which there is too much, and the end");
+    assert_consecutive(&dynamodb);
+}
