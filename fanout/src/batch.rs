@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use shared::{
     Message,
     json::{self, FieldError},
+    limits::MESSAGE_AGE_MS,
     message::draft::{Origin, ProducerDraft},
     queue::{NotARecord, Receipt, Received, Record},
     trace::TraceHeader,
@@ -14,11 +15,6 @@ use crate::{log, presence::PresenceJob, shard::ShardJob};
 
 /// The sender of messages that producers write to the queue themselves without naming one.
 const PRODUCER: &str = "producer";
-
-/// The longest time before the queue took it in which a message can have been accepted, in milliseconds: a day in which
-/// EventBridge tries to deliver an event, and 14 days in the dead-letter queue. An earlier `sentAt` is no time of
-/// acceptance.
-const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 
 /// One FIFO group's records in a batch. There is no other consumer of the group meanwhile.
 #[derive(Debug)]
@@ -179,7 +175,7 @@ impl JobRecord {
     /// that was redriven without a `sentAt`, nothing is known but how old it may be.
     fn accepted_at(&self, message: &Message) -> u64 {
         let queued_at = self.receipt.queued_at;
-        let oldest = queued_at.saturating_sub(OLDEST);
+        let oldest = queued_at.saturating_sub(MESSAGE_AGE_MS);
         match message.sent_at {
             sent_at if self.is_redriven && sent_at == queued_at => oldest,
             sent_at if (oldest..=queued_at).contains(&sent_at) => sent_at,
@@ -251,8 +247,10 @@ mod tests {
             read(vec![record("m", "r", "1", &body)]).unwrap()[0].messages().unwrap().oldest
         };
         let queued_at = 2_000_000_000_077;
-        assert_eq!(oldest(queued_at - 86_400_000), queued_at - 86_400_000, "a day with EventBridge");
-        for impossible in [0, 2_000_000_000, queued_at + 1, queued_at - OLDEST - 1] {
+        let day = 86_400_000;
+        assert_eq!(oldest(queued_at - day), queued_at - day, "a day with EventBridge");
+        assert_eq!(oldest(queued_at - 43 * day), queued_at - 43 * day, "and as long as possible in three queues");
+        for impossible in [0, 2_000_000_000, queued_at + 1, queued_at - MESSAGE_AGE_MS - 1] {
             assert_eq!(oldest(impossible), queued_at);
         }
     }
@@ -266,7 +264,7 @@ mod tests {
             (batch.redelivered, batch.oldest)
         };
         let (queued_at, sent) = (2_000_000_000_077, r#"{"roomId":"r","data":1,"sentAt":1999999999000}"#);
-        assert_eq!(batch("redriven/letter", r#"{"roomId":"r","data":1}"#), (true, queued_at - OLDEST));
+        assert_eq!(batch("redriven/letter", r#"{"roomId":"r","data":1}"#), (true, queued_at - MESSAGE_AGE_MS));
         assert_eq!(batch("redriven/letter", sent), (true, 1_999_999_999_000));
         assert_eq!(batch("letter", r#"{"roomId":"r","data":1}"#), (false, queued_at));
     }

@@ -1,16 +1,14 @@
 //! The metrics of a broadcast's frames.
 
-use shared::metrics::{
-    Metrics,
-    names::{BROADCAST_LATENCY, BROADCASTS, MESSAGES_PER_POST, PRESENCE_POSTS},
+use shared::{
+    limits::MESSAGE_AGE_MS,
+    metrics::{
+        Metrics,
+        names::{BROADCAST_LATENCY, BROADCASTS, MESSAGES_PER_POST, PRESENCE_POSTS},
+    },
 };
 
 use super::EncodedFrame;
-
-/// The greatest age that a message can have, in milliseconds: the 14 days in a dead-letter queue and a day of
-/// EventBridge's attempts. A `sentAt` before that is no time of acceptance, but for example a producer's time in
-/// seconds.
-const OLDEST: u64 = 15 * 24 * 60 * 60 * 1000;
 
 /// The most that two clocks may differ, in milliseconds. A message that was sent further in the future is not measured:
 /// counted with a latency of 0, many of them would hide slow broadcasts.
@@ -36,7 +34,7 @@ pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, met
     let Some(ended) = ended else { return };
     for message in frames.iter().flat_map(EncodedFrame::messages) {
         let latency = ended.saturating_sub(message.sent_at);
-        if latency <= OLDEST && message.sent_at <= ended.saturating_add(SKEW) {
+        if latency <= MESSAGE_AGE_MS && message.sent_at <= ended.saturating_add(SKEW) {
             metrics.record(BROADCAST_LATENCY, latency);
         }
     }
@@ -87,8 +85,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_of_acceptance_has_no_latency() {
-        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW + SKEW + 1, NOW * 1_000, NOW - OLDEST, NOW - OLDEST - 1];
+        let oldest = NOW - MESSAGE_AGE_MS;
+        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW + SKEW + 1, NOW * 1_000, oldest, oldest - 1];
         let line = measured(&[frame(&sent_at)], 1, Some(NOW));
-        assert_eq!(line["BroadcastLatency"], json!({"Values": [0, 1_300_000_000], "Counts": [1, 1]}));
+        assert_eq!(line["BroadcastLatency"], json!({"Values": [0, 3_700_000_000_u64], "Counts": [1, 1]}));
     }
 }
