@@ -75,3 +75,6 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_POST_BYTES - 10 * 1024;
 /// which SQS keeps a message. A time of acceptance that is further back is none, but for example a producer's time in
 /// seconds.
 pub const MESSAGE_AGE_MS: u64 = (1 + 3 * 14) * 24 * 60 * 60 * 1000;
+
+/// The most by which two machines' clocks may differ, in milliseconds. Ours.
+pub const CLOCK_SKEW_MS: u64 = 60 * 1000;

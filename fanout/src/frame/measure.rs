@@ -1,7 +1,7 @@
 //! The metrics of a broadcast's frames.
 
 use shared::{
-    limits::MESSAGE_AGE_MS,
+    limits::{CLOCK_SKEW_MS, MESSAGE_AGE_MS},
     metrics::{
         Metrics,
         names::{BROADCAST_LATENCY, BROADCASTS, MESSAGES_PER_POST, PRESENCE_POSTS},
@@ -9,10 +9,6 @@ use shared::{
 };
 
 use super::EncodedFrame;
-
-/// The most that two clocks may differ, in milliseconds. A message that was sent further in the future is not measured:
-/// counted with a latency of 0, many of them would hide slow broadcasts.
-const SKEW: u64 = 60 * 1000;
 
 /// Counts a broadcast and its posts (`posts` attempts in all). `ended` is the time when its last post was answered, in
 /// milliseconds since the Unix epoch; it is `None` for a broadcast that is not over.
@@ -32,9 +28,11 @@ pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, met
         metrics.record_times(MESSAGES_PER_POST, frame.messages().len() as u64, each + u64::from(place < rest));
     }
     let Some(ended) = ended else { return };
+    // A message that was sent further in the future than clocks differ is not measured: counted with a latency of 0, many
+    // of them would hide slow broadcasts.
     for message in frames.iter().flat_map(EncodedFrame::messages) {
         let latency = ended.saturating_sub(message.sent_at);
-        if latency <= MESSAGE_AGE_MS && message.sent_at <= ended.saturating_add(SKEW) {
+        if latency <= MESSAGE_AGE_MS && message.sent_at <= ended.saturating_add(CLOCK_SKEW_MS) {
             metrics.record(BROADCAST_LATENCY, latency);
         }
     }
@@ -86,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_no_time_of_acceptance_has_no_latency() {
         let oldest = NOW - MESSAGE_AGE_MS;
-        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW + SKEW + 1, NOW * 1_000, oldest, oldest - 1];
+        let sent_at = [0, NOW / 1_000, NOW + 1_000, NOW + CLOCK_SKEW_MS + 1, NOW * 1_000, oldest, oldest - 1];
         let line = measured(&[frame(&sent_at)], 1, Some(NOW));
         assert_eq!(line["BroadcastLatency"], json!({"Values": [0, 3_700_000_000_u64], "Counts": [1, 1]}));
     }

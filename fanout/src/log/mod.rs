@@ -13,6 +13,7 @@ use shared::{
     LoggedMessage, RoomId,
     backoff::Backoff,
     clock::Clock,
+    limits::CLOCK_SKEW_MS,
     rooms::RoomPatterns,
     store::{
         StoreError,
@@ -51,10 +52,6 @@ const SEARCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Entries that are remembered of a log that was not searched.
 const REMEMBERED: usize = 32;
-
-/// The most by which two machines' clocks may differ, in milliseconds: the one that accepted a message and the one that
-/// logs it.
-const CLOCK_SKEW: u64 = 60_000;
 
 /// The time for which a FIFO queue drops duplicates, in milliseconds ("Exactly-once processing in Amazon SQS").
 const DEDUPLICATION: u64 = 5 * 60 * 1000;
@@ -392,7 +389,7 @@ impl<C: Clock> LogWriter<C> {
     /// at any time since it was accepted.
     fn may_be_logged(&self, batch: &Batch) -> bool {
         let age = self.clock.unix_millis().saturating_sub(batch.oldest);
-        batch.redelivered || age > DEDUPLICATION - CLOCK_SKEW
+        batch.redelivered || age > DEDUPLICATION - CLOCK_SKEW_MS
     }
 
     /// Reads back as far as the batch could be in the log, within the bounds of a search.
@@ -400,7 +397,7 @@ impl<C: Clock> LogWriter<C> {
         if !self.may_be_logged(batch) {
             return Ok(());
         }
-        while !tail.goes_back_to(batch.oldest.saturating_sub(CLOCK_SKEW))
+        while !tail.goes_back_to(batch.oldest.saturating_sub(CLOCK_SKEW_MS))
             && tail.len() < SEARCH
             && tail.bytes_searched() < SEARCH_BYTES
         {
