@@ -8,13 +8,10 @@ use crate::{
     data,
     json::{FieldError, Name},
     limits::EPHEMERAL_DATA_BYTES,
-    message::draft::{Draft, ProducerDraft, escape_data},
+    message::draft::{Draft, PRODUCER, ProducerDraft, escape_data},
     room::RoomId,
     text::escape_noncharacters,
 };
-
-/// The sender of ephemeral messages that producers write to the queue themselves without naming one.
-const PRODUCER: &str = "producer";
 
 /// An accepted ephemeral message. Serializes as the body of a queue record.
 #[derive(Clone, Debug)]

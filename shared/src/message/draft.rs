@@ -13,6 +13,9 @@ use crate::{
     text::{escape_growth, escape_noncharacters},
 };
 
+/// The sender of messages whose producers write to a queue themselves and name none.
+pub const PRODUCER: &str = "producer";
+
 /// A message as a client writes it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
