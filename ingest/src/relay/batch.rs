@@ -185,9 +185,4 @@ mod tests {
         assert_eq!(letters[2].body, "\"no event\"");
         assert!(letters.iter().all(|letter| letter.reason.is_some()));
     }
-
-    #[test]
-    fn a_record_without_an_id_is_no_record() {
-        assert!(Batch::read(vec![serde_json::from_value(json!({"body": "{}"})).unwrap()]).is_err());
-    }
 }
