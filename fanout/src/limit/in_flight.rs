@@ -1,5 +1,7 @@
 //! The number of posts that may be in flight: halved when timeouts are widespread, and raised one by one afterwards.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 /// The least number of timeouts that can be widespread. Fewer are single clients that hang.
@@ -13,6 +15,10 @@ const FLOOR: usize = 4;
 
 /// Answers after which one more post may be in flight.
 const ANSWERS_PER_RAISE: u32 = 8;
+
+/// The time for which a cut says that posts time out through nobody's fault. An environment with little to do may take
+/// long for the answers that raise the limit again, and clients that hang must not go unnoticed meanwhile.
+const LATELY: Duration = Duration::from_secs(60);
 
 /// The places of posts in flight.
 #[derive(Debug)]
@@ -46,8 +52,9 @@ impl InFlight {
         self.limit
     }
 
-    pub(super) fn is_limited(&self) -> bool {
-        self.limit < self.most
+    /// Whether fewer posts may be in flight than otherwise, because timeouts were widespread lately.
+    pub(super) fn is_cut_lately(&self, now: Instant) -> bool {
+        self.limit < self.most && self.halved.is_some_and(|halved| now.duration_since(halved) < LATELY)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -132,7 +139,20 @@ mod tests {
         let start = Instant::now();
         round(&mut in_flight, start, 10, 4);
         round(&mut in_flight, start + TIMEOUT, 5_000, 20);
-        assert!(!in_flight.is_limited());
+        assert_eq!(in_flight.limit(), 64);
+    }
+
+    /// In each of many small broadcasts one client hangs: there are never enough answers in a row to raise the limit.
+    #[test]
+    fn a_quiet_environment_gets_over_a_cut_with_time() {
+        let mut in_flight = InFlight::new(64);
+        let start = Instant::now();
+        round(&mut in_flight, start, 40, 40);
+        let cut = start + TIMEOUT;
+        assert!(in_flight.is_cut_lately(cut) && in_flight.is_cut_lately(cut + LATELY / 2));
+        (1..=20).for_each(|number| round(&mut in_flight, cut + number * TIMEOUT, 5, 1));
+        assert_eq!(in_flight.limit(), 32);
+        assert!(!in_flight.is_cut_lately(cut + LATELY));
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl RateLimiter {
     /// Whether so much goes wrong that no single connection is at fault for a missed broadcast.
     #[must_use]
     pub fn is_struggling(&self) -> bool {
-        self.is_throttled() || self.in_flight.borrow().is_limited()
+        self.is_throttled() || self.in_flight.borrow().is_cut_lately(Instant::now())
     }
 
     /// Whether a connection that was answered 429 ever since `refused_since` (the start of its first refused attempt)
