@@ -81,7 +81,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         let mut attempt = 1;
         let mut was_gone = false;
         let mut refused_since = None;
-        let answered_before = under_way.answered.get();
+        let mut answered = under_way.answered.get();
+        let mut unreachable = 0;
         loop {
             // A permit is held for the post alone: a slow client that waits for its retry holds nothing.
             let permit = match permit.take() {
@@ -93,6 +94,9 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
             let outcome = self.api.post(&member.connection, frame).await;
             permit.record(outcome, attempt);
             under_way.answered.set(under_way.answered.get() + u64::from(outcome.is_answer()));
+            let is_anybody_there =
+                under_way.answered.get() > std::mem::replace(&mut answered, under_way.answered.get());
+            unreachable = if is_anybody_there { 0 } else { unreachable + u32::from(outcome == Outcome::Unreachable) };
             if outcome.is_throttled() {
                 refused_since = refused_since.or(Some(started));
             }
@@ -107,7 +111,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
             let next = outcome.next_step(Tries {
                 attempt,
                 was_gone,
-                is_anybody_there: under_way.answered.get() > answered_before,
+                unreachable,
                 most_failing: delivery.most_attempts,
                 most_throttled: self.limiter.max_attempts(self.config.max_attempts),
                 most_unreachable: self.config.max_attempts,
@@ -136,7 +140,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                 self.miss(delivery, refused_since.filter(|_| outcome.is_throttled()));
                 return Ok(FrameEnd::Over);
             };
-            under_way.open.borrow_mut().set_failing(delivery.ticket, true);
+            under_way.open.borrow_mut().set_failing(delivery.ticket, outcome.is_failure_of_its_own());
             tokio::time::sleep(pause).await;
             attempt += 1;
         }

@@ -49,7 +49,7 @@ enum State {
     /// The delivery waits for its turn.
     Waiting,
     UnderWay,
-    /// An attempt failed, and the delivery waits for another one.
+    /// An attempt failed, perhaps by the connection's fault, and the delivery waits for another one.
     Failing,
 }
 
@@ -99,8 +99,8 @@ impl OpenSlots {
         self.open.remove(&ticket);
     }
 
-    /// Gives up the deliveries that had their chance in an earlier invocation, and those that wait after a failed
-    /// attempt. The latter are kept when `is_nobodys_fault` says that too much fails for a connection to be blamed.
+    /// Gives up the deliveries that had their chance in an earlier invocation, and those that wait after an attempt that
+    /// failed by itself. The latter are kept when `is_nobodys_fault` says that too much fails for a connection to be blamed.
     /// Returns the connections.
     pub fn give_up(&mut self, is_nobodys_fault: bool) -> Vec<ConnectionId> {
         let is_over = |open: &Open| match open.state {

@@ -51,8 +51,9 @@ pub struct Tries {
     pub attempt: u32,
     /// A post before it was answered 410.
     pub was_gone: bool,
-    /// Somebody's post was answered since the first one.
-    pub is_anybody_there: bool,
+    /// The latest posts in a row, the last one included, that found nobody at the endpoint while nobody else was
+    /// answered either.
+    pub unreachable: u32,
     /// Posts at the most for a connection that fails by itself. One, if it has missed a broadcast before: it must not
     /// hold up its room each time.
     pub most_failing: u32,
@@ -92,7 +93,7 @@ impl Outcome {
     /// What a delivery does next.
     #[must_use]
     pub fn next_step(self, tries: Tries) -> NextStep {
-        let Tries { attempt, was_gone, is_anybody_there, .. } = tries;
+        let Tries { attempt, was_gone, unreachable, .. } = tries;
         match self {
             Self::Delivered => NextStep::GoOn,
             Self::TooLarge => NextStep::LeaveOut,
@@ -102,7 +103,7 @@ impl Outcome {
             // Nothing could be sent, which is no connection's fault. As long as other posts are answered, over
             // connections that are open already, this one is tried again; when none is, its attempts are limited, and
             // the room's records go back to the queue.
-            Self::Unreachable if is_anybody_there || attempt < tries.most_unreachable => NextStep::Retry,
+            Self::Unreachable if unreachable < tries.most_unreachable => NextStep::Retry,
             Self::Unreachable => NextStep::StopUnreachable,
             Self::Failed | Self::TimedOut if attempt < tries.most_failing => NextStep::RetryWithinBudget,
             Self::Throttled { .. } | Self::Failed | Self::TimedOut | Self::Rejected => NextStep::Miss,
@@ -120,6 +121,12 @@ impl Outcome {
     #[must_use]
     pub fn concerns_everybody(self) -> bool {
         matches!(self, Self::Misconfigured(_) | Self::Unreachable)
+    }
+
+    /// Whether the connection may be at fault for it. A single 410 proves nothing.
+    #[must_use]
+    pub fn is_failure_of_its_own(self) -> bool {
+        matches!(self, Self::Throttled { .. } | Self::TimedOut | Self::Failed | Self::Rejected)
     }
 
     /// Whether the endpoint has answered.
@@ -175,7 +182,7 @@ mod tests {
         let first = Tries {
             attempt: 1,
             was_gone: false,
-            is_anybody_there: false,
+            unreachable: 0,
             most_failing: 2,
             most_throttled: 4,
             most_unreachable: 3,
@@ -196,13 +203,20 @@ mod tests {
             (Outcome::Failed, at(1), NextStep::RetryWithinBudget),
             (Outcome::Failed, at(2), NextStep::Miss),
             (Outcome::Rejected, first, NextStep::Miss),
-            (Outcome::Unreachable, at(2), NextStep::Retry),
-            (Outcome::Unreachable, at(3), NextStep::StopUnreachable),
-            (Outcome::Unreachable, Tries { is_anybody_there: true, ..at(9) }, NextStep::Retry),
+            (Outcome::Unreachable, Tries { unreachable: 2, ..at(9) }, NextStep::Retry),
+            (Outcome::Unreachable, Tries { unreachable: 3, ..at(9) }, NextStep::StopUnreachable),
             (Outcome::Misconfigured(misconfigured), first, NextStep::StopMisconfigured(misconfigured)),
         ] {
             assert_eq!(outcome.next_step(tries), expected, "{outcome:?} {tries:?}");
         }
+    }
+
+    #[test]
+    fn what_the_connection_may_be_at_fault_for_is_told_from_what_it_is_not() {
+        let own = [Outcome::TimedOut, Outcome::Failed, Outcome::Rejected, Outcome::Throttled { retry_after: None }];
+        assert!(own.into_iter().all(Outcome::is_failure_of_its_own));
+        let not_own = [Outcome::Gone, Outcome::Unreachable, Outcome::Misconfigured(Misconfiguration::NotFound)];
+        assert!(!not_own.into_iter().any(Outcome::is_failure_of_its_own));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use fanout::broadcast::interruption::Interruption;
 use fanout::broadcast::members::Members;
 use fanout::broadcast::{Audience, Broadcaster, Invocation, Posted};
 use fanout::config::PostConfig;
@@ -18,9 +19,10 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::log::client;
 
-/// An API whose first post finds no connection, while the second one is answered. All later posts arrive.
-#[derive(Default)]
+/// An API whose first post finds no connection, while the second one is answered. What becomes of all later posts is
+/// said.
 struct Api {
+    later: Outcome,
     posts: RefCell<Vec<ConnectionId>>,
     is_second_answered: Notify,
 }
@@ -34,7 +36,7 @@ impl ConnectionsApi for &Api {
             return Outcome::Unreachable;
         }
         self.is_second_answered.notify_one();
-        Outcome::Delivered
+        if earlier == 1 { Outcome::Delivered } else { self.later }
     }
 
     async fn close(&self, _: &ConnectionId) -> Outcome {
@@ -42,9 +44,10 @@ impl ConnectionsApi for &Api {
     }
 }
 
-#[tokio::test]
-async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered() {
-    let (dynamodb, clock, api) = (DynamoDb::start(), TestClock::start(), Api::default());
+/// Broadcasts to two connections over an API with such later posts. Returns the end, and the posts' connections.
+async fn broadcast(later: Outcome) -> (Posted, Vec<ConnectionId>) {
+    let api = Api { later, posts: RefCell::default(), is_second_answered: Notify::default() };
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
     dynamodb.seed(ConnectionRow::many("c", 2, "room"));
     let table = ConnectionTable::new(client(&dynamodb), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX);
     let posts = PostConfig {
@@ -64,8 +67,24 @@ async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered
     let audience = Audience { first_slot: 0, members, left_open: Vec::new() };
     let frames = [EncodedFrame::new("{}".into())];
     let posted = broadcaster.post(&room, &frames, true, audience, &invocation, async |_| {}).await;
+    (posted, api.posts.take())
+}
+
+#[tokio::test]
+async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered() {
+    let (posted, posts) = broadcast(Outcome::Delivered).await;
     assert!(matches!(posted, Posted::ToAll), "{posted:?}");
-    let posts = api.posts.take();
     assert_eq!(posts.len(), 3);
     assert_eq!((&posts[0], posts[1] != posts[0]), (&posts[2], true));
+}
+
+/// Who was answered before that says nothing of the endpoint as it is now.
+#[tokio::test]
+async fn an_endpoint_that_goes_away_in_the_middle_stops_the_broadcast_for_those_who_lack_it() {
+    let (posted, posts) = broadcast(Outcome::Unreachable).await;
+    let Posted::ToSome { lacking, got_further, cause: Interruption::Unreachable } = posted else {
+        panic!("{posted:?}");
+    };
+    assert_eq!((posts.len(), &posts[0], got_further), (3, &posts[2], true));
+    assert_eq!(lacking.missing, [posts[0].slot()]);
 }
