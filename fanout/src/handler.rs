@@ -1,7 +1,7 @@
 //! The handler of both functions that broadcast: `fanout`, which the rooms' queue feeds, and `shards`, which the shard
 //! queue feeds. It takes a batch and returns the records that must stay in the queue.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
@@ -16,7 +16,7 @@ use shared::{
     queue::{Hold, NotARecord, Queue, give_back},
     trace::TraceHeader,
 };
-use tokio::sync::Notify;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     batch::{self, Group},
@@ -31,7 +31,7 @@ use crate::{
     group::Left,
 };
 
-/// The time for which a group that has ended waits for the others of its batch, before it is acknowledged by a call of
+/// The time for which a group that has ended waits for the end of the invocation, before it is acknowledged by a call of
 /// its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -59,13 +59,16 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         }
         let behind = heads_behind(&groups, self.batch_size, now);
         let (gone, gone_receiver) = gone::channel();
+        let (end, over) = watch::channel(());
+        let (finished, acknowledged): (Vec<_>, Vec<_>) = groups.iter().map(|_| oneshot::channel()).unzip();
         let processing = async {
             // The invocation is dropped at the end of this block, and with it the channel's only sender: then the last
             // rows are deleted.
             let invocation = Invocation::new(deadline, gone, metrics, trace);
-            let under_way = GroupsUnderWay::new(groups.len());
-            let processing =
-                groups.into_iter().map(|group| self.process_and_acknowledge(group, hold, &invocation, &under_way));
+            let processing = groups
+                .into_iter()
+                .zip(finished)
+                .map(|(group, finished)| self.process_and_tell(group, hold, &invocation, finished));
             let left: Vec<Left> = processing.collect::<FuturesUnordered<_>>().collect().await;
             self.broadcaster.measure(&invocation);
             (left, self.broadcaster.closing(invocation))
@@ -73,37 +76,58 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
         // Boxed: the SDK's futures are nested as deeply as the compiler allows.
         let noting = Box::pin(self.congestion.note(behind, &self.source_queue, self.clock.unix_millis(), deadline));
-        let ((left, closing), deleted, ()) = tokio::join!(processing, deleting, noting);
-        if deleted.is_err() {
-            tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
-        }
-        if deadline.finish(self.close(&closing, metrics)).await.is_err() {
-            tracing::warn!("the invocation's time was up before all connections were closed that should be");
-        }
+        let working = async {
+            let ((left, closing), deleted, ()) = tokio::join!(processing, deleting, noting);
+            if deleted.is_err() {
+                tracing::warn!("the invocation's time was up before all rows of closed connections were deleted");
+            }
+            if deadline.finish(self.close(&closing, metrics)).await.is_err() {
+                tracing::warn!("the invocation's time was up before all connections were closed that should be");
+            }
+            drop(end);
+            left
+        };
+        let acknowledging =
+            join_all(acknowledged.into_iter().map(|finished| self.acknowledge(finished, over.clone(), deadline)));
+        let (left, _) = tokio::join!(working, acknowledging);
         let response = give_back(left.iter().flat_map(Left::records).map(|record| record.id.clone()));
         metrics.add(RETURNED, response.batch_item_failures.len() as u64);
         Ok(response)
     }
 
-    /// Processes a group. The whole batch is acknowledged when the function returns. A group that ends long before the
-    /// others has its records deleted at once, so that its next messages need not wait for the others.
-    async fn process_and_acknowledge(
+    /// Processes a group, and tells the handles of the records that are finished with.
+    async fn process_and_tell(
         &self,
         group: Group,
         hold: Hold,
         invocation: &Invocation<'_>,
-        under_way: &GroupsUnderWay,
+        finished: oneshot::Sender<Vec<String>>,
     ) -> Left {
         let left = self.process(group, hold, invocation).await;
-        let handles = left.finished_handles();
-        if !under_way.others_end_within(PATIENCE).await && !handles.is_empty() {
-            // A record that is not deleted now is deleted with the rest of the batch.
-            let deleted = invocation.deadline.finish(self.source_queue.delete(&handles)).await.unwrap_or_default();
-            for error in deleted.into_iter().filter_map(Result::err) {
-                tracing::debug!(%error, "a record is acknowledged with the rest of its batch");
-            }
-        }
+        // Who is to acknowledge them waits for this as long as the invocation lasts.
+        let _ = finished.send(left.finished_handles());
         left
+    }
+
+    /// Acknowledges a group's records. All of the batch's are when the function returns. Those of a group that ends long
+    /// before that are deleted at once, so that its next messages need not wait for other groups, nor for what is left
+    /// to do when all have ended.
+    async fn acknowledge(
+        &self,
+        finished: oneshot::Receiver<Vec<String>>,
+        mut over: watch::Receiver<()>,
+        deadline: Deadline,
+    ) {
+        let Ok(handles) = finished.await else { return };
+        // The sender of `over` is dropped at the end.
+        if handles.is_empty() || tokio::time::timeout(PATIENCE, over.changed()).await.is_ok() {
+            return;
+        }
+        // A record that is not deleted now is deleted with the rest of the batch.
+        let deleted = deadline.finish(self.source_queue.delete(&handles)).await.unwrap_or_default();
+        for error in deleted.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "a record is acknowledged with the rest of its batch");
+        }
     }
 
     /// Closes connections; their clients connect anew and resume. The answer 410 is to be expected, since some of them
@@ -119,28 +143,5 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             }
         }))
         .await;
-    }
-}
-
-/// The groups of a batch that are being processed.
-struct GroupsUnderWay {
-    groups: Cell<usize>,
-    ended: Notify,
-}
-
-impl GroupsUnderWay {
-    fn new(groups: usize) -> Self {
-        Self { groups: Cell::new(groups), ended: Notify::new() }
-    }
-
-    /// Notes that one group has ended, and waits for the others for a time. Returns whether they have ended too.
-    async fn others_end_within(&self, patience: Duration) -> bool {
-        let left = self.groups.get() - 1;
-        self.groups.set(left);
-        if left == 0 {
-            self.ended.notify_waiters();
-            return true;
-        }
-        tokio::time::timeout(patience, self.ended.notified()).await.is_ok()
     }
 }

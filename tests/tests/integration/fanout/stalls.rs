@@ -8,7 +8,7 @@ use shared::ConnectionId;
 use testkit::aws_endpoint::{Call, Fault, Hold, Rule};
 use testkit::connections_server::{Script, Scripted};
 use testkit::dynamodb::{ConnectionRow, MESSAGES_TABLE};
-use testkit::events::QueueRecord;
+use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
 
 use super::progress::{invoke_briefly, start};
 use super::{World, invoke, message};
@@ -157,6 +157,30 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_records_from_coming_bac
         "{:?}",
         world.queues.operations()
     );
+}
+
+/// A room's next messages wait until those before them are deleted. Rows of connections that are gone are nothing that
+/// they would have to wait for.
+#[tokio::test]
+async fn a_table_that_hangs_while_deleting_does_not_keep_rooms_from_going_on() {
+    let world = World::start();
+    world.seed("room", "gone", 5);
+    world.seed("good", "c", 2);
+    world
+        .connections
+        .script_others(|id| Script::always(if id.starts_with("gone") { Scripted::gone() } else { Scripted::ok() }));
+    let hold = Hold::default();
+    world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Held(hold.clone())));
+    let (fanout, batch) = (start(&world).await, queue_batch(&[message("room", "m"), message("good", "g")]));
+    let acknowledged = async {
+        while world.queues.deleted().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hold.release();
+    };
+    let (invocation, ()) = tokio::join!(fanout.invoke_within(&batch, Duration::from_secs(30)), acknowledged);
+    assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new());
+    assert!(world.dynamodb.connections_of_room("room").is_empty());
 }
 
 /// A page of members that was read before the append lacks a client that joined meanwhile and was told a head without
