@@ -98,8 +98,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     pub(crate) async fn process(&self, group: Group, hold: Hold, invocation: &Invocation<'_>) -> Left {
         let work = Work { group, finished: Cell::new(0) };
         let visible_after = match self.process_records(&work, hold, invocation).await {
-            // A broadcast that got further goes on at once.
-            Ok(()) | Err(GroupError::Interrupted { cause: Interruption::TimeIsUp, got_further: true }) => 0,
+            Ok(()) => 0,
+            Err(error) if work.got_further(&error) => 0,
             Err(error) => {
                 let wait = work.wait();
                 tracing::error!(group = work.group.id, wait_seconds = wait, %error, "a group's records stay in the queue");
@@ -225,6 +225,17 @@ async fn retry_throttled<F: Future<Output = Result<(), StoreError>>>(write: impl
 }
 
 impl Work {
+    /// Whether the group only needs more time: it goes on at once.
+    fn got_further(&self, error: &GroupError) -> bool {
+        match error {
+            GroupError::Interrupted { cause: Interruption::TimeIsUp, got_further } => {
+                *got_further || self.finished.get() > 0
+            }
+            GroupError::TimeIsUp(TimeIsUp) => self.finished.get() > 0,
+            _ => false,
+        }
+    }
+
     /// Seconds after which the group is tried again: 1, 2, 4 and so on, by how often its first unfinished record has
     /// been received. It is the same for all its records, so that they come back together.
     fn wait(&self) -> u32 {
@@ -239,14 +250,34 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_group_that_keeps_failing_is_left_alone_for_longer() {
-        let wait = |receives: u32| {
+    fn work(receives: u32, finished: usize) -> Work {
+        let record = || {
             let job = Job::DeadLetter { body: String::new(), reason: String::new() };
             let receipt = Receipt { receives, ..Receipt::default() };
-            let record = JobRecord { id: String::new(), receipt, is_redriven: false, trace: None, job };
-            Work { group: Group { id: String::new(), records: vec![record] }, finished: Cell::new(0) }.wait()
+            JobRecord { id: String::new(), receipt, is_redriven: false, trace: None, job }
         };
-        assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(wait), [1, 1, 2, 4, 16, 30, 30]);
+        let group = Group { id: String::new(), records: vec![record(), record()] };
+        Work { group, finished: Cell::new(finished) }
+    }
+
+    #[test]
+    fn a_group_that_keeps_failing_is_left_alone_for_longer() {
+        assert_eq!([0, 1, 2, 3, 5, 6, 1_000].map(|receives| work(receives, 0).wait()), [1, 1, 2, 4, 16, 30, 30]);
+    }
+
+    #[test]
+    fn a_group_that_gets_further_each_time_goes_on_at_once() {
+        let interrupted = |cause, got_further| GroupError::Interrupted { cause, got_further };
+        let time_is_up = |got_further| interrupted(Interruption::TimeIsUp, got_further);
+        for (finished, error, goes_on) in [
+            (0, time_is_up(true), true),
+            (0, time_is_up(false), false),
+            (1, time_is_up(false), true),
+            (0, GroupError::TimeIsUp(TimeIsUp), false),
+            (1, GroupError::TimeIsUp(TimeIsUp), true),
+            (1, interrupted(Interruption::Unreachable, true), false),
+        ] {
+            assert_eq!(work(1, finished).got_further(&error), goes_on, "{finished} {error:?}");
+        }
     }
 }
