@@ -94,14 +94,20 @@ async fn account(patient: &Patient<'_>) -> Finding {
         let what = format!(
             "the mappings may start {mapped} environments, the account has {unreserved} for all: clients' frames are throttled"
         );
-        // A request must be for more than there is.
-        let wanted = if all < USUAL_QUOTA { USUAL_QUOTA } else { all + mapped };
         let quota = patient.aws(&format!(
-            "service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value {wanted}"
+            "service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 \
+             --desired-value {}",
+            quota_to_request(all, mapped)
         ));
         return Finding::warning(Area::Limits, subject, what).remedy(quota);
     }
     Finding::ok(Area::Limits, subject, format!("{all}, of which {unreserved} are reserved for none"))
+}
+
+/// The concurrency to request for an account that has less than its mappings may use beside its other functions. A
+/// request must be for more than there is.
+fn quota_to_request(all: i32, mapped: i32) -> i32 {
+    if all < USUAL_QUOTA { USUAL_QUOTA.max(mapped + 1) } else { all + mapped }
 }
 
 /// The check of the account's requests, which frames in and posts out share.
@@ -130,4 +136,16 @@ async fn requests(patient: &Patient<'_>) -> Finding {
             .remedy(patient.deploy(&format!("ThrottlingRateLimit={:.0}", rate / ROUTES_OF_FRAMES)));
     }
     Finding::ok(Area::Limits, subject, format!("{rate} a second for frames and posts together"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quota_to_request;
+
+    #[test]
+    fn more_is_requested_than_there_is() {
+        assert_eq!(quota_to_request(10, 44), 1_000, "what accounts usually have");
+        assert_eq!(quota_to_request(1_000, 1_200), 2_200);
+        assert_eq!(quota_to_request(10, 1_200), 1_201);
+    }
 }
