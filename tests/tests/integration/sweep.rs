@@ -165,10 +165,12 @@ async fn a_throttled_call_is_waited_for_and_a_refused_one_ends_the_sweep() {
     assert_eq!((swept.gone, swept.unknown, world.gets("slow=")), (1, 0, 2));
     world.server.script_gets("slow=", Script::queue([Scripted::bad_request()]));
     assert_eq!(world.swept(SETTINGS).await.unwrap().unknown, 1);
-    world.server.script_gets("slow=", Script::always(Scripted::forbidden()));
-    let refused = world.swept(SETTINGS).await.unwrap_err();
-    assert!(matches!(refused, SweepError::Api(ApiError::Refused(_))), "{refused}");
-    assert_eq!(world.connections(), ["slow="]);
+    for refusal in [Scripted::forbidden(), Scripted::not_found()] {
+        world.server.script_gets("slow=", Script::always(refusal));
+        let refused = world.swept(SETTINGS).await.unwrap_err();
+        assert!(matches!(refused, SweepError::Api(ApiError::Refused(_))), "{refused}");
+        assert_eq!(world.connections(), ["slow="]);
+    }
 }
 
 #[tokio::test]
