@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::connections_server::{Script, Scripted};
 use testkit::events::QueueRecord;
 use testkit::http_server::Framing;
-use testkit::runtime_api::Environment;
+use testkit::runtime_api::{Environment, Function};
 
 use super::{World, invoke, message, shards, tally};
 
@@ -164,11 +164,16 @@ async fn broadcast_while_more_follows(world: &World, fanout: &Environment, name:
 }
 
 /// A room with twenty healthy connections, and one with scripted outcomes.
-async fn one_among_twenty(script: Script, max_attempts: u32) -> (World, Environment) {
+fn twenty_and(script: Script) -> World {
     let world = World::start();
     world.seed("room", "live", 20);
     world.seed("room", "bad", 1);
     world.connections.script("bad0", script);
+    world
+}
+
+async fn one_among_twenty(script: Script, max_attempts: u32) -> (World, Environment) {
+    let world = twenty_and(script);
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", max_attempts).start().await.unwrap();
     (world, fanout)
 }
@@ -183,17 +188,19 @@ async fn a_connection_that_misses_the_last_frame_of_a_room_is_closed_at_once() {
     assert_eq!(world.dynamodb.connections_of_room("room").len(), 20);
 }
 
+/// A room in shards. Of its one connection that is not healthy only the first post fails.
+fn sharded_room_whose_first_post_fails() -> (World, Function) {
+    let world = twenty_and(Script::queue([Scripted::internal_error()]));
+    let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
+    (world, fanout)
+}
+
 /// A shard with several steps in hand posts each to everybody before the next one. Only a miss in the last step closes
 /// the connection at once: a client that misses the first of two frames sees the gap when the second one comes.
 #[tokio::test]
 async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() {
     for (frames, closed) in [(1, 1), (2, 0)] {
-        let world = World::start();
-        world.seed("room", "live", 20);
-        world.seed("room", "bad", 1);
-        // Only its first post fails.
-        world.connections.script("bad0", Script::queue([Scripted::internal_error()]));
-        let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
+        let (world, fanout) = sharded_room_whose_first_post_fails();
         // A step has one frame: the time for one post is more than half of the invocation's.
         let fanout =
             fanout.env("FANOUT_POST_TIMEOUT_MS", 29_000).timeout(Duration::from_secs(58)).start().await.unwrap();
@@ -210,11 +217,7 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
 #[tokio::test]
 async fn a_connection_that_misses_a_shards_full_batch_is_not_closed_at_once() {
     for (batch_size, closed) in [(2, 0), (3, 1)] {
-        let world = World::start();
-        world.seed("room", "live", 20);
-        world.seed("room", "bad", 1);
-        world.connections.script("bad0", Script::queue([Scripted::internal_error()]));
-        let fanout = world.fanout().env("FANOUT_SHARD_SIZE", 10).env("FANOUT_SHARDS", 2).env("FANOUT_MAX_ATTEMPTS", 1);
+        let (world, fanout) = sharded_room_whose_first_post_fails();
         let fanout = fanout.env("BATCH_SIZE", batch_size).start().await.unwrap();
         for id in ["a", "b"] {
             assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
