@@ -54,6 +54,7 @@ def plan(session, found: dict | None, given: dict[str, str]) -> dict[str, str]:
             flush=True,
         )
     parameters.check(definitions, wanted, session.region_name, is_aws(session))
+    stack.refuse_own_secret(found, wanted)
     if found is None:
         chosen = account.choose_concurrency(session, wanted, given)
     else:

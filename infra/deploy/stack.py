@@ -52,6 +52,20 @@ def parameters(stack: dict | None) -> dict[str, str]:
     return {each["ParameterKey"]: each["ParameterValue"] for each in (stack or {}).get("Parameters", [])}
 
 
+def outputs(stack: dict | None) -> dict[str, str]:
+    return {each["OutputKey"]: each["OutputValue"] for each in (stack or {}).get("Outputs", [])}
+
+
+def refuse_own_secret(stack: dict | None, wanted: dict[str, str]) -> None:
+    """Refuses the stack's own secret as one of the user's: the stack would take it for replaced, and delete it."""
+    own = None if parameters(stack).get("AuthSecretArn") else outputs(stack).get("AuthSecretArn")
+    if own and wanted["AuthSecretArn"] == own:
+        raise Refused(
+            "AuthSecretArn names the secret that the stack has made itself, which would then be deleted. To keep its "
+            "value, make a secret of your own with it, and name that one"
+        )
+
+
 def tags(stack: dict | None) -> dict[str, str]:
     # A stack's tags are replaced as a whole; those of AWS cannot be set.
     return {each["Key"]: each["Value"] for each in (stack or {}).get("Tags", []) if not each["Key"].startswith("aws:")}

@@ -91,6 +91,27 @@ class Architecture(unittest.TestCase):
         self.assertEqual(self.told("arm64", "arm64"), "")
 
 
+class OwnSecret(unittest.TestCase):
+    ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:AuthSecret-Kx3bTn0sVJ2d-a1b2c3"
+
+    def planned(self, before: str) -> dict[str, str]:
+        found = {
+            "Parameters": [
+                {"ParameterKey": "AuthSecretArn", "ParameterValue": before},
+                {"ParameterKey": "AccessLogs", "ParameterValue": "false"},
+            ],
+            "Outputs": [{"OutputKey": "AuthSecretArn", "OutputValue": self.ARN}],
+        }
+        return deploy.plan(Aws(), found, {"AuthSecretArn": self.ARN})
+
+    def test_the_secret_of_the_stack_is_not_taken_for_one_of_the_users(self):
+        with self.assertRaisesRegex(Refused, "would then be deleted"):
+            self.planned(before="")
+
+    def test_the_users_own_secret_stays(self):
+        self.assertEqual(self.planned(before=self.ARN)["AuthSecretArn"], self.ARN)
+
+
 class LogRole(unittest.TestCase):
     def chosen(self, aws: Aws, **given) -> dict[str, str]:
         chosen = account.choose_log_role(aws, {**DEFAULTS, **given}, given)
