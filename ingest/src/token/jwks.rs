@@ -196,7 +196,6 @@ mod tests {
 
     fn parse(keys: &[Value]) -> Result<Vec<(Option<String>, Algorithm)>, JwksError> {
         let set = KeySet::parse(json!({"keys": keys, "more": 1}).to_string().as_bytes())?;
-        assert_eq!((set.len(), set.is_empty()), (set.0.len(), false));
         Ok(set.0.into_iter().map(|key| (key.id, key.algorithm)).collect())
     }
 

@@ -258,8 +258,6 @@ mod tests {
                 prop_assert!(new.fraction < cut.map_or(1.0, |cut| cut.fraction_at(now.queued_at)));
                 prop_assert!(new.fraction_at(now.seen_at) > 0.0 && new.since == now.seen_at);
             }
-            let (opens, closes) = (new.ends_at(), now.seen_at);
-            prop_assert!(opens >= closes);
         }
 
         /// A share never falls as time goes by, and is all in the end.
