@@ -39,17 +39,17 @@ impl<L: Lookout> Admission<L> {
     pub async fn admit(&self, message: &Message, bytes: u64, clock: &impl Clock) -> Result<(), RouteError> {
         let (subject, room, now) = (message.from.as_str(), message.room.as_str(), clock.unix_micros());
         self.shares.borrow().require(subject, room, bytes, now)?;
-        let is_quiet = self.shares.borrow_mut().is_quiet(subject, now);
-        if self.is_congested(&message.room, is_quiet, now / 1_000).is_err() {
+        let is_quiet = self.shares.borrow_mut().note_message(subject, now);
+        if self.require_no_congestion(&message.room, is_quiet, now / 1_000).is_err() {
             // A message that would be refused can wait for a look that is due: what is known may be old.
             self.outlook.look(now / 1_000).await;
-            self.is_congested(&message.room, is_quiet, clock.unix_millis())?;
+            self.require_no_congestion(&message.room, is_quiet, clock.unix_millis())?;
         }
         self.shares.borrow_mut().take(subject, room, bytes, now);
         Ok(())
     }
 
-    fn is_congested(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), RouteError> {
+    fn require_no_congestion(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), RouteError> {
         let admitted = self.outlook.admits(room, is_quiet, now);
         admitted.map_err(|until| RouteError::NotNow { what: "the room is behind", until })
     }

@@ -46,8 +46,8 @@ impl ReplyBudget {
         Self { used: ENVELOPE + rooms + renewed, ..Self::new() }
     }
 
-    /// Whether the message goes into the reply; if so, its bytes are used up.
-    pub fn takes(&mut self, message: &Message) -> bool {
+    /// Takes a message into the reply if it fits, and says whether.
+    pub fn take(&mut self, message: &Message) -> bool {
         let bytes = broadcast::entry_len(message) + 1;
         let limit = if self.first { MAX_POST_BYTES } else { FRAME_BYTES };
         let fits = self.used + bytes <= limit;

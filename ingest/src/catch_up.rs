@@ -156,7 +156,7 @@ impl Found {
     /// Takes as many messages as the budget allows.
     pub fn fill(self, budget: &mut ReplyBudget) -> CatchUp {
         let found = self.messages.len();
-        let messages: Vec<_> = self.messages.into_iter().take_while(|logged| budget.takes(&logged.message)).collect();
+        let messages: Vec<_> = self.messages.into_iter().take_while(|logged| budget.take(&logged.message)).collect();
         // There is more if a message that was found did not fit, or if the log goes on after the last one.
         let more = self.more || messages.len() < found || messages.last().is_some_and(|last| last.seq < self.seq);
         CatchUp { seq: self.seq, messages, more, truncated: self.truncated }

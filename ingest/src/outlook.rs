@@ -132,7 +132,7 @@ impl<L: Lookout> Outlook<L> {
     /// The look that is under way, or one that is due.
     fn due_look(&self, now: u64) -> Option<Looking> {
         self.looking.take().or_else(|| {
-            self.congestion.borrow_mut().is_look_due(now).then(|| {
+            self.congestion.borrow_mut().begin_look(now).then(|| {
                 let lookout = self.lookout.clone();
                 Looking { begun: now, look: Box::pin(async move { join(lookout.cuts(), lookout.depth()).await }) }
             })

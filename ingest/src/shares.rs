@@ -63,9 +63,9 @@ impl MessageShares {
         }
     }
 
-    /// Whether a subject has hardly sent anything lately. This message counts from then on, even if it is refused:
-    /// refusals make nobody quiet.
-    pub fn is_quiet(&mut self, subject: &str, now: u64) -> bool {
+    /// Notes a message of a subject, and says whether the subject has hardly sent anything before it lately. A message
+    /// counts even if it is refused: refusals make nobody quiet.
+    pub fn note_message(&mut self, subject: &str, now: u64) -> bool {
         let (_, _, units) = QUIET;
         let is_quiet = self.quiet.wait(subject, units, now).is_none();
         self.quiet.drain(subject, units, now);
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn whoever_says_a_word_now_and_then_is_quiet_and_whoever_is_refused_is_not() {
         let mut shares = MessageShares::new(RATES);
-        let mut at = |seconds: u64| shares.is_quiet("a", NOW + seconds * SECOND);
+        let mut at = |seconds: u64| shares.note_message("a", NOW + seconds * SECOND);
         assert_eq!([0, 0, 0, 0, 1, 2, 3].map(&mut at), [true, true, true, false, false, false, false]);
         assert!(!at(4), "each attempt counts");
         assert!(at(9));

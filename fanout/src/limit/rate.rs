@@ -272,7 +272,7 @@ impl LearntRate {
 
     fn adapt(&mut self, now: Instant, fill_rate: f64, growth: Growth, is_refused: bool, latency: Duration) {
         if self.trials.is_settling() {
-            if self.trials.has_settled(now) {
+            if self.trials.settle(now) {
                 self.start_epoch();
             }
             return;

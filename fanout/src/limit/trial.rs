@@ -111,14 +111,14 @@ impl Trials {
         self.trial.is_some_and(|trial| trial.settling.is_some())
     }
 
-    /// Whether that time is over now; true once.
-    pub(super) fn has_settled(&mut self, now: Instant) -> bool {
+    /// Ends that time if it is over now, and says whether it did.
+    pub(super) fn settle(&mut self, now: Instant) -> bool {
         let Some(trial) = &mut self.trial else { return false };
-        let has_settled = trial.settling.is_some_and(|until| now >= until);
-        if has_settled {
+        let is_over = trial.settling.is_some_and(|until| now >= until);
+        if is_over {
             trial.settling = None;
         }
-        has_settled
+        is_over
     }
 
     /// Whether there are enough answers to decide the trial; `None` if there is no trial.
@@ -209,7 +209,7 @@ mod tests {
         let mut trials = Trials::default();
         let (before, tried) = descend(&mut trials, now);
         assert!(before <= 4_500.0 && tried < before / 3.0, "{before} {tried}");
-        assert!(trials.is_settling() && !trials.has_settled(now) && trials.has_settled(now + DRAIN));
+        assert!(trials.is_settling() && !trials.settle(now) && trials.settle(now + DRAIN));
         assert_eq!(trials.is_decided(refused(100, 9)), Some(false));
         assert_eq!(trials.is_decided(refused(210, 20)), Some(true));
         assert_eq!(trials.judge(now, tried, refused(210, 20)), Verdict::Unrelated { last_max_rate: 9_000.0 });

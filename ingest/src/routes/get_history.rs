@@ -35,7 +35,7 @@ impl<C: Clock, Q: Queue> SessionRoutes<C, Q> {
             }
         };
         let found = newest.len();
-        let fitting = newest.into_iter().take(limit).take_while(|logged| budget.takes(&logged.message));
+        let fitting = newest.into_iter().take(limit).take_while(|logged| budget.take(&logged.message));
         let mut messages: Vec<_> = fitting.collect();
         messages.reverse();
         let more = more || messages.len() < found;

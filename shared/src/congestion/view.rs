@@ -46,8 +46,8 @@ impl Congestion {
         Self { cuts: HashMap::new(), depth: None, depth_limit, looked_at: None }
     }
 
-    /// Whether a look is due. If it is, it counts as begun, and the next one is due [`LOOK_EVERY`] later.
-    pub fn is_look_due(&mut self, now: u64) -> bool {
+    /// Begins a look if one is due, and says whether. The next one is due [`LOOK_EVERY`] later.
+    pub fn begin_look(&mut self, now: u64) -> bool {
         let is_due = self.looked_at.is_none_or(|at| now.abs_diff(at) >= LOOK_EVERY);
         if is_due {
             self.looked_at = Some(now);
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn looks_are_due_every_three_seconds_also_when_a_clock_is_set_back() {
         let mut congestion = Congestion::new(0);
-        let due = [0, 1, 2_999, 3_000, 3_001, 6_000].map(|at| congestion.is_look_due(NOW + at));
+        let due = [0, 1, 2_999, 3_000, 3_001, 6_000].map(|at| congestion.begin_look(NOW + at));
         assert_eq!(due, [true, false, false, true, false, true]);
-        assert!(congestion.is_look_due(NOW - 100_000));
+        assert!(congestion.begin_look(NOW - 100_000));
     }
 }
