@@ -179,16 +179,8 @@ impl<C: Clock> Kept<C> {
 
     /// Puts a value, and again for a while when the table throttles.
     async fn put(&self, room: &RoomId, value: &StateValue, log_expires_at: u64) -> Result<Put, StoreError> {
-        let mut attempt = 0;
-        loop {
-            match self.table.put(room, value, log_expires_at, self.retention.as_secs()).await {
-                Err(StoreError::Throttled { .. }) if attempt + 1 < ATTEMPTS => {
-                    tokio::time::sleep(THROTTLED.delay(attempt)).await;
-                }
-                put => return put,
-            }
-            attempt += 1;
-        }
+        let put = async || self.table.put(room, value, log_expires_at, self.retention.as_secs()).await;
+        THROTTLED.repeat(ATTEMPTS, put, |put| put.as_ref().is_err_and(StoreError::is_throttled)).await
     }
 }
 

@@ -46,7 +46,7 @@ pub const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 
 /// The waits of a call that is throttled, and how often it is tried.
 const THROTTLED: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(8) };
-const ROUNDS: u32 = 5;
+const ATTEMPTS: u32 = 5;
 
 /// Connections of which the API's answer is remembered, so that each is asked about once, however many rooms it is in.
 const REMEMBERED: usize = 200_000;
@@ -245,21 +245,12 @@ impl<C: Clock> Sweep<C> {
     }
 
     async fn status(&self, connection: &ConnectionId) -> Result<ConnectionStatus, ApiError> {
-        let mut round = 0;
-        loop {
+        let ask = async || {
             self.pace.turn().await;
-            match (self.connections_api.status(connection).await, wait_after(round)) {
-                (Err(ApiError::Throttled(_)), Some(wait)) => sleep(wait).await,
-                (status, _) => return status,
-            }
-            round += 1;
-        }
+            self.connections_api.status(connection).await
+        };
+        THROTTLED.repeat(ATTEMPTS, ask, |status| matches!(status, Err(ApiError::Throttled(_)))).await
     }
-}
-
-/// How long a call waits that was throttled in a round, counted from 0; `None` after the last.
-fn wait_after(round: u32) -> Option<Duration> {
-    (round + 1 < ROUNDS).then(|| THROTTLED.delay(round))
 }
 
 /// Gives turns, evenly spread over time.
@@ -288,14 +279,6 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_throttled_call_is_made_five_times_and_waits_for_longer_each_time() {
-        let waits: Vec<_> = (0..8).map(wait_after).collect();
-        let longest = [1, 2, 4, 8].map(Duration::from_secs);
-        assert!(waits.iter().zip(longest).all(|(wait, longest)| wait.is_some_and(|wait| wait <= longest)), "{waits:?}");
-        assert_eq!(waits[4..], [None; 4]);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_as_far_apart_as_the_rate_says() {

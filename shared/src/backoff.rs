@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 /// Exponential backoff with full jitter: the wait is anywhere between nothing and a ceiling that doubles with each
 /// attempt. With full jitter those who were refused together do not come back together ("Exponential Backoff And
 /// Jitter", AWS Architecture Blog).
@@ -22,6 +24,20 @@ impl Backoff {
         self.ceiling(attempt).mul_f64(fastrand::f64())
     }
 
+    /// Makes a call, and makes it again after these waits as long as `again` says so of its outcome, `attempts` times at
+    /// the most. Returns the last outcome.
+    pub async fn repeat<T>(self, attempts: u32, call: impl AsyncFn() -> T, again: impl Fn(&T) -> bool) -> T {
+        let mut attempt = 0;
+        loop {
+            let outcome = call().await;
+            if attempt + 1 >= attempts || !again(&outcome) {
+                return outcome;
+            }
+            sleep(self.delay(attempt)).await;
+            attempt += 1;
+        }
+    }
+
     fn ceiling(self, attempt: u32) -> Duration {
         let factor = 2_u32.checked_pow(attempt).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
@@ -30,6 +46,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(300) };
@@ -41,6 +59,19 @@ mod tests {
         assert_eq!(BACKOFF.ceiling(u32::MAX), BACKOFF.cap);
         let long = Backoff { base: Duration::MAX, cap: Duration::from_secs(1) };
         assert_eq!(long.ceiling(40), long.cap);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_made_until_it_succeeds_and_only_so_often() {
+        let calls = Cell::new(0);
+        let call = async || {
+            calls.set(calls.get() + 1);
+            calls.get()
+        };
+        assert_eq!(BACKOFF.repeat(5, call, |outcome| *outcome < 3).await, 3);
+        assert_eq!(BACKOFF.repeat(5, call, |_| true).await, 8, "five more");
+        assert_eq!(BACKOFF.repeat(5, call, |_| false).await, 9);
+        assert_eq!(BACKOFF.repeat(0, call, |_| true).await, 10, "once at the least");
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
         let expires_at = self.clock.unix_seconds() + PROGRESS_SECONDS;
-        let saving = retry_throttled(|| self.log.table().save_progress(room, of, row, expires_at));
+        let saving = retry_throttled(async || self.log.table().save_progress(room, of, row, expires_at).await);
         Ok(invocation.deadline.finish(saving).await??)
     }
 
@@ -213,15 +213,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
 
 /// Writes a row beside a room's log, and again as long as the table throttles: the row is in the room's own partition,
 /// which throttles when the room is busy.
-async fn retry_throttled<F: Future<Output = Result<(), StoreError>>>(write: impl Fn() -> F) -> Result<(), StoreError> {
-    let mut attempt = 0;
-    loop {
-        match write().await {
-            Err(StoreError::Throttled { .. }) => tokio::time::sleep(THROTTLED.delay(attempt)).await,
-            written => return written,
-        }
-        attempt += 1;
-    }
+async fn retry_throttled(write: impl AsyncFn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    THROTTLED.repeat(u32::MAX, write, |written| written.as_ref().is_err_and(StoreError::is_throttled)).await
 }
 
 impl Work {

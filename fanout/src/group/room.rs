@@ -182,7 +182,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         invocation: &Invocation<'_>,
     ) -> Result<(), GroupError> {
         let Some(head) = head else { return Ok(()) };
-        let saving = retry_throttled(|| self.log.table().save_head(room, head));
+        let saving = retry_throttled(async || self.log.table().save_head(room, head).await);
         // The time after this phase is needed for writing progress down.
         Ok(invocation.deadline.drain(saving).await??)
     }

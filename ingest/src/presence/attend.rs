@@ -119,6 +119,6 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
 impl Attended {
     fn note(&mut self, error: &StoreError) {
         tracing::warn!(%error, "presence is left out of a sync");
-        self.throttled |= matches!(error, StoreError::Throttled { .. });
+        self.throttled |= error.is_throttled();
     }
 }

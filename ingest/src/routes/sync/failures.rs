@@ -13,7 +13,7 @@ impl Failures {
     /// Whether a table has throttled a call.
     #[must_use]
     pub(super) fn is_throttled(&self) -> bool {
-        matches!(self.worst, Some(StoreError::Throttled { .. }))
+        self.worst.as_ref().is_some_and(StoreError::is_throttled)
     }
 
     /// Logs why so many rooms were left out, if there is a reason.
@@ -29,7 +29,7 @@ impl Failures {
 impl Extend<StoreError> for Failures {
     fn extend<T: IntoIterator<Item = StoreError>>(&mut self, errors: T) {
         for error in errors {
-            if self.worst.is_none() || matches!(error, StoreError::Throttled { .. }) {
+            if self.worst.is_none() || error.is_throttled() {
                 self.worst = Some(error);
             }
         }
