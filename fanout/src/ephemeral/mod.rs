@@ -6,7 +6,7 @@
 //!
 //! | when | the message is |
 //! |---|---|
-//! | it is older than [`newest::OLDEST`], or becomes so before it is posted | dropped |
+//! | it is older than [`newest::STALE_AFTER`], or becomes so before it is posted | dropped |
 //! | its sender has a newer one with the same key | dropped |
 //! | its room's frame is full | dropped |
 //! | its room is large, which is where a frame costs most | dropped |

@@ -7,8 +7,8 @@ use shared::{Ephemeral, RoomId, json::FieldError, metrics::Metrics, queue::Recei
 
 use super::dropped::Dropped;
 
-/// The greatest age of a message that is posted, in milliseconds: a typing indicator is of no use later.
-pub const OLDEST: u64 = 5_000;
+/// The greatest age of a message that is posted, in milliseconds: an older typing indicator is of no use.
+pub const STALE_AFTER: u64 = 5_000;
 
 /// A room's messages, newest first, one of each sender and key. None has a later time than that at which the queue took
 /// it.
@@ -27,7 +27,7 @@ pub fn by_room(records: Vec<SqsMessage>, now: u64, metrics: &Metrics) -> Vec<Roo
     let mut broken = None;
     for record in records {
         match read(&record) {
-            Ok(message) if now > message.sent_at.saturating_add(OLDEST) => metrics.add(Dropped::Old.counter(), 1),
+            Ok(message) if now > message.sent_at.saturating_add(STALE_AFTER) => metrics.add(Dropped::Old.counter(), 1),
             Ok(message) => messages.push(message),
             Err(error) => {
                 metrics.add(Dropped::Broken.counter(), 1);
@@ -123,13 +123,13 @@ mod tests {
 
     #[test]
     fn what_is_older_than_five_seconds_is_dropped_by_either_clock() {
-        let old = NOW - OLDEST - 1;
+        let old = NOW - STALE_AFTER - 1;
         let records = vec![
             record(body("r", "a", None, old, 1), NOW),
             record(body("r", "b", None, NOW, 2), old),
             record(body("r", "c", None, NOW + 3_600_000, 3), old),
             record(json!({"roomId": "r", "data": 4}), old),
-            record(body("r", "d", None, NOW - OLDEST, 5), NOW - OLDEST),
+            record(body("r", "d", None, NOW - STALE_AFTER, 5), NOW - STALE_AFTER),
             record(body("r", "e", None, NOW + 3_600_000, 6), NOW),
             record(json!({"roomId": "r", "data": 7}), NOW),
         ];

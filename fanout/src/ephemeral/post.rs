@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     allowance::Allowance,
     dropped::Dropped,
-    newest::{OLDEST, RoomMessages},
+    newest::{RoomMessages, STALE_AFTER},
     refusals::Refusals,
 };
 use crate::{
@@ -113,7 +113,7 @@ impl<A: ConnectionsApi, C: Clock> Poster<A, C> {
         let _place = self.places.acquire().await;
         let now = self.clock.unix_micros();
         self.not_silent(now)?;
-        if now / 1_000 > frame.newest + OLDEST {
+        if now / 1_000 > frame.newest + STALE_AFTER {
             return Err(Dropped::Old);
         }
         metrics.add(EPHEMERAL_POSTS, 1);

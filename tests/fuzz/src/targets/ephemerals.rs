@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use aws_lambda_events::sqs::SqsMessage;
 use fanout::ephemeral::{
     dropped::Dropped,
-    newest::{OLDEST, by_room},
+    newest::{STALE_AFTER, by_room},
     post::Frame,
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(super) fn run(input: &[u8]) {
         }
     }
     assert_posted(&bodies, NOW);
-    assert_posted(&bodies, NOW - OLDEST - 1);
+    assert_posted(&bodies, NOW - STALE_AFTER - 1);
 }
 
 fn record(body: &str, queued_at: u64) -> SqsMessage {
@@ -56,7 +56,7 @@ pub(super) fn assert_posted(bodies: &[&str], queued_at: u64) {
     let messages = bodies.iter().filter_map(|body| Ephemeral::read(body, queued_at).ok());
     for message in messages {
         let sent_at = message.sent_at.min(queued_at);
-        if sent_at + OLDEST >= NOW {
+        if sent_at + STALE_AFTER >= NOW {
             let of = newest.entry((message.room.to_string(), message.from, message.key)).or_default();
             *of = sent_at.max(*of);
         }

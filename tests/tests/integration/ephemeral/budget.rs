@@ -7,7 +7,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use fanout::connections_api::SdkConnectionsApi;
 use fanout::ephemeral::EphemeralFunction;
 use fanout::ephemeral::dropped::Dropped;
-use fanout::ephemeral::newest::OLDEST;
+use fanout::ephemeral::newest::STALE_AFTER;
 use fanout::ephemeral::post::Poster;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
@@ -159,7 +159,7 @@ async fn what_has_grown_old_while_it_was_posted_is_posted_no_more() {
         while world.connections.record().posts == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        world.clock.advance(Duration::from_millis(OLDEST + 1));
+        world.clock.advance(Duration::from_millis(STALE_AFTER + 1));
         world.connections.release();
     };
     let (result, ()) = tokio::join!(world.serve_one("room"), grow_old);
