@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, time::Duration};
 
 use shared::{
     config::{ConfigError, Settings},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::connections::ROOM_INDEX,
 };
 

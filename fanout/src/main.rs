@@ -19,7 +19,7 @@ use shared::{
     clock::SystemClock,
     config::Settings,
     queue::sqs::SqsQueue,
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     start::{self, StartError},
     store::{congestion::CongestionTable, connections::ConnectionTable, log::LogTable, state::StateTable},
     telemetry,

@@ -19,7 +19,7 @@ use shared::{
         names::{STATE_REAPPLIED, STATE_SUPERSEDED, STATE_WRITES},
     },
     order::greatest,
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::{
         StoreError,
         log::LogTable,

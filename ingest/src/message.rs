@@ -90,7 +90,7 @@ mod tests {
     use aws_config::{BehaviorVersion, SdkConfig};
     use lambda_runtime::Context;
     use serde_json::{Value, json};
-    use shared::{Ephemeral, Message, clock::SystemClock, queue::QueueError, rooms::RoomPatterns};
+    use shared::{Ephemeral, Message, clock::SystemClock, queue::QueueError, room_pattern::RoomPatterns};
 
     use super::*;
     use crate::{admission::tests::blind, ephemeral::Ephemerals, shares::EphemeralShares};

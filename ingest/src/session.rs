@@ -12,7 +12,7 @@ use shared::{
     frame::server::Reply,
     metrics::Metrics,
     queue::{Queue, sqs::SqsQueue},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::state::StateTable,
 };
 

@@ -20,7 +20,7 @@ use shared::{
     frame::server::{StateEntry, StatePage, StateRemoval},
     json,
     limits::STATE_REPLY_BYTES,
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::{
         StoreError,
         log::{LogEntry, LogTable},

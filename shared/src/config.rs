@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{limits::TTL_SECONDS, rooms::RoomPatterns, telemetry::LOG_LEVEL};
+use crate::{limits::TTL_SECONDS, room_pattern::RoomPatterns, telemetry::LOG_LEVEL};
 
 /// Every variable that is missing or wrong.
 #[derive(Debug, PartialEq, Eq)]

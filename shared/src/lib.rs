@@ -20,7 +20,7 @@ pub mod presence;
 pub mod queue;
 pub mod rights;
 pub mod room;
-pub mod rooms;
+pub mod room_pattern;
 pub mod start;
 pub mod store;
 pub mod subject;

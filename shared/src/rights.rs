@@ -11,7 +11,7 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
-use crate::{json::Text, room::RoomId, rooms::RoomPattern, subject::Subject};
+use crate::{json::Text, room::RoomId, room_pattern::RoomPattern, subject::Subject};
 
 /// What one may do in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,7 +14,7 @@ use shared::{
     backoff::Backoff,
     clock::Clock,
     limits::CLOCK_SKEW_MS,
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::{
         StoreError,
         log::{Append, Fence, Layout, LogEntry, LogHead, LogTable, LogTableError},

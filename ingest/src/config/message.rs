@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use shared::{
     config::{ConfigError, Settings},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
 };
 
 use super::{PER_SECOND, queue_depth_limit};

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use shared::{
     config::{ConfigError, Settings},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
 };
 
 use super::{PER_SECOND, presence};

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use shared::{
     RoomId,
     config::{ConfigError, Settings},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::connections::ROOM_INDEX,
 };
 

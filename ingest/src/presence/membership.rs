@@ -8,7 +8,7 @@ use shared::{
     metrics::Metrics,
     presence::Listing,
     queue::Queue,
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::{
         StoreError,
         connections::{ConnectionTable, Joining, KnownRow, Membership},

@@ -8,7 +8,7 @@ use shared::{
     metrics::{Metrics, names::ACCEPTED},
     queue::{Sink, ephemeral::EphemeralSink},
     rights::Right,
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     trace::TraceHeader,
 };
 

@@ -10,7 +10,7 @@ use shared::{
     RoomId,
     clock::{Clock, SystemClock},
     presence::{ListedMember, MemberData},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::{
         connections::{ALL_SLOTS, ConnectionTable},
         presence::PresenceTable,

@@ -16,7 +16,7 @@ use shared::{
     message::draft::{Origin, ProducerDraft},
     order::Rank,
     queue::{Queue, Record, sqs::SqsQueue},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::{log::LogTable, state::StateTable},
 };
 

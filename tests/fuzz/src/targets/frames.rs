@@ -25,7 +25,7 @@ use shared::{
     limits::{MAX_POST_BYTES, NAME_CHARS},
     metrics::Metrics,
     queue::{QueueError, Sink, ephemeral::EphemeralSink},
-    rooms::RoomPatterns,
+    room_pattern::RoomPatterns,
     store::StoreError,
     trace::TraceHeader,
 };

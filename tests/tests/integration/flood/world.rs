@@ -26,7 +26,7 @@ use shared::congestion::law::{GroupRow, PATIENCE, Sight, judge};
 use shared::metrics::Metrics;
 use shared::queue::ephemeral::EphemeralQueue;
 use shared::queue::{QueueError, Sink};
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::StoreError;
 use shared::trace::TraceHeader;
 use testkit::aws_sdk::sdk_config;

@@ -14,7 +14,7 @@ use ingest::tables::Tables;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
 use shared::metrics::Metrics;
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::{
     connections::ConnectionTable, log::LogTable, presence::PresenceTable, state::StateTable, subjects::SubjectTable,
 };

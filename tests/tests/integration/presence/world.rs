@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::ConnectionId;
 use shared::clock::Clock;
 use shared::queue::Record;
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use testkit::clock::TestClock;
 use testkit::delayed_queue::DelayedQueue;
 use testkit::dynamodb::{DynamoDb, Lagging};

@@ -17,7 +17,7 @@ use fanout::state::StateWriter;
 use serde_json::value::RawValue;
 use shared::clock::Clock;
 use shared::metrics::Metrics;
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::log::Layout;
 use shared::store::state::StateTable;
 use shared::{LoggedMessage, Message, RoomId};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
 use serde_json::{Value, json};
-use shared::{RoomId, clock::SystemClock, rooms::RoomPatterns, store::presence::PresenceTable};
+use shared::{RoomId, clock::SystemClock, room_pattern::RoomPatterns, store::presence::PresenceTable};
 
 use super::ground::{Ground, eventually};
 use crate::{failure::Failure, stack::Stack};

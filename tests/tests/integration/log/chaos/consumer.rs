@@ -17,7 +17,7 @@ use fastrand::Rng;
 use lambda_runtime::{Context, LambdaEvent};
 use shared::ConnectionId;
 use shared::metrics::Metrics;
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::{congestion::CongestionTable, connections::ConnectionTable, state::StateTable};
 use testkit::aws_sdk;
 use testkit::clock::TestClock;

@@ -18,7 +18,7 @@ use shared::clock::Clock;
 use shared::metrics::Metrics;
 use shared::order::Rank;
 use shared::queue::ephemeral::EphemeralQueue;
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::congestion::CongestionTable;
 use testkit::clock::TestClock;
 use testkit::connections_server::{ConnectionsServer, Script, Scripted};

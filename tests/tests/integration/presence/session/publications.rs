@@ -15,7 +15,7 @@ use shared::clock::Clock;
 use shared::metrics::Metrics;
 use shared::queue::QueueError;
 use shared::queue::eventbridge::BusEvent;
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::{connections::ConnectionTable, presence::PresenceTable};
 use testkit::clock::TestClock;
 use testkit::delayed_queue::DelayedQueue;

@@ -19,7 +19,7 @@ use shared::limits::MAX_MESSAGE_BYTES;
 use shared::metrics::Metrics;
 use shared::metrics::names::{TICKS_LOST, TICKS_SENT};
 use shared::queue::{Queue, QueueError, Record};
-use shared::rooms::RoomPatterns;
+use shared::room_pattern::RoomPatterns;
 use shared::store::{connections::ConnectionTable, log::LogTable, presence::PresenceTable, subjects::SubjectTable};
 use testkit::aws_endpoint::{Fault, Hold, Rule};
 use testkit::clock::TestClock;
