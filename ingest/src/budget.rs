@@ -6,12 +6,12 @@ use shared::{
     limits::{FRAME_BYTES, MAX_MESSAGE_BYTES, MAX_POST_BYTES, ROOM_ID_CHARS, SYNC_ROOMS},
 };
 
-/// Bytes that a reply keeps for what is around its rooms: type, `requestId`, times, braces.
-const ENVELOPE: usize = 1024;
+/// Bytes that a reply keeps for what is around its rooms or entries: type, `requestId`, times, braces.
+pub const ENVELOPE: usize = 1024;
 
 /// Bytes that a reply keeps for each room, besides its name:
 /// `"":{"seq":9007199254740991,"messages":[],"more":false,"truncated":false},`.
-const ROOM_ENVELOPE: usize = 80;
+pub const ROOM_ENVELOPE: usize = 80;
 
 /// Bytes that a reply keeps for each room that was renewed, besides its name once more: `"",`.
 pub const RENEWED_ENVELOPE: usize = 3;

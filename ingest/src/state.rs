@@ -28,7 +28,7 @@ use shared::{
     },
 };
 
-use crate::catch_up::Head;
+use crate::{budget::ENVELOPE, catch_up::Head};
 
 /// How long a snapshot is kept, in milliseconds.
 const KEPT_MILLIS: u64 = 1_000;
@@ -45,9 +45,6 @@ const LOG_ROWS: u32 = 250;
 /// Reads of state for one reply, at the most. If thousands of keys have no value any more, the client asks for further
 /// pages.
 const READS: usize = 4;
-
-/// Bytes that a `state` reply keeps for what is around its entries.
-const ENVELOPE: usize = 1024;
 
 /// The state of the rooms that keep state.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use shared::{
 };
 
 use super::membership::Presence;
-use crate::budget::ReplyBudget;
+use crate::budget::{ENVELOPE, ROOM_ENVELOPE, ReplyBudget};
 
 /// Bytes that are kept for what is around a list: `"presence":{"id":…,"rev":…,"count":…,"members":[],"next":…},` with
 /// two subjects in it.
@@ -25,7 +25,7 @@ const AROUND: usize = 160 + 2 * NEXT;
 
 /// Bytes of members in a `members` reply, as many as a page of state may have. With smaller pages the row, which is
 /// always read whole, would be read more often for one list.
-const PAGE_BYTES: usize = STATE_REPLY_BYTES - AROUND - 1024;
+const PAGE_BYTES: usize = STATE_REPLY_BYTES - AROUND - ENVELOPE;
 
 /// Bytes of the longest subject in JSON, if all of it must be escaped.
 const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
@@ -33,7 +33,8 @@ const NEXT: usize = 2 + 6 * SUBJECT_BYTES;
 // Beside the largest message there is room for the joining member and for another one, so that every page has a further
 // member.
 const _: () = assert!(
-    AROUND + 2 * (PRESENCE_DATA_BYTES + NEXT + 32) + MAX_MESSAGE_BYTES + 1024 + ROOM_ID_CHARS + 80 < MAX_POST_BYTES,
+    AROUND + 2 * (PRESENCE_DATA_BYTES + NEXT + 32) + MAX_MESSAGE_BYTES + ENVELOPE + ROOM_ID_CHARS + ROOM_ENVELOPE
+        < MAX_POST_BYTES,
     "no list fits beside the largest message"
 );
 
