@@ -75,8 +75,8 @@ impl<C: Clock> Heads<C> {
         match log.heads(&unknown).await {
             Ok(read) => {
                 if !read.unread.is_empty() {
-                    let source = format!("{} rows were not processed", read.unread.len()).into();
-                    known.error = Some(StoreError::Throttled { operation: "BatchGetItem of logs' heads", source });
+                    let left = format!("{} rows were not processed", read.unread.len());
+                    known.error = Some(StoreError::throttled("BatchGetItem of logs' heads", left));
                 }
                 for room in unknown.into_iter().filter(|room| !read.unread.contains(room)) {
                     let head = read.found.get(&room).copied();

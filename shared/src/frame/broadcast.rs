@@ -1,4 +1,4 @@
-//! `messages`, the only broadcast frame. It is put together from parts that are encoded once.
+//! `messages`, the frame in which logged messages are posted. It is put together from parts that are encoded once.
 
 use std::{
     io::{self, Write},

@@ -67,8 +67,9 @@ pub trait Queue {
     /// A dead letter (a record with a reason) is always small enough: its reason is cut, and its body if need be.
     fn send(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
-    /// Sends records as [`Self::send`] does, but for their order, which does not matter: a call holds as many of a
-    /// group as fit, in their order, and none is kept back because another failed.
+    /// Sends records as [`Self::send`] does, but for their order, which does not matter: a call may hold as many of a
+    /// group as fit, in their order, and none need be kept back because another failed. By default the order is kept all
+    /// the same.
     fn send_unordered(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>> {
         self.send(records)
     }

@@ -41,7 +41,8 @@ impl StoreError {
         matches!(self, Self::Throttled { .. })
     }
 
-    pub(super) fn throttled(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    /// A call for which the table had no room, or not for all of it.
+    pub fn throttled(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Throttled { operation, source: source.into() }
     }
 
