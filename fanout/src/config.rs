@@ -128,7 +128,7 @@ impl FanoutConfig {
                 timeout: post_timeout(&mut settings),
                 max_attempts: u32::try_from(settings.integer("FANOUT_MAX_ATTEMPTS", 1..=10, 4)).unwrap_or(4),
                 deadline_reserve: deadline_reserve(&mut settings),
-                gone_grace: settings.millis("GONE_GRACE_MS", 0..=600_000, 10_000),
+                gone_grace: settings.gone_grace(),
             },
         };
         settings.finish(config)

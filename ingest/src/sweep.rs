@@ -56,8 +56,8 @@ const REMEMBERED: usize = 200_000;
 pub struct SweepSettings {
     /// Calls of the @connections API per second, which count against the same quota as broadcasts.
     pub per_second: NonZeroU32,
-    /// The age up to which rows stay, in milliseconds: a handshake that is still under way is answered with 410.
-    pub gone_grace_ms: u64,
+    /// The age up to which rows stay: a handshake that is still under way is answered with 410.
+    pub gone_grace: Duration,
     /// The time between the two 410s: [`CONFIRM_AFTER`] but in tests.
     pub confirm_after: Duration,
     /// `PRESENCE_LEASE_SECONDS`: in a room with living members, one of them has had the members looked at within this
@@ -168,7 +168,7 @@ impl<C: Clock> Sweep<C> {
         for row in page.rows {
             if row.expires_at + EXPIRED_SINCE <= now / 1_000 {
                 self.remove(&row, &mut swept.expired, &mut swept.renewed).await?;
-            } else if row.joined_at.saturating_add(self.settings.gone_grace_ms) > now {
+            } else if Duration::from_millis(now.saturating_sub(row.joined_at)) < self.settings.gone_grace {
                 swept.young += 1;
             } else {
                 candidates.push(row);

@@ -121,6 +121,12 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         self.integer("RETENTION_SECONDS", 60..=315_360_000, 86_400)
     }
 
+    /// `GONE_GRACE_MS`: rows younger than this are not deleted on 410, since a handshake still under way answers 410
+    /// too.
+    pub fn gone_grace(&mut self) -> Duration {
+        self.millis("GONE_GRACE_MS", 0..=600_000, 10_000)
+    }
+
     /// Room patterns with commas between them; none if the variable is unset.
     pub fn rooms(&mut self, name: &'static str) -> RoomPatterns {
         let patterns = RoomPatterns::parse(&self.text(name).unwrap_or_default());

@@ -36,7 +36,7 @@ impl SweeperConfig {
             connections_endpoint: settings.url("CONNECTIONS_ENDPOINT"),
             settings: SweepSettings {
                 per_second: u32::try_from(per_second).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
-                gone_grace_ms: settings.integer("GONE_GRACE_MS", 0..=600_000, 10_000),
+                gone_grace: settings.gone_grace(),
                 confirm_after: CONFIRM_AFTER,
                 lease_seconds: rooms.lease_seconds,
                 is_dry: false,

@@ -28,7 +28,7 @@ use testkit::fifo_queue::FifoQueue;
 
 const SETTINGS: SweepSettings = SweepSettings {
     per_second: NonZeroU32::new(100_000).unwrap(),
-    gone_grace_ms: 10_000,
+    gone_grace: Duration::from_secs(10),
     // No connection here has just been opened, so a 410 can be confirmed at once.
     confirm_after: Duration::ZERO,
     lease_seconds: 1_200,

@@ -6,6 +6,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use aws_sdk_dynamodb::Client as DynamoDb;
@@ -61,7 +62,7 @@ pub async fn run(options: Options, stack: &Stack, output: &Output) -> Result<Exi
     let parameter = |name: &str| stack.parameters.get(name).and_then(|value| value.parse().ok());
     let settings = SweepSettings {
         per_second: NonZeroU32::new(options.per_second).unwrap_or(NonZeroU32::MIN),
-        gone_grace_ms: parameter("GoneGraceMs").unwrap_or(10_000),
+        gone_grace: Duration::from_millis(parameter("GoneGraceMs").unwrap_or(10_000)),
         confirm_after: CONFIRM_AFTER,
         lease_seconds: parameter("PresenceLeaseSeconds").unwrap_or(1_200),
         is_dry: options.dry_run,

@@ -32,7 +32,7 @@ impl World {
         let client = aws_sdk_dynamodb::Client::new(&sdk);
         let settings = SweepSettings {
             per_second: NonZeroU32::new(100_000).unwrap(),
-            gone_grace_ms: 10_000,
+            gone_grace: Duration::from_secs(10),
             confirm_after: Duration::ZERO,
             lease_seconds: LEASE / 1_000,
             is_dry: false,
