@@ -23,10 +23,7 @@ use crate::{
     deadline::Deadline,
     event::{Caller, EventError, Frame, SocketEvent},
     heads::Heads,
-    presence::{
-        membership::{Presence, PresenceRooms},
-        tick::Ticks,
-    },
+    presence::{membership::Presence, rooms::PresenceRooms, tick::Ticks},
     request::{Inbound, RefusalReason, Request},
     response::{Response, RouteError},
     routes::SessionRoutes,

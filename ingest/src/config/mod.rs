@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use shared::config::Settings;
 
-use crate::presence::membership::PresenceRooms;
+use crate::presence::rooms::PresenceRooms;
 
 mod authorizer;
 mod message;
@@ -19,9 +19,6 @@ pub use relay::RelayConfig;
 pub use session::{SessionConfig, SessionLimits, StateConfig};
 pub use sweeper::SweeperConfig;
 
-/// How long a connection counts as present without a sync, in seconds: no longer than a row lasts.
-pub(crate) const LEASE_SECONDS: RangeInclusive<u64> = 60..=7_200;
-
 /// The range of a share of messages or requests, per second; 0 is no limit.
 const PER_SECOND: RangeInclusive<u64> = 0..=1_000_000;
 
@@ -31,11 +28,7 @@ fn queue_depth_limit<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) 
 
 /// The rooms that have presence, and the queue of ticks, if there are any.
 fn presence<L: Fn(&str) -> Option<String>>(settings: &mut Settings<L>) -> (PresenceRooms, Option<String>) {
-    let rooms = PresenceRooms {
-        listed: settings.rooms("PRESENCE_ROOMS"),
-        lifecycle: settings.rooms("LIFECYCLE_ROOMS"),
-        lease_seconds: settings.integer("PRESENCE_LEASE_SECONDS", LEASE_SECONDS, 1_200),
-    };
+    let rooms = PresenceRooms::read(settings);
     let queue_url = (!rooms.are_none()).then(|| settings.url("PRESENCE_QUEUE_URL"));
     (rooms, queue_url)
 }

@@ -8,7 +8,7 @@ use shared::{
 };
 
 use super::{PER_SECOND, presence};
-use crate::presence::membership::PresenceRooms;
+use crate::presence::rooms::PresenceRooms;
 
 /// Seconds between two syncs of a room at the most: API Gateway closes a connection that is idle for ten minutes.
 const SYNC_SECONDS: u64 = 540;

@@ -5,11 +5,10 @@ use std::ops::RangeInclusive;
 use shared::{
     RoomId,
     config::{ConfigError, Settings},
-    room_pattern::RoomPatterns,
     store::connections::ROOM_INDEX,
 };
 
-use crate::config::LEASE_SECONDS;
+use super::rooms::PresenceRooms;
 
 /// The range of `PRESENCE_POSTS_PER_SECOND`.
 const POSTS_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000;
@@ -36,14 +35,10 @@ pub struct PresenceConfig {
 /// The rooms that have presence or lifecycle events, and how often they are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceSettings {
-    /// `PRESENCE_ROOMS`: rooms whose connections are told of their members.
-    pub rooms: RoomPatterns,
-    /// `LIFECYCLE_ROOMS`: rooms that have lifecycle events.
-    pub lifecycle_rooms: RoomPatterns,
+    /// The rooms, and how long a member counts as present without a sync.
+    pub rooms: PresenceRooms,
     /// `LIFECYCLE_EVENTS`: what those events tell of.
     pub events: EventKinds,
-    /// `PRESENCE_LEASE_SECONDS`: how long a member counts as present without a sync, in milliseconds.
-    pub lease_ms: u64,
     /// `PRESENCE_DELAY_SECONDS`: the delay of the queue of ticks, in milliseconds.
     pub delay_ms: u64,
     /// `PRESENCE_POSTS_PER_SECOND`: posts that all publications together may cause, per second.
@@ -74,10 +69,10 @@ impl PresenceSettings {
     /// What is kept of a room.
     #[must_use]
     pub fn kept(&self, room: &RoomId) -> Kept {
-        let has_events = self.lifecycle_rooms.matches(room);
+        let has_events = self.rooms.lifecycle.matches(room);
         let EventKinds { room: of_room, member } = self.events;
         let events = EventKinds { room: of_room && has_events, member: member && has_events };
-        Kept { presence: self.rooms.matches(room), events }
+        Kept { presence: self.rooms.listed.matches(room), events }
     }
 }
 
@@ -95,8 +90,8 @@ impl PresenceConfig {
     /// # Errors
     /// When any variable is missing or wrong.
     pub fn read<L: Fn(&str) -> Option<String>>(mut settings: Settings<L>) -> Result<Self, ConfigError> {
-        let (rooms, lifecycle_rooms) = (settings.rooms("PRESENCE_ROOMS"), settings.rooms("LIFECYCLE_ROOMS"));
-        let event_bus = if lifecycle_rooms.is_empty() {
+        let rooms = PresenceRooms::read(&mut settings);
+        let event_bus = if rooms.lifecycle.is_empty() {
             settings.or("EVENT_BUS_NAME", "default")
         } else {
             settings.required("EVENT_BUS_NAME")
@@ -109,9 +104,7 @@ impl PresenceConfig {
             event_bus,
             settings: PresenceSettings {
                 rooms,
-                lifecycle_rooms,
                 events: event_kinds(&mut settings),
-                lease_ms: settings.integer("PRESENCE_LEASE_SECONDS", LEASE_SECONDS, 1_200) * 1_000,
                 delay_ms: settings.integer("PRESENCE_DELAY_SECONDS", 3..=60, 3) * 1_000,
                 posts_per_second: settings.integer("PRESENCE_POSTS_PER_SECOND", POSTS_PER_SECOND, 500),
                 list_max: usize::try_from(settings.integer("PRESENCE_LIST_MAX", 0..=1_000, 500)).unwrap_or_default(),
@@ -154,11 +147,10 @@ mod tests {
     fn defaults_are_those_of_the_documentation() {
         let config = read(&[]).unwrap();
         assert_eq!(config.room_index, "roomId-index");
-        let PresenceSettings { rooms, lifecycle_rooms, events, lease_ms, delay_ms, posts_per_second, list_max } =
-            config.settings;
-        assert!(rooms.is_empty() && lifecycle_rooms.is_empty(), "the template says which");
+        let PresenceSettings { rooms, events, delay_ms, posts_per_second, list_max } = config.settings;
+        assert!(rooms.are_none(), "the template says which");
         assert_eq!(events, EventKinds { room: true, member: false });
-        assert_eq!((lease_ms, delay_ms, posts_per_second, list_max), (1_200_000, 3_000, 500, 500));
+        assert_eq!((rooms.lease_seconds, delay_ms, posts_per_second, list_max), (1_200, 3_000, 500, 500));
     }
 
     #[test]

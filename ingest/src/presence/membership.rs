@@ -8,7 +8,6 @@ use shared::{
     metrics::Metrics,
     presence::Listing,
     queue::Queue,
-    room_pattern::RoomPatterns,
     store::{
         StoreError,
         connections::{ConnectionTable, Joining, KnownRow, Membership},
@@ -16,33 +15,8 @@ use shared::{
     },
 };
 
-use super::{recent::Recent, tick::Ticks};
+use super::{recent::Recent, rooms::PresenceRooms, tick::Ticks};
 use crate::{event::Caller, tables::Tables};
-
-/// The rooms that have presence or lifecycle events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PresenceRooms {
-    /// `PRESENCE_ROOMS`: those whose members see each other, if they want to be seen.
-    pub listed: RoomPatterns,
-    /// `LIFECYCLE_ROOMS`: those of which events tell backends. Every connection in them counts as present.
-    pub lifecycle: RoomPatterns,
-    /// `PRESENCE_LEASE_SECONDS`: how long a connection is present without a sync.
-    pub lease_seconds: u64,
-}
-
-impl PresenceRooms {
-    /// Whether there are none.
-    #[must_use]
-    pub fn are_none(&self) -> bool {
-        self.listed.is_empty() && self.lifecycle.is_empty()
-    }
-
-    /// Whether a room is one of them.
-    #[must_use]
-    pub fn include(&self, room: &RoomId) -> bool {
-        self.listed.matches(room) || self.lifecycle.matches(room)
-    }
-}
 
 /// The result of renewing a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

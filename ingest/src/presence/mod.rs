@@ -4,6 +4,8 @@
 //! rows, and publishes the difference from before. So whatever was lost on the way to one publication is made good by
 //! the next.
 //!
+//! Which rooms have it, [`rooms`] says.
+//!
 //! | module | what it does in `session` |
 //! |---|---|
 //! | [`membership`] | puts, renews, deletes the rows of those who are present |
@@ -35,6 +37,7 @@ pub mod membership;
 pub mod pace;
 pub mod publish;
 pub mod recent;
+pub mod rooms;
 pub mod row;
 pub mod tick;
 pub mod ticks;

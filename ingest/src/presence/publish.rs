@@ -211,7 +211,7 @@ impl<Q: Queue, B: Bus, C: Clock> PresenceFunction<Q, B, C> {
     /// now and then.
     async fn note_look(&self, room: &RoomId, row: &PresenceRow, kept: Kept, now: u64) -> Result<(), StoreError> {
         let is_large = row.members.is_none() || row.everybody > self.settings.list_max as u64;
-        let is_old = row.read_at + self.settings.lease_ms / 4 <= now;
+        let is_old = row.read_at + self.settings.rooms.lease_seconds * 250 <= now;
         if !is_large && !is_old {
             return Ok(());
         }

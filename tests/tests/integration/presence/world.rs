@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ingest::presence::config::{EventKinds, PresenceSettings};
+use ingest::presence::rooms::PresenceRooms;
 use serde_json::{Value, json};
 use shared::ConnectionId;
 use shared::clock::Clock;
@@ -112,10 +113,12 @@ impl World {
         let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
         let patterns = |text: &str| RoomPatterns::parse(text).unwrap();
         let settings = PresenceSettings {
-            rooms: patterns("p*,b*"),
-            lifecycle_rooms: patterns("e*,b*"),
+            rooms: PresenceRooms {
+                listed: patterns("p*,b*"),
+                lifecycle: patterns("e*,b*"),
+                lease_seconds: LEASE / 1_000,
+            },
             events: EventKinds { room: true, member: true },
-            lease_ms: LEASE,
             delay_ms: DELAY,
             posts_per_second,
             list_max,

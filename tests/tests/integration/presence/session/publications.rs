@@ -9,6 +9,7 @@ use ingest::presence::config::{EventKinds, PresenceSettings};
 use ingest::presence::environment::PresenceFunction;
 use ingest::presence::events::Bus;
 use ingest::presence::pace::Budget;
+use ingest::presence::rooms::PresenceRooms;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::clock::Clock;
@@ -51,10 +52,12 @@ impl Publisher {
     fn new(dynamodb: &DynamoDb, clock: &TestClock) -> Self {
         let (client, queue) = (client(dynamodb), || DelayedQueue::new(clock, 0, 90_000));
         let settings = PresenceSettings {
-            rooms: RoomPatterns::parse("chat:*").unwrap(),
-            lifecycle_rooms: RoomPatterns::parse("").unwrap(),
+            rooms: PresenceRooms {
+                listed: RoomPatterns::parse("chat:*").unwrap(),
+                lifecycle: RoomPatterns::default(),
+                lease_seconds: 7_200,
+            },
             events: EventKinds { room: true, member: false },
-            lease_ms: 7_200_000,
             delay_ms: DELAY * 1_000,
             posts_per_second: 500,
             list_max: 500,

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use futures::future::join;
 use ingest::beat::Beat;
 use ingest::config::SessionLimits;
-use ingest::presence::membership::PresenceRooms;
+use ingest::presence::rooms::PresenceRooms;
 use ingest::session::SessionFunction;
 use ingest::tables::Tables;
 use serde_json::{Value, json};
