@@ -25,6 +25,36 @@ struct Delivery<'a> {
     most_attempts: u32,
 }
 
+/// The posts of one frame to one connection so far.
+struct Posts {
+    made: u32,
+    /// One before the last was answered 410.
+    was_gone: bool,
+    /// The start of the first that was answered 429.
+    refused_since: Option<Instant>,
+    /// See [`Tries::unreachable`].
+    unreachable: u32,
+    /// Posts of the whole broadcast that had been answered when the last one ended.
+    answered: u64,
+}
+
+impl Posts {
+    fn none(under_way: &UnderWay<'_>) -> Self {
+        Self { made: 0, was_gone: false, refused_since: None, unreachable: 0, answered: under_way.answered.get() }
+    }
+
+    fn note(&mut self, outcome: Outcome, started: Instant, under_way: &UnderWay<'_>) {
+        self.made += 1;
+        if outcome.is_throttled() {
+            self.refused_since.get_or_insert(started);
+        }
+        let answered = under_way.answered.get();
+        let is_anybody_there = answered > std::mem::replace(&mut self.answered, answered);
+        self.unreachable =
+            if is_anybody_there { 0 } else { self.unreachable + u32::from(outcome == Outcome::Unreachable) };
+    }
+}
+
 /// The end of one frame's attempts.
 enum FrameEnd {
     /// The connection has it.
@@ -71,52 +101,24 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         Ok(())
     }
 
+    /// Posts a frame until the connection has it, or gets no more.
     async fn post_frame<'a>(
         &'a self,
         delivery: &Delivery<'a>,
         frame: &EncodedFrame,
         permit: &mut Option<Permit<'a>>,
     ) -> Result<FrameEnd, Interruption> {
-        let Delivery { under_way, member, .. } = delivery;
-        let mut attempt = 1;
-        let mut was_gone = false;
-        let mut refused_since = None;
-        let mut answered = under_way.answered.get();
-        let mut unreachable = 0;
+        let under_way = delivery.under_way;
+        let mut posts = Posts::none(under_way);
         loop {
             // A permit is held for the post alone: a slow client that waits for its retry holds nothing.
             let permit = match permit.take() {
                 Some(permit) => permit,
                 None => under_way.turns.acquire(Order::Next).await,
             };
-            let started = permit.started();
             under_way.open.borrow_mut().set_failing(delivery.ticket, false);
-            let outcome = self.api.post(&member.connection, frame).await;
-            permit.record(outcome, attempt);
-            under_way.answered.set(under_way.answered.get() + u64::from(outcome.is_answer()));
-            let is_anybody_there =
-                under_way.answered.get() > std::mem::replace(&mut answered, under_way.answered.get());
-            unreachable = if is_anybody_there { 0 } else { unreachable + u32::from(outcome == Outcome::Unreachable) };
-            if outcome.is_throttled() {
-                refused_since = refused_since.or(Some(started));
-            }
-            self.retries.deposit();
-            under_way.count(|stats| {
-                stats.posts += 1;
-                stats.retries += u64::from(attempt > 1);
-                stats.throttled += u64::from(outcome.is_throttled());
-                stats.too_large += u64::from(outcome == Outcome::TooLarge);
-                stats.revived += u64::from(was_gone && outcome == Outcome::Delivered);
-            });
-            let next = outcome.next_step(Tries {
-                attempt,
-                was_gone,
-                unreachable,
-                most_failing: delivery.most_attempts,
-                most_throttled: self.limiter.max_attempts(self.config.max_attempts),
-                most_unreachable: self.config.max_attempts,
-            });
-            let pause = match next {
+            let outcome = self.post_once(delivery, frame, permit, &mut posts).await;
+            let pause = match outcome.next_step(self.tries(delivery, &posts)) {
                 NextStep::GoOn => return Ok(FrameEnd::Delivered),
                 NextStep::LeaveOut => return Ok(FrameEnd::TooLarge),
                 NextStep::Remove => {
@@ -125,24 +127,56 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                 }
                 NextStep::StopMisconfigured(error) => return Err(error.into()),
                 NextStep::StopUnreachable => return Err(Interruption::Unreachable),
-                NextStep::Retry => Some(retry_delay(attempt)),
-                NextStep::RetryWithinBudget => self.retries.withdraw().then(|| retry_delay(attempt)),
-                NextStep::RetryAfter(retry_after) => retry_delay_after(attempt, retry_after),
-                NextStep::ConfirmGone => {
-                    was_gone = true;
-                    // The wait is spread, so that connections that left together are not all asked again at the same
-                    // moment.
-                    Some(CONFIRM_AFTER + CONFIRM_AFTER.mul_f64(0.25 * fastrand::f64()))
-                }
+                NextStep::Retry => Some(retry_delay(posts.made)),
+                NextStep::RetryWithinBudget => self.retries.withdraw().then(|| retry_delay(posts.made)),
+                NextStep::RetryAfter(retry_after) => retry_delay_after(posts.made, retry_after),
+                // The wait is spread, so that connections that left together are not all asked again at the same moment.
+                NextStep::ConfirmGone => Some(CONFIRM_AFTER + CONFIRM_AFTER.mul_f64(0.25 * fastrand::f64())),
                 NextStep::Miss => None,
             };
             let Some(pause) = pause else {
-                self.miss(delivery, refused_since.filter(|_| outcome.is_throttled()));
+                self.miss(delivery, posts.refused_since.filter(|_| outcome.is_throttled()));
                 return Ok(FrameEnd::Over);
             };
+            posts.was_gone |= outcome == Outcome::Gone;
             under_way.open.borrow_mut().set_failing(delivery.ticket, outcome.is_failure_of_its_own());
             tokio::time::sleep(pause).await;
-            attempt += 1;
+        }
+    }
+
+    /// Posts a frame once, and learns from the outcome.
+    async fn post_once(
+        &self,
+        delivery: &Delivery<'_>,
+        frame: &EncodedFrame,
+        permit: Permit<'_>,
+        posts: &mut Posts,
+    ) -> Outcome {
+        let Delivery { under_way, member, .. } = delivery;
+        let started = permit.started();
+        let outcome = self.api.post(&member.connection, frame).await;
+        under_way.answered.set(under_way.answered.get() + u64::from(outcome.is_answer()));
+        posts.note(outcome, started, under_way);
+        permit.record(outcome, posts.made);
+        self.retries.deposit();
+        under_way.count(|stats| {
+            stats.posts += 1;
+            stats.retries += u64::from(posts.made > 1);
+            stats.throttled += u64::from(outcome.is_throttled());
+            stats.too_large += u64::from(outcome == Outcome::TooLarge);
+            stats.revived += u64::from(posts.was_gone && outcome == Outcome::Delivered);
+        });
+        outcome
+    }
+
+    fn tries(&self, delivery: &Delivery<'_>, posts: &Posts) -> Tries {
+        Tries {
+            attempt: posts.made,
+            was_gone: posts.was_gone,
+            unreachable: posts.unreachable,
+            most_failing: delivery.most_attempts,
+            most_throttled: self.limiter.max_attempts(self.config.max_attempts),
+            most_unreachable: self.config.max_attempts,
         }
     }
 
