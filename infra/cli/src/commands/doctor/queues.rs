@@ -27,6 +27,10 @@ const MANY_LETTERS: u64 = 100;
 /// The number of waiting messages that shows more than an outage of minutes.
 const DEEP: u64 = 10_000;
 
+/// The words by which a policy is known to let the bus send, and to refuse calls without TLS.
+const BUS: &str = "events.amazonaws.com";
+const TLS: &str = "aws:SecureTransport";
+
 /// A queue of the template.
 struct Expected {
     id: &'static str,
@@ -172,8 +176,7 @@ async fn look(patient: &Patient<'_>, client: &Client, expected: &Expected) -> Ve
             }
             let attributes = quoted_json(&attributes);
             let mend = format!("sqs create-queue --queue-name {name} --attributes {attributes}");
-            let what = "the queue is gone: make it anew, then run this again for the rest of its attributes; the template \
-                        has the policy by which it refuses calls without TLS";
+            let what = "the queue is gone: make it anew, then run this again for the rest of its attributes";
             return vec![Finding::problem(Area::Queues, id, what).remedy(patient.aws(&mend))];
         }
         Err(error) => return vec![unanswered(Area::Queues, id, error)],
@@ -270,29 +273,31 @@ impl Queue<'_> {
         Some(Finding::problem(Area::Queues, subject, what).remedy(mend))
     }
 
-    /// Whether the bus may send to it.
+    /// Whether the bus may send to it, and nobody may call it without TLS.
     fn of_policy(&self) -> Option<Finding> {
-        if !self.expected.is_for_bus {
+        let wants_tls = self.patient.parameter("RequireTls") == Some("true");
+        if !self.expected.is_for_bus && !wants_tls {
             return None;
         }
-        let id = self.expected.id;
-        let subject = format!("{id} policy");
+        let subject = format!("{} policy", self.expected.id);
         let policy = self.attribute(&QueueAttributeName::Policy);
-        if policy.contains("events.amazonaws.com") {
-            return Some(Finding::ok(Area::Queues, subject, "the bus may send"));
+        let lacks_bus = self.expected.is_for_bus && !policy.contains(BUS);
+        let lacks_tls = wants_tls && !policy.contains(TLS);
+        if !lacks_bus && !lacks_tls {
+            let what = if self.expected.is_for_bus { "the bus may send" } else { "takes no call without TLS" };
+            return Some(Finding::ok(Area::Queues, subject, what));
         }
-        let arn = self.patient.queue_arn(id).ok()?;
+        let arn = self.patient.queue_arn(self.expected.id).ok()?;
         let rules = self.patient.arn("events", &format!("rule/{}/*", self.patient.resource("EventBus").ok()?));
-        let statement = json!({ "Effect": "Allow", "Principal": { "Service": "events.amazonaws.com" },
-            "Action": "sqs:SendMessage", "Resource": arn, "Condition": { "ArnLike": { "aws:SourceArn": rules } } });
-        // Existing statements, such as the one about TLS, are kept.
-        let mut policy: Value = serde_json::from_str(policy).unwrap_or_else(|_| json!({ "Version": "2012-10-17" }));
-        match policy["Statement"].as_array_mut() {
-            Some(statements) => statements.push(statement),
-            None => policy["Statement"] = json!([statement]),
-        }
-        let what = "does not let the bus send: events are lost on their way";
-        Some(Finding::problem(Area::Queues, subject, what).remedy(self.set(&json!({ "Policy": policy.to_string() }))))
+        let bus = lacks_bus.then(|| bus_may_send(&arn, &rules));
+        let tls = lacks_tls.then(|| nobody_without_tls(&arn));
+        let mend = self.set(&json!({ "Policy": with(policy, bus.into_iter().chain(tls)).to_string() }));
+        Some(if lacks_bus {
+            let what = "does not let the bus send: events are lost on their way";
+            Finding::problem(Area::Queues, subject, what).remedy(mend)
+        } else {
+            Finding::warning(Area::Queues, subject, "takes calls without TLS").remedy(mend)
+        })
     }
 
     fn of_depth(&self) -> Finding {
@@ -330,9 +335,39 @@ impl Queue<'_> {
     }
 }
 
+/// A policy with more statements. Those that it has are kept.
+fn with(policy: &str, more: impl Iterator<Item = Value>) -> Value {
+    let mut policy: Value = serde_json::from_str(policy).unwrap_or_else(|_| json!({ "Version": "2012-10-17" }));
+    match policy["Statement"].as_array_mut() {
+        Some(statements) => statements.extend(more),
+        None => policy["Statement"] = more.collect(),
+    }
+    policy
+}
+
+fn bus_may_send(arn: &str, rules: &str) -> Value {
+    json!({ "Effect": "Allow", "Principal": { "Service": BUS }, "Action": "sqs:SendMessage", "Resource": arn,
+        "Condition": { "ArnLike": { "aws:SourceArn": rules } } })
+}
+
+fn nobody_without_tls(arn: &str) -> Value {
+    json!({ "Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": arn,
+        "Condition": { "Bool": { TLS: "false" } } })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_keeps_the_statements_that_it_has() {
+        let (bus, tls) = (bus_may_send("q", "r"), nobody_without_tls("q"));
+        let first = with("", [bus.clone()].into_iter());
+        assert_eq!(first, json!({ "Version": "2012-10-17", "Statement": [bus] }));
+        let both = with(&first.to_string(), [tls.clone()].into_iter());
+        assert_eq!(both["Statement"], json!([bus, tls]));
+        assert!([BUS, TLS].iter().all(|word| both.to_string().contains(word)));
+    }
 
     #[test]
     fn a_queue_that_is_made_anew_keeps_messages_as_long_as_the_templates() {
