@@ -7,28 +7,31 @@ use fastrand::Rng;
 use shared::{Message, RoomId, clock::Clock};
 
 use crate::{
-    outlook::{Lookout, Outlook},
+    congestion::{CongestionMonitor, CongestionSource},
     response::RouteError,
     shares::{MessageRates, MessageShares},
 };
 
 /// What is known of congestion, and what is left of the shares.
 pub struct Admission<L> {
-    outlook: Outlook<L>,
+    congestion: CongestionMonitor<L>,
     shares: RefCell<MessageShares>,
 }
 
 impl<L: fmt::Debug> fmt::Debug for Admission<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("outlook", &self.outlook).finish_non_exhaustive()
+        f.debug_struct("Admission").field("congestion", &self.congestion).finish_non_exhaustive()
     }
 }
 
-impl<L: Lookout> Admission<L> {
+impl<L: CongestionSource> Admission<L> {
     /// An admission that knows nothing yet, with full shares. With `depth_limit` messages in the queue nothing is
     /// admitted; 0 is no limit.
-    pub fn new(lookout: L, rates: MessageRates, depth_limit: u64, random: Rng) -> Self {
-        Self { outlook: Outlook::new(lookout, depth_limit, random), shares: RefCell::new(MessageShares::new(rates)) }
+    pub fn new(source: L, rates: MessageRates, depth_limit: u64, random: Rng) -> Self {
+        Self {
+            congestion: CongestionMonitor::new(source, depth_limit, random),
+            shares: RefCell::new(MessageShares::new(rates)),
+        }
     }
 
     /// Admits a message that came in a frame of so many bytes, and takes it from the shares. A message that is refused
@@ -42,7 +45,7 @@ impl<L: Lookout> Admission<L> {
         let is_quiet = self.shares.borrow_mut().note_message(subject, now);
         if self.require_no_congestion(&message.room, is_quiet, now / 1_000).is_err() {
             // A message that would be refused can wait for a look that is due: what is known may be old.
-            self.outlook.look(now / 1_000).await;
+            self.congestion.look(now / 1_000).await;
             self.require_no_congestion(&message.room, is_quiet, clock.unix_millis())?;
         }
         self.shares.borrow_mut().take(subject, room, bytes, now);
@@ -50,14 +53,14 @@ impl<L: Lookout> Admission<L> {
     }
 
     fn require_no_congestion(&self, room: &RoomId, is_quiet: bool, now: u64) -> Result<(), RouteError> {
-        let admitted = self.outlook.admits(room, is_quiet, now);
+        let admitted = self.congestion.admits(room, is_quiet, now);
         admitted.map_err(|until| RouteError::NotNow { what: "the room is behind", until })
     }
 
     /// Puts a message, and looks at congestion at the same time if a look is due. The message does not wait for the
     /// look.
     pub async fn beside_a_look<T>(&self, put: impl Future<Output = T>, clock: &impl Clock) -> T {
-        self.outlook.beside_a_look(put, clock).await
+        self.congestion.beside_a_look(put, clock).await
     }
 }
 
@@ -86,7 +89,7 @@ pub(crate) mod tests {
         depth: Cell<Option<u64>>,
     }
 
-    impl Lookout for Scripted {
+    impl CongestionSource for Scripted {
         async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
             self.0.looks.set(self.0.looks.get() + 1);
             self.0.allowed.acquire().await.unwrap().forget();
@@ -107,17 +110,17 @@ pub(crate) mod tests {
                 fraction: Cell::new(fraction),
                 depth: Cell::new(Some(depth)),
             };
-            let lookout = Self(Rc::new(script));
-            let admission = Admission::new(lookout.clone(), RATES, 1_000, Rng::with_seed(1));
-            (lookout, admission)
+            let source = Self(Rc::new(script));
+            let admission = Admission::new(source.clone(), RATES, 1_000, Rng::with_seed(1));
+            (source, admission)
         }
     }
 
     /// An admission that never learns anything.
-    pub(crate) fn blind() -> Admission<impl Lookout> {
+    pub(crate) fn blind() -> Admission<impl CongestionSource> {
         #[derive(Clone)]
         struct Blind;
-        impl Lookout for Blind {
+        impl CongestionSource for Blind {
             async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
                 pending().await
             }
@@ -153,42 +156,42 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_look_every_three_seconds_beside_a_put() {
-        let (lookout, admission) = Scripted::of(9, 1.0, 0);
+        let (source, admission) = Scripted::of(9, 1.0, 0);
         for at in [0, 10, 2_999, 3_000, 3_001, 9_000] {
             assert!(admit(&admission, NOW + at).await.is_ok());
             put(&admission, NOW + at).await;
         }
-        assert_eq!(lookout.0.looks.get(), 3);
+        assert_eq!(source.0.looks.get(), 3);
     }
 
     #[tokio::test]
     async fn a_put_does_not_wait_for_a_look_and_the_next_one_has_its_answer() {
-        let (lookout, admission) = Scripted::of(0, 0.000_001, 0);
+        let (source, admission) = Scripted::of(0, 0.000_001, 0);
         put(&admission, NOW).await;
         assert!(admit(&admission, NOW).await.is_ok(), "nothing is known yet");
-        lookout.0.allowed.add_permits(1);
+        source.0.allowed.add_permits(1);
         put(&admission, NOW + 10).await;
-        assert_eq!(lookout.0.looks.get(), 1, "it is the same look");
+        assert_eq!(source.0.looks.get(), 1, "it is the same look");
         assert!(admit(&admission, NOW + 10).await.is_err());
     }
 
     #[tokio::test]
     async fn nothing_is_admitted_to_a_queue_that_is_too_deep_until_it_is_not() {
-        let (lookout, admission) = Scripted::of(9, 1.0, 1_000);
+        let (source, admission) = Scripted::of(9, 1.0, 1_000);
         put(&admission, NOW).await;
         let retry_after = admit(&admission, NOW + 10).await.unwrap_err();
         assert!((10_000..=15_000).contains(&retry_after), "{retry_after}");
-        lookout.0.depth.set(Some(999));
+        source.0.depth.set(Some(999));
         assert!(admit(&admission, NOW + 2_990).await.is_err(), "as far as is known");
         assert!(admit(&admission, NOW + 3_000).await.is_ok(), "whoever would be refused looks first");
-        assert_eq!(lookout.0.looks.get(), 2);
+        assert_eq!(source.0.looks.get(), 2);
     }
 
     #[tokio::test]
     async fn a_depth_that_cannot_be_read_any_more_keeps_nobody_out_for_long() {
-        let (lookout, admission) = Scripted::of(9, 1.0, 1_000);
+        let (source, admission) = Scripted::of(9, 1.0, 1_000);
         put(&admission, NOW).await;
-        lookout.0.depth.set(None);
+        source.0.depth.set(None);
         for (at, is_admitted) in [(3_000, false), (14_900, false), (15_000, true)] {
             assert_eq!(admit(&admission, NOW + at).await.is_ok(), is_admitted, "{at}");
         }
@@ -196,22 +199,22 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_refused_does_not_wait_for_ever_for_a_look() {
-        let (lookout, admission) = Scripted::of(1, 0.000_001, 0);
+        let (source, admission) = Scripted::of(1, 0.000_001, 0);
         put(&admission, NOW).await;
         let retry_after = admit(&admission, NOW + 3_000).await.unwrap_err();
-        assert_eq!((retry_after, lookout.0.looks.get()), (30_000, 2));
+        assert_eq!((retry_after, source.0.looks.get()), (30_000, 2));
     }
 
     #[tokio::test]
     async fn what_is_refused_takes_nothing() {
         let rates = MessageRates { subject_messages: 1, ..RATES };
-        let (lookout, _) = Scripted::of(9, 0.000_001, 0);
-        let admission = Admission::new(lookout.clone(), rates, 0, Rng::with_seed(1));
+        let (source, _) = Scripted::of(9, 0.000_001, 0);
+        let admission = Admission::new(source.clone(), rates, 0, Rng::with_seed(1));
         put(&admission, NOW).await;
         for _ in 0..20 {
             assert!(admit(&admission, NOW).await.is_err());
         }
-        lookout.0.fraction.set(1.0);
+        source.0.fraction.set(1.0);
         for _ in 0..5 {
             assert_eq!(admit(&admission, NOW + 3_000).await, Ok(()));
         }

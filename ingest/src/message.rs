@@ -12,10 +12,10 @@ use shared::{
 };
 
 use crate::{
+    congestion::CongestionSource,
     connections_api::ConnectionsApi,
     deadline::Deadline,
     event::{EventError, Frame, SocketEvent},
-    outlook::Lookout,
     request::{Inbound, RefusalReason, Request},
     response::{Response, RouteError},
     routes::send_message::SendMessage,
@@ -33,7 +33,7 @@ pub struct MessageFunction<S, E, L, C> {
     clock: C,
 }
 
-impl<S: Sink, E: EphemeralSink, L: Lookout, C: Clock> MessageFunction<S, E, L, C> {
+impl<S: Sink, E: EphemeralSink, L: CongestionSource, C: Clock> MessageFunction<S, E, L, C> {
     /// A function that serves `sendMessage` with this route.
     pub fn new(send_message: SendMessage<S, E, L>, connections_api: ConnectionsApi, clock: C) -> Self {
         Self { send_message, connections_api, clock }
@@ -150,7 +150,7 @@ mod tests {
         sink: S,
         ephemerals: E,
         clock: C,
-    ) -> MessageFunction<S, E, impl Lookout, C> {
+    ) -> MessageFunction<S, E, impl CongestionSource, C> {
         let send_message = SendMessage {
             sink,
             admission: blind(),

@@ -6,10 +6,10 @@ use fastrand::Rng;
 use ingest::{
     admission::Admission,
     config::{MessageConfig, SinkConfig},
+    congestion::TableAndQueue,
     connections_api::ConnectionsApi,
     ephemeral::Ephemerals,
     message::MessageFunction,
-    outlook::TableAndQueue,
     routes::send_message::SendMessage,
     shares::EphemeralShares,
 };
@@ -32,11 +32,11 @@ async fn main() -> Result<(), StartError> {
         SinkConfig::Sqs { queue_url } => AnySink::queue(&sdk, &queue_url),
         SinkConfig::EventBridge { bus } => AnySink::event_bus(&sdk, &bus),
     };
-    let lookout = TableAndQueue {
+    let source = TableAndQueue {
         table: CongestionTable::new(DynamoDb::new(&sdk), &config.congestion_table),
         queue: SqsQueue::new(Sqs::new(&sdk), &config.queue_url),
     };
-    let admission = Admission::new(lookout, config.rates, config.queue_depth_limit, Rng::new());
+    let admission = Admission::new(source, config.rates, config.queue_depth_limit, Rng::new());
     let ephemerals = config.ephemeral_queue_url.map(|url| {
         Ephemerals::new(EphemeralQueue::new(&sdk, &url), EphemeralShares::new(config.rates.subject_messages))
     });

@@ -5,7 +5,7 @@ use aws_sdk_sqs::Client as Sqs;
 use fastrand::Rng;
 use ingest::{
     config::RelayConfig,
-    outlook::{Outlook, TableAndQueue},
+    congestion::{CongestionMonitor, TableAndQueue},
     relay::RelayFunction,
 };
 use shared::{
@@ -26,9 +26,9 @@ async fn main() -> Result<(), StartError> {
     let sqs = Sqs::new(&sdk);
     let queue = SqsQueue::new(sqs.clone(), &config.queue_url);
     let table = CongestionTable::new(DynamoDb::new(&sdk), &config.congestion_table);
-    let lookout = TableAndQueue { table, queue: queue.clone() };
-    let outlook = Outlook::new(lookout, config.queue_depth_limit, Rng::new());
-    let function = RelayFunction::new(queue, SqsQueue::new(sqs, &config.dlq_url), outlook, SystemClock);
+    let source = TableAndQueue { table, queue: queue.clone() };
+    let congestion = CongestionMonitor::new(source, config.queue_depth_limit, Rng::new());
+    let function = RelayFunction::new(queue, SqsQueue::new(sqs, &config.dlq_url), congestion, SystemClock);
     let function = &function;
     start::run(|event, metrics| async move { function.handle(event, &metrics).await }).await
 }

@@ -19,8 +19,8 @@ use shared::{
 
 use self::batch::{Batch, Outgoing, Source};
 use crate::{
+    congestion::{CongestionMonitor, CongestionSource},
     deadline::Deadline,
-    outlook::{Lookout, Outlook},
 };
 
 /// The function's state.
@@ -28,15 +28,15 @@ use crate::{
 pub struct RelayFunction<Q, L, C> {
     queue: Q,
     dead_letters: Q,
-    outlook: Outlook<L>,
+    congestion: CongestionMonitor<L>,
     clock: C,
 }
 
-impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
+impl<Q: Queue, L: CongestionSource, C: Clock> RelayFunction<Q, L, C> {
     /// A function that sends messages to `queue`, and events that can never be messages to `dead_letters`. To a room
-    /// that is behind, by `outlook`, it sends only the share that is admitted.
-    pub fn new(queue: Q, dead_letters: Q, outlook: Outlook<L>, clock: C) -> Self {
-        Self { queue, dead_letters, outlook, clock }
+    /// that is behind, by `congestion`, it sends only the share that is admitted.
+    pub fn new(queue: Q, dead_letters: Q, congestion: CongestionMonitor<L>, clock: C) -> Self {
+        Self { queue, dead_letters, congestion, clock }
     }
 
     /// Serves one batch. Says which records must stay in their queue: those that no queue has confirmed before the
@@ -85,14 +85,14 @@ impl<Q: Queue, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
     }
 }
 
-impl<Q, L: Lookout, C: Clock> RelayFunction<Q, L, C> {
+impl<Q, L: CongestionSource, C: Clock> RelayFunction<Q, L, C> {
     /// Takes out the messages of rooms that are behind, but for the share that is admitted, and returns the ids of
     /// their records, which stay in their queue. In a standard queue they are in nobody's way; in the FIFO queue they
     /// would take places among its first 120,000 messages.
     async fn hold_back(&self, messages: &mut Outgoing) -> Vec<String> {
-        self.outlook.look(self.clock.unix_millis()).await;
+        self.congestion.look(self.clock.unix_millis()).await;
         let now = self.clock.unix_millis();
-        let held = messages.hold(|room| self.outlook.admits(room, false, now).is_err());
+        let held = messages.hold(|room| self.congestion.admits(room, false, now).is_err());
         if !held.is_empty() {
             tracing::warn!(events = held.len(), "events stay in their queue, because their rooms are behind");
         }
@@ -157,7 +157,7 @@ mod tests {
             {"messageId": "poison", "body": "{"},
         ]});
         // The deadline of this context is long past.
-        let relay = RelayFunction::new(Silent, Silent, outlook(0), SystemClock);
+        let relay = RelayFunction::new(Silent, Silent, congestion(0), SystemClock);
         assert_eq!(left_of(&relay, records, 0).await, ["message", "poison"]);
     }
 
@@ -187,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn of_a_room_that_is_behind_hardly_any_event_is_sent_on_and_the_others_wait() {
         let (queue, dead_letters) = (Taking::default(), Taking::default());
-        let relay = RelayFunction::new(&queue, &dead_letters, outlook(0), SystemClock);
+        let relay = RelayFunction::new(&queue, &dead_letters, congestion(0), SystemClock);
         let record = |(number, room): (usize, &&str)| json!({"messageId": number.to_string(), "body": event(room)});
         let records: Vec<_> = ["behind", "r", "behind", "s", "behind"].iter().enumerate().map(record).collect();
         assert_eq!(left_of(&relay, json!({ "Records": records }), IN_TIME).await, ["0", "2", "4"]);
@@ -198,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn no_event_is_sent_on_to_a_queue_that_is_full() {
         let (queue, dead_letters) = (Taking::default(), Taking::default());
-        let relay = RelayFunction::new(&queue, &dead_letters, outlook(DEPTH), SystemClock);
+        let relay = RelayFunction::new(&queue, &dead_letters, congestion(DEPTH), SystemClock);
         let records = json!({"Records": [{"messageId": "m", "body": event("r")}]});
         assert_eq!(left_of(&relay, records, IN_TIME).await, ["m"]);
     }
@@ -212,7 +212,7 @@ mod tests {
     #[derive(Clone, Debug)]
     struct Seeing;
 
-    impl Lookout for Seeing {
+    impl CongestionSource for Seeing {
         async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
             Ok(vec![("behind/3".to_owned(), Cut { fraction: 0.0, since: 0, hold: u64::MAX })])
         }
@@ -222,8 +222,8 @@ mod tests {
         }
     }
 
-    fn outlook(depth_limit: u64) -> Outlook<Seeing> {
-        Outlook::new(Seeing, depth_limit, Rng::with_seed(3))
+    fn congestion(depth_limit: u64) -> CongestionMonitor<Seeing> {
+        CongestionMonitor::new(Seeing, depth_limit, Rng::with_seed(3))
     }
 
     fn event(room: &str) -> String {

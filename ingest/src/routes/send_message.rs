@@ -12,7 +12,9 @@ use shared::{
     trace::TraceHeader,
 };
 
-use crate::{admission::Admission, ephemeral::Ephemerals, event::Frame, outlook::Lookout, response::RouteError};
+use crate::{
+    admission::Admission, congestion::CongestionSource, ephemeral::Ephemerals, event::Frame, response::RouteError,
+};
 
 /// The route: where messages go, and which ones.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct SendMessage<S, E, L> {
     pub ephemerals: Option<Ephemerals<E>>,
 }
 
-impl<S: Sink, E: EphemeralSink, L: Lookout> SendMessage<S, E, L> {
+impl<S: Sink, E: EphemeralSink, L: CongestionSource> SendMessage<S, E, L> {
     /// Accepts a message, and enqueues it if it is admitted.
     ///
     /// # Errors

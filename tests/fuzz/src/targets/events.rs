@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use fastrand::Rng;
-use ingest::{outlook::Outlook, relay::RelayFunction};
+use ingest::{congestion::CongestionMonitor, relay::RelayFunction};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
 use shared::{
@@ -54,8 +54,8 @@ pub(super) fn run(input: &[u8]) {
     let (queue, dead_letters) = (Recording::default(), Recording::default());
     let mut event = SqsEvent::default();
     event.records = lines.iter().enumerate().map(|(position, body)| record(position, body)).collect();
-    let outlook = Outlook::new(NoCongestion, 0, Rng::with_seed(1));
-    let relay = RelayFunction::new(&queue, &dead_letters, outlook, FixedClock);
+    let congestion = CongestionMonitor::new(NoCongestion, 0, Rng::with_seed(1));
+    let relay = RelayFunction::new(&queue, &dead_letters, congestion, FixedClock);
     let response = block_on(relay.handle(LambdaEvent::new(event, Context::default()), &Metrics::default())).unwrap();
     assert!(response.batch_item_failures.is_empty(), "{response:?}");
 

@@ -8,10 +8,10 @@ use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
 use ingest::{
     admission::Admission,
+    congestion::CongestionSource,
     connections_api::ConnectionsApi,
     ephemeral::Ephemerals,
     message::MessageFunction,
-    outlook::Lookout,
     request::{Inbound, Request},
     routes::send_message::SendMessage,
     shares::{EphemeralShares, MessageRates},
@@ -75,7 +75,7 @@ impl EphemeralSink for &Recording {
 #[derive(Clone)]
 pub(super) struct NoCongestion;
 
-impl Lookout for NoCongestion {
+impl CongestionSource for NoCongestion {
     async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
         Ok(Vec::new())
     }

@@ -12,9 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use fastrand::Rng;
 use ingest::admission::Admission;
+use ingest::congestion::CongestionSource;
 use ingest::connections_api::ConnectionsApi;
 use ingest::message::MessageFunction;
-use ingest::outlook::Lookout;
 use ingest::routes::send_message::SendMessage;
 use ingest::shares::MessageRates;
 use lambda_runtime::{Context, LambdaEvent};
@@ -90,7 +90,7 @@ impl Sink for Sim {
     }
 }
 
-impl Lookout for Sim {
+impl CongestionSource for Sim {
     async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
         let rows = self.0.rows.borrow();
         let cuts = rows.iter().filter_map(|(room, row)| Some((format!("room-{room}"), row.cut?)));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use ingest::admission::Admission;
+use ingest::congestion::TableAndQueue;
 use ingest::message::MessageFunction;
-use ingest::outlook::TableAndQueue;
 use ingest::routes::send_message::SendMessage;
 use ingest::shares::MessageRates;
 use serde_json::{Value, json};
@@ -81,9 +81,9 @@ impl World {
         dynamodb.any_in_part(random.fork());
         let dynamodb_client = client(&dynamodb);
         let table = CongestionTable::new(dynamodb_client.clone(), CONGESTION_TABLE);
-        let lookout = TableAndQueue { table, queue: queue.clone() };
+        let source = TableAndQueue { table, queue: queue.clone() };
         let rates = MessageRates { subject_messages: 0, subject_bytes: 0, room_messages: 0, room_bytes: 0 };
-        let admission = Admission::new(lookout, rates, 0, random.fork());
+        let admission = Admission::new(source, rates, 0, random.fork());
         let state_rooms = RoomPatterns::default();
         let send_message = SendMessage { sink: queue.clone(), admission, state_rooms, ephemerals: None };
         Self {

@@ -1,5 +1,5 @@
-//! The outlook: what an environment knows of congestion, that is, which rooms are behind and how full the queue is. It
-//! looks every few seconds, at the same time as it does other work, if there is any.
+//! What an environment knows of congestion: which rooms are behind, and how full the queue is. It looks every few
+//! seconds, at the same time as it does other work, if there is any.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,7 +29,7 @@ use tokio::time::timeout;
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The place where congestion is looked up.
-pub trait Lookout: Clone + 'static {
+pub trait CongestionSource: Clone + 'static {
     /// The cuts of all FIFO groups that are behind.
     fn cuts(&self) -> impl Future<Output = Result<Vec<(String, Cut)>, StoreError>>;
 
@@ -46,7 +46,7 @@ pub struct TableAndQueue<Q> {
     pub queue: Q,
 }
 
-impl<Q: Queue + Clone + 'static> Lookout for TableAndQueue<Q> {
+impl<Q: Queue + Clone + 'static> CongestionSource for TableAndQueue<Q> {
     async fn cuts(&self) -> Result<Vec<(String, Cut)>, StoreError> {
         Box::pin(self.table.cuts()).await
     }
@@ -66,24 +66,24 @@ struct Looking {
 }
 
 /// What is known of congestion, and the look that is under way.
-pub struct Outlook<L> {
-    lookout: L,
+pub struct CongestionMonitor<L> {
+    source: L,
     congestion: RefCell<Congestion>,
     looking: Cell<Option<Looking>>,
     random: RefCell<Rng>,
 }
 
-impl<L: fmt::Debug> fmt::Debug for Outlook<L> {
+impl<L: fmt::Debug> fmt::Debug for CongestionMonitor<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlook").field("lookout", &self.lookout).finish_non_exhaustive()
+        f.debug_struct("CongestionMonitor").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
-impl<L: Lookout> Outlook<L> {
-    /// An outlook that knows nothing yet. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
-    pub fn new(lookout: L, depth_limit: u64, random: Rng) -> Self {
+impl<L: CongestionSource> CongestionMonitor<L> {
+    /// A monitor that knows nothing yet. With `depth_limit` messages in the queue nothing is admitted; 0 is no limit.
+    pub fn new(source: L, depth_limit: u64, random: Rng) -> Self {
         Self {
-            lookout,
+            source,
             congestion: RefCell::new(Congestion::new(depth_limit)),
             looking: Cell::new(None),
             random: RefCell::new(random),
@@ -133,8 +133,8 @@ impl<L: Lookout> Outlook<L> {
     fn due_look(&self, now: u64) -> Option<Looking> {
         self.looking.take().or_else(|| {
             self.congestion.borrow_mut().begin_look(now).then(|| {
-                let lookout = self.lookout.clone();
-                Looking { begun: now, look: Box::pin(async move { join(lookout.cuts(), lookout.depth()).await }) }
+                let source = self.source.clone();
+                Looking { begun: now, look: Box::pin(async move { join(source.cuts(), source.depth()).await }) }
             })
         })
     }
