@@ -28,7 +28,7 @@ use shared::{
 
 use self::{
     failures::Failures,
-    reads::{Look, Served, serve},
+    reads::{RoomToServe, Served, Way, serve},
 };
 use super::SessionRoutes;
 use crate::{
@@ -152,10 +152,10 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
         let lasting: HashMap<_, _> =
             self.rows.iter().filter(|(room, _)| self.positions.contains_key(*room) && !due.contains(*room)).collect();
         let is_present = self.is_present(lasting.keys().copied());
-        let (looks, budget) = (self.looks(&due, &heads), self.budget());
+        let (to_serve, budget) = (self.rooms_to_serve(&due, &heads), self.budget());
         let attended =
             self.routes.presence.attend(&self.frame.connection, &lasting, self.asked.as_ref(), self.now_millis);
-        let (served, attended) = join(serve(&self.routes.tables.log, self.frame, looks, budget), attended).await;
+        let (served, attended) = join(serve(&self.routes.tables.log, self.frame, to_serve, budget), attended).await;
         let Served { rooms, newest, mut bytes_left, failures } = served;
         self.failures.extend(failures.worst);
         self.changed.extend(attended.changed);
@@ -244,19 +244,20 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
 
     /// The rooms in which the connection has a row by now, in an order that differs each time, so that a room that is
     /// always behind does not keep the others from being served.
-    fn looks(&self, due: &BTreeSet<RoomId>, heads: &HashMap<RoomId, Option<LogHead>>) -> Vec<(RoomId, u64, Look)> {
+    fn rooms_to_serve(&self, due: &BTreeSet<RoomId>, heads: &HashMap<RoomId, Option<LogHead>>) -> Vec<RoomToServe> {
         let is_put = |room: &RoomId| self.renewed.contains(room) || self.there_after_all.contains(room);
         let has_row = |room: &RoomId| is_put(room) || !due.contains(room);
         let members = self.positions.iter().filter(|(room, _)| has_row(room));
-        let looks = members.filter_map(|(room, after)| {
+        let rooms = members.filter_map(|(room, after)| {
             // What was appended before the row was put may have reached neither the connection nor the head that was
             // read.
             let head = heads.get(room)?;
-            Some((room.clone(), *after, Look::at(*after, *head, self.was_member(room), self.now_seconds())))
+            let way = Way::at(*after, *head, self.was_member(room), self.now_seconds());
+            Some(RoomToServe { room: room.clone(), after: *after, way })
         });
-        let mut looks: Vec<_> = looks.collect();
-        self.routes.random.borrow_mut().shuffle(&mut looks);
-        looks
+        let mut rooms: Vec<_> = rooms.collect();
+        self.routes.random.borrow_mut().shuffle(&mut rooms);
+        rooms
     }
 
     fn budget(&self) -> ReplyBudget {

@@ -33,9 +33,20 @@ const READ_UNITS: usize = 150;
 /// fifty times.
 const FAILED_READ_UNITS: usize = READ_UNITS / 3;
 
+/// A room to be served.
+#[derive(Debug)]
+pub(super) struct RoomToServe {
+    /// The room.
+    pub(super) room: RoomId,
+    /// The client's position: it has everything up to this number.
+    pub(super) after: u64,
+    /// How it is served.
+    pub(super) way: Way,
+}
+
 /// The way in which a room is served.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum Way {
     /// The reply is known without a read.
     Known(Found),
     /// The client is behind this head.
@@ -44,7 +55,7 @@ pub(super) enum Look {
     Unknown,
 }
 
-impl Look {
+impl Way {
     /// The way for a client that has everything up to `after` of a log with this head, as far as that is known.
     #[must_use]
     pub(super) fn at(after: u64, head: Option<LogHead>, was_member: bool, now_seconds: u64) -> Self {
@@ -73,29 +84,29 @@ pub(super) struct Served {
     pub(super) failures: Failures,
 }
 
-/// Serves rooms one after the other, each with the client's position in it, as far as the budgets go.
+/// Serves rooms one after the other, as far as the budgets go.
 pub(super) async fn serve<C: Clock>(
     log: &LogTable<C>,
     frame: &Frame,
-    looks: Vec<(RoomId, u64, Look)>,
+    rooms: Vec<RoomToServe>,
     budget: ReplyBudget,
 ) -> Served {
     let (budget, units, has_failed) = (RefCell::new(budget), Cell::new(0), Cell::new(false));
-    let reads = stream::iter(looks).map(|(room, after, look)| {
+    let reads = stream::iter(rooms).map(|RoomToServe { room, after, way }| {
         let (budget, units, has_failed) = (&budget, &units, &has_failed);
         async move {
             let is_spent = units.get() >= READ_UNITS;
-            let head = match look {
-                Look::Known(found) => return (room, Ok(Some(found))),
+            let head = match way {
+                Way::Known(found) => return (room, Ok(Some(found))),
                 // A client that is told of more asks again at once; one whose room is left out waits, as it should
                 // while reads fail.
-                Look::Behind(_) if is_spent && has_failed.get() => return (room, Ok(None)),
-                Look::Behind(head) if is_spent || budget.borrow().is_spent() => {
+                Way::Behind(_) if is_spent && has_failed.get() => return (room, Ok(None)),
+                Way::Behind(head) if is_spent || budget.borrow().is_spent() => {
                     return (room, Ok(Some(Found::unread(head))));
                 }
-                Look::Behind(head) => Some(head),
-                Look::Unknown if is_spent => return (room, Ok(None)),
-                Look::Unknown => None,
+                Way::Behind(head) => Some(head),
+                Way::Unknown if is_spent => return (room, Ok(None)),
+                Way::Unknown => None,
             };
             let bytes_left = budget.borrow().left();
             let missed = Missed { after, head, not_before: not_before(frame, &room), bytes_left };
