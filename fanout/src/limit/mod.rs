@@ -75,10 +75,10 @@ pub struct Permit<'a> {
 }
 
 /// The answer to the head of the queue that asks whether its post may start.
-enum Head<'a> {
-    Starts(Permit<'a>),
-    WaitsFor(Instant),
-    WaitsForPlace,
+enum Start<'a> {
+    Now(Permit<'a>),
+    At(Instant),
+    WhenPlaceIsFree,
 }
 
 impl RateLimiter {
@@ -147,11 +147,11 @@ impl RateLimiter {
     }
 
     /// Starts a post if there is a place in flight and its moment has come.
-    fn start(&self) -> Head<'_> {
+    fn start(&self) -> Start<'_> {
         let mut in_flight = self.in_flight.borrow_mut();
         if !in_flight.has_room() {
             self.is_place_wanted.set(true);
-            return Head::WaitsForPlace;
+            return Start::WhenPlaceIsFree;
         }
         let now = Instant::now();
         let (mut learnt, mut cap_pacer) = (self.learnt.borrow_mut(), self.cap_pacer.borrow_mut());
@@ -161,12 +161,12 @@ impl RateLimiter {
         }
         let cap_due = self.cap.and_then(|cap| cap_pacer.due(now, cap));
         if let Some(due) = learnt_due.max(cap_due) {
-            return Head::WaitsFor(due);
+            return Start::At(due);
         }
         if let Some(cap) = self.cap {
             cap_pacer.take(now, cap);
         }
-        Head::Starts(Permit { limiter: self, started: now, epoch: learnt.take(now), before: in_flight.take() })
+        Start::Now(Permit { limiter: self, started: now, epoch: learnt.take(now), before: in_flight.take() })
     }
 }
 
@@ -175,7 +175,7 @@ impl<'a> Turns<'a> {
     /// leaves the queue.
     pub async fn acquire(&self, order: Order) -> Permit<'a> {
         if self.limiter.queue.is_empty()
-            && let Head::Starts(permit) = self.limiter.start()
+            && let Start::Now(permit) = self.limiter.start()
         {
             return permit;
         }
@@ -192,9 +192,9 @@ impl<'a> Turns<'a> {
                 continue;
             }
             match self.limiter.start() {
-                Head::Starts(permit) => return permit,
-                Head::WaitsForPlace => place.woken().await,
-                Head::WaitsFor(moment) => tokio::select! {
+                Start::Now(permit) => return permit,
+                Start::WhenPlaceIsFree => place.woken().await,
+                Start::At(moment) => tokio::select! {
                     () = sleep_until(moment) => {}
                     () = place.woken() => {}
                 },
