@@ -73,8 +73,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
             self.broadcaster.measure(&invocation);
             (left, self.broadcaster.closing(invocation))
         };
-        let deleting = deadline.finish(delete_gone(&self.connections, gone_receiver));
-        // Boxed: the SDK's futures are nested as deeply as the compiler allows.
+        // Boxed: the SDK's futures are large, and nested as deeply as the compiler allows.
+        let deleting = Box::pin(deadline.finish(delete_gone(&self.connections, gone_receiver)));
         let noting = Box::pin(self.congestion.note(behind, &self.source_queue, self.clock.unix_millis(), deadline));
         let working = async {
             let ((left, closing), deleted, ()) = tokio::join!(processing, deleting, noting);

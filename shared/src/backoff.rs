@@ -29,7 +29,8 @@ impl Backoff {
     pub async fn repeat<T>(self, attempts: u32, call: impl AsyncFn() -> T, again: impl Fn(&T) -> bool) -> T {
         let mut attempt = 0;
         loop {
-            let outcome = call().await;
+            // Boxed, since calls of the SDK are large, and this is part of many futures.
+            let outcome = Box::pin(call()).await;
             if attempt + 1 >= attempts || !again(&outcome) {
                 return outcome;
             }
