@@ -20,7 +20,7 @@ export interface ConnectionPorts {
   /**
    * A late answer about this room, whose request was given up: the server may have joined or left the room only now.
    */
-  late(roomId: string, left?: true): void;
+  late(roomId: string, left?: boolean): void;
   /** An error that belongs to no request. */
   error(error: RoomcastError): void;
 }
@@ -199,9 +199,8 @@ export class Connection {
     const request = this.#settle(frame.requestId);
     if (frame.type === request?.expects) return request.resolve(frame);
     request?.reject(new RoomcastError("protocol", `the server sent ${frame.type}, not ${request.expects}`));
-    if (frame.type === "joined") this.#ports.late(frame.roomId);
+    if (frame.type === "joined" || frame.type === "left") this.#ports.late(frame.roomId, frame.type === "left");
     if (frame.type === "synced") for (const roomId of Object.keys(frame.rooms)) this.#ports.late(roomId);
-    if (frame.type === "left") this.#ports.late(frame.roomId, true);
   }
 
   #onError({ code, message, retryAfterMs, requestId, reason }: ErrorFrame): void {

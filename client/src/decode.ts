@@ -142,9 +142,9 @@ function isBounded(f: Fields): boolean {
 }
 
 function isMessages(value: unknown): boolean {
-  if (!Array.isArray(value)) return false;
-  const messages = value as LoggedMessage[];
-  return messages.every((message, at) => fits(message, logged) && message.seq > (messages[at - 1]?.seq ?? 0));
+  const follows = (message: LoggedMessage, at: number, all: LoggedMessage[]) =>
+    fits(message, logged) && message.seq > (all[at - 1]?.seq ?? 0);
+  return Array.isArray(value) && value.every(follows);
 }
 
 function isSeq(value: unknown): value is number {

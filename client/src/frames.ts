@@ -43,7 +43,7 @@ export interface StatePage {
   entries: KeyedValue[];
   removed?: RemovedKey[];
   /** The last key that the page has looked at, if there are more; `""` if it has looked at none. */
-  next?: string;
+  next?: string | undefined;
 }
 
 /** A subject with a connection in a room, and the data that it gives of itself. */

@@ -199,7 +199,7 @@ export class Presence extends Emitter<PresenceEvents> {
 
   /** @internal Takes a frame to everybody in the room. */
   changed(frame: PresenceFrame): void {
-    if (!this.#isMember || frame.rev <= (this.#rev ?? -1)) return;
+    if (!this.#isMember || frame.rev <= (this.#rev ?? 0)) return;
     const { rev, count, after, reload } = frame;
     this.#hasList = reload === true || after !== undefined;
     if (reload) return this.#expect(rev, this.#spread());

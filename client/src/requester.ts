@@ -46,9 +46,11 @@ export class Requester {
     const end = now() + timeoutMs;
     let last: RoomcastError | undefined;
     const late = () =>
-      new RoomcastError("timeout", `${frame.action} failed for ${timeoutMs} ms: ${last?.message ?? "not connected"}`, {
-        cause: last,
-      });
+      new RoomcastError(
+        "timeout",
+        `no reply to ${frame.action} within ${timeoutMs} ms: ${last?.message ?? "not connected"}`,
+        { cause: last },
+      );
     const work = async (deadline: Cancellation) => {
       for (let attempt = 0; ; attempt++) {
         // The reason for closing the client is the one to report, although its connections end as well.
@@ -59,7 +61,6 @@ export class Requester {
         } catch (thrown) {
           last = asRoomcastError(thrown);
         }
-        deadline.throwIfCancelled();
         if (!last.retryable) throw last;
         // The wait for the next connection has its own backoff.
         if (!connection.end) await sleep(retryDelay(this.#times.retry, attempt, last), deadline);

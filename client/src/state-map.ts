@@ -154,7 +154,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#sweep();
     const { seq, state: entries = [], stateRemoved: removed = [], stateNext: next } = page;
     if (bringsState(page)) {
-      void this.#read(asked ?? 0, { seq, entries, removed, ...(next !== undefined && { next }) });
+      void this.#read(asked ?? 0, { seq, entries, removed, next });
     } else if (asked === undefined) {
       this.#fail(new RoomcastError("bad_request", "the room has no state"));
     } else if (!this.#isComplete && !this.#reading) {

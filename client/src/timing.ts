@@ -1,6 +1,5 @@
 import { type Cancellation, cancellable, unlessCancelled } from "./cancellation.js";
 import type { RoomcastError } from "./errors.js";
-import { MAX_TIMER_MS } from "./limits.js";
 
 /** A promise with the functions that settle it. */
 export interface Deferred<T> {
@@ -25,13 +24,10 @@ export function quiet<T>(promise: Promise<T>): Promise<T> {
 /** Resolves after `ms`, or rejects with the reason as soon as it is cancelled. */
 export function sleep(ms: number, cancellation: Cancellation): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => {
-        forget();
-        resolve();
-      },
-      Math.min(ms, MAX_TIMER_MS),
-    );
+    const timer = setTimeout(() => {
+      forget();
+      resolve();
+    }, ms);
     const forget = cancellation.onCancel((reason) => {
       clearTimeout(timer);
       reject(reason);
