@@ -56,6 +56,8 @@ export class Requester {
         // The reason for closing the client is the one to report, although its connections end as well.
         deadline.throwIfCancelled();
         const connection = this.#connection ?? (await unlessCancelled(this.#next.promise, deadline));
+        // The deadline's timer stands still while the device sleeps. After that the server may have forgotten the id.
+        if (now() >= end) throw late();
         try {
           return await connection.request(frame, expects, Math.min(this.#times.requestTimeoutMs, end - now()));
         } catch (thrown) {

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { NetworkTarget } from "../../src/index.js";
-import { during, inFakeTime, pass } from "../support/world.js";
+import { during, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
 
@@ -149,5 +149,20 @@ describe("a device that slept", () => {
     await pass(30_000);
     expect(room.status).toBe("joined");
     expect(told).toEqual([false]);
+  });
+
+  it("sends no message whose time is over: the server may have forgotten its id", async () => {
+    const { server, network } = fake.world;
+    const { client, room } = await fake.world.joined();
+    // The first message gets through, the reply does not. The second waits for it.
+    network.weather = { ...network.weather, losesReply: () => true };
+    const sending = [failure(room.send(1)), failure(room.send(2))];
+    await pass(100);
+    network.last.cut();
+    network.weather = { ...network.weather, losesReply: () => false };
+    vi.setSystemTime(Date.now() + 600_000);
+    for (const rejected of sending) expect(await rejected).toMatchObject({ code: "timeout", retryable: true });
+    await pass(5_000);
+    expect([client.state, server.received("sendMessage").map(({ data }) => data)]).toEqual(["open", [1]]);
   });
 });
