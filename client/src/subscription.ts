@@ -62,12 +62,13 @@ export class Subscription {
   /**
    * The `after` for the next question to the log; `undefined` to start at its head. It is 0, for all that is retained,
    * if the log was empty a moment ago: everything in it is new, and a question from an expired position would report a
-   * loss.
+   * loss. With a full buffer it is the newest message that is known, so that no answer brings messages in vain.
    */
   get resumeFrom(): number | undefined {
     const { position, emptied } = this.#sequencer;
     if (position === undefined) return this.after;
-    return emptied ? 0 : position;
+    if (emptied) return 0;
+    return this.#ports.full() ? this.#sequencer.highest : position;
   }
 
   /** The `after` for a `joinRoom`. */
@@ -123,7 +124,8 @@ export class Subscription {
     if (this.#ports.full()) this.#sequencer.noteHead(frame.seq);
     else this.#sequencer.offer({ ...frame, recovered: false });
     this.#advance();
-    if (this.#sequencer.position !== before && this.connected) {
+    // With a full buffer too frames put off the beat: what they show to be missing is read when there is place.
+    if ((this.#ports.full() || this.#sequencer.position !== before) && this.connected) {
       this.beat.frame(now());
       this.#ports.due(this);
     }
@@ -259,7 +261,8 @@ export class Subscription {
     const progress = this.#at > before;
     if (progress) this.#attempts = 0;
     if (progress || (page.more && crowded && end === undefined)) return this.#ask();
-    if (end === undefined && !page.more) {
+    // A question from beyond the position, asked with a full buffer, tells nothing of what is missing before.
+    if (end === undefined && !page.more && asked <= before) {
       if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
       if (this.#attempts >= SURRENDER_AFTER) {
         // A log that knows its head, and has nothing beyond it, is believed: the announced messages were never in it. A

@@ -95,8 +95,9 @@ export class Syncer {
     this.#idleAt = now() + longestSilence();
   }
 
+  /** True if the room may be in a frame. A member may with a full buffer too, because its membership would end. */
   #canAsk(link: Link, room: Subscription): boolean {
-    return room.syncable && !this.#asked.has(room) && link.hasJoined(room);
+    return (room.syncable || room.presenceRev !== undefined) && !this.#asked.has(room) && link.hasJoined(room);
   }
 
   /**

@@ -197,6 +197,27 @@ describe("a member of a busy room", () => {
     const seen = server.received("sync").length - syncs;
     expect([seen >= 4, seen <= 6]).toEqual([true, true]);
   });
+
+  it("syncs also when its messages are not read, which are not fetched in vain", async () => {
+    const { server } = fake.world;
+    server.presence.syncWithinMs = 27_000;
+    const { room } = await present("ann", true, { bufferSize: 3 });
+    const iterator = room[Symbol.asyncIterator]();
+    await pass(4_000);
+    const syncs = server.received("sync").length;
+    for (let second = 0; second < 120; second++) {
+      server.publish(ROOM, [{ data: second }]);
+      await pass(1_000);
+    }
+    const asked = server.received("sync").slice(syncs) as { rooms?: Record<string, number> }[];
+    expect([asked.length >= 4, asked.length <= 6, room.stalled]).toEqual([true, true, true]);
+    const first = server.log(ROOM).all[0]?.seq ?? 0;
+    const known = asked.map(({ rooms }) => (rooms?.[ROOM] ?? 0) - first);
+    expect(known.map((at, n) => at - (known[n - 1] ?? at - 25) > 20)).toEqual(known.map(() => true));
+    const read: unknown[] = [];
+    while (read.length < 120) read.push((await during(iterator.next())).value?.data);
+    expect(read).toEqual(Array.from({ length: 120 }, (_, second) => second));
+  });
 });
 
 describe("a room that is too large for a list", () => {
