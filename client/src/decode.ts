@@ -95,11 +95,11 @@ const shapes = new Map<unknown, Record<string, Check>>(
 
 /**
  * Optional times of a frame, with their bounds: a greater value counts as the bound, and one that is no time is
- * dropped. No wait is longer than `MAX_BEAT_MS`, so that no server can silence a client. The retention has the same
- * number as its bound, in seconds: six days.
+ * dropped. No wait is longer than `MAX_BEAT_MS`, so that no server can silence a client. Nothing waits for the end of a
+ * retention, which may be years, nor for the server's clock.
  */
 const HINTS = {
-  retentionSeconds: MAX_BEAT_MS,
+  retentionSeconds: Number.MAX_SAFE_INTEGER,
   syncAfterMs: MAX_BEAT_MS,
   syncWithinMs: MAX_BEAT_MS,
   retryAfterMs: MAX_BEAT_MS,

@@ -34,6 +34,16 @@ describe("what is known of a key without a value", () => {
     },
   );
 
+  it("stays for as long as a log retains messages for a month", async () => {
+    fake.world.server.retentionSeconds = 30 * 86_400;
+    const room = await watched();
+    remove("a", { version: 8 });
+    await pass(7 * 24 * HOUR);
+    put("a", "old", { version: 6 });
+    await pass(50);
+    expect([shown(room), await seenByOthers()]).toEqual([{}, {}]);
+  });
+
   it("stays for as long as the log retains what it has beaten", async () => {
     const room = await watched();
     remove("a", { version: 8 });
