@@ -219,17 +219,17 @@ export class Presence extends Emitter<PresenceEvents> {
   /** @internal Called when the room is not joined for now. */
   pause(): void {
     this.#timer.clear();
-    this.#reading = undefined;
+    // Who waits for an answer has been told that there will be none.
+    this.#reading = this.#announced = undefined;
   }
 
   /** @internal Called when the room is left. */
   end(error: RoomcastError): void {
-    this.pause();
     this.#announced?.reject(error);
+    this.pause();
     this.#isMember = this.#isListed = false;
     this.#hasList = true;
     this.#data = this.#taken = this.#own = this.#ownId = this.#rev = undefined;
-    this.#announced = undefined;
     this.#held = [];
     this.#newest = this.#count = this.#told = this.#announcedAt = 0;
     this.#list = new Map();

@@ -254,10 +254,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     await this.#inTime(removed);
   }
 
-  #inTime<R>(promise: Promise<R>): Promise<R> {
-    return inTime(promise, this.#session.settings.operationTimeoutMs, () =>
-      this.#error("timeout", "no answer in time"),
-    );
+  #inTime<R>(promise: Promise<R>, parent?: Cancellation): Promise<R> {
+    const late = () => this.#error("timeout", "no reply in time");
+    return inTime(promise, this.#session.settings.operationTimeoutMs, late, parent);
   }
 
   #begin(after: number | undefined, previous?: Subscription): Subscription {
@@ -351,10 +350,9 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
   }
 
   async #announce(done: Promise<void>): Promise<void> {
-    this.#session.assertOpen();
     if (!this.#has.presence) throw this.#error("bad_request", "the room is not joined with presence");
     if (this.#subscription) this.#session.rejoin(this.#subscription);
-    await this.#inTime(done);
+    await this.#inTime(done, this.#session.assertOpen());
   }
 
   #onEphemeral({ ephemeral }: EphemeralFrame, subscription: Subscription): void {

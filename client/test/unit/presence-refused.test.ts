@@ -88,6 +88,25 @@ describe("what a member says of itself", () => {
     expect([room.status, room.presence.members, errors]).toEqual(["joined", [{ id: "ann" }], ["bad_request"]]);
   });
 
+  it("that is refused after the client was closed is an error of the room, because nobody waits for it", async () => {
+    const client = await fake.world.connected({ token: "ann" });
+    const room = client.room(ROOM);
+    await during(room.join({ presence: "here" }));
+    const errors: string[] = [];
+    room.on("error", ({ code }) => errors.push(code));
+    fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);
+    const update = failure(room.presence.update("bad"));
+    client.close();
+    expect(await update).toMatchObject({ code: "closed" });
+    await during(client.connect());
+    await pass(50);
+    expect([room.status, room.presence.members, errors]).toEqual([
+      "joined",
+      [{ id: "ann", data: "here" }],
+      ["bad_request"],
+    ]);
+  });
+
   it("is the newest of what it has said meanwhile", async () => {
     const room = await present("here");
     fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);

@@ -89,6 +89,20 @@ describe("presence", () => {
     expect(room.presence.members).toEqual([{ id: "ann", data: "second" }]);
   });
 
+  it("has no answer to wait for when the client is closed, and says it when it is back", async () => {
+    const { client, room } = await present("ann", "here");
+    fake.world.server.script = () => "silence";
+    const update = failure(room.presence.update("new"));
+    await pass(50);
+    const closedAt = Date.now();
+    client.close();
+    expect([(await update).code, Date.now() - closedAt <= 5]).toEqual(["closed", true]);
+    fake.world.server.script = () => undefined;
+    await during(client.connect());
+    await pass(50);
+    expect(room.presence.members).toEqual([{ id: "ann", data: "new" }]);
+  });
+
   it("shows what a second tab says, which is one member with the first", async () => {
     const one = await present("ann", "one");
     const bob = await present("bob");
