@@ -89,7 +89,6 @@ export class RoomStore<T> {
         if (previous === "closed") this.#join();
       }),
     ];
-    if (room.status !== "left") this.#extend();
     this.#join();
     return () => {
       held = false;
@@ -107,8 +106,9 @@ export class RoomStore<T> {
 
   #join(): void {
     const room = this.#room;
+    if (room.status !== "left") return this.#extend();
     // A client that is not connected yet joins the room when it is.
-    if (room.status !== "left" || this.#client.state === "closed") return;
+    if (this.#client.state === "closed") return;
     this.#isOurs = true;
     // Messages are for those who listen now. They would wait for a first listener, and in the end stop the room, unless
     // it has state.

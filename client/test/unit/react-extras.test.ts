@@ -118,4 +118,19 @@ describe("presence in a held room", () => {
     await pass(100);
     expect(room.status).toBe("joined");
   });
+
+  it("is asked for when the client connects anew by whoever came while it was closed", async () => {
+    put("a", 1);
+    const client = await fake.world.connected({ token: "ann" });
+    const room = client.room("fx");
+    const held = new RoomStore(client, room);
+    held.hold(undefined);
+    await pass(50);
+    client.close();
+    held.hold(undefined, { state: true, presence: true });
+    await during(client.connect());
+    await pass(50);
+    expect([room.state.get("a")?.data, room.presence.members]).toEqual([1, [{ id: "ann" }]]);
+    expect(fake.world.server.received("joinRoom")).toHaveLength(2);
+  });
 });
