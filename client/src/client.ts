@@ -39,7 +39,8 @@ export class Roomcast extends Emitter<ClientEvents> {
    * Connects and stays connected until `close()`. Resolves when the first connection is open. Rejects with an error
    * that retrying cannot cure, or with `closed`. Calls made before it resolves wait for the connection.
    *
-   * Rooms that were joined when the client was closed are joined again, and go on where they stopped.
+   * Rooms that were joined when the client was closed are joined again, and go on where they stopped (`Room.seq`). So a
+   * listener is given again what an iterator beside it had not read.
    */
   connect({ signal }: CallOptions = {}): Promise<void> {
     return quiet(unlessAborted(signal, () => this.#session.connect()));

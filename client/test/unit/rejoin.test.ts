@@ -144,6 +144,20 @@ describe("the wish to be joined", () => {
     expect(fake.world.server.received("joinRoom")).toHaveLength(2);
   });
 
+  it("outlives close(), and the room goes on where its slowest reader stopped", async () => {
+    const { client, room } = await fake.world.joined();
+    const seen = collect(room);
+    const iterator = room[Symbol.asyncIterator]();
+    const [first] = fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }]);
+    await pass(50);
+    await iterator.next();
+    client.close();
+    expect([(await iterator.next()).done, room.seq]).toEqual([true, first?.seq]);
+    await during(client.connect());
+    await pass(50);
+    expect(seen.map(({ data }) => data)).toEqual([1, 2, 2]);
+  });
+
   it("does not outlive leave(), before close() or after", async () => {
     const { client, room } = await fake.world.joined();
     const other = client.room("other");
