@@ -92,23 +92,24 @@ let slept = 0;
 
 /**
  * Milliseconds on a clock that never goes back and does not stop while the device sleeps. It is `performance.now()`,
- * which stops on some systems, plus the leaps of the wall clock over it: after an hour's sleep that is an hour.
+ * which stops on some systems, plus the leaps of the wall clock over it: after an hour's sleep that is an hour. So it is
+ * if the wall clock is set forward by an hour, which looks the same.
  */
 export function now(): number {
   const elapsed = monotonic();
   const ahead = Date.now() - elapsed - offset;
-  // A smaller difference is an adjustment of the wall clock. A step back is no time at all.
-  if (Math.abs(ahead) > CLOCK_STEP_MS) {
+  // A difference of less than a second is an adjustment of the wall clock, unless there is no other clock. A step back
+  // is no time at all.
+  if (Math.abs(ahead) > (elapsed && 1_000)) {
     offset += ahead;
     slept += Math.max(0, ahead);
   }
   return elapsed + slept;
 }
 
-const CLOCK_STEP_MS = 1_000;
-
+/** `performance.now()`; 0 where there is none, so that time is what the wall clock goes forward. */
 function monotonic(): number {
-  return (globalThis as { performance?: { now(): number } }).performance?.now() ?? Date.now();
+  return (globalThis as { performance?: { now(): number } }).performance?.now() ?? 0;
 }
 
 /** Bounds of an exponential backoff, in milliseconds. */

@@ -246,6 +246,21 @@ describe("a value with an end", () => {
     await pass(16_000);
     expect(shown(room)).toEqual({});
   });
+
+  it.each([
+    ["in time where the wall clock is", 26_000, true],
+    ["soon where the only clock is", 60_000, false],
+  ])("ends %s set back by an hour", async (_when, ms, hasOther) => {
+    if (!hasOther) vi.stubGlobal("performance", undefined);
+    put("a", 1, { ttlSeconds: 30 });
+    const room = await watched();
+    await pass(5_000);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    await pass(20_000);
+    expect(shown(room)).toEqual({ a: 1 });
+    await pass(ms - 20_000);
+    expect(shown(room)).toEqual({});
+  });
 });
 
 describe("a join at once after leaving", () => {
