@@ -214,7 +214,10 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#parse = parse ?? this.#parse;
   }
 
-  /** @internal True if forgetting the room would change nothing for an application that does not hold it. */
+  /**
+   * @internal True if the room is neither joined nor heard, and nothing waits to be read. An application that does not
+   * hold it loses its `seq`, its `parse` and its pauses between ephemeral messages when it is forgotten.
+   */
   get idle(): boolean {
     const isHeard = [this, this.#stateMap, this.#presence].some((emitter) => emitter?.listening());
     return !this.#subscription && !this.#session.suspended.has(this) && !isHeard && !this.#delivery.used;
