@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The least number of timeouts that can be widespread. Fewer are single clients that hang.
+/// The least number of timeouts that can be widespread, or all places if that is less. Fewer are single clients that
+/// hang.
 const WIDESPREAD: u64 = 8;
 
 /// Timeouts are widespread when at least one in so many posts times out.
@@ -96,7 +97,7 @@ impl InFlight {
         self.timed_out += 1;
         self.answers = 0;
         let (started, timed_out) = (self.started - before.started, self.timed_out - before.timed_out);
-        let is_widespread = timed_out >= WIDESPREAD && timed_out * ONE_IN >= started;
+        let is_widespread = timed_out >= WIDESPREAD.min(self.limit as u64) && timed_out * ONE_IN >= started;
         if is_widespread && self.halved.is_none_or(|halved| post_started >= halved) {
             self.limit = (self.limit / 2).max(FLOOR.min(self.most));
             self.halved = Some(now);
@@ -131,6 +132,19 @@ mod tests {
             assert_eq!(in_flight.limit(), expected);
             start += TIMEOUT;
         }
+    }
+
+    #[test]
+    fn an_outage_counts_as_one_as_long_as_it_lasts() {
+        let mut in_flight = InFlight::new(64);
+        let mut now = Instant::now();
+        for _ in 0..60 {
+            let (start, posts) = (now, in_flight.limit());
+            round(&mut in_flight, start, posts, posts);
+            now += TIMEOUT;
+        }
+        assert_eq!(in_flight.limit(), FLOOR);
+        assert!(in_flight.is_cut_lately(now));
     }
 
     #[test]
