@@ -406,15 +406,21 @@ impl<C: Clock> LogWriter<C> {
         Ok(())
     }
 
-    /// Reads what others have appended meanwhile, which may include the batch. Of a tail that is far behind only the end
-    /// counts: what was appended since may be all that a busy room has said in hours.
+    /// Reads what others have appended meanwhile, which may include the batch. Of a log that has gone on for long only
+    /// the end is read, as if nothing of it were remembered: it may be all that a busy room has said in hours.
     async fn catch_up(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<(), StoreError> {
-        if let Some(head) = tail.head() {
-            let page = self.table.since(room, head.seq + 1, READ_BACK).await?;
+        let most = if self.may_be_logged(batch) { SEARCH } else { READ_BACK as usize };
+        let (mut entries, mut bytes) = (0, 0);
+        let mut next = tail.head().map(|head| head.seq + 1);
+        while let Some(first) = next.filter(|_| entries < most && bytes < SEARCH_BYTES) {
+            let page = self.table.since(room, first, READ_BACK).await?;
+            tail.extend_with(&page);
             if !page.more {
-                tail.extend_with(&page);
                 return Ok(());
             }
+            entries += page.entries.len();
+            bytes += page.bytes;
+            next = tail.head().map(|head| (head.seq + 1).max(first + 1));
         }
         *tail = self.read_tail(room, batch).await?;
         Ok(())

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use futures::future::{join, join_all, join3};
+use serde_json::value::RawValue;
+use shared::Message;
+use shared::clock::Clock;
 use testkit::aws_endpoint::{Fault, Hold, Rule};
 use testkit::clock::TestClock;
 use testkit::dynamodb::DynamoDb;
 
-use super::writer::{append, batch, ids, numbers, redelivered, rows, writer};
+use super::writer::{append, batch, batch_of, ids, numbers, redelivered, room, rows, writer};
 
 const RETENTION: u64 = 86_400;
 
@@ -244,4 +247,33 @@ async fn a_writer_that_is_far_behind_reads_the_end_of_the_log_only() {
     assert_eq!(numbers(&behind, &batch(&["last"], &clock)).await, [first + 1_001]);
     assert_eq!(dynamodb.count("Query") - queries, 2, "what comes next, of which there is too much, and the end");
     assert_consecutive(&dynamodb);
+}
+
+/// A batch that may be logged is looked for in what others have said since, however far back within the search.
+#[tokio::test]
+async fn a_writer_that_is_far_behind_recognises_what_comes_again() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let (behind, ahead) = (writer(&dynamodb, &clock, RETENTION), writer(&dynamodb, &clock, RETENTION));
+    append(&behind, &batch(&["first"], &clock)).await.unwrap();
+    let again = batch(&["again"], &clock);
+    let number = numbers(&ahead, &again).await;
+    for fifty in 0..12 {
+        let said: Vec<_> = (0..50).map(|number| format!("{fifty}-{number}")).collect();
+        numbers(&ahead, &batch(&said.iter().map(String::as_str).collect::<Vec<_>>(), &clock)).await;
+    }
+    assert_eq!(numbers(&behind, &redelivered(&again)).await, number);
+}
+
+/// A page of large messages ends at 1 MB, in the middle of a batch that somebody else has logged.
+#[tokio::test]
+async fn a_batch_of_large_messages_that_another_writer_has_logged_is_recognised() {
+    let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
+    let (behind, ahead) = (writer(&dynamodb, &clock, RETENTION), writer(&dynamodb, &clock, RETENTION));
+    append(&behind, &batch(&["first"], &clock)).await.unwrap();
+    let data = || RawValue::from_string(format!("\"{}\"", "x".repeat(110_000))).unwrap();
+    let large = |number: u32| Message::new(room(), number.to_string(), "alice", clock.unix_millis(), data());
+    let batch = batch_of((0..10).map(large).collect());
+    let given = numbers(&ahead, &batch).await;
+    assert_eq!(numbers(&behind, &batch).await, given);
+    assert_eq!(rows(&dynamodb).len(), 11);
 }
