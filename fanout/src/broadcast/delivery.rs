@@ -5,7 +5,12 @@ use std::time::Duration;
 use shared::{clock::Clock, store::connections::Member};
 use tokio::time::Instant;
 
-use super::{Begun, Broadcaster, UnderWay, gone::Gone, interruption::Interruption, open_slots::Ticket};
+use super::{
+    Begun, Broadcaster, UnderWay,
+    gone::Gone,
+    interruption::Interruption,
+    open_slots::{Setback, Ticket},
+};
 use crate::{
     connections_api::{ConnectionsApi, NextStep, Outcome, Tries},
     frame::EncodedFrame,
@@ -28,7 +33,7 @@ struct Delivery<'a> {
 /// The posts of one frame to one connection so far.
 struct Posts {
     made: u32,
-    /// One before the last was answered 410.
+    /// One was answered 410.
     was_gone: bool,
     /// The start of the first that was answered 429.
     refused_since: Option<Instant>,
@@ -52,6 +57,14 @@ impl Posts {
         let is_anybody_there = answered > std::mem::replace(&mut self.answered, answered);
         self.unreachable =
             if is_anybody_there { 0 } else { self.unreachable + u32::from(outcome == Outcome::Unreachable) };
+    }
+}
+
+fn setback(outcome: Outcome) -> Setback {
+    match outcome {
+        Outcome::Gone => Setback::MayBeGone,
+        Outcome::Unreachable => Setback::Unreachable,
+        _ => Setback::Failed,
     }
 }
 
@@ -116,7 +129,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                 Some(permit) => permit,
                 None => under_way.turns.acquire(Order::Next).await,
             };
-            under_way.open.borrow_mut().set_failing(delivery.ticket, false);
+            under_way.open.borrow_mut().begin(delivery.ticket);
             let outcome = self.post_once(delivery, frame, permit, &mut posts).await;
             let pause = match outcome.next_step(self.tries(delivery, &posts)) {
                 NextStep::GoOn => return Ok(FrameEnd::Delivered),
@@ -130,7 +143,8 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                 NextStep::Retry => Some(retry_delay(posts.made)),
                 NextStep::RetryWithinBudget => self.retries.withdraw().then(|| retry_delay(posts.made)),
                 NextStep::RetryAfter(retry_after) => retry_delay_after(posts.made, retry_after),
-                // The wait is spread, so that connections that left together are not all asked again at the same moment.
+                // The wait is spread, so that connections that left together are not all asked again at the same
+                // moment.
                 NextStep::ConfirmGone => Some(CONFIRM_AFTER + CONFIRM_AFTER.mul_f64(0.25 * fastrand::f64())),
                 NextStep::Miss => None,
             };
@@ -139,7 +153,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
                 return Ok(FrameEnd::Over);
             };
             posts.was_gone |= outcome == Outcome::Gone;
-            under_way.open.borrow_mut().set_failing(delivery.ticket, outcome.is_failure_of_its_own());
+            under_way.open.borrow_mut().wait_again(delivery.ticket, setback(outcome));
             tokio::time::sleep(pause).await;
         }
     }

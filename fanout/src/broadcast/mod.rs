@@ -38,7 +38,7 @@ use self::{
     interruption::Interruption,
     lately::Lately,
     members::Members,
-    open_slots::{OpenSlots, Ticket},
+    open_slots::{GivenUp, OpenSlots, Ticket},
     stats::BroadcastStats,
 };
 use crate::{
@@ -317,15 +317,14 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         })
     }
 
-    /// Gives up deliveries that have not ended when the time to drain is over: those that had their chance in an
-    /// earlier invocation, and those that wait for another attempt after failures of their own. They have missed the
-    /// broadcast.
+    /// Gives up deliveries that have not ended when the time to drain is over, and not for a reason that passes. They
+    /// have missed the broadcast.
     fn give_up(&self, under_way: &UnderWay<'_>) {
         let is_nobodys_fault = self.limiter.is_struggling();
         let given_up = under_way.open.borrow_mut().give_up(is_nobodys_fault);
-        for connection in given_up {
+        for GivenUp { connection, is_at_fault } in given_up {
             under_way.count(|stats| stats.undelivered += 1);
-            if !is_nobodys_fault {
+            if is_at_fault {
                 self.missed(under_way, &connection);
             }
         }

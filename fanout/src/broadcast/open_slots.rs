@@ -49,8 +49,28 @@ enum State {
     /// The delivery waits for its turn.
     Waiting,
     UnderWay,
-    /// An attempt failed, perhaps by the connection's fault, and the delivery waits for another one.
-    Failing,
+    /// The last attempt came to nothing, and the delivery waits for another one.
+    WaitsAgain(Setback),
+}
+
+/// What the attempt came to after which a delivery waits for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setback {
+    /// A failure, perhaps by the connection's fault.
+    Failed,
+    /// A first 410, which proves nothing.
+    MayBeGone,
+    /// Nobody was found at the endpoint, which is no connection's fault.
+    Unreachable,
+}
+
+/// A connection that gets no more of a broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its id.
+    pub connection: ConnectionId,
+    /// Whether it is at fault itself.
+    pub is_at_fault: bool,
 }
 
 impl OpenSlots {
@@ -82,15 +102,19 @@ impl OpenSlots {
         self.reached = self.reached.saturating_add(u16::from(self.has_begun));
     }
 
-    /// Notes that a delivery's first post begins.
+    /// Notes that an attempt of a delivery begins.
     pub fn begin(&mut self, ticket: Ticket) {
-        self.set_failing(ticket, false);
+        self.set(ticket, State::UnderWay);
     }
 
-    /// Notes that an attempt of a delivery has failed, or that another attempt begins.
-    pub fn set_failing(&mut self, ticket: Ticket, is_failing: bool) {
+    /// Notes that a delivery waits for another attempt.
+    pub fn wait_again(&mut self, ticket: Ticket, after: Setback) {
+        self.set(ticket, State::WaitsAgain(after));
+    }
+
+    fn set(&mut self, ticket: Ticket, state: State) {
         if let Some(open) = self.open.get_mut(&ticket) {
-            open.state = if is_failing { State::Failing } else { State::UnderWay };
+            open.state = state;
         }
     }
 
@@ -99,17 +123,27 @@ impl OpenSlots {
         self.open.remove(&ticket);
     }
 
-    /// Gives up the deliveries that had their chance in an earlier invocation, and those that wait after an attempt that
-    /// failed by itself. The latter are kept when `is_nobodys_fault` says that too much fails for a connection to be blamed.
-    /// Returns the connections.
-    pub fn give_up(&mut self, is_nobodys_fault: bool) -> Vec<ConnectionId> {
-        let is_over = |open: &Open| match open.state {
-            State::Waiting => false,
+    /// Gives up the deliveries that had their chance in an earlier invocation, and those that wait after a failure. The
+    /// latter are kept when `is_nobodys_fault` says that too much fails for a connection to be blamed. Of those that
+    /// may be gone as many are kept as can be named: for more of them everybody above would be posted to again, and
+    /// the next broadcast finds them gone as well.
+    pub fn give_up(&mut self, is_nobodys_fault: bool) -> Vec<GivenUp> {
+        let mut kept = 0;
+        let mut is_over = |open: &Open| match open.state {
+            State::Waiting | State::WaitsAgain(Setback::Unreachable) => false,
             State::UnderWay => open.has_had_its_chance,
-            State::Failing => open.has_had_its_chance || !is_nobodys_fault,
+            State::WaitsAgain(Setback::Failed) => open.has_had_its_chance || !is_nobodys_fault,
+            State::WaitsAgain(Setback::MayBeGone) => {
+                kept += 1;
+                open.has_had_its_chance || kept > MOST_MISSING
+            }
         };
         let over: Vec<Ticket> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(ticket, _)| *ticket).collect();
-        over.iter().filter_map(|ticket| self.open.remove(ticket)).map(|open| open.connection).collect()
+        let given_up = over.iter().filter_map(|ticket| self.open.remove(ticket)).map(|open| GivenUp {
+            connection: open.connection,
+            is_at_fault: !is_nobodys_fault && open.state != State::WaitsAgain(Setback::MayBeGone),
+        });
+        given_up.collect()
     }
 
     /// The slots that lack the broadcast.
@@ -192,7 +226,7 @@ mod tests {
         let connection = ConnectionId::new("c");
         let ticket = slots.reach(&connection);
         slots.begin(ticket);
-        assert_eq!(slots.give_up(true), [connection]);
+        assert_eq!(slots.give_up(true), [GivenUp { connection, is_at_fault: false }]);
     }
 
     #[test]
@@ -203,25 +237,44 @@ mod tests {
         assert_eq!((lacking.missing.len(), lacking.from), (MOST_MISSING, all[MOST_MISSING].slot()));
     }
 
+    fn given_up(connections: &[ConnectionId], is_at_fault: bool) -> Vec<GivenUp> {
+        connections.iter().map(|connection| GivenUp { connection: connection.clone(), is_at_fault }).collect()
+    }
+
     #[test]
     fn a_delivery_that_had_its_chance_before_is_given_up() {
-        let (mut slots, all) = (OpenSlots::new(0), connections(3));
+        let (mut slots, all) = (OpenSlots::new(0), connections(5));
         let tickets: Vec<_> = all.iter().map(|connection| slots.leave_open(connection)).collect();
         slots.begin(tickets[0]);
-        slots.begin(tickets[1]);
-        slots.set_failing(tickets[1], true);
-        assert_eq!(slots.give_up(true), all[..2], "and the third one has not had its turn");
+        slots.wait_again(tickets[1], Setback::Failed);
+        slots.wait_again(tickets[2], Setback::MayBeGone);
+        slots.wait_again(tickets[3], Setback::Unreachable);
+        assert_eq!(slots.give_up(true), given_up(&all[..3], false), "and the others have not had their turn");
         assert_eq!(slots.give_up(true), []);
     }
 
     #[test]
     fn failures_of_its_own_are_given_up_at_once() {
-        let (mut slots, all) = (OpenSlots::new(0), connections(3));
+        let (mut slots, all) = (OpenSlots::new(0), connections(4));
         let tickets = begun(&mut slots, &all);
-        slots.set_failing(tickets[0], true);
-        slots.set_failing(tickets[1], true);
-        slots.set_failing(tickets[1], false);
+        slots.wait_again(tickets[0], Setback::Failed);
+        slots.wait_again(tickets[1], Setback::Failed);
+        slots.begin(tickets[1]);
+        slots.wait_again(tickets[2], Setback::MayBeGone);
+        slots.wait_again(tickets[3], Setback::Unreachable);
         assert_eq!(slots.give_up(true), [], "when much goes wrong it is nobody's fault");
-        assert_eq!(slots.give_up(false), all[..1]);
+        assert_eq!(slots.give_up(false), given_up(&all[..1], true));
+        assert_eq!(slots.lacking().missing.len(), 2, "the last one's slot was reached only");
+    }
+
+    #[test]
+    fn of_those_that_may_be_gone_as_many_are_kept_as_can_be_named() {
+        let (mut slots, all) = (OpenSlots::new(0), connections(100));
+        for ticket in begun(&mut slots, &all) {
+            slots.wait_again(ticket, Setback::MayBeGone);
+        }
+        assert_eq!(slots.give_up(false), given_up(&all[MOST_MISSING..], false));
+        let missing = all[..MOST_MISSING].iter().map(ConnectionId::slot).collect();
+        assert_eq!(slots.lacking(), Slots { from: all[99].slot(), missing });
     }
 }

@@ -51,8 +51,7 @@ pub struct Tries {
     pub attempt: u32,
     /// A post before it was answered 410.
     pub was_gone: bool,
-    /// The latest posts in a row, the last one included, that found nobody at the endpoint while nobody else was
-    /// answered either.
+    /// The posts that have found nobody at the endpoint since anybody's post was answered.
     pub unreachable: u32,
     /// Posts at the most for a connection that fails by itself. One, if it has missed a broadcast before: it must not
     /// hold up its room each time.
@@ -121,12 +120,6 @@ impl Outcome {
     #[must_use]
     pub fn concerns_everybody(self) -> bool {
         matches!(self, Self::Misconfigured(_) | Self::Unreachable)
-    }
-
-    /// Whether the connection may be at fault for it. A single 410 proves nothing.
-    #[must_use]
-    pub fn is_failure_of_its_own(self) -> bool {
-        matches!(self, Self::Throttled { .. } | Self::TimedOut | Self::Failed | Self::Rejected)
     }
 
     /// Whether the endpoint has answered.
@@ -209,14 +202,6 @@ mod tests {
         ] {
             assert_eq!(outcome.next_step(tries), expected, "{outcome:?} {tries:?}");
         }
-    }
-
-    #[test]
-    fn what_the_connection_may_be_at_fault_for_is_told_from_what_it_is_not() {
-        let own = [Outcome::TimedOut, Outcome::Failed, Outcome::Rejected, Outcome::Throttled { retry_after: None }];
-        assert!(own.into_iter().all(Outcome::is_failure_of_its_own));
-        let not_own = [Outcome::Gone, Outcome::Unreachable, Outcome::Misconfigured(Misconfiguration::NotFound)];
-        assert!(!not_own.into_iter().any(Outcome::is_failure_of_its_own));
     }
 
     #[test]

@@ -44,9 +44,8 @@ impl ConnectionsApi for &Api {
     }
 }
 
-/// Broadcasts to two connections over an API with such later posts. Returns the end, and the posts' connections.
-async fn broadcast(later: Outcome) -> (Posted, Vec<ConnectionId>) {
-    let api = Api { later, posts: RefCell::default(), is_second_answered: Notify::default() };
+/// Broadcasts to two connections. Returns the end, and the connections that are to be closed.
+pub(super) async fn broadcast(api: impl ConnectionsApi, deadline: Deadline) -> (Posted, Vec<ConnectionId>) {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());
     dynamodb.seed(ConnectionRow::many("c", 2, "room"));
     let table = ConnectionTable::new(client(&dynamodb), CONNECTIONS_TABLE, clock.clone()).with_room_index(ROOM_INDEX);
@@ -58,8 +57,7 @@ async fn broadcast(later: Outcome) -> (Posted, Vec<ConnectionId>) {
         deadline_reserve: Duration::ZERO,
         gone_grace: Duration::ZERO,
     };
-    let broadcaster = Broadcaster::new(&api, clock, posts);
-    let deadline = Deadline::new(0, 600_000, Duration::ZERO);
+    let broadcaster = Broadcaster::new(api, clock, posts);
     let (metrics, (gone, _)) = (Metrics::default(), mpsc::channel(1));
     let invocation = Invocation::new(deadline, gone, &metrics, None);
     let room = RoomId::parse("room").unwrap();
@@ -67,12 +65,19 @@ async fn broadcast(later: Outcome) -> (Posted, Vec<ConnectionId>) {
     let audience = Audience { first_slot: 0, members, left_open: Vec::new() };
     let frames = [EncodedFrame::new("{}".into())];
     let posted = broadcaster.post(&room, &frames, true, audience, &invocation, async |_| {}).await;
+    (posted, broadcaster.closing(invocation))
+}
+
+/// Broadcasts over an API with such later posts. Returns the end, and the posts' connections.
+async fn broadcast_with(later: Outcome) -> (Posted, Vec<ConnectionId>) {
+    let api = Api { later, posts: RefCell::default(), is_second_answered: Notify::default() };
+    let (posted, _) = broadcast(&api, Deadline::new(0, 600_000, Duration::ZERO)).await;
     (posted, api.posts.take())
 }
 
 #[tokio::test]
 async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered() {
-    let (posted, posts) = broadcast(Outcome::Delivered).await;
+    let (posted, posts) = broadcast_with(Outcome::Delivered).await;
     assert!(matches!(posted, Posted::ToAll), "{posted:?}");
     assert_eq!(posts.len(), 3);
     assert_eq!((&posts[0], posts[1] != posts[0]), (&posts[2], true));
@@ -81,10 +86,33 @@ async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered
 /// Who was answered before that says nothing of the endpoint as it is now.
 #[tokio::test]
 async fn an_endpoint_that_goes_away_in_the_middle_stops_the_broadcast_for_those_who_lack_it() {
-    let (posted, posts) = broadcast(Outcome::Unreachable).await;
+    let (posted, posts) = broadcast_with(Outcome::Unreachable).await;
     let Posted::ToSome { lacking, got_further, cause: Interruption::Unreachable } = posted else {
         panic!("{posted:?}");
     };
     assert_eq!((posts.len(), &posts[0], got_further), (3, &posts[2], true));
     assert_eq!(lacking.missing, [posts[0].slot()]);
+}
+
+/// An API that says of each connection that it is gone.
+struct Gone;
+
+impl ConnectionsApi for Gone {
+    async fn post(&self, _: &ConnectionId, _: &EncodedFrame) -> Outcome {
+        Outcome::Gone
+    }
+
+    async fn close(&self, _: &ConnectionId) -> Outcome {
+        Outcome::Gone
+    }
+}
+
+/// The second post comes a second after the first one, and a single 410 proves nothing.
+#[tokio::test]
+async fn who_may_be_gone_when_the_time_is_up_is_posted_to_again_and_not_blamed() {
+    let (posted, closing) = broadcast(Gone, Deadline::new(0, 600, Duration::from_millis(200))).await;
+    let Posted::ToSome { lacking, got_further, cause: Interruption::TimeIsUp } = posted else { panic!("{posted:?}") };
+    assert_eq!((got_further, closing), (false, vec![]));
+    let lacks = |slot: u16| lacking.missing.contains(&slot) || slot >= lacking.from;
+    assert!(["c0", "c1"].iter().all(|id| lacks(ConnectionId::new(id).slot())), "{lacking:?}");
 }
