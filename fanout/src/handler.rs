@@ -1,10 +1,14 @@
 //! The handler of both functions that broadcast: `fanout`, which the rooms' queue feeds, and `shards`, which the shard
 //! queue feeds. It takes a batch and returns the records that must stay in the queue.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use futures::{
+    StreamExt,
+    future::{Either, join_all, select},
+    stream::FuturesUnordered,
+};
 use lambda_runtime::LambdaEvent;
 use shared::{
     ConnectionId,
@@ -31,8 +35,8 @@ use crate::{
     group::Left,
 };
 
-/// The time for which a group that has ended waits for the end of the invocation, before it is acknowledged by a call of
-/// its own.
+/// The time for which a group that has ended waits for the end of the invocation, before it is acknowledged by a call
+/// of its own.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> FanoutFunction<Q, A, C> {
@@ -109,9 +113,9 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         left
     }
 
-    /// Acknowledges a group's records. All of the batch's are when the function returns. Those of a group that ends long
-    /// before that are deleted at once, so that its next messages need not wait for other groups, nor for what is left
-    /// to do when all have ended.
+    /// Acknowledges a group's records. All of the batch's are when the function returns. Those of a group that ends
+    /// long before that are deleted at once, so that its next messages need not wait for other groups, nor for what is
+    /// left to do when all have ended.
     async fn acknowledge(
         &self,
         finished: oneshot::Receiver<Vec<String>>,
@@ -123,9 +127,10 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         if handles.is_empty() || tokio::time::timeout(PATIENCE, over.changed()).await.is_ok() {
             return;
         }
-        // A record that is not deleted now is deleted with the rest of the batch.
-        let deleted = deadline.finish(self.source_queue.delete(&handles)).await.unwrap_or_default();
-        for error in deleted.into_iter().filter_map(Result::err) {
+        // A record that is not deleted by the end is deleted with the rest of the batch.
+        let deleting = pin!(deadline.finish(self.source_queue.delete(&handles)));
+        let Either::Left((deleted, _)) = select(deleting, pin!(over.changed())).await else { return };
+        for error in deleted.unwrap_or_default().into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "a record is acknowledged with the rest of its batch");
         }
     }

@@ -69,6 +69,16 @@ impl World {
         self.fanout().env("STATE_TABLE", STATE_TABLE).env("STATE_ROOMS", "*")
     }
 
+    /// Waits until the function has deleted so many records itself.
+    pub(crate) async fn until_deleted(&self, records: usize) {
+        let deleted = async {
+            while self.queues.deleted().len() < records {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), deleted).await.expect("records are deleted");
+    }
+
     /// Seeds connections `{prefix}0`, `{prefix}1`, ... of a room.
     pub(crate) fn seed(&self, room: &str, prefix: &str, count: usize) {
         self.dynamodb.seed(ConnectionRow::many(prefix, count, room));

@@ -37,9 +37,7 @@ async fn a_room_that_is_done_is_acknowledged_while_another_takes_its_time() {
     let fanout = world.fanout().env("FANOUT_MAX_ATTEMPTS", 1).start().await.unwrap();
     let batch = queue_batch(&[message("quick", "q1"), message("slow", "s"), message("quick", "q2")]);
     let acknowledged = async {
-        while world.queues.deleted().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        world.until_deleted(2).await;
         // The posts to the slow room are still unanswered: they have 20 s.
         assert_eq!(world.connections.record().in_flight, 3);
         assert_eq!(world.queues.deleted(), ["handle-1-of-q1", "handle-1-of-q2"]);

@@ -173,9 +173,7 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_rooms_from_going_on() {
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Held(hold.clone())));
     let (fanout, batch) = (start(&world).await, queue_batch(&[message("room", "m"), message("good", "g")]));
     let acknowledged = async {
-        while world.queues.deleted().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        world.until_deleted(2).await;
         hold.release();
     };
     let (invocation, ()) = tokio::join!(fanout.invoke_within(&batch, Duration::from_secs(30)), acknowledged);
