@@ -97,17 +97,17 @@ async fn account(patient: &Patient<'_>) -> Finding {
         let quota = patient.aws(&format!(
             "service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 \
              --desired-value {}",
-            quota_to_request(all, mapped)
+            quota_to_request(all, all - unreserved, mapped)
         ));
         return Finding::warning(Area::Limits, subject, what).remedy(quota);
     }
     Finding::ok(Area::Limits, subject, format!("{all}, of which {unreserved} are reserved for none"))
 }
 
-/// The concurrency to request for an account that has less than its mappings may use beside its other functions. A
-/// request must be for more than there is.
-fn quota_to_request(all: i32, mapped: i32) -> i32 {
-    if all < USUAL_QUOTA { USUAL_QUOTA.max(mapped + 1) } else { all + mapped }
+/// The concurrency to request for an account that has `all`, of which so much is reserved, and less for its other
+/// functions than the mappings may use. A request must be for more than there is.
+fn quota_to_request(all: i32, reserved: i32, mapped: i32) -> i32 {
+    if all < USUAL_QUOTA { USUAL_QUOTA.max(reserved + mapped + 1) } else { all + mapped }
 }
 
 /// The check of the account's requests, which frames in and posts out share.
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn more_is_requested_than_there_is() {
-        assert_eq!(quota_to_request(10, 44), 1_000, "what accounts usually have");
-        assert_eq!(quota_to_request(1_000, 1_200), 2_200);
-        assert_eq!(quota_to_request(10, 1_200), 1_201);
+        assert_eq!(quota_to_request(10, 0, 44), 1_000, "what accounts usually have");
+        assert_eq!(quota_to_request(1_000, 900, 1_200), 2_200);
+        assert_eq!(quota_to_request(500, 100, 1_200), 1_301);
     }
 }

@@ -281,17 +281,21 @@ impl Queue<'_> {
         }
         let subject = format!("{} policy", self.expected.id);
         let policy = self.attribute(&QueueAttributeName::Policy);
-        let lacks_bus = self.expected.is_for_bus && !policy.contains(BUS);
-        let lacks_tls = wants_tls && !policy.contains(TLS);
+        let (lacks_bus, lacks_tls) = lacking(policy, self.expected.is_for_bus, wants_tls);
         if !lacks_bus && !lacks_tls {
             let what = if self.expected.is_for_bus { "the bus may send" } else { "takes no call without TLS" };
             return Some(Finding::ok(Area::Queues, subject, what));
         }
         let arn = self.patient.queue_arn(self.expected.id).ok()?;
-        let rules = self.patient.arn("events", &format!("rule/{}/*", self.patient.resource("EventBus").ok()?));
-        let bus = lacks_bus.then(|| bus_may_send(&arn, &rules));
-        let tls = lacks_tls.then(|| nobody_without_tls(&arn));
-        let mend = self.set(&json!({ "Policy": with(policy, bus.into_iter().chain(tls)).to_string() }));
+        let mut more = Vec::new();
+        if lacks_bus {
+            let rules = self.patient.arn("events", &format!("rule/{}/*", self.patient.resource("EventBus").ok()?));
+            more.push(bus_may_send(&arn, &rules));
+        }
+        if lacks_tls {
+            more.push(nobody_without_tls(&arn));
+        }
+        let mend = self.set(&json!({ "Policy": with(policy, more).to_string() }));
         Some(if lacks_bus {
             let what = "does not let the bus send: events are lost on their way";
             Finding::problem(Area::Queues, subject, what).remedy(mend)
@@ -335,12 +339,17 @@ impl Queue<'_> {
     }
 }
 
+/// Whether a policy lacks the statement for the bus, and the one about TLS, of those that are wanted.
+fn lacking(policy: &str, wants_bus: bool, wants_tls: bool) -> (bool, bool) {
+    (wants_bus && !policy.contains(BUS), wants_tls && !policy.contains(TLS))
+}
+
 /// A policy with more statements. Those that it has are kept.
-fn with(policy: &str, more: impl Iterator<Item = Value>) -> Value {
+fn with(policy: &str, more: Vec<Value>) -> Value {
     let mut policy: Value = serde_json::from_str(policy).unwrap_or_else(|_| json!({ "Version": "2012-10-17" }));
     match policy["Statement"].as_array_mut() {
         Some(statements) => statements.extend(more),
-        None => policy["Statement"] = more.collect(),
+        None => policy["Statement"] = more.into(),
     }
     policy
 }
@@ -360,13 +369,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_keeps_the_statements_that_it_has() {
+    fn a_policy_gets_what_it_lacks_and_keeps_what_it_has() {
         let (bus, tls) = (bus_may_send("q", "r"), nobody_without_tls("q"));
-        let first = with("", [bus.clone()].into_iter());
+        assert_eq!(lacking("", true, true), (true, true));
+        let first = with("", vec![bus.clone()]);
         assert_eq!(first, json!({ "Version": "2012-10-17", "Statement": [bus] }));
-        let both = with(&first.to_string(), [tls.clone()].into_iter());
+        assert_eq!(lacking(&first.to_string(), true, true), (false, true));
+        let both = with(&first.to_string(), vec![tls.clone()]);
         assert_eq!(both["Statement"], json!([bus, tls]));
-        assert!([BUS, TLS].iter().all(|word| both.to_string().contains(word)));
+        assert_eq!(lacking(&both.to_string(), true, true), (false, false));
+        assert_eq!(lacking("", false, true), (false, true));
+        assert_eq!(lacking("", true, false), (true, false));
     }
 
     #[test]
