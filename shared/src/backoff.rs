@@ -24,8 +24,8 @@ impl Backoff {
         self.ceiling(attempt).mul_f64(fastrand::f64())
     }
 
-    /// Makes a call, and makes it again after these waits as long as `again` says so of its outcome, `attempts` times at
-    /// the most. Returns the last outcome.
+    /// Makes a call, and makes it again after these waits as long as `again` says so of its outcome, `attempts` times
+    /// at the most. Returns the last outcome.
     pub async fn repeat<T>(self, attempts: u32, call: impl AsyncFn() -> T, again: impl Fn(&T) -> bool) -> T {
         let mut attempt = 0;
         loop {

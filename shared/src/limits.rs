@@ -70,10 +70,10 @@ pub const CONNECTION_TTL_SECONDS: u64 = 2 * 60 * 60 + 10 * 60;
 /// can be around it, that of a `synced` reply of [`SYNC_ROOMS`] rooms with the longest names.
 pub const MAX_MESSAGE_BYTES: usize = MAX_POST_BYTES - 10 * 1024;
 
-/// Longest time that a message is under way before it is broadcast, in milliseconds: a day in which EventBridge tries to
-/// deliver an event, and 14 days each in the event queue, the rooms' queue and the dead-letter queue, the longest for
-/// which SQS keeps a message. A time of acceptance that is further back is none, but for example a producer's time in
-/// seconds.
+/// Longest time that a message is under way before it is broadcast, in milliseconds: a day in which EventBridge tries
+/// to deliver an event, and 14 days each in the event queue, the rooms' queue and the dead-letter queue, the longest
+/// for which SQS keeps a message. A time of acceptance that is further back is none, but for example a producer's time
+/// in seconds.
 pub const MESSAGE_AGE_MS: u64 = (1 + 3 * 14) * 24 * 60 * 60 * 1000;
 
 /// The most by which two machines' clocks may differ, in milliseconds. Ours.

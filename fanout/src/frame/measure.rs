@@ -28,8 +28,8 @@ pub(crate) fn count(frames: &[EncodedFrame], posts: u64, ended: Option<u64>, met
         metrics.record_times(MESSAGES_PER_POST, frame.messages().len() as u64, each + u64::from(place < rest));
     }
     let Some(ended) = ended else { return };
-    // A message that was sent further in the future than clocks differ is not measured: counted with a latency of 0, many
-    // of them would hide slow broadcasts.
+    // A message that was sent further in the future than clocks differ is not measured: counted with a latency of 0,
+    // many of them would hide slow broadcasts.
     for message in frames.iter().flat_map(EncodedFrame::messages) {
         let latency = ended.saturating_sub(message.sent_at);
         if latency <= MESSAGE_AGE_MS && message.sent_at <= ended.saturating_add(CLOCK_SKEW_MS) {

@@ -57,7 +57,7 @@ pub enum GroupError {
         /// Whether it got further than before.
         got_further: bool,
     },
-    /// The time was up before the first post.
+    /// The time was up between broadcasts.
     #[error(transparent)]
     TimeIsUp(#[from] TimeIsUp),
 }

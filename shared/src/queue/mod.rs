@@ -68,8 +68,8 @@ pub trait Queue {
     fn send(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>>;
 
     /// Sends records as [`Self::send`] does, but for their order, which does not matter: a call may hold as many of a
-    /// group as fit, in their order, and none need be kept back because another failed. By default the order is kept all
-    /// the same.
+    /// group as fit, in their order, and none need be kept back because another failed. By default the order is kept
+    /// all the same.
     fn send_unordered(&self, records: &[Record]) -> impl Future<Output = Vec<Result<(), QueueError>>> {
         self.send(records)
     }
