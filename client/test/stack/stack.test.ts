@@ -303,6 +303,8 @@ describe.skipIf(missing !== undefined)("the library against a whole stack", () =
     await saw(seen, 1);
     await room.leave();
     await room.send("unseen");
+    // What is logged after the join is seen.
+    await vi.waitFor(async () => expect(await logAfter(room, seen[0]?.seq ?? 0)).toHaveLength(1), WAIT);
     await room.join();
     await room.send("seen");
     await saw(seen, 2);
