@@ -72,15 +72,16 @@ impl Packing {
         is_possible.then_some(Self { entries, bytes, first, last })
     }
 
-    /// Leaves out the messages up to number `done`. If none would be left, the frame stays as it is: only it says that
-    /// the numbers after `done` were superseded.
+    /// Leaves out the messages up to number `done`. If none would be left, the last one stays, since a frame has a
+    /// message, and this one must say that the numbers after `done` were superseded. Those before it do not: to somebody
+    /// who has joined after them they would come late.
     pub(super) fn cut(&mut self, done: u64) {
-        if self.first > done || self.entries.last().is_none_or(|last| last.seq <= done) {
+        if self.first > done {
             return;
         }
-        let kept = self.entries.partition_point(|entry| entry.seq <= done);
-        self.bytes -= self.entries.drain(..kept).map(|entry| entry.bytes()).sum::<usize>();
-        self.first = done + 1;
+        let left_out = self.entries.partition_point(|entry| entry.seq <= done).min(self.entries.len() - 1);
+        self.bytes -= self.entries.drain(..left_out).map(|entry| entry.bytes()).sum::<usize>();
+        self.first = self.entries.first().map_or(done + 1, |left| left.seq.min(done + 1));
     }
 
     /// Encodes the frame.
