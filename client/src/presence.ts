@@ -10,8 +10,8 @@ import { type Deferred, deferred, Timer } from "./timing.js";
 interface PresencePorts {
   /** Reads a page, of the list `rev` or a later one, with retries for a while. */
   page(options: PageOptions & { rev?: number | undefined }): Promise<Reply<"members">>;
-  /** Joins the room again, if it is joined, to send other data of the client. Waits for the answer a while. */
-  announce(done: Promise<void>): Promise<void>;
+  /** Joins the room again, if it is joined, to send other data of the client. Waits for the answer, `done`, a while. */
+  announce(done: () => Promise<void>): Promise<void>;
   error(error: RoomcastError): void;
   /** Called when somebody listens. */
   used(): void;
@@ -116,7 +116,8 @@ export class Presence extends Emitter<PresenceEvents> {
    */
   async update(data: unknown): Promise<void> {
     this.#data = sendableCopy(data);
-    return this.#ports.announce((this.#announced ??= deferred<void>()).promise);
+    // Made only for who waits: a refusal that nobody waits for is an error of the room.
+    return this.#ports.announce(() => (this.#announced ??= deferred<void>()).promise);
   }
 
   /** Reads a page of the members, for rooms that are too large for a list. The room need not be joined. */
@@ -192,8 +193,7 @@ export class Presence extends Emitter<PresenceEvents> {
   }
 
   #refused(error: RoomcastError): void {
-    if (this.#announced) this.#announced.reject(error);
-    else this.#ports.error(error);
+    (this.#announced?.reject ?? this.#ports.error)(error);
     this.#announced = undefined;
   }
 

@@ -352,10 +352,11 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#presence?.end(final);
   }
 
-  async #announce(done: Promise<void>): Promise<void> {
+  async #announce(done: () => Promise<void>): Promise<void> {
+    const open = this.#session.assertOpen();
     if (!this.#has.presence) throw this.#error("bad_request", "the room is not joined with presence");
     if (this.#subscription) this.#session.rejoin(this.#subscription);
-    await this.#inTime(done, this.#session.assertOpen());
+    await this.#inTime(done(), open);
   }
 
   #onEphemeral({ ephemeral }: EphemeralFrame, subscription: Subscription): void {

@@ -107,6 +107,25 @@ describe("what a member says of itself", () => {
     ]);
   });
 
+  it("that is refused is an error of the room also when it was said while the client was closed", async () => {
+    const client = await fake.world.connected({ token: "ann" });
+    const room = client.room(ROOM);
+    await during(room.join({ presence: "here" }));
+    const errors: string[] = [];
+    room.on("error", ({ code }) => errors.push(code));
+    fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);
+    client.close();
+    expect(await failure(room.presence.update("bad"))).toMatchObject({ code: "closed" });
+    await during(client.connect());
+    await pass(50);
+    expect([room.status, errors]).toEqual(["joined", ["bad_request"]]);
+  });
+
+  it("is not sent by a closed client, which says so first", async () => {
+    const room = fake.world.client().room(ROOM);
+    expect(await failure(room.presence.update("new"))).toMatchObject({ code: "closed" });
+  });
+
   it("is the newest of what it has said meanwhile", async () => {
     const room = await present("here");
     fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);
