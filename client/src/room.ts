@@ -235,7 +235,8 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#session.assertOpen();
     // The application wants another position than the one from which `connect()` has resumed the room.
     if (after !== undefined && this.#resumed) void quiet(this.#leave());
-    this.#resumed = false;
+    // A join that asks for more of the room, as hooks do, says nothing of where the room goes on.
+    this.#resumed &&= state || presence !== undefined;
     if (after !== undefined && this.#subscription) throw this.#error("bad_request", "the room is joined");
     const isMore = (state && !this.#has.state) || (presence !== undefined && !this.#has.presence);
     if (presence !== undefined && !this.#has.presence) this.presence.begin(presence === true ? undefined : presence);

@@ -183,6 +183,23 @@ describe("the wish to be joined", () => {
     expect(seen.map(({ data }) => data)).toEqual([1, 2, 2]);
     expect(await failure(room.join({ after: first?.seq ?? 0 }))).toMatchObject({ code: "bad_request" });
   });
+
+  it("of an application that says from where does so also after hooks have asked for more of the room", async () => {
+    const { client, room } = await fake.world.joined();
+    const seen = collect(room);
+    const [first] = fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }]);
+    await pass(50);
+    client.close();
+    void client.connect();
+    void room.join({ state: true });
+    await during(room.join({ after: first?.seq ?? 0 }));
+    await pass(2_000);
+    expect(seen.map(({ data }) => data)).toEqual([1, 2, 2]);
+    client.close();
+    void client.connect();
+    void room.join();
+    expect(await failure(room.join({ after: first?.seq ?? 0 }))).toMatchObject({ code: "bad_request" });
+  });
 });
 
 describe("connect() by a listener of `left` during close()", () => {
