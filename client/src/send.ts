@@ -91,7 +91,12 @@ export function sendLine(): <T>(send: (timeoutMs: number) => Promise<T>, timeout
   return (send, timeoutMs) => {
     const end = now() + timeoutMs;
     const late = () => new RoomcastError("timeout", `not sent within ${timeoutMs} ms`);
-    const turn = inTime(last, timeoutMs, late).then(() => send(end - now()));
+    const turn = inTime(last, timeoutMs, late).then(() => {
+      // The line's timer stands still while the device sleeps.
+      const left = end - now();
+      if (left <= 0) throw late();
+      return send(left);
+    });
     // The results are dropped: each would hold the one before, for as long as the room lives.
     last = Promise.allSettled([last, turn]).then(() => {});
     return turn;
