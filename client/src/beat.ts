@@ -40,7 +40,7 @@ export class Beat {
   #confirmAt = Infinity;
   /** The time at which the room itself asks, because something is missing. */
   askAt = Infinity;
-  /** The arrival of the last broadcast that left no gap. */
+  /** The arrival of the last broadcast that put off the beat. */
   lastFrameAt = 0;
   /** Number of answers in a row that left the room out. */
   leftOut = 0;
@@ -52,6 +52,11 @@ export class Beat {
   /** True while the log is asked for messages that are missing, or waits to be asked again after a failure. */
   get asking(): boolean {
     return this.askAt < Infinity;
+  }
+
+  /** True if the server ends the membership of a connection that is silent for too long. */
+  get leased(): boolean {
+    return this.#withinMs < Infinity;
   }
 
   /** The time of the next beat. */
@@ -77,7 +82,7 @@ export class Beat {
     this.#confirmAt = time + CONFIRM_JOIN_MS;
   }
 
-  /** Notes a broadcast that left no gap. */
+  /** Notes a broadcast that left no gap, or that came with a full buffer: what is missing then is read later anyway. */
   frame(time: number): void {
     this.lastFrameAt = time;
     this.#afterFrame = time + this.#interval;

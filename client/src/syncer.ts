@@ -63,7 +63,8 @@ export class Syncer {
   /** Notes that a room's beat may be due earlier than before. */
   due(room: Subscription): void {
     const { due } = room.beat;
-    if (!this.#link || due >= this.#timerAt) return;
+    // What may not be asked now is planned when that changes: with an answer, or when the buffer has place.
+    if (due >= this.#timerAt || !this.#canAsk(room)) return;
     // Later, so that rooms that ask in the same moment share a frame.
     this.#timerAt = due;
     queueMicrotask(() => this.#run());
@@ -84,7 +85,7 @@ export class Syncer {
     if (!this.#link) return;
     let next = Math.min(this.#idleAt, now() + longestSilence());
     for (const room of this.#ports.subscriptions.values()) {
-      if (this.#canAsk(this.#link, room)) next = Math.min(next, this.#goesAt(room));
+      if (this.#canAsk(room)) next = Math.min(next, this.#goesAt(room));
     }
     this.#timerAt = Math.max(next, this.#pausedUntil);
     this.#timer.set(this.#timerAt - now(), () => this.#run());
@@ -95,9 +96,9 @@ export class Syncer {
     this.#idleAt = now() + longestSilence();
   }
 
-  /** True if the room may be in a frame. A member may with a full buffer too, because its membership would end. */
-  #canAsk(link: Link, room: Subscription): boolean {
-    return (room.syncable || room.presenceRev !== undefined) && !this.#asked.has(room) && link.hasJoined(room);
+  /** True if the room may be in a frame. With a lease it may with a full buffer too: its membership would end. */
+  #canAsk(room: Subscription): boolean | undefined {
+    return (room.syncable || room.beat.leased) && !this.#asked.has(room) && this.#link?.hasJoined(room);
   }
 
   /**
@@ -114,11 +115,11 @@ export class Syncer {
     const time = now();
     if (!link || link.connection.end) return;
     if (time < this.#pausedUntil) return this.replan();
-    const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(link, room));
+    const rooms = [...this.#ports.subscriptions.values()].filter((room) => this.#canAsk(room));
     // After a failure one frame at a time goes out, for everything that is due.
     const asking = this.#failures > 0 ? [] : rooms.filter((room) => room.beat.askAt <= time);
     for (let at = 0; at < asking.length; at += SYNC_ROOMS) void this.#sync(link, asking.slice(at, at + SYNC_ROOMS));
-    const others = rooms.filter((room) => !this.#asked.has(room)).sort((a, b) => a.beat.due - b.beat.due);
+    const others = rooms.filter((room) => this.#canAsk(room)).sort((a, b) => a.beat.due - b.beat.due);
     const first = Math.min(this.#idleAt, others[0]?.beat.due ?? Infinity);
     // Beats go one after another: many rooms are no reason for a burst.
     if (!this.#beating && first <= time + SLACK_MS) {

@@ -63,6 +63,8 @@ export class ScriptedServer {
   /** Rooms that have no state, and rooms that have no list of members. */
   readonly stateless = new Set<string>();
   readonly unlisted = new Set<string>();
+  /** Rooms in which every connection counts, also one that has not asked for the members. */
+  readonly counted = new Set<string>();
   /** Keys in one page of a room's state. 0 in `joined`: there is no place for any. */
   statePage = { joined: 1_000, next: 500 };
   /** Time for which pages of state are used again, in milliseconds. */
@@ -258,7 +260,7 @@ export class ScriptedServer {
           ...page,
           retentionSeconds: this.retentionSeconds,
           syncAfterMs: this.syncAfterMs([roomId]),
-          ...(isMember && { syncWithinMs: this.presence.syncWithinMs }),
+          ...((isMember || this.counted.has(roomId)) && { syncWithinMs: this.presence.syncWithinMs }),
           ...(this.expiry.hint && Number.isFinite(expiresInMs) && { expiresInMs }),
           ...(asksMore && { now: this.now() }),
           ...snapshot,

@@ -234,6 +234,20 @@ describe("a member of a busy room", () => {
   });
 });
 
+describe("a connection that the server counts although it has not asked for the members", () => {
+  it("syncs also when its messages are not read", async () => {
+    const { server } = fake.world;
+    server.counted.add(ROOM);
+    server.presence.syncWithinMs = 27_000;
+    const { room } = await fake.world.joined({ bufferSize: 3 }, ROOM);
+    for (let n = 0; n < 5; n++) server.publish(ROOM, [{ data: n }]);
+    await pass(4_000);
+    const syncs = server.received("sync").length;
+    await pass(120_000);
+    expect([server.received("sync").length - syncs >= 4, room.stalled]).toEqual([true, true]);
+  });
+});
+
 describe("a room that is too large for a list", () => {
   it("has a count, and a list again when it is smaller", async () => {
     const { server } = fake.world;
