@@ -378,20 +378,18 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#sweptAt = time;
     this.#timer.clear();
     this.#timerAt = Infinity;
-    let next = Infinity;
     for (const [key, slot] of this.#slots) {
       if (slot.until > time) {
-        next = Math.min(next, slot.until);
+        this.#wakeAt(slot.until);
       } else if (slot.entry) {
         const until = slot.version ? slot.until + this.#retentionMs : time + PAGE_UNDER_WAY_MS;
         this.#slots.set(key, { ...slot, entry: undefined, until });
-        next = Math.min(next, until);
+        this.#wakeAt(until);
         this.#show(key, undefined, "expired");
         if (life !== this.#ready) return;
       } else {
         this.#slots.delete(key);
       }
     }
-    this.#wakeAt(next);
   }
 }

@@ -29,7 +29,10 @@ export class Subscription {
   readonly after: number | undefined;
   /** True if the log may not be read, so that the room is joined without `after`. */
   #logRefused = false;
-  /** `lost`: the connection was lost, and no other one has joined the room yet. */
+  /**
+   * `live`: the room is joined on a connection that lives, as far as is known. `lost`: the connection was lost, and no
+   * other one has joined the room yet.
+   */
   #state: "joining" | "live" | "lost" | "stopped" = "joining";
   /** The last time that the log was seen empty, with nothing known of it. */
   emptyAt: number | undefined;
@@ -96,14 +99,9 @@ export class Subscription {
     return this.#state === "stopped";
   }
 
-  /** True if the room is joined on a connection that lives, as far as is known. */
-  get connected(): boolean {
-    return this.#state === "live";
-  }
-
   /** True if asking the log makes sense: the room is joined, and the buffer has place for the answer. */
   get syncable(): boolean {
-    return this.connected && !this.#ports.full();
+    return this.#state === "live" && !this.#ports.full();
   }
 
   /** Parts of the room that it is joined with besides messages. */
@@ -125,7 +123,7 @@ export class Subscription {
     else this.#sequencer.offer({ ...frame, recovered: false });
     this.#advance();
     // With a full buffer too frames put off the beat: what they show to be missing is read when there is place.
-    if ((this.#ports.full() || this.#sequencer.position !== before) && this.connected) {
+    if (this.#ports.full() || this.#sequencer.position !== before) {
       this.beat.frame(now());
       this.#ports.due(this);
     }
@@ -178,12 +176,12 @@ export class Subscription {
     this.#isSkimming = false;
     this.#sequencer.skip(seq);
     this.#advance();
-    if (this.#sequencer.behind) this.#ask();
+    this.#ask();
   }
 
   /** Called when no connection is left. */
   onDisconnected(): void {
-    if (!this.connected) return;
+    if (this.#state !== "live") return;
     this.#state = "lost";
     this.beat.askAt = Infinity;
     this.#clearTimers();
@@ -194,7 +192,7 @@ export class Subscription {
   onDrained(): void {
     if (this.stopped) return;
     this.#advance();
-    if (this.#sequencer.behind) this.#ask();
+    this.#ask();
     // The beat may have been due while there was no place for an answer.
     this.#ports.due(this);
   }
@@ -229,6 +227,11 @@ export class Subscription {
     return this.position ?? 0;
   }
 
+  /** True if messages are missing, and asking the log for them makes sense. */
+  get #isMissing(): boolean {
+    return this.syncable && this.#sequencer.behind;
+  }
+
   #sawEmpty(): void {
     this.emptyAt = now();
     this.beat.atMost(this.emptyAt + this.#trustEmptyMs);
@@ -239,8 +242,12 @@ export class Subscription {
     const end = page.messages.at(-1)?.seq;
     if (page.truncated && page.seq > 0 && page.seq < asked) return this.#restart(asked, page);
     this.#sequencer.noteHead(Math.max(page.seq, end ?? 0));
-    // With a full buffer the page is dropped, and read again when there is place.
-    if (this.#ports.full()) return this.#release();
+    // With a full buffer the page is dropped, and read again when there is place. One from beyond the position,
+    // asked for with a full buffer that has been read since, is dropped too: it could hide a hole before its messages.
+    if (this.#ports.full() || asked > before) {
+      this.#ask();
+      return this.#release();
+    }
     // Before `skims`, which may skip at once.
     this.#isSkimming = page.more;
     if (page.more && this.#ports.skims(page.seq)) return this.#release();
@@ -261,8 +268,7 @@ export class Subscription {
     const progress = this.#at > before;
     if (progress) this.#attempts = 0;
     if (progress || (page.more && crowded && end === undefined)) return this.#ask();
-    // A question from beyond the position, asked with a full buffer, tells nothing of what is missing before.
-    if (end === undefined && !page.more && asked <= before) {
+    if (end === undefined && !page.more) {
       if (page.truncated && page.seq > 0) return this.#surrender(page.seq);
       if (this.#attempts >= SURRENDER_AFTER) {
         // A log that knows its head, and has nothing beyond it, is believed: the announced messages were never in it. A
@@ -297,7 +303,7 @@ export class Subscription {
     if (!this.#ports.full()) this.#deliver(this.#at);
     // A listener may have left the room.
     if (this.stopped) return;
-    if (!this.connected || this.#sequencer.behind) return this.#release();
+    if (this.#state !== "live" || this.#sequencer.behind) return this.#release();
     this.#clearTimers();
     this.#attempts = 0;
     const recovery = this.#recovery;
@@ -311,12 +317,12 @@ export class Subscription {
 
   /** Waits a little for messages that are missing, and then asks the log. */
   #chase(): void {
-    if (!this.syncable || !this.#sequencer.behind || this.#isSkimming) return;
+    if (!this.#isMissing || this.#isSkimming) return;
     if (this.beat.asking || this.#reorder.running || this.#retry.running) return;
     // The first broadcast after an empty log need not be the first message of the log, which only the log can tell.
     if (this.#sequencer.emptied) return this.#ask();
     this.#reorder.set(this.#times.reorderWindowMs, () => {
-      if (!this.#sequencer.behind || this.#ports.full()) return;
+      if (!this.#isMissing) return;
       const after = this.#at;
       this.#startRecovery(after, true);
       this.#ports.emit("gap", { after, seq: this.#sequencer.highest });
@@ -324,8 +330,9 @@ export class Subscription {
     });
   }
 
+  /** Asks the log for what is missing, if anything is. */
   #ask(): void {
-    if (!this.syncable) return;
+    if (!this.#isMissing) return;
     this.#retry.clear();
     this.beat.askAt = now();
     this.#ports.due(this);
@@ -334,9 +341,7 @@ export class Subscription {
   #askLater(): void {
     // Messages are given up after two seconds at least, however short the backoff: copies of the log's head are
     // younger.
-    this.#retry.set(backoffDelay(this.#times.retry, this.#attempts) + LONGER_MS * this.#attempts++, () => {
-      if (this.#sequencer.behind) this.#ask();
-    });
+    this.#retry.set(backoffDelay(this.#times.retry, this.#attempts) + LONGER_MS * this.#attempts++, () => this.#ask());
   }
 
   /**
@@ -387,7 +392,7 @@ export class Subscription {
     const { truncated } = page;
     let isHole: boolean;
     if (seq === 0) isHole = truncated && page.seq === 0 && asked === position && !emptied;
-    else if (truncated) isHole = asked <= position && position < seq - 1;
+    else if (truncated) isHole = position < seq - 1;
     // The log, asked for all that is retained, does not say what it has dropped since it was seen empty.
     else isHole = asked === 0 && emptied && now() - (this.emptyAt ?? Infinity) >= this.#trustEmptyMs;
     if (!isHole) return;
@@ -396,7 +401,7 @@ export class Subscription {
   }
 
   #release(): void {
-    if (this.#state === "lost" || (this.syncable && this.#sequencer.behind)) return;
+    if (this.#state === "lost" || this.#isMissing) return;
     this.#waiting?.resolve();
     this.#waiting = undefined;
   }

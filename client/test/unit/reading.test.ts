@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Room } from "../../src/index.js";
+import { Syncer } from "../../src/syncer.js";
 import { collect, dataOf, during, failure, inFakeTime, pass } from "../support/world.js";
 
 const fake = inFakeTime();
@@ -78,6 +79,48 @@ describe("a room in which somebody does not read", () => {
       { stalled: false, waiting: 0 },
     ]);
     expect(seen).toHaveLength(31);
+  });
+
+  it("is told a hole behind what it knew of, when it reads on before an answer comes", async () => {
+    const { network, server } = fake.world;
+    fake.world.append("lobby", "old");
+    const { room } = await fake.world.joined({ bufferSize: 4 });
+    const start = room.seq ?? 0;
+    const holes: unknown[] = [];
+    room.on("truncated", (hole) => holes.push(hole));
+    const iterator = room[Symbol.asyncIterator]();
+    for (let n = 1; n <= 9; n++) server.publish("lobby", [{ data: n }]);
+    await pass(100);
+    network.last.cut();
+    fake.world.append("lobby", 10, 11, 12, 13, 14);
+    for (const gone of [10, 11]) server.log("lobby").drop(start + gone);
+    const read: unknown[] = [];
+    const reads = async (count: number) => {
+      for (let n = 0; n < count; n++) read.push((await iterator.next()).value?.data);
+    };
+    server.script = ({ action, after }) => {
+      if (action !== "joinRoom") return undefined;
+      expect([after, room.stalled]).toEqual([start + 9, true]);
+      void reads(3);
+      return undefined;
+    };
+    await pass(5_000);
+    await during(reads(9));
+    expect(read).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14]);
+    expect(holes).toEqual([{ after: start + 9, seq: start + 12, certain: true }]);
+  });
+
+  it("makes no work for broadcasts that are not read", async () => {
+    const { room } = await fake.world.joined({ bufferSize: 2 });
+    for (let n = 0; n < 5; n++) fake.world.server.publish("lobby", [{ data: n }]);
+    await pass(5_000);
+    expect(room.stalled).toBe(true);
+    const plans = vi.spyOn(Syncer.prototype, "replan");
+    for (let n = 0; n < 10; n++) {
+      fake.world.server.publish("lobby", [{ data: n }]);
+      await pass(100);
+    }
+    expect(plans).not.toHaveBeenCalled();
   });
 
   it("is not stalled any more when it is left", async () => {
