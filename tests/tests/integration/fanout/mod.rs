@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
+use testkit::aws_endpoint::{Fault, Rule};
 use testkit::aws_server::{AwsServer, QueuedMessage};
 use testkit::connections_server::{ConnectionsServer, Script, Scripted};
 use testkit::dynamodb::{
@@ -89,6 +90,14 @@ impl World {
         self.connections.script_others(move |id| {
             Script::always(if id.starts_with(prefix) { outcome.clone() } else { Scripted::ok() })
         });
+    }
+
+    /// Has every append take longer than the function trusts a page of members that it read beforehand: it reads the
+    /// first page anew each time then, where it does so otherwise only on a machine that is busy.
+    pub(crate) fn slow_down_appends(&self) {
+        for operation in ["PutItem", "TransactWriteItems"] {
+            self.dynamodb.fault(Rule::on(operation, Fault::Delay(Duration::from_millis(150))));
+        }
     }
 
     /// The frames delivered to a connection.

@@ -123,7 +123,9 @@ async fn a_page_that_cannot_be_read_loses_no_progress() {
     let world = World::start();
     world.seed("room", "c", 1_700);
     let is_page = |call: &testkit::aws_endpoint::Call| call.body["IndexName"].is_string();
-    world.dynamodb.fault(Rule::on("Query", Fault::access_denied()).when(is_page).after(2));
+    world.slow_down_appends();
+    // The first page twice, and the second.
+    world.dynamodb.fault(Rule::on("Query", Fault::access_denied()).when(is_page).after(3));
     let fanout = start(&world).await;
     assert_eq!(invoke(&fanout, &[message("room", "m")]).await, ["m"]);
     assert!(world.connections.record().delivered() > 1_000);

@@ -60,6 +60,7 @@ async fn a_batch_without_publications_costs_what_it_ever_did() {
     let (with, without) = (World::start(), World::start());
     for world in [&with, &without] {
         world.seed("room", "c", 3);
+        world.slow_down_appends();
         let fanout = world.fanout().start().await.unwrap();
         let publications = std::iter::repeat_n(
             publication("p", 0, 1, &["ann"], &[]),
