@@ -54,7 +54,10 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #isComplete = false;
   /** Time within which an older message may follow. */
   #retentionMs = RETENTION_SECONDS * 1_000;
-  /** The newest message that the last snapshot's first page knew of. Messages up to it do not touch the map. */
+  /**
+   * The newest message that the last snapshot's first page knew of, or that came before the room was paused. Messages up
+   * to it do not touch the map.
+   */
   #first = NEVER;
   /**
    * The message up to which pages replace the values that messages have brought, because pages know more than the log.
@@ -70,7 +73,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #forgetting: ReturnType<typeof setTimeout> | undefined;
   readonly #timer = new Timer();
   #timerAt = Infinity;
-  #sweptAt = -Infinity;
+  #sweptAt = 0;
 
   /** @internal */
   constructor(ports: StatePorts<T>) {
@@ -167,9 +170,8 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     const life = this.#ready;
     for (const message of messages) {
       if (message.key === undefined || message.seq <= this.#first) continue;
-      const { key, ...value } = message;
-      if (message.remove) this.#put(key, message, "removed", false);
-      else this.#set({ ...value, key }, false);
+      if (message.remove) this.#put(message.key, message, "removed", false);
+      else this.#set(message as LoggedMessage & { key: string }, false);
       // A listener may have left the room.
       if (life !== this.#ready) return;
     }
@@ -202,8 +204,12 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     return true;
   }
 
-  /** @internal Called when the room is not joined for now. */
-  pause(): void {
+  /**
+   * @internal Called when the room is not joined for now. Messages up to `seq` have come. They come again if an iterator
+   * has not read them, maybe when a removal among them is forgotten.
+   */
+  pause(seq = 0): void {
+    if (this.#isComplete) this.#first = Math.max(this.#first, seq);
     this.#reading = undefined;
     this.#skimming = false;
     this.#timer.clear();

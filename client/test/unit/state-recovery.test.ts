@@ -223,6 +223,22 @@ describe("state after a lost connection", () => {
     await during(room.leave());
     expect([room.state.size, room.state.isReady]).toEqual([0, false]);
   });
+
+  it("does not go back when messages come again that a loop had not read at close()", async () => {
+    const room = await watched();
+    const loop = room[Symbol.asyncIterator]();
+    put("a", 1);
+    remove("a");
+    // The removal is remembered for a minute.
+    await pass(120_000);
+    const told = changes(room);
+    const client = fake.world.clients[0];
+    client?.close();
+    await during(client?.connect() ?? Promise.resolve());
+    await pass(100);
+    expect([told, shown(room)]).toEqual([[], {}]);
+    await loop.return();
+  });
 });
 
 describe("pages of state", () => {
