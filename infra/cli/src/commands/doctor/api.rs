@@ -29,6 +29,21 @@ const ROUTES: [(&str, &str, bool); 10] = [
     ("$default", "Message", true),
 ];
 
+/// What the access log says of a request: each name with the variable of API Gateway that gives its value.
+const LOGGED: [(&str, &str); 11] = [
+    ("requestId", "requestId"),
+    ("connectionId", "connectionId"),
+    ("eventType", "eventType"),
+    ("routeKey", "routeKey"),
+    ("status", "status"),
+    ("integrationStatus", "integrationStatus"),
+    ("integrationLatency", "integrationLatency"),
+    ("error", "error.message"),
+    ("integrationError", "integrationErrorMessage"),
+    ("sourceIp", "identity.sourceIp"),
+    ("requestTimeEpoch", "requestTimeEpoch"),
+];
+
 /// The functions that API Gateway calls, with the permission that lets it.
 const CALLED: [&str; 3] = ["Authorizer", "Session", "Message"];
 
@@ -206,11 +221,17 @@ async fn of_authorizer(patient: &Patient<'_>, client: &Client, api: &str) -> Res
 
 async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<Finding, Failure> {
     let name = patient.stack.output("StageName")?;
+    let access_log = access_log(patient);
     Ok(match client.get_stage().api_id(api).stage_name(name).send().await {
         Ok(stage) if stage.auto_deploy() != Some(true) => {
             let what =
                 "changes of routes are not deployed by themselves: what clients meet may be older than the stack";
             let mend = format!("apigatewayv2 update-stage --api-id {api} --stage-name {name} --auto-deploy");
+            Finding::warning(Area::Api, "Stage", what).remedy(patient.aws(&mend))
+        }
+        Ok(stage) if stage.access_log_settings().is_none() && !access_log.is_empty() => {
+            let what = "writes no access log, although the stack has a log group for it";
+            let mend = format!("apigatewayv2 update-stage --api-id {api} --stage-name {name}{access_log}");
             Finding::warning(Area::Api, "Stage", what).remedy(patient.aws(&mend))
         }
         Ok(stage) => match stage.last_deployment_status_message() {
@@ -229,13 +250,26 @@ async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<F
             let heartbeats =
                 quoted_json(&json!({ "sync": { "ThrottlingRateLimit": 5_000, "ThrottlingBurstLimit": 2_500 } }));
             let create = format!(
-                "apigatewayv2 create-stage --api-id {api} --stage-name {name} --auto-deploy --default-route-settings ThrottlingRateLimit={rate},ThrottlingBurstLimit={burst} --route-settings {heartbeats}"
+                "apigatewayv2 create-stage --api-id {api} --stage-name {name} --auto-deploy --default-route-settings ThrottlingRateLimit={rate},ThrottlingBurstLimit={burst} --route-settings {heartbeats}{access_log}"
             );
             let what = format!("the stage {name} is gone: nobody can connect, nothing can be posted");
             Finding::problem(Area::Api, "Stage", what).remedy(patient.aws(&create))
         }
         Err(error) => unanswered(Area::Api, "Stage", error),
     })
+}
+
+/// The option that has a stage write the access log; empty in a stack without one.
+fn access_log(patient: &Patient<'_>) -> String {
+    let Ok(group) = patient.resource("AccessLogGroup") else { return String::new() };
+    let destination = patient.arn("logs", &format!("log-group:{group}"));
+    let settings = json!({ "DestinationArn": destination, "Format": access_log_format() });
+    format!(" --access-log-settings {}", quoted_json(&settings))
+}
+
+fn access_log_format() -> String {
+    let fields: Vec<_> = LOGGED.iter().map(|(name, variable)| format!(r#""{name}":"$context.{variable}""#)).collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 /// The check of whether the function's own policy lets API Gateway call it.
@@ -292,5 +326,11 @@ mod tests {
         routes.sort_unstable();
         known.sort_unstable();
         assert_eq!(routes, known);
+    }
+
+    #[test]
+    fn the_access_log_is_that_of_the_template() {
+        let template: String = include_str!("../../../../template.yaml").split_whitespace().collect();
+        assert!(template.contains(&format!("Format:>-{}", access_log_format())));
     }
 }

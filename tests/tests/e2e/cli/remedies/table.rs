@@ -290,6 +290,13 @@ pub(super) const FAULTS: &[Fault] = &[
         "is gone",
     ),
     fault(
+        "Nobody logs who calls",
+        &["apigatewayv2 update-stage --api-id {ApiId} --stage-name {StageName} --access-log-settings '{}'"],
+        "api",
+        "Stage",
+        "no access log",
+    ),
+    fault(
         "API Gateway may not call a function",
         &["lambda remove-permission --function-name {SessionFunction} --statement-id {SessionPermission}"],
         "api",
