@@ -40,7 +40,8 @@ export interface RoomEvents<T = unknown> {
   stalled: { stalled: boolean; waiting: number };
   /**
    * An error of the room. The server refuses it, and it is left; or a message's data failed `parse` (`bad_data`), and
-   * the message was skipped; or the room's state, or its list of members, cannot be had.
+   * the message was skipped; or the room's state, or its list of members, cannot be had; or the server refuses presence
+   * data for which no `update` waits.
    */
   error: RoomcastError;
   status: { status: RoomStatus; previous: RoomStatus };
