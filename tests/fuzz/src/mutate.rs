@@ -160,7 +160,8 @@ fn hostile(most: usize, random: &mut Rng) -> Node {
 fn long(part: &str, most: usize, random: &mut Rng) -> String {
     let part = if part.is_empty() { "x" } else { part };
     let length = (*random.choice(LENGTHS).unwrap()).min(most);
-    part.repeat(if random.bool() { length } else { length / part.len() })
+    let times = if random.bool() { length } else { length / part.len() };
+    part.repeat(times.min(most / part.len()))
 }
 
 fn mutate_token(token: &str, most: usize, random: &mut Rng) -> String {
@@ -207,6 +208,15 @@ mod tests {
             |bytes: &&Vec<u8>| str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<&RawValue>(text).is_ok());
         let json = mutated.iter().filter(is_json).count();
         assert!((300..mutated.len()).contains(&json), "{json}");
+    }
+
+    #[test]
+    fn a_long_part_is_repeated_as_far_as_the_input_has_room() {
+        let part = "x".repeat(30_000);
+        for seed in 0..100 {
+            let long = long(&part, 140_000, &mut Rng::with_seed(seed));
+            assert!(long.len() <= 140_000, "{} bytes", long.len());
+        }
     }
 
     #[test]
