@@ -216,7 +216,7 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
 /// After a full batch more is to be expected, whose numbers show the gap, however few jobs a batch has at the most.
 #[tokio::test]
 async fn a_connection_that_misses_a_shards_full_batch_is_not_closed_at_once() {
-    for (batch_size, closed) in [(2, 0), (3, 1)] {
+    for (batch_size, closed) in [(1, 1), (2, 0), (3, 1)] {
         let (world, fanout) = sharded_room_whose_first_post_fails();
         let fanout = fanout.env("BATCH_SIZE", batch_size).start().await.unwrap();
         for id in ["a", "b"] {
