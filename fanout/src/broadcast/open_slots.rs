@@ -131,11 +131,12 @@ impl OpenSlots {
         let mut kept = 0;
         let mut is_over = |open: &Open| match open.state {
             State::Waiting | State::WaitsAgain(Setback::Unreachable) => false,
-            State::UnderWay => open.has_had_its_chance,
-            State::WaitsAgain(Setback::Failed) => open.has_had_its_chance || !is_nobodys_fault,
+            State::UnderWay | State::WaitsAgain(_) if open.has_had_its_chance => true,
+            State::UnderWay => false,
+            State::WaitsAgain(Setback::Failed) => !is_nobodys_fault,
             State::WaitsAgain(Setback::MayBeGone) => {
                 kept += 1;
-                open.has_had_its_chance || kept > MOST_MISSING
+                kept > MOST_MISSING
             }
         };
         let over: Vec<Ticket> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(ticket, _)| *ticket).collect();
@@ -269,11 +270,15 @@ mod tests {
 
     #[test]
     fn of_those_that_may_be_gone_as_many_are_kept_as_can_be_named() {
-        let (mut slots, all) = (OpenSlots::new(0), connections(100));
-        for ticket in begun(&mut slots, &all) {
+        let (mut slots, all) = (OpenSlots::new(0), connections(120));
+        let (earlier, all) = all.split_at(20);
+        let mut tickets: Vec<_> = earlier.iter().map(|connection| slots.leave_open(connection)).collect();
+        tickets.extend(begun(&mut slots, all));
+        for ticket in tickets {
             slots.wait_again(ticket, Setback::MayBeGone);
         }
-        assert_eq!(slots.give_up(false), given_up(&all[MOST_MISSING..], false));
+        let over = [earlier, &all[MOST_MISSING..]].concat();
+        assert_eq!(slots.give_up(false), given_up(&over, false), "those who had their chance take nobody's place");
         let missing = all[..MOST_MISSING].iter().map(ConnectionId::slot).collect();
         assert_eq!(slots.lacking(), Slots { from: all[99].slot(), missing });
     }
