@@ -33,6 +33,8 @@ struct Delivery<'a> {
 /// The posts of one frame to one connection so far.
 struct Posts {
     made: u32,
+    /// Those among them that found the endpoint: others are no attempts at this connection.
+    sent: u32,
     /// One was answered 410.
     was_gone: bool,
     /// The start of the first that was answered 429.
@@ -45,18 +47,20 @@ struct Posts {
 
 impl Posts {
     fn none(under_way: &UnderWay<'_>) -> Self {
-        Self { made: 0, was_gone: false, refused_since: None, unreachable: 0, answered: under_way.answered.get() }
+        let answered = under_way.answered.get();
+        Self { made: 0, sent: 0, was_gone: false, refused_since: None, unreachable: 0, answered }
     }
 
     fn note(&mut self, outcome: Outcome, started: Instant, under_way: &UnderWay<'_>) {
+        let is_unreachable = outcome == Outcome::Unreachable;
         self.made += 1;
+        self.sent += u32::from(!is_unreachable);
         if outcome.is_throttled() {
             self.refused_since.get_or_insert(started);
         }
         let answered = under_way.answered.get();
         let is_anybody_there = answered > std::mem::replace(&mut self.answered, answered);
-        self.unreachable =
-            if is_anybody_there { 0 } else { self.unreachable + u32::from(outcome == Outcome::Unreachable) };
+        self.unreachable = if is_anybody_there { 0 } else { self.unreachable + u32::from(is_unreachable) };
     }
 }
 
@@ -185,7 +189,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
 
     fn tries(&self, delivery: &Delivery<'_>, posts: &Posts) -> Tries {
         Tries {
-            attempt: posts.made,
+            attempt: posts.sent,
             was_gone: posts.was_gone,
             unreachable: posts.unreachable,
             most_failing: delivery.most_attempts,
@@ -223,5 +227,16 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         if is_its_own_fault {
             self.missed(under_way, &member.connection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failure_may_be_the_connections_fault() {
+        let setbacks = [Outcome::Gone, Outcome::Unreachable, Outcome::Failed, Outcome::TimedOut].map(setback);
+        assert_eq!(setbacks, [Setback::MayBeGone, Setback::Unreachable, Setback::Failed, Setback::Failed]);
     }
 }

@@ -47,7 +47,7 @@ pub enum Misconfiguration {
 /// A delivery's posts of a frame, the last one included, and how many there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Tries {
-    /// The number of the last post: the first is 1.
+    /// The number of the last attempt: the first is 1. A post that found nobody at the endpoint is none.
     pub attempt: u32,
     /// A post before it was answered 410.
     pub was_gone: bool,
