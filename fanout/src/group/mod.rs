@@ -68,6 +68,8 @@ pub struct Work {
     group: Group,
     /// The number of leading records that are finished with.
     finished: Cell<usize>,
+    /// A step was brought out and written down, maybe a part of a record.
+    has_step_on_record: Cell<bool>,
 }
 
 /// A group of which records from `first` on stay in the queue.
@@ -96,7 +98,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
     /// Does all the work of one group, as far as it can. Returns which records must stay in the queue: those from the
     /// first unfinished one on.
     pub(crate) async fn process(&self, group: Group, hold: Hold, invocation: &Invocation<'_>) -> Left {
-        let work = Work { group, finished: Cell::new(0) };
+        let work = Work { group, finished: Cell::default(), has_step_on_record: Cell::default() };
         let visible_after = match self.process_records(&work, hold, invocation).await {
             Ok(()) => 0,
             Err(error) if work.got_further(&error) => 0,
@@ -220,11 +222,12 @@ async fn retry_throttled(write: impl AsyncFn() -> Result<(), StoreError>) -> Res
 impl Work {
     /// Whether the group only needs more time: it goes on at once.
     fn got_further(&self, error: &GroupError) -> bool {
+        let got_further = self.finished.get() > 0 || self.has_step_on_record.get();
         match error {
-            GroupError::Interrupted { cause: Interruption::TimeIsUp, got_further } => {
-                *got_further || self.finished.get() > 0
+            GroupError::Interrupted { cause: Interruption::TimeIsUp, got_further: in_the_middle } => {
+                got_further || *in_the_middle
             }
-            GroupError::TimeIsUp(TimeIsUp) => self.finished.get() > 0,
+            GroupError::TimeIsUp(TimeIsUp) => got_further,
             _ => false,
         }
     }
@@ -250,7 +253,7 @@ mod tests {
             JobRecord { id: String::new(), receipt, is_redriven: false, trace: None, job }
         };
         let group = Group { id: String::new(), records: vec![record(), record()] };
-        Work { group, finished: Cell::new(finished) }
+        Work { group, finished: Cell::new(finished), has_step_on_record: Cell::default() }
     }
 
     #[test]
@@ -272,5 +275,8 @@ mod tests {
         ] {
             assert_eq!(work(1, finished).got_further(&error), goes_on, "{finished} {error:?}");
         }
+        let in_parts = work(1, 0);
+        in_parts.has_step_on_record.set(true);
+        assert!(in_parts.got_further(&GroupError::TimeIsUp(TimeIsUp)), "a record of several steps");
     }
 }

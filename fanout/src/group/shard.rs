@@ -73,6 +73,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     // all shards have posted everything.
                     self.record_progress(room, of, resume.row(), invocation).await?;
                     resume.saved();
+                    work.has_step_on_record.set(true);
                 }
             }
         }
