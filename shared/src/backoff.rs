@@ -47,7 +47,9 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -73,6 +75,22 @@ mod tests {
         assert_eq!(BACKOFF.repeat(5, call, |_| true).await, 8, "five more");
         assert_eq!(BACKOFF.repeat(5, call, |_| false).await, 9);
         assert_eq!(BACKOFF.repeat(0, call, |_| true).await, 10, "once at the least");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_waits_between_the_calls_grow() {
+        fastrand::seed(7);
+        let calls = RefCell::new(Vec::new());
+        BACKOFF.repeat(4, async || calls.borrow_mut().push(Instant::now()), |()| true).await;
+        fastrand::seed(7);
+        let waits = [0, 1, 2].map(|attempt| BACKOFF.delay(attempt));
+        let calls = calls.take();
+        for (wait, two) in waits.iter().zip(calls.windows(2)) {
+            // The timer's steps are milliseconds.
+            let waited = two[1] - two[0];
+            assert!(waited >= *wait && waited <= *wait + Duration::from_millis(2), "{waited:?}, not {wait:?}");
+        }
+        assert_eq!(calls.len(), 4);
     }
 
     #[test]

@@ -182,6 +182,7 @@ mod tests {
             .collect();
         assert!(steps.windows(2).all(|step| step[1] <= step[0] + 1));
         assert_eq!(steps.last(), Some(&16));
+        assert!(!in_flight.is_cut_lately(Instant::now()), "as many as ever");
     }
 
     #[test]
