@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 use super::process::Process;
-use super::{Api, Environment, INIT_TIMEOUT, InitError, PATIENCE, Shared, init_error};
+use super::{Api, Environment, InitError, PATIENCE, Shared, init_error};
 use crate::http_server::HttpServer;
 use crate::programs::built;
 
@@ -22,6 +22,7 @@ pub struct Function {
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
     timeout: Duration,
+    lateness: Duration,
     trace: String,
 }
 
@@ -57,6 +58,7 @@ impl Function {
             arguments: Vec::new(),
             variables,
             timeout: Duration::from_secs(30),
+            lateness: PATIENCE,
             trace: NOT_TRACED.to_owned(),
         }
     }
@@ -100,6 +102,14 @@ impl Function {
         self
     }
 
+    /// The time after a deadline at which an environment that has not answered is ended. Lambda ends it at the deadline;
+    /// on a busy machine an answer in good time may come late, so it is a minute unless set.
+    #[must_use]
+    pub fn lateness(mut self, lateness: Duration) -> Self {
+        self.lateness = lateness;
+        self
+    }
+
     /// The X-Ray header of every invocation. Without it they are not traced.
     #[must_use]
     pub fn trace(mut self, header: &str) -> Self {
@@ -110,7 +120,7 @@ impl Function {
     /// Starts an environment, and waits until it is ready for its first event.
     ///
     /// # Errors
-    /// When the process ends, reports an error of its initialisation, or is not ready within ten seconds.
+    /// When the process ends, reports an error of its initialisation, or is not ready within a minute.
     pub async fn start(&self) -> Result<Environment, InitError> {
         let started = Instant::now();
         let (events, queue) = mpsc::unbounded_channel();
@@ -129,7 +139,7 @@ impl Function {
         tokio::select! {
             () = shared.ready.notified() => {}
             status = process.ended() => return Err(init_error(&process, &shared, Some(status))),
-            () = tokio::time::sleep(INIT_TIMEOUT) => return Err(init_error(&process, &shared, None)),
+            () = tokio::time::sleep(PATIENCE) => return Err(init_error(&process, &shared, None)),
         }
         let init_error_reported = shared.init_error.lock().unwrap().is_some();
         if init_error_reported {
@@ -144,6 +154,7 @@ impl Function {
             shared,
             events,
             timeout: self.timeout,
+            lateness: self.lateness,
             init,
             invoked: Mutex::default(),
         })

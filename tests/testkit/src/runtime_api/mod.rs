@@ -22,11 +22,8 @@ use process::Process;
 pub use function::Function;
 pub use usage::Usage;
 
-/// The time for a bootstrap to ask for its first event: Lambda's own limit.
-const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The longest wait for something that always comes on a machine that is merely busy; only a failing test waits so
-/// long.
+/// long. A bootstrap has it, too, to ask for its first event, where Lambda gives ten seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn init_error(process: &Process, shared: &Shared, status: Option<ExitStatus>) -> InitError {
@@ -37,7 +34,7 @@ fn init_error(process: &Process, shared: &Shared, status: Option<ExitStatus>) ->
 /// The reason why an environment did not start.
 #[derive(Clone, Debug)]
 pub struct InitError {
-    /// The exit status of the process; `None` when it was still running after ten seconds.
+    /// The exit status of the process; `None` when it was still running after a minute.
     pub status: Option<ExitStatus>,
     /// The error that it reported to the Runtime API, if it did.
     pub reported: Option<Value>,
@@ -49,7 +46,7 @@ impl fmt::Display for InitError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {
             Some(status) => write!(formatter, "the bootstrap ended with {status}: {}", self.output),
-            None => write!(formatter, "the bootstrap asked for no event within {INIT_TIMEOUT:?}: {}", self.output),
+            None => write!(formatter, "the bootstrap asked for no event within {PATIENCE:?}: {}", self.output),
         }
     }
 }
@@ -82,7 +79,7 @@ impl Invocation {
 pub enum InvocationError {
     /// The function returned an error: `{errorType, errorMessage, ...}`.
     Function(Value),
-    /// No response before the deadline. Lambda ends the environment, and so does this one.
+    /// No response before the deadline, nor for [`Function::lateness`] after it. The environment has ended.
     TimedOut,
     /// The process ended; its status and output.
     Ended(ExitStatus, String),
@@ -109,6 +106,7 @@ pub struct Environment {
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
     timeout: Duration,
+    lateness: Duration,
     init: Duration,
     invoked: Mutex<u64>,
 }
@@ -144,7 +142,7 @@ impl Environment {
             status = self.process.ended() => {
                 ended(Err(InvocationError::Ended(status, self.process.output().join("\n"))))
             }
-            () = tokio::time::sleep(timeout) => {
+            () = tokio::time::sleep(timeout + self.lateness) => {
                 self.process.kill();
                 ended(Err(InvocationError::TimedOut))
             }

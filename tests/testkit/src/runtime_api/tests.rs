@@ -127,7 +127,7 @@ async fn a_process_that_ends_or_hangs_is_noticed() {
     let ended = environment.invoke(&event("exit")).await;
     assert!(matches!(ended.result, Err(InvocationError::Ended(status, _)) if status.code() == Some(7)));
 
-    let environment = this_function().start().await.unwrap();
+    let environment = this_function().lateness(Duration::ZERO).start().await.unwrap();
     let hanging = environment.invoke_within(&event("hang"), Duration::from_millis(200)).await;
     assert!(matches!(hanging.result, Err(InvocationError::TimedOut)));
     assert!(matches!(environment.invoke(&event("echo")).await.result, Err(InvocationError::Ended(..))));
