@@ -44,7 +44,13 @@ pub(crate) async fn typing_is_seen_and_leaves_no_trace(stacks: &Stacks) {
     let bob = stack.connect_with(&Handshake::token(&stack.token("typing-bob")).room(room)).await.unwrap();
     let typing =
         json!({ "action": "sendMessage", "roomId": room, "ephemeral": true, "key": "typing", "data": "Ann types" });
-    ann.request_for("accepted", typing).await;
+    // Sent until it is seen: a busy machine may take so long that it is dropped as old.
+    crate::wait::until("it is seen", async || {
+        ann.request_for("accepted", typing.clone()).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        (!ephemerals(&bob, room).is_empty()).then_some(())
+    })
+    .await;
     let seen = expect(&bob, room, &json!("Ann types")).await;
     assert_eq!((&seen["from"], &seen["key"]), (&json!("typing-ann"), &json!("typing")));
     assert!(seen["sentAt"].is_u64() && seen.get("seq").is_none(), "{seen}");

@@ -93,7 +93,7 @@ async fn an_answer_that_starts_and_does_not_end_is_a_timeout<K: Kind>() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
         std::future::pending::<()>().await;
     });
-    let api = K::api(&sdk_config(temporary_credentials()), &endpoint, Duration::from_millis(200));
+    let api = K::api(&sdk_config(temporary_credentials()), &endpoint, SHORT_TIMEOUT);
     assert_eq!(post(&api, "c").await, Outcome::TimedOut);
     stalling.abort();
 }

@@ -96,7 +96,7 @@ async fn whatever_posts_meet_it_is_tried_once_and_leaves_no_trace() {
     let before = rows(&world);
     for (room, _) in &outcomes {
         // A refused post silences its environment, so each room has a new one.
-        let function = ephemeral(&world).env("FANOUT_POST_TIMEOUT_MS", 2_000).start().await.unwrap();
+        let function = ephemeral(&world).env("FANOUT_POST_TIMEOUT_MS", 6_000).start().await.unwrap();
         invoke(&function, &[typing(room, "ann")]).await;
         let record = world.connections.record();
         let posts: Vec<_> =
@@ -189,10 +189,10 @@ async fn connections_that_hang_end_with_the_invocation() {
     let data = json!("x".repeat(4_000));
     let records: Vec<_> = (0..10).map(|n| record("room", &format!("s{n}"), None, later(), &data)).collect();
     world.connections.script_others(|_| Script::always(Scripted::hang()));
-    let function = ephemeral(&world).env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
+    let function = ephemeral(&world).env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", 4_000);
     let function = function.start().await.unwrap();
     let batch = queue_batch(&records);
-    let invocation = function.invoke_within(&batch, Duration::from_secs(4)).await;
+    let invocation = function.invoke_within(&batch, Duration::from_secs(8)).await;
     assert_eq!(invocation.response(), &json!({ "batchItemFailures": [] }));
     let line = &function.metrics(1).await[0];
     let counted = ["EphemeralsDroppedFull", "EphemeralsDroppedOld", "EphemeralsPosted"].map(|name| line.count(name));

@@ -70,8 +70,8 @@ async fn posts_do_not_wait_for_deletes() {
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).start().await.unwrap();
     let batch = queue_batch(&[message("room", "m")]);
-    let invocation = fanout.invoke_within(&batch, Duration::from_secs(8));
-    let posted = world.connections.wait_until("all posts are made", Duration::from_secs(6), |record| {
+    let invocation = fanout.invoke_within(&batch, Duration::from_secs(20));
+    let posted = world.connections.wait_until("all posts are made", Duration::from_secs(17), |record| {
         (record.delivered(), record.status(410)) == (60, 120)
     });
     let (invocation, ()) = tokio::join!(invocation, posted);

@@ -37,7 +37,6 @@ async fn before_the_deadline_what_is_unfinished_is_returned_and_what_is_done_is_
         .await
         .unwrap();
     let records = [("slow", "s1"), ("done", "d1"), ("slow", "s2"), ("done", "d2")].map(|(room, id)| message(room, id));
-    // If the process has not answered by then it is killed, and there is no response.
     let invocation = fanout.invoke_within(&queue_batch(&records), Duration::from_secs(8)).await;
 
     assert_eq!(batch_item_failures(invocation.response()), ["s1", "s2"]);
@@ -107,11 +106,12 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_the_answer() {
         .fanout()
         .env("FANOUT_POST_TIMEOUT_MS", 100)
         .env("FANOUT_MAX_ATTEMPTS", 1)
-        .env("FANOUT_DEADLINE_RESERVE_MS", 1_000)
+        .env("FANOUT_DEADLINE_RESERVE_MS", 3_000)
         .start()
         .await
         .unwrap();
-    let invocation = fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(3)).await;
+    // The delete hangs until the SDK gives it up, after six seconds; before that the time for deletes is over.
+    let invocation = fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(7)).await;
     assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new(), "the room's posts were all made");
 }
 
@@ -142,10 +142,12 @@ async fn records_that_another_consumer_may_have_are_left_alone() {
     let answer = fanout.invoke_within(&batch, Duration::from_secs(30)).await;
     assert_eq!(batch_item_failures(answer.response()), Vec::<String>::new());
     assert_eq!((world.received("late0"), world.received("again0")), (vec!["m1".to_owned()], vec!["m2".to_owned()]));
-    let mut held: Vec<_> =
-        world.queues.postponed().into_iter().map(|held| (held.receipt_handle, held.seconds)).collect();
-    held.sort();
-    assert_eq!(held, [("handle-1-of-m1".to_owned(), 180), ("handle-2-of-m2".to_owned(), 180)]);
+    let held = world.queues.postponed();
+    let mut handles: Vec<_> = held.iter().map(|held| held.receipt_handle.as_str()).collect();
+    handles.sort_unstable();
+    assert_eq!(handles, ["handle-1-of-m1", "handle-2-of-m2"]);
+    // Six times what the function is given, of which a busy machine may take a part before the function has the event.
+    assert!(held.iter().all(|held| (121..=180).contains(&held.seconds)), "{held:?}");
 }
 
 #[test]

@@ -118,7 +118,7 @@ async fn the_largest_message_fits_a_frame_and_a_larger_one_is_a_dead_letter() {
 async fn frames_reach_each_connection_in_order_and_never_two_at_once() {
     let world = World::start();
     world.seed("room", "c", 12);
-    world.connections.set_latency(Duration::from_millis(5));
+    world.connections.set_latency(Duration::from_millis(50));
     let first: Vec<_> = (0..4).map(|number| sized(&format!("a{number}"), 20_000)).collect();
     let second: Vec<_> = (0..4).map(|number| sized(&format!("b{number}"), 20_000)).collect();
 

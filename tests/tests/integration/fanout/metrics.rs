@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use testkit::connections_server::{Script, Scripted};
 use testkit::emf::Line;
-use testkit::events::{QueueRecord, queue_batch, queued_message};
+use testkit::events::{QueueRecord, queued_message};
 use testkit::runtime_api::Environment;
 
+use super::progress::{RESERVE_MS, invoke_briefly};
 use super::{World, invoke, message};
 
 /// The line of the only invocation.
@@ -105,11 +106,10 @@ async fn a_broadcast_that_is_cut_off_and_goes_on_is_measured_at_its_end() {
     let world = World::start();
     world.seed("room", "c", 8);
     world.connections.script_others(|_| Script::queue([Scripted::hang()]));
-    let function = world.fanout().env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
+    let function = world.fanout().env("FANOUT_CONCURRENCY", 2).env("FANOUT_DEADLINE_RESERVE_MS", RESERVE_MS);
     let cut_off = function.start().await.unwrap();
     let record = message("room", "m");
-    let batch = queue_batch(std::slice::from_ref(&record));
-    cut_off.invoke_within(&batch, Duration::from_secs(4)).await.response();
+    assert_eq!(invoke_briefly(&cut_off, std::slice::from_ref(&record)).await, ["m"]);
     let before = line(&cut_off).await;
     let counted = ["Returned", "Resumed", "Messages"].map(|name| before.count(name));
     assert_eq!((counted, before.samples("BroadcastLatency")), ([1, 0, 1], 0));

@@ -16,11 +16,15 @@ use super::{World, invoke, message};
 /// Posts in flight.
 const CONCURRENCY: usize = 4;
 
-/// An invocation's time: long enough for the posts of a test on a busy machine. Tests wait for the rest of it.
-const TIME: Duration = Duration::from_secs(4);
+/// An invocation's time. What is left of it after [`RESERVE_MS`] is long enough for the posts of a test on a busy
+/// machine, and tests wait for the rest of it.
+pub(super) const TIME: Duration = Duration::from_secs(6);
+
+/// The reserve of such an invocation, in which also a busy machine writes progress down.
+pub(super) const RESERVE_MS: u64 = 3_500;
 
 pub(super) async fn start(world: &World) -> Environment {
-    let fanout = world.fanout().env("FANOUT_CONCURRENCY", CONCURRENCY).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
+    let fanout = world.fanout().env("FANOUT_CONCURRENCY", CONCURRENCY).env("FANOUT_DEADLINE_RESERVE_MS", RESERVE_MS);
     fanout.start().await.unwrap()
 }
 

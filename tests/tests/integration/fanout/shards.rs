@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::connections_server::{Script, Scripted};
-use testkit::events::{QueueRecord, batch_item_failures, queue_batch};
+use testkit::events::QueueRecord;
 use testkit::runtime_api::{Environment, Function};
 
+use super::progress::{RESERVE_MS, invoke_briefly};
 use super::{World, invoke, message};
 
 const SHARD_SIZE: usize = 100;
@@ -238,7 +239,7 @@ async fn a_room_that_shrinks_stays_in_shards_until_they_have_posted_everything()
 async fn a_shard_that_runs_out_of_time_goes_on_where_it_was() {
     let world = World::start();
     world.seed("room", "c", 300);
-    let function = function(&world).env("FANOUT_CONCURRENCY", 4).env("FANOUT_DEADLINE_RESERVE_MS", 1_500);
+    let function = function(&world).env("FANOUT_CONCURRENCY", 4).env("FANOUT_DEADLINE_RESERVE_MS", RESERVE_MS);
     let fanout = function.start().await.unwrap();
     invoke(&fanout, &[message("room", "m")]).await;
     let job = batches(&world).remove("room/2").unwrap().remove(0);
@@ -247,8 +248,8 @@ async fn a_shard_that_runs_out_of_time_goes_on_where_it_was() {
         let is_in_time = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 30;
         if is_in_time { Script::always(Scripted::ok()) } else { Script::queue([Scripted::hang()]) }
     });
-    let first = fanout.invoke_within(&queue_batch(std::slice::from_ref(&job)), Duration::from_secs(4)).await;
-    assert_eq!(batch_item_failures(first.response()), std::slice::from_ref(&job.message_id));
+    let failed = invoke_briefly(&fanout, std::slice::from_ref(&job)).await;
+    assert_eq!(failed, std::slice::from_ref(&job.message_id));
     world.connections.script_others(|_| Script::always(Scripted::ok()));
     assert_eq!(invoke(&function.start().await.unwrap(), &[job.received(2)]).await, Vec::<String>::new());
 
