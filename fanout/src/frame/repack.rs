@@ -117,6 +117,9 @@ mod tests {
         // 3 to 5 were superseded by 2, which is done: the frame still says so, without 1, which would come after 2.
         let superseded = [frame(&[1, 2], Some((0, 5)), 9)];
         assert_eq!(numbers(&repack(&room(), &superseded, 3)), [(vec![2], Some((1, 5)))]);
+        // 3 and 4 were superseded: the frame says so of 4, which is not done.
+        let hole = [frame(&[2, 5], Some((0, 5)), 9)];
+        assert_eq!(numbers(&repack(&room(), &hole, 3)), [(vec![5], Some((3, 5)))]);
     }
 
     #[test]

@@ -174,6 +174,15 @@ async fn a_throttled_call_is_waited_for_and_a_refused_one_ends_the_sweep() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_is_throttled_for_long_ends_after_five_attempts() {
+    let world = World::new([ConnectionRow::new("slow=", "a")]);
+    world.server.script_gets("slow=", Script::always(Scripted::throttled()));
+    let throttled = world.swept(SETTINGS).await.unwrap_err();
+    assert!(matches!(throttled, SweepError::Api(ApiError::Throttled(_))), "{throttled}");
+    assert_eq!((world.gets("slow="), world.connections()), (5, vec!["slow=".to_owned()]));
+}
+
+#[tokio::test]
 async fn the_function_goes_on_where_its_time_was_up() {
     let world = World::new(ConnectionRow::many("gone-", 250, "a"));
     for number in 0..250 {

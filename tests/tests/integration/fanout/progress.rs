@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::clock::{Clock, SystemClock};
 use testkit::aws_endpoint::{Fault, Rule};
 use testkit::connections_server::{Script, Scripted};
 use testkit::dynamodb::MESSAGES_TABLE;
@@ -72,6 +73,20 @@ async fn five_invocations_make_one_broadcast() {
     assert_eq!((seen.connections.len(), seen.delivered()), (500, 500));
     assert!(seen.connections.values().all(|connection| connection.delivered == 1));
     assert!(seen.posts <= 500 + 4 * CONCURRENCY, "{} posts: only what was in flight is made again", seen.posts);
+}
+
+/// A record may wait in its queue for 14 days.
+#[tokio::test]
+async fn progress_lasts_longer_than_the_record_that_comes_back() {
+    let world = World::start();
+    world.seed("room", "c", 1);
+    hang_after(&world, 0);
+    assert_eq!(invoke_briefly(&start(&world).await, &[message("room", "m")]).await, ["m"]);
+    let puts = world.dynamodb.calls_of("PutItem");
+    let row = &puts.iter().find(|put| put.body["Item"]["seq"]["N"] == "-1").expect("a row of progress").body["Item"];
+    let expires_at: u64 = row["expiresAt"]["N"].as_str().unwrap().parse().unwrap();
+    let days = (expires_at - SystemClock.unix_seconds()) / (24 * 60 * 60);
+    assert!((14..=15).contains(&days), "{days} days");
 }
 
 #[tokio::test]
