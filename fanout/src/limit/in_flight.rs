@@ -32,6 +32,8 @@ pub(super) struct InFlight {
     started: u64,
     timed_out: u64,
     halved: Option<Instant>,
+    /// A post was answered since then.
+    is_answered: bool,
     answers: u32,
 }
 
@@ -45,7 +47,17 @@ pub(super) struct Before {
 impl InFlight {
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { most, limit: most, taken: 0, most_taken: 0, started: 0, timed_out: 0, halved: None, answers: 0 }
+        Self {
+            most,
+            limit: most,
+            taken: 0,
+            most_taken: 0,
+            started: 0,
+            timed_out: 0,
+            halved: None,
+            is_answered: false,
+            answers: 0,
+        }
     }
 
     #[cfg(test)]
@@ -83,6 +95,7 @@ impl InFlight {
 
     /// Notes that a post was answered, with any status.
     pub(super) fn answered(&mut self) {
+        self.is_answered = true;
         self.answers += 1;
         if self.answers >= ANSWERS_PER_RAISE {
             self.answers = 0;
@@ -92,15 +105,19 @@ impl InFlight {
 
     /// Notes that a post timed out. Timeouts are compared with the posts that were started since this one was: four
     /// connections that hang for three seconds among thousands that do not are no reason for a cut. Posts from before
-    /// the latest cut say nothing about its effect, so there is at most one cut in the time of a post.
+    /// the latest cut say nothing about its effect, so there is at most one cut in the time of a post. After cuts a few
+    /// clients that hang take all places that are left: an outage goes on only if no post at all is answered.
     pub(super) fn timed_out(&mut self, now: Instant, post_started: Instant, before: Before) {
         self.timed_out += 1;
         self.answers = 0;
         let (started, timed_out) = (self.started - before.started, self.timed_out - before.timed_out);
-        let is_widespread = timed_out >= WIDESPREAD.min(self.limit as u64) && timed_out * ONE_IN >= started;
-        if is_widespread && self.halved.is_none_or(|halved| post_started >= halved) {
+        let places = self.limit as u64;
+        let is_widespread = timed_out >= WIDESPREAD.min(places) && timed_out * ONE_IN >= started;
+        let is_of_few = places < WIDESPREAD && self.limit < self.most && self.is_answered;
+        if is_widespread && !is_of_few && self.halved.is_none_or(|halved| post_started >= halved) {
             self.limit = (self.limit / 2).max(FLOOR.min(self.most));
             self.halved = Some(now);
+            self.is_answered = false;
         }
     }
 }
@@ -167,6 +184,24 @@ mod tests {
         (1..=20).for_each(|number| round(&mut in_flight, cut + number * TIMEOUT, 5, 1));
         assert_eq!(in_flight.limit(), 32);
         assert!(!in_flight.is_cut_lately(cut + LATELY));
+    }
+
+    /// After an outage only a small room is left, in which as many clients hang as there are places.
+    #[test]
+    fn clients_that_hang_do_not_prolong_an_outage_that_is_over() {
+        let mut in_flight = InFlight::new(64);
+        let mut now = Instant::now();
+        for _ in 0..4 {
+            round(&mut in_flight, now, 40, 40);
+            now += TIMEOUT;
+        }
+        assert_eq!(in_flight.limit(), FLOOR);
+        let over = now;
+        for _ in 0..20 {
+            round(&mut in_flight, now, 10, FLOOR);
+            now += TIMEOUT;
+        }
+        assert!(now >= over + LATELY && !in_flight.is_cut_lately(now));
     }
 
     #[test]

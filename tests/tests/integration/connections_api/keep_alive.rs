@@ -33,7 +33,7 @@ async fn connections_are_used_again_the_last_one_first<K: Kind>() {
     server.hold();
     let four = join_all(["a", "b", "c", "d"].map(|connection| post(&api, connection)));
     let check = async {
-        let within = Duration::from_secs(5);
+        let within = Duration::from_secs(60);
         server.wait_until("four posts are in flight", within, |record| record.in_flight == 4).await;
         server.release();
     };
