@@ -336,15 +336,15 @@ export class Room<T = unknown> extends Emitter<RoomEvents<T>> implements AsyncIt
     this.#subscription = undefined;
     this.#resumed = false;
     this.#delivery.end(error);
-    this.#dropExtras(final, subscription.position);
+    this.#dropExtras(final);
     this.#setStatus("left");
     this.#tell("left", { error });
   }
 
   /** Ends state and members, or pauses them if the room will go on. */
-  #dropExtras(final: RoomcastError | undefined, seq?: number): void {
+  #dropExtras(final: RoomcastError | undefined): void {
     if (!final) {
-      this.#stateMap?.pause(seq);
+      this.#stateMap?.pause();
       this.#presence?.pause();
       return;
     }

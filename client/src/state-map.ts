@@ -54,11 +54,13 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   #isComplete = false;
   /** Time within which an older message may follow. */
   #retentionMs = RETENTION_SECONDS * 1_000;
-  /**
-   * The newest message that the last snapshot's first page knew of, or that came before the room was paused. Messages up
-   * to it do not touch the map.
-   */
+  /** The newest message that the last snapshot's first page knew of. Messages up to it do not touch the map. */
   #first = NEVER;
+  /**
+   * The newest message that has touched the map. Messages come again after `close()` if an iterator has not read them,
+   * maybe when a removal is forgotten.
+   */
+  #applied = NEVER;
   /**
    * The message up to which pages replace the values that messages have brought, because pages know more than the log.
    */
@@ -169,7 +171,8 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
   apply(messages: readonly LoggedMessage[]): void {
     const life = this.#ready;
     for (const message of messages) {
-      if (message.key === undefined || message.seq <= this.#first) continue;
+      if (message.key === undefined || message.seq <= Math.max(this.#first, this.#applied)) continue;
+      this.#applied = message.seq;
       if (message.remove) this.#put(message.key, message, "removed", false);
       else this.#set(message as LoggedMessage & { key: string }, false);
       // A listener may have left the room.
@@ -204,12 +207,8 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     return true;
   }
 
-  /**
-   * @internal Called when the room is not joined for now. Messages up to `seq` have come. They come again if an iterator
-   * has not read them, maybe when a removal among them is forgotten.
-   */
-  pause(seq = 0): void {
-    if (this.#isComplete) this.#first = Math.max(this.#first, seq);
+  /** @internal Called when the room is not joined for now. */
+  pause(): void {
     this.#reading = undefined;
     this.#skimming = false;
     this.#timer.clear();
@@ -222,7 +221,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
     this.#ready.reject(error);
     this.#ready = deferred();
     this.#isReady = this.#isComplete = false;
-    this.#first = NEVER;
+    this.#first = this.#applied = NEVER;
     this.#shown.clear();
     clearTimeout(this.#forgetting);
     this.#forgetting = setTimeout(() => this.#slots.clear(), MAX_PAGE_AGE_MS);
@@ -304,7 +303,7 @@ export class StateMap<T = unknown> extends Emitter<StateEvents<T>> implements Re
 
   /** Forgets the age of values up to `seq`, so that every page replaces them. Messages count from `first` on. */
   #forget(seq: number, first: number): void {
-    this.#first = first;
+    this.#first = this.#applied = first;
     for (const [key, slot] of this.#slots) {
       if (slot.seq > seq) continue;
       if (slot.entry) this.#slots.set(key, { ...slot, seq: NEVER, version: NEVER });

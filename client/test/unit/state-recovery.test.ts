@@ -239,6 +239,20 @@ describe("state after a lost connection", () => {
     expect([told, shown(room)]).toEqual([[], {}]);
     await loop.return();
   });
+
+  it("has all of what came at once when a listener closes the client", async () => {
+    const room = await watched();
+    const client = fake.world.clients[0];
+    room.state.on("change", () => client?.close());
+    fake.world.server.publish("fx", [
+      { key: "a", data: 1 },
+      { key: "b", data: 1 },
+    ]);
+    await pass(50);
+    await during(client?.connect() ?? Promise.resolve());
+    await pass(100);
+    expect(shown(room)).toEqual({ a: 1, b: 1 });
+  });
 });
 
 describe("pages of state", () => {
