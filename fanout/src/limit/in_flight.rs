@@ -31,9 +31,8 @@ pub(super) struct InFlight {
     most_taken: usize,
     started: u64,
     timed_out: u64,
+    answered: u64,
     halved: Option<Instant>,
-    /// A post was answered since then.
-    is_answered: bool,
     answers: u32,
 }
 
@@ -42,6 +41,7 @@ pub(super) struct InFlight {
 pub(super) struct Before {
     started: u64,
     timed_out: u64,
+    answered: u64,
 }
 
 impl InFlight {
@@ -54,8 +54,8 @@ impl InFlight {
             most_taken: 0,
             started: 0,
             timed_out: 0,
+            answered: 0,
             halved: None,
-            is_answered: false,
             answers: 0,
         }
     }
@@ -76,7 +76,7 @@ impl InFlight {
 
     /// Takes a place.
     pub(super) fn take(&mut self) -> Before {
-        let before = Before { started: self.started, timed_out: self.timed_out };
+        let before = Before { started: self.started, timed_out: self.timed_out, answered: self.answered };
         self.taken += 1;
         self.most_taken = self.most_taken.max(self.taken);
         self.started += 1;
@@ -93,9 +93,9 @@ impl InFlight {
         self.taken -= 1;
     }
 
-    /// Notes that a post was answered, with any status.
-    pub(super) fn answered(&mut self) {
-        self.is_answered = true;
+    /// Notes that a post ended in time; `is_answer` says whether it was answered, and did not fail.
+    pub(super) fn ended(&mut self, is_answer: bool) {
+        self.answered += u64::from(is_answer);
         self.answers += 1;
         if self.answers >= ANSWERS_PER_RAISE {
             self.answers = 0;
@@ -106,18 +106,17 @@ impl InFlight {
     /// Notes that a post timed out. Timeouts are compared with the posts that were started since this one was: four
     /// connections that hang for three seconds among thousands that do not are no reason for a cut. Posts from before
     /// the latest cut say nothing about its effect, so there is at most one cut in the time of a post. After cuts a few
-    /// clients that hang take all places that are left: an outage goes on only if no post at all is answered.
+    /// clients that hang may take all places that are left: then an outage goes on only if no other post is answered.
     pub(super) fn timed_out(&mut self, now: Instant, post_started: Instant, before: Before) {
         self.timed_out += 1;
         self.answers = 0;
         let (started, timed_out) = (self.started - before.started, self.timed_out - before.timed_out);
         let places = self.limit as u64;
         let is_widespread = timed_out >= WIDESPREAD.min(places) && timed_out * ONE_IN >= started;
-        let is_of_few = places < WIDESPREAD && self.limit < self.most && self.is_answered;
-        if is_widespread && !is_of_few && self.halved.is_none_or(|halved| post_started >= halved) {
+        let may_be_few_clients = places < WIDESPREAD && self.limit < self.most && self.answered > before.answered;
+        if is_widespread && !may_be_few_clients && self.halved.is_none_or(|halved| post_started >= halved) {
             self.limit = (self.limit / 2).max(FLOOR.min(self.most));
             self.halved = Some(now);
-            self.is_answered = false;
         }
     }
 }
@@ -133,7 +132,7 @@ mod tests {
     /// Posts that start together, of which the first `hanging` time out.
     fn round(in_flight: &mut InFlight, start: Instant, posts: usize, hanging: usize) {
         let befores: Vec<Before> = (0..posts).map(|_| in_flight.take()).collect();
-        befores[hanging..].iter().for_each(|_| in_flight.answered());
+        befores[hanging..].iter().for_each(|_| in_flight.ended(true));
         befores[..hanging].iter().for_each(|before| in_flight.timed_out(start + TIMEOUT, start, *before));
         for _ in &befores {
             in_flight.free();
@@ -205,13 +204,28 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_with_an_answer_in_between_goes_on() {
+        let mut in_flight = InFlight::new(64);
+        let mut now = Instant::now();
+        for hanging in [40, 40, 40, 40].into_iter().chain([FLOOR; 10]) {
+            round(&mut in_flight, now, 1, 0);
+            round(&mut in_flight, now, hanging, hanging);
+            // The HTTP connection breaks.
+            in_flight.ended(false);
+            now += TIMEOUT;
+        }
+        assert_eq!(in_flight.limit(), FLOOR);
+        assert!(in_flight.is_cut_lately(now + LATELY / 2));
+    }
+
+    #[test]
     fn answers_bring_it_back_one_by_one() {
         let mut in_flight = InFlight::new(16);
         round(&mut in_flight, Instant::now(), 16, 16);
         assert_eq!(in_flight.limit(), 8);
         let steps: Vec<usize> = (0..64)
             .map(|_| {
-                in_flight.answered();
+                in_flight.ended(true);
                 in_flight.limit()
             })
             .collect();

@@ -214,12 +214,16 @@ impl Permit<'_> {
     pub fn record(self, outcome: Outcome, attempt: u32) {
         let now = Instant::now();
         let limiter = self.limiter;
-        if outcome == Outcome::TimedOut {
-            limiter.in_flight.borrow_mut().timed_out(now, self.started, self.before);
-            return;
+        match outcome {
+            Outcome::TimedOut => limiter.in_flight.borrow_mut().timed_out(now, self.started, self.before),
+            // Nothing was posted.
+            Outcome::Unreachable => {}
+            outcome => {
+                limiter.in_flight.borrow_mut().ended(outcome.is_answer());
+                let is_refused = outcome.is_throttled();
+                limiter.learnt.borrow_mut().answered(now, self.started, self.epoch, attempt, is_refused);
+            }
         }
-        limiter.in_flight.borrow_mut().answered();
-        limiter.learnt.borrow_mut().answered(now, self.started, self.epoch, attempt, outcome.is_throttled());
     }
 }
 
