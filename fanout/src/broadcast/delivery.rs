@@ -34,7 +34,7 @@ struct Delivery<'a> {
 struct Posts {
     made: u32,
     /// Those among them that found the endpoint: others are no attempts at this connection.
-    sent: u32,
+    attempts: u32,
     /// One was answered 410.
     was_gone: bool,
     /// The start of the first that was answered 429.
@@ -48,13 +48,13 @@ struct Posts {
 impl Posts {
     fn none(under_way: &UnderWay<'_>) -> Self {
         let answered = under_way.answered.get();
-        Self { made: 0, sent: 0, was_gone: false, refused_since: None, unreachable: 0, answered }
+        Self { made: 0, attempts: 0, was_gone: false, refused_since: None, unreachable: 0, answered }
     }
 
     fn note(&mut self, outcome: Outcome, started: Instant, under_way: &UnderWay<'_>) {
         let is_unreachable = outcome == Outcome::Unreachable;
         self.made += 1;
-        self.sent += u32::from(!is_unreachable);
+        self.attempts += u32::from(!is_unreachable);
         if outcome.is_throttled() {
             self.refused_since.get_or_insert(started);
         }
@@ -175,7 +175,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
         let outcome = self.api.post(&member.connection, frame).await;
         under_way.answered.set(under_way.answered.get() + u64::from(outcome.is_answer()));
         posts.note(outcome, started, under_way);
-        permit.record(outcome, posts.made);
+        permit.record(outcome, posts.attempts);
         self.retries.deposit();
         under_way.count(|stats| {
             stats.posts += 1;
@@ -189,7 +189,7 @@ impl<A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Broadcaster<A,
 
     fn tries(&self, delivery: &Delivery<'_>, posts: &Posts) -> Tries {
         Tries {
-            attempt: posts.sent,
+            attempt: posts.attempts,
             was_gone: posts.was_gone,
             unreachable: posts.unreachable,
             most_failing: delivery.most_attempts,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The end of one attempt, by what the fan-out does next.
+/// The end of one post, by what the fan-out does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// API Gateway has taken the frame for the connection.
