@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_apigatewayv2::{
     Client,
     error::ProvideErrorMetadata,
+    operation::get_stage::GetStageOutput,
     types::{AuthorizationType, Integration, Route},
 };
 use serde_json::{Value, json};
@@ -229,15 +230,15 @@ async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<F
             let mend = format!("apigatewayv2 update-stage --api-id {api} --stage-name {name} --auto-deploy");
             Finding::warning(Area::Api, "Stage", what).remedy(patient.aws(&mend))
         }
-        Ok(stage) if stage.access_log_settings().is_none() && !access_log.is_empty() => {
-            let what = "writes no access log, although the stack has a log group for it";
-            let mend = format!("apigatewayv2 update-stage --api-id {api} --stage-name {name}{access_log}");
-            Finding::warning(Area::Api, "Stage", what).remedy(patient.aws(&mend))
-        }
         Ok(stage) => match stage.last_deployment_status_message() {
             Some(message) if message.contains("fail") => {
                 let mend = format!("apigatewayv2 create-deployment --api-id {api} --stage-name {name}");
                 Finding::problem(Area::Api, "Stage", message).remedy(patient.aws(&mend))
+            }
+            _ if !access_log.is_empty() && !is_logged(&stage) => {
+                let what = "writes no access log, although the stack has a log group for it";
+                let mend = format!("apigatewayv2 update-stage --api-id {api} --stage-name {name}{access_log}");
+                Finding::warning(Area::Api, "Stage", what).remedy(patient.aws(&mend))
             }
             _ => Finding::ok(Area::Api, "Stage", format!("{name} is deployed")),
         },
@@ -257,6 +258,10 @@ async fn of_stage(patient: &Patient<'_>, client: &Client, api: &str) -> Result<F
         }
         Err(error) => unanswered(Area::Api, "Stage", error),
     })
+}
+
+fn is_logged(stage: &GetStageOutput) -> bool {
+    stage.access_log_settings().is_some_and(|settings| settings.destination_arn().is_some())
 }
 
 /// The option that has a stage write the access log; empty in a stack without one.
