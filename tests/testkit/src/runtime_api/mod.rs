@@ -89,7 +89,7 @@ impl fmt::Display for InvocationError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Function(error) => write!(formatter, "the function returned {error}"),
-            Self::TimedOut => formatter.write_str("no response before the deadline"),
+            Self::TimedOut => formatter.write_str("no response before the deadline, nor later"),
             Self::Ended(status, output) => write!(formatter, "the process ended with {status}: {output}"),
         }
     }

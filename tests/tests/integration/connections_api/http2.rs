@@ -142,7 +142,7 @@ async fn a_session_on_which_nothing_is_answered_any_more_is_replaced() {
     let api = http2_api_with(server.address, Duration::from_secs(3));
     assert_eq!(post(&api, "before").await, Outcome::Delivered);
     let mut outcomes = vec![post(&api, "stalls").await];
-    while outcomes.last().is_some_and(|outcome| matches!(outcome, Outcome::TimedOut | Outcome::Failed)) {
+    while outcomes.len() <= 3 && matches!(outcomes.last(), Some(Outcome::TimedOut | Outcome::Failed)) {
         outcomes.push(post(&api, "c").await);
     }
     // The session is given up after three timeouts or an unanswered ping, whichever comes first.

@@ -104,7 +104,7 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_the_answer() {
     world.dynamodb.fault(Rule::on("BatchWriteItem", Fault::Hang));
     let fanout = world
         .fanout()
-        .env("FANOUT_POST_TIMEOUT_MS", 100)
+        .env("FANOUT_POST_TIMEOUT_MS", 1_000)
         .env("FANOUT_MAX_ATTEMPTS", 1)
         .env("FANOUT_DEADLINE_RESERVE_MS", 3_000)
         .start()
@@ -113,6 +113,9 @@ async fn a_table_that_hangs_while_deleting_does_not_keep_the_answer() {
     // The delete hangs until the SDK gives it up, after six seconds; before that the time for deletes is over.
     let invocation = fanout.invoke_within(&queue_batch(&[message("slow", "m")]), Duration::from_secs(7)).await;
     assert_eq!(batch_item_failures(invocation.response()), Vec::<String>::new(), "the room's posts were all made");
+    assert!(world.dynamodb.count("BatchWriteItem") > 0);
+    let is_about = "the invocation's time was up before all rows of closed connections were deleted";
+    fanout.logged(1, |line| line["message"] == is_about).await;
 }
 
 /// While the function is throttled, Lambda holds the records that it has received. Another consumer may have them by

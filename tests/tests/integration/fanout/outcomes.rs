@@ -213,19 +213,20 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
     }
 }
 
-/// After a full batch more is to be expected, whose numbers show the gap, however few jobs a batch has at the most.
+/// After a full batch more is to be expected, whose numbers show the gap. Of batches of one it says nothing that they are
+/// full.
 #[tokio::test]
 async fn a_connection_that_misses_a_shards_full_batch_is_not_closed_at_once() {
-    for (batch_size, closed) in [(1, 1), (2, 0), (3, 1)] {
+    for (jobs, batch_size, closed) in [(1, 1, 1), (2, 2, 0), (2, 3, 1)] {
         let (world, fanout) = sharded_room_whose_first_post_fails();
         let fanout = fanout.env("BATCH_SIZE", batch_size).start().await.unwrap();
-        for id in ["a", "b"] {
+        for id in &["a", "b"][..jobs] {
             assert_eq!(invoke(&fanout, &[message("room", id)]).await, Vec::<String>::new());
         }
-        for (_, jobs) in shards::batches(&world) {
-            assert_eq!(invoke(&fanout, &jobs).await, Vec::<String>::new());
+        for (_, batch) in shards::batches(&world) {
+            assert_eq!(invoke(&fanout, &batch).await, Vec::<String>::new());
         }
-        assert_eq!(world.connections.record().deletes(), closed, "two jobs, of {batch_size} that a batch may have");
+        assert_eq!(world.connections.record().deletes(), closed, "{jobs} jobs, of {batch_size} that a batch may have");
     }
 }
 
@@ -278,9 +279,9 @@ async fn a_connection_that_is_gone_is_closed_in_case_it_lives() {
 
 #[tokio::test]
 async fn nobody_is_closed_when_failures_are_widespread() {
-    // In 300 ms a busy machine may not answer the others either, nor find the endpoint: then the broadcast stops.
+    // In two seconds a busy machine may not answer the others either.
     for (outcome, timeout_ms, received) in
-        [(Scripted::internal_error(), 20_000, 4), (Scripted::throttled(), 20_000, 4), (Scripted::hang(), 300, 0)]
+        [(Scripted::internal_error(), 20_000, 4), (Scripted::throttled(), 20_000, 4), (Scripted::hang(), 2_000, 0)]
     {
         let world = World::start();
         world.seed("room", "bad", 12);
@@ -290,7 +291,7 @@ async fn nobody_is_closed_when_failures_are_widespread() {
         let fanout = fanout.start().await.unwrap();
         for number in 0..4 {
             let failed = invoke(&fanout, &[message("room", &format!("m{number}"))]).await;
-            assert!(failed.is_empty() || received == 0, "{outcome:?}");
+            assert_eq!(failed, Vec::<String>::new());
         }
         assert_eq!(world.connections.record().deletes(), 0, "{outcome:?}");
         assert!(world.received("live0").len() >= received, "{outcome:?}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use testkit::aws_endpoint::Call;
 use testkit::connections_server::Scripted;
 use testkit::events::{batch_item_failures, queue_batch};
 
@@ -58,15 +59,16 @@ async fn many_rooms_finish_side_by_side() {
     world.connections.set_latency(Duration::from_millis(2));
     let records: Vec<_> = rooms.iter().map(|room| message(room, &format!("m-{room}"))).collect();
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", 4).start().await.unwrap();
-    // No room is posted to before all have what they post.
+    // No post is answered before all rooms have their messages and members. Each reads its members twice.
+    world.slow_down_appends();
     world.connections.hold();
-    let logged = async {
-        while rooms.iter().any(|room| world.dynamodb.log(room).is_empty()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let is_page = |call: &Call| call.body["IndexName"].is_string() && call.status == Some(200);
+    let ready = async {
+        let all_read = |calls: &[Call]| calls.iter().filter(|call| is_page(call)).count() >= 2 * rooms.len();
+        world.dynamodb.endpoint().wait_until("all rooms' members are read", all_read).await;
         world.connections.release();
     };
-    let (failed, ()) = tokio::join!(invoke(&fanout, &records), logged);
+    let (failed, ()) = tokio::join!(invoke(&fanout, &records), ready);
     assert_eq!(failed, Vec::<String>::new());
 
     let record = world.connections.record();

@@ -22,7 +22,7 @@ const CONCURRENCY: usize = 4;
 pub(super) const TIME: Duration = Duration::from_secs(6);
 
 /// The reserve of such an invocation, in which also a busy machine writes progress down.
-pub(super) const RESERVE_MS: u64 = 3_500;
+pub(super) const RESERVE_MS: u64 = 3_000;
 
 pub(super) async fn start(world: &World) -> Environment {
     let fanout = world.fanout().env("FANOUT_CONCURRENCY", CONCURRENCY).env("FANOUT_DEADLINE_RESERVE_MS", RESERVE_MS);

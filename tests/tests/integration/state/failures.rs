@@ -113,7 +113,7 @@ async fn a_table_that_hangs_until_the_time_is_up_does_not_have_posts_repeated() 
     let world = World::start();
     world.seed("fx", "c", 2);
     fails(&world, Fault::Hang);
-    let fanout = world.fanout_with_state().env("FANOUT_DEADLINE_RESERVE_MS", 3_500).start().await.unwrap();
+    let fanout = world.fanout_with_state().env("FANOUT_DEADLINE_RESERVE_MS", 3_000).start().await.unwrap();
     let records = [keyed("fx", "a", "k")];
     let time = Duration::from_secs(6);
     let failed = batch_item_failures(fanout.invoke_within(&queue_batch(&records), time).await.response());
