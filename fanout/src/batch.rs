@@ -27,7 +27,7 @@ pub struct Group {
 pub struct JobRecord {
     /// Its id, by which it is reported as failed.
     pub id: String,
-    /// How it was received.
+    /// Its receipt.
     pub receipt: Receipt,
     /// Whether it was sent again from the dead-letter queue.
     pub is_redriven: bool,
@@ -50,7 +50,7 @@ pub enum Job {
     DeadLetter {
         /// The record as it came.
         body: String,
-        /// Why it can never be broadcast.
+        /// The reason why it can never be broadcast.
         reason: String,
     },
 }
@@ -113,7 +113,7 @@ fn read_job(body: &str, group_id: &str, origin: Origin<'_>) -> Result<Job, Field
 }
 
 impl Group {
-    /// How its records were received.
+    /// The receipts of its records.
     pub fn receipts(&self) -> impl Iterator<Item = &Receipt> + Clone {
         self.records.iter().map(|record| &record.receipt)
     }

@@ -108,7 +108,7 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
         finished: oneshot::Sender<Vec<String>>,
     ) -> Left {
         let left = self.process(group, hold, invocation).await;
-        // Who is to acknowledge them waits for this as long as the invocation lasts.
+        // The acknowledgement waits for this as long as the invocation lasts.
         let _ = finished.send(left.finished_handles());
         left
     }

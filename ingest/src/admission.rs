@@ -12,7 +12,7 @@ use crate::{
     shares::{MessageRates, MessageShares},
 };
 
-/// What is known of congestion, and what is left of the shares.
+/// The state of congestion, and the rest of the shares.
 pub struct Admission<L> {
     congestion: CongestionMonitor<L>,
     shares: RefCell<MessageShares>,

@@ -29,7 +29,7 @@ pub struct AuthorizerFunction<C> {
     allowed_origins: AllowedOrigins,
 }
 
-/// Why nobody is let in.
+/// The reason why nobody is let in.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     /// The page is another site's.

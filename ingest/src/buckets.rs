@@ -18,7 +18,7 @@ const MICROS: u64 = 1_000_000;
 pub struct Buckets {
     /// Units per second; 0 is no limit.
     rate: u64,
-    /// What a full bucket holds, as the time in which it fills.
+    /// The capacity of a bucket, as the time in which it fills.
     burst: u64,
     full_at: HashMap<Box<str>, u64>,
     pruned_at: usize,
@@ -31,7 +31,7 @@ impl Buckets {
         Self { rate, burst: burst_seconds * MICROS, full_at: HashMap::new(), pruned_at: FEW }
     }
 
-    /// How long to wait until a key's bucket has so many units; `None` if it has them. A full bucket has as many as are
+    /// The time until a key's bucket has so many units; `None` if it has them. A full bucket has as many as are
     /// asked for: more than the burst may be taken at once, and the next one waits longer for it.
     #[must_use]
     pub fn wait(&self, key: &str, units: u64, now: u64) -> Option<u64> {

@@ -94,7 +94,7 @@ impl Head {
         {
             return Ok(head);
         }
-        // What the log had before everything expired.
+        // The messages that the log had before everything expired.
         Ok(Self { seq: saved.seq, appended_at: Some(saved.appended_at), newest: None })
     }
 
@@ -107,7 +107,7 @@ impl Head {
     }
 }
 
-/// What was found in a log for somebody who has everything up to `after`.
+/// The messages of a log for somebody who has everything up to `after`.
 #[derive(Debug)]
 pub struct Found {
     seq: u64,
@@ -166,7 +166,7 @@ impl Found {
 /// For [`Missed::not_before`]: messages of any age.
 pub const ANY_TIME: u64 = 0;
 
-/// What a client may lack of a room's log.
+/// The messages of a room's log that a client may lack.
 #[derive(Clone, Copy, Debug)]
 pub struct Missed {
     /// The last number that the client has; 0 stands for the beginning of what is retained.
@@ -294,7 +294,7 @@ impl<C: Clock> Reading<'_, C> {
         Ok((newest.seq(), Some(newest.appended_at)))
     }
 
-    /// What it means that the log has nothing from `after` on: its messages have expired, or `after` is beyond its
+    /// The meaning of a log that has nothing from `after` on: its messages have expired, or `after` is beyond its
     /// head, and so a position in another log.
     async fn nothing(&mut self) -> Result<Found, StoreError> {
         let Missed { after, head, .. } = self.missed;

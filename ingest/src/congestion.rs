@@ -1,4 +1,4 @@
-//! What an environment knows of congestion: which rooms are behind, and how full the queue is. It looks every few
+//! An environment's knowledge of congestion: which rooms are behind, and how full the queue is. It looks every few
 //! seconds, at the same time as it does other work, if there is any.
 
 use std::{
@@ -25,7 +25,7 @@ use shared::{
 };
 use tokio::time::timeout;
 
-/// How long a message that would be refused waits for a look that is due.
+/// The time for which a message that would be refused waits for a look that is due.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The place where congestion is looked up.
@@ -56,7 +56,7 @@ impl<Q: Queue + Clone + 'static> CongestionSource for TableAndQueue<Q> {
     }
 }
 
-/// What a look has found: the cuts and the queue's depth.
+/// The result of a look: the cuts and the queue's depth.
 type Seen = (Result<Vec<(String, Cut)>, StoreError>, Result<u64, QueueError>);
 
 /// A look that has begun, and when.
@@ -65,7 +65,7 @@ struct Looking {
     look: Pin<Box<dyn Future<Output = Seen>>>,
 }
 
-/// What is known of congestion, and the look that is under way.
+/// The state of congestion, and the look that is under way.
 pub struct CongestionMonitor<L> {
     source: L,
     congestion: RefCell<Congestion>,

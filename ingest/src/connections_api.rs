@@ -118,7 +118,7 @@ impl ConnectionsApi {
     }
 }
 
-/// What the API says of a connection.
+/// A connection's status, as the API says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionStatus {
     /// The connection is there.
@@ -127,7 +127,7 @@ pub enum ConnectionStatus {
     Gone,
 }
 
-/// Why the API did not say or do something, after all attempts of the SDK.
+/// The reason why the API did not say or do something, after all attempts of the SDK.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The account's request rate is used up: the same call will succeed when there is room again.

@@ -49,7 +49,7 @@ impl Deadline {
     }
 }
 
-/// What is left until a deadline in milliseconds since the Unix epoch, less the time for the answer.
+/// The time until a deadline in milliseconds since the Unix epoch, less the time for the answer.
 fn time_for_work(deadline: u64, now: Duration) -> Duration {
     Duration::from_millis(deadline).saturating_sub(now).saturating_sub(ANSWER)
 }

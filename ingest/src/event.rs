@@ -6,7 +6,7 @@ use shared::ConnectionId;
 
 use crate::grant::Grant;
 
-/// What happened on a connection.
+/// An event on a connection.
 #[derive(Debug)]
 pub enum SocketEvent {
     /// Somebody wants to connect.

@@ -15,7 +15,8 @@ use shared::{
     },
 };
 
-/// How long a head is remembered, in microseconds. What is appended meanwhile is broadcast, and found at the next sync.
+/// The time for which a head is remembered, in microseconds. Messages that are appended meanwhile are broadcast, and
+/// found at the next sync.
 const REMEMBERED: u64 = 500_000;
 
 /// Heads that are remembered at the most: less than 2 MiB.
@@ -34,12 +35,12 @@ struct Remembered {
     read_at: u64,
 }
 
-/// What is known of some heads.
+/// Some heads, as far as they are known.
 #[derive(Debug, Default)]
 pub struct KnownHeads {
     /// The heads by room; `None` for a log without one: it is empty, or an older version has written it.
     pub heads: HashMap<RoomId, Option<LogHead>>,
-    /// Why the heads of the other rooms are not known.
+    /// The reason why the heads of the other rooms are not known.
     pub error: Option<StoreError>,
 }
 

@@ -27,7 +27,7 @@ pub struct Response {
     pub refused: Option<ErrorCode>,
 }
 
-/// Why a request was refused or could not be served.
+/// The reason why a request was refused or could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// The frame is wrong.
@@ -51,7 +51,7 @@ pub enum RouteError {
     /// The subject or the room has used up a share, or the room is behind.
     #[error("{what}")]
     NotNow {
-        /// What there is too much of.
+        /// The thing of which there is too much.
         what: &'static str,
         /// When to try again.
         until: NotNow,

@@ -5,7 +5,7 @@
 //! last, has everything up to that number, and the log adds the rest. A page may hold more than its number says, never
 //! less.
 //!
-//! What was read is kept for a second, for others who join the same room. If a client needs a later number, the log
+//! A snapshot is kept for a second, for others who join the same room. If a client needs a later number, the log
 //! between the two numbers is added: a few rows instead of all of them.
 
 use std::{
@@ -30,7 +30,7 @@ use shared::{
 
 use crate::{budget::ENVELOPE, catch_up::Head};
 
-/// How long a snapshot is kept, in milliseconds.
+/// The time for which a snapshot is kept, in milliseconds.
 const KEPT_MILLIS: u64 = 1_000;
 
 /// Bytes of all snapshots that are kept, at the most.
@@ -162,7 +162,7 @@ struct Snapshot {
     /// The last key of the range; `None` if the range goes to the end.
     end: Option<String>,
     values: BTreeMap<String, StateValue>,
-    /// What the log adds, of all keys: those beyond the end are needed when the end moves on.
+    /// The log's additions, of all keys: those beyond the end are needed when the end moves on.
     added: BTreeMap<String, StateValue>,
     bytes: usize,
 }

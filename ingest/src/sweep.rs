@@ -38,7 +38,7 @@ const PAGE: u32 = 100;
 /// Calls under way at one time: enough for the rate when one takes a tenth of a second.
 const CALLS: usize = 16;
 
-/// How long ago a row must have expired, in seconds: clocks disagree.
+/// The time that must have passed since a row expired, in seconds: clocks disagree.
 const EXPIRED_SINCE: u64 = 600;
 
 /// The time between the two 410s that confirm that a connection is gone.
@@ -107,7 +107,7 @@ impl Swept {
     }
 }
 
-/// Why a sweep cannot go on. What was done stays done.
+/// The reason why a sweep cannot go on. Its deletes so far stay done.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The table does not answer, or throttles.
@@ -145,7 +145,7 @@ impl<C: Clock> Sweep<C> {
         std::mem::take(&mut self.to_look_at)
     }
 
-    /// How long the calls for a page may take at this rate: four seconds at 50 a second, minutes at one.
+    /// The longest time for a page's calls at this rate: four seconds at 50 a second, minutes at one.
     #[must_use]
     pub fn longest_page(&self) -> Duration {
         // Each connection is asked about twice if all are gone.
@@ -216,7 +216,7 @@ impl<C: Clock> Sweep<C> {
         Ok(())
     }
 
-    /// What the API says of connections. Those of which it says nothing are left out.
+    /// The statuses of connections. Those of which the API says nothing are left out.
     async fn ask_once(
         &self,
         connections: Vec<ConnectionId>,

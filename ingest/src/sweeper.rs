@@ -24,7 +24,7 @@ use crate::{
 /// of a throttled call or two take some ten seconds.
 const RESERVE: Duration = Duration::from_secs(16);
 
-/// Why a call of the schedule failed.
+/// The reason why a call of the schedule failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SweeperError {
     /// The sweep could not go on; the next call tries from the same row.

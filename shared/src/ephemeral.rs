@@ -22,9 +22,9 @@ pub struct Ephemeral {
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// What it is about: of a sender's messages with the same key, or without one, the newest counts.
+    /// Its key: of a sender's messages with the same key, or without one, the newest counts.
     pub key: Option<String>,
-    /// What it says: JSON that all clients can read, passed on as it stands.
+    /// Its content: JSON that all clients can read, passed on as it stands.
     pub data: Box<RawValue>,
 }
 

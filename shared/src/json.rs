@@ -25,7 +25,7 @@ use crate::{
 /// Bytes of a JSON parser's complaint that are passed on: it may quote a string of the text whole.
 const COMPLAINT_BYTES: usize = 200;
 
-/// Why a JSON text or one of its fields was refused.
+/// The reason why a JSON text or one of its fields was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
     /// The text is no JSON object.

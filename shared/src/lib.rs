@@ -1,5 +1,5 @@
-//! What every Roomcast function shares: the vocabulary (rooms, connections, messages, frames and their limits),
-//! configuration and logs, and the I/O edge (the connection table, the room log, the queue).
+//! The crate of all that Roomcast's functions share: the vocabulary (rooms, connections, messages, frames and their
+//! limits), configuration and logs, and the I/O edge (the connection table, the room log, the queue).
 
 pub mod aws;
 pub mod backoff;

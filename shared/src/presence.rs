@@ -16,7 +16,7 @@ use crate::{
     trace::TraceHeader,
 };
 
-/// What a member says of itself: JSON, passed on as it stands.
+/// A member's data: JSON, passed on as it stands.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct MemberData(Box<RawValue>);
@@ -62,10 +62,10 @@ impl<'de> Deserialize<'de> for MemberData {
     }
 }
 
-/// What the other members of a room are told of a connection, besides its subject.
+/// The part of a connection's entry in the list of members that is not its subject.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// What the connection says of itself.
+    /// The connection's data.
     pub data: Option<MemberData>,
 }
 
@@ -77,7 +77,7 @@ pub type Members = BTreeMap<String, Option<MemberData>>;
 pub struct ListedMember {
     /// The subject.
     pub id: String,
-    /// What it says of itself.
+    /// Its data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<MemberData>,
 }
@@ -89,11 +89,11 @@ pub struct Publication {
     pub rev: u64,
     /// Members: distinct subjects.
     pub count: u64,
-    /// How the list became what it is.
+    /// The change that has led to this list.
     pub change: Change,
 }
 
-/// How a list became what it is.
+/// The change that has led to a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Facts that turn the list at `after` into the list at the publication's `rev`.

@@ -13,7 +13,7 @@ use serde::{
 
 use crate::{json::Text, room::RoomId, room_pattern::RoomPattern, subject::Subject};
 
-/// What one may do in a room.
+/// A right in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
     /// Receive the room's broadcasts: `joinRoom`, `sync`, `$connect?roomId=`.
@@ -50,7 +50,7 @@ impl Right {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RightSet(u8);
 
-/// What a subject may do, by room.
+/// A subject's rights, by room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights(BTreeMap<RoomPattern, RightSet>);
 
@@ -73,7 +73,7 @@ impl Rights {
         self.0.iter().any(|(pattern, rights)| rights.0 & right.bit() != 0 && pattern.matches(room))
     }
 
-    /// How many patterns there are.
+    /// The number of patterns.
     #[must_use]
     pub fn patterns(&self) -> usize {
         self.0.len()
@@ -191,7 +191,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    /// What alice may do in a room, by name.
+    /// The rights of alice in a room, by name.
     fn of_alice(rights: &Rights, room: &str) -> Vec<&'static str> {
         let (alice, room) = (Subject::parse("alice").unwrap(), RoomId::parse(room).unwrap());
         ALL.into_iter().filter(|right| rights.allow(&alice, *right, &room)).map(Right::name).collect()

@@ -8,7 +8,7 @@ use crate::{json::Text, limits::ROOM_ID_CHARS};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomId(Arc<str>);
 
-/// Why a text is no room id; says the limit.
+/// The reason why a text is no room id; says the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRoomId {
     /// It has no characters, or more than [`ROOM_ID_CHARS`].

@@ -18,8 +18,8 @@ use crate::{
     metrics::{Dimensions, Metrics},
 };
 
-/// Why a function did not start or stopped. `main` returns it, and the standard library prints it with `Debug`,
-/// which is therefore the message itself.
+/// The reason why a function did not start or stopped. `main` returns it, and the standard library prints it with
+/// `Debug`, which is therefore the message itself.
 #[derive(thiserror::Error)]
 pub enum StartError {
     /// The configuration is bad.

@@ -6,7 +6,7 @@ use crate::limits::SUBJECT_BYTES;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(String);
 
-/// Why a text is no subject.
+/// The reason why a text is no subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must have 1 to {SUBJECT_BYTES} bytes and no control characters")]
 pub struct InvalidSubject;

@@ -53,7 +53,7 @@ enum State {
     WaitsAgain(Setback),
 }
 
-/// What the attempt came to after which a delivery waits for another one.
+/// The outcome of an attempt after which a delivery waits for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setback {
     /// A failure, perhaps by the connection's fault.

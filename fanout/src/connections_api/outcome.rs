@@ -63,7 +63,7 @@ pub struct Tries {
     pub most_unreachable: u32,
 }
 
-/// What a delivery does after a post.
+/// The next step of a delivery after a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
     /// The connection has the frame, and gets the next one.
@@ -89,7 +89,7 @@ pub enum NextStep {
 }
 
 impl Outcome {
-    /// What a delivery does next.
+    /// The delivery's next step.
     #[must_use]
     pub fn next_step(self, tries: Tries) -> NextStep {
         let Tries { attempt, was_gone, unreachable, .. } = tries;

@@ -73,8 +73,8 @@ impl Packing {
     }
 
     /// Leaves out the messages up to number `done`. If none would be left, the last one stays, since a frame has a
-    /// message, and this one must say that the numbers after `done` were superseded. Those before it do not: to somebody
-    /// who has joined after them they would come late.
+    /// message, and this one must say that the numbers after `done` were superseded. Those before it do not: to
+    /// somebody who has joined after them they would come late.
     pub(super) fn cut(&mut self, done: u64) {
         if self.first > done {
             return;

@@ -61,8 +61,8 @@ impl<Q: Queue, A: ConnectionsApi, C: Clock + Clone + Send + Sync + 'static> Fano
                     let packed = &packed[..packed.len().min(self.most_frames(invocation))];
                     let through = packed.last().map_or(through, EncodedFrame::last);
                     let audience = self.audience(room, shard.slots(), slots, None, invocation).await?;
-                    // After a full batch more jobs are to be expected, whose frames show a gap. Of batches of one it says
-                    // nothing that they are full.
+                    // After a full batch more jobs are to be expected, whose frames show a gap. Of batches of one it
+                    // says nothing that they are full.
                     let is_all = frames.iter().all(|frame| frame.last() <= through);
                     let is_full = self.batch_size > 1 && work.group.records.len() >= self.batch_size;
                     let is_last = is_all && !is_full;

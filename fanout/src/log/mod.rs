@@ -93,7 +93,7 @@ pub enum AppendError {
     Contended,
 }
 
-/// What is written next to a log.
+/// The next write to a log.
 #[derive(Clone, Copy, Debug)]
 struct NextWrite {
     /// The first number.
@@ -305,7 +305,7 @@ impl<C: Clock> LogWriter<C> {
         self.tails.borrow_mut().note_state_written_to(room, seq);
     }
 
-    /// What is written next; `None` while another writer is starting the log.
+    /// The next write; `None` while another writer is starting the log.
     async fn next_write(&self, room: &RoomId, tail: &mut Tail, batch: &Batch) -> Result<Option<NextWrite>, StoreError> {
         if let Some(next) = self.next_of_a_lasting_log(tail) {
             return Ok(Some(NextWrite::following(next)));

@@ -60,7 +60,8 @@ pub struct Head {
     pub floor: u64,
 }
 
-/// What all entries of an append say. Times are in milliseconds and, `expires_at`, in seconds since the Unix epoch.
+/// The part that all entries of an append share. Times are in milliseconds and, `expires_at`, in seconds since the
+/// Unix epoch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stamp {
     /// Every number below is finished with.

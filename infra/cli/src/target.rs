@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Which stack a command is for.
+/// The stack of a command.
 #[derive(Args, Debug)]
 pub struct Target {
     /// The stack's name in CloudFormation.

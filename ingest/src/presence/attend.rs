@@ -1,6 +1,6 @@
-//! What a member's `sync` does for presence. It renews the member's leases, says where the rooms' presence stands, and
-//! asks for a tick to rooms whose members nobody has read for half a lease. So a member that is there gets those
-//! noticed whose leases have ended. With a lease of 1,200 s:
+//! The part of a member's `sync` that is for presence. It renews the member's leases, says where the rooms' presence
+//! stands, and asks for a tick to rooms whose members nobody has read for half a lease. So a member that is there gets
+//! those noticed whose leases have ended. With a lease of 1,200 s:
 //!
 //! ```text
 //! 0 s joined    480 s from here on a sync renews    540 s the next sync, at the latest    1,200 s the lease would end
@@ -22,10 +22,10 @@ use super::membership::Presence;
 /// Leases that are renewed at once.
 const RENEWED_AT_ONCE: usize = 10;
 
-/// What a `sync` has done for presence.
+/// The result of a `sync` for presence.
 #[derive(Debug, Default)]
 pub struct Attended {
-    /// Where presence stands in those of the rooms asked about of which anything was published.
+    /// The state of presence in those of the rooms asked about of which anything was published.
     pub standings: BTreeMap<RoomId, PresenceStanding>,
     /// The rooms to which a tick must be sent.
     pub changed: BTreeSet<RoomId>,
@@ -93,7 +93,8 @@ impl<C: Clock, Q: Queue> Presence<C, Q> {
     async fn renew_leases(&self, connection: &ConnectionId, rows: &HashMap<&RoomId, &KnownRow>, now: u64) -> Attended {
         let lease = self.rooms.lease_seconds;
         let renewals = rows.iter().filter_map(|(room, row)| {
-            // Where lifecycle events count everybody, rows count, too, that were put before the room had such events.
+            // In rooms whose lifecycle events count everybody, rows count, too, that were put before the room had such
+            // events.
             let also_absent = self.rooms.lifecycle.matches(room);
             let until = row.present_until.or(also_absent.then_some(0))?;
             // A connection is present no longer than its row lasts, so such a lease cannot be renewed.

@@ -47,7 +47,7 @@ pub struct PresenceSettings {
     pub list_max: usize,
 }
 
-/// What lifecycle events tell of.
+/// The kinds of lifecycle events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventKinds {
     /// Rooms that become occupied or vacated.
@@ -56,17 +56,17 @@ pub struct EventKinds {
     pub member: bool,
 }
 
-/// What is kept of a room.
+/// The kinds of presence that a room has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Whether the room's connections are told of its members.
     pub presence: bool,
-    /// What lifecycle events tell of it.
+    /// The kinds of its lifecycle events.
     pub events: EventKinds,
 }
 
 impl PresenceSettings {
-    /// What is kept of a room.
+    /// The kinds of presence that a room has.
     #[must_use]
     pub fn kept(&self, room: &RoomId) -> Kept {
         let has_events = self.rooms.lifecycle.matches(room);

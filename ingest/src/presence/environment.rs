@@ -15,9 +15,9 @@ pub struct PresenceFunction<Q, B, C> {
     pub broadcasts: Q,
     /// The queue of ticks.
     pub ticks: Q,
-    /// Where lifecycle events go.
+    /// The bus of lifecycle events.
     pub bus: B,
-    /// What the environment may spend on publications.
+    /// The posts that the environment may spend on publications.
     pub budget: Budget,
     /// The rooms that are published, and how often.
     pub settings: PresenceSettings,

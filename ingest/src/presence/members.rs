@@ -12,15 +12,15 @@ use shared::{
     },
 };
 
-/// Who is present in a room: distinct subjects, however many connections each has. At most as many names are kept as a
+/// The members of a room: distinct subjects, however many connections each has. At most as many names are kept as a
 /// list may have, so that no room is too large to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Present {
-    /// How many members the room's connections may see.
+    /// The number of members that the room's connections may see.
     pub listed_count: u64,
     /// These members, each with the data of its newest connection; `None` if they are too many.
     pub listed: Option<Members>,
-    /// How many members there are, listed or not.
+    /// The number of members, listed or not.
     pub everybody: u64,
     /// The members who are not listed; `None` if all members together are too many.
     pub unlisted: Option<BTreeSet<String>>,
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// Who is present by rows that are sorted as the index has them.
+    /// The members by rows that are sorted as the index has them.
     fn of_rows(rows: impl IntoIterator<Item = PresentRow>, now: u64) -> Present {
         let mut fold = Fold::new(500, now);
         rows.into_iter().for_each(|row| fold.add(row));

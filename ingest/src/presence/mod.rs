@@ -4,7 +4,7 @@
 //! rows, and publishes the difference from before. So whatever was lost on the way to one publication is made good by
 //! the next.
 //!
-//! Which rooms have it, [`rooms`] says.
+//! Module [`rooms`] says which rooms have it.
 //!
 //! | module | what it does in `session` |
 //! |---|---|
@@ -24,7 +24,7 @@
 //! | [`pace`] | says when a room may be published again, and what an environment may spend |
 //! | [`events`] | builds lifecycle events |
 //!
-//! What lasts from one invocation to the next is in [`environment`].
+//! Module [`environment`] has all that lasts from one invocation to the next.
 
 pub mod attend;
 pub mod config;

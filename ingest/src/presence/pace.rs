@@ -30,9 +30,9 @@ pub fn between_publications(connections: u64, kept: Kept, posts_per_second: u64)
     millis.clamp(SHORTEST, LONGEST)
 }
 
-/// What an environment may spend. It earns half of the posts per second, pays the posts of each publication, and may
-/// owe one publication. It saves at most what it earns in a second: queues hide for whole seconds, and with so much
-/// saved nobody is waiting.
+/// The posts that an environment may spend. It earns half of the posts per second, pays the posts of each publication,
+/// and may owe one publication. It saves at most what it earns in a second: queues hide for whole seconds, and with so
+/// much saved nobody is waiting.
 ///
 /// Two environments together then post at most rate x time, and one room each besides. A tick that cannot be afforded
 /// gets a place in a line, the time at which it will be affordable. If a thousand rooms came at once and were all told
@@ -52,7 +52,7 @@ struct State {
     at: u64,
     /// When the line of waiting ticks ends, in milliseconds since the Unix epoch.
     line_ends: u64,
-    /// What the last publication cost.
+    /// The cost of the last publication.
     last_cost: f64,
 }
 

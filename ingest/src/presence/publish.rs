@@ -33,7 +33,7 @@ use super::{
 /// Connections on the first page of a room: enough to tell how large it is.
 const FIRST_PAGE: u32 = 500;
 
-/// How often a room is read anew after another environment has published it.
+/// The number of times that a room is read anew after another environment has published it.
 const ATTEMPTS: usize = 3;
 
 /// The ticks of a room that are not done.
@@ -50,7 +50,7 @@ pub enum Left {
     },
 }
 
-/// Why a room's ticks stay in the queue.
+/// The reason why a room's ticks stay in the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// A table did not answer.

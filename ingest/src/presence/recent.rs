@@ -20,7 +20,7 @@ use shared::{
     },
 };
 
-/// How long a row is kept, in milliseconds.
+/// The time for which a row is kept, in milliseconds.
 const KEPT_MILLIS: u64 = 1_000;
 
 /// Rooms whose rows are kept. A row has 400 KB at the most, and mostly a few.
@@ -47,7 +47,7 @@ impl<C: Clock> Recent<C> {
         Self { clock, kept: RefCell::default() }
     }
 
-    /// What is published of a room: with a `rev`, as it was within the last second, in that version or a later one, if
+    /// The published row of a room: with a `rev`, as it was within the last second, in that version or a later one, if
     /// there is one; without a `rev`, as it is now.
     ///
     /// # Errors

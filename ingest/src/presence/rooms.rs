@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use shared::{RoomId, config::Settings, room_pattern::RoomPatterns};
 
-/// How long a connection counts as present without a sync, in seconds: no longer than a row lasts.
+/// The time for which a connection counts as present without a sync, in seconds: no longer than a row lasts.
 const LEASE_SECONDS: RangeInclusive<u64> = 60..=7_200;
 
 /// The rooms that have presence or lifecycle events.

@@ -44,7 +44,7 @@ pub fn next(previous: Option<&PresenceRow>, present: Present, kept: Kept, list_m
     with_change(PresenceRow { members: None, unlisted: None, ..row }, previous, kept)
 }
 
-/// What the room's connections are told of a publication, if anything.
+/// The news of a publication for the room's connections, if there are any.
 #[must_use]
 pub fn publication(row: &PresenceRow) -> Option<Publication> {
     let change = match &row.last.told {
@@ -132,7 +132,7 @@ fn with_change(row: PresenceRow, previous: &PresenceRow, kept: Kept) -> Option<P
     (is_news || is_event).then_some(PresenceRow { last, ..row })
 }
 
-/// What a room's connections are told of a row, and whether it is news to them.
+/// The content of a row for the room's connections, and whether it is news to them.
 fn told(row: &PresenceRow, previous: &PresenceRow, kept: Kept) -> (Told, bool) {
     if !kept.presence {
         return (Told::Nothing, false);

@@ -23,7 +23,7 @@ pub struct RoomTicks {
 pub struct Tick {
     /// Its id in the queue.
     pub id: String,
-    /// How it was received.
+    /// Its receipt.
     pub receipt: Receipt,
 }
 

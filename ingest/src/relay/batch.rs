@@ -80,7 +80,7 @@ impl Outgoing {
     }
 }
 
-/// What is to be done with the records of a batch.
+/// The work for the records of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Messages, those of a room by their version.

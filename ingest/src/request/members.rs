@@ -11,7 +11,7 @@ use shared::{
 use super::{JoinRoom, PageLimit};
 
 impl JoinRoom<'_> {
-    /// What the other members are told of the connection, if it is to be listed among them.
+    /// The connection's entry in the list of members, if it is to be in it.
     ///
     /// # Errors
     /// When `presenceData` is too long, not readable everywhere, or there without `presence`.
@@ -35,7 +35,7 @@ pub struct GetMembers {
     pub after: Option<SubjectAfter>,
     /// The `rev` that came with the first page.
     pub rev: Option<Counter>,
-    /// How many members the page may have.
+    /// The most members on the page.
     pub limit: Option<PageLimit<MEMBERS>>,
 }
 

@@ -31,7 +31,7 @@ pub struct Inbound<'a> {
     pub request: Request<'a>,
 }
 
-/// What a client may want.
+/// A client's request.
 #[derive(Debug)]
 pub enum Request<'a> {
     /// Receive a room's broadcasts, and what was missed after a seq.
@@ -63,7 +63,7 @@ pub struct JoinRoom<'a> {
     pub state: Option<bool>,
     /// Whether it is to be listed among the members, and wants the list, too.
     pub presence: Option<bool>,
-    /// What the other members are told of it; checked, and passed on as it stands.
+    /// Its data for the other members; checked, and passed on as it stands.
     #[serde(borrow)]
     pub presence_data: Option<&'a RawValue>,
 }
@@ -96,7 +96,7 @@ pub struct GetHistory {
     pub room_id: RoomId,
     /// Only messages with a smaller seq.
     pub before: Option<Before>,
-    /// How many messages the page may have.
+    /// The most messages on the page.
     pub limit: Option<PageLimit<HISTORY_MESSAGES>>,
 }
 
@@ -119,7 +119,7 @@ pub struct GetState {
     pub after: Option<AfterKey>,
     /// The `seq` that came with the first page.
     pub seq: Option<Counter>,
-    /// How many entries the page may have.
+    /// The most entries on the page.
     pub limit: Option<PageLimit<STATE_ENTRIES>>,
 }
 
@@ -135,7 +135,7 @@ impl GetState {
 #[derive(Clone, Debug)]
 pub struct AfterKey(pub String);
 
-/// How many messages, entries or members a page may have: from 1 to `MOST`.
+/// The most messages, entries or members on a page: from 1 to `MOST`.
 #[derive(Clone, Copy, Debug)]
 pub struct PageLimit<const MOST: u32>(pub u32);
 
@@ -205,18 +205,18 @@ impl<'de> Visitor<'de> for PositionsVisitor {
     }
 }
 
-/// Why a frame was refused.
+/// The refusal of a frame.
 #[derive(Debug)]
 pub struct Refusal {
     /// Echoed in the error, where the frame was readable enough to have one.
     pub request_id: Option<String>,
     /// The `id` of the message that is not sent, where it could be read: a sender waits for an answer to it.
     pub message_id: Option<String>,
-    /// What is wrong with the frame.
+    /// The fault of the frame.
     pub reason: RefusalReason,
 }
 
-/// What is wrong with a frame that was refused.
+/// A fault of a frame.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefusalReason {
     /// There is no such action.
@@ -235,14 +235,14 @@ pub enum RefusalReason {
     NoState(RoomId),
 }
 
-/// What every frame has.
+/// The fields that every frame has.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
     request_id: Option<Name>,
 }
 
-/// What can be read of a `sendMessage` whose other fields may be wrong.
+/// The fields of a `sendMessage` that can be read although others may be wrong.
 #[derive(Deserialize)]
 struct Sent {
     action: Text,

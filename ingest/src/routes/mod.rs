@@ -20,28 +20,28 @@ use crate::{
     response::RouteError, shares::RequestShares, state::States, tables::Tables,
 };
 
-/// What the routes of the `session` function work with.
+/// The tables, queues and limits of the `session` function's routes.
 #[derive(Debug)]
 pub struct SessionRoutes<C, Q> {
     /// The tables.
     pub tables: Tables<C>,
-    /// Where connections are closed and asked about.
+    /// The API by which connections are closed and asked about.
     pub connections_api: ConnectionsApi,
     /// The limits of connections, subjects and rooms.
     pub limits: SessionLimits,
-    /// How much of the environment each subject and room may take.
+    /// The shares of each subject and room.
     pub shares: RequestShares<C>,
     /// The heads of logs.
     pub heads: Heads<C>,
     /// The state of rooms.
     pub states: States<C>,
-    /// Who is present in rooms.
+    /// The presence of members in rooms.
     pub presence: Presence<C, Q>,
     /// When clients should sync next.
     pub beat: RefCell<Beat>,
     /// The source of the orders in which rooms are served.
     pub random: RefCell<Rng>,
-    /// How long the log keeps a message.
+    /// The time for which the log keeps a message.
     pub retention_seconds: u64,
     /// The time.
     pub clock: C,

@@ -9,18 +9,18 @@ use shared::{
 
 use crate::grant::{Grant, LEEWAY_SECONDS};
 
-/// What tokens must claim besides `sub` and `exp`, and the rights of those without the claim `rooms`.
+/// The claims that tokens must make besides `sub` and `exp`, and the rights of those without the claim `rooms`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimRules {
-    /// What `iss` must be, if anything.
+    /// The value that `iss` must have, if there is one.
     pub issuer: Option<String>,
-    /// What `aud` must contain, if anything.
+    /// The value that `aud` must contain, if there is one.
     pub audience: Option<String>,
-    /// What the subject of a token without the claim `rooms` may do.
+    /// The rights of the subject of a token without the claim `rooms`.
     pub default_rooms: RightsTemplate,
 }
 
-/// Why claims are refused. The error never quotes a claim, except the subject, which was signed.
+/// The reason why claims are refused. The error never quotes a claim, except the subject, which was signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     /// The payload is no JSON object.

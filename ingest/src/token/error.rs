@@ -1,8 +1,8 @@
-//! Why a token is refused.
+//! The reasons why a token is refused.
 
 use super::claims::ClaimError;
 
-/// Why a token is refused. The error never quotes the token, nor any part of it that was not signed.
+/// The reason why a token is refused. The error never quotes the token, nor any part of it that was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// No token came with the request.

@@ -21,7 +21,7 @@ use super::{
 /// Bytes of a document at most. Those of large issuers have some 10,000.
 const DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// How long a document is used without fetching it again, if its response does not say.
+/// The time for which a document is used without fetching it again, if its response does not say.
 const LIFETIME: Duration = Duration::from_hours(1);
 
 /// The shortest and the longest time that a response can ask for.
@@ -33,7 +33,7 @@ pub struct Issuer {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
 }
 
-/// Why there is no document.
+/// The reason why there is no document.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     /// There is no connection, or it broke.

@@ -39,7 +39,7 @@ struct Key {
     public: DecodingKey,
 }
 
-/// Why a document is of no use.
+/// The reason why a document is of no use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
     /// It is no JWKS document.
@@ -93,7 +93,7 @@ impl KeySet {
         if keys.is_empty() { Err(JwksError::NoKey) } else { Ok(Self(keys)) }
     }
 
-    /// How many keys can be used.
+    /// The number of keys that can be used.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()

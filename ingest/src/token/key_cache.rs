@@ -10,8 +10,8 @@ use super::{
     signed::{Payload, SignedToken},
 };
 
-/// How long keys are kept beyond their lifetime while they cannot be read again. A short outage of their publisher
-/// keeps nobody out; and a key that was revoked is not good for ever.
+/// The time for which keys are kept beyond their lifetime while they cannot be read again. A short outage of their
+/// publisher keeps nobody out; and a key that was revoked is not good for ever.
 const GRACE: Duration = Duration::from_hours(1);
 
 /// Time for reading keys. The client waits for its handshake meanwhile.
@@ -20,13 +20,13 @@ pub const READ_WITHIN: Duration = Duration::from_secs(2);
 /// The time between two attempts to read keys while there are none at all.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(2);
 
-/// Where keys are published.
+/// A place where keys are published.
 pub trait KeySource {
-    /// What is published.
+    /// The published keys.
     type Keys;
-    /// Why it cannot be read. Its text goes to the log.
+    /// The reason why it cannot be read. Its text goes to the log.
     type Error: Display;
-    /// What the log calls the keys.
+    /// The name of the keys in the log.
     const NAME: &'static str;
     /// The least time between two attempts to read them: anybody can send a token with a bad signature, which causes an
     /// attempt.

@@ -27,9 +27,9 @@ pub struct Verifier<C> {
     pub secrets: Option<KeyCache<SecretStore, C>>,
     /// The keys of RS256 and ES256 tokens, if those are taken.
     pub issuer: Option<KeyCache<Issuer, C>>,
-    /// What tokens must claim.
+    /// The claims that tokens must make.
     pub rules: ClaimRules,
-    /// What the issuer's tokens must claim as `token_use`, if anything.
+    /// The `token_use` that the issuer's tokens must claim, if there is one.
     pub token_use: Option<String>,
     /// The time.
     pub clock: C,

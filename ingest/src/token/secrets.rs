@@ -22,7 +22,7 @@ const SECRET_BYTES: usize = 32;
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// How long secrets are used without reading them again.
+/// The time for which secrets are used without reading them again.
 const LIFETIME: Duration = Duration::from_mins(5);
 
 /// A secret of AWS Secrets Manager.
@@ -31,7 +31,7 @@ pub struct SecretStore {
     arn: String,
 }
 
-/// Why a secret is of no use. The error never quotes it.
+/// The reason why a secret is of no use. The error never quotes it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// It cannot be read.
@@ -94,7 +94,8 @@ fn is_not_found(error: &SdkError<GetSecretValueError>) -> bool {
     error.as_service_error().is_some_and(GetSecretValueError::is_resource_not_found_exception)
 }
 
-/// What AWS says, or why it said nothing. The SDK's own report is not used, since it may contain the response's body.
+/// The answer of AWS, or the reason why there is none. The SDK's own report is not used, since it may contain the
+/// response's body.
 fn told(error: &SdkError<GetSecretValueError>) -> String {
     if let Some(code) = error.code() {
         return format!("{code}: {}", error.message().unwrap_or_default());

@@ -56,14 +56,14 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// How long the head has waited.
+    /// The time that the head has waited.
     #[must_use]
     pub fn waited(&self) -> u64 {
         self.seen_at.saturating_sub(self.queued_at)
     }
 }
 
-/// What is written down about a group.
+/// The note about a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GroupRow {
     /// The sight with which the next one is compared.

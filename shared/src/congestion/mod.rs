@@ -31,7 +31,8 @@ pub struct Cut {
     pub fraction: f64,
     /// When it was written.
     pub since: u64,
-    /// How long the share stays the same: until the messages that were sent under it reach the head of the queue.
+    /// The time for which the share stays the same: until the messages that were sent under it reach the head of the
+    /// queue.
     pub hold: u64,
 }
 

@@ -8,11 +8,11 @@ use crate::room::RoomId;
 /// The shortest time between two looks at congestion.
 pub const LOOK_EVERY: u64 = 3_000;
 
-/// How long a depth of the queue counts: a function that can no longer read it refuses nobody for long.
+/// The time for which a depth of the queue counts: a function that can no longer read it refuses nobody for long.
 const DEPTH_BELIEVED: u64 = 15_000;
 
-/// How much more likely the message of a quiet subject is admitted: a flood is shed before those who send a message now
-/// and then.
+/// The factor by which the message of a quiet subject is more likely to be admitted: a flood is shed before those who
+/// send a message now and then.
 const QUIET_WEIGHT: f64 = 8.0;
 
 /// When to try again, at least and at most.
@@ -28,7 +28,7 @@ pub struct NotNow {
     pub retry_after_ms: u64,
 }
 
-/// What is known of congestion: of each room that is behind its cut, and how many messages the queue has.
+/// The state of congestion: the cut of each room that is behind, and the number of messages in the queue.
 #[derive(Debug)]
 pub struct Congestion {
     /// The cuts of each room: one for each group of it that is behind.
@@ -123,7 +123,7 @@ mod tests {
         Cut { fraction, since: NOW, hold: 60_000 }
     }
 
-    /// How many of 10,000 messages for the room `r` are admitted.
+    /// The number of messages for the room `r` that are admitted of 10,000.
     fn admitted(congestion: &Congestion, is_quiet: bool) -> usize {
         let mut random = Rng::with_seed(7);
         (0..10_000).filter(|_| congestion.admits(&room("r"), is_quiet, NOW, &mut random).is_ok()).count()

@@ -23,18 +23,18 @@ pub struct Draft<'a> {
     /// The room that it goes to.
     #[serde(deserialize_with = "required")]
     pub room_id: RoomId,
-    /// What it says, `null` included; checked, and passed on as it stands. A removal says nothing.
+    /// Its content, `null` included; checked, and passed on as it stands. A removal has none.
     #[serde(borrow, default, deserialize_with = "present")]
     pub data: Option<&'a RawValue>,
     /// The writer's id for it.
     pub id: Option<Name>,
-    /// What it is about.
+    /// Its key.
     pub key: Option<Name>,
     /// Its version: of two messages with the same key the one with the higher version is newer.
     pub version: Option<Counter>,
     /// Whether it takes its key's value away.
     pub remove: Option<bool>,
-    /// How long it is its key's value.
+    /// The time for which it is its key's value.
     pub ttl_seconds: Option<TtlSeconds>,
     /// Whether it is ephemeral: for those who are in the room now, and not logged.
     pub ephemeral: Option<bool>,
@@ -172,7 +172,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// How long a value lasts, in seconds.
+/// The time for which a value lasts, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TtlSeconds(pub u64);
 

@@ -21,20 +21,21 @@ pub struct Message {
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// What it says: JSON that all clients can read, passed on as it stands.
+    /// Its content: JSON that all clients can read, passed on as it stands.
     pub data: Box<RawValue>,
-    /// What it is about: of several messages of one batch with the same key only the newest is broadcast.
+    /// Its key: of several messages of one batch with the same key only the newest is broadcast.
     pub key: Option<String>,
     /// Its version: of two messages with the same key the one with the higher version is newer. Without one it is 0; of
     /// two with the same version the later one is newer.
     pub version: Option<u64>,
     /// Whether it takes its key's value away.
     pub remove: bool,
-    /// How long it is its key's value, in seconds from when it was accepted; without it, until another takes its place.
+    /// The time for which it is its key's value, in seconds from when it was accepted; without it, until another takes
+    /// its place.
     pub ttl_seconds: Option<u64>,
 }
 
-/// What makes two records the same message, whoever delivered them: a hash of `from` and `id`.
+/// The identity that makes two records the same message, whoever delivered them: a hash of `from` and `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity([u8; 32]);
 

@@ -20,7 +20,7 @@ use self::{
 };
 use crate::frame::server::ErrorCode;
 
-/// What is measured of one invocation.
+/// The measurements of one invocation.
 #[derive(Debug, Default)]
 pub struct Metrics {
     counts: RefCell<BTreeMap<Counter, u64>>,

@@ -19,7 +19,7 @@ const REASON_BYTES: usize = 1024;
 /// Bytes that the attribute takes besides its value: its name and its type count, too.
 const ATTRIBUTE_BYTES: usize = REASON.len() + "String".len();
 
-/// What is sent of a record.
+/// The part of a record that is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sendable<'a> {
     pub(super) body: Cow<'a, str>,
@@ -27,7 +27,8 @@ pub(super) struct Sendable<'a> {
 }
 
 impl<'a> Sendable<'a> {
-    /// What is sent of a record. A dead letter's reason is cut, and its body too if both together would be too large.
+    /// The part of a record that is sent. A dead letter's reason is cut, and its body too if both together would be
+    /// too large.
     pub(super) fn of(record: &'a Record) -> Self {
         let Some(reason) = &record.reason else {
             return Self { body: Cow::Borrowed(&record.body), reason: None };

@@ -1,4 +1,4 @@
-//! Why a queue or bus did not take something.
+//! The reasons why a queue or bus did not take something.
 
 use std::error::Error;
 
@@ -15,7 +15,7 @@ pub enum QueueError {
     Throttled {
         /// The call.
         operation: &'static str,
-        /// What the SDK or the entry's result said.
+        /// The error of the SDK, or of the entry.
         reason: String,
     },
     /// The queue or bus did not answer, or with another error: a right is missing, the queue does not exist.
@@ -23,7 +23,7 @@ pub enum QueueError {
     Unavailable {
         /// The call.
         operation: &'static str,
-        /// What the SDK or the entry's result said.
+        /// The error of the SDK, or of the entry.
         reason: String,
     },
     /// The queue or bus will never take this record: the same call would be refused again.
@@ -31,7 +31,7 @@ pub enum QueueError {
     Refused {
         /// The call.
         operation: &'static str,
-        /// What the SDK or the entry's result said.
+        /// The error of the SDK, or of the entry.
         reason: String,
     },
     /// The record was not sent, because a record ahead of it in its group was not confirmed.

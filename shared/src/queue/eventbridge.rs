@@ -86,7 +86,7 @@ impl EventBus {
     }
 }
 
-/// How many of the first events go into one call, one at least.
+/// The number of first events that go into one call, one at least.
 fn first_call(events: &[BusEvent]) -> usize {
     let totals = events.iter().take(ENTRIES).scan(0, |bytes, event| {
         *bytes += event.detail.len();

@@ -22,7 +22,7 @@ pub use received::{NotARecord, Received, give_back};
 
 use crate::{aws::ThrottlesAreFinal, message::Message, trace::TraceHeader};
 
-/// What the deduplication id of a record begins with that was sent again from a dead-letter queue. Its message may have
+/// The prefix of a record's deduplication id if it was sent again from a dead-letter queue. Its message may have
 /// been logged already, however young the record is.
 pub const REDRIVEN: &str = "redriven/";
 
@@ -35,7 +35,8 @@ pub struct Record {
     pub deduplication_id: String,
     /// The body, as the consumer reads it.
     pub body: String,
-    /// Why it can never succeed, on its way to a dead-letter queue; goes into the message attribute [`REASON`].
+    /// The reason why it can never succeed, on its way to a dead-letter queue; goes into the message attribute
+    /// [`REASON`].
     pub reason: Option<String>,
     /// The trace that it belongs to; goes with it as a system attribute.
     pub trace: Option<TraceHeader>,

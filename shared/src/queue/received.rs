@@ -12,7 +12,7 @@ pub struct Received {
     pub id: String,
     /// Its FIFO group; empty in a standard queue.
     pub group_id: String,
-    /// How it was received.
+    /// Its receipt.
     pub receipt: Receipt,
     /// Whether it was sent again from the dead-letter queue.
     pub is_redriven: bool,

@@ -134,7 +134,7 @@ fn not_built(operation: &'static str, error: &BuildError) -> QueueError {
     QueueError::of_entry(operation, None, Some(&error.to_string()))
 }
 
-/// What SQS says of the entries of a call.
+/// The results of a call's entries.
 struct Answer {
     /// The ids of the entries that were carried out.
     confirmed: Vec<String>,

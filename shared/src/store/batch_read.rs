@@ -21,7 +21,7 @@ pub(super) struct BatchRead {
     pub(super) backoff: Backoff,
 }
 
-/// What a read has come to.
+/// The result of a read.
 #[derive(Debug, Default)]
 pub(super) struct BatchRows {
     /// The rows that are there.

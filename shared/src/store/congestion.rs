@@ -41,7 +41,7 @@ impl CongestionTable {
         Self { client, table: table.into() }
     }
 
-    /// What is written down about a group; a row that cannot be read counts as none.
+    /// The note about a group; a row that cannot be read counts as none.
     ///
     /// # Errors
     /// When the table does not answer.

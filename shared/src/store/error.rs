@@ -1,4 +1,4 @@
-//! Why a table did not do what it was asked for.
+//! The reasons why a table did not do what it was asked for.
 
 use std::error::Error;
 
@@ -18,7 +18,7 @@ pub enum StoreError {
     Throttled {
         /// The call.
         operation: &'static str,
-        /// What the SDK said, its sources included.
+        /// The error of the SDK, its sources included.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -28,7 +28,7 @@ pub enum StoreError {
     Unavailable {
         /// The call.
         operation: &'static str,
-        /// What the SDK said, its sources included.
+        /// The error of the SDK, its sources included.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },

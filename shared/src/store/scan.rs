@@ -63,7 +63,7 @@ pub struct RowPage {
     pub occupied: Vec<OccupiedRoom>,
     /// The number of rows that were read, unreadable ones among them.
     pub examined: usize,
-    /// Where the next page starts, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<RowKey>,
 }
 

@@ -38,7 +38,7 @@ pub struct StateValue {
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// What it says; `None` of a removal.
+    /// Its content; `None` of a removal.
     pub data: Option<Box<RawValue>>,
     /// When it reads as absent, in milliseconds since the Unix epoch, if it ever does.
     pub until: Option<u64>,
@@ -59,20 +59,20 @@ impl StateValue {
         })
     }
 
-    /// What it says, unless it reads as absent at a time in milliseconds since the Unix epoch.
+    /// Its content, unless it reads as absent at a time in milliseconds since the Unix epoch.
     #[must_use]
     pub fn data_at(&self, now: u64) -> Option<&RawValue> {
         self.data.as_deref().filter(|_| self.until.is_none_or(|until| until > now))
     }
 
-    /// How long it was to last from when it was accepted, in seconds.
+    /// The time for which it was to last from when it was accepted, in seconds.
     #[must_use]
     pub fn ttl_seconds(&self) -> Option<u64> {
         self.until.map(|until| until.saturating_sub(self.sent_at) / 1_000)
     }
 }
 
-/// What became of a message that was put.
+/// The result of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     /// The message is its key's value now.

@@ -27,7 +27,7 @@ pub struct SubjectConnection {
     pub is_new: bool,
 }
 
-/// What the keys of these rows begin with.
+/// The prefix of the keys of these rows.
 pub(super) const KEY_PREFIX: &str = "subject/";
 
 /// The connections of subjects.

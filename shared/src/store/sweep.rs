@@ -14,7 +14,7 @@ use crate::{
 const SCOPE: &str = "sweep";
 const ROW: &str = "connections";
 
-/// How long a position is kept, in seconds: a sweep that nobody has gone on with for a day begins anew.
+/// The time for which a position is kept, in seconds: a sweep that nobody has gone on with for a day begins anew.
 const KEPT_SECONDS: u64 = 24 * 60 * 60;
 
 /// The table that keeps the position.

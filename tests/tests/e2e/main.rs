@@ -56,8 +56,8 @@ use tokio::runtime::Runtime;
 /// Scenarios at once. They wait more than they work, but the emulator is one Python process.
 const THREADS: usize = 4;
 
-/// The time for one scenario, the start of its stack included: many times what the longest needs, since it only ends one
-/// that would never end.
+/// The time for one scenario, the start of its stack included: many times what the longest needs, since it only ends
+/// one that would never end.
 const SCENARIO_WITHIN: Duration = Duration::from_mins(20);
 
 /// A trial for each scenario, with its path as its name.

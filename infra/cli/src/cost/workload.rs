@@ -47,7 +47,7 @@ pub struct RoomGroup {
     pub hours_per_day: f64,
     /// The share of those hours without messages.
     pub quiet_fraction: f64,
-    /// How messages come in.
+    /// The way in which messages come in.
     pub via: Via,
     /// Rooms that a member is in at one time.
     pub rooms_per_connection: f64,
@@ -67,7 +67,7 @@ pub struct RoomGroup {
     pub ephemeral: EphemeralLoad,
 }
 
-/// How messages come in.
+/// The way in which messages come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// `sendMessage` of a client.
@@ -107,7 +107,7 @@ pub struct Setting {
     pub room_bytes: f64,
     /// Bytes of the lines that an invocation logs, its metrics among them.
     pub log_bytes: f64,
-    /// How often the sweeper is called: `SweepSchedule`.
+    /// The interval of the sweeper's calls: `SweepSchedule`.
     pub sweeps_per_day: f64,
     /// `PRESENCE_LEASE_SECONDS`.
     pub presence_lease: f64,

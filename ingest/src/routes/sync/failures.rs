@@ -1,8 +1,8 @@
-//! Why a `sync` has left rooms out.
+//! The reasons why a `sync` has left rooms out.
 
 use shared::store::StoreError;
 
-/// Why rooms were left out. A throttle takes precedence, since the client should then wait.
+/// The reasons why rooms were left out. A throttle takes precedence, since the client should then wait.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     /// The failure of which the client is told if no room at all was served.

@@ -103,7 +103,7 @@ struct Syncing<'a, C, Q> {
 /// The result of a `sync`.
 struct Synced {
     rooms: BTreeMap<RoomId, CatchUp>,
-    /// Where presence stands in the rooms asked about, if there were any.
+    /// The state of presence in the rooms asked about, if there were any.
     presence: Option<BTreeMap<RoomId, PresenceStanding>>,
     /// The number of rows that were put anew.
     healed: u64,
@@ -249,8 +249,8 @@ impl<'a, C: Clock, Q: Queue> Syncing<'a, C, Q> {
         let has_row = |room: &RoomId| is_put(room) || !due.contains(room);
         let members = self.positions.iter().filter(|(room, _)| has_row(room));
         let rooms = members.filter_map(|(room, after)| {
-            // What was appended before the row was put may have reached neither the connection nor the head that was
-            // read.
+            // Messages that were appended before the row was put may have reached neither the connection nor the head
+            // that was read.
             let head = heads.get(room)?;
             let way = Way::at(*after, *head, self.was_member(room), self.now_seconds());
             Some(RoomToServe { room: room.clone(), after: *after, way })

@@ -40,7 +40,7 @@ pub(super) struct RoomToServe {
     pub(super) room: RoomId,
     /// The client's position: it has everything up to this number.
     pub(super) after: u64,
-    /// How it is served.
+    /// The way in which it is served.
     pub(super) way: Way,
 }
 
@@ -74,13 +74,13 @@ impl Way {
 /// The rooms that were served.
 #[derive(Debug, Default)]
 pub(super) struct Served {
-    /// What the client has missed.
+    /// The messages that the client has missed.
     pub(super) rooms: BTreeMap<RoomId, CatchUp>,
     /// When the newest message of the rooms was appended, in milliseconds since the Unix epoch, if there is any.
     pub(super) newest: Option<u64>,
     /// The bytes that are left in the largest possible reply.
     pub(super) bytes_left: usize,
-    /// Why rooms were left out.
+    /// The reasons why rooms were left out.
     pub(super) failures: Failures,
 }
 

@@ -18,7 +18,7 @@ pub struct ServerFrame {
     pub request_id: Option<String>,
 }
 
-/// What a reply may say.
+/// A reply.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Reply {
@@ -29,7 +29,7 @@ pub enum Reply {
         /// The head of the room's log, and what was missed.
         #[serde(flatten)]
         catch_up: CatchUp,
-        /// How long the log keeps a message, in seconds.
+        /// The time for which the log keeps a message, in seconds.
         retention_seconds: u64,
         /// When to sync the room next, in milliseconds from now on.
         sync_after_ms: u64,
@@ -64,7 +64,7 @@ pub enum Reply {
     },
     /// The heads of the rooms' logs, and what was missed.
     Synced {
-        /// What was missed, by room. A room that could not be served is left out: the client asks for it again.
+        /// The missed messages, by room. A room that could not be served is left out: the client asks for it again.
         rooms: BTreeMap<RoomId, CatchUp>,
         /// Rooms that the subject may not join, or that are more than a connection may be in.
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -73,7 +73,7 @@ pub enum Reply {
         renewed: Vec<RoomId>,
         /// When to sync these rooms next, in milliseconds from now on.
         sync_after_ms: u64,
-        /// Where presence stands in the rooms that the client asked about. A room that could not be read is left out.
+        /// The state of presence in the rooms that the client asked about. A room that could not be read is left out.
         #[serde(skip_serializing_if = "Option::is_none")]
         presence: Option<BTreeMap<RoomId, PresenceStanding>>,
         /// The server's time in milliseconds since the Unix epoch, for whoever asked for presence.
@@ -111,9 +111,9 @@ pub enum Reply {
     },
     /// The request was refused; the connection stays open unless a reason says otherwise.
     Error {
-        /// What kind of error.
+        /// The kind of error.
         code: ErrorCode,
-        /// What to do about it.
+        /// A text that says what to do about it.
         message: String,
         /// The id of the message, in an error about a `sendMessage`, to try again with: the sender's or the server's.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ pub struct CatchUp {
     /// The number of the newest message that the log has, or had before everything in it expired; 0 when nothing is
     /// known of it.
     pub seq: u64,
-    /// What was missed, ascending.
+    /// The missed messages, ascending.
     pub messages: Vec<LoggedMessage>,
     /// Whether there is more than fitted the reply.
     pub more: bool,
@@ -159,7 +159,7 @@ pub struct StatePage {
 pub struct MemberList {
     /// The version of what is published of them; 0 if nothing is.
     pub rev: u64,
-    /// How many members there are.
+    /// The number of members.
     pub count: u64,
     /// Some of them, sorted by subject; `None` in a room of which only their number is published.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,11 +210,11 @@ pub struct StateEntry {
     /// Its version, if it has one above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// Who set the value.
+    /// The subject that set the value.
     pub from: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// How long the value lasts from `sent_at` on, in seconds; `None` is for ever.
+    /// The time for which the value lasts from `sent_at` on, in seconds; `None` is for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
     /// The value: JSON, passed on as it stands.
@@ -233,12 +233,12 @@ pub struct StateRemoval {
     pub version: Option<u64>,
 }
 
-/// Where a room's presence stands.
+/// The state of a room's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PresenceStanding {
     /// The version of what is published; 0 if nothing is.
     pub rev: u64,
-    /// How many members there are.
+    /// The number of members.
     pub count: u64,
 }
 
@@ -280,7 +280,7 @@ impl Serialize for ErrorCode {
     }
 }
 
-/// Why a request was refused, beyond its kind of error.
+/// The reason why a request was refused, beyond its kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorReason {

@@ -29,9 +29,9 @@ const RENEW: &str = "UpdateItem of a connection";
 /// The way in which a connection is present in a room.
 #[derive(Clone, Copy, Debug)]
 pub struct Membership<'a> {
-    /// How long it is present unless that is renewed, in seconds.
+    /// The time for which it is present unless that is renewed, in seconds.
     pub lease_seconds: u64,
-    /// What is listed of it; `None` if it is only counted.
+    /// Its entry in the list; `None` if it is only counted.
     pub listing: Option<&'a Listing>,
 }
 

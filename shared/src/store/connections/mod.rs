@@ -56,7 +56,7 @@ const PUT: &str = "PutItem of a connection";
 
 const LEAVE: &str = "DeleteItem of a connection";
 
-/// What is known of a connection's row in a room. Times are in seconds since the Unix epoch.
+/// The known fields of a connection's row in a room. Times are in seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownRow {
     /// When the row expires; the connection itself is gone by then.
@@ -85,7 +85,7 @@ pub struct ConnectionTable<C> {
     clock: C,
 }
 
-/// Who joins which room.
+/// A connection that joins a room.
 #[derive(Clone, Copy, Debug)]
 pub struct Joining<'a> {
     /// The connection that joins.

@@ -38,11 +38,11 @@ pub struct Member {
 pub struct MemberPage {
     /// The members, in the order of their slots.
     pub members: Vec<Member>,
-    /// Where the next page starts, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<Cursor>,
 }
 
-/// Where a page of a room starts. Opaque.
+/// The start of a page of a room. Opaque.
 #[derive(Clone, Debug)]
 pub struct Cursor(Item);
 

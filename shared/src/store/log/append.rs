@@ -131,7 +131,7 @@ fn is_put_conflict(error: &SdkError<PutItemError>) -> bool {
     )
 }
 
-/// Why a transaction was cancelled, as far as anything can be done about it.
+/// The reason why a transaction was cancelled, as far as anything can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cancellation {
     /// Another writer was quicker: the head must be read again.

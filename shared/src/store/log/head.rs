@@ -20,8 +20,8 @@ use crate::{
 /// The row's sort key, below those of the shards' progress.
 const SORT_KEY: i64 = -1_000_000;
 
-/// How long the row outlives the newest entry, in seconds: for that long it can be said whether a client that was away
-/// has missed anything of an expired log.
+/// The time for which the row outlives the newest entry, in seconds: for that long it can be said whether a client
+/// that was away has missed anything of an expired log.
 const OUTLIVES_SECONDS: u64 = 30 * 24 * 60 * 60;
 
 /// A read of several logs' heads. Its waits are short, because a `sync` waits with it.

@@ -51,7 +51,7 @@ pub struct LogEntry {
     pub appended_at: u64,
     /// When it expires, in seconds since the Unix epoch. Never earlier than the entry before it.
     pub expires_at: u64,
-    /// How it goes out.
+    /// Its layout.
     pub layout: Layout,
     /// Every number below this one is finished with: acknowledged or given up. 0 says nothing.
     pub floor: u64,
@@ -81,7 +81,7 @@ impl LogEntry {
     }
 }
 
-/// How an entry goes out. It is kept in the entry, so that a redelivery does the same.
+/// The way in which an entry goes out. It is kept in the entry, so that a redelivery does the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// From the function that has appended it to every connection.
@@ -124,7 +124,7 @@ impl LogPage {
 /// Bytes that DynamoDB reads for one read unit, strongly consistent.
 const UNIT_BYTES: usize = 4 * 1024;
 
-/// Why entries were not appended.
+/// The reason why entries were not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum LogTableError {
     /// Another entry has one of the numbers, or another transaction is writing one of the rows. The head must be read
@@ -136,7 +136,7 @@ pub enum LogTableError {
     Store(#[from] StoreError),
 }
 
-/// What an append is written against, besides that its numbers are free.
+/// The condition of an append, besides that its numbers are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
     /// Nothing: the entries follow the head.
@@ -144,8 +144,8 @@ pub enum Append {
     /// The fence. The log is empty, or about to be, and the entries start it anew or carry it on: of two writers who
     /// find it so only one may write.
     Fenced {
-        /// Where the log was started last, as the writer has read with [`LogTable::fence`]; the first entry's number
-        /// takes its place.
+        /// The number at which the log was started last, as the writer has read with [`LogTable::fence`]; the first
+        /// entry's number takes its place.
         expected: Option<u64>,
     },
 }

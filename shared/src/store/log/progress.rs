@@ -49,7 +49,7 @@ impl ProgressOf {
 }
 
 impl<C: Clock> LogTable<C> {
-    /// How far a group got, if it has saved it. A row that cannot be read counts as none: then all is posted again.
+    /// A group's progress, if it has saved it. A row that cannot be read counts as none: then all is posted again.
     ///
     /// # Errors
     /// When the table does not answer.

@@ -44,8 +44,8 @@ struct Row {
     is_living: bool,
 }
 
-/// How often a page is read again because an append is there only in part, which is a matter of milliseconds. With the
-/// waits it is at most 0.7 s.
+/// The number of times that a page is read again because an append is there only in part, which is a matter of
+/// milliseconds. With the waits it is at most 0.7 s.
 const READS_AGAIN: u32 = 7;
 const IN_PART: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(200) };
 
@@ -54,7 +54,7 @@ const PAGE: u32 = 250;
 
 const QUERY: &str = "Query of a log";
 
-/// What one query has read.
+/// The result of one query.
 struct ReadPage {
     page: LogPage,
     /// The last number in it, expired or not.

@@ -31,7 +31,7 @@ pub struct PresentRow {
     pub connection: String,
     /// Its subject.
     pub subject: String,
-    /// What it says of itself.
+    /// Its data.
     pub data: Option<MemberData>,
     /// When it joined, in milliseconds since the Unix epoch.
     pub joined_at: u64,
@@ -46,11 +46,11 @@ pub struct PresentRow {
 pub struct IndexPage {
     /// Its rows.
     pub rows: Vec<PresentRow>,
-    /// Where the next page starts, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<IndexCursor>,
 }
 
-/// Where a page of the index starts. Opaque.
+/// The start of a page of the index. Opaque.
 #[derive(Clone, Debug)]
 pub struct IndexCursor(Item);
 

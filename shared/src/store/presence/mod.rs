@@ -1,6 +1,6 @@
 //! The presence of rooms: what was last published, and the members' rows.
 //!
-//! What was published is a row of the `Connections` table that is in no index: PK `connectionId` = `presence/ROOM`, SK
+//! The published list is a row of the `Connections` table that is in no index: PK `connectionId` = `presence/ROOM`, SK
 //! `roomId` = the room. Members are connections' rows with the attribute `memberOf`; `members-index` (HASH `memberOf`,
 //! RANGE `userId`) has them sorted by subject.
 
@@ -30,12 +30,12 @@ use row::{read_row, read_standing, read_version, to_item};
 /// The name that the template gives the index of members.
 pub const MEMBERS_INDEX: &str = "members-index";
 
-/// What the keys of these rows begin with. No connection has such an id.
+/// The prefix of the keys of these rows. No connection has such an id.
 pub(super) const KEY_PREFIX: &str = "presence/";
 
-/// How long a row is kept after it was last written, in seconds. That is longer than any lease; longer than a tick
-/// stays in its queue, since a tick that comes back tells from the row what was not told the first time; and long
-/// enough for a sweep to come by.
+/// The time for which a row is kept after it was last written, in seconds. That is longer than any lease; longer than
+/// a tick stays in its queue, since a tick that comes back tells from the row what was not told the first time; and
+/// long enough for a sweep to come by.
 const KEPT_SECONDS: u64 = 2 * 24 * 60 * 60;
 
 /// A read of several rooms' standings.
@@ -63,7 +63,7 @@ impl<C: Clock> PresenceTable<C> {
         Self { client, table: table.into(), clock }
     }
 
-    /// What is published of a room; strongly consistent. A row that cannot be read counts as one without a list: its
+    /// The published row of a room; strongly consistent. A row that cannot be read counts as one without a list: its
     /// version is needed, because the next row takes its place.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl<C: Clock> PresenceTable<C> {
         }))
     }
 
-    /// Where presence stands in those of some rooms of which anything was published; eventually consistent. Rows that
+    /// The state of presence in those of some rooms of which anything was published; eventually consistent. Rows that
     /// are throttled are asked for again, and left out in the end.
     ///
     /// # Errors

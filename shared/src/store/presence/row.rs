@@ -16,15 +16,15 @@ pub struct PresenceRow {
     /// The version of what is published; rises with each publication, and is at least the time of it in milliseconds
     /// since the Unix epoch.
     pub rev: u64,
-    /// How many members the room's connections may see: distinct subjects.
+    /// The number of members that the room's connections may see: distinct subjects.
     pub count: u64,
     /// These members, unless they are too many for a list.
     pub members: Option<Members>,
-    /// How many members there are, with those of whom only events tell.
+    /// The number of members, with those of whom only events tell.
     pub everybody: u64,
     /// The members of whom only events tell; `None` if their names are not known.
     pub unlisted: Option<BTreeSet<String>>,
-    /// What this publication has changed.
+    /// The change of this publication.
     pub last: LastChange,
     /// The id of the tick that it was published for. If that tick comes back, `last` is told again.
     pub by: String,
@@ -36,15 +36,15 @@ pub struct PresenceRow {
     pub connections: u64,
 }
 
-/// What a publication has changed, by members' ids; their data is in the row.
+/// The change of a publication, by members' ids; their data is in the row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastChange {
     /// The `rev` before it; 0 is none.
     pub after: u64,
-    /// How many members there were before it.
+    /// The number of members before it.
     pub was: u64,
-    /// What the room's connections are told.
+    /// The news for the room's connections.
     pub told: Told,
     /// Those who became members, where events tell of members.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,18 +54,18 @@ pub struct LastChange {
     pub exited: Vec<String>,
 }
 
-/// What a room's connections are told of a change.
+/// The news of a change for a room's connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Told {
     /// Nothing: no presence is kept for them.
     #[default]
     Nothing,
-    /// How many members there are.
+    /// The number of members.
     Count,
     /// That they should ask for the list.
     Reload,
-    /// Who came and who went.
+    /// The members who came, and those who went.
     Facts {
         /// New members, and those whose data has changed.
         joined: Vec<String>,
@@ -74,12 +74,12 @@ pub enum Told {
     },
 }
 
-/// Where a room's presence stands.
+/// The state of a room's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The version of what is published.
     pub rev: u64,
-    /// How many members the room's connections may see.
+    /// The number of members that the room's connections may see.
     pub count: u64,
     /// When the members' rows were last read, in milliseconds since the Unix epoch.
     pub read_at: u64,

@@ -36,7 +36,7 @@ enum Which {
     Random(fastrand::Rng),
 }
 
-/// What happens to one transaction.
+/// The fate of one transaction.
 #[derive(Debug)]
 struct Fate {
     unwritten: Vec<usize>,

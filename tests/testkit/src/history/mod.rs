@@ -147,9 +147,9 @@ pub enum Violation {
     Twice {
         /// The message.
         message: Seen,
-        /// Where it was seen first.
+        /// The place where it was seen first.
         first: usize,
-        /// Where it was seen again.
+        /// The place where it was seen again.
         place: usize,
     },
     /// A message seen after a later one.
@@ -158,28 +158,28 @@ pub enum Violation {
         message: Seen,
         /// The number of the later one.
         later: u64,
-        /// Where it was seen.
+        /// The place where it was seen.
         place: usize,
     },
     /// A message of a room that it never was in.
     ForeignRoom {
         /// The message.
         message: Seen,
-        /// Where it was seen.
+        /// The place where it was seen.
         place: usize,
     },
     /// A message of a room that it was in, but not at that time.
     OutsideMembership {
         /// The message.
         message: Seen,
-        /// Where it was seen.
+        /// The place where it was seen.
         place: usize,
     },
     /// A message that is not in the log.
     NotInLog {
         /// The message.
         message: Seen,
-        /// Where it was seen.
+        /// The place where it was seen.
         place: usize,
     },
     /// A number under which the log has another message.
@@ -188,7 +188,7 @@ pub enum Violation {
         message: Seen,
         /// The id that the log has under its number.
         in_log: String,
-        /// Where it was seen.
+        /// The place where it was seen.
         place: usize,
     },
 }

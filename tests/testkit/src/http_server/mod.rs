@@ -83,7 +83,7 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
-    /// How the body is framed.
+    /// The framing of the body.
     pub framing: Framing,
 }
 

@@ -102,8 +102,8 @@ impl Function {
         self
     }
 
-    /// The time after a deadline at which an environment that has not answered is ended. Lambda ends it at the deadline;
-    /// on a busy machine an answer in good time may come late, so it is a minute unless set.
+    /// The time after a deadline at which an environment that has not answered is ended. Lambda ends it at the
+    /// deadline; on a busy machine an answer in good time may come late, so it is a minute unless set.
     #[must_use]
     pub fn lateness(mut self, lateness: Duration) -> Self {
         self.lateness = lateness;

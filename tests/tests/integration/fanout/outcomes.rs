@@ -213,8 +213,8 @@ async fn a_connection_that_misses_the_last_frame_of_a_shard_is_closed_at_once() 
     }
 }
 
-/// After a full batch more is to be expected, whose numbers show the gap. Of batches of one it says nothing that they are
-/// full.
+/// After a full batch more is to be expected, whose numbers show the gap. Of batches of one it says nothing that they
+/// are full.
 #[tokio::test]
 async fn a_connection_that_misses_a_shards_full_batch_is_not_closed_at_once() {
     for (jobs, batch_size, closed) in [(1, 1, 1), (2, 2, 0), (2, 3, 1)] {

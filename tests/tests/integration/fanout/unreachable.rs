@@ -97,7 +97,7 @@ async fn a_connection_is_posted_to_until_it_is_reached_while_others_are_answered
     assert_eq!((&posts[0], posts[1] != posts[0]), (&posts[2], true));
 }
 
-/// Who was answered before that says nothing of the endpoint as it is now.
+/// An answer before that says nothing of the endpoint as it is now.
 #[tokio::test]
 async fn an_endpoint_that_goes_away_in_the_middle_stops_the_broadcast_for_those_who_lack_it() {
     let api = Api::new(&[Outcome::Unreachable], 0);

@@ -43,7 +43,7 @@ async fn finished_after<T>(reads: usize, dynamodb: &DynamoDb, in_part: &InPart, 
 }
 
 impl Room {
-    /// What `read` gives, with the numbers of two messages that are logged together and are there in part when it
+    /// The result of `read`, with the numbers of two messages that are logged together and are there in part when it
     /// reads.
     async fn read_in_part<T>(&self, unwritten: &[usize], read: impl Future<Output = T>) -> (T, Vec<u64>) {
         self.read_of(&["y", "z"], unwritten, 2, read).await

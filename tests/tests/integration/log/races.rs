@@ -231,7 +231,7 @@ async fn a_writer_that_slept_never_gives_a_number_below_one_that_was_given_meanw
     assert_consecutive(&dynamodb);
 }
 
-/// What others have said since may be hours of a busy room: its end is read, and not all of it.
+/// The messages of others since may be hours of a busy room: their end is read, and not all of them.
 #[tokio::test]
 async fn a_writer_that_is_far_behind_reads_the_end_of_the_log_only() {
     let (dynamodb, clock) = (DynamoDb::start(), TestClock::start());

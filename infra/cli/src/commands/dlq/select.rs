@@ -32,7 +32,7 @@ impl Source {
     }
 }
 
-/// Which letters of which queue.
+/// The letters of a queue that are meant.
 #[derive(Args, Debug)]
 pub struct Selection {
     /// The queue.

@@ -30,7 +30,7 @@ const ROUTES: [(&str, &str, bool); 10] = [
     ("$default", "Message", true),
 ];
 
-/// What the access log says of a request: each name with the variable of API Gateway that gives its value.
+/// The fields of an access log's line: each name with the variable of API Gateway that gives its value.
 const LOGGED: [(&str, &str); 11] = [
     ("requestId", "requestId"),
     ("connectionId", "connectionId"),

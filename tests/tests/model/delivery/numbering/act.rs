@@ -138,7 +138,7 @@ fn decide(model: &Numbering, world: &mut World, writer: usize, tail: Tail, read:
     } else {
         match read {
             None => Phase::ReadFence,
-            // What the fence stands for may come into sight yet.
+            // The entries that the fence stands for may come into sight yet.
             Some(FenceRead { fence, .. })
                 if world.has_hidden()
                     && fence > head(world, tail).map(|head| head.number)
