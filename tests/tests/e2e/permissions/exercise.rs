@@ -9,6 +9,7 @@ use testkit::stack::{LocalStack, mint};
 use testkit::websocket::{Client, Handshake, Received};
 use tokio::time::{sleep, timeout};
 
+use super::ANSWERED_WITHIN;
 use super::aws::Aws;
 use crate::ephemeral::produce as produce_ephemeral;
 use crate::events::put;
@@ -73,7 +74,11 @@ async fn authorizer(stack: &LocalStack, tag: &str) -> Result<(), String> {
     let expiry = (now() + Duration::from_hours(1)).as_secs();
     let token = mint(&secret, &json!({ "sub": "authorizer", "exp": expiry }));
     stack.rotate_secret(&secret).await;
-    eventually(async || stack.connect_with(&Handshake::token(&token)).await.is_ok()).await;
+    let handshake = Handshake::token(&token);
+    eventually(async || {
+        timeout(ANSWERED_WITHIN, stack.connect_with(&handshake)).await.is_ok_and(|connected| connected.is_ok())
+    })
+    .await;
     stack.rotate_secret(stack.secret()).await;
     Ok(())
 }
