@@ -88,38 +88,31 @@ describe("what a member says of itself", () => {
     expect([room.status, room.presence.members, errors]).toEqual(["joined", [{ id: "ann" }], ["bad_request"]]);
   });
 
-  it("that is refused after the client was closed is an error of the room, because nobody waits for it", async () => {
-    const client = await fake.world.connected({ token: "ann" });
-    const room = client.room(ROOM);
-    await during(room.join({ presence: "here" }));
-    const errors: string[] = [];
-    room.on("error", ({ code }) => errors.push(code));
-    fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);
-    const update = failure(room.presence.update("bad"));
-    client.close();
-    expect(await update).toMatchObject({ code: "closed" });
-    await during(client.connect());
-    await pass(50);
-    expect([room.status, room.presence.members, errors]).toEqual([
-      "joined",
-      [{ id: "ann", data: "here" }],
-      ["bad_request"],
-    ]);
-  });
-
-  it("that is refused is an error of the room also when it was said while the client was closed", async () => {
-    const client = await fake.world.connected({ token: "ann" });
-    const room = client.room(ROOM);
-    await during(room.join({ presence: "here" }));
-    const errors: string[] = [];
-    room.on("error", ({ code }) => errors.push(code));
-    fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);
-    client.close();
-    expect(await failure(room.presence.update("bad"))).toMatchObject({ code: "closed" });
-    await during(client.connect());
-    await pass(50);
-    expect([room.status, errors]).toEqual(["joined", ["bad_request"]]);
-  });
+  it.each([
+    ["before the client was closed", false],
+    ["while the client was closed", true],
+  ])(
+    "that is refused and was said %s is an error of the room, because nobody waits for it",
+    async (_when, isClosed) => {
+      const client = await fake.world.connected({ token: "ann" });
+      const room = client.room(ROOM);
+      await during(room.join({ presence: "here" }));
+      const errors: string[] = [];
+      room.on("error", ({ code }) => errors.push(code));
+      fake.world.server.script = ({ presenceData }) => (presenceData === "bad" ? { code: "bad_request" } : undefined);
+      if (isClosed) client.close();
+      const update = failure(room.presence.update("bad"));
+      client.close();
+      expect(await update).toMatchObject({ code: "closed" });
+      await during(client.connect());
+      await pass(50);
+      expect([room.status, room.presence.members, errors]).toEqual([
+        "joined",
+        [{ id: "ann", data: "here" }],
+        ["bad_request"],
+      ]);
+    },
+  );
 
   it("is not sent by a closed client, which says so first", async () => {
     const room = fake.world.client().room(ROOM);

@@ -171,30 +171,21 @@ describe("the wish to be joined", () => {
     expect(fake.world.server.received("joinRoom")).toHaveLength(2);
   });
 
-  it("of an application that says from where replaces the one that connect() has brought back", async () => {
+  it.each([
+    ["replaces the one that connect() has brought back", false],
+    ["does so also after hooks have asked for more of the room", true],
+  ])("of an application that says from where %s", async (_what, hasHooks) => {
     const { client, room } = await fake.world.joined();
     const seen = collect(room);
     const [first] = fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }]);
     await pass(50);
     client.close();
     void client.connect();
+    if (hasHooks) void room.join({ state: true });
     await during(room.join({ after: first?.seq ?? 0 }));
     await pass(2_000);
     expect(seen.map(({ data }) => data)).toEqual([1, 2, 2]);
     expect(await failure(room.join({ after: first?.seq ?? 0 }))).toMatchObject({ code: "bad_request" });
-  });
-
-  it("of an application that says from where does so also after hooks have asked for more of the room", async () => {
-    const { client, room } = await fake.world.joined();
-    const seen = collect(room);
-    const [first] = fake.world.server.publish("lobby", [{ data: 1 }, { data: 2 }]);
-    await pass(50);
-    client.close();
-    void client.connect();
-    void room.join({ state: true });
-    await during(room.join({ after: first?.seq ?? 0 }));
-    await pass(2_000);
-    expect(seen.map(({ data }) => data)).toEqual([1, 2, 2]);
     client.close();
     void client.connect();
     void room.join();
