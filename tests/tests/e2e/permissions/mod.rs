@@ -44,9 +44,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The time after which a call of the emulator without an answer is made again: it may lose one.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
-/// The time within which a function is refused. Of a secret, it makes one attempt in ten seconds.
-const REFUSED_WITHIN: Duration = Duration::from_mins(3);
-
 /// Roles whose exercises look at the same dead-letter queue, or need one another's functions, take turns.
 const TURNS: [&[&str]; 5] = [
     &["Authorizer", "Session"],
@@ -191,7 +188,7 @@ impl<'a> World<'a> {
             let since = now().as_millis();
             role.take_away(&self.aws, &taken).await;
             tokio::select! {
-                refused = timeout(REFUSED_WITHIN, self.refused(role, permission, since)) => {
+                refused = timeout(PATIENCE, self.refused(role, permission, since)) => {
                     assert!(refused.is_ok(), "{} does not need {permission}, or no exercise calls for it", role.function);
                 }
                 // The exercise may pass or fail: the refused call need not be one that it waits for.
