@@ -61,21 +61,6 @@ async fn a_connection_that_answers_410_once_and_is_well_keeps_its_row_and_gets_t
     assert_eq!((&tally["revived"], &tally["gone"], &tally["delivered"]), (&1.into(), &0.into(), &3.into()));
 }
 
-/// A busy machine may be slow with some.
-#[tokio::test]
-async fn an_append_that_is_quick_has_the_members_read_once() {
-    let world = World::start();
-    world.seed("room", "c", 3);
-    let fanout = world.fanout().start().await.unwrap();
-    let mut pages = Vec::new();
-    while pages.len() < 100 && pages.last() != Some(&1) {
-        world.dynamodb.endpoint().clear_calls();
-        assert_eq!(invoke(&fanout, &[message("room", &pages.len().to_string())]).await, Vec::<String>::new());
-        pages.push(world.dynamodb.calls_of("Query").iter().filter(|call| call.body["IndexName"].is_string()).count());
-    }
-    assert_eq!(pages.last(), Some(&1), "{pages:?}");
-}
-
 #[tokio::test]
 async fn posts_do_not_wait_for_deletes() {
     let world = World::start();
