@@ -19,7 +19,7 @@ const CONCURRENCY: usize = 4;
 
 /// An invocation's time. What is left of it after [`RESERVE_MS`] is long enough for the posts of a test on a busy
 /// machine, and tests wait for the rest of it.
-pub(super) const TIME: Duration = Duration::from_secs(6);
+const TIME: Duration = Duration::from_secs(6);
 
 /// The reserve of such an invocation, in which also a busy machine writes progress down.
 pub(super) const RESERVE_MS: u64 = 3_000;
